@@ -1,0 +1,3 @@
+//! The `tagwarden` program.
+
+fn main() {}

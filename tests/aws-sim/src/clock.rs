@@ -1,0 +1,99 @@
+//! The virtual clock: a fixed epoch plus the tokio time that has passed since the simulation was made.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_smithy_async::time::TimeSource;
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
+use tokio::time::Instant;
+
+/// Virtual time. Under a paused tokio runtime it moves only when tokio's time does. Clones show the same time.
+#[derive(Clone, Debug)]
+pub(crate) struct Clock {
+    epoch: SystemTime,
+    anchor: Arc<Mutex<Anchor>>,
+}
+
+/// A moment of virtual time and the moment of tokio's clock that it stands for.
+#[derive(Clone, Copy, Debug)]
+struct Anchor {
+    at: SystemTime,
+    instant: Instant,
+}
+
+impl Clock {
+    pub(crate) fn starting_at(epoch: SystemTime) -> Self {
+        let anchor = Anchor { at: epoch, instant: Instant::now() };
+        Self { epoch, anchor: Arc::new(Mutex::new(anchor)) }
+    }
+
+    fn anchor(&self) -> MutexGuard<'_, Anchor> {
+        self.anchor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows `at` now: the clock of another tokio runtime has nothing to do with that of the one before.
+    pub(crate) fn resume_at(&self, at: SystemTime) {
+        *self.anchor() = Anchor { at, instant: Instant::now() };
+    }
+
+    /// How long the simulation has existed.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.now().duration_since(self.epoch).unwrap_or_default()
+    }
+
+    /// The moment of tokio's clock at which the virtual clock shows `at`.
+    pub(crate) fn instant_of(&self, at: SystemTime) -> Instant {
+        let anchor = *self.anchor();
+        anchor.instant + at.duration_since(anchor.at).unwrap_or_default()
+    }
+}
+
+impl TimeSource for Clock {
+    fn now(&self) -> SystemTime {
+        let anchor = *self.anchor();
+        anchor.at + anchor.instant.elapsed()
+    }
+}
+
+fn since_unix(at: SystemTime) -> Duration {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// `2026-01-02T03:04:05Z`, as in EventBridge's envelope.
+pub(crate) fn iso_seconds(at: SystemTime) -> String {
+    let seconds = i64::try_from(since_unix(at).as_secs()).unwrap_or(i64::MAX);
+    DateTime::from_secs(seconds).fmt(Format::DateTime).unwrap_or_default()
+}
+
+/// `2026-01-02T03:04:05.000Z`, as in SNS's envelope.
+pub(crate) fn iso_millis(at: SystemTime) -> String {
+    let whole = iso_seconds(at);
+    let millis = since_unix(at).subsec_millis();
+    format!("{}.{millis:03}Z", whole.trim_end_matches('Z'))
+}
+
+/// Seconds since the Unix epoch with milliseconds, as AWS JSON writes a timestamp.
+pub(crate) fn unix_seconds(at: SystemTime) -> f64 {
+    let millis = since_unix(at).as_millis() as f64;
+    millis / 1000.0
+}
+
+/// Milliseconds since the Unix epoch in decimal, as SQS writes a timestamp.
+pub(crate) fn unix_millis(at: SystemTime) -> String {
+    since_unix(at).as_millis().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_written_as_each_service_writes_them() {
+        let at = UNIX_EPOCH + Duration::from_millis(1_767_323_045_007);
+        assert_eq!(iso_seconds(at), "2026-01-02T03:04:05Z");
+        assert_eq!(iso_millis(at), "2026-01-02T03:04:05.007Z");
+        assert_eq!(unix_millis(at), "1767323045007");
+        assert!((unix_seconds(at) - 1_767_323_045.007).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,48 @@
+//! What a simulation starts from.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Whose rules `BatchDeleteImage` keeps for an identifier with both a tag and a digest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeleteRules {
+    /// Compare and delete: only that tag goes, and only while it points to that digest.
+    #[default]
+    Aws,
+    /// moto's fault: a match takes the whole image with all its tags and is answered with all of them,
+    /// a mismatch is `ImageNotFound`, and children of an index are not protected.
+    WholeImage,
+}
+
+/// The settings of a simulation. The same settings and the same calls give the same bytes.
+#[derive(Clone, Debug)]
+pub struct SimConfig {
+    /// The account that requests act as unless their credentials come from `AssumeRole`.
+    pub account: String,
+    /// The region of the set-up helpers, and of requests without a credential scope.
+    pub region: String,
+    /// The seed of every identifier.
+    pub seed: u64,
+    /// What the virtual clock shows at the start.
+    pub epoch: SystemTime,
+    /// What `BatchDeleteImage` does with a tag and a digest.
+    pub delete_rules: DeleteRules,
+    /// How long a call through the in-process face takes: enough that a polling loop moves virtual time.
+    pub latency: Duration,
+    /// How long a scan takes; meanwhile its status is `IN_PROGRESS`.
+    pub scan_time: Duration,
+}
+
+impl Default for SimConfig {
+    /// Account 111122223333 in eu-west-1, seed 0, 2026-01-02T03:04:05Z, AWS's rules, 1 ms a call, instant scans.
+    fn default() -> Self {
+        Self {
+            account: "111122223333".to_owned(),
+            region: "eu-west-1".to_owned(),
+            seed: 0,
+            epoch: UNIX_EPOCH + Duration::from_secs(1_767_323_045),
+            delete_rules: DeleteRules::Aws,
+            latency: Duration::from_millis(1),
+            scan_time: Duration::ZERO,
+        }
+    }
+}

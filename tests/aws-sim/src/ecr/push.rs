@@ -1,0 +1,180 @@
+//! `PutImage`: a new image, or a tag on one.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::repository::{children, is_index, valid_tag};
+use super::scan::ScanState;
+use super::{Image, RepoKey, invalid};
+use crate::api::{ApiCall, ApiError, Input, Outcome};
+use crate::ids::sha256;
+use crate::world::World;
+
+/// The most tags that one image may bear.
+const MAX_TAGS: usize = 1_000;
+
+/// A manifest to store.
+pub(crate) struct NewImage {
+    pub(crate) manifest: String,
+    pub(crate) media_type: String,
+    pub(crate) tag: Option<String>,
+}
+
+impl NewImage {
+    /// The media type of a request: given, or in the manifest; where both are there, they agree.
+    fn media_type(given: Option<&str>, document: &Value) -> Result<String, ApiError> {
+        match (given, document.text("mediaType")) {
+            (Some(given), Some(written)) if given != written => Err(invalid(format!(
+                "Manifest media type '{given}' does not match the media type in the manifest '{written}'"
+            ))),
+            (Some(media_type), _) | (None, Some(media_type)) => Ok(media_type.to_owned()),
+            (None, None) => {
+                Err(invalid("the manifest has no mediaType: imageManifestMediaType is required"))
+            }
+        }
+    }
+}
+
+impl World {
+    pub(super) fn put_image(&mut self, call: &ApiCall) -> Outcome {
+        let input = &call.input;
+        let repository = self.repository(call)?;
+        let tag = input.text("imageTag");
+        if tag.is_some_and(|tag| !valid_tag(tag)) {
+            return Err(invalid("Invalid parameter at 'imageTag' failed to satisfy constraint"));
+        }
+        let manifest = input.text("imageManifest").unwrap_or_default();
+        let document: Value = serde_json::from_str(manifest)
+            .ok()
+            .filter(Value::is_object)
+            .ok_or_else(|| invalid("Invalid parameter at 'ImageManifest' failed to satisfy constraint: 'Invalid JSON syntax'"))?;
+        let media_type = NewImage::media_type(input.text("imageManifestMediaType"), &document)?;
+        let digest = sha256(manifest.as_bytes());
+        if input.text("imageDigest").is_some_and(|expected| expected != digest) {
+            let message = format!(
+                "The digest of the manifest is '{digest}', not the imageDigest of the request"
+            );
+            return Err(ApiError::new("ImageDigestDoesNotMatchException", message));
+        }
+        let absent: Vec<_> = children(&document)
+            .into_iter()
+            .filter(|child| is_index(&media_type) && !repository.images.contains_key(child))
+            .collect();
+        if !absent.is_empty() {
+            let message = format!(
+                "Images with digests '{absent:?}' required for pushing image into repository do not exist"
+            );
+            return Err(ApiError::new("ReferencedImagesNotFoundException", message));
+        }
+        let key = repository.key.clone();
+        self.check_tag(&key, &digest, tag)?;
+
+        let new = NewImage {
+            manifest: manifest.to_owned(),
+            media_type: media_type.clone(),
+            tag: tag.map(str::to_owned),
+        };
+        self.store_image(&key, new);
+        let mut id = json!({"imageDigest": digest});
+        if let Some(tag) = tag {
+            id.set("imageTag", json!(tag));
+        }
+        Ok(json!({"image": {
+            "registryId": key.account,
+            "repositoryName": key.name,
+            "imageId": id,
+            "imageManifest": manifest,
+            "imageManifestMediaType": media_type,
+        }}))
+    }
+
+    /// The rules on what a push may do to a tag.
+    fn check_tag(&self, key: &RepoKey, digest: &str, tag: Option<&str>) -> Result<(), ApiError> {
+        let Some(repository) = self.repositories.get(key) else {
+            return Ok(());
+        };
+        let target = tag.and_then(|tag| repository.tags.get(tag));
+        let already = match tag {
+            Some(_) => target.is_some_and(|target| target == digest),
+            None => repository.images.contains_key(digest),
+        };
+        let RepoKey { name, account, .. } = key;
+        let tag = tag.unwrap_or("null");
+        if already {
+            let message = format!(
+                "Image with digest '{digest}' and tag '{tag}' already exists in the repository with name '{name}' in \
+                 registry with id '{account}'"
+            );
+            return Err(ApiError::new("ImageAlreadyExistsException", message));
+        }
+        if target.is_some() && repository.immutable(tag) {
+            let message = format!(
+                "The image tag '{tag}' already exists in the '{name}' repository and cannot be overwritten because \
+                 the tag is immutable."
+            );
+            return Err(ApiError::new("ImageTagAlreadyExistsException", message));
+        }
+        if repository.tags_of(digest).len() >= MAX_TAGS {
+            let message =
+                format!("The maximum number of tags per image ({MAX_TAGS}) has been reached");
+            return Err(ApiError::new("LimitExceededException", message));
+        }
+        Ok(())
+    }
+
+    /// Stores a manifest and its tag, tells EventBridge, and starts the scan that the repository asks for.
+    /// Checks nothing. A tag leaves the digest that it was on, which stays, untagged or not.
+    pub(crate) fn store_image(&mut self, key: &RepoKey, new: NewImage) -> String {
+        let digest = sha256(new.manifest.as_bytes());
+        let now = self.now;
+        let Some(repository) = self.repositories.get_mut(key) else {
+            return digest;
+        };
+        let is_new = !repository.images.contains_key(&digest);
+        let image = repository.images.entry(digest.clone()).or_insert_with(|| Image {
+            manifest: new.manifest,
+            media_type: new.media_type,
+            pushed_at: now,
+            pulled_at: None,
+            scan: ScanState::None,
+        });
+        let (media_type, artifact, scannable) =
+            (image.media_type.clone(), image.artifact_media_type(), !image.is_index());
+        if let Some(tag) = &new.tag {
+            repository.tags.insert(tag.clone(), digest.clone());
+        }
+        let scan_on_push = repository.scan_on_push;
+
+        let mut detail = json!({
+            "action-type": "PUSH",
+            "result": "SUCCESS",
+            "repository-name": key.name,
+            "image-digest": digest,
+            "image-tag": new.tag.unwrap_or_default(),
+            "manifest-media-type": media_type,
+        });
+        if let Some(artifact) = artifact {
+            detail.set("artifact-media-type", json!(artifact));
+        }
+        self.emit(&key.account, &key.region, "aws.ecr", "ECR Image Action", &[], detail);
+        if is_new && scannable {
+            if scan_on_push {
+                self.begin_scan(key, &digest);
+            } else {
+                self.apply_preset(key, &digest);
+            }
+        }
+        digest
+    }
+
+    /// Removes an image with all its tags. Children of an index stay.
+    pub(crate) fn remove_image(&mut self, key: &RepoKey, digest: &str) -> BTreeSet<String> {
+        let Some(repository) = self.repositories.get_mut(key) else {
+            return BTreeSet::new();
+        };
+        repository.images.remove(digest);
+        let gone = repository.tags.extract_if(.., |_, target| target == digest);
+        gone.map(|(tag, _)| tag).collect()
+    }
+}

@@ -1,0 +1,127 @@
+//! Looking at the state without the wire.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use serde_json::Value;
+
+use crate::ecr::{RepoKey, Repository};
+use crate::sim::Sim;
+use crate::sns::Published;
+use crate::trace::Call;
+
+/// A queue as it stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueView {
+    /// Messages that a receive would get.
+    pub visible: usize,
+    /// Messages that were received and are invisible.
+    pub in_flight: usize,
+    /// Messages that were sent with a delay that is not over.
+    pub delayed: usize,
+    /// All messages, in order of arrival.
+    pub messages: Vec<MessageView>,
+}
+
+/// A message as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageView {
+    /// Its id.
+    pub id: String,
+    /// Its body.
+    pub body: String,
+    /// How often it was received, by this queue and by the one that it was moved from.
+    pub receive_count: u32,
+    /// When it is or was to be visible.
+    pub visible_at: SystemTime,
+    /// Whether it was received and is invisible.
+    pub in_flight: bool,
+    /// Its message attributes' string values.
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl Sim {
+    /// A queue of the simulation's own account and region; empty where there is none.
+    pub fn queue(&self, name: &str) -> QueueView {
+        let key = self.queue_key(name);
+        self.read(|world| {
+            let Some(queue) = world.queues.get(&key) else {
+                return QueueView::default();
+            };
+            let mut view = QueueView::default();
+            for message in queue.messages.values() {
+                let in_flight = message.in_flight(world.now);
+                let delayed = message.delayed(world.now);
+                view.in_flight += usize::from(in_flight);
+                view.delayed += usize::from(delayed);
+                view.visible += usize::from(!in_flight && !delayed);
+                let text = |value: &Value| {
+                    value.get("StringValue").and_then(Value::as_str).unwrap_or_default().to_owned()
+                };
+                view.messages.push(MessageView {
+                    id: message.id.clone(),
+                    body: message.body.clone(),
+                    receive_count: message.receive_count,
+                    visible_at: message.visible_at,
+                    in_flight,
+                    attributes: message
+                        .attributes
+                        .iter()
+                        .map(|(name, value)| (name.clone(), text(value)))
+                        .collect(),
+                });
+            }
+            view
+        })
+    }
+
+    fn repository<T: Default>(&self, key: &RepoKey, look: impl FnOnce(&Repository) -> T) -> T {
+        self.read(|world| world.repositories.get(key).map(look).unwrap_or_default())
+    }
+
+    /// The tags of an image, in order of name; `None` where there is no such image.
+    pub fn tags(&self, repository: &RepoKey, digest: &str) -> Option<Vec<String>> {
+        self.repository(repository, |repository| {
+            repository.images.contains_key(digest).then(|| repository.tags_of(digest))
+        })
+    }
+
+    /// The digest that a tag points to.
+    pub fn tag_target(&self, repository: &RepoKey, tag: &str) -> Option<String> {
+        self.repository(repository, |repository| repository.tags.get(tag).cloned())
+    }
+
+    /// All tags of a repository, and where they point.
+    pub fn repository_tags(&self, repository: &RepoKey) -> BTreeMap<String, String> {
+        self.repository(repository, |repository| repository.tags.clone())
+    }
+
+    /// The digests of all images and indexes of a repository, tagged or not.
+    pub fn images(&self, repository: &RepoKey) -> Vec<String> {
+        self.repository(repository, |repository| repository.images.keys().cloned().collect())
+    }
+
+    /// Everything that was published to a topic.
+    pub fn notices(&self, topic_arn: &str) -> Vec<Published> {
+        self.read(|world| {
+            world.topics.get(topic_arn).map(|topic| topic.published.clone()).unwrap_or_default()
+        })
+    }
+
+    /// Every event that was put on any bus, whether or not a rule matched it.
+    pub fn events(&self) -> Vec<Value> {
+        self.read(|world| world.events.clone())
+    }
+
+    /// Every call, in order of arrival.
+    pub fn calls(&self) -> Vec<Call> {
+        self.read(|world| world.calls.clone())
+    }
+
+    /// The calls of an operation, in order of arrival.
+    pub fn calls_of(&self, operation: &str) -> Vec<Call> {
+        self.read(|world| {
+            world.calls.iter().filter(|call| call.operation == operation).cloned().collect()
+        })
+    }
+}

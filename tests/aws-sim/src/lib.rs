@@ -1,0 +1,108 @@
+//! A simulated AWS for tagwarden's tests: SQS, ECR, SNS, EventBridge and a little STS, at the wire.
+//!
+//! One deterministic state machine (a request in, a reply out, a virtual clock, seeded identifiers, a fault plan) with
+//! two faces. [`Sim::sdk_config`] puts the real AWS SDK on top of it inside the process: under a paused tokio runtime
+//! everything is virtual, and the same seed gives the same bytes. [`Sim::serve`] serves it over HTTP in real time, for
+//! programs.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), aws_sdk_ecr::Error> {
+//! use aws_sim::{FaultRule, Sim};
+//!
+//! let sim = Sim::default();
+//! let repository = sim.create_repository("team/app");
+//! let digest = sim.push_image(&repository, &["1.2.3", "latest"], "some content");
+//! sim.set_faults(FaultRule::on("BatchDeleteImage").first(1).error("ThrottlingException"));
+//!
+//! let ecr = aws_sdk_ecr::Client::new(&sim.sdk_config());
+//! let id = aws_sdk_ecr::types::ImageIdentifier::builder().image_tag("latest").image_digest(&digest).build();
+//! ecr.batch_delete_image().repository_name("team/app").image_ids(id).send().await?;
+//!
+//! assert_eq!(sim.tags(&repository, &digest), Some(vec!["1.2.3".to_owned()]));
+//! assert_eq!(sim.calls_of("BatchDeleteImage").len(), 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Map
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `wire`, `protocol`, `query`, `api` | requests and replies, in each service's protocol |
+//! | `world`, `sqs`, `ecr`, `sns`, `events`, `pattern`, `sts` | the state machine: synchronous, given the time |
+//! | `fault`, `partial` | what goes wrong, and with which call |
+//! | `sim`, `clock`, `trace` | the asynchronous shell: waiting, virtual time, the record of calls |
+//! | `connector`, `server` | the two faces |
+//! | `setup`, `inspect`, [`manifest`] | for tests: setting the scene, and looking at what became of it |
+//!
+//! # Time
+//!
+//! The clock shows [`SimConfig::epoch`] plus the tokio time since the simulation was made. Nothing in here sleeps but
+//! injected delays, the latency of the in-process face and long polls. A condition is awaited with [`Sim::wait_until`],
+//! which is woken by every change.
+//!
+//! # How it differs from AWS
+//!
+//! - No signature is checked and there are no permissions: every account may do everything. Refusals are injected as
+//!   faults. `AssumeRole` accepts any role; the access key that it gives carries the role's account.
+//! - SQS: standard queues only, in order of arrival, each message delivered once unless its visibility ends
+//!   ([`Sim::make_visible`] delivers again). No queue policies, no encryption, no move tasks. `DeleteQueue` and
+//!   `PurgeQueue` act at once, without AWS's 60 seconds. The receive count goes on counting in the dead-letter queue.
+//!   A dropped poll has taken nothing; `Fault::HangAfter` is the receive whose answer is lost.
+//! - ECR: layers are not modelled, and so never missing; no lifecycle, replication, archive, referrers or pull-through.
+//!   Scans on push cover new digests only; indexes are never scanned, and nothing is scanned again by itself.
+//!   `findingSeverityCounts` stands on the first page of findings only, which AWS leaves open. `BatchGetImage` answers
+//!   a manifest of a type that was not accepted with `ImageNotFound`, which is a guess. A list may change between its
+//!   pages: a page goes on after the last row of the one before. Identifiers of a `BatchDeleteImage` are looked up
+//!   together and then carried out in order, so an index and its child go in one call if the index comes first.
+//! - SNS: standard topics and SQS subscribers only. A dropped delivery (no such queue) is silent. No `PublishBatch`.
+//! - EventBridge: the default bus, rules with patterns, queues as targets, delivery at once and exactly once.
+//!   `PutEvents` accepts `aws.` sources, which AWS reserves, so that a local run can send scan events.
+//! - No call is throttled by itself.
+//!
+//! # How it differs from moto
+//!
+//! moto 5.2 deletes a whole image where a tag and its digest are given, does not compare the two, protects no children
+//! of an index, accepts more than 100 identifiers, calls an immutable tag's overwrite `ImageAlreadyExistsException`,
+//! digests something other than the manifest's bytes, and pages no ECR list. None of this is so here;
+//! [`DeleteRules::WholeImage`] brings back the first three, to show that a caller survives them.
+
+mod api;
+mod clock;
+mod config;
+mod connector;
+mod ecr;
+mod events;
+mod fault;
+mod ids;
+mod inspect;
+pub mod manifest;
+mod partial;
+mod pattern;
+mod protocol;
+mod query;
+mod server;
+mod setup;
+mod sim;
+mod sns;
+mod sqs;
+mod sts;
+mod trace;
+mod wildcard;
+mod wire;
+mod world;
+
+pub use api::{ApiCall, ApiError, Service};
+pub use config::{DeleteRules, SimConfig};
+pub use ecr::RepoKey;
+pub use ecr::findings::{Finding, ScanResult, Scanning};
+pub use fault::{
+    Action, Edit, EntryPredicate, Fault, FaultPlan, FaultRule, NoFaults, Predicate, RandomFaults,
+};
+pub use inspect::{MessageView, QueueView};
+pub use server::ServerGuard;
+pub use sim::Sim;
+pub use sns::Published;
+pub use trace::{Call, CallOutcome};
+pub use wire::{ConnectionFault, Request, Response};

@@ -1,0 +1,209 @@
+//! The state of one queue and of the messages in it. Synchronous, without a clock: every step is given the time.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use super::{QueueKey, invalid};
+use crate::api::{ApiError, Input};
+
+/// The longest that a message stays invisible, counted from its receive.
+const MAX_VISIBILITY: Duration = Duration::from_secs(43_200);
+/// The most messages of a standard queue in flight at once.
+const MAX_IN_FLIGHT: usize = 120_000;
+
+/// A standard queue.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) key: QueueKey,
+    pub(crate) created_at: SystemTime,
+    /// The attributes that were set; the others have AWS's defaults.
+    pub(crate) attributes: BTreeMap<String, String>,
+    /// Messages by their order of arrival.
+    pub(crate) messages: BTreeMap<u64, Message>,
+    next: u64,
+}
+
+/// A message in a queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Message {
+    pub(crate) id: String,
+    pub(crate) body: String,
+    /// Message attributes, as sent.
+    pub(crate) attributes: BTreeMap<String, Value>,
+    /// System attributes that never change, such as `SenderId` and `AWSTraceHeader`.
+    pub(crate) system: BTreeMap<String, String>,
+    pub(crate) sent_at: SystemTime,
+    pub(crate) first_received_at: Option<SystemTime>,
+    pub(crate) received_at: Option<SystemTime>,
+    pub(crate) receive_count: u32,
+    pub(crate) visible_at: SystemTime,
+}
+
+/// A message as a receive hands it out.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) message: Message,
+    pub(crate) handle: String,
+}
+
+impl Message {
+    pub(crate) fn in_flight(&self, now: SystemTime) -> bool {
+        self.visible_at > now && self.received_at.is_some()
+    }
+
+    pub(crate) fn delayed(&self, now: SystemTime) -> bool {
+        self.visible_at > now && self.received_at.is_none()
+    }
+}
+
+/// The content of a receipt handle: which message of which queue, and which of its receives.
+struct Receipt {
+    slot: u64,
+    receive: u32,
+}
+
+impl Queue {
+    pub(crate) fn new(
+        key: QueueKey,
+        now: SystemTime,
+        attributes: BTreeMap<String, String>,
+    ) -> Self {
+        Self { key, created_at: now, attributes, messages: BTreeMap::new(), next: 0 }
+    }
+
+    pub(crate) fn push(&mut self, message: Message) {
+        self.messages.insert(self.next, message);
+        self.next += 1;
+    }
+
+    pub(crate) fn seconds(&self, attribute: &str, default: u64) -> Duration {
+        let set = self.attributes.get(attribute).and_then(|value| value.parse().ok());
+        Duration::from_secs(set.unwrap_or(default))
+    }
+
+    /// The dead-letter queue and the receives that a message is allowed.
+    pub(crate) fn redrive(&self) -> Option<(QueueKey, u32)> {
+        let policy: Value = serde_json::from_str(self.attributes.get("RedrivePolicy")?).ok()?;
+        let target = QueueKey::from_arn(policy.text("deadLetterTargetArn")?)?;
+        let receives = u32::try_from(policy.int("maxReceiveCount")?).ok()?;
+        Some((target, receives))
+    }
+
+    /// Drops what is older than the queue's retention period.
+    pub(crate) fn expire(&mut self, now: SystemTime) {
+        let retention = self.seconds("MessageRetentionPeriod", 345_600);
+        self.messages.retain(|_, message| message.sent_at + retention > now);
+    }
+
+    /// When the next invisible message becomes visible.
+    pub(crate) fn next_visible(&self, now: SystemTime) -> Option<SystemTime> {
+        self.messages.values().map(|message| message.visible_at).filter(|at| *at > now).min()
+    }
+
+    /// Takes out the visible messages that have had all their receives.
+    pub(crate) fn take_exhausted(&mut self, now: SystemTime, receives: u32) -> Vec<Message> {
+        let exhausted =
+            |message: &Message| message.visible_at <= now && message.receive_count >= receives;
+        self.messages
+            .extract_if(.., |_, message| exhausted(message))
+            .map(|(_, message)| message)
+            .collect()
+    }
+
+    /// Hands out up to `max` visible messages, oldest first, and makes them invisible.
+    pub(crate) fn receive(
+        &mut self,
+        now: SystemTime,
+        max: usize,
+        visibility: Duration,
+        mut nonce: impl FnMut() -> String,
+    ) -> Result<Vec<Received>, ApiError> {
+        let in_flight = self.messages.values().filter(|message| message.in_flight(now)).count();
+        if in_flight >= MAX_IN_FLIGHT {
+            return Err(ApiError::new("OverLimit", "Too many messages in flight").with_status(403));
+        }
+        let arn = self.key.arn();
+        let received = self
+            .messages
+            .iter_mut()
+            .filter(|(_, message)| message.visible_at <= now)
+            .take(max)
+            .map(|(slot, message)| {
+                message.receive_count += 1;
+                message.received_at = Some(now);
+                message.first_received_at.get_or_insert(now);
+                message.visible_at = now + visibility;
+                let content = format!("{arn} {slot} {} {}", message.receive_count, nonce());
+                Received { message: message.clone(), handle: STANDARD.encode(content) }
+            })
+            .collect();
+        Ok(received)
+    }
+
+    /// Deletes by receipt handle. The handle of an earlier receive succeeds and deletes nothing.
+    pub(crate) fn delete(&mut self, handle: &str) -> Result<(), ApiError> {
+        let receipt = self.receipt(handle)?;
+        let current = self
+            .messages
+            .get(&receipt.slot)
+            .is_some_and(|message| message.receive_count == receipt.receive);
+        if current {
+            self.messages.remove(&receipt.slot);
+        }
+        Ok(())
+    }
+
+    /// Sets when a message in flight becomes visible again.
+    pub(crate) fn change_visibility(
+        &mut self,
+        handle: &str,
+        now: SystemTime,
+        timeout: Duration,
+    ) -> Result<(), ApiError> {
+        let receipt = self.receipt(handle)?;
+        let message = self
+            .messages
+            .get_mut(&receipt.slot)
+            .filter(|message| message.receive_count == receipt.receive)
+            .ok_or_else(|| {
+                invalid(format!(
+                    "Value {handle} for parameter ReceiptHandle is invalid. Reason: Message does not exist or is \
+                     not available for visibility timeout change."
+                ))
+            })?;
+        if !message.in_flight(now) {
+            return Err(ApiError::new(
+                "MessageNotInflight",
+                "The specified message isn't in flight.",
+            ));
+        }
+        let until = now + timeout;
+        if message.received_at.is_some_and(|received| until > received + MAX_VISIBILITY) {
+            return Err(invalid(format!(
+                "Value {} for parameter VisibilityTimeout is invalid. Reason: Total VisibilityTimeout for the \
+                 message is beyond the limit [43200 seconds].",
+                timeout.as_secs()
+            )));
+        }
+        message.visible_at = until;
+        Ok(())
+    }
+
+    fn receipt(&self, handle: &str) -> Result<Receipt, ApiError> {
+        let parse = || {
+            let content = String::from_utf8(STANDARD.decode(handle).ok()?).ok()?;
+            let mut parts = content.split(' ');
+            let ours = parts.next()? == self.key.arn();
+            let receipt =
+                Receipt { slot: parts.next()?.parse().ok()?, receive: parts.next()?.parse().ok()? };
+            ours.then_some(receipt)
+        };
+        parse().ok_or_else(|| {
+            ApiError::new("ReceiptHandleIsInvalid", "The input receipt handle is invalid.")
+        })
+    }
+}

@@ -1,0 +1,121 @@
+//! The whole state, and the one step: `apply`. Synchronous, without a clock or I/O of its own.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use crate::api::{ApiCall, Outcome, Service};
+use crate::config::SimConfig;
+use crate::ecr::{RepoKey, Repository};
+use crate::events::{Rule, RuleKey};
+use crate::ids::Ids;
+use crate::sns::Topic;
+use crate::sqs::{Queue, QueueKey};
+use crate::trace::Call;
+
+/// What one look at a call comes to.
+pub(crate) enum Step {
+    /// The call is answered.
+    Done(Outcome),
+    /// The call waits: look again when the world changes, and at this moment at the latest.
+    Wait { until: SystemTime },
+}
+
+/// Something that is to happen at a moment.
+#[derive(Debug)]
+pub(crate) enum Scheduled {
+    /// The scan of an image ends.
+    ScanDone { repository: RepoKey, digest: String },
+    /// An event is put on the bus of an account and region.
+    Event { account: String, region: String, event: Value },
+}
+
+/// The simulated AWS.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) config: SimConfig,
+    pub(crate) now: SystemTime,
+    pub(crate) ids: Ids,
+    pub(crate) queues: BTreeMap<QueueKey, Queue>,
+    pub(crate) topics: BTreeMap<String, Topic>,
+    pub(crate) repositories: BTreeMap<RepoKey, Repository>,
+    pub(crate) rules: BTreeMap<RuleKey, Rule>,
+    /// Every event that was put on a bus.
+    pub(crate) events: Vec<Value>,
+    /// Every call that could be parsed.
+    pub(crate) calls: Vec<Call>,
+    agenda: BTreeMap<(SystemTime, u64), Scheduled>,
+    scheduled: u64,
+}
+
+impl World {
+    pub(crate) fn new(config: SimConfig) -> Self {
+        Self {
+            now: config.epoch,
+            ids: Ids::with_seed(config.seed),
+            config,
+            queues: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            repositories: BTreeMap::new(),
+            rules: BTreeMap::new(),
+            events: Vec::new(),
+            calls: Vec::new(),
+            agenda: BTreeMap::new(),
+            scheduled: 0,
+        }
+    }
+
+    /// Does one look at a call that arrived at a moment, now being another.
+    pub(crate) fn apply(&mut self, now: SystemTime, arrived: SystemTime, call: &ApiCall) -> Step {
+        self.advance(now);
+        let step = match call.service {
+            Service::Sqs => match self.sqs(call, arrived) {
+                Step::Wait { until } => {
+                    Step::Wait { until: self.next_scheduled().map_or(until, |at| at.min(until)) }
+                }
+                done @ Step::Done(_) => done,
+            },
+            Service::Ecr => Step::Done(self.ecr(call)),
+            Service::Sns => Step::Done(self.sns(call)),
+            Service::Events => Step::Done(self.event_bridge(call)),
+            Service::Sts => Step::Done(self.sts(call)),
+        };
+        // What is due at once, such as the end of an instant scan, happens before the answer.
+        self.advance(now);
+        step
+    }
+
+    /// Moves time on, doing what was scheduled on the way.
+    pub(crate) fn advance(&mut self, now: SystemTime) {
+        while let Some(entry) = self.agenda.first_entry()
+            && entry.key().0 <= now
+        {
+            self.now = self.now.max(entry.key().0);
+            match entry.remove() {
+                Scheduled::ScanDone { repository, digest } => {
+                    self.finish_scan(&repository, &digest)
+                }
+                Scheduled::Event { account, region, event } => {
+                    self.deliver_event(&account, &region, event)
+                }
+            }
+        }
+        self.now = self.now.max(now);
+    }
+
+    pub(crate) fn schedule(&mut self, after: Duration, what: Scheduled) {
+        self.agenda.insert((self.now + after, self.scheduled), what);
+        self.scheduled += 1;
+    }
+
+    fn next_scheduled(&self) -> Option<SystemTime> {
+        self.agenda.keys().next().map(|(at, _)| *at)
+    }
+
+    /// When something next changes by itself: a scheduled act, or a message that becomes visible.
+    pub(crate) fn next_change(&self) -> Option<SystemTime> {
+        let visible = self.queues.values().filter_map(|queue| queue.next_visible(self.now));
+        visible.chain(self.next_scheduled()).min()
+    }
+}
