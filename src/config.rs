@@ -1,0 +1,182 @@
+//! Configuration: raw settings as they are written, turned into settings that have been checked.
+//!
+//! Sources, later ones winning: defaults, one file, environment variables. Anything unknown, of the
+//! wrong type or contradictory is an error that names its key; nothing is silently ignored.
+
+mod raw;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::domain::image::Region;
+use crate::domain::policy::Policy;
+
+/// The environment variable that holds the path of the configuration file.
+pub const FILE_VARIABLE: &str = "TAGWARDEN_CONFIG";
+/// The environment variable that holds the text of the configuration file, as TOML.
+pub const TEXT_VARIABLE: &str = "TAGWARDEN_CONFIG_TEXT";
+/// What every environment variable that sets a key begins with.
+const KEY_PREFIX: &str = "TAGWARDEN__";
+
+/// Why the configuration cannot be used. Each message is one line.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A key has a value that cannot be used, or is missing.
+    #[error("configuration key {key}: {problem}")]
+    Key {
+        /// The key, with dots between levels.
+        key: String,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// The configuration file cannot be read.
+    #[error("configuration file {}: {problem}", path.display())]
+    File {
+        /// The file's path.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// More than one configuration file was given.
+    #[error("{first} and {second} are both set; give one configuration file only")]
+    TwoFiles {
+        /// One source of the file.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
+    /// The configuration text cannot be read.
+    #[error("configuration: {0}")]
+    Text(String),
+}
+
+/// Where the configuration comes from, gathered by the caller so that tests can give their own.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file named on the command line.
+    pub file: Option<PathBuf>,
+    /// The environment.
+    pub environment: HashMap<String, String>,
+}
+
+impl Sources {
+    /// The process's own environment, and the file that the command line named.
+    ///
+    /// Variables that are not UTF-8 cannot be ours and are left out.
+    #[must_use]
+    pub fn from_process(file: Option<PathBuf>) -> Self {
+        let environment = std::env::vars_os()
+            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self { file, environment }
+    }
+
+    /// Environment variables that look like ours and are not read by anything, such as
+    /// `TAGWARDEN_QUEUE_URL` for `TAGWARDEN__QUEUE__URL`. Not an error, because orchestrators set variables
+    /// named after services; worth a warning.
+    pub fn unread_variables(&self) -> impl Iterator<Item = &str> {
+        self.environment.keys().map(String::as_str).filter(|name| {
+            name.starts_with("TAGWARDEN_")
+                && !name.starts_with(KEY_PREFIX)
+                && *name != FILE_VARIABLE
+                && *name != TEXT_VARIABLE
+        })
+    }
+}
+
+/// What deleting a tag is asked of the registry by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UntagBy {
+    /// Tag and digest together: ECR compares and deletes in one step.
+    TagAndDigest,
+    /// The tag alone, after reading once more that it points to the digest. For registries that do not
+    /// honour the former, such as emulators: between the read and the delete a tag can move.
+    Tag,
+}
+
+/// The form of a notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoticeFormat {
+    /// For people, by e-mail.
+    Text,
+    /// For programs: the versioned document.
+    Json,
+    /// For Amazon Q Developer in chat applications: its custom notification.
+    Chat,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For a person at a terminal.
+    Pretty,
+}
+
+/// `queue.*`
+#[derive(Clone, Debug)]
+pub struct QueueSettings {
+    /// The queue's URL.
+    pub url: String,
+    /// How many messages are worked on at once.
+    pub max_in_flight: usize,
+    /// How long a received message stays invisible unless its lease is extended.
+    pub visibility_timeout: Duration,
+}
+
+/// `notify.*`
+#[derive(Clone, Debug)]
+pub struct NotifySettings {
+    /// The topic's ARN.
+    pub topic_arn: String,
+    /// The topic's Region, from its ARN.
+    pub topic_region: Region,
+    /// The form of notices.
+    pub format: NoticeFormat,
+}
+
+/// `aws.*`
+#[derive(Clone, Debug, Default)]
+pub struct AwsSettings {
+    /// ARN of the role to assume in another account, with `{account}` in the account's place.
+    pub assume_role: Option<String>,
+    /// The external id to give when the role is assumed.
+    pub external_id: Option<String>,
+}
+
+/// The whole configuration, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The queue.
+    pub queue: QueueSettings,
+    /// Where and how the team is told.
+    pub notify: NotifySettings,
+    /// What may stay and what goes.
+    pub policy: Policy,
+    /// How tags are deleted.
+    pub untag_by: UntagBy,
+    /// Roles in other accounts.
+    pub aws: AwsSettings,
+    /// Where health and metrics are served.
+    pub listen: SocketAddr,
+    /// How long the process may take from SIGTERM to its end.
+    pub grace: Duration,
+    /// The form of log lines.
+    pub log_format: LogFormat,
+}
+
+impl Settings {
+    /// Reads every source and checks the result.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, by key.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        raw::RawSettings::read(sources)?.check()
+    }
+}
+
+#[cfg(test)]
+mod tests;

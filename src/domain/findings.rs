@@ -1,0 +1,208 @@
+//! Severities, counts of findings, and what a scan says.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// How bad a finding is, worst first. The union of what ECR and Inspector report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Severity {
+    /// Critical.
+    Critical,
+    /// High.
+    High,
+    /// Medium.
+    Medium,
+    /// Low.
+    Low,
+    /// Informational.
+    Informational,
+    /// Not rated yet by Inspector.
+    Untriaged,
+    /// Not rated by ECR's basic scanning, or a word that this version does not know.
+    Undefined,
+}
+
+impl Severity {
+    /// Every severity, worst first.
+    pub const ALL: [Self; 7] = [
+        Self::Critical,
+        Self::High,
+        Self::Medium,
+        Self::Low,
+        Self::Informational,
+        Self::Untriaged,
+        Self::Undefined,
+    ];
+
+    /// The severity that AWS calls `word`; `None` for a word that is new to us.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|severity| severity.as_word() == word)
+    }
+
+    /// AWS's word for it.
+    #[must_use]
+    pub fn as_word(self) -> &'static str {
+        match self {
+            Self::Critical => "CRITICAL",
+            Self::High => "HIGH",
+            Self::Medium => "MEDIUM",
+            Self::Low => "LOW",
+            Self::Informational => "INFORMATIONAL",
+            Self::Untriaged => "UNTRIAGED",
+            Self::Undefined => "UNDEFINED",
+        }
+    }
+
+    /// The word in lower case, as configuration keys and notices write it.
+    #[must_use]
+    pub fn as_key(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::High => "high",
+            Self::Medium => "medium",
+            Self::Low => "low",
+            Self::Informational => "informational",
+            Self::Untriaged => "untriaged",
+            Self::Undefined => "undefined",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_key())
+    }
+}
+
+/// Number of findings by severity. A severity that is not listed was not reported.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeverityCounts(BTreeMap<Severity, u64>);
+
+impl SeverityCounts {
+    /// The number of findings of this severity; `None` where the source said nothing of it.
+    #[must_use]
+    pub fn reported(&self, severity: Severity) -> Option<u64> {
+        self.0.get(&severity).copied()
+    }
+
+    /// The number of findings of this severity, zero where the source said nothing of it.
+    #[must_use]
+    pub fn of(&self, severity: Severity) -> u64 {
+        self.reported(severity).unwrap_or(0)
+    }
+
+    /// Adds findings of one severity.
+    pub fn add(&mut self, severity: Severity, count: u64) {
+        let entry = self.0.entry(severity).or_default();
+        *entry = entry.saturating_add(count);
+    }
+
+    /// The higher number of the two for each severity: where a summary and a list of findings
+    /// disagree, neither may hide what the other shows.
+    #[must_use]
+    pub fn at_least(mut self, other: &Self) -> Self {
+        for (&severity, &count) in &other.0 {
+            let entry = self.0.entry(severity).or_default();
+            *entry = (*entry).max(count);
+        }
+        self
+    }
+
+    /// Reported severities and their numbers, worst first.
+    pub fn iter(&self) -> impl Iterator<Item = (Severity, u64)> + '_ {
+        self.0.iter().map(|(&severity, &count)| (severity, count))
+    }
+
+    /// The worst severity with at least one finding.
+    #[must_use]
+    pub fn worst(&self) -> Option<Severity> {
+        self.iter().find(|&(_, count)| count > 0).map(|(severity, _)| severity)
+    }
+}
+
+impl FromIterator<(Severity, u64)> for SeverityCounts {
+    fn from_iter<T: IntoIterator<Item = (Severity, u64)>>(iter: T) -> Self {
+        let mut counts = Self::default();
+        for (severity, count) in iter {
+            counts.add(severity, count);
+        }
+        counts
+    }
+}
+
+/// One vulnerability in one image.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Its name, for most a CVE id.
+    pub id: String,
+    /// The package that has it.
+    pub package: Option<String>,
+    /// The package's version in the image.
+    pub installed: Option<String>,
+    /// The version that mends it.
+    pub fixed: Option<String>,
+}
+
+/// What ECR's present scan of one image says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Number of findings by severity.
+    pub counts: SeverityCounts,
+    /// The findings themselves, worst first.
+    pub list: Vec<Finding>,
+}
+
+/// The state of an image's scan, and its findings where the state has any worth trusting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scan {
+    /// Basic scanning has completed: the findings are final for this scan.
+    Complete(Findings),
+    /// Enhanced scanning goes on: the findings are valid, and may still be growing.
+    Active(Findings),
+    /// There is no scan yet, or it has not ended; the word says which.
+    Pending(String),
+    /// There will be no findings to judge by (failed, unsupported, expired, unavailable, archived, or a state
+    /// that this version does not know); the word is ECR's. Never to be taken for clean.
+    Unavailable(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_and_severities_map_both_ways() {
+        for severity in Severity::ALL {
+            assert_eq!(Severity::from_word(severity.as_word()), Some(severity));
+            assert_eq!(severity.as_key(), severity.as_word().to_lowercase());
+        }
+        assert_eq!(Severity::from_word("TOTAL"), None);
+    }
+
+    #[test]
+    fn counts_tell_absent_from_zero_and_never_overflow() {
+        let mut counts: SeverityCounts = [(Severity::High, 0)].into_iter().collect();
+        assert_eq!(counts.reported(Severity::High), Some(0));
+        assert_eq!(counts.reported(Severity::Critical), None);
+        assert_eq!(counts.worst(), None);
+        counts.add(Severity::High, u64::MAX);
+        counts.add(Severity::High, 1);
+        assert_eq!(counts.of(Severity::High), u64::MAX);
+        assert_eq!(counts.worst(), Some(Severity::High));
+    }
+
+    #[test]
+    fn where_summary_and_list_disagree_the_higher_number_counts() {
+        let summary: SeverityCounts =
+            [(Severity::Critical, 1), (Severity::High, 2)].into_iter().collect();
+        let list: SeverityCounts = [(Severity::High, 5), (Severity::Low, 1)].into_iter().collect();
+        let both = summary.at_least(&list);
+        assert_eq!(
+            both.iter().collect::<Vec<_>>(),
+            [(Severity::Critical, 1), (Severity::High, 5), (Severity::Low, 1)]
+        );
+    }
+}

@@ -1,0 +1,283 @@
+//! Names of things in a registry, each a checked type of its own.
+
+use std::fmt;
+
+/// A value that is not a valid name of its kind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{value:?} is not {expected}")]
+pub struct InvalidName {
+    value: String,
+    expected: &'static str,
+}
+
+impl InvalidName {
+    fn new(value: &str, expected: &'static str) -> Self {
+        // An event can carry a megabyte here; the start of it is enough to recognise it by.
+        let value = value.chars().take(64).collect();
+        Self { value, expected }
+    }
+}
+
+/// Defines a string newtype that can only hold a value its check accepts.
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $expected:literal, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $type(String);
+
+        impl $type {
+            /// Checks `value` and takes it over.
+            ///
+            /// # Errors
+            /// [`InvalidName`] says what was expected.
+            pub fn parse(value: impl Into<String>) -> Result<Self, InvalidName> {
+                let value = value.into();
+                let check: fn(&str) -> bool = $check;
+                if check(&value) {
+                    Ok(Self(value))
+                } else {
+                    Err(InvalidName::new(&value, $expected))
+                }
+            }
+
+            /// The name as AWS writes it.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name!(
+    /// An AWS account: the registry's id.
+    AccountId,
+    "an AWS account id of 12 digits",
+    |value| value.len() == 12 && value.bytes().all(|byte| byte.is_ascii_digit())
+);
+
+name!(
+    /// An AWS Region, such as `eu-west-1`.
+    Region,
+    "an AWS Region such as eu-west-1",
+    |value| {
+        // A Region becomes part of a host name: letters, digits and single dashes are all it may hold.
+        value.len() <= 32
+            && value.contains('-')
+            && value.split('-').all(|part| {
+                !part.is_empty()
+                    && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+            })
+    }
+);
+
+name!(
+    /// A repository's name without its registry, such as `team/app`.
+    RepositoryName,
+    "an ECR repository name (lower-case letters, digits, '.', '_', '-', '/', at most 256 characters)",
+    |value| {
+        (1..=256).contains(&value.len())
+            && value.split('/').all(|part| {
+                !part.is_empty()
+                    && part.bytes().all(|byte| {
+                        byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte)
+                    })
+            })
+    }
+);
+
+name!(
+    /// The digest of a manifest: `sha256:` and 64 lower-case hex digits.
+    Digest,
+    "a digest (sha256: and 64 lower-case hex digits)",
+    |value| {
+        value.strip_prefix("sha256:").is_some_and(|hex| {
+            hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        })
+    }
+);
+
+name!(
+    /// An image tag. ECR's API model allows up to 300 characters.
+    Tag,
+    "an image tag (letters, digits, '_', '.', '-', not starting with '.' or '-')",
+    |value| {
+        value.len() <= 300
+            && value.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+    }
+);
+
+impl Digest {
+    /// The 64 hex digits without the algorithm.
+    #[must_use]
+    pub fn hex(&self) -> &str {
+        self.0.strip_prefix("sha256:").unwrap_or(&self.0)
+    }
+}
+
+impl Tag {
+    const QUARANTINE: &'static str = "quarantine-";
+
+    /// The quarantine tag of the image with this digest: the mark that keeps the image when its
+    /// other tags go, and the durable record that we began.
+    #[must_use]
+    pub fn quarantine(digest: &Digest) -> Self {
+        Self(format!("{}{}", Self::QUARANTINE, digest.hex()))
+    }
+
+    /// Whether this has the form of a quarantine tag, of whatever image.
+    #[must_use]
+    pub fn is_quarantine(&self) -> bool {
+        self.0.strip_prefix(Self::QUARANTINE).is_some_and(|hex| {
+            hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        })
+    }
+}
+
+/// One repository of one account in one Region.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Repository {
+    /// The account that owns the registry.
+    pub account: AccountId,
+    /// The registry's Region.
+    pub region: Region,
+    /// The repository's name inside the registry.
+    pub name: RepositoryName,
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.account, self.region, self.name)
+    }
+}
+
+/// Where a registry is: an account and a Region.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Home {
+    /// The account.
+    pub account: AccountId,
+    /// The Region.
+    pub region: Region,
+}
+
+/// The parts of an ECR repository ARN: `arn:aws:ecr:REGION:ACCOUNT:repository/NAME`, where Inspector
+/// also appends `/sha256:...` of an image (Inspector user guide, EventBridge schema).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepositoryArn {
+    /// The repository that the ARN names.
+    pub repository: Repository,
+    /// The digest appended to the ARN, where there is one.
+    pub digest: Option<Digest>,
+}
+
+impl RepositoryArn {
+    /// Reads an ECR repository ARN of any partition.
+    ///
+    /// # Errors
+    /// [`InvalidName`] where the text is no such ARN or one of its parts is invalid.
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        let invalid = || InvalidName::new(text, "an ECR repository ARN");
+        let mut parts = text.splitn(6, ':');
+        let mut next = || parts.next().ok_or_else(invalid);
+        let (arn, partition, service) = (next()?, next()?, next()?);
+        let (region, account, resource) = (next()?, next()?, next()?);
+        if arn != "arn" || !partition.starts_with("aws") || service != "ecr" {
+            return Err(invalid());
+        }
+        let path = resource.strip_prefix("repository/").ok_or_else(invalid)?;
+        let (name, digest) = match path.rsplit_once('/') {
+            Some((name, digest)) if digest.starts_with("sha256:") => {
+                (name, Some(Digest::parse(digest)?))
+            }
+            _ => (path, None),
+        };
+        Ok(Self {
+            repository: Repository {
+                account: AccountId::parse(account)?,
+                region: Region::parse(region)?,
+                name: RepositoryName::parse(name)?,
+            },
+            digest,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEX: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+    #[test]
+    fn names_refuse_what_aws_refuses() {
+        for bad in ["", "1234", "12345678901a", "1234567890123"] {
+            assert!(AccountId::parse(bad).is_err(), "{bad:?}");
+        }
+        for bad in ["", "eu", "eu--west", "eu-west-1.evil.example", "EU-WEST-1", "eu-west-1\n"] {
+            assert!(Region::parse(bad).is_err(), "{bad:?}");
+        }
+        for bad in ["", "/a", "a/", "a//b", "A", "a b", "a\u{7}", &"a".repeat(257)] {
+            assert!(RepositoryName::parse(bad).is_err(), "{bad:?}");
+        }
+        for bad in ["", "sha256:", "sha256:zz", &format!("sha512:{HEX}"), &format!("sha256:{HEX}0")]
+        {
+            assert!(Digest::parse(bad).is_err(), "{bad:?}");
+        }
+        for bad in ["", ".a", "-a", "a b", "a/b", &"a".repeat(301)] {
+            assert!(Tag::parse(bad).is_err(), "{bad:?}");
+        }
+        for good in ["latest", "_x", "1.2.3-rc.1", &"a".repeat(300)] {
+            assert!(Tag::parse(good).is_ok(), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn the_error_names_the_value_and_what_was_expected_but_never_a_megabyte() {
+        let error = Digest::parse("x".repeat(1 << 20)).unwrap_err().to_string();
+        assert!(error.len() < 200, "{}", error.len());
+        assert_eq!(
+            AccountId::parse("12").unwrap_err().to_string(),
+            r#""12" is not an AWS account id of 12 digits"#
+        );
+    }
+
+    #[test]
+    fn a_quarantine_tag_is_known_by_its_whole_form() {
+        let digest = Digest::parse(format!("sha256:{HEX}")).unwrap();
+        let tag = Tag::quarantine(&digest);
+        assert_eq!(tag.as_str(), format!("quarantine-{HEX}"));
+        assert!(tag.is_quarantine());
+        assert!(!Tag::parse("quarantine-me").unwrap().is_quarantine());
+    }
+
+    #[test]
+    fn an_arn_gives_account_region_name_and_digest_in_any_partition() {
+        let arn = RepositoryArn::parse(
+            "arn:aws-us-gov:ecr:us-gov-west-1:111122223333:repository/team/app",
+        );
+        let arn = arn.unwrap();
+        assert_eq!(arn.repository.to_string(), "111122223333/us-gov-west-1/team/app");
+        assert_eq!(arn.digest, None);
+
+        let text = format!("arn:aws:ecr:eu-west-1:111122223333:repository/team/app/sha256:{HEX}");
+        let arn = RepositoryArn::parse(&text).unwrap();
+        assert_eq!(arn.repository.name.as_str(), "team/app");
+        assert_eq!(arn.digest.unwrap().hex(), HEX);
+
+        for bad in [
+            "arn:aws:ec2:eu-west-1:111122223333:instance/i-1",
+            "arn:aws:ecr:eu-west-1:111122223333:repository/",
+            "arn:aws:ecr:eu-west-1::repository/team/app",
+            "arn:aws:ecr",
+        ] {
+            assert!(RepositoryArn::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

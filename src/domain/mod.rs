@@ -1,0 +1,10 @@
+//! What tagwarden reasons about: images, findings, the policy and the plan.
+//!
+//! Everything here is pure: no I/O, no clock, no `async`, no AWS type. It imports nothing else of this crate.
+
+pub mod findings;
+pub mod image;
+pub mod origin;
+pub mod plan;
+pub mod policy;
+pub mod untag;

@@ -1,0 +1,14 @@
+//! "ECR Image Scan": basic scanning has ended (ECR user guide, "Amazon ECR events and EventBridge").
+
+use super::envelope::Envelope;
+use super::{Kind, Malformed, Parsed, ScanDetail};
+use crate::domain::image::Home;
+use crate::domain::policy::Reporting;
+
+pub(super) const SOURCE: &str = "aws.ecr";
+pub(super) const DETAIL_TYPE: &str = "ECR Image Scan";
+
+pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malformed> {
+    let detail: ScanDetail = envelope.detail()?;
+    detail.into_event(Kind::EcrImageScan, "COMPLETE", Reporting::AbsentIsZero, envelope, own)
+}

@@ -1,0 +1,126 @@
+//! What EventBridge puts around every event.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::Malformed;
+use crate::domain::image::{
+    AccountId, Digest, Home, Region, Repository, RepositoryArn, RepositoryName,
+};
+use crate::domain::origin::Origin;
+
+/// An event as the SQS target of a rule receives it. `detail` stays unread until its family is known.
+#[derive(Deserialize)]
+#[serde(expecting = "an EventBridge event")]
+pub(super) struct Envelope<'a> {
+    #[serde(borrow)]
+    pub(super) source: Cow<'a, str>,
+    #[serde(borrow, rename = "detail-type")]
+    pub(super) detail_type: Cow<'a, str>,
+    id: Option<String>,
+    account: Option<String>,
+    region: Option<String>,
+    time: Option<String>,
+    #[serde(default)]
+    resources: Option<Vec<Option<String>>>,
+    #[serde(borrow)]
+    detail: Option<&'a RawValue>,
+}
+
+/// A repository, and the digest where its ARN carries one.
+pub(super) struct Place {
+    pub(super) repository: Repository,
+    pub(super) digest: Option<Digest>,
+}
+
+impl<'a> Envelope<'a> {
+    pub(super) fn parse(body: &'a str) -> Result<Self, Malformed> {
+        object(body)?;
+        serde_json::from_str(body).map_err(Malformed::new)
+    }
+
+    /// Reads `detail` as the family's own type.
+    pub(super) fn detail<T: DeserializeOwned>(&self) -> Result<T, Malformed> {
+        let detail = self.detail.ok_or_else(|| Malformed::new("detail is missing"))?;
+        let malformed = |error: &dyn Display| Malformed::new(format!("detail: {error}"));
+        object(detail.get()).map_err(|error| malformed(&error))?;
+        serde_json::from_str(detail.get()).map_err(|error| malformed(&error))
+    }
+
+    /// Whether any of the event's resources is an ECR repository or an image in one.
+    pub(super) fn concerns_a_repository(&self) -> bool {
+        self.arns().next().is_some()
+    }
+
+    /// Source, type, id and time, checked for what they are used for: ids of notices and lines of text.
+    pub(super) fn origin(&self) -> Result<Origin, Malformed> {
+        let printable = |field: &str, value: &str| {
+            if value.len() > 256 || value.contains(char::is_control) {
+                return Err(Malformed::new(format!(
+                    "{field} is over 256 bytes or holds control characters"
+                )));
+            }
+            Ok(())
+        };
+        printable("source", &self.source)?;
+        printable("detail-type", &self.detail_type)?;
+        let id = self.id.clone().filter(|id| !id.is_empty());
+        printable("id", id.as_deref().unwrap_or_default())?;
+        printable("time", self.time.as_deref().unwrap_or_default())?;
+        let time = self.time.clone().filter(|time| !time.is_empty());
+        Ok(Origin {
+            id,
+            source: self.source.clone().into_owned(),
+            detail_type: self.detail_type.clone().into_owned(),
+            at: time.as_deref().and_then(|time| humantime::parse_rfc3339(time).ok()),
+            time,
+        })
+    }
+
+    /// The repository that `name`, plain or an ARN, stands for: account and Region come from the ARN, in the
+    /// detail or among the resources, else from the envelope, else they are the worker's own.
+    pub(super) fn place(&self, name: &str, own: &Home) -> Result<Place, Malformed> {
+        let invalid = |error: &dyn Display| Malformed::new(format!("repository-name: {error}"));
+        if name.starts_with("arn:") {
+            let arn = RepositoryArn::parse(name).map_err(|error| invalid(&error))?;
+            return Ok(Place { repository: arn.repository, digest: arn.digest });
+        }
+        let name = RepositoryName::parse(name).map_err(|error| invalid(&error))?;
+        if let Some(arn) = self.arns().find(|arn| arn.repository.name == name) {
+            return Ok(Place { repository: arn.repository, digest: arn.digest });
+        }
+        let account = match self.account.as_deref() {
+            None | Some("") => own.account.clone(),
+            Some(account) => AccountId::parse(account)
+                .map_err(|error| Malformed::new(format!("account: {error}")))?,
+        };
+        let region = match self.region.as_deref() {
+            None | Some("") => own.region.clone(),
+            Some(region) => {
+                Region::parse(region).map_err(|error| Malformed::new(format!("region: {error}")))?
+            }
+        };
+        Ok(Place { repository: Repository { account, region, name }, digest: None })
+    }
+
+    fn arns(&self) -> impl Iterator<Item = RepositoryArn> + '_ {
+        self.resources
+            .iter()
+            .flatten()
+            .flatten()
+            .filter_map(|resource| RepositoryArn::parse(resource).ok())
+    }
+}
+
+/// Refuses anything but an object: serde would read an array as the fields of a struct in their order.
+fn object(json: &str) -> Result<(), Malformed> {
+    if json.trim_start().starts_with('{') {
+        Ok(())
+    } else {
+        Err(Malformed::new("is not a JSON object"))
+    }
+}

@@ -1,0 +1,35 @@
+//! "Inspector2 Scan": enhanced scanning's first scan has ended (Inspector user guide, "EventBridge event
+//! schema"). EC2 instances and Lambda functions use the same detail-type.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::envelope::Envelope;
+use super::{Kind, Malformed, Parsed, ScanDetail};
+use crate::domain::image::Home;
+use crate::domain::policy::Reporting;
+
+pub(super) const SOURCE: &str = "aws.inspector2";
+pub(super) const DETAIL_TYPE: &str = "Inspector2 Scan";
+
+/// Tells the form for container images, which names a repository, from all others.
+#[derive(Deserialize)]
+struct Form {
+    #[serde(rename = "repository-name")]
+    repository_name: Option<IgnoredAny>,
+}
+
+pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malformed> {
+    let kind = Kind::Inspector2Scan;
+    let form: Form = envelope.detail()?;
+    if form.repository_name.is_none() && !envelope.concerns_a_repository() {
+        return Ok(Parsed::Ignored {
+            kind,
+            origin: Box::new(envelope.origin()?),
+            reason: "the scan is not of a container image",
+        });
+    }
+    let detail: ScanDetail = envelope.detail()?;
+    let reporting = Reporting::AbsentIsUnknown;
+    detail.into_event(kind, "INITIAL_SCAN_COMPLETE", reporting, envelope, own)
+}

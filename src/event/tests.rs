@@ -1,0 +1,307 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::image::{AccountId, Region};
+
+const HEX: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+fn own() -> Home {
+    Home {
+        account: AccountId::parse("999988887777").unwrap(),
+        region: Region::parse("us-east-1").unwrap(),
+    }
+}
+
+fn fixture(name: &str) -> String {
+    let path = format!("{}/tests/fixtures/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(path).unwrap()
+}
+
+fn basic() -> Value {
+    serde_json::from_str(&fixture("basic.complete.critical_high")).unwrap()
+}
+
+fn inspector() -> Value {
+    serde_json::from_str(&fixture("inspector2_scan.critical")).unwrap()
+}
+
+fn assess(event: &Value) -> ImageEvent {
+    match parse(&event.to_string(), &own()) {
+        Ok(Parsed::Assess(event)) => *event,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ignored(event: &Value) -> &'static str {
+    match parse(&event.to_string(), &own()) {
+        Ok(Parsed::Ignored { reason, .. }) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn malformed(event: &Value) -> String {
+    parse(&event.to_string(), &own()).unwrap_err().to_string()
+}
+
+fn with(mut event: Value, pointer: &str, value: Value) -> Value {
+    *event.pointer_mut(pointer).unwrap() = value;
+    event
+}
+
+fn without(mut event: Value, parent: &str, key: &str) -> Value {
+    event.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(key).unwrap();
+    event
+}
+
+fn counts(event: &ImageEvent) -> Option<Vec<(Severity, u64)>> {
+    match &event.claim {
+        Claim::Complete { counts, .. } => counts.as_ref().map(|counts| counts.iter().collect()),
+        Claim::Failed => panic!("failed"),
+    }
+}
+
+#[test]
+fn every_fixture_is_read_as_its_family_says() {
+    let mut lines = Vec::new();
+    let mut names: Vec<_> =
+        std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+    names.sort();
+    for name in names {
+        let name = name.strip_suffix(".json").unwrap();
+        let line = match parse(&fixture(name), &own()) {
+            Ok(Parsed::Assess(event)) => format!(
+                "{} {} {} tags {} {:?}",
+                event.kind.as_str(),
+                event.repository,
+                event.digest.as_ref().map_or("-", |digest| &digest.hex()[..4]),
+                event.tags.len(),
+                event.claim,
+            ),
+            Ok(Parsed::Ignored { kind, reason, .. }) => {
+                format!("{} ignored: {reason}", kind.as_str())
+            }
+            Err(error) => format!("malformed: {error}"),
+        };
+        lines.push(format!("{name}\n  {line}"));
+    }
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn the_repository_is_plain_or_an_arn_or_an_arn_with_the_digest() {
+    let digest = format!("sha256:{HEX}");
+    let arn = "arn:aws:ecr:eu-west-1:444455556666:repository/team/app";
+    for name in ["team/app".to_owned(), arn.to_owned(), format!("{arn}/{digest}")] {
+        let event = with(basic(), "/detail/repository-name", json!(name));
+        let event = with(event, "/resources", json!([arn]));
+        let event = assess(&event);
+        assert_eq!(event.repository.to_string(), "444455556666/eu-west-1/team/app");
+        assert_eq!(event.digest.unwrap().as_str(), digest);
+    }
+}
+
+#[test]
+fn account_and_region_come_from_the_arn_else_the_envelope_else_are_our_own() {
+    let place = |event: Value| assess(&event).repository.to_string();
+    let arn = with(basic(), "/account", json!("444455556666"));
+    assert_eq!(place(arn), "111122223333/eu-west-1/team/app");
+    let envelope = with(basic(), "/resources", json!([]));
+    assert_eq!(place(envelope.clone()), "111122223333/eu-west-1/team/app");
+    for nothing in [json!(null), json!("")] {
+        let event = with(envelope.clone(), "/account", nothing.clone());
+        let event = with(event, "/region", nothing);
+        assert_eq!(place(event), "999988887777/us-east-1/team/app");
+    }
+    let missing = without(without(envelope, "", "account"), "", "region");
+    assert_eq!(place(missing), "999988887777/us-east-1/team/app");
+    let other_repository = json!(["arn:aws:ecr:eu-west-1:444455556666:repository/other", null]);
+    assert_eq!(
+        place(with(basic(), "/resources", other_repository)),
+        "111122223333/eu-west-1/team/app",
+        "an ARN of another repository says nothing of this one"
+    );
+}
+
+#[test]
+fn digest_and_tags_can_be_missing_null_or_empty() {
+    for nothing in [json!(null), json!("")] {
+        assert_eq!(assess(&with(basic(), "/detail/image-digest", nothing)).digest, None);
+    }
+    for nothing in [json!(null), json!([]), json!([""]), json!([null])] {
+        assert!(assess(&with(basic(), "/detail/image-tags", nothing)).tags.is_empty());
+    }
+    let neither = without(without(basic(), "/detail", "image-digest"), "/detail", "image-tags");
+    assert_eq!(ignored(&neither), "the event names neither a digest nor a tag");
+}
+
+#[test]
+fn counts_can_be_missing_null_empty_zero_or_unknown() {
+    let of = |value| counts(&assess(&with(basic(), "/detail/finding-severity-counts", value)));
+    assert_eq!(of(json!(null)), None);
+    assert_eq!(of(json!({})), Some(vec![]));
+    assert_eq!(of(json!({"CRITICAL": null})), Some(vec![]));
+    assert_eq!(of(json!({"CRITICAL": 0})), Some(vec![(Severity::Critical, 0)]));
+    assert_eq!(of(json!({"TOTAL": 9, "GRAVE": 2})), Some(vec![(Severity::Undefined, 2)]));
+    assert_eq!(
+        of(json!({"HIGH": u64::MAX, "CRITICAL": 1})),
+        Some(vec![(Severity::Critical, 1), (Severity::High, u64::MAX)])
+    );
+}
+
+#[test]
+fn other_sources_types_and_states_are_ignored_not_malformed() {
+    assert!(ignored(&json!({"source": "aws.ec2", "detail-type": "x"})).contains("not for us"));
+    assert!(
+        ignored(&with(basic(), "/detail-type", json!("ECR Image Action"))).contains("not for us")
+    );
+    assert!(
+        ignored(&with(basic(), "/detail/scan-status", json!("ACTIVE"))).contains("scan status")
+    );
+    let instance = json!({
+        "source": "aws.inspector2", "detail-type": "Inspector2 Scan",
+        "resources": ["i-0123456789abcdef0"],
+        "detail": {"scan-status": "INITIAL_SCAN_COMPLETE", "instance-id": "i-0123456789abcdef0"},
+    });
+    assert_eq!(ignored(&instance), "the scan is not of a container image");
+}
+
+#[test]
+fn an_image_that_bears_only_our_quarantine_tag_starts_no_new_work() {
+    let only_mark = json!([format!("quarantine-{HEX}")]);
+    let event = with(basic(), "/detail/image-tags", only_mark);
+    assert_eq!(ignored(&event), "the image bears nothing but our own quarantine tag");
+    let and_another = json!([format!("quarantine-{HEX}"), "latest"]);
+    assert_eq!(assess(&with(basic(), "/detail/image-tags", and_another)).tags.len(), 2);
+}
+
+#[test]
+fn what_no_family_writes_is_malformed_and_the_error_says_where() {
+    let cases = [
+        json!(null),
+        json!(["aws.ecr", "ECR Image Scan"]),
+        json!("text"),
+        json!({}),
+        json!({"source": "aws.ecr"}),
+        json!({"source": 1, "detail-type": "x"}),
+        without(basic(), "", "detail"),
+        with(basic(), "/detail", json!("{}")),
+        with(basic(), "/detail", json!(["COMPLETE", "team/app"])),
+        without(basic(), "/detail", "repository-name"),
+        without(basic(), "/detail", "scan-status"),
+        with(basic(), "/detail/repository-name", json!("")),
+        with(basic(), "/detail/repository-name", json!("team/\u{7}app")),
+        with(basic(), "/detail/repository-name", json!("arn:aws:s3:::bucket")),
+        with(basic(), "/detail/image-digest", json!("sha256:xyz")),
+        with(basic(), "/detail/image-digest", json!(5)),
+        with(basic(), "/detail/image-tags", json!("latest")),
+        with(basic(), "/detail/image-tags", json!(["a b"])),
+        with(basic(), "/detail/finding-severity-counts", json!({"HIGH": -1})),
+        with(basic(), "/detail/finding-severity-counts", json!({"HIGH": 1.5})),
+        with(basic(), "/detail/finding-severity-counts", json!({"HIGH": "1"})),
+        with(basic(), "/detail/finding-severity-counts", json!([1])),
+        with(basic(), "/account", json!(111_122_223_333_u64)),
+        with(with(basic(), "/account", json!("me")), "/resources", json!([])),
+        with(with(basic(), "/region", json!("x.example")), "/resources", json!([])),
+        with(basic(), "/id", json!("a\nb")),
+        with(basic(), "/id", json!("x".repeat(300))),
+        with(inspector(), "/detail/repository-name", json!(null)),
+        with(
+            inspector(),
+            "/detail/repository-name",
+            json!(format!("arn:aws:ecr:eu-west-1:111122223333:repository/a/sha256:{HEX}")),
+        ),
+    ];
+    let lines: Vec<_> = cases.iter().map(malformed).collect();
+    assert!(lines.iter().all(|line| line.len() <= 400 && !line.contains(char::is_control)));
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn numbers_too_large_for_anything_are_malformed() {
+    let body = fixture("basic.complete.critical_high").replace("\"HIGH\": 2", "\"HIGH\": 1e99");
+    assert!(parse(&body, &own()).is_err());
+    let body = body.replace("1e99", "99999999999999999999999999");
+    assert!(parse(&body, &own()).is_err());
+}
+
+#[test]
+fn deep_nesting_and_a_megabyte_are_read_or_refused_but_never_overflow() {
+    for depth in [100, 10_000, 500_000] {
+        let nested = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let body =
+            format!(r#"{{"source":"aws.ecr","detail-type":"ECR Image Scan","detail":{nested}}}"#);
+        assert!(parse(&body, &own()).is_err());
+    }
+    let large = format!(r#"{{"source":"x","detail-type":"y","detail":"{}"}}"#, "a".repeat(1 << 20));
+    assert!(matches!(parse(&large, &own()), Ok(Parsed::Ignored { .. })));
+    let large = with(basic(), "/detail/scan-status", json!("a".repeat(1 << 20)));
+    assert!(ignored(&large).contains("scan status"));
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+        Just(json!("COMPLETE")),
+        Just(json!("arn:aws:ecr:eu-west-1:111122223333:repository/a")),
+        Just(json!(format!("sha256:{HEX}"))),
+    ];
+    leaf.prop_recursive(4, 32, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::hash_map("[a-z-]{1,12}|CRITICAL|HIGH", inner, 0..6)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+const POINTERS: [&str; 12] = [
+    "/source",
+    "/detail-type",
+    "/id",
+    "/account",
+    "/region",
+    "/time",
+    "/resources",
+    "/detail",
+    "/detail/scan-status",
+    "/detail/repository-name",
+    "/detail/image-tags",
+    "/detail/finding-severity-counts",
+];
+
+proptest! {
+    #[test]
+    fn any_text_gives_an_event_or_not_for_us_or_malformed(body in ".*") {
+        let _ = parse(&body, &own());
+    }
+
+    #[test]
+    fn any_bytes_give_an_event_or_not_for_us_or_malformed(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+        let _ = parse(&String::from_utf8_lossy(&bytes), &own());
+    }
+
+    #[test]
+    fn an_event_with_any_json_in_any_place_never_panics(
+        from_inspector in any::<bool>(),
+        changes in prop::collection::vec((0..POINTERS.len(), any_json()), 1..4),
+    ) {
+        let mut event = if from_inspector { inspector() } else { basic() };
+        for (at, value) in changes {
+            if let Some(place) = event.pointer_mut(POINTERS[at]) {
+                *place = value;
+            }
+        }
+        if let Err(error) = parse(&event.to_string(), &own()) {
+            let text = error.to_string();
+            prop_assert!(text.len() < 1000 && !text.contains(char::is_control), "{}", text);
+        }
+    }
+}
