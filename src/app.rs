@@ -1,0 +1,370 @@
+//! The composition root: builds the clients, owns every task, and orders start and stop.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::{AppName, BehaviorVersion, SdkConfig};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::aws::{Aws, AwsError, ErrorClass, Operation};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::domain::image::Region;
+use crate::event::Kind;
+use crate::health::Health;
+use crate::http;
+use crate::notify::Notifier as _;
+use crate::notify::sns::SnsNotifier;
+use crate::queue::lease::Settler;
+use crate::queue::sqs::SqsQueue;
+use crate::queue::{Queue, QueueInfo, batch};
+use crate::registry::ecr::EcrRegistry;
+use crate::shutdown::{Shutdown, time_for_work};
+use crate::telemetry::instruments::{Instruments, Labels, MetricsError};
+use crate::worker::assess::{Assessor, Context, VERDICTS};
+use crate::worker::consumer::Consumer;
+use crate::worker::disposition::Disposition;
+use crate::worker::untagging::IMAGE_ACTIONS;
+
+/// Longest pause between two checks at the start.
+const CHECK_BACKOFF: Duration = Duration::from_secs(20);
+/// What the polling loop may take beyond its longest wait before it counts as hung: a receive's own timeout, the
+/// longest pause after a failed one, and some.
+const LIVENESS_SLACK: Duration = Duration::from_secs(55);
+
+/// Why the worker ended, other than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The environment names no Region.
+    #[error("no AWS Region: set AWS_REGION to the Region of the queue")]
+    NoRegion,
+    /// The address for health and metrics cannot be bound.
+    #[error("cannot listen on {address} (http.listen): {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// AWS definitely refuses what the worker cannot do without.
+    #[error("cannot use the {what}: {error}; {remedy}")]
+    Refused {
+        /// What.
+        what: &'static str,
+        /// How it was refused.
+        error: AwsError,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// Metrics cannot be set up.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// Signals cannot be listened to.
+    #[error("cannot listen for signals: {0}")]
+    Signals(std::io::Error),
+    /// A part of the worker ended that must not.
+    #[error("a task of the worker ended: {0}")]
+    Task(#[from] JoinError),
+    /// The HTTP server failed.
+    #[error("the HTTP server failed: {0}")]
+    Http(std::io::Error),
+    /// Stopping took longer than the grace period.
+    #[error("not everything could be settled within the grace period of {}", humantime::format_duration(*.0))]
+    GraceExceeded(Duration),
+    /// A second signal came.
+    #[error(
+        "stopped at once by a second signal; messages in hand become visible when their timeout passes"
+    )]
+    SecondSignal,
+}
+
+/// The configuration of the AWS SDK from the environment.
+pub async fn aws_from_environment() -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest());
+    if let Ok(name) = AppName::new("tagwarden") {
+        loader = loader.app_name(name);
+    }
+    loader.load().await
+}
+
+/// The worker, built but not started.
+#[derive(Debug)]
+pub struct App {
+    settings: Settings,
+    aws: Aws,
+    clock: Clock,
+    health: Arc<Health>,
+    instruments: Arc<Instruments>,
+    queue: Arc<SqsQueue>,
+}
+
+impl App {
+    /// Builds the worker. Nothing is called yet.
+    ///
+    /// # Errors
+    /// Where the environment lacks what every call needs.
+    pub fn new(settings: Settings, sdk: &SdkConfig) -> Result<Self, RunError> {
+        let instruments = Arc::new(instruments()?);
+        let aws = Aws::new(sdk, settings.aws.clone(), Arc::clone(&instruments));
+        let region = sdk.region().and_then(|region| Region::parse(region.as_ref()).ok());
+        let (Some(_), Some(clock)) = (region, aws.clock()) else {
+            return Err(RunError::NoRegion);
+        };
+        let queue = SqsQueue::new(
+            aws.clone(),
+            settings.queue.url.clone(),
+            settings.queue.visibility_timeout,
+        );
+        let limit = queue.wait().saturating_add(LIVENESS_SLACK);
+        Ok(Self {
+            health: Arc::new(Health::new(limit, Arc::clone(&instruments))),
+            queue: Arc::new(queue),
+            settings,
+            aws,
+            clock,
+            instruments,
+        })
+    }
+
+    /// Health and metrics over HTTP.
+    pub fn router(&self) -> axum::Router {
+        http::router(Arc::clone(&self.health), Arc::clone(&self.instruments))
+    }
+
+    /// The metrics, as `/metrics` shows them.
+    #[must_use]
+    pub fn instruments(&self) -> &Arc<Instruments> {
+        &self.instruments
+    }
+
+    /// The health, as `/healthz` and `/readyz` show it.
+    #[must_use]
+    pub fn health(&self) -> &Arc<Health> {
+        &self.health
+    }
+
+    /// Checks queue and topic, then works until the shutdown drains and every message in hand is settled.
+    ///
+    /// # Errors
+    /// Where the worker cannot begin, cannot go on, or cannot stop within its grace period.
+    pub async fn work(&self, shutdown: &Shutdown) -> Result<(), RunError> {
+        let grace = self.settings.grace;
+        tokio::select! {
+            biased;
+            result = self.check_and_consume(shutdown) => result,
+            () = self.drain(shutdown) => Err(RunError::GraceExceeded(grace)),
+        }
+    }
+
+    /// The clock of the drain: from the stop signal to the end of the grace period.
+    async fn drain(&self, shutdown: &Shutdown) {
+        let grace = self.settings.grace;
+        let work = time_for_work(grace);
+        shutdown.draining().await;
+        self.health.draining();
+        sleep(work).await;
+        shutdown.abandon();
+        sleep(grace.saturating_sub(work)).await;
+    }
+
+    async fn check_and_consume(&self, shutdown: &Shutdown) -> Result<(), RunError> {
+        let Some((info, notifier)) = self.check(shutdown).await? else { return Ok(()) };
+        self.health.started();
+        info!(
+            account = %info.home.account,
+            region = %info.home.region,
+            max_receive_count = info.max_receive_count,
+            mode = self.settings.policy.mode.as_str(),
+            "ready"
+        );
+        let context = Context {
+            policy: self.settings.policy.clone(),
+            format: self.settings.notify.format,
+            own: info.home.clone(),
+            max_receive_count: info.max_receive_count,
+            health: Arc::clone(&self.health),
+            shutdown: shutdown.clone(),
+            clock: self.clock.clone(),
+            instruments: Arc::clone(&self.instruments),
+        };
+        let registry = EcrRegistry::new(self.aws.clone(), info.home, self.settings.untag_by);
+        let (deletes, delete_entries) = batch::Batcher::new(Operation::DeleteMessageBatch);
+        let (changes, change_entries) =
+            batch::Batcher::new(Operation::ChangeMessageVisibilityBatch);
+        let consumer = Consumer {
+            queue: Arc::clone(&self.queue),
+            assessor: Arc::new(Assessor::new(context, registry, notifier)),
+            settler: Settler { deletes, changes },
+            max_in_flight: self.settings.queue.max_in_flight,
+            visibility: self.settings.queue.visibility_timeout,
+        };
+        let mut tasks = JoinSet::new();
+        let queue = Arc::clone(&self.queue);
+        tasks.spawn(batch::run(delete_entries, move |entries| {
+            let queue = Arc::clone(&queue);
+            async move { queue.delete(&entries).await }
+        }));
+        let queue = Arc::clone(&self.queue);
+        tasks.spawn(batch::run(change_entries, move |entries| {
+            let queue = Arc::clone(&queue);
+            async move { queue.change_visibility(&entries).await }
+        }));
+        // The batchers end when the consumer has let go of them.
+        tasks.spawn(consumer.run());
+        while let Some(ended) = tasks.join_next().await {
+            ended?;
+        }
+        Ok(())
+    }
+
+    /// Queue and topic, before the first receive. `None`: told to stop meanwhile.
+    async fn check(
+        &self,
+        shutdown: &Shutdown,
+    ) -> Result<Option<(QueueInfo, SnsNotifier)>, RunError> {
+        let info = self.checked("queue", shutdown, || self.queue.info()).await?;
+        let Some(info) = info else { return Ok(None) };
+        if info.max_receive_count.is_none() {
+            warn!(
+                "the queue has no redrive policy: a message that cannot be understood stays until its retention \
+                 ends; give the queue a dead-letter queue"
+            );
+        }
+        let notify = &self.settings.notify;
+        let notifier =
+            SnsNotifier::new(self.aws.clone(), notify.topic_arn.clone(), &notify.topic_region);
+        let told = self.checked("topic", shutdown, || notifier.check()).await?;
+        Ok(told.map(|()| (info, notifier)))
+    }
+
+    /// Repeats a check while AWS is merely out of reach.
+    async fn checked<T, F, Fut>(
+        &self,
+        what: &'static str,
+        shutdown: &Shutdown,
+        check: F,
+    ) -> Result<Option<T>, RunError>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<T, AwsError>>,
+    {
+        let mut pause = Duration::from_secs(1);
+        loop {
+            self.health.beat();
+            let result = tokio::select! {
+                biased;
+                () = shutdown.draining() => return Ok(None),
+                result = check() => result,
+            };
+            let error = match result {
+                Ok(value) => return Ok(Some(value)),
+                Err(error) => error,
+            };
+            if !error.class.is_transient() {
+                return Err(RunError::Refused { what, remedy: remedy(what, &error), error });
+            }
+            warn!(what, %error, retry_in_seconds = pause.as_secs(), "not reachable yet");
+            tokio::select! {
+                biased;
+                () = shutdown.draining() => return Ok(None),
+                () = sleep(pause) => {}
+            }
+            pause = pause.saturating_mul(2).min(CHECK_BACKOFF);
+        }
+    }
+}
+
+/// What an operator does about a refusal at the start.
+fn remedy(what: &str, error: &AwsError) -> &'static str {
+    let code = error.code.as_deref().unwrap_or_default();
+    let missing =
+        code.contains("NotFound") || code.contains("NonExistent") || code.contains("DoesNotExist");
+    match (error.class, what) {
+        (ErrorClass::Credentials, _) => {
+            "give the task a role, or set the standard AWS credential variables"
+        }
+        (ErrorClass::Refused, "queue") if missing => "create the queue or correct queue.url",
+        (ErrorClass::Refused, "queue") => {
+            "allow the task's role sqs:GetQueueAttributes, sqs:ReceiveMessage, sqs:DeleteMessage and \
+             sqs:ChangeMessageVisibility on the queue"
+        }
+        (ErrorClass::Refused, _) if missing => "create the topic or correct notify.topic_arn",
+        (ErrorClass::Refused, _) => {
+            "allow the task's role sns:GetTopicAttributes and sns:Publish on the topic"
+        }
+        (_, "queue") => "check queue.url and the Region",
+        _ => "check notify.topic_arn",
+    }
+}
+
+fn instruments() -> Result<Instruments, MetricsError> {
+    let call_outcomes: Vec<_> =
+        std::iter::once("ok").chain(ErrorClass::ALL.map(ErrorClass::as_str)).collect();
+    Instruments::new(&Labels {
+        settled: &Disposition::label_sets(),
+        events: &Kind::ALL.map(Kind::as_str),
+        verdicts: &VERDICTS,
+        image_actions: &IMAGE_ACTIONS,
+        operations: &Operation::ALL.map(|operation| (operation.service(), operation.name())),
+        call_outcomes: &call_outcomes,
+    })
+}
+
+/// Binds the port, works until a signal, and stops in order.
+///
+/// # Errors
+/// [`RunError`] says why the worker could not begin or did not end in order.
+pub async fn run(settings: Settings, sdk: &SdkConfig) -> Result<(), RunError> {
+    let listen = settings.listen;
+    let app = App::new(settings, sdk)?;
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|error| RunError::Listen { address: listen, error })?;
+    let address = listener.local_addr().unwrap_or(listen);
+    info!(version = env!("CARGO_PKG_VERSION"), %address, "listening");
+    let shutdown = Shutdown::default();
+    let stop_server = CancellationToken::new();
+    let stopped = stop_server.clone();
+    let server = axum::serve(listener, app.router())
+        .with_graceful_shutdown(async move { stopped.cancelled().await });
+    let mut server = std::pin::pin!(async { server.await.map_err(RunError::Http) });
+    let mut signals = std::pin::pin!(signals(&shutdown));
+    let mut work = std::pin::pin!(app.work(&shutdown));
+    let result = tokio::select! {
+        biased;
+        result = &mut signals => result,
+        result = &mut work => result,
+        result = &mut server => result,
+    };
+    // A client that keeps its connection open does not keep the process alive.
+    stop_server.cancel();
+    let _ = tokio::time::timeout(Duration::from_millis(500), server).await;
+    if result.is_ok() {
+        info!("stopped");
+    }
+    result
+}
+
+/// The first signal drains; the second ends the wait. Returns only on the second or on failure.
+async fn signals(shutdown: &Shutdown) -> Result<(), RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+    let mut next = async || {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    };
+    let name = next().await;
+    info!(signal = name, "stopping: no new messages; work in hand goes on");
+    shutdown.drain();
+    next().await;
+    Err(RunError::SecondSignal)
+}

@@ -1,0 +1,176 @@
+//! Liveness and readiness: whether the polling loop turns over, and whether there is a reason not to work.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::telemetry::instruments::Instruments;
+
+/// Why polling is paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// The queue is refused. The receive itself is the probe, so this one does not stop it.
+    Queue,
+    /// The topic is refused.
+    Topic,
+    /// Our own credentials are refused.
+    Credentials,
+    /// The registry refuses everything.
+    Registry,
+}
+
+impl Pause {
+    const ALL: [Self; 4] = [Self::Queue, Self::Topic, Self::Credentials, Self::Registry];
+
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Queue => "paused: the queue is refused",
+            Self::Topic => "paused: the topic is refused",
+            Self::Credentials => "paused: the worker's credentials are refused",
+            Self::Registry => "paused: the registry refuses every call",
+        }
+    }
+}
+
+/// What stands in the way of work.
+#[derive(Clone, Debug, Default)]
+struct State {
+    started: bool,
+    draining: bool,
+    overreached: bool,
+    paused: [bool; Pause::ALL.len()],
+}
+
+impl State {
+    fn paused(&self, pause: Pause) -> bool {
+        Pause::ALL.iter().zip(self.paused).any(|(&known, on)| known == pause && on)
+    }
+
+    /// Why nothing is to be received now, if so.
+    fn obstacle(&self) -> Option<Obstacle> {
+        if self.overreached {
+            return Some(Obstacle::Stopped);
+        }
+        if self.paused(Pause::Topic) || self.paused(Pause::Credentials) {
+            return Some(Obstacle::Paused);
+        }
+        self.paused(Pause::Registry).then_some(Obstacle::RegistryPaused)
+    }
+}
+
+/// Why nothing is to be received now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// An over-reach: until a restart.
+    Stopped,
+    /// A refusal that concerns every message.
+    Paused,
+    /// The registry refused everything so far; another repository may still be allowed.
+    RegistryPaused,
+}
+
+/// The process's health. Shared by the loop that has it and the server that shows it.
+#[derive(Debug)]
+pub struct Health {
+    state: watch::Sender<State>,
+    beat: Mutex<Instant>,
+    limit: Duration,
+    instruments: Arc<Instruments>,
+}
+
+impl Health {
+    /// Health of a loop that turns over at least once in `limit`.
+    #[must_use]
+    pub fn new(limit: Duration, instruments: Arc<Instruments>) -> Self {
+        let (state, _) = watch::channel(State::default());
+        Self { state, beat: Mutex::new(Instant::now()), limit, instruments }
+    }
+
+    /// The polling loop has turned over: success, error, timeout and deliberate pause all count.
+    pub fn beat(&self) {
+        *self.beat.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Whether the loop turns over.
+    ///
+    /// # Errors
+    /// For how long it has not.
+    pub fn live(&self) -> Result<(), Duration> {
+        let silent = self.beat.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+        if silent <= self.limit { Ok(()) } else { Err(silent) }
+    }
+
+    /// Whether the worker is ready to work.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub fn ready(&self) -> Result<(), &'static str> {
+        let state = self.state.borrow();
+        if state.draining {
+            return Err("draining");
+        }
+        if state.overreached {
+            return Err("stopped by an over-reach: read the log, then restart");
+        }
+        if let Some(pause) = Pause::ALL.into_iter().find(|&pause| state.paused(pause)) {
+            return Err(pause.reason());
+        }
+        if state.started { Ok(()) } else { Err("starting") }
+    }
+
+    /// Queue and topic were checked; work begins.
+    pub fn started(&self) {
+        self.state.send_modify(|state| state.started = true);
+    }
+
+    /// The stop signal has come.
+    pub fn draining(&self) {
+        self.state.send_modify(|state| state.draining = true);
+        self.instruments.draining();
+    }
+
+    /// A delete took more than was asked for: nothing is untagged any more in this process.
+    pub fn overreached(&self) {
+        self.state.send_modify(|state| state.overreached = true);
+        self.instruments.overreach();
+    }
+
+    /// Whether untagging has been stopped.
+    #[must_use]
+    pub fn is_overreached(&self) -> bool {
+        self.state.borrow().overreached
+    }
+
+    /// Pauses polling, or lets it go on. Says whether that is news.
+    pub fn set_paused(&self, pause: Pause, on: bool) -> bool {
+        let news = self.state.send_if_modified(|state| {
+            if state.paused(pause) == on {
+                return false;
+            }
+            for (known, flag) in Pause::ALL.iter().zip(&mut state.paused) {
+                if *known == pause {
+                    *flag = on;
+                }
+            }
+            true
+        });
+        if news {
+            self.instruments.paused(self.state.borrow().paused.contains(&true));
+        }
+        news
+    }
+
+    /// Why nothing is to be received now, if so.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<Obstacle> {
+        self.state.borrow().obstacle()
+    }
+
+    /// Returns when nothing stands in the way of receiving.
+    pub async fn clear(&self) {
+        // The sender lives in `self`, so the wait cannot fail.
+        let _ = self.state.subscribe().wait_for(|state| state.obstacle().is_none()).await;
+    }
+}

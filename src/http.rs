@@ -1,0 +1,115 @@
+//! Health and metrics over HTTP, for load balancers, Prometheus and the container's health check.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::health::Health;
+use crate::telemetry::instruments::Instruments;
+
+/// What the handlers show.
+#[derive(Clone, Debug)]
+struct Shown {
+    health: Arc<Health>,
+    instruments: Arc<Instruments>,
+}
+
+/// The routes.
+pub fn router(health: Arc<Health>, instruments: Arc<Instruments>) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(Shown { health, instruments })
+}
+
+async fn healthz(State(shown): State<Shown>) -> impl IntoResponse {
+    match shown.health.live() {
+        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+        Err(silent) => {
+            let seconds = silent.as_secs();
+            let text = format!("the polling loop has not turned over for {seconds} s\n");
+            (StatusCode::SERVICE_UNAVAILABLE, text)
+        }
+    }
+}
+
+async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
+    match shown.health.ready() {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
+    match shown.instruments.render() {
+        Ok(text) => (
+            StatusCode::OK,
+            [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+            text,
+        ),
+        Err(error) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
+            format!("{error}\n"),
+        ),
+    }
+}
+
+/// Asks a running worker for `/healthz`.
+///
+/// # Errors
+/// In words, why it is not healthy.
+pub async fn healthcheck(listen: SocketAddr) -> Result<(), String> {
+    let mut address = listen;
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let answer = timeout(Duration::from_secs(3), ask(address)).await;
+    match answer {
+        Err(_) => Err(format!("http://{address}/healthz did not answer within 3 s")),
+        Ok(Err(error)) => Err(format!("http://{address}/healthz: {error}")),
+        Ok(Ok((StatusCode::OK, _))) => Ok(()),
+        Ok(Ok((status, body))) => {
+            Err(format!("http://{address}/healthz answered {status}: {}", body.trim()))
+        }
+    }
+}
+
+async fn ask(
+    address: SocketAddr,
+) -> Result<(StatusCode, String), Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TcpStream::connect(address).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let request = hyper::Request::get("/healthz")
+        .header(header::HOST, address.to_string())
+        .body(Empty::<Bytes>::new())?;
+    let answer = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), 4096).collect().await?.to_bytes();
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    };
+    tokio::pin!(answer);
+    tokio::select! {
+        biased;
+        answer = &mut answer => answer,
+        // The connection has ended, and what it brought is in the answer.
+        _ = connection => answer.await,
+    }
+}

@@ -1,0 +1,49 @@
+//! Notices by Amazon SNS.
+
+use aws_sdk_sns::Client;
+use aws_sdk_sns::types::MessageAttributeValue;
+
+use super::Notifier;
+use super::render::Rendered;
+use crate::aws::{Aws, AwsError, Operation};
+use crate::domain::image::Region;
+
+/// One topic.
+#[derive(Debug)]
+pub struct SnsNotifier {
+    aws: Aws,
+    client: Client,
+    topic_arn: String,
+}
+
+impl SnsNotifier {
+    /// The topic with this ARN, in its own Region.
+    #[must_use]
+    pub fn new(aws: Aws, topic_arn: String, region: &Region) -> Self {
+        Self { client: Client::new(&aws.in_region(region)), aws, topic_arn }
+    }
+}
+
+impl Notifier for SnsNotifier {
+    async fn check(&self) -> Result<(), AwsError> {
+        let request = self.client.get_topic_attributes().topic_arn(&self.topic_arn);
+        self.aws.call(Operation::GetTopicAttributes, request.send()).await.map(drop)
+    }
+
+    async fn publish(&self, notice: &Rendered) -> Result<(), AwsError> {
+        let mut request = self
+            .client
+            .publish()
+            .topic_arn(&self.topic_arn)
+            .subject(&notice.subject)
+            .message(&notice.body);
+        for (name, value) in &notice.attributes {
+            let attribute =
+                MessageAttributeValue::builder().data_type("String").string_value(value).build();
+            let attribute = attribute
+                .map_err(|error| AwsError::unexpected(Operation::Publish, error.to_string()))?;
+            request = request.message_attributes(*name, attribute);
+        }
+        self.aws.call(Operation::Publish, request.send()).await.map(drop)
+    }
+}

@@ -1,0 +1,356 @@
+//! The lease on one message: a pure state machine, and the shell that keeps it by heartbeat.
+//!
+//! A lease ends when the visibility timeout does, counted from the instant before the call that set it was sent,
+//! less a margin. Work stops when it ends. Heartbeats end before the settle, and a lease is settled at most once.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::OptionFuture;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::batch::Batcher;
+use super::{Message, ReceiptHandle, Visibility};
+use crate::aws::{AwsError, ErrorClass};
+use crate::telemetry::instruments::Instruments;
+
+/// The state of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Ours; the next heartbeat is due at `beat`.
+    Held { beat: Instant },
+    /// Ours; a heartbeat was sent at `since` and is not answered yet.
+    Extending { since: Instant },
+    /// No longer ours: nothing may be done for it any more, not even settling.
+    Lost,
+    /// Settled.
+    Settled,
+}
+
+/// What can happen to a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Time has passed.
+    Tick,
+    /// The heartbeat was answered: extended.
+    Extended,
+    /// The heartbeat failed, and can be tried again.
+    NotExtended,
+    /// The heartbeat was answered: the queue knows no such lease.
+    Gone,
+    /// The work is done and the message is to be settled.
+    Settle,
+}
+
+/// What a lease asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Nothing before this instant; then a tick.
+    WaitUntil(Instant),
+    /// Send a heartbeat.
+    Extend,
+    /// Settle the message now.
+    Settle,
+    /// The lease is over: stop.
+    Stop,
+}
+
+/// The pure lease.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    phase: Phase,
+    expires: Instant,
+    visibility: Duration,
+}
+
+impl Lease {
+    /// A lease that was taken at `from` for `visibility`.
+    #[must_use]
+    pub fn new(from: Instant, visibility: Duration) -> Self {
+        let mut lease = Self { phase: Phase::Held { beat: from }, expires: from, visibility };
+        lease.extend_from(from);
+        lease
+    }
+
+    /// Takes one step. `now` never runs backwards.
+    pub fn step(&mut self, now: Instant, input: Input) -> Output {
+        if matches!(self.phase, Phase::Lost | Phase::Settled) {
+            return Output::Stop;
+        }
+        if now >= self.expires {
+            self.phase = Phase::Lost;
+            return Output::Stop;
+        }
+        match (self.phase, input) {
+            (Phase::Extending { since }, Input::Extended) => self.extend_from(since),
+            (Phase::Extending { .. }, Input::NotExtended) => {
+                let retry = self.visibility / 10;
+                self.phase = Phase::Held { beat: now + retry };
+            }
+            (_, Input::Gone) => {
+                self.phase = Phase::Lost;
+                return Output::Stop;
+            }
+            // A heartbeat that arrives after the settle would hide a message that was released, so its
+            // answer is waited for.
+            (Phase::Held { .. }, Input::Settle) => {
+                self.phase = Phase::Settled;
+                return Output::Settle;
+            }
+            (Phase::Held { beat }, Input::Tick) if now >= beat => {
+                self.phase = Phase::Extending { since: now };
+                return Output::Extend;
+            }
+            _ => {}
+        }
+        Output::WaitUntil(match self.phase {
+            Phase::Held { beat } => beat.min(self.expires),
+            _ => self.expires,
+        })
+    }
+
+    fn extend_from(&mut self, since: Instant) {
+        // What is begun at the last moment must still take effect inside the visibility timeout.
+        let margin = (self.visibility / 10).min(Duration::from_secs(5));
+        self.expires = since + self.visibility - margin;
+        self.phase = Phase::Held { beat: since + self.visibility / 2 };
+    }
+}
+
+/// The lease ended before its work did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the lease was lost: the message is visible to others again")]
+pub struct LeaseLost;
+
+/// How a message is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// Delete it.
+    Delete,
+    /// Make it visible again after this long.
+    Visible(Duration),
+}
+
+/// The two batchers by which leases are extended and settled.
+#[derive(Clone, Debug)]
+pub struct Settler {
+    /// Deletes.
+    pub deletes: Batcher<ReceiptHandle>,
+    /// Extensions, and settlements that make visible.
+    pub changes: Batcher<Visibility>,
+}
+
+/// A lease and the means to keep and settle it. Settling consumes it.
+#[derive(Debug)]
+pub struct HeldLease<'a> {
+    lease: Lease,
+    receipt: ReceiptHandle,
+    settler: &'a Settler,
+    instruments: &'a Instruments,
+}
+
+impl<'a> HeldLease<'a> {
+    /// Holds the lease of a message just received.
+    #[must_use]
+    pub fn new(
+        message: &Message,
+        visibility: Duration,
+        settler: &'a Settler,
+        instruments: &'a Instruments,
+    ) -> Self {
+        Self {
+            lease: Lease::new(message.leased_from, visibility),
+            receipt: message.receipt.clone(),
+            settler,
+            instruments,
+        }
+    }
+
+    /// Runs `work` under heartbeat. A heartbeat in flight when the work ends is waited for.
+    ///
+    /// # Errors
+    /// [`LeaseLost`] where the lease ended first; the work is dropped where it stands.
+    pub async fn run<T>(&mut self, work: impl Future<Output = T>) -> Result<T, LeaseLost> {
+        let mut work = pin!(work);
+        let mut done = None;
+        let mut heartbeat = pin!(OptionFuture::from(None));
+        let mut output = self.lease.step(Instant::now(), Input::Tick);
+        loop {
+            if matches!(self.lease.phase, Phase::Held { .. })
+                && let Some(value) = done
+            {
+                return Ok(value);
+            }
+            let wake = match output {
+                Output::WaitUntil(instant) => instant,
+                Output::Extend => {
+                    let change = Visibility {
+                        receipt: self.receipt.clone(),
+                        timeout: self.lease.visibility,
+                    };
+                    heartbeat.set(Some(self.settler.changes.submit(change)).into());
+                    self.lease.expires
+                }
+                Output::Settle | Output::Stop => {
+                    self.instruments.lease_lost();
+                    return Err(LeaseLost);
+                }
+            };
+            let input = tokio::select! {
+                biased;
+                Some(result) = &mut heartbeat => {
+                    heartbeat.set(None.into());
+                    self.instruments.lease_extended(result.is_ok());
+                    match result {
+                        Ok(()) => Input::Extended,
+                        Err(error) if error.class == ErrorClass::Rejected => Input::Gone,
+                        Err(_) => Input::NotExtended,
+                    }
+                }
+                value = &mut work, if done.is_none() => {
+                    done = Some(value);
+                    output = Output::WaitUntil(self.lease.expires);
+                    continue;
+                }
+                () = sleep_until(wake) => Input::Tick,
+            };
+            output = self.lease.step(Instant::now(), input);
+        }
+    }
+
+    /// Settles the message. A failure is tried again while the lease lasts.
+    ///
+    /// # Errors
+    /// [`SettleError`]: the message will become visible again by itself.
+    pub async fn settle(mut self, settlement: Settlement) -> Result<(), SettleError> {
+        if self.lease.step(Instant::now(), Input::Settle) != Output::Settle {
+            return Err(SettleError::Lost(LeaseLost));
+        }
+        let mut pause = Duration::from_millis(200);
+        loop {
+            let result = match settlement {
+                Settlement::Delete => self.settler.deletes.submit(self.receipt.clone()).await,
+                Settlement::Visible(timeout) => {
+                    let change = Visibility { receipt: self.receipt.clone(), timeout };
+                    self.settler.changes.submit(change).await
+                }
+            };
+            match result {
+                Err(error)
+                    if error.class.is_transient()
+                        && Instant::now() + pause < self.lease.expires =>
+                {
+                    sleep(pause).await;
+                    pause = pause.saturating_mul(2);
+                }
+                result => return result.map_err(SettleError::Aws),
+            }
+        }
+    }
+}
+
+/// Why a message could not be settled.
+#[derive(Debug, thiserror::Error)]
+pub enum SettleError {
+    /// The lease was over.
+    #[error(transparent)]
+    Lost(#[from] LeaseLost),
+    /// The queue did not do it.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VISIBILITY: Duration = Duration::from_secs(60);
+
+    /// Steps a lease taken at zero through inputs at seconds.
+    fn outputs(steps: &[(u64, Input)]) -> Vec<Output> {
+        let start = Instant::now();
+        let mut lease = Lease::new(start, VISIBILITY);
+        steps
+            .iter()
+            .map(|&(second, input)| lease.step(start + Duration::from_secs(second), input))
+            .collect()
+    }
+
+    #[test]
+    fn a_heartbeat_is_due_at_half_time_and_extends_from_when_it_was_sent() {
+        let steps = [(0, Input::Tick), (30, Input::Tick), (34, Input::Extended), (84, Input::Tick)];
+        let outputs = outputs(&steps);
+        assert!(matches!(outputs[0], Output::WaitUntil(_)));
+        assert_eq!(outputs[1], Output::Extend);
+        assert!(matches!(outputs[2], Output::WaitUntil(_)), "sent at 30, so the next is due at 60");
+        assert_eq!(outputs[3], Output::Extend, "and the lease lasts to 85");
+    }
+
+    #[test]
+    fn a_lease_ends_a_margin_before_its_visibility_timeout() {
+        assert_eq!(outputs(&[(54, Input::Settle)]), [Output::Settle]);
+        assert_eq!(outputs(&[(55, Input::Settle)]), [Output::Stop]);
+        assert_eq!(outputs(&[(55, Input::Tick)]), [Output::Stop]);
+    }
+
+    #[test]
+    fn a_failed_heartbeat_is_sent_again_and_a_refuted_one_ends_the_lease() {
+        let again = [(30, Input::Tick), (31, Input::NotExtended), (37, Input::Tick)];
+        assert_eq!(outputs(&again)[2], Output::Extend);
+        let gone = [(30, Input::Tick), (31, Input::Gone), (32, Input::Settle)];
+        assert_eq!(outputs(&gone)[1..], [Output::Stop, Output::Stop]);
+    }
+
+    #[test]
+    fn in_every_sequence_the_lease_is_settled_at_most_once_and_never_after_its_end_or_under_a_heartbeat()
+     {
+        let inputs = [Input::Tick, Input::Extended, Input::NotExtended, Input::Gone, Input::Settle];
+        let steps = [0_u64, 10, 25];
+        // Every sequence of five inputs, each after one of three pauses.
+        let mut cases = vec![Vec::new()];
+        for _ in 0..5 {
+            cases = cases
+                .into_iter()
+                .flat_map(|case: Vec<(u64, Input)>| {
+                    let now = case.last().map_or(0, |last| last.0);
+                    inputs.into_iter().flat_map(move |input| {
+                        let case = case.clone();
+                        steps.into_iter().map(move |pause| {
+                            let mut case = case.clone();
+                            case.push((now + pause, input));
+                            case
+                        })
+                    })
+                })
+                .collect();
+        }
+        for case in cases {
+            // What the queue grants: the end of the visibility timeout, by what was acknowledged.
+            let mut granted = 60;
+            let mut sent = None;
+            let mut settled = 0;
+            for (&(second, input), output) in case.iter().zip(outputs(&case)) {
+                if input == Input::Extended
+                    && let Some(sent) = sent
+                    && output != Output::Stop
+                {
+                    granted = sent + 60;
+                }
+                match output {
+                    Output::Extend => sent = Some(second),
+                    Output::Settle => {
+                        settled += 1;
+                        assert!(second < granted, "{case:?}");
+                        assert_eq!(sent, None, "a heartbeat is under way: {case:?}");
+                    }
+                    Output::WaitUntil(_) | Output::Stop => {}
+                }
+                if matches!(input, Input::Extended | Input::NotExtended) {
+                    sent = None;
+                }
+            }
+            assert!(settled <= 1, "{case:?}");
+        }
+    }
+}

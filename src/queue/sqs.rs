@@ -1,0 +1,198 @@
+//! The queue in Amazon SQS.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::{
+    BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry,
+    DeleteMessageBatchRequestEntry, MessageSystemAttributeName as System, QueueAttributeName,
+};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::{Message, Queue, QueueInfo, ReceiptHandle, Visibility};
+use crate::aws::{Aws, AwsError, Operation};
+use crate::domain::image::{AccountId, Home, Region};
+
+/// SQS's longest wait (SQS API reference, ReceiveMessage).
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
+/// The queue at one URL.
+#[derive(Debug)]
+pub struct SqsQueue {
+    aws: Aws,
+    receiver: Client,
+    client: Client,
+    url: String,
+    visibility: Duration,
+    wait: Duration,
+}
+
+impl SqsQueue {
+    /// The queue at `url`; received messages stay invisible for `visibility`.
+    #[must_use]
+    pub fn new(aws: Aws, url: String, visibility: Duration) -> Self {
+        // A lease counts from before the receive, so the wait must leave most of it.
+        let wait = (visibility / 3).clamp(Duration::from_secs(1), LONGEST_WAIT);
+        Self {
+            receiver: Client::new(&aws.for_receive(wait)),
+            client: Client::new(aws.config()),
+            aws,
+            url,
+            visibility,
+            wait,
+        }
+    }
+
+    /// How long a receive can take at the most.
+    #[must_use]
+    pub fn wait(&self) -> Duration {
+        self.wait
+    }
+}
+
+/// The redrive policy as SQS writes it; the count is a number or a string of one.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RedrivePolicy {
+    max_receive_count: serde_json::Value,
+}
+
+impl Queue for SqsQueue {
+    async fn info(&self) -> Result<QueueInfo, AwsError> {
+        let operation = Operation::GetQueueAttributes;
+        let request = self
+            .client
+            .get_queue_attributes()
+            .queue_url(&self.url)
+            .attribute_names(QueueAttributeName::QueueArn)
+            .attribute_names(QueueAttributeName::RedrivePolicy);
+        let answer = self.aws.call(operation, request.send()).await?;
+        let attributes = answer.attributes.unwrap_or_default();
+        let arn = attributes.get(&QueueAttributeName::QueueArn).map_or("", String::as_str);
+        let home = match arn.split(':').collect::<Vec<_>>().as_slice() {
+            ["arn", _, "sqs", region, account, _] => {
+                AccountId::parse(*account).ok().zip(Region::parse(*region).ok())
+            }
+            _ => None,
+        };
+        let (account, region) = home.ok_or_else(|| {
+            AwsError::unexpected(operation, format!("the answer's QueueArn is {arn:?}"))
+        })?;
+        let max_receive_count = attributes
+            .get(&QueueAttributeName::RedrivePolicy)
+            .and_then(|policy| serde_json::from_str::<RedrivePolicy>(policy).ok())
+            .and_then(|policy| policy.max_receive_count.to_string().trim_matches('"').parse().ok());
+        Ok(QueueInfo { home: Home { account, region }, max_receive_count })
+    }
+
+    async fn receive(&self, max: usize) -> Result<Vec<Message>, AwsError> {
+        let request = self
+            .receiver
+            .receive_message()
+            .queue_url(&self.url)
+            .max_number_of_messages(i32::try_from(max.clamp(1, 10)).unwrap_or(10))
+            .wait_time_seconds(whole_seconds(self.wait))
+            .visibility_timeout(whole_seconds(self.visibility))
+            .message_system_attribute_names(System::ApproximateReceiveCount)
+            .message_system_attribute_names(System::SentTimestamp);
+        let leased_from = Instant::now();
+        let answer = self.aws.call(Operation::ReceiveMessage, request.send()).await?;
+        Ok(answer
+            .messages
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|message| {
+                let attributes = message.attributes.unwrap_or_default();
+                let number = |name| attributes.get(&name).and_then(|text| text.parse::<u64>().ok());
+                Some(Message {
+                    id: message.message_id.unwrap_or_default(),
+                    // Without a handle a message can neither be kept nor settled; it comes again.
+                    receipt: ReceiptHandle(message.receipt_handle?),
+                    body: message.body.unwrap_or_default(),
+                    receive_count: number(System::ApproximateReceiveCount)
+                        .and_then(|count| count.try_into().ok())
+                        .unwrap_or(1),
+                    sent_at: number(System::SentTimestamp)
+                        .map(|millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis)),
+                    leased_from,
+                })
+            })
+            .collect())
+    }
+
+    async fn delete(&self, receipts: &[ReceiptHandle]) -> Vec<Result<(), AwsError>> {
+        let operation = Operation::DeleteMessageBatch;
+        let entries = receipts.iter().enumerate().filter_map(|(at, receipt)| {
+            DeleteMessageBatchRequestEntry::builder()
+                .id(at.to_string())
+                .receipt_handle(&receipt.0)
+                .build()
+                .ok()
+        });
+        let request = self
+            .client
+            .delete_message_batch()
+            .queue_url(&self.url)
+            .set_entries(Some(entries.collect()));
+        let answer = self.aws.call(operation, request.send()).await.map(|answer| {
+            let done = answer.successful.into_iter().map(|entry| entry.id).collect();
+            (done, answer.failed)
+        });
+        results(operation, receipts.len(), answer)
+    }
+
+    async fn change_visibility(&self, changes: &[Visibility]) -> Vec<Result<(), AwsError>> {
+        let operation = Operation::ChangeMessageVisibilityBatch;
+        let entries = changes.iter().enumerate().filter_map(|(at, change)| {
+            ChangeMessageVisibilityBatchRequestEntry::builder()
+                .id(at.to_string())
+                .receipt_handle(&change.receipt.0)
+                .visibility_timeout(whole_seconds(change.timeout))
+                .build()
+                .ok()
+        });
+        let request = self
+            .client
+            .change_message_visibility_batch()
+            .queue_url(&self.url)
+            .set_entries(Some(entries.collect()));
+        let answer = self.aws.call(operation, request.send()).await.map(|answer| {
+            let done = answer.successful.into_iter().map(|entry| entry.id).collect();
+            (done, answer.failed)
+        });
+        results(operation, changes.len(), answer)
+    }
+}
+
+/// One result for each entry of a batch, in the order of the request: HTTP 200 says nothing about any of them.
+fn results(
+    operation: Operation,
+    entries: usize,
+    answer: Result<(Vec<String>, Vec<BatchResultErrorEntry>), AwsError>,
+) -> Vec<Result<(), AwsError>> {
+    let (done, failed) = match answer {
+        Ok(answer) => answer,
+        Err(error) => return vec![Err(error); entries],
+    };
+    let mut by_id: HashMap<String, Result<(), AwsError>> =
+        done.into_iter().map(|id| (id, Ok(()))).collect();
+    for entry in failed {
+        let message = entry.message.unwrap_or_default();
+        let error = AwsError::of_entry(operation, &entry.code, &message, entry.sender_fault);
+        by_id.insert(entry.id, Err(error));
+    }
+    (0..entries)
+        .map(|at| {
+            by_id.remove(&at.to_string()).unwrap_or_else(|| {
+                Err(AwsError::unexpected(operation, "the answer leaves this entry out"))
+            })
+        })
+        .collect()
+}
+
+fn whole_seconds(duration: Duration) -> i32 {
+    // SQS's longest visibility timeout is twelve hours.
+    i32::try_from(duration.as_secs().min(43_200)).unwrap_or(43_200)
+}

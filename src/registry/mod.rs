@@ -1,0 +1,85 @@
+//! The registry: what an image is now, and the few calls that change it.
+
+pub mod ecr;
+
+use std::future::Future;
+
+use crate::aws::AwsError;
+use crate::domain::findings::Scan;
+use crate::domain::image::{Digest, Repository, Tag};
+use crate::domain::plan::Image;
+use crate::domain::untag::Untagged;
+
+/// A manifest as the registry stores it: putting the same bytes gives the same digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its bytes. Manifests are JSON.
+    pub text: String,
+    /// Its media type, where the registry tells it.
+    pub media_type: Option<String>,
+}
+
+/// Whether a tag was put on an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tagging {
+    /// The tag points to the image, by this call or from before.
+    Confirmed,
+    /// The registry will never do it: too many tags, layers or children gone, archived, or the tag is taken for
+    /// good.
+    RefusedForGood(String),
+}
+
+/// What the worker needs of a registry.
+///
+/// Reads answer `None` where the image, tag or repository does not exist: that is news, not an error.
+pub trait Registry: Send + Sync + 'static {
+    /// The image with this digest and all its tags.
+    fn image(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> impl Future<Output = Result<Option<Image>, AwsError>> + Send;
+
+    /// The digest that this tag points to now.
+    fn resolve(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+    ) -> impl Future<Output = Result<Option<Digest>, AwsError>> + Send;
+
+    /// The state and findings of the image's scan; all pages of it.
+    fn scan(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> impl Future<Output = Result<Option<Scan>, AwsError>> + Send;
+
+    /// The image's manifest.
+    fn manifest(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> impl Future<Output = Result<Option<Manifest>, AwsError>> + Send;
+
+    /// Puts a tag on the image with this manifest. Repeating it is harmless.
+    fn tag(
+        &self,
+        repository: &Repository,
+        manifest: &Manifest,
+        tag: &Tag,
+    ) -> impl Future<Output = Result<Tagging, AwsError>> + Send;
+
+    /// Takes at most [`UNTAG_BATCH`] tags off the image with this digest, each only if it still points there.
+    /// Repeating it is harmless. The image's last tag takes the image with it.
+    fn untag(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        tags: &[Tag],
+    ) -> impl Future<Output = Result<Untagged, AwsError>> + Send;
+}
+
+/// The most tags in one call (ECR API reference, BatchDeleteImage).
+pub const UNTAG_BATCH: usize = 100;

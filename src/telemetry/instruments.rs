@@ -1,0 +1,357 @@
+//! Every instrument of the worker. Each label has a closed set of values, listed here or by the type that
+//! it comes from, and each combination stands at zero from the start: an alert on a rate needs a first sample.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider as _, UpDownCounter};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use prometheus::{Registry, TextEncoder};
+
+/// Builds every instrument under its name, unit and description.
+struct Builder<'a>(&'a Meter);
+
+impl Builder<'_> {
+    fn counter(&self, name: &'static str, description: &'static str) -> Counter<u64> {
+        self.0.u64_counter(name).with_description(description).build()
+    }
+
+    fn gauge(&self, name: &'static str, description: &'static str) -> Gauge<u64> {
+        self.0.u64_gauge(name).with_description(description).build()
+    }
+
+    fn seconds(
+        &self,
+        name: &'static str,
+        description: &'static str,
+        boundaries: &[f64],
+    ) -> Histogram<f64> {
+        self.0
+            .f64_histogram(name)
+            .with_unit("s")
+            .with_description(description)
+            .with_boundaries(boundaries.to_vec())
+            .build()
+    }
+}
+
+const CALL_SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+const WORK_SECONDS: [f64; 10] = [0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0];
+const AGE_SECONDS: [f64; 10] =
+    [0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0];
+
+/// The closed sets of labels that come from modules above this one, given by the composition root.
+#[derive(Debug)]
+pub struct Labels<'a> {
+    /// Dispositions with the reasons that lead to each.
+    pub settled: &'a [(&'static str, &'static str)],
+    /// Families of events.
+    pub events: &'a [&'static str],
+    /// Verdicts.
+    pub verdicts: &'a [&'static str],
+    /// What happened to images: action, outcome and mode.
+    pub image_actions: &'a [(&'static str, &'static str, &'static str)],
+    /// AWS operations that are called: service and operation.
+    pub operations: &'a [(&'static str, &'static str)],
+    /// How calls end.
+    pub call_outcomes: &'a [&'static str],
+}
+
+/// The instruments. Cheap to share behind an `Arc`; every method is one line at the place that counts.
+pub struct Instruments {
+    registry: Registry,
+    _provider: SdkMeterProvider,
+    messages_received: Counter<u64>,
+    messages_settled: Counter<u64>,
+    events: Counter<u64>,
+    decisions: Counter<u64>,
+    image_actions: Counter<u64>,
+    notices: Counter<u64>,
+    aws_requests: Counter<u64>,
+    aws_request_duration: Histogram<f64>,
+    assessment_duration: Histogram<f64>,
+    event_age: Histogram<f64>,
+    in_flight: UpDownCounter<i64>,
+    lease_extensions: Counter<u64>,
+    leases_lost: Counter<u64>,
+    panics: Counter<u64>,
+    poll_last_success: Gauge<f64>,
+    paused: Gauge<u64>,
+    draining: Gauge<u64>,
+    overreach: Counter<u64>,
+}
+
+impl fmt::Debug for Instruments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Instruments")
+    }
+}
+
+/// The metrics pipeline cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up metrics: {0}")]
+pub struct MetricsError(#[from] opentelemetry_sdk::error::OTelSdkError);
+
+impl Instruments {
+    /// Builds the instruments with a registry of their own, and every label set at zero.
+    ///
+    /// # Errors
+    /// Where the exporter refuses its registry.
+    pub fn new(labels: &Labels<'_>) -> Result<Self, MetricsError> {
+        let registry = Registry::new();
+        let exporter = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .scope_info_enabled(false)
+            .without_target_info()
+            .build()?;
+        let provider = SdkMeterProvider::builder().with_reader(exporter).build();
+        let meter = provider.meter("tagwarden");
+        let build = Builder(&meter);
+        let instruments = Self {
+            messages_received: build
+                .counter("tagwarden_messages_received", "Messages received from the queue"),
+            messages_settled: build.counter(
+                "tagwarden_messages_settled",
+                "Messages settled, by disposition and reason",
+            ),
+            events: build.counter("tagwarden_events", "Messages by family of event"),
+            decisions: build.counter("tagwarden_decisions", "Verdicts on images"),
+            image_actions: build.counter("tagwarden_image_actions", "What was done to images"),
+            notices: build.counter("tagwarden_notices", "Notices, by outcome"),
+            aws_requests: build.counter(
+                "tagwarden_aws_requests",
+                "Calls to AWS, retries inside a call not counted",
+            ),
+            aws_request_duration: build.seconds(
+                "tagwarden_aws_request_duration",
+                "Duration of calls to AWS, retries included",
+                &CALL_SECONDS,
+            ),
+            assessment_duration: build.seconds(
+                "tagwarden_assessment_duration",
+                "From dispatch of a message to its disposition",
+                &WORK_SECONDS,
+            ),
+            event_age: build.seconds(
+                "tagwarden_event_age",
+                "Age of an event when its assessment ended",
+                &AGE_SECONDS,
+            ),
+            in_flight: meter
+                .i64_up_down_counter("tagwarden_in_flight_messages")
+                .with_description("Messages being worked on")
+                .build(),
+            lease_extensions: build
+                .counter("tagwarden_lease_extensions", "Extensions of leases, by result"),
+            leases_lost: build
+                .counter("tagwarden_leases_lost", "Leases that ended before their work did"),
+            panics: build.counter("tagwarden_panics", "Assessments that panicked"),
+            poll_last_success: meter
+                .f64_gauge("tagwarden_poll_last_success_timestamp")
+                .with_unit("s")
+                .with_description("Unix time of the last successful receive")
+                .build(),
+            paused: build
+                .gauge("tagwarden_paused", "1 while polling is paused because AWS refuses"),
+            draining: build.gauge("tagwarden_draining", "1 from the stop signal on"),
+            overreach: build.counter(
+                "tagwarden_overreach",
+                "Deletes that took more than was asked for; the first stops all untagging",
+            ),
+            registry,
+            _provider: provider,
+        };
+        instruments.zero(labels);
+        meter
+            .u64_gauge("tagwarden_build_info")
+            .with_description("Always 1; the label is the version")
+            .build()
+            .record(1, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]);
+        Ok(instruments)
+    }
+
+    fn zero(&self, labels: &Labels<'_>) {
+        for counter in [&self.messages_received, &self.leases_lost, &self.panics, &self.overreach] {
+            counter.add(0, &[]);
+        }
+        self.in_flight.add(0, &[]);
+        for gauge in [&self.paused, &self.draining] {
+            gauge.record(0, &[]);
+        }
+        self.poll_last_success.record(0.0, &[]);
+        for &(disposition, reason) in labels.settled {
+            self.messages_settled.add(0, &settled_labels(disposition, reason));
+        }
+        for kind in labels.events {
+            self.events.add(0, &[KeyValue::new("kind", *kind)]);
+        }
+        for verdict in labels.verdicts {
+            self.decisions.add(0, &[KeyValue::new("verdict", *verdict)]);
+        }
+        for &(action, outcome, mode) in labels.image_actions {
+            self.image_actions.add(0, &action_labels(action, outcome, mode));
+        }
+        for told in [true, false] {
+            self.notices.add(0, &[notice_label(told)]);
+            self.lease_extensions.add(0, &[extension_label(told)]);
+        }
+        for &(service, operation) in labels.operations {
+            for outcome in labels.call_outcomes {
+                self.aws_requests.add(0, &call_labels(service, operation, outcome));
+            }
+        }
+    }
+
+    /// The metrics in Prometheus' text format.
+    ///
+    /// # Errors
+    /// Where the encoder fails, which means two instruments contradict each other.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+
+    /// Messages came out of the queue.
+    pub fn received(&self, count: usize) {
+        self.messages_received.add(count as u64, &[]);
+    }
+
+    /// A receive succeeded, with or without messages.
+    pub fn polled(&self, now: SystemTime) {
+        let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.poll_last_success.record(since_epoch.as_secs_f64(), &[]);
+    }
+
+    /// A message was settled.
+    pub fn settled(&self, disposition: &'static str, reason: &'static str) {
+        self.messages_settled.add(1, &settled_labels(disposition, reason));
+    }
+
+    /// A message turned out to be of this family.
+    pub fn event(&self, kind: &'static str) {
+        self.events.add(1, &[KeyValue::new("kind", kind)]);
+    }
+
+    /// The policy spoke.
+    pub fn decision(&self, verdict: &'static str) {
+        self.decisions.add(1, &[KeyValue::new("verdict", verdict)]);
+    }
+
+    /// Something was done to an image, or failed to be.
+    pub fn image_action(
+        &self,
+        action: &'static str,
+        outcome: &'static str,
+        mode: &'static str,
+        count: usize,
+    ) {
+        self.image_actions.add(count as u64, &action_labels(action, outcome, mode));
+    }
+
+    /// A notice was published, or failed to be.
+    pub fn notice(&self, published: bool) {
+        self.notices.add(1, &[notice_label(published)]);
+    }
+
+    /// A call to AWS ended.
+    pub fn aws_call(
+        &self,
+        service: &'static str,
+        operation: &'static str,
+        outcome: &'static str,
+        took: Duration,
+    ) {
+        self.aws_requests.add(1, &call_labels(service, operation, outcome));
+        self.aws_request_duration.record(
+            took.as_secs_f64(),
+            &[KeyValue::new("service", service), KeyValue::new("operation", operation)],
+        );
+    }
+
+    /// An assessment ended.
+    pub fn assessed(&self, took: Duration, age: Option<Duration>) {
+        self.assessment_duration.record(took.as_secs_f64(), &[]);
+        if let Some(age) = age {
+            self.event_age.record(age.as_secs_f64(), &[]);
+        }
+    }
+
+    /// A message is being worked on until the returned guard is dropped.
+    #[must_use]
+    pub fn in_flight(&self) -> InFlight {
+        self.in_flight.add(1, &[]);
+        InFlight(self.in_flight.clone())
+    }
+
+    /// A lease was extended, or failed to be.
+    pub fn lease_extended(&self, extended: bool) {
+        self.lease_extensions.add(1, &[extension_label(extended)]);
+    }
+
+    /// A lease ended before its work did.
+    pub fn lease_lost(&self) {
+        self.leases_lost.add(1, &[]);
+    }
+
+    /// An assessment panicked.
+    pub fn panicked(&self) {
+        self.panics.add(1, &[]);
+    }
+
+    /// Polling is paused, or goes on.
+    pub fn paused(&self, paused: bool) {
+        self.paused.record(u64::from(paused), &[]);
+    }
+
+    /// The stop signal has come.
+    pub fn draining(&self) {
+        self.draining.record(1, &[]);
+    }
+
+    /// A delete took more than was asked for.
+    pub fn overreach(&self) {
+        self.overreach.add(1, &[]);
+    }
+}
+
+/// Counts one message as in flight for as long as it lives.
+#[derive(Debug)]
+pub struct InFlight(UpDownCounter<i64>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.add(-1, &[]);
+    }
+}
+
+fn settled_labels(disposition: &'static str, reason: &'static str) -> [KeyValue; 2] {
+    [KeyValue::new("disposition", disposition), KeyValue::new("reason", reason)]
+}
+
+fn action_labels(action: &'static str, outcome: &'static str, mode: &'static str) -> [KeyValue; 3] {
+    [
+        KeyValue::new("action", action),
+        KeyValue::new("outcome", outcome),
+        KeyValue::new("mode", mode),
+    ]
+}
+
+fn call_labels(
+    service: &'static str,
+    operation: &'static str,
+    outcome: &'static str,
+) -> [KeyValue; 3] {
+    [
+        KeyValue::new("service", service),
+        KeyValue::new("operation", operation),
+        KeyValue::new("outcome", outcome),
+    ]
+}
+
+fn notice_label(published: bool) -> KeyValue {
+    KeyValue::new("outcome", if published { "published" } else { "failed" })
+}
+
+fn extension_label(extended: bool) -> KeyValue {
+    KeyValue::new("result", if extended { "extended" } else { "failed" })
+}

@@ -1,0 +1,368 @@
+//! The one table from what happened to what becomes of the message.
+
+use std::time::Duration;
+
+use crate::aws::AwsError;
+use crate::domain::policy::OutOfReach;
+use crate::event::Malformed;
+
+/// What happened to the image of a message that is done with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Not for us: another source, another kind of scan, our own quarantine tag.
+    Ignored(&'static str),
+    /// The policy does not cover the repository.
+    OutOfReach(OutOfReach),
+    /// No limit is exceeded.
+    Clean,
+    /// The tags are gone, the image is kept, the team was told.
+    Quarantined,
+    /// The tags and the image are gone, the team was told.
+    Deleted,
+    /// Audit mode: told what would be done.
+    WouldUntag,
+    /// The image bears our mark and nothing is left to untag.
+    AlreadyQuarantined,
+    /// The image violates the policy and has no tag.
+    NothingToUntag,
+    /// The image, tag or repository does not exist.
+    Absent,
+    /// Every tag has moved on.
+    Superseded,
+    /// The image violates the policy and cannot be acted on; told.
+    Blocked,
+    /// There is nothing to judge by; told.
+    Unscanned,
+    /// The registry took more than was asked for; put back as far as possible, and told.
+    Overreach,
+}
+
+impl Outcome {
+    /// Every word of [`Outcome::as_str`].
+    pub const WORDS: [&'static str; 13] = [
+        "ignored",
+        "out_of_reach",
+        "clean",
+        "quarantined",
+        "deleted",
+        "would_untag",
+        "already_quarantined",
+        "nothing_to_untag",
+        "absent",
+        "superseded",
+        "blocked",
+        "unscanned",
+        "overreach",
+    ];
+
+    /// The word of logs and metrics.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Ignored(_) => "ignored",
+            Self::OutOfReach(_) => "out_of_reach",
+            Self::Clean => "clean",
+            Self::Quarantined => "quarantined",
+            Self::Deleted => "deleted",
+            Self::WouldUntag => "would_untag",
+            Self::AlreadyQuarantined => "already_quarantined",
+            Self::NothingToUntag => "nothing_to_untag",
+            Self::Absent => "absent",
+            Self::Superseded => "superseded",
+            Self::Blocked => "blocked",
+            Self::Unscanned => "unscanned",
+            Self::Overreach => "overreach",
+        }
+    }
+}
+
+/// Why a message is not done with.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Failure {
+    /// The message is no event.
+    #[error("malformed: {0}")]
+    Malformed(#[from] Malformed),
+    /// AWS could not, for now.
+    #[error("{0}")]
+    Transient(AwsError),
+    /// AWS finds fault with our request.
+    #[error("{0}")]
+    Rejected(AwsError),
+    /// We are not allowed to, in this account or repository.
+    #[error("{0}")]
+    Refused(AwsError),
+    /// The registry refused single tags.
+    #[error("refused: {0}")]
+    TagsRefused(String),
+    /// The scan's findings are not there yet.
+    #[error("waiting for findings: {reason}")]
+    Pending {
+        /// What was seen.
+        reason: String,
+        /// When to look again.
+        again: Duration,
+    },
+    /// Some tags are still there.
+    #[error("not every tag could be untagged: {0}")]
+    Incomplete(String),
+    /// Acted, but the team could not be told.
+    #[error("the team could not be told: {0}")]
+    NotTold(AwsError),
+    /// Untagging was stopped by an over-reach.
+    #[error("untagging is stopped in this process by an over-reach")]
+    Stopped,
+    /// What an over-reach took could not be put back.
+    #[error("an over-reach could not be put back: {0}")]
+    NotPutBack(String),
+    /// The assessment panicked.
+    #[error("the assessment panicked")]
+    Panicked,
+    /// The worker is stopping.
+    #[error("the worker is stopping")]
+    Abandoned,
+}
+
+impl Failure {
+    /// Every word of [`Failure::as_str`].
+    pub const WORDS: [&'static str; 11] = [
+        "malformed",
+        "transient",
+        "rejected",
+        "refused",
+        "pending",
+        "incomplete",
+        "not_told",
+        "stopped",
+        "not_put_back",
+        "panicked",
+        "abandoned",
+    ];
+
+    /// The word of logs and metrics.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::Transient(_) => "transient",
+            Self::Rejected(_) => "rejected",
+            Self::Refused(_) | Self::TagsRefused(_) => "refused",
+            Self::Pending { .. } => "pending",
+            Self::Incomplete(_) => "incomplete",
+            Self::NotTold(_) => "not_told",
+            Self::Stopped => "stopped",
+            Self::NotPutBack(_) => "not_put_back",
+            Self::Panicked => "panicked",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+/// What becomes of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// It is done with.
+    Delete,
+    /// It becomes visible again after this long.
+    Retry(Duration),
+    /// The same, on its way to the dead-letter queue: no retry will mend it.
+    Redrive(Duration),
+    /// It becomes visible at once, for another task.
+    Release,
+}
+
+impl Disposition {
+    /// Every word of [`Disposition::as_str`] with the reasons that lead to it, for the metric's label sets.
+    #[must_use]
+    pub fn label_sets() -> Vec<(&'static str, &'static str)> {
+        let outcomes = Outcome::WORDS.iter().map(|outcome| ("delete", *outcome));
+        let failures = Failure::WORDS.iter().map(|failure| {
+            let disposition = match *failure {
+                "malformed" | "rejected" => "redrive",
+                "abandoned" => "release",
+                _ => "retry",
+            };
+            (disposition, *failure)
+        });
+        outcomes.chain(failures).collect()
+    }
+
+    /// The word of logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::Retry(_) => "retry",
+            Self::Redrive(_) => "redrive",
+            Self::Release => "release",
+        }
+    }
+}
+
+/// Longest wait between two attempts at a message that AWS could not do.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(900);
+/// Longest wait while an account or repository refuses us.
+const LONGEST_REFUSAL: Duration = Duration::from_secs(7200);
+
+/// The table. `receive_count` counts from 1; `jitter` is from 0 to 1 and spreads retries over half their delay.
+#[must_use]
+pub fn disposition(
+    result: &Result<Outcome, Failure>,
+    receive_count: u32,
+    jitter: f64,
+) -> Disposition {
+    let failure = match result {
+        Ok(_) => return Disposition::Delete,
+        Err(failure) => failure,
+    };
+    let backoff = |first: u64, factor: u32, longest: Duration| {
+        let growth = factor.saturating_pow(receive_count.saturating_sub(1));
+        let delay = Duration::from_secs(first).saturating_mul(growth).min(longest);
+        delay.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0)
+    };
+    match failure {
+        Failure::Malformed(_) => Disposition::Redrive(backoff(1, 2, LONGEST_BACKOFF)),
+        Failure::Rejected(_) => Disposition::Redrive(backoff(2, 3, LONGEST_BACKOFF)),
+        Failure::Transient(_)
+        | Failure::Incomplete(_)
+        | Failure::NotTold(_)
+        | Failure::NotPutBack(_)
+        | Failure::Panicked => Disposition::Retry(backoff(2, 3, LONGEST_BACKOFF)),
+        Failure::Refused(_) | Failure::TagsRefused(_) | Failure::Stopped => {
+            Disposition::Retry(backoff(60, 5, LONGEST_REFUSAL))
+        }
+        Failure::Pending { again, .. } => Disposition::Retry(*again),
+        Failure::Abandoned => Disposition::Release,
+    }
+}
+
+/// How long findings are waited for after the event was sent, before the image is told as unscanned.
+const PATIENCE: Duration = Duration::from_secs(1800);
+
+/// When to look for findings again that were not there at this receive: soon at first, then less often. `age` is
+/// the message's; the last permitted receive waits out what is left. `None`: no more waiting.
+#[must_use]
+pub fn wait_for_findings(
+    receive_count: u32,
+    max_receive_count: Option<u32>,
+    age: Duration,
+) -> Option<Duration> {
+    let left = PATIENCE.saturating_sub(age);
+    if left.is_zero() || max_receive_count.is_some_and(|most| receive_count >= most) {
+        return None;
+    }
+    if max_receive_count.is_some_and(|most| receive_count + 1 >= most) {
+        return Some(left);
+    }
+    let growth = 2_u32.saturating_pow(receive_count.saturating_sub(1));
+    Some(Duration::from_secs(15).saturating_mul(growth).min(left))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::Operation;
+
+    fn error() -> AwsError {
+        AwsError::unexpected(Operation::PutImage, "x")
+    }
+
+    fn of(failure: Failure, receive_count: u32) -> Disposition {
+        disposition(&Err(failure), receive_count, 0.0)
+    }
+
+    fn seconds(list: &[u64]) -> Vec<Duration> {
+        list.iter().copied().map(Duration::from_secs).collect()
+    }
+
+    fn delays(failure: &Failure, counts: std::ops::RangeInclusive<u32>) -> Vec<Duration> {
+        counts
+            .map(|count| match of(failure.clone(), count) {
+                Disposition::Retry(delay) | Disposition::Redrive(delay) => delay,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn whatever_is_done_with_is_deleted() {
+        for outcome in [Outcome::Clean, Outcome::Quarantined, Outcome::Absent, Outcome::Blocked] {
+            assert_eq!(disposition(&Ok(outcome), 1, 0.0), Disposition::Delete);
+        }
+    }
+
+    #[test]
+    fn retries_grow_with_the_receive_count_and_end_at_a_quarter_of_an_hour() {
+        let delays = delays(&Failure::Transient(error()), 1..=8);
+        assert_eq!(delays, seconds(&[2, 6, 18, 54, 162, 486, 900, 900]));
+        assert_eq!(
+            disposition(&Err(Failure::Panicked), 1, 1.0),
+            Disposition::Retry(Duration::from_secs(1))
+        );
+        assert!(matches!(of(Failure::NotTold(error()), u32::MAX), Disposition::Retry(_)));
+    }
+
+    #[test]
+    fn refusals_wait_up_to_two_hours() {
+        let delays = delays(&Failure::Refused(error()), 1..=5);
+        assert_eq!(delays, seconds(&[60, 300, 1500, 7200, 7200]));
+    }
+
+    #[test]
+    fn what_no_retry_mends_goes_to_the_dead_letter_queue_and_what_we_drop_at_the_end_comes_back_at_once()
+     {
+        assert!(matches!(of(Failure::Rejected(error()), 1), Disposition::Redrive(_)));
+        assert_eq!(of(Failure::Abandoned, 3), Disposition::Release);
+    }
+
+    #[test]
+    fn findings_are_waited_for_up_to_half_an_hour_and_never_into_the_dead_letter_queue() {
+        let mut age = Duration::ZERO;
+        let mut waits = Vec::new();
+        for count in 1.. {
+            match wait_for_findings(count, None, age) {
+                Some(wait) => waits.push(wait),
+                None => break,
+            }
+            age += waits[waits.len() - 1];
+        }
+        assert_eq!(waits, seconds(&[15, 30, 60, 120, 240, 480, 855]));
+        assert_eq!(age, PATIENCE);
+
+        let three = |count, age| wait_for_findings(count, Some(3), Duration::from_secs(age));
+        assert_eq!(three(1, 0), Some(Duration::from_secs(15)));
+        assert_eq!(three(2, 15), Some(Duration::from_secs(1785)));
+        assert_eq!(three(3, 20), None, "the last permitted receive tells");
+        assert_eq!(wait_for_findings(1, Some(1), Duration::ZERO), None);
+    }
+
+    #[test]
+    fn every_label_set_is_listed() {
+        let sets = Disposition::label_sets();
+        let failures = [
+            Failure::Malformed(crate::event::parse("", &own()).unwrap_err()),
+            Failure::Transient(error()),
+            Failure::Rejected(error()),
+            Failure::Refused(error()),
+            Failure::TagsRefused(String::new()),
+            Failure::Pending { reason: String::new(), again: Duration::ZERO },
+            Failure::Incomplete(String::new()),
+            Failure::NotTold(error()),
+            Failure::Stopped,
+            Failure::NotPutBack(String::new()),
+            Failure::Panicked,
+            Failure::Abandoned,
+        ];
+        for failure in failures {
+            let set = (of(failure.clone(), 1).as_str(), failure.as_str());
+            assert!(sets.contains(&set), "{set:?}");
+        }
+    }
+
+    fn own() -> crate::domain::image::Home {
+        use crate::domain::image::{AccountId, Home, Region};
+        Home {
+            account: AccountId::parse("111122223333").unwrap(),
+            region: Region::parse("eu-west-1").unwrap(),
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The worker: takes messages, assesses images, settles.
+
+pub mod assess;
+pub mod consumer;
+pub mod disposition;
+mod refusals;
+mod told;
+pub mod untagging;
