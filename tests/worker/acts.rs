@@ -1,0 +1,476 @@
+//! Observe, decide, mark, untag, tell: what is done to an image, and what is not.
+
+use aws_sim::{FaultRule, ScanResult};
+use serde_json::json;
+
+use super::support::{self, World, basic, critical, enhanced, quarantine};
+
+#[tokio::test(start_paused = true)]
+async fn a_violating_image_is_marked_untagged_and_told_before_its_message_is_deleted() {
+    let world = World::new();
+    let digest = world.image(&["1.2.3", "latest"], critical());
+    world.send(&basic(&digest, &["1.2.3", "latest"], &json!({"CRITICAL": 1, "HIGH": 2})));
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+    assert_eq!(
+        world.story(),
+        [
+            "DescribeImages",
+            "DescribeImageScanFindings",
+            "BatchGetImage",
+            "PutImage",
+            "BatchDeleteImage",
+            "Publish",
+            "DeleteMessageBatch"
+        ]
+    );
+    let notice = world.notice();
+    assert_eq!(notice["schema"], "tagwarden.notice/1");
+    assert_eq!(notice["action"], "quarantined");
+    assert_eq!(notice["tags"]["untagged"], json!(["1.2.3", "latest"]));
+    assert_eq!(notice["tags"]["quarantine"], json!(quarantine(&digest)));
+    assert_eq!(notice["findings"], json!({"critical": 1, "high": 2}));
+    assert_eq!(notice["image"]["digest"], json!(digest));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clean_event_ends_without_a_call_to_the_registry() {
+    let world = World::new();
+    let digest = world.image(&["1.0"], critical());
+    world.send(&basic(&digest, &["1.0"], &json!({"MEDIUM": 9})));
+    world.send(&enhanced(
+        &world.repository,
+        &digest,
+        &["1.0"],
+        &json!({"CRITICAL": 0, "HIGH": 0, "MEDIUM": 3, "TOTAL": 3}),
+    ));
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.story(), ["DeleteMessageBatch"]);
+    assert_eq!(world.tags(&digest), ["1.0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn counts_that_are_missing_or_not_enough_are_looked_up() {
+    let world = World::new();
+    let digest = world.image(&["1.0"], critical());
+    // Inspector prints zeros, so an absent HIGH says nothing.
+    world.send(&enhanced(&world.repository, &digest, &["1.0"], &json!({"CRITICAL": 0})));
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_never_enough_to_act_on() {
+    let world = World::new();
+    let digest = world.image(&["1.0"], ScanResult::basic(&[("LOW", 3)]));
+    world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 99})));
+
+    world.run_to_the_end().await;
+
+    assert!(world.changes().is_empty());
+    assert_eq!(world.tags(&digest), ["1.0"]);
+    assert!(world.notices().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn protected_tags_stay_and_the_notice_says_so() {
+    let world = World::new().set("POLICY__PROTECTED_TAGS", "prod-*");
+    let digest = world.image(&["1.0", "prod-eu"], critical());
+    world.send(&basic(&digest, &["1.0", "prod-eu"], &json!({"CRITICAL": 1})));
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&digest), ["prod-eu".to_owned(), quarantine(&digest)]);
+    assert_eq!(world.notice()["tags"]["kept"], json!(["prod-eu"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_with_nothing_but_protected_tags_is_told_as_blocked() {
+    let world = World::new().set("POLICY__PROTECTED_TAGS", "prod-*");
+    let digest = world.image(&["prod-eu"], critical());
+    world.send(&basic(&digest, &["prod-eu"], &json!({"CRITICAL": 1})));
+
+    world.run_to_the_end().await;
+
+    assert!(world.changes().is_empty());
+    let notice = world.notice();
+    assert_eq!(notice["action"], "blocked");
+    assert_eq!(notice["reasons"][2], r#"tag prod-eu is protected by "prod-*""#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_that_moved_before_the_event_came_is_left_where_it_is() {
+    let world = World::new();
+    let old = world.image(&["latest"], critical());
+    let new = world.sim.push_image(&world.repository, &["latest"], "new");
+    world.send(&basic(&old, &["latest"], &json!({"CRITICAL": 1})));
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&new), ["latest"]);
+    assert!(world.changes().is_empty());
+    assert!(world.notices().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_that_moves_between_the_look_and_the_delete_is_left_where_it_is() {
+    for untag in ["tag_and_digest", "tag"] {
+        let world = World::new().set("REGISTRY__UNTAG", untag);
+        let old = world.image(&["latest"], critical());
+        let new = world.sim.push_image(&world.repository, &[], "new");
+        let (repository, target) = (world.repository.clone(), new.clone());
+        // Before the mark: the delete by tag alone reads once more after it.
+        let moves = FaultRule::on("PutImage")
+            .once()
+            .act(move |sim| sim.tag_image(&repository, "latest", &target));
+        world.sim.set_faults(vec![moves]);
+        world.send(&basic(&old, &["latest"], &json!({"CRITICAL": 1})));
+
+        world.run_to_the_end().await;
+
+        assert_eq!(world.tags(&new), ["latest"], "{untag}");
+        assert!(world.notices().is_empty(), "{untag}: nothing was untagged");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_policy_does_not_cover_is_never_looked_at() {
+    let world = World::new()
+        .set("POLICY__REPOSITORIES__EXCLUDE", "team/*")
+        .set("POLICY__REGIONS", "eu-west-1");
+    let digest = world.image(&["1.0"], critical());
+    world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
+    let elsewhere = aws_sim::RepoKey::new("444455556666", "eu-west-1", "other");
+    world.send(&enhanced(&elsewhere, &digest, &["1.0"], &json!({"CRITICAL": 1})));
+    let far = aws_sim::RepoKey::new(support::ACCOUNT, "us-east-1", "other");
+    world.send(&enhanced(&far, &digest, &["1.0"], &json!({"CRITICAL": 1})));
+
+    let app = world.run_to_the_end().await;
+
+    assert_eq!(world.story(), ["DeleteMessageBatch"]);
+    let metrics = app.instruments().render().unwrap();
+    let line = r#"tagwarden_messages_settled_total{disposition="delete",reason="out_of_reach"} 3"#;
+    assert!(metrics.contains(line), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_in_another_account_and_region_is_acted_on_there() {
+    let world = World::new()
+        .set("POLICY__ACCOUNTS", "444455556666")
+        .set("AWS__ASSUME_ROLE", "arn:aws:iam::{account}:role/tagwarden");
+    let repository = world.sim.create_repository_in("444455556666", "us-east-1", "team/app");
+    let digest = world.image_in(&repository, &["1.0"], critical());
+    world.send(&enhanced(&repository, &digest, &["1.0"], &json!({"CRITICAL": 1, "HIGH": 2})));
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.sim.tags(&repository, &digest).unwrap(), [quarantine(&digest)]);
+    for call in world.changes() {
+        assert_eq!((call.account.as_str(), call.region.as_str()), ("444455556666", "us-east-1"));
+    }
+    assert_eq!(world.notice()["image"]["account"], "444455556666");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_scan_is_told_and_changes_nothing() {
+    let world = World::new();
+    let digest = world.image(&["1.0"], critical());
+    let mut event = basic(&digest, &["1.0"], &json!(null));
+    event["detail"]["scan-status"] = json!("FAILED");
+    world.send(&event);
+
+    world.run_to_the_end().await;
+
+    assert!(world.changes().is_empty());
+    let notice = world.notice();
+    assert_eq!(notice["action"], "unscanned");
+    assert_eq!(notice["tags"]["kept"], json!(["1.0"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn scan_states_without_findings_are_told_and_never_taken_for_clean() {
+    for status in
+        ["FAILED", "UNSUPPORTED_IMAGE", "SCAN_ELIGIBILITY_EXPIRED", "IMAGE_ARCHIVED", "NEW_STATE"]
+    {
+        let world = World::new();
+        let digest = world.image(&["1.0"], ScanResult::status(status));
+        world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
+
+        world.run_to_the_end().await;
+
+        assert!(world.changes().is_empty());
+        let notice = world.notice();
+        assert_eq!(notice["action"], "unscanned");
+        assert_eq!(notice["reasons"], json!([format!("ECR's scan status is {status}")]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn audit_mode_tells_once_and_changes_nothing_but_queue_and_topic() {
+    let world = World::new()
+        .set("POLICY__MODE", "audit")
+        .set("POLICY__ACTION", "delete")
+        .set("QUEUE__MAX_IN_FLIGHT", "1");
+    let digest = world.image(&["1.0"], critical());
+    for id in ["a", "b"] {
+        let mut event = basic(&digest, &["1.0"], &json!({"CRITICAL": 1}));
+        event["id"] = json!(id);
+        world.send(&event);
+    }
+
+    world.run_to_the_end().await;
+
+    assert!(world.changes().is_empty());
+    let notice = world.notice();
+    assert_eq!((&notice["action"], &notice["mode"]), (&json!("would_untag"), &json!("audit")));
+    assert_eq!(notice["tags"]["would_untag"], json!(["1.0"]));
+    assert_eq!(notice["tags"]["untagged"], json!([]));
+    assert_eq!(notice["tags"]["quarantine"], json!(null));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_delete_action_deletes_the_image_after_the_team_was_told() {
+    let world = World::new().set("POLICY__ACTION", "delete");
+    let digest = world.image(&["1.0", "latest"], critical());
+    world.send(&basic(&digest, &["1.0", "latest"], &json!({"CRITICAL": 1})));
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.sim.tags(&world.repository, &digest), None);
+    assert_eq!(
+        world.story()[3..],
+        ["PutImage", "BatchDeleteImage", "Publish", "BatchDeleteImage", "DeleteMessageBatch"]
+    );
+    assert_eq!(world.notice()["action"], "deleted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_delete_action_spares_an_image_that_keeps_a_tag() {
+    let world = World::new().set("POLICY__ACTION", "delete").set("POLICY__PROTECTED_TAGS", "prod");
+    let digest = world.image(&["1.0", "prod"], critical());
+    world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&digest), ["prod".to_owned(), quarantine(&digest)]);
+    assert_eq!(world.notice()["action"], "quarantined");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_digest_the_tags_are_resolved() {
+    let world = World::new();
+    let one = world.image(&["1.0", "1.0.1"], critical());
+    let two = world.image(&["2.0"], critical());
+    let mut event = basic("", &["1.0", "2.0", "gone"], &json!({"CRITICAL": 1}));
+    event["detail"]["image-digest"] = json!(null);
+    world.send(&event);
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&one), [quarantine(&one)]);
+    assert_eq!(world.tags(&two), [quarantine(&two)]);
+    let ids: Vec<_> = world.notices().iter().map(|notice| notice["id"].clone()).collect();
+    assert_eq!(ids.len(), 2);
+    assert_ne!(ids[0], ids[1], "one notice for each assessed digest");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_gone_already_is_done_with() {
+    let world = World::new();
+    let digest = world.image(&["1.0"], critical());
+    let event = basic(&digest, &["1.0"], &json!({"CRITICAL": 1}));
+    world.sim.delete_image(&world.repository, &digest);
+    world.send(&event);
+    world.run_to_the_end().await;
+
+    world.sim.delete_repository(&world.repository);
+    world.send(&event);
+    world.run_to_the_end().await;
+
+    assert!(world.changes().is_empty());
+    assert!(world.notices().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_without_tags_has_nothing_to_untag() {
+    let world = World::new();
+    let digest = world.image(&[], critical());
+    world.send(&basic(&digest, &[], &json!({"CRITICAL": 1})));
+
+    world.run_to_the_end().await;
+
+    assert!(world.changes().is_empty());
+    assert_eq!(world.tags(&digest), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_mark_keeps_a_child_of_an_index_so_that_its_own_tag_can_go() {
+    let world = World::new();
+    let child = world.image(&["1.0-amd64"], critical());
+    let platform = [(child.as_str(), "linux/amd64")];
+    let index = world.sim.push_index(&world.repository, &["1.0"], &platform);
+    world.send(&basic(&child, &["1.0-amd64"], &json!({"CRITICAL": 1})));
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&child), [quarantine(&child)]);
+    assert_eq!(world.tags(&index), ["1.0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_an_index_holds_is_told_as_blocked_and_untagged_no_further() {
+    let world = World::new();
+    let digest = world.image(&["1.0", "latest"], critical());
+    let held = FaultRule::on("BatchDeleteImage").fail_entries("ImageReferencedByManifestList");
+    world.sim.set_faults(vec![held]);
+    world.send(&basic(&digest, &["1.0", "latest"], &json!({"CRITICAL": 1})));
+
+    world.run_to_the_end().await;
+
+    let notice = world.notice();
+    assert_eq!(notice["action"], "blocked");
+    assert!(notice["reasons"][2].as_str().unwrap().contains("ImageReferencedByManifestList"));
+    assert_eq!(world.sim.calls_of("BatchDeleteImage").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_untagged_where_the_mark_is_refused_for_good() {
+    for code in
+        ["LimitExceededException", "LayersNotFoundException", "ReferencedImagesNotFoundException"]
+    {
+        let world = World::new();
+        let digest = world.image(&["1.0"], critical());
+        world.sim.set_faults(vec![FaultRule::on("PutImage").error(code)]);
+        world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
+
+        world.run_to_the_end().await;
+
+        assert_eq!(world.tags(&digest), ["1.0"], "{code}");
+        let notice = world.notice();
+        assert_eq!(notice["action"], "blocked");
+        assert!(notice["reasons"][2].as_str().unwrap().contains(code));
+        assert_eq!(notice["tags"]["kept"], json!(["1.0"]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mark_that_is_there_already_is_as_good_as_a_new_one() {
+    let world = World::new();
+    let digest = world.image(&["1.0"], critical());
+    world.sim.tag_image(&world.repository, &quarantine(&digest), &digest);
+    world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+    assert_eq!(world.notice()["tags"]["untagged"], json!(["1.0"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quarantine_tag_that_is_taken_by_another_image_for_good_blocks() {
+    let world = World::new();
+    let digest = world.image(&["1.0"], critical());
+    world.sim.push_image(&world.repository, &[&quarantine(&digest)], "squatter");
+    world.sim.set_tag_mutability(&world.repository, "IMMUTABLE", &[]);
+    world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&digest), ["1.0"]);
+    assert_eq!(world.notice()["action"], "blocked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tags_of_an_immutable_repository_can_go() {
+    let world = World::new();
+    world.sim.set_tag_mutability(&world.repository, "IMMUTABLE", &[]);
+    let digest = world.image(&["1.0"], critical());
+    world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_a_hundred_tags_go_in_calls_of_a_hundred() {
+    let world = World::new();
+    let tags: Vec<_> = (0..250).map(|number| format!("t{number:03}")).collect();
+    let tags: Vec<_> = tags.iter().map(String::as_str).collect();
+    let digest = world.image(&tags, critical());
+    world.send(&basic(&digest, &tags, &json!({"CRITICAL": 1})));
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+    let calls = world.sim.calls_of("BatchDeleteImage");
+    let sizes: Vec<_> =
+        calls.iter().map(|call| call.request["imageIds"].as_array().unwrap().len()).collect();
+    assert_eq!(sizes, [100, 100, 50]);
+    assert_eq!(world.notice()["tags"]["untagged"].as_array().unwrap().len(), 250);
+}
+
+#[tokio::test(start_paused = true)]
+async fn findings_on_every_page_count() {
+    let world = World::new();
+    let scan = (0..1500).fold(ScanResult::basic(&[]), |scan, number| {
+        scan.with(aws_sim::Finding::new(&format!("CVE-2026-{number:04}"), "LOW"))
+    });
+    let digest = world.image(&["1.0"], scan);
+    let world = world.set("POLICY__MAX_FINDINGS__LOW", "1499");
+    world.send(&basic(&digest, &["1.0"], &json!({"LOW": 1500})));
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.sim.calls_of("DescribeImageScanFindings").len(), 2);
+    assert_eq!(world.notice()["findings"]["low"], 1500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn our_own_quarantine_tag_starts_no_new_work_and_is_never_untagged() {
+    let world = World::new();
+    let digest = world.image(&["1.0"], critical());
+    world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
+    world.run_to_the_end().await;
+    let calls = world.story().len();
+
+    // A later scan of the quarantined image, with and without its tags in the event.
+    world.send(&basic(&digest, &[&quarantine(&digest)], &json!({"CRITICAL": 1})));
+    world.send(&basic(&digest, &[], &json!({"CRITICAL": 1})));
+    world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+    assert_eq!(world.notices().len(), 1);
+    let since = world.story().split_off(calls);
+    assert_eq!(since.iter().filter(|call| *call != "DeleteMessageBatch").count(), 2, "{since:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_format_reaches_the_topic_with_the_same_attributes() {
+    for format in ["text", "json", "chat"] {
+        let world = World::new().set("NOTIFY__FORMAT", format);
+        let digest = world.image(&["1.0"], critical());
+        world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
+
+        world.run_to_the_end().await;
+
+        let published = world.sim.notices(&world.topic);
+        assert_eq!(published.len(), 1);
+        assert_eq!(published[0].subject.as_deref(), Some("tagwarden: 1 tag quarantined: team/app"));
+        let attributes: Vec<_> = published[0].attributes.iter().collect();
+        let expected = [
+            ("account", support::ACCOUNT),
+            ("action", "quarantined"),
+            ("region", support::REGION),
+            ("repository", "team/app"),
+            ("severity", "critical"),
+        ];
+        assert!(attributes.iter().map(|(key, value)| (key.as_str(), value.as_str())).eq(expected));
+    }
+}

@@ -1,0 +1,205 @@
+//! The worker in this process against the simulated AWS, under paused time.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use aws_sim::{Call, FaultRule, RepoKey, ScanResult, Sim, SimConfig};
+use serde_json::{Value, json};
+use tagwarden::app::{App, RunError};
+use tagwarden::config::{Settings, Sources};
+use tagwarden::shutdown::Shutdown;
+
+pub const ACCOUNT: &str = "111122223333";
+pub const REGION: &str = "eu-west-1";
+pub const QUEUE: &str = "tagwarden";
+pub const DEAD_LETTERS: &str = "tagwarden-dlq";
+
+/// Calls that change an image.
+const CHANGES: [&str; 2] = ["PutImage", "BatchDeleteImage"];
+
+/// A simulated AWS with queue, topic and one repository, and the settings of a worker for it.
+pub struct World {
+    pub sim: Sim,
+    pub repository: RepoKey,
+    pub topic: String,
+    variables: HashMap<String, String>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(SimConfig::default())
+    }
+
+    pub fn with(config: SimConfig) -> Self {
+        fastrand::seed(config.seed);
+        let sim = Sim::new(config);
+        let (url, _) = sim.create_queue_with_redrive(QUEUE, 4, &[]);
+        let topic = sim.create_topic("team");
+        let repository = sim.create_repository("team/app");
+        let variables = [
+            ("TAGWARDEN__QUEUE__URL", url.as_str()),
+            ("TAGWARDEN__NOTIFY__TOPIC_ARN", topic.as_str()),
+            ("TAGWARDEN__NOTIFY__FORMAT", "json"),
+        ];
+        let variables =
+            variables.map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect();
+        Self { sim, repository, topic, variables }
+    }
+
+    /// Sets one key, by the name of its variable without the prefix.
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        self.variables.insert(format!("TAGWARDEN__{key}"), value.to_owned());
+        self
+    }
+
+    pub fn app(&self) -> App {
+        let sources = Sources { file: None, environment: self.variables.clone() };
+        App::new(Settings::load(&sources).unwrap(), &self.sim.sdk_config()).unwrap()
+    }
+
+    /// Pushes an image with this scan result; no event.
+    pub fn image(&self, tags: &[&str], scan: ScanResult) -> String {
+        self.image_in(&self.repository, tags, scan)
+    }
+
+    pub fn image_in(&self, repository: &RepoKey, tags: &[&str], scan: ScanResult) -> String {
+        let digest = self.sim.push_image(repository, tags, &tags.join(","));
+        self.sim.set_findings(repository, &digest, scan);
+        digest
+    }
+
+    pub fn send(&self, event: &Value) -> String {
+        self.sim.send(QUEUE, &event.to_string())
+    }
+
+    /// Runs a new worker until `done`, then drains it. Gives the worker back for a look at its health and metrics.
+    pub async fn run_until(&self, done: impl FnMut(&Sim) -> bool) -> App {
+        self.run_while(self.sim.wait_until(done)).await
+    }
+
+    /// Runs a new worker until the queue is empty.
+    pub async fn run_to_the_end(&self) -> App {
+        self.run_until(|sim| sim.queue(QUEUE).messages.is_empty()).await
+    }
+
+    /// Runs a new worker while `test` runs, then drains it.
+    pub async fn run_while(&self, test: impl Future<Output = ()>) -> App {
+        let app = self.app();
+        let shutdown = Shutdown::default();
+        let ended = self.work(&app, &shutdown, test).await;
+        ended.unwrap();
+        app
+    }
+
+    pub async fn work(
+        &self,
+        app: &App,
+        shutdown: &Shutdown,
+        test: impl Future<Output = ()>,
+    ) -> Result<(), RunError> {
+        let mut work = pin!(app.work(shutdown));
+        let test = tokio::time::timeout(Duration::from_secs(7 * 24 * 3600), test);
+        tokio::select! {
+            biased;
+            ended = &mut work => panic!("the worker ended by itself: {ended:?}"),
+            test = test => assert!(test.is_ok(), "nothing happened for a week: {:#?}", self.story()),
+        }
+        shutdown.drain();
+        work.await
+    }
+
+    /// The operations that were called, without the polling.
+    pub fn story(&self) -> Vec<String> {
+        let calls = self.sim.calls();
+        let told = calls.iter().filter(|call| {
+            !["GetQueueAttributes", "GetTopicAttributes", "ReceiveMessage"]
+                .contains(&call.operation.as_str())
+        });
+        told.map(|call| call.operation.clone()).collect()
+    }
+
+    pub fn changes(&self) -> Vec<Call> {
+        let calls = self.sim.calls().into_iter();
+        calls.filter(|call| CHANGES.contains(&call.operation.as_str())).collect()
+    }
+
+    /// Every notice that was published, parsed.
+    pub fn notices(&self) -> Vec<Value> {
+        let published = self.sim.notices(&self.topic);
+        published.iter().map(|notice| serde_json::from_str(&notice.message).unwrap()).collect()
+    }
+
+    /// The one notice that was published.
+    pub fn notice(&self) -> Value {
+        let mut notices = self.notices();
+        assert_eq!(notices.len(), 1, "{notices:#?}");
+        notices.remove(0)
+    }
+
+    pub fn tags(&self, digest: &str) -> Vec<String> {
+        let mut tags = self.sim.tags(&self.repository, digest).expect("no such image");
+        tags.sort();
+        tags
+    }
+
+    pub fn dead_letters(&self) -> usize {
+        self.sim.queue(DEAD_LETTERS).messages.len()
+    }
+}
+
+pub fn quarantine(digest: &str) -> String {
+    digest.replace("sha256:", "quarantine-")
+}
+
+/// An "ECR Image Scan" of a completed scan in the default repository.
+pub fn basic(digest: &str, tags: &[&str], counts: &Value) -> Value {
+    json!({
+        "version": "0",
+        "id": "00000000-0000-4000-8000-000000000001",
+        "detail-type": "ECR Image Scan",
+        "source": "aws.ecr",
+        "account": ACCOUNT,
+        "time": "2026-01-02T03:04:05Z",
+        "region": REGION,
+        "resources": [format!("arn:aws:ecr:{REGION}:{ACCOUNT}:repository/team/app")],
+        "detail": {
+            "scan-status": "COMPLETE",
+            "repository-name": "team/app",
+            "image-digest": digest,
+            "image-tags": tags,
+            "finding-severity-counts": counts,
+        },
+    })
+}
+
+/// An "Inspector2 Scan" of a first scan.
+pub fn enhanced(repository: &RepoKey, digest: &str, tags: &[&str], counts: &Value) -> Value {
+    json!({
+        "version": "0",
+        "id": "00000000-0000-4000-8000-000000000002",
+        "detail-type": "Inspector2 Scan",
+        "source": "aws.inspector2",
+        "account": repository.account,
+        "time": "2026-01-02T03:04:05Z",
+        "region": repository.region,
+        "resources": [repository.arn()],
+        "detail": {
+            "scan-status": "INITIAL_SCAN_COMPLETE",
+            "repository-name": repository.arn(),
+            "image-digest": digest,
+            "image-tags": tags,
+            "finding-severity-counts": counts,
+            "version": "1.0",
+        },
+    })
+}
+
+pub fn critical() -> ScanResult {
+    ScanResult::basic(&[("CRITICAL", 1), ("HIGH", 2)])
+}
+
+pub fn faults(rules: impl IntoIterator<Item = FaultRule>) -> Vec<FaultRule> {
+    rules.into_iter().collect()
+}
