@@ -184,6 +184,11 @@ impl ErrorClass {
             | "RequestExpired"
             | "SignatureDoesNotMatch"
             | "UnrecognizedClientException" => Self::Credentials,
+            // The queue knows no such lease, whoever it blames for that.
+            "ReceiptHandleIsInvalid"
+            | "MessageNotInflight"
+            | "AWS.SimpleQueueService.MessageNotInflight"
+            | "InvalidParameterValue" => Self::Rejected,
             // A key that is disabled or throttled is mended outside of us, and often by itself.
             kms if kms.to_ascii_lowercase().starts_with("kms") => Self::Unavailable,
             _ if status >= 500 => Self::Unavailable,
@@ -419,6 +424,7 @@ mod tests {
             ("NotFound", 404, ErrorClass::Refused),
             ("ExpiredTokenException", 400, ErrorClass::Credentials),
             ("UnrecognizedClientException", 400, ErrorClass::Credentials),
+            ("ReceiptHandleIsInvalid", 500, ErrorClass::Rejected),
             ("KmsDisabled", 400, ErrorClass::Unavailable),
             ("KMSAccessDenied", 400, ErrorClass::Unavailable),
             ("ServerException", 500, ErrorClass::Unavailable),

@@ -192,7 +192,9 @@ fn results(
         .collect()
 }
 
+/// Rounded up: a message that is to come after a while must not come before it.
 fn whole_seconds(duration: Duration) -> i32 {
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
     // SQS's longest visibility timeout is twelve hours.
-    i32::try_from(duration.as_secs().min(43_200)).unwrap_or(43_200)
+    i32::try_from(seconds.min(43_200)).unwrap_or(43_200)
 }

@@ -2,12 +2,13 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    missing_docs,
     unreachable_pub,
     reason = "a test that cannot go on has failed"
 )]
 
 mod acts;
+mod dispositions;
+mod leases;
+mod overreach;
+mod refusals;
 mod support;

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
-use aws_sim::{Call, FaultRule, RepoKey, ScanResult, Sim, SimConfig};
+use aws_sim::{Call, RepoKey, ScanResult, Sim, SimConfig};
 use serde_json::{Value, json};
 use tagwarden::app::{App, RunError};
 use tagwarden::config::{Settings, Sources};
@@ -198,8 +198,4 @@ pub fn enhanced(repository: &RepoKey, digest: &str, tags: &[&str], counts: &Valu
 
 pub fn critical() -> ScanResult {
     ScanResult::basic(&[("CRITICAL", 1), ("HIGH", 2)])
-}
-
-pub fn faults(rules: impl IntoIterator<Item = FaultRule>) -> Vec<FaultRule> {
-    rules.into_iter().collect()
 }

@@ -1,0 +1,251 @@
+//! Leases, batches, permits and the drain.
+
+use std::time::Duration;
+
+use aws_sim::FaultRule;
+use serde_json::json;
+use tagwarden::app::RunError;
+use tagwarden::shutdown::Shutdown;
+
+use super::support::{QUEUE, World, basic, critical, quarantine};
+
+fn violating(world: &World, tag: &str) -> String {
+    let digest = world.image(&[tag], critical());
+    world.send(&basic(&digest, &[tag], &json!({"CRITICAL": 1})));
+    digest
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_work_keeps_its_message_by_heartbeat() {
+    let world = World::new();
+    let digest = violating(&world, "1.0");
+    let slow = ["DescribeImages", "DescribeImageScanFindings", "BatchGetImage", "PutImage"];
+    let slow = slow.map(|call| FaultRule::on(call).delay(Duration::from_secs(9)));
+    world.sim.set_faults(slow.to_vec());
+
+    let world = world.set("QUEUE__VISIBILITY_TIMEOUT", "10s");
+    let app = world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+    assert_eq!(world.notices().len(), 1);
+    assert!(world.sim.calls_of("ChangeMessageVisibilityBatch").len() >= 6);
+    let metrics = app.instruments().render().unwrap();
+    assert!(metrics.contains("tagwarden_leases_lost_total 0"), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_lease_stops_the_work_and_is_not_settled() {
+    let world = World::new().set("QUEUE__VISIBILITY_TIMEOUT", "10s");
+    let digest = violating(&world, "1.0");
+    world.sim.set_faults(vec![
+        FaultRule::on("ChangeMessageVisibilityBatch")
+            .first(1)
+            .fail_entries("ReceiptHandleIsInvalid"),
+        FaultRule::on("DescribeImages").once().delay(Duration::from_secs(9)),
+    ]);
+
+    let app = world.run_to_the_end().await;
+
+    let metrics = app.instruments().render().unwrap();
+    assert!(metrics.contains("tagwarden_leases_lost_total 1"), "{metrics}");
+    assert_eq!(world.tags(&digest), [quarantine(&digest)], "the next delivery did it");
+    assert_eq!(world.sim.calls_of("BatchDeleteImage").len(), 1);
+    assert_eq!(world.sim.calls_of("DeleteMessageBatch").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_that_hangs_loses_the_lease_before_the_message_is_visible_to_others() {
+    let world = World::new().set("QUEUE__VISIBILITY_TIMEOUT", "10s");
+    let digest = violating(&world, "1.0");
+    world.sim.set_faults(vec![
+        FaultRule::on("ChangeMessageVisibilityBatch").first(3).hang(),
+        FaultRule::on("PutImage").once().delay(Duration::from_millis(9500)),
+    ]);
+
+    world.run_to_the_end().await;
+
+    let first_lease_ends = Duration::from_secs(10);
+    let second = world.sim.calls_of("DescribeImages")[1].at;
+    for call in world.sim.calls_of("BatchDeleteImage") {
+        assert!(call.at < first_lease_ends || call.at > second, "{call:#?}");
+    }
+    assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_that_fails_for_one_entry_is_tried_again_for_that_entry() {
+    let world = World::new();
+    for _ in 0..3 {
+        world.send(&basic("", &["1.0"], &json!({})));
+    }
+    world.sim.set_faults(vec![
+        FaultRule::on("DeleteMessageBatch")
+            .once()
+            .fail_entries_where("InternalError", |entry| entry["Id"] == "1"),
+    ]);
+
+    world.run_to_the_end().await;
+
+    let deletes = world.sim.calls_of("DeleteMessageBatch");
+    let sizes: Vec<_> =
+        deletes.iter().map(|call| call.request["Entries"].as_array().unwrap().len()).collect();
+    assert_eq!(sizes, [3, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn settlements_go_out_by_ten() {
+    let world = World::new();
+    for _ in 0..30 {
+        world.send(&basic("", &["1.0"], &json!({})));
+    }
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.sim.calls_of("DeleteMessageBatch").len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_is_received_than_there_are_workers_for() {
+    let world = World::new().set("QUEUE__MAX_IN_FLIGHT", "3");
+    for number in 0..12 {
+        violating(&world, &format!("v{number}"));
+    }
+    let slow = FaultRule::on("DescribeImages").delay(Duration::from_secs(2));
+    let watch = FaultRule::on("DescribeImages").act(|sim| {
+        assert!(sim.queue(QUEUE).in_flight <= 3);
+    });
+    world.sim.set_faults(vec![watch, slow]);
+
+    world.run_to_the_end().await;
+
+    for call in world.sim.calls_of("ReceiveMessage") {
+        assert!(call.request["MaxNumberOfMessages"].as_u64().unwrap() <= 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_repository_does_not_slow_the_others() {
+    let world = World::new();
+    let slow = world.sim.create_repository("team/slow");
+    let digest = world.image_in(&slow, &["1.0"], critical());
+    let mut event = basic(&digest, &["1.0"], &json!({"CRITICAL": 1}));
+    event["detail"]["repository-name"] = json!("team/slow");
+    event["resources"] = json!([]);
+    world.send(&event);
+    let good: Vec<_> = (0..20).map(|number| violating(&world, &format!("v{number}"))).collect();
+    world.sim.set_faults(vec![FaultRule::on("DescribeImages").repository("team/slow").hang()]);
+
+    world
+        .run_while(async {
+            world.sim.wait_until(|sim| sim.queue(QUEUE).messages.len() == 1).await;
+            assert_eq!(
+                world.sim.calls_of("DescribeImages").len(),
+                good.len() + 1,
+                "none of them waited for its retry"
+            );
+            world.sim.clear_faults();
+        })
+        .await;
+
+    for digest in good {
+        assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_in_hand_is_finished_when_the_stop_signal_comes() {
+    let world = World::new();
+    let digest = violating(&world, "1.0");
+    world.sim.set_faults(vec![FaultRule::on("PutImage").delay(Duration::from_secs(8))]);
+
+    world.run_while(world.sim.wait_until(|sim| !sim.calls_of("BatchGetImage").is_empty())).await;
+
+    assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+    assert!(world.sim.queue(QUEUE).messages.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_finished_in_time_is_released_at_once() {
+    let world = World::new();
+    violating(&world, "1.0");
+    world.sim.set_faults(vec![FaultRule::on("PutImage").hang()]);
+
+    world
+        .run_while(
+            world.sim.wait_until(|sim| sim.calls().iter().any(|call| call.operation == "PutImage")),
+        )
+        .await;
+
+    let queue = world.sim.queue(QUEUE);
+    assert_eq!((queue.visible, queue.in_flight), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_receive_begins_after_the_stop_signal_and_the_last_one_is_not_stranded() {
+    let world = World::new();
+    let app = world.app();
+    let shutdown = Shutdown::default();
+    // A receive whose answer comes half a second after the signal.
+    world.sim.set_faults(vec![FaultRule::on("ReceiveMessage").delay(Duration::from_millis(500))]);
+    let digest = world.image(&["1.0"], critical());
+    world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
+    let test = world
+        .sim
+        .wait_until(|sim| sim.calls().iter().any(|call| call.operation == "ReceiveMessage"));
+
+    world.work(&app, &shutdown, test).await.unwrap();
+
+    assert_eq!(world.sim.calls_of("ReceiveMessage").len(), 1);
+    assert_eq!(world.sim.queue(QUEUE).in_flight, 0);
+    assert_eq!(app.health().ready(), Err("draining"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_worker_stops_within_a_second() {
+    let world = World::new();
+    let app = world.app();
+    let shutdown = Shutdown::default();
+    let test = async {
+        world
+            .sim
+            .wait_until(|sim| sim.calls().iter().any(|call| call.operation == "ReceiveMessage"))
+            .await;
+    };
+    world.work(&app, &shutdown, test).await.unwrap();
+    // Virtual time: the start's few calls of a millisecond, and the second that the receive is awaited.
+    let took = world.sim.now().duration_since(world.sim.config().epoch).unwrap();
+    assert!(took < Duration::from_millis(1100), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_hangs_cannot_hold_the_process_beyond_its_grace_period() {
+    let world = World::new();
+    violating(&world, "1.0");
+    world.sim.set_faults(vec![
+        FaultRule::on("PutImage").hang(),
+        FaultRule::on("ChangeMessageVisibilityBatch").hang(),
+    ]);
+    let app = world.app();
+    let test =
+        world.sim.wait_until(|sim| sim.calls().iter().any(|call| call.operation == "PutImage"));
+
+    let ended = world.work(&app, &Shutdown::default(), test).await;
+
+    assert!(matches!(ended, Err(RunError::GraceExceeded(_))), "{ended:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_loop_is_alive_on_an_idle_queue_and_not_when_its_receive_is_stuck_for_good() {
+    let world = World::new();
+    let app = world.app();
+    let test = async {
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!(app.health().live(), Ok(()));
+        world.sim.set_faults(vec![FaultRule::on("ReceiveMessage").hang()]);
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!(app.health().live(), Ok(()), "a receive that hangs times out");
+    };
+    world.work(&app, &Shutdown::default(), test).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(app.health().live().is_err(), "a loop that has stopped turning is not alive");
+}

@@ -1,0 +1,216 @@
+//! Access denied: what pauses, what waits, and that nothing good is dead-lettered.
+
+use std::time::Duration;
+
+use aws_sim::FaultRule;
+use serde_json::json;
+use tagwarden::shutdown::Shutdown;
+use tokio::time::sleep;
+
+use super::support::{QUEUE, World, basic, critical, quarantine};
+
+fn several(world: &World, count: usize) -> Vec<String> {
+    (0..count)
+        .map(|number| {
+            let tag = format!("v{number}");
+            let digest = world.image(&[&tag], critical());
+            world.send(&basic(&digest, &[&tag], &json!({"CRITICAL": 1})));
+            digest
+        })
+        .collect()
+}
+
+async fn done(world: &World) {
+    world.sim.wait_until(|sim| sim.queue(QUEUE).messages.is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_refuses_everything_pauses_polling_and_recovers_without_a_restart() {
+    let world = World::new().set("QUEUE__MAX_IN_FLIGHT", "4");
+    let digests = several(&world, 20);
+    let app = world.app();
+    let test = async {
+        world.sim.set_faults(vec![FaultRule::on("DescribeImages").error("AccessDeniedException")]);
+        sleep(Duration::from_secs(1800)).await;
+        assert_eq!(app.health().ready(), Err("paused: the registry refuses every call"));
+        assert_eq!(app.health().live(), Ok(()));
+        let received = world.sim.queue(QUEUE).messages;
+        assert!(received.iter().all(|message| message.receive_count <= 3), "{received:#?}");
+        world.sim.clear_faults();
+        done(&world).await;
+        assert_eq!(app.health().ready(), Ok(()));
+    };
+
+    world.work(&app, &Shutdown::default(), test).await.unwrap();
+
+    assert_eq!(world.dead_letters(), 0);
+    for digest in digests {
+        assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repository_that_refuses_us_holds_up_only_its_own_messages() {
+    let world = World::new();
+    let locked = world.sim.create_repository("team/locked");
+    let held: Vec<_> = (0..10)
+        .map(|number| {
+            let tag = format!("v{number}");
+            let digest = world.image_in(&locked, &[&tag], critical());
+            let mut event = basic(&digest, &[&tag], &json!({"CRITICAL": 1}));
+            event["detail"]["repository-name"] = json!("team/locked");
+            event["resources"] = json!([]);
+            world.send(&event);
+            digest
+        })
+        .collect();
+    let good = several(&world, 5);
+    let denied =
+        FaultRule::on("DescribeImages").repository("team/locked").error("AccessDeniedException");
+    world.sim.set_faults(vec![denied]);
+
+    world
+        .run_while(async {
+            world.sim.wait_until(|sim| sim.queue(QUEUE).messages.len() == 10).await;
+            for digest in &good {
+                assert_eq!(world.tags(digest), [quarantine(digest)]);
+            }
+            world.sim.clear_faults();
+            done(&world).await;
+        })
+        .await;
+
+    assert_eq!(world.dead_letters(), 0);
+    for digest in held {
+        assert_eq!(world.sim.tags(&locked, &digest).unwrap(), [quarantine(&digest)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_refuses_us_keeps_the_lease_until_the_team_is_told() {
+    for code in ["AuthorizationError", "NotFound", "ExpiredToken"] {
+        let world = World::new();
+        let digest = several(&world, 1).remove(0);
+        let app = world.app();
+        let test = async {
+            world.sim.set_faults(vec![FaultRule::on("Publish").error(code)]);
+            sleep(Duration::from_secs(1800)).await;
+            assert_eq!(app.health().ready(), Err("paused: the topic is refused"), "{code}");
+            assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+            let [message] = &world.sim.queue(QUEUE).messages[..] else { panic!("{code}") };
+            assert_eq!(message.receive_count, 1, "{code}: kept by heartbeat");
+            world.sim.clear_faults();
+            done(&world).await;
+            assert_eq!(app.health().ready(), Ok(()), "{code}");
+        };
+
+        world.work(&app, &Shutdown::default(), test).await.unwrap();
+
+        assert_eq!(world.notice()["tags"]["untagged"], json!(["v0"]));
+        assert_eq!(world.dead_letters(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_refuses_us_is_asked_until_it_does_not() {
+    for code in ["AccessDeniedException", "QueueDoesNotExist", "ExpiredTokenException"] {
+        let world = World::new();
+        let app = world.app();
+        let test = async {
+            world.sim.wait_for_calls("ReceiveMessage", 1).await;
+            world.sim.set_faults(vec![FaultRule::on("ReceiveMessage").error(code)]);
+            sleep(Duration::from_secs(1800)).await;
+            assert_eq!(app.health().ready(), Err("paused: the queue is refused"), "{code}");
+            assert_eq!(app.health().live(), Ok(()), "{code}");
+            several(&world, 1);
+            world.sim.clear_faults();
+            done(&world).await;
+            assert_eq!(app.health().ready(), Ok(()), "{code}");
+        };
+
+        world.work(&app, &Shutdown::default(), test).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn our_own_expired_credentials_pause_at_once_and_cost_no_receive() {
+    let world = World::new();
+    several(&world, 3);
+    let app = world.app();
+    let test = async {
+        world.sim.set_faults(vec![FaultRule::on("DescribeImages").error("ExpiredTokenException")]);
+        sleep(Duration::from_secs(1800)).await;
+        assert_eq!(app.health().ready(), Err("paused: the worker's credentials are refused"));
+        for message in world.sim.queue(QUEUE).messages {
+            assert_eq!(message.receive_count, 1);
+        }
+        world.sim.clear_faults();
+        done(&world).await;
+    };
+
+    world.work(&app, &Shutdown::default(), test).await.unwrap();
+
+    assert_eq!(world.dead_letters(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_signal_during_a_pause_releases_what_is_in_hand() {
+    let world = World::new();
+    several(&world, 1);
+    world
+        .run_while(async {
+            world.sim.set_faults(vec![FaultRule::on("Publish").error("AuthorizationError")]);
+            sleep(Duration::from_secs(600)).await;
+        })
+        .await;
+
+    let queue = world.sim.queue(QUEUE);
+    assert_eq!((queue.visible, queue.in_flight), (1, 0), "visible to others at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_definite_refusal_at_the_start_ends_the_worker_and_says_what_to_do() {
+    let refusals = [
+        // What the SDK makes of QueueDoesNotExist.
+        (
+            "GetQueueAttributes",
+            "AWS.SimpleQueueService.NonExistentQueue",
+            "create the queue or correct queue.url",
+        ),
+        ("GetQueueAttributes", "AccessDeniedException", "allow the task's role sqs:"),
+        ("GetTopicAttributes", "NotFound", "create the topic or correct notify.topic_arn"),
+        ("GetTopicAttributes", "AuthorizationError", "allow the task's role sns:"),
+        ("GetQueueAttributes", "InvalidClientTokenId", "give the task a role"),
+    ];
+    for (operation, code, remedy) in refusals {
+        let world = World::new();
+        let injected = code.replace("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist");
+        world.sim.set_faults(vec![FaultRule::on(operation).error(&injected)]);
+
+        let ended = world.app().work(&Shutdown::default()).await;
+
+        let message = ended.unwrap_err().to_string();
+        assert!(message.contains(code) && message.contains(remedy), "{message}");
+        assert!(world.sim.calls_of("ReceiveMessage").is_empty(), "{code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_only_out_of_reach_at_the_start_is_waited_for() {
+    let world = World::new();
+    let digest = several(&world, 1).remove(0);
+    world.sim.set_faults(vec![
+        FaultRule::on("GetQueueAttributes").first(5).hang(),
+        FaultRule::on("GetTopicAttributes").first(5).error("InternalError"),
+    ]);
+    let app = world.app();
+    let test = async {
+        world.sim.wait_until(|sim| !sim.calls().is_empty()).await;
+        assert_eq!(app.health().ready(), Err("starting"));
+        done(&world).await;
+    };
+
+    world.work(&app, &Shutdown::default(), test).await.unwrap();
+
+    assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+}
