@@ -9,6 +9,7 @@
 mod acts;
 mod dispositions;
 mod leases;
+mod metrics;
 mod overreach;
 mod refusals;
 mod support;
