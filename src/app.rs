@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aws_config::{AppName, BehaviorVersion, SdkConfig};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -322,6 +322,7 @@ fn instruments() -> Result<Instruments, MetricsError> {
 /// # Errors
 /// [`RunError`] says why the worker could not begin or did not end in order.
 pub async fn run(settings: Settings, sdk: &SdkConfig) -> Result<(), RunError> {
+    let signals = Signals::listen()?;
     let listen = settings.listen;
     let app = App::new(settings, sdk)?;
     let listener = TcpListener::bind(listen)
@@ -335,7 +336,7 @@ pub async fn run(settings: Settings, sdk: &SdkConfig) -> Result<(), RunError> {
     let server = axum::serve(listener, app.router())
         .with_graceful_shutdown(async move { stopped.cancelled().await });
     let mut server = std::pin::pin!(async { server.await.map_err(RunError::Http) });
-    let mut signals = std::pin::pin!(signals(&shutdown));
+    let mut signals = std::pin::pin!(signals.stop(&shutdown));
     let mut work = std::pin::pin!(app.work(&shutdown));
     let result = tokio::select! {
         biased;
@@ -352,19 +353,35 @@ pub async fn run(settings: Settings, sdk: &SdkConfig) -> Result<(), RunError> {
     result
 }
 
-/// The first signal drains; the second ends the wait. Returns only on the second or on failure.
-async fn signals(shutdown: &Shutdown) -> Result<(), RunError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
-    let mut next = async || {
+/// The signals that stop the worker, from the moment this is made. One that comes before ends the process at once, or
+/// is lost where the process is the first of its container.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, RunError> {
+        let listen = |kind| signal(kind).map_err(RunError::Signals);
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
         tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
-    };
-    let name = next().await;
-    info!(signal = name, "stopping: no new messages; work in hand goes on");
-    shutdown.drain();
-    next().await;
-    Err(RunError::SecondSignal)
+    }
+
+    /// The first signal drains; the second ends the wait. Returns only on the second.
+    async fn stop(mut self, shutdown: &Shutdown) -> Result<(), RunError> {
+        let name = self.next().await;
+        info!(signal = name, "stopping: no new messages; work in hand goes on");
+        shutdown.drain();
+        self.next().await;
+        Err(RunError::SecondSignal)
+    }
 }

@@ -1,7 +1,7 @@
 //! What the adapters share: configuration per account and Region, timeouts, classes of errors, and one
 //! place where every call is timed and counted.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sqs::config::http::HttpResponse;
-use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::operation::RequestId as _;
 use tokio::time::Instant;
 
@@ -262,7 +262,7 @@ impl AwsError {
         };
         let message = match error.as_service_error().and_then(ProvideErrorMetadata::message) {
             Some(message) => message.to_owned(),
-            None => DisplayErrorContext(error).to_string(),
+            None => on_one_line(error),
         };
         Self {
             operation,
@@ -272,6 +272,18 @@ impl AwsError {
             request_id: error.request_id().map(str::to_owned),
         }
     }
+}
+
+/// An error and its causes, without the SDK's line breaks and debug output.
+fn on_one_line(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Whether our own credentials could not be had: the SDK wraps that in various ways.

@@ -3,6 +3,7 @@
 //! Sources, later ones winning: defaults, one file, environment variables. Anything unknown, of the
 //! wrong type or contradictory is an error that names its key; nothing is silently ignored.
 
+mod check;
 mod raw;
 
 use std::collections::HashMap;
