@@ -238,6 +238,10 @@ fn names<T: Ord>(
     parse: impl Fn(String) -> Result<T, InvalidName>,
 ) -> Result<Option<BTreeSet<T>>, ConfigError> {
     let Some(raw) = raw else { return Ok(None) };
+    if raw.0.is_empty() {
+        let problem = "is an empty list; leave it out for the default".to_owned();
+        return Err(ConfigError::Key { key: key.to_owned(), problem });
+    }
     let names = raw.0.into_iter().map(parse).collect::<Result<_, _>>();
     names
         .map(Some)

@@ -1,7 +1,7 @@
 //! Settings as files and variables write them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use config::{Config, Environment, File, FileFormat, Value};
 use serde::Deserialize;
@@ -118,14 +118,10 @@ impl RawSettings {
         if let Some(file) = configuration_file(sources)? {
             builder = builder.add_source(file);
         }
-        let config = builder.add_source(variables(&sources.environment)).build().map_err(
-            |error| match error {
-                config::ConfigError::FileParse { uri: Some(uri), cause } => {
-                    ConfigError::File { path: uri.into(), problem: one_line(&cause) }
-                }
-                other => ConfigError::Text(one_line(&other)),
-            },
-        )?;
+        let config = builder
+            .add_source(variables(&sources.environment))
+            .build()
+            .map_err(|error| ConfigError::Text(one_line(&error)))?;
         serde_path_to_error::deserialize(config).map_err(|error| {
             let path = error.path().to_string();
             let at = |origin: Option<String>| {
@@ -161,12 +157,10 @@ fn named_key(parent: String, problem: &str) -> ConfigError {
         None => ConfigError::Key { key: parent, problem: problem.to_owned() },
     }
 }
-/// The one configuration file that the sources name, if any.
-fn configuration_file(
-    sources: &Sources,
-) -> Result<Option<File<config::FileSourceString, FileFormat>>, ConfigError> {
+
+/// The one configuration file that the sources name, if any. Read on its own first, so that an error names it.
+fn configuration_file(sources: &Sources) -> Result<Option<Config>, ConfigError> {
     let variable = |name| sources.environment.get(name).filter(|value| !value.is_empty());
-    let text = variable(TEXT_VARIABLE);
     let path = match (&sources.file, variable(FILE_VARIABLE)) {
         (Some(_), Some(_)) => {
             return Err(ConfigError::TwoFiles { first: "--config", second: FILE_VARIABLE });
@@ -175,39 +169,32 @@ fn configuration_file(
         (None, Some(path)) => Some((FILE_VARIABLE, PathBuf::from(path))),
         (None, None) => None,
     };
-    match (path, text) {
-        (Some((first, _)), Some(_)) => Err(ConfigError::TwoFiles { first, second: TEXT_VARIABLE }),
+    match (path, variable(TEXT_VARIABLE)) {
         (None, None) => Ok(None),
-        (None, Some(text)) => {
-            // Parsed here once, so that an error can name the variable and quotes nothing of the text:
-            // the text may come from a secret.
-            Config::builder()
-                .add_source(File::from_str(text, FileFormat::Toml))
-                .build()
-                .map_err(|_| ConfigError::Text(format!("{TEXT_VARIABLE} is not valid TOML")))?;
-            Ok(Some(File::from_str(text, FileFormat::Toml)))
-        }
+        (Some((first, _)), Some(_)) => Err(ConfigError::TwoFiles { first, second: TEXT_VARIABLE }),
+        // The text may come from a secret, so nothing of it is quoted.
+        (None, Some(text)) => parse(text, FileFormat::Toml)
+            .map(Some)
+            .map_err(|_| ConfigError::Text(format!("{TEXT_VARIABLE} is not valid TOML"))),
         (Some((_, path)), None) => {
-            let problem = |problem: String| ConfigError::File { path: path.clone(), problem };
-            let format = match path.extension().and_then(|extension| extension.to_str()) {
-                Some("toml") => FileFormat::Toml,
-                Some("yaml" | "yml") => FileFormat::Yaml,
-                Some("json") => FileFormat::Json,
-                _ => {
-                    return Err(problem(
-                        "its name must end in .toml, .yaml, .yml or .json".to_owned(),
-                    ));
-                }
-            };
-            let text = std::fs::read_to_string(&path)
-                .map_err(|error| problem(format!("cannot be read: {error}")))?;
-            Config::builder()
-                .add_source(File::from_str(&text, format))
-                .build()
-                .map_err(|error| problem(one_line(&error)))?;
-            Ok(Some(File::from_str(&text, format)))
+            read_file(&path).map(Some).map_err(|problem| ConfigError::File { path, problem })
         }
     }
+}
+
+fn read_file(path: &Path) -> Result<Config, String> {
+    let format = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("toml") => FileFormat::Toml,
+        Some("yaml" | "yml") => FileFormat::Yaml,
+        Some("json") => FileFormat::Json,
+        _ => return Err("its name must end in .toml, .yaml, .yml or .json".to_owned()),
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
+    parse(&text, format).map_err(|error| one_line(&error))
+}
+
+fn parse(text: &str, format: FileFormat) -> Result<Config, config::ConfigError> {
+    Config::builder().add_source(File::from_str(text, format)).build()
 }
 
 /// Variables stay the strings that they are: a key that holds a number reads one out of its string, while

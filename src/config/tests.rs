@@ -182,6 +182,7 @@ fn errors_name_the_key_what_is_wrong_and_what_would_be_right() {
         ("TAGWARDEN__NOSUCH__KEY", "1"),
         ("TAGWARDEN__QUEUE", "x"),
         (TEXT_VARIABLE, "policy.protected_tags = 7"),
+        (TEXT_VARIABLE, "policy.accounts = []"),
         (TEXT_VARIABLE, "[policy.max_findings]\nhigh = 1.5"),
         (TEXT_VARIABLE, "[queue\nurl = secret"),
     ];
