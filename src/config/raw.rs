@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use config::{Config, Environment, File, FileFormat, Value};
 use serde::Deserialize;
 
-use super::{ConfigError, FILE_VARIABLE, Sources, TEXT_VARIABLE};
+use super::{ConfigError, FILE_VARIABLE, KEY_PREFIX, Sources, TEXT_VARIABLE};
 
 /// A key that is absent here is required, or has no value by default.
 const DEFAULTS: &str = r#"
@@ -119,7 +119,7 @@ impl RawSettings {
             builder = builder.add_source(file);
         }
         let config = builder
-            .add_source(variables(&sources.environment))
+            .add_source(variables(&sources.environment)?)
             .build()
             .map_err(|error| ConfigError::Text(one_line(&error)))?;
         serde_path_to_error::deserialize(config).map_err(|error| {
@@ -199,13 +199,22 @@ fn parse(text: &str, format: FileFormat) -> Result<Config, config::ConfigError> 
 
 /// Variables stay the strings that they are: a key that holds a number reads one out of its string, while
 /// an account or an external id that looks like a number keeps its leading zeros.
-fn variables(environment: &HashMap<String, String>) -> Environment {
-    let variables = environment.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    Environment::with_prefix("TAGWARDEN")
-        .prefix_separator("__")
-        .separator("__")
-        .ignore_empty(true)
-        .source(Some(variables))
+fn variables(environment: &HashMap<String, String>) -> Result<Environment, ConfigError> {
+    let ours: BTreeMap<_, _> = environment
+        .iter()
+        .filter_map(|(name, value)| Some((name.strip_prefix(KEY_PREFIX)?, value)))
+        .collect();
+    // A section that is also given a value would win or lose by the order of a hash map.
+    for name in ours.keys() {
+        let section = format!("{name}__");
+        if ours.keys().any(|other| other.starts_with(&section)) {
+            let key = name.to_lowercase().replace("__", ".");
+            let problem = "is a section and cannot have a value; set its keys".to_owned();
+            return Err(ConfigError::Key { key, problem });
+        }
+    }
+    let ours = ours.into_iter().map(|(name, value)| (name.to_owned(), value.clone())).collect();
+    Ok(Environment::default().separator("__").ignore_empty(true).source(Some(ours)))
 }
 
 /// A list: a sequence in a file, items with commas between them in a variable.

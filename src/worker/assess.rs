@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::disposition::{Failure, Outcome, wait_for_findings};
-use super::refusals::Refusals;
+use super::refusals::{Refusals, Refused};
 use super::told::Told;
 use crate::aws::{AwsError, ErrorClass};
 use crate::clock::Clock;
@@ -30,6 +30,10 @@ pub const VERDICTS: [&str; 4] = ["keep", "untag", "wait", "unscanned"];
 
 /// First and longest pause between two probes of what refuses us.
 const PROBE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// How long a call is probed while nothing but its own repository is known to refuse us: its lease takes a permit that a
+/// message about another repository may need.
+const PROBE_LIMIT: Duration = Duration::from_secs(900);
 
 /// What an assessment needs besides its registry and its notifier.
 #[derive(Clone, Debug)]
@@ -133,11 +137,20 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             Some(digest) => vec![digest.clone()],
             None => self.resolve(event).await?,
         };
-        // One bad image of several must not keep the others from being assessed.
+        // One bad image of several must not keep the others from being assessed; the gravest result stands for all.
         let mut result = Ok(Outcome::Absent);
         for digest in &digests {
-            let assessed = self.assess_image(job, digest, over_limit).await;
-            if result.is_ok() {
+            let assessed = match self.assess_image(job, digest, over_limit).await {
+                // Deleted by somebody in the middle of it.
+                Err(Failure::Rejected(error)) if error.is("RepositoryNotFoundException") => {
+                    Ok(Outcome::Absent)
+                }
+                assessed => assessed,
+            };
+            if matches!(
+                (&result, &assessed),
+                (Ok(Outcome::Absent | Outcome::Clean), _) | (Ok(_), Err(_))
+            ) {
                 result = assessed;
             }
         }
@@ -360,6 +373,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         Fut: Future<Output = Result<T, AwsError>>,
     {
         let mut probe = Probe::default();
+        let started = Instant::now();
         loop {
             let error = match call().await {
                 Ok(value) => {
@@ -372,10 +386,15 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                 ErrorClass::Credentials => {
                     self.set_paused(Pause::Credentials, true, Some(&error));
                 }
-                ErrorClass::Refused if self.refusals.refused(repository) => {
-                    self.set_paused(Pause::Registry, true, Some(&error));
-                }
-                ErrorClass::Refused => return Err(Failure::Refused(error)),
+                ErrorClass::Refused => match self.refusals.refused(repository) {
+                    Refused::Everything => {
+                        self.set_paused(Pause::Registry, true, Some(&error));
+                    }
+                    Refused::PerhapsEverything if started.elapsed() < PROBE_LIMIT => {
+                        self.set_paused(Pause::Registry, true, Some(&error));
+                    }
+                    _ => return Err(Failure::Refused(error)),
+                },
                 ErrorClass::Rejected => {
                     self.registry_answered(repository);
                     return Err(Failure::Rejected(error));

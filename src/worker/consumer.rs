@@ -104,10 +104,18 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
             if self.shutdown().is_draining() {
                 return None;
             }
+            let first = tokio::select! {
+                biased;
+                () = self.shutdown().draining() => continue,
+                permit = Arc::clone(permits).acquire_owned() => permit.ok()?,
+                () = sleep(BEAT) => continue,
+            };
+            // Asked with the permit in hand: what ended while we waited for it may have left an obstacle.
             let most = match self.health().obstacle() {
                 None => MOST_RECEIVED,
                 Some(Obstacle::RegistryPaused) if Instant::now() >= *canary => 1,
                 Some(_) => {
+                    drop(first);
                     tokio::select! {
                         biased;
                         () = self.shutdown().draining() => {}
@@ -116,12 +124,6 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
                     }
                     continue;
                 }
-            };
-            let first = tokio::select! {
-                biased;
-                () = self.shutdown().draining() => continue,
-                permit = Arc::clone(permits).acquire_owned() => permit.ok()?,
-                () = sleep(BEAT) => continue,
             };
             *canary = Instant::now() + CANARY;
             let more = || Arc::clone(permits).try_acquire_owned().ok();

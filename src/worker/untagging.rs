@@ -213,6 +213,8 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             digest = %case.image.digest,
             asked = joined(&case.plan.untag),
             beyond = took,
+            // All that is needed to put the image back by hand, should this process not live to do it.
+            manifest = manifest.text,
             "over-reach: the registry took more than was asked for; putting it back; untagging is stopped until a restart"
         );
         let mut lost = self.put_back(case, manifest, beyond).await;
@@ -231,13 +233,11 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             notice.reasons.push("it was put back".to_owned());
         } else {
             self.count("put_back", "failed", 1);
-            // The manifest is all that is needed to put the image back by hand.
             error!(
                 repository = %repository,
                 digest = %case.image.digest,
                 lost = lost.join("; "),
-                manifest = manifest.text,
-                "over-reach: could not put back; use this manifest with `aws ecr put-image`"
+                "over-reach: could not put back; use the manifest logged before with `aws ecr put-image`"
             );
             notice.reasons.push(format!("could not put back: {}", lost.join("; ")));
         }

@@ -298,6 +298,26 @@ async fn what_is_gone_already_is_done_with() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_repository_that_is_deleted_in_the_middle_is_absent() {
+    for operation in ["DescribeImageScanFindings", "BatchGetImage", "PutImage", "BatchDeleteImage"]
+    {
+        let world = World::new();
+        let digest = world.image(&["1.0"], critical());
+        let repository = world.repository.clone();
+        let deletes =
+            FaultRule::on(operation).once().act(move |sim| sim.delete_repository(&repository));
+        world.sim.set_faults(vec![deletes]);
+        world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
+
+        let app = world.run_to_the_end().await;
+
+        let metrics = app.instruments().render().unwrap();
+        let line = r#"tagwarden_messages_settled_total{disposition="delete",reason="absent"} 1"#;
+        assert!(metrics.contains(line), "{operation}: {metrics}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_image_without_tags_has_nothing_to_untag() {
     let world = World::new();
     let digest = world.image(&[], critical());

@@ -87,6 +87,32 @@ async fn a_repository_that_refuses_us_holds_up_only_its_own_messages() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_repository_that_refuses_us_from_the_start_gives_way_to_others_in_the_end() {
+    let world = World::new().set("QUEUE__MAX_IN_FLIGHT", "4");
+    let locked = world.sim.create_repository("team/locked");
+    for number in 0..12 {
+        let tag = format!("v{number}");
+        let digest = world.image_in(&locked, &[&tag], critical());
+        let mut event = basic(&digest, &[&tag], &json!({"CRITICAL": 1}));
+        event["detail"]["repository-name"] = json!("team/locked");
+        event["resources"] = json!([]);
+        world.send(&event);
+    }
+    // Behind all of them, when every permit is held by a call that is refused.
+    let good = several(&world, 3);
+    let denied =
+        FaultRule::on("DescribeImages").repository("team/locked").error("AccessDeniedException");
+    world.sim.set_faults(vec![denied]);
+
+    world.run_until(|sim| sim.queue(QUEUE).messages.len() <= 12).await;
+
+    for digest in good {
+        assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+    }
+    assert_eq!(world.dead_letters(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_topic_that_refuses_us_keeps_the_lease_until_the_team_is_told() {
     for code in ["AuthorizationError", "NotFound", "ExpiredToken"] {
         let world = World::new();
