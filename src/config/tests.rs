@@ -238,3 +238,28 @@ fn variables_that_look_like_ours_but_are_not_read_are_found() {
     let sources = sources(&[("TAGWARDEN_QUEUE_URL", "x"), (FILE_VARIABLE, "f"), ("OTHER", "y")]);
     assert_eq!(sources.unread_variables().collect::<Vec<_>>(), ["TAGWARDEN_QUEUE_URL"]);
 }
+
+#[test]
+fn the_table_in_the_readme_lists_every_key_with_its_default() {
+    let readme = include_str!("../../README.md");
+    let mut keys = Vec::new();
+    for row in readme.lines().filter(|line| line.starts_with("| `") && line.contains("TAGWARDEN__"))
+    {
+        let cells: Vec<_> = row.split('|').map(|cell| cell.trim().replace('`', "")).collect();
+        let (key, default) = (&cells[1], &cells[3]);
+        let variable = cells[2].split(' ').next().unwrap();
+        if !key.contains('{') {
+            assert_eq!(variable, format!("TAGWARDEN__{}", key.to_uppercase().replace('.', "__")));
+            let written = load(&[(variable, default)]).map(|settings| format!("{settings:?}"));
+            let unset = load(&[]).map(|settings| format!("{settings:?}")).unwrap();
+            if !["required", "all", "none", "any", "own account"].contains(&default.as_str()) {
+                assert_eq!(written.unwrap(), unset, "{key}");
+            }
+        }
+        if let Err(error) = load(&[(variable, "?")]) {
+            assert!(!error.to_string().contains("is unknown"), "{error}");
+        }
+        keys.push(key.split('{').next().unwrap().to_owned());
+    }
+    assert_eq!(keys.len(), 19, "{keys:#?}");
+}
