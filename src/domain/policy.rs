@@ -198,6 +198,16 @@ impl Policy {
     }
 
     /// Judges an image by its findings.
+    ///
+    /// ```
+    /// use tagwarden::domain::findings::{Severity, SeverityCounts};
+    /// use tagwarden::domain::policy::Policy;
+    ///
+    /// let counts: SeverityCounts = [(Severity::High, 4), (Severity::Low, 9)].into_iter().collect();
+    /// let judgement = Policy::default().judge(&counts);
+    /// assert!(judgement.violates());
+    /// assert_eq!(judgement.reasons, ["high 4 is over the limit of 0"]);
+    /// ```
     #[must_use]
     pub fn judge(&self, counts: &SeverityCounts) -> Judgement {
         let exceeded: Vec<_> = self.limits.exceeded(counts).collect();

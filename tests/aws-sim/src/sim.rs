@@ -222,7 +222,14 @@ impl Sim {
         let arrived = self.now();
         loop {
             let changed = self.inner.changed.notified();
-            let step = self.lock(|state| state.world.apply(self.now(), arrived, call));
+            let (step, redriven) = self.lock(|state| {
+                let before = state.world.redriven;
+                let step = state.world.apply(self.now(), arrived, call);
+                (step, state.world.redriven > before)
+            });
+            if redriven {
+                self.inner.changed.notify_waiters();
+            }
             let until = match step {
                 Step::Done(outcome) => return outcome,
                 Step::Wait { until } => until,

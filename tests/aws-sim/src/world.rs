@@ -45,6 +45,8 @@ pub(crate) struct World {
     pub(crate) events: Vec<Value>,
     /// Every call that could be parsed.
     pub(crate) calls: Vec<Call>,
+    /// How many messages have moved to a dead-letter queue: also a call that goes on waiting can move some.
+    pub(crate) redriven: usize,
     agenda: BTreeMap<(SystemTime, u64), Scheduled>,
     scheduled: u64,
 }
@@ -61,6 +63,7 @@ impl World {
             rules: BTreeMap::new(),
             events: Vec::new(),
             calls: Vec::new(),
+            redriven: 0,
             agenda: BTreeMap::new(),
             scheduled: 0,
         }

@@ -103,6 +103,23 @@ async fn a_message_that_exceeds_its_receives_moves_to_the_dead_letter_queue_at_t
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_move_to_the_dead_letter_queue_by_a_poll_that_goes_on_waiting_is_seen_at_once() {
+    let sim = Sim::default();
+    let client = client(&sim);
+    let (url, _) = sim.create_queue_with_redrive("q", 1, &[("VisibilityTimeout", "3")]);
+    sim.send("q", "poison");
+    receive_one(&client, &url).await;
+    let poll = client.receive_message().queue_url(&url).wait_time_seconds(20).send();
+    let moved = sim.wait_until(|sim| sim.queue("q-dlq").visible == 1);
+    tokio::select! {
+        biased;
+        // First, so that it looks before the poll has moved anything.
+        () = moved => {}
+        answer = poll => panic!("{answer:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stale_handle_deletes_nothing_and_says_it_did() {
     let sim = Sim::default();
     let client = client(&sim);

@@ -164,6 +164,7 @@ impl World {
             message.system.insert("DeadLetterQueueSourceArn".to_owned(), key.arn());
             message.received_at = None;
             self.with_queue(&target, |queue, _| queue.push(message));
+            self.redriven += 1;
         }
     }
 
