@@ -1,0 +1,110 @@
+//! What the registry reports on EventBridge, in the words of the narrative.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Severities, worst first.
+const SEVERITIES: [&str; 6] = ["CRITICAL", "HIGH", "MEDIUM", "LOW", "INFORMATIONAL", "UNDEFINED"];
+
+/// A tag on an image.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub(crate) struct TaggedImage {
+    /// The repository's name.
+    #[serde(rename = "repository-name")]
+    pub(crate) repository: String,
+    /// The tag; empty where the image was pushed or deleted by its digest.
+    #[serde(default, rename = "image-tag")]
+    pub(crate) tag: String,
+    /// The image's digest.
+    #[serde(rename = "image-digest")]
+    pub(crate) digest: String,
+}
+
+impl TaggedImage {
+    /// Whether the tag is the worker's own mark.
+    pub(crate) fn is_mark(&self) -> bool {
+        is_mark(&self.tag)
+    }
+
+    /// Whether both are about one tag, on whatever images.
+    pub(crate) fn is_same_tag(&self, other: &Self) -> bool {
+        self.repository == other.repository && self.tag == other.tag
+    }
+}
+
+/// The end of a scan.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Scan {
+    /// The image's digest.
+    pub(crate) image_digest: String,
+    scan_status: String,
+    finding_severity_counts: Option<BTreeMap<String, u64>>,
+}
+
+impl Scan {
+    /// Whether anything was found that the worker's policy does not allow.
+    pub(crate) fn is_over_the_limits(&self) -> bool {
+        let counts = self.finding_severity_counts.iter().flatten();
+        counts
+            .into_iter()
+            .any(|(severity, count)| matches!(severity.as_str(), "CRITICAL" | "HIGH") && *count > 0)
+    }
+
+    /// What was found, worst first.
+    pub(crate) fn findings(&self) -> String {
+        let Some(counts) = &self.finding_severity_counts else {
+            return format!("the scan ended as {}", self.scan_status);
+        };
+        let found: Vec<_> = SEVERITIES
+            .into_iter()
+            .filter_map(|severity| Some((severity, *counts.get(severity)?)))
+            .filter(|(_, count)| *count > 0)
+            .map(|(severity, count)| format!("{count} {}", severity.to_lowercase()))
+            .collect();
+        if found.is_empty() { "nothing found".to_owned() } else { found.join(", ") }
+    }
+}
+
+/// Something that the registry reports.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// An image was pushed, or a tag put on one.
+    Pushed(TaggedImage),
+    /// A tag was taken off.
+    Untagged(TaggedImage),
+    /// A scan has ended.
+    Scanned(Scan),
+}
+
+impl News {
+    /// Reads an event; nothing where it is of no interest.
+    pub(crate) fn of(event: &Value) -> Option<Self> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let detail = event.get("detail")?.clone();
+        match text(event.get("detail-type")?).as_str() {
+            "ECR Image Action" => {
+                let action = text(detail.get("action-type")?);
+                let image = serde_json::from_value(detail).ok()?;
+                Some(if action == "PUSH" { Self::Pushed(image) } else { Self::Untagged(image) })
+            }
+            "ECR Image Scan" | "Inspector2 Scan" => {
+                serde_json::from_value(detail).ok().map(Self::Scanned)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether a tag is the worker's own mark.
+pub(crate) fn is_mark(tag: &str) -> bool {
+    tag.starts_with("quarantine-")
+}
+
+/// The start of a digest's hex digits: enough to tell images apart.
+pub(crate) fn short(digest: &str) -> &str {
+    let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
+    hex.get(..12).unwrap_or(hex)
+}

@@ -1,0 +1,141 @@
+//! The worker's log: two of its lines are part of the narrative, and the whole of it is shown on request.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::io;
+
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
+
+use crate::Error;
+
+/// A line of the log that is part of the narrative.
+#[derive(Clone, Debug)]
+pub(crate) enum Line {
+    /// What the worker is about to do, from its audit line.
+    Plan(Plan),
+    /// What came of a message.
+    Assessed(Assessment),
+}
+
+/// What the worker is about to do with an image.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Plan {
+    /// The tags that are to go.
+    pub(crate) untag: String,
+    /// The tags that stay; empty for none.
+    pub(crate) kept: String,
+    /// Why tags go.
+    pub(crate) reasons: String,
+}
+
+/// What the worker logs of one assessment.
+#[derive(Clone, Debug)]
+pub(crate) struct Assessment {
+    /// The message that asked for it.
+    pub(crate) message_id: String,
+    /// The image, where the event names its digest.
+    pub(crate) digest: Option<String>,
+    /// What happened, in the worker's word.
+    pub(crate) outcome: String,
+    /// Why, where the word does not tell.
+    pub(crate) why: Option<String>,
+    /// What becomes of the message: `delete`, `retry`, `redrive` or `release`.
+    pub(crate) disposition: String,
+    /// How often the message had been received.
+    pub(crate) receive_count: u64,
+}
+
+impl Assessment {
+    /// Whether the message is done with.
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.disposition == "delete"
+    }
+
+    /// The outcome and why, for people.
+    pub(crate) fn in_words(&self) -> String {
+        let outcome = self.outcome.replace('_', " ");
+        match &self.why {
+            // A failure says itself what it is.
+            Some(why) if why.starts_with(&outcome) => why.clone(),
+            Some(why) => format!("{outcome}: {why}"),
+            None => outcome,
+        }
+    }
+}
+
+/// The fields of a line.
+#[derive(Default)]
+struct Fields {
+    texts: BTreeMap<&'static str, String>,
+    receive_count: u64,
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.texts.insert(field.name(), value.to_owned());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == "receive_count" {
+            self.receive_count = value;
+        }
+    }
+}
+
+impl Fields {
+    /// The line, if it is one that the narrative needs.
+    fn line(mut self) -> Option<Line> {
+        if let Some(outcome) = self.texts.remove("outcome") {
+            return Some(Line::Assessed(Assessment {
+                message_id: self.texts.remove("message_id")?,
+                digest: self.texts.remove("digest"),
+                outcome,
+                why: self.texts.remove("why"),
+                disposition: self.texts.remove("disposition")?,
+                receive_count: self.receive_count,
+            }));
+        }
+        Some(Line::Plan(Plan {
+            untag: self.texts.remove("untag")?.replace(',', ", "),
+            kept: self.texts.remove("kept")?.replace(',', ", "),
+            reasons: self.texts.remove("reasons")?,
+        }))
+    }
+}
+
+/// Passes lines on.
+struct Tap(UnboundedSender<Line>);
+
+impl<S: Subscriber> Layer<S> for Tap {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        if let Some(line) = fields.line() {
+            // Nobody listens any more once the program ends.
+            let _ = self.0.send(line);
+        }
+    }
+}
+
+/// Reads the log from now on. It goes to standard error as well where that is asked for, here or by `RUST_LOG`.
+pub(crate) fn install(show: bool) -> Result<UnboundedReceiver<Line>, Error> {
+    let (sender, lines) = mpsc::unbounded_channel();
+    let ours = Targets::new().with_target("tagwarden", LevelFilter::INFO);
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(filter) => Some(EnvFilter::try_new(filter)?),
+        Err(_) => show.then(|| EnvFilter::new("info")),
+    };
+    let shown =
+        filter.map(|filter| fmt::layer().compact().with_writer(io::stderr).with_filter(filter));
+    tracing_subscriber::registry().with(Tap(sender).with_filter(ours)).with(shown).try_init()?;
+    Ok(lines)
+}

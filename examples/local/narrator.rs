@@ -1,0 +1,209 @@
+//! Prints what happens, as it happens.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sim::{Call, CallOutcome, Sim};
+use serde_json::Value;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::bus::{News, Scan, TaggedImage, short};
+use crate::log::{Assessment, Line, Plan};
+use crate::page::{print, say};
+use crate::stage::{DEAD_LETTERS, MAX_RECEIVE_COUNT, TEAM, wait_of};
+
+/// What was seen so far, for the table at the end.
+#[derive(Debug, Default)]
+pub(crate) struct Sightings {
+    /// Every tag that was ever put on an image, in this order.
+    pub(crate) tags: Vec<TaggedImage>,
+    /// The scans that have ended, by digest.
+    pub(crate) scans: BTreeMap<String, Scan>,
+}
+
+/// Follows the simulation and the worker's log.
+pub(crate) struct Narrator {
+    sim: Sim,
+    log: UnboundedReceiver<Line>,
+    done: Vec<Assessment>,
+    sightings: Sightings,
+    /// How messages are called that have a name of their own, by id.
+    names: BTreeMap<String, String>,
+    /// How many events of the bus were told.
+    events: usize,
+    /// The calls to untag whose refusals were told.
+    calls: BTreeSet<usize>,
+    /// The messages of the team's queue that were told.
+    notices: BTreeSet<String>,
+}
+
+impl Narrator {
+    /// A narrator that has told nothing yet.
+    pub(crate) fn new(sim: &Sim, log: UnboundedReceiver<Line>) -> Self {
+        Self {
+            sim: sim.clone(),
+            log,
+            done: Vec::new(),
+            sightings: Sightings::default(),
+            names: BTreeMap::new(),
+            events: 0,
+            calls: BTreeSet::new(),
+            notices: BTreeSet::new(),
+        }
+    }
+
+    /// Gives a message a name.
+    pub(crate) fn name(&mut self, message_id: &str, name: &str) {
+        self.names.insert(message_id.to_owned(), name.to_owned());
+    }
+
+    /// Every assessment so far.
+    pub(crate) fn assessments(&self) -> &[Assessment] {
+        &self.done
+    }
+
+    /// What was seen so far.
+    pub(crate) fn sightings(&self) -> &Sightings {
+        &self.sightings
+    }
+
+    /// How many notices the team has received.
+    pub(crate) fn notices(&self) -> usize {
+        self.notices.len()
+    }
+
+    /// Tells what happens until a condition on the simulation and the assessments so far is true.
+    pub(crate) async fn follow(&mut self, until: impl Fn(&Sim, &[Assessment]) -> bool) {
+        loop {
+            self.catch_up();
+            if until(&self.sim, &self.done) {
+                return;
+            }
+            let (sim, done, told) = (&self.sim, &self.done, self.events);
+            tokio::select! {
+                biased;
+                Some(line) = self.log.recv() => self.logged(line),
+                () = sim.wait_until(|sim| sim.events().len() > told || until(sim, done)) => {}
+            }
+        }
+    }
+
+    /// Tells what is new on the bus, in refusals and in the team's queue.
+    pub(crate) fn catch_up(&mut self) {
+        for event in self.sim.events().iter().skip(self.events) {
+            self.events += 1;
+            if let Some(news) = News::of(event) {
+                self.reported(news);
+            }
+        }
+        for call in self.sim.calls_of("BatchDeleteImage") {
+            if call.outcome != CallOutcome::Unanswered && self.calls.insert(call.seq) {
+                tell_refusals(&call);
+            }
+        }
+        for message in self.sim.queue(TEAM).messages {
+            if self.notices.insert(message.id) {
+                tell_notice(&message.body, self.notices.len() == 1);
+            }
+        }
+    }
+
+    fn reported(&mut self, news: News) {
+        match news {
+            News::Pushed(image) => {
+                if image.is_mark() {
+                    say("mark", reference(&image.repository, &image.tag));
+                } else {
+                    say("push", on_image(&image, "image"));
+                }
+                if !image.tag.is_empty() {
+                    self.sightings.tags.push(image);
+                }
+            }
+            News::Untagged(image) => {
+                say("untag", on_image(&image, "off image"));
+            }
+            News::Scanned(scan) => {
+                say("scan", format!("image {}: {}", short(&scan.image_digest), scan.findings()));
+                self.sightings.scans.insert(scan.image_digest.clone(), scan);
+            }
+        }
+    }
+
+    fn logged(&mut self, line: Line) {
+        // The channel is looked at first, but what has happened before the line is told before it.
+        self.catch_up();
+        match line {
+            Line::Plan(plan) => tell_plan(&plan),
+            Line::Assessed(assessment) => {
+                self.tell_assessment(&assessment);
+                self.done.push(assessment);
+            }
+        }
+    }
+
+    fn tell_assessment(&self, assessment: &Assessment) {
+        let name = self.names.get(&assessment.message_id).cloned();
+        let image =
+            || assessment.digest.as_deref().map(|digest| format!("image {}", short(digest)));
+        let name = name.or_else(image).unwrap_or_else(|| "message".to_owned());
+        let what = assessment.in_words();
+        let then = match assessment.disposition.as_str() {
+            "delete" => "message deleted".to_owned(),
+            "release" => "message released".to_owned(),
+            "redrive" if assessment.receive_count >= u64::from(MAX_RECEIVE_COUNT) => {
+                format!("that was its last receive, so it goes to {DEAD_LETTERS}")
+            }
+            _ => {
+                let left = wait_of(&self.sim, &assessment.message_id);
+                format!("message comes again in {}", humantime::format_duration(left))
+            }
+        };
+        say("settle", format!("{name}: {what}; {then}"));
+    }
+}
+
+/// A tag, and what it has to do with which image.
+fn on_image(image: &TaggedImage, how: &str) -> String {
+    format!("{} {how} {}", reference(&image.repository, &image.tag), short(&image.digest))
+}
+
+/// A tag as one refers to it, in a column of its own.
+fn reference(repository: &str, tag: &str) -> String {
+    let separator = if tag.is_empty() { "" } else { ":" };
+    format!("{:<18}", format!("{repository}{separator}{tag}"))
+}
+
+fn tell_plan(plan: &Plan) {
+    let kept = if plan.kept.is_empty() { String::new() } else { format!(", keep {}", plan.kept) };
+    say("decide", format!("untag {}{kept}, because {}", plan.untag, plan.reasons));
+}
+
+/// What the registry did not untag: a tag that has moved to another image meanwhile stays where it is.
+fn tell_refusals(call: &Call) {
+    let text = |value: &Value, pointer: &str| {
+        value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let failures = call.reply.as_ref().and_then(|reply| reply.get("failures"));
+    for failure in failures.and_then(Value::as_array).into_iter().flatten() {
+        let code = text(failure, "/failureCode");
+        let why = match code.as_str() {
+            "ImageTagDoesNotMatchDigest" => "it is on another image by now",
+            _ => "the registry refuses",
+        };
+        let name =
+            reference(&text(&call.request, "/repositoryName"), &text(failure, "/imageId/imageTag"));
+        say("leave", format!("{name} {why} ({code})"));
+    }
+}
+
+/// A notice as it came to the team's queue: the first one whole, of the others the subject.
+fn tell_notice(body: &str, whole: bool) {
+    let envelope: Value = serde_json::from_str(body).unwrap_or_default();
+    let part = |name: &str| envelope.get(name).and_then(Value::as_str).unwrap_or_default();
+    say("tell", format!("\"{}\"", part("Subject")));
+    if whole {
+        for line in part("Message").lines() {
+            print(format!("          | {line}").trim_end());
+        }
+    }
+}
