@@ -177,6 +177,8 @@ impl App {
     async fn check_and_consume(&self, shutdown: &Shutdown) -> Result<(), RunError> {
         let Some((info, notifier)) = self.check(shutdown).await? else { return Ok(()) };
         self.health.started();
+        // The queue has answered: an alert on the last poll's age must not see 1970 until the first long poll ends.
+        self.instruments.polled(self.clock.now());
         info!(
             account = %info.home.account,
             region = %info.home.region,

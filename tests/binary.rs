@@ -372,8 +372,11 @@ async fn what_cannot_be_understood_ends_in_the_dead_letter_queue_and_its_body_in
     let digest = world.violation(&["1.0"]);
 
     for id in &ids {
-        let last = "assessed; this was the last permitted receive: the message goes to the dead-letter queue";
-        let line = worker.logged(last, |line| line["message_id"] == id.as_str()).await;
+        let line = worker
+            .logged("assessed", |line| {
+                line["message_id"] == id.as_str() && line["goes_to"] == "the dead-letter queue"
+            })
+            .await;
         assert_holds(&line, &json!({"level": "ERROR", "outcome": "malformed", "receive_count": 2}));
         assert!(line["body_bytes"].is_u64() && line["why"].is_string(), "{line}");
     }

@@ -8,12 +8,23 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
 use crate::config::LogFormat;
 
-/// Installs the process's subscriber. `RUST_LOG` sets the filter, `info` by default.
+/// Installs the process's subscriber. `RUST_LOG` sets the filter, `info` by default; one that cannot be read is
+/// warned of.
 ///
 /// # Errors
 /// Where a subscriber is installed already.
 pub fn install(format: LogFormat) -> Result<(), TryInitError> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|filter| !filter.is_empty());
+    let filter = wanted.as_deref().unwrap_or("info").parse::<EnvFilter>();
+    let problem = filter.as_ref().err().map(ToString::to_string);
+    subscribe(format, filter.unwrap_or_else(|_| EnvFilter::new("info")))?;
+    if let Some(problem) = problem {
+        tracing::warn!(RUST_LOG = wanted, problem, "the log filter cannot be read; info is logged");
+    }
+    Ok(())
+}
+
+fn subscribe(format: LogFormat, filter: EnvFilter) -> Result<(), TryInitError> {
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer();
     match format {

@@ -116,13 +116,19 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         &self.context
     }
 
-    /// Assesses the image that an event is about.
+    /// Assesses the image that an event is about, and writes down which that is: an event without a digest is about
+    /// what its tags point to.
     ///
     /// # Errors
     /// Why the message is not done with.
-    pub async fn assess(&self, job: Job<'_>) -> Result<Outcome, Failure> {
+    pub async fn assess(
+        &self,
+        job: Job<'_>,
+        digests: &mut Vec<Digest>,
+    ) -> Result<Outcome, Failure> {
         let Context { policy, own, .. } = &self.context;
         let event = job.event;
+        digests.extend(event.digest.clone());
         if let Err(why) = policy.reach(&event.repository, own) {
             return Ok(Outcome::OutOfReach(why));
         }
@@ -133,13 +139,12 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             }
             over_limit = policy.judge(counts).violates();
         }
-        let digests = match &event.digest {
-            Some(digest) => vec![digest.clone()],
-            None => self.resolve(event).await?,
-        };
+        if digests.is_empty() {
+            *digests = self.resolve(event).await?;
+        }
         // One bad image of several must not keep the others from being assessed; the gravest result stands for all.
         let mut result = Ok(Outcome::Absent);
-        for digest in &digests {
+        for digest in digests.iter() {
             let assessed = match self.assess_image(job, digest, over_limit).await {
                 // Deleted by somebody in the middle of it.
                 Err(Failure::Rejected(error)) if error.is("RepositoryNotFoundException") => {

@@ -8,12 +8,13 @@ use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::assess::{Assessor, Job};
 use super::disposition::{Disposition, Failure, Outcome, disposition};
+use super::report::{self, Assessed};
 use crate::aws::{AwsError, ErrorClass};
-use crate::event::{self, ImageEvent, Kind, Parsed};
+use crate::event::{self, Kind, Parsed};
 use crate::health::{Health, Obstacle, Pause};
 use crate::notify::Notifier;
 use crate::queue::lease::{HeldLease, Settlement, Settler};
@@ -188,12 +189,13 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
             Ok(Parsed::Assess(event)) => Some(event.as_ref()),
             _ => None,
         };
+        let mut digests = Vec::new();
         let work = async {
             match &parsed {
                 Err(malformed) => Err(malformed.clone().into()),
                 Ok(Parsed::Ignored { reason, .. }) => Ok(Outcome::Ignored(reason)),
                 Ok(Parsed::Assess(event)) => {
-                    self.assessor.assess(Job { message: &message, event }).await
+                    self.assessor.assess(Job { message: &message, event }, &mut digests).await
                 }
             }
         };
@@ -232,7 +234,17 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
                 warn!(message_id = message.id, %error, "cannot settle; the message comes again");
             }
         }
-        self.log(&message, &parsed, &result, disposition, started.elapsed());
+        report::assessed(&Assessed {
+            message: &message,
+            last_receive: context
+                .max_receive_count
+                .is_some_and(|most| message.receive_count >= most),
+            parsed: &parsed,
+            digests: &digests,
+            result: &result,
+            disposition,
+            took: started.elapsed(),
+        });
     }
 
     fn parse(&self, message: &Message) -> Result<Parsed, event::Malformed> {
@@ -245,69 +257,5 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
         };
         context.instruments.event(kind.as_str());
         parsed
-    }
-
-    /// The one line of each assessment.
-    fn log(
-        &self,
-        message: &Message,
-        parsed: &Result<Parsed, event::Malformed>,
-        result: &Result<Outcome, Failure>,
-        disposition: Disposition,
-        took: Duration,
-    ) {
-        let event: Option<&ImageEvent> = match parsed {
-            Ok(Parsed::Assess(event)) => Some(event),
-            _ => None,
-        };
-        let origin = match parsed {
-            Ok(Parsed::Assess(event)) => Some(&event.origin),
-            Ok(Parsed::Ignored { origin, .. }) => Some(origin.as_ref()),
-            Err(_) => None,
-        };
-        let (outcome, why) = match result {
-            Ok(outcome @ Outcome::Ignored(why)) => (outcome.as_str(), (*why).to_owned()),
-            Ok(outcome @ Outcome::OutOfReach(why)) => (outcome.as_str(), why.as_str().to_owned()),
-            Ok(outcome) => (outcome.as_str(), String::new()),
-            Err(failure) => (failure.as_str(), failure.to_string()),
-        };
-        let most = self.assessor.context().max_receive_count;
-        let last = most.is_some_and(|most| message.receive_count >= most);
-        let level = match (result, disposition) {
-            (Ok(_), _) | (_, Disposition::Release) => tracing::Level::INFO,
-            (Err(_), _) if last => tracing::Level::ERROR,
-            (Err(Failure::Panicked), _) => tracing::Level::ERROR,
-            (Err(_), _) => tracing::Level::WARN,
-        };
-        let text = if last && result.is_err() && disposition != Disposition::Release {
-            "assessed; this was the last permitted receive: the message goes to the dead-letter queue"
-        } else {
-            "assessed"
-        };
-        macro_rules! line {
-            ($emit:ident) => {
-                $emit!(
-                    message_id = message.id,
-                    event_id = origin.and_then(|origin| origin.id.as_deref()),
-                    event_kind = event.map(|event| event.kind.as_str()),
-                    account = event.map(|event| event.repository.account.as_str()),
-                    region = event.map(|event| event.repository.region.as_str()),
-                    repository = event.map(|event| event.repository.name.as_str()),
-                    digest = event.and_then(|event| event.digest.as_ref()).map(|d| d.as_str()),
-                    outcome,
-                    why = (!why.is_empty()).then_some(why.as_str()),
-                    disposition = disposition.as_str(),
-                    receive_count = message.receive_count,
-                    body_bytes = message.body.len(),
-                    milliseconds = took.as_millis() as u64,
-                    "{text}"
-                )
-            };
-        }
-        match level {
-            tracing::Level::ERROR => line!(error),
-            tracing::Level::WARN => line!(warn),
-            _ => line!(info),
-        }
     }
 }

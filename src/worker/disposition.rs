@@ -76,6 +76,18 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// Why there was nothing to do, where that is not plain from the word.
+    #[must_use]
+    pub fn why(&self) -> Option<&'static str> {
+        match self {
+            Self::Ignored(why) => Some(why),
+            Self::OutOfReach(why) => Some(why.as_str()),
+            _ => None,
+        }
+    }
+}
+
 /// Why a message is not done with.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Failure {

@@ -4,5 +4,6 @@ pub mod assess;
 pub mod consumer;
 pub mod disposition;
 mod refusals;
+mod report;
 mod told;
 pub mod untagging;

@@ -27,6 +27,8 @@ async fn what_went_beyond_the_request_is_put_back_told_and_stops_all_further_unt
             Err("stopped by an over-reach: read the log, then restart")
         );
         assert_eq!(app.health().live(), Ok(()));
+        let left = world.sim.queue(QUEUE).messages.remove(0);
+        assert_eq!(left.receive_count, 0, "nothing more is received either");
     };
 
     world.work(&app, &Shutdown::default(), test).await.unwrap();
