@@ -344,7 +344,7 @@ pub async fn run(settings: Settings, sdk: &SdkConfig) -> Result<(), RunError> {
         biased;
         result = &mut signals => result,
         result = &mut work => result,
-        result = &mut server => result,
+        result = &mut server => return result,
     };
     // A client that keeps its connection open does not keep the process alive.
     stop_server.cancel();
