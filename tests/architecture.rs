@@ -1,10 +1,6 @@
 //! The rules of the house, as docs/architecture.md draws them: imports run downwards, `domain` is pure, and AWS types
 //! stay in their rooms.
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -31,6 +31,9 @@ pub const VERDICTS: [&str; 4] = ["keep", "untag", "wait", "unscanned"];
 /// First and longest pause between two probes of what refuses us.
 const PROBE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// How often a notice of tags that went is tried before its lease is given up.
+const TELL_ATTEMPTS: u32 = 4;
+
 /// How long a call is probed while nothing but its own repository is known to refuse us: its lease takes a permit that a
 /// message about another repository may need.
 const PROBE_LIMIT: Duration = Duration::from_secs(900);
@@ -110,7 +113,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         Self { context, registry, notifier, refusals: Refusals::default(), told: Told::default() }
     }
 
-    /// What is counted.
+    /// What it was made with.
     #[must_use]
     pub fn context(&self) -> &Context {
         &self.context
@@ -342,12 +345,14 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         }
     }
 
-    /// Tells the team. Where the topic refuses us, polling pauses and the notice itself is the probe.
+    /// Tells the team. Where the topic refuses us, polling pauses and the notice itself is the probe. A notice of tags
+    /// that went is tried several times before the lease is given up: by the next delivery they are only claimed.
     pub(super) async fn tell(&self, notice: Notice) -> Result<(), Failure> {
         if self.told.is_old_news(&notice) {
             return Ok(());
         }
         let rendered = render(&notice, self.context.format);
+        let mut attempts = if notice.tags.untagged.is_empty() { 1 } else { TELL_ATTEMPTS };
         let mut probe = Probe::default();
         loop {
             let result = self.notifier.publish(&rendered).await;
@@ -360,10 +365,16 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                 }
                 Err(error) if is_refusal(&error) => {
                     self.set_paused(Pause::Topic, true, Some(&error));
-                    probe.wait(&self.context.shutdown).await?;
                 }
-                Err(error) => return Err(Failure::NotTold(error)),
+                Err(error) => {
+                    attempts -= 1;
+                    if attempts == 0 || !error.class.is_transient() {
+                        return Err(Failure::NotTold(error));
+                    }
+                    warn!(notice = notice.id, %error, "cannot tell yet");
+                }
             }
+            probe.wait(&self.context.shutdown).await?;
         }
     }
 
