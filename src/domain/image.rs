@@ -16,6 +16,12 @@ impl InvalidName {
         let value = value.chars().take(64).collect();
         Self { value, expected }
     }
+
+    /// What a valid name is, in words.
+    #[must_use]
+    pub fn expected(&self) -> &'static str {
+        self.expected
+    }
 }
 
 /// Defines a string newtype that can only hold a value its check accepts.

@@ -1,7 +1,6 @@
 //! What EventBridge puts around every event.
 
 use std::borrow::Cow;
-use std::fmt::Display;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -9,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::Malformed;
 use crate::domain::image::{
-    AccountId, Digest, Home, Region, Repository, RepositoryArn, RepositoryName,
+    AccountId, Digest, Home, InvalidName, Region, Repository, RepositoryArn, RepositoryName,
 };
 use crate::domain::origin::Origin;
 
@@ -39,16 +38,15 @@ pub(super) struct Place {
 
 impl<'a> Envelope<'a> {
     pub(super) fn parse(body: &'a str) -> Result<Self, Malformed> {
-        object(body)?;
-        serde_json::from_str(body).map_err(Malformed::new)
+        object("the body", body)?;
+        serde_json::from_str(body).map_err(|error| Malformed::json("", &error))
     }
 
     /// Reads `detail` as the family's own type.
     pub(super) fn detail<T: DeserializeOwned>(&self) -> Result<T, Malformed> {
         let detail = self.detail.ok_or_else(|| Malformed::new("detail is missing"))?;
-        let malformed = |error: &dyn Display| Malformed::new(format!("detail: {error}"));
-        object(detail.get()).map_err(|error| malformed(&error))?;
-        serde_json::from_str(detail.get()).map_err(|error| malformed(&error))
+        object("detail", detail.get())?;
+        serde_json::from_str(detail.get()).map_err(|error| Malformed::json("detail: ", &error))
     }
 
     /// Whether any of the event's resources is an ECR repository or an image in one.
@@ -84,24 +82,25 @@ impl<'a> Envelope<'a> {
     /// The repository that `name`, plain or an ARN, stands for: account and Region come from the ARN, in the
     /// detail or among the resources, else from the envelope, else they are the worker's own.
     pub(super) fn place(&self, name: &str, own: &Home) -> Result<Place, Malformed> {
-        let invalid = |error: &dyn Display| Malformed::new(format!("repository-name: {error}"));
+        let invalid = |error: InvalidName| Malformed::name("repository-name", &error);
         if name.starts_with("arn:") {
-            let arn = RepositoryArn::parse(name).map_err(|error| invalid(&error))?;
+            let arn = RepositoryArn::parse(name).map_err(invalid)?;
             return Ok(Place { repository: arn.repository, digest: arn.digest });
         }
-        let name = RepositoryName::parse(name).map_err(|error| invalid(&error))?;
+        let name = RepositoryName::parse(name).map_err(invalid)?;
         if let Some(arn) = self.arns().find(|arn| arn.repository.name == name) {
             return Ok(Place { repository: arn.repository, digest: arn.digest });
         }
         let account = match self.account.as_deref() {
             None | Some("") => own.account.clone(),
-            Some(account) => AccountId::parse(account)
-                .map_err(|error| Malformed::new(format!("account: {error}")))?,
+            Some(account) => {
+                AccountId::parse(account).map_err(|error| Malformed::name("account", &error))?
+            }
         };
         let region = match self.region.as_deref() {
             None | Some("") => own.region.clone(),
             Some(region) => {
-                Region::parse(region).map_err(|error| Malformed::new(format!("region: {error}")))?
+                Region::parse(region).map_err(|error| Malformed::name("region", &error))?
             }
         };
         Ok(Place { repository: Repository { account, region, name }, digest: None })
@@ -117,10 +116,10 @@ impl<'a> Envelope<'a> {
 }
 
 /// Refuses anything but an object: serde would read an array as the fields of a struct in their order.
-fn object(json: &str) -> Result<(), Malformed> {
+fn object(place: &str, json: &str) -> Result<(), Malformed> {
     if json.trim_start().starts_with('{') {
         Ok(())
     } else {
-        Err(Malformed::new("is not a JSON object"))
+        Err(Malformed::new(format!("{place} is not a JSON object")))
     }
 }

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use serde::Deserialize;
 
 use crate::domain::findings::{Severity, SeverityCounts};
-use crate::domain::image::{Digest, Home, Repository, Tag};
+use crate::domain::image::{Digest, Home, InvalidName, Repository, Tag};
 use crate::domain::origin::Origin;
 use crate::domain::policy::Reporting;
 
@@ -97,16 +97,30 @@ pub enum Parsed {
 
 /// A message that is no event, or an event in a shape that its family does not have.
 ///
-/// The text never quotes the body beyond one short value: a body can be a megabyte and is not ours to print.
+/// The text says what was expected where, and quotes nothing of the body: it is not ours to print.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(String);
 
 impl Malformed {
-    fn new(problem: impl ToString) -> Self {
-        // serde quotes unknown values whole; the start of them tells enough.
-        let text: String = problem.to_string().chars().take(200).collect();
-        Self(text.replace(char::is_control, " "))
+    fn new(problem: impl Into<String>) -> Self {
+        Self(problem.into())
+    }
+
+    fn name(field: &str, error: &InvalidName) -> Self {
+        Self(format!("{field} is not {}", error.expected()))
+    }
+
+    fn json(place: &str, error: &serde_json::Error) -> Self {
+        let text = error.to_string();
+        // serde quotes a string that it did not expect, whole.
+        let quoted = text
+            .split_once("string \"")
+            .and_then(|(before, rest)| Some((before, rest.rsplit_once("\", expected")?.1)));
+        Self(match quoted {
+            Some((before, after)) => format!("{place}{before}a string, expected{after}"),
+            None => format!("{place}{text}"),
+        })
     }
 }
 
@@ -148,7 +162,7 @@ fn tags(raw: Option<Vec<Option<String>>>) -> Result<Vec<Tag>, Malformed> {
         .flatten()
         .flatten()
         .filter(|tag| !tag.is_empty())
-        .map(|tag| Tag::parse(tag).map_err(|error| Malformed::new(format!("image-tags: {error}"))))
+        .map(|tag| Tag::parse(tag).map_err(|error| Malformed::name("a tag of image-tags", &error)))
         .collect()
 }
 
@@ -187,8 +201,8 @@ impl ScanDetail {
         let digest = match self.image_digest.filter(|digest| !digest.is_empty()) {
             None => place.digest,
             Some(text) => {
-                let digest = Digest::parse(text)
-                    .map_err(|error| Malformed::new(format!("image-digest: {error}")))?;
+                let digest =
+                    Digest::parse(text).map_err(|error| Malformed::name("image-digest", &error))?;
                 if place.digest.is_some_and(|other| other != digest) {
                     return Err(Malformed::new(
                         "image-digest and the digest in the repository's ARN differ",
