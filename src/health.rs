@@ -13,6 +13,8 @@ use crate::telemetry::instruments::Instruments;
 pub enum Pause {
     /// The queue is refused. The receive itself is the probe, so this one does not stop it.
     Queue,
+    /// The queue gives messages but does not let them be settled.
+    Settling,
     /// The topic is refused.
     Topic,
     /// Our own credentials are refused.
@@ -22,11 +24,13 @@ pub enum Pause {
 }
 
 impl Pause {
-    const ALL: [Self; 4] = [Self::Queue, Self::Topic, Self::Credentials, Self::Registry];
+    const ALL: [Self; 5] =
+        [Self::Queue, Self::Settling, Self::Topic, Self::Credentials, Self::Registry];
 
     fn reason(self) -> &'static str {
         match self {
             Self::Queue => "paused: the queue is refused",
+            Self::Settling => "paused: the queue refuses to have messages settled",
             Self::Topic => "paused: the topic is refused",
             Self::Credentials => "paused: the worker's credentials are refused",
             Self::Registry => "paused: the registry refuses every call",
@@ -53,7 +57,7 @@ impl State {
         if self.overreached {
             return Some(Obstacle::Stopped);
         }
-        if self.paused(Pause::Topic) || self.paused(Pause::Credentials) {
+        if [Pause::Settling, Pause::Topic, Pause::Credentials].iter().any(|&on| self.paused(on)) {
             return Some(Obstacle::Paused);
         }
         self.paused(Pause::Registry).then_some(Obstacle::RegistryPaused)

@@ -12,6 +12,35 @@ use crate::domain::image::{
 };
 use crate::domain::origin::Origin;
 
+/// What tells whether an event is for us. Whatever else is in it may look as its source likes.
+#[derive(Deserialize)]
+#[serde(expecting = "an EventBridge event")]
+pub(super) struct Head<'a> {
+    #[serde(borrow)]
+    pub(super) source: Cow<'a, str>,
+    #[serde(borrow, rename = "detail-type")]
+    pub(super) detail_type: Cow<'a, str>,
+}
+
+impl<'a> Head<'a> {
+    pub(super) fn parse(body: &'a str) -> Result<Self, Malformed> {
+        object("the body", body)?;
+        serde_json::from_str(body).map_err(|error| Malformed::json("", &error))
+    }
+
+    /// For the log: the start of source and type, which can be of any length.
+    pub(super) fn origin(&self) -> Origin {
+        let start = |text: &str| text.chars().filter(|c| !c.is_control()).take(128).collect();
+        Origin {
+            id: None,
+            source: start(&self.source),
+            detail_type: start(&self.detail_type),
+            time: None,
+            at: None,
+        }
+    }
+}
+
 /// An event as the SQS target of a rule receives it. `detail` stays unread until its family is known.
 #[derive(Deserialize)]
 #[serde(expecting = "an EventBridge event")]
@@ -38,7 +67,6 @@ pub(super) struct Place {
 
 impl<'a> Envelope<'a> {
     pub(super) fn parse(body: &'a str) -> Result<Self, Malformed> {
-        object("the body", body)?;
         serde_json::from_str(body).map_err(|error| Malformed::json("", &error))
     }
 

@@ -16,7 +16,7 @@ use crate::domain::image::{Digest, Home, InvalidName, Repository, Tag};
 use crate::domain::origin::Origin;
 use crate::domain::policy::Reporting;
 
-use envelope::Envelope;
+use envelope::{Envelope, Head};
 
 /// The family of an event. The closed set of the metric label `kind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,31 +129,34 @@ impl Malformed {
 /// # Errors
 /// [`Malformed`] for anything that is neither an event for us nor one to ignore.
 pub fn parse(body: &str, own: &Home) -> Result<Parsed, Malformed> {
-    let envelope = Envelope::parse(body)?;
-    match (envelope.source.as_ref(), envelope.detail_type.as_ref()) {
+    let head = Head::parse(body)?;
+    match (head.source.as_ref(), head.detail_type.as_ref()) {
         (ecr_image_scan::SOURCE, ecr_image_scan::DETAIL_TYPE) => {
-            ecr_image_scan::parse(&envelope, own)
+            ecr_image_scan::parse(&Envelope::parse(body)?, own)
         }
         (inspector2_scan::SOURCE, inspector2_scan::DETAIL_TYPE) => {
-            inspector2_scan::parse(&envelope, own)
+            inspector2_scan::parse(&Envelope::parse(body)?, own)
         }
         _ => Ok(Parsed::Ignored {
             kind: Kind::Other,
-            origin: Box::new(envelope.origin()?),
+            origin: Box::new(head.origin()),
             reason: "events of this source and type are not for us",
         }),
     }
 }
 
 /// Counts by severity as events write them: any key can be missing or null. The sum that Inspector adds as
-/// TOTAL is left out; a word that is new to us counts as undefined.
-fn severity_counts(raw: HashMap<String, Option<u64>>) -> SeverityCounts {
-    raw.into_iter()
-        .filter(|(word, _)| word != "TOTAL")
-        .filter_map(|(word, count)| {
-            Some((Severity::from_word(&word).unwrap_or(Severity::Undefined), count?))
-        })
-        .collect()
+/// TOTAL is left out. Findings of a severity that is new to us make the counts worthless: `None`, to be looked up.
+fn severity_counts(raw: HashMap<String, Option<u64>>) -> Option<SeverityCounts> {
+    let mut counts = SeverityCounts::default();
+    for (word, count) in raw.into_iter().filter(|(word, _)| word != "TOTAL") {
+        match (Severity::from_word(&word.to_ascii_uppercase()), count) {
+            (Some(severity), Some(count)) => counts.add(severity, count),
+            (None, Some(1..)) => return None,
+            (_, None) | (None, Some(0)) => {}
+        }
+    }
+    Some(counts)
 }
 
 /// Tags as events write them: null and empty ones stand for an untagged image.
@@ -192,7 +195,7 @@ impl ScanDetail {
         let claim = match self.scan_status.as_str() {
             "FAILED" => Claim::Failed,
             status if status == complete => Claim::Complete {
-                counts: self.finding_severity_counts.map(severity_counts),
+                counts: self.finding_severity_counts.and_then(severity_counts),
                 reporting,
             },
             _ => return Ok(ignored("the scan status is neither complete nor failed")),

@@ -145,7 +145,11 @@ fn counts_can_be_missing_null_empty_zero_or_unknown() {
     assert_eq!(of(json!({})), Some(vec![]));
     assert_eq!(of(json!({"CRITICAL": null})), Some(vec![]));
     assert_eq!(of(json!({"CRITICAL": 0})), Some(vec![(Severity::Critical, 0)]));
-    assert_eq!(of(json!({"TOTAL": 9, "GRAVE": 2})), Some(vec![(Severity::Undefined, 2)]));
+    assert_eq!(
+        of(json!({"TOTAL": 9, "GRAVE": 0, "critical": 2})),
+        Some(vec![(Severity::Critical, 2)])
+    );
+    assert_eq!(of(json!({"GRAVE": 2})), None, "what is new to us is looked up");
     assert_eq!(
         of(json!({"HIGH": u64::MAX, "CRITICAL": 1})),
         Some(vec![(Severity::Critical, 1), (Severity::High, u64::MAX)])
@@ -155,6 +159,9 @@ fn counts_can_be_missing_null_empty_zero_or_unknown() {
 #[test]
 fn other_sources_types_and_states_are_ignored_not_malformed() {
     assert!(ignored(&json!({"source": "aws.ec2", "detail-type": "x"})).contains("not for us"));
+    let odd =
+        json!({"source": "a", "detail-type": "b\n", "id": 5, "resources": "none", "time": {}});
+    assert!(ignored(&odd).contains("not for us"));
     assert!(
         ignored(&with(basic(), "/detail-type", json!("ECR Image Action"))).contains("not for us")
     );

@@ -361,6 +361,11 @@ fn scan_of(pages: Vec<DescribeImageScanFindingsOutput>) -> Scan {
     }
 }
 
+/// Texts of findings come from other people's packages and end in other people's mail: one short line each.
+fn line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(256).collect()
+}
+
 fn severity_of(severity: &FindingSeverity) -> Severity {
     Severity::from_word(severity.as_str()).unwrap_or(Severity::Undefined)
 }
@@ -373,10 +378,10 @@ fn basic(finding: ImageScanFinding) -> Finding {
     };
     Finding {
         severity: finding.severity().map_or(Severity::Undefined, severity_of),
-        package: attribute("package_name").map(str::to_owned),
-        installed: attribute("package_version").map(str::to_owned),
+        package: attribute("package_name").map(line),
+        installed: attribute("package_version").map(line),
         fixed: None,
-        id: finding.name.unwrap_or_default(),
+        id: line(finding.name().unwrap_or_default()),
     }
 }
 
@@ -389,12 +394,12 @@ fn enhanced(finding: EnhancedImageScanFinding) -> Option<Finding> {
     let details = finding.package_vulnerability_details();
     let package = details.and_then(|details| details.vulnerable_packages().first());
     let id = details.and_then(|details| details.vulnerability_id()).or(finding.title());
-    let version = |value: Option<&str>| value.filter(|value| !value.is_empty()).map(str::to_owned);
+    let text = |value: Option<&str>| value.filter(|value| !value.is_empty()).map(line);
     Some(Finding {
         severity: severity.unwrap_or(Severity::Undefined),
-        id: id.unwrap_or_default().to_owned(),
-        package: version(package.and_then(|package| package.name())),
-        installed: version(package.and_then(|package| package.version())),
-        fixed: version(package.and_then(|package| package.fixed_in_version())),
+        id: line(id.unwrap_or_default()),
+        package: text(package.and_then(|package| package.name())),
+        installed: text(package.and_then(|package| package.version())),
+        fixed: text(package.and_then(|package| package.fixed_in_version())),
     })
 }

@@ -1,13 +1,12 @@
 //! One image: observe, decide, mark, untag, tell.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::disposition::{Failure, Outcome, wait_for_findings};
-use super::refusals::{Refusals, Refused};
+use super::probe::Probe;
+use super::refusals::Refusals;
 use super::told::Told;
 use crate::aws::{AwsError, ErrorClass};
 use crate::clock::Clock;
@@ -28,15 +27,8 @@ use crate::telemetry::instruments::Instruments;
 /// Every word of the metric label `verdict`.
 pub const VERDICTS: [&str; 4] = ["keep", "untag", "wait", "unscanned"];
 
-/// First and longest pause between two probes of what refuses us.
-const PROBE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-
 /// How often a notice of tags that went is tried before its lease is given up.
 const TELL_ATTEMPTS: u32 = 4;
-
-/// How long a call is probed while nothing but its own repository is known to refuse us: its lease takes a permit that a
-/// message about another repository may need.
-const PROBE_LIMIT: Duration = Duration::from_secs(900);
 
 /// What an assessment needs besides its registry and its notifier.
 #[derive(Clone, Debug)]
@@ -76,6 +68,9 @@ pub struct Job<'a> {
     pub message: &'a Message,
     /// What it says.
     pub event: &'a ImageEvent,
+    /// Whether it was received beyond the permits to find out if another repository is still allowed: where it is refused
+    /// it does not wait.
+    pub canary: bool,
 }
 
 impl Job<'_> {
@@ -143,7 +138,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             over_limit = policy.judge(counts).violates();
         }
         if digests.is_empty() {
-            *digests = self.resolve(event).await?;
+            *digests = self.resolve(job).await?;
         }
         // One bad image of several must not keep the others from being assessed; the gravest result stands for all.
         let mut result = Ok(Outcome::Absent);
@@ -166,11 +161,12 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     }
 
     /// The images that the event's tags point to now.
-    async fn resolve(&self, event: &ImageEvent) -> Result<Vec<Digest>, Failure> {
+    async fn resolve(&self, job: Job<'_>) -> Result<Vec<Digest>, Failure> {
+        let event = job.event;
         let mut digests = Vec::new();
         for tag in &event.tags {
             let repository = &event.repository;
-            let found = self.ecr(repository, || self.registry.resolve(repository, tag)).await?;
+            let found = self.ecr(job, || self.registry.resolve(repository, tag)).await?;
             if let Some(digest) = found
                 && !digests.contains(&digest)
             {
@@ -187,12 +183,12 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         over_limit: bool,
     ) -> Result<Outcome, Failure> {
         let repository = &job.event.repository;
-        let image = self.ecr(repository, || self.registry.image(repository, digest)).await?;
+        let image = self.ecr(job, || self.registry.image(repository, digest)).await?;
         let Some(image) = image else { return Ok(Outcome::Absent) };
         let decision = if job.event.claim == Claim::Failed {
             Decision::Unscanned("the scan failed".to_owned())
         } else {
-            let scan = self.ecr(repository, || self.registry.scan(repository, digest)).await?;
+            let scan = self.ecr(job, || self.registry.scan(repository, digest)).await?;
             let Some(scan) = scan else { return Ok(Outcome::Absent) };
             decide(&self.context.policy, &image, scan, over_limit)
         };
@@ -237,8 +233,12 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             }
             let tags = self.tags_after(case, Vec::new());
             if enforce && plan.delete {
+                if self.context.health.is_overreached() {
+                    return Err(Failure::Stopped);
+                }
+                let Some(manifest) = self.manifest(case).await? else { return Ok(Outcome::Absent) };
                 self.tell(self.notice(case, NoticeAction::Deleted, tags)).await?;
-                return self.delete_image(case).await;
+                return self.delete_image(case, &manifest).await;
             }
             self.tell(self.notice(case, NoticeAction::Quarantined, tags)).await?;
             return Ok(Outcome::AlreadyQuarantined);
@@ -378,18 +378,18 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         }
     }
 
-    /// Calls the registry. Where everything is refused, polling pauses and the call itself is the probe.
-    pub(super) async fn ecr<T, F, Fut>(
-        &self,
-        repository: &Repository,
-        call: F,
-    ) -> Result<T, Failure>
+    /// Calls the registry about the job's repository. Where everything is refused, polling pauses and the call itself is
+    /// the probe.
+    pub(super) async fn ecr<T, F, Fut>(&self, job: Job<'_>, call: F) -> Result<T, Failure>
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Result<T, AwsError>>,
     {
+        let Context { own, health, shutdown, .. } = &self.context;
+        let repository = &job.event.repository;
+        let at_home = repository.account == own.account && repository.region == own.region;
+        let overreached = health.is_overreached();
         let mut probe = Probe::default();
-        let started = Instant::now();
         loop {
             let error = match call().await {
                 Ok(value) => {
@@ -399,25 +399,27 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                 Err(error) => error,
             };
             match error.class {
-                ErrorClass::Credentials => {
+                ErrorClass::Credentials if at_home => {
                     self.set_paused(Pause::Credentials, true, Some(&error));
                 }
-                ErrorClass::Refused => match self.refusals.refused(repository) {
-                    Refused::Everything => {
-                        self.set_paused(Pause::Registry, true, Some(&error));
+                // Elsewhere it is the role in that account, or a Region that is not enabled.
+                ErrorClass::Refused | ErrorClass::Credentials => {
+                    if !self.refusals.refused(repository) || job.canary {
+                        return Err(Failure::Refused(error));
                     }
-                    Refused::PerhapsEverything if started.elapsed() < PROBE_LIMIT => {
-                        self.set_paused(Pause::Registry, true, Some(&error));
-                    }
-                    _ => return Err(Failure::Refused(error)),
-                },
+                    self.set_paused(Pause::Registry, true, Some(&error));
+                }
                 ErrorClass::Rejected => {
                     self.registry_answered(repository);
                     return Err(Failure::Rejected(error));
                 }
                 _ => return Err(Failure::Transient(error)),
             }
-            probe.wait(&self.context.shutdown).await?;
+            probe.wait(shutdown).await?;
+            // An over-reach in the meantime stops this call too, unless it is what mends one.
+            if health.is_overreached() && !overreached {
+                return Err(Failure::Stopped);
+            }
         }
     }
 
@@ -438,24 +440,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     }
 }
 
-/// Pauses between probes: from a second to half a minute, until the worker stops.
-#[derive(Default)]
-struct Probe(u32);
-
-impl Probe {
-    async fn wait(&mut self, shutdown: &Shutdown) -> Result<(), Failure> {
-        let (first, longest) = PROBE;
-        let pause = first.saturating_mul(2_u32.saturating_pow(self.0)).min(longest);
-        self.0 = self.0.saturating_add(1);
-        tokio::select! {
-            biased;
-            () = shutdown.draining() => Err(Failure::Abandoned),
-            () = sleep(pause.mul_f64(1.0 - fastrand::f64() / 4.0)) => Ok(()),
-        }
-    }
-}
-
-fn is_refusal(error: &AwsError) -> bool {
+pub(super) fn is_refusal(error: &AwsError) -> bool {
     matches!(error.class, ErrorClass::Refused | ErrorClass::Credentials)
 }
 

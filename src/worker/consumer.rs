@@ -10,14 +10,15 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use super::assess::{Assessor, Job};
+use super::assess::{Assessor, Context, Job};
 use super::disposition::{Disposition, Failure, Outcome, disposition};
+use super::probe::Probe;
 use super::report::{self, Assessed};
 use crate::aws::{AwsError, ErrorClass};
 use crate::event::{self, Kind, Parsed};
 use crate::health::{Health, Obstacle, Pause};
 use crate::notify::Notifier;
-use crate::queue::lease::{HeldLease, Settlement, Settler};
+use crate::queue::lease::{HeldLease, SettleError, Settlement, Settler};
 use crate::queue::{Message, Queue};
 use crate::registry::Registry;
 use crate::shutdown::Shutdown;
@@ -49,16 +50,49 @@ pub struct Consumer<Q, R, N> {
     pub visibility: Duration,
 }
 
+/// The right to work on so many messages at once, and one more for the canary.
+struct Permits {
+    work: Arc<Semaphore>,
+    spare: Arc<Semaphore>,
+    most: usize,
+}
+
+/// Permits for one receive.
+struct Held {
+    permits: Vec<OwnedSemaphorePermit>,
+    canary: bool,
+}
+
+impl Permits {
+    fn new(most: usize) -> Self {
+        Self { work: Arc::new(Semaphore::new(most)), spare: Arc::new(Semaphore::new(1)), most }
+    }
+
+    fn all_free(&self) -> bool {
+        self.work.available_permits() == self.most
+    }
+
+    fn one(&self) -> Option<Held> {
+        let permit = Arc::clone(&self.work).try_acquire_owned().ok()?;
+        Some(Held { permits: vec![permit], canary: false })
+    }
+
+    fn spare(&self) -> Option<Held> {
+        let permit = Arc::clone(&self.spare).try_acquire_owned().ok()?;
+        Some(Held { permits: vec![permit], canary: true })
+    }
+}
+
 impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
     /// Runs until the shutdown drains and every message in hand is settled.
     pub async fn run(self) {
-        let permits = Arc::new(Semaphore::new(self.max_in_flight));
+        let permits = Permits::new(self.max_in_flight);
         let mut tasks = JoinSet::new();
         let mut failures = 0;
         let mut canary = Instant::now() + CANARY;
         while let Some(mut held) = self.permits(&permits, &mut canary).await {
             while tasks.try_join_next().is_some() {}
-            let messages = match self.receive(held.len()).await {
+            let messages = match self.receive(held.permits.len()).await {
                 Ok(messages) => messages,
                 Err(error) => {
                     failures += 1;
@@ -70,11 +104,12 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
             self.after_receive(messages.len());
             // A queue that gives more than was asked for has given what has no permit; it comes again.
             for message in messages {
-                let Some(permit) = held.pop() else { break };
+                let Some(permit) = held.permits.pop() else { break };
                 let worker = Worker {
                     assessor: Arc::clone(&self.assessor),
                     settler: self.settler.clone(),
                     visibility: self.visibility,
+                    canary: held.canary,
                 };
                 tasks.spawn(async move {
                     worker.work_on(message).await;
@@ -94,44 +129,50 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
         &self.assessor.context().shutdown
     }
 
-    /// Waits until something may be received and as many permits as one receive can use. `None`: draining.
-    async fn permits(
-        &self,
-        permits: &Arc<Semaphore>,
-        canary: &mut Instant,
-    ) -> Option<Vec<OwnedSemaphorePermit>> {
+    /// Waits until something may be received, and takes as many permits as one receive can use. `None`: draining.
+    async fn permits(&self, permits: &Permits, canary: &mut Instant) -> Option<Held> {
         loop {
             self.health().beat();
             if self.shutdown().is_draining() {
                 return None;
             }
-            let first = tokio::select! {
+            let due = Instant::now() >= *canary;
+            let held = match self.health().obstacle() {
+                None => self.several(permits).await?,
+                // Every permit may be held by a call that is refused: the canary has one of its own.
+                Some(Obstacle::RegistryPaused) if due => permits.one().or_else(|| permits.spare()),
+                // The calls in hand are the probes. Where there are none left, a new message is one.
+                Some(Obstacle::Paused) if due && permits.all_free() => permits.one(),
+                Some(_) => None,
+            };
+            if let Some(held) = held {
+                *canary = Instant::now() + CANARY;
+                return Some(held);
+            }
+            tokio::select! {
                 biased;
-                () = self.shutdown().draining() => continue,
-                permit = Arc::clone(permits).acquire_owned() => permit.ok()?,
-                () = sleep(BEAT) => continue,
-            };
-            // Asked with the permit in hand: what ended while we waited for it may have left an obstacle.
-            let most = match self.health().obstacle() {
-                None => MOST_RECEIVED,
-                Some(Obstacle::RegistryPaused) if Instant::now() >= *canary => 1,
-                Some(_) => {
-                    drop(first);
-                    tokio::select! {
-                        biased;
-                        () = self.shutdown().draining() => {}
-                        () = self.health().clear() => {}
-                        () = sleep(BEAT) => {}
-                    }
-                    continue;
-                }
-            };
-            *canary = Instant::now() + CANARY;
-            let more = || Arc::clone(permits).try_acquire_owned().ok();
-            return Some(
-                std::iter::once(first).chain(std::iter::from_fn(more)).take(most).collect(),
-            );
+                () = self.shutdown().draining() => {}
+                () = self.health().clear() => {}
+                () = sleep(BEAT) => {}
+            }
         }
+    }
+
+    /// At least one permit, and as many more as are free. `Some(None)`: to be asked again.
+    async fn several(&self, permits: &Permits) -> Option<Option<Held>> {
+        let first = tokio::select! {
+            biased;
+            () = self.shutdown().draining() => return Some(None),
+            permit = Arc::clone(&permits.work).acquire_owned() => permit.ok()?,
+            () = sleep(BEAT) => return Some(None),
+        };
+        // Asked with the permit in hand: what ended while we waited for it may have left an obstacle.
+        if self.health().obstacle().is_some() {
+            return Some(None);
+        }
+        let more = || Arc::clone(&permits.work).try_acquire_owned().ok();
+        let permits = std::iter::once(first).chain(std::iter::from_fn(more));
+        Some(Some(Held { permits: permits.take(MOST_RECEIVED).collect(), canary: false }))
     }
 
     /// One receive. The stop signal waits a moment for it: messages that are on their way would be stranded.
@@ -150,8 +191,11 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
         let context = self.assessor.context();
         context.instruments.received(received);
         context.instruments.polled(context.clock.now());
-        if self.health().set_paused(Pause::Queue, false) {
-            info!(pause = ?Pause::Queue, "polling goes on");
+        // A receive that succeeds was signed with our own credentials.
+        for pause in [Pause::Queue, Pause::Credentials] {
+            if self.health().set_paused(pause, false) {
+                info!(?pause, "polling goes on");
+            }
         }
     }
 
@@ -175,6 +219,7 @@ struct Worker<R, N> {
     assessor: Arc<Assessor<R, N>>,
     settler: Settler,
     visibility: Duration,
+    canary: bool,
 }
 
 impl<R: Registry, N: Notifier> Worker<R, N> {
@@ -195,7 +240,8 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
                 Err(malformed) => Err(malformed.clone().into()),
                 Ok(Parsed::Ignored { reason, .. }) => Ok(Outcome::Ignored(reason)),
                 Ok(Parsed::Assess(event)) => {
-                    self.assessor.assess(Job { message: &message, event }, &mut digests).await
+                    let job = Job { message: &message, event, canary: self.canary };
+                    self.assessor.assess(job, &mut digests).await
                 }
             }
         };
@@ -216,7 +262,8 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
             warn!(message_id = message.id, "the lease was lost; the message comes again");
             return;
         };
-        let disposition = disposition(&result, message.receive_count, fastrand::f64());
+        let most = context.max_receive_count;
+        let disposition = disposition(&result, message.receive_count, most, fastrand::f64());
         let age = event.and_then(|event| event.origin.at).map(|at| context.clock.since(at));
         instruments.assessed(started.elapsed(), age);
         let settlement = match disposition {
@@ -228,7 +275,7 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
             Ok(outcome) => outcome.as_str(),
             Err(failure) => failure.as_str(),
         };
-        match lease.settle(settlement).await {
+        match self.settle(&mut lease, settlement).await {
             Ok(()) => instruments.settled(disposition.as_str(), reason),
             Err(error) => {
                 warn!(message_id = message.id, %error, "cannot settle; the message comes again");
@@ -245,6 +292,33 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
             disposition,
             took: started.elapsed(),
         });
+    }
+
+    /// Settles the message. Where the queue refuses that, polling pauses, the lease is kept and the settling is the probe.
+    async fn settle(
+        &self,
+        lease: &mut HeldLease<'_>,
+        settlement: Settlement,
+    ) -> Result<(), SettleError> {
+        let Context { health, shutdown, .. } = self.assessor.context();
+        let mut probe = Probe::default();
+        loop {
+            let error = match lease.settle(settlement).await {
+                Err(SettleError::Refused(error)) => error,
+                result => {
+                    if result.is_ok() && health.set_paused(Pause::Settling, false) {
+                        info!(pause = ?Pause::Settling, "polling goes on");
+                    }
+                    return result;
+                }
+            };
+            if health.set_paused(Pause::Settling, true) {
+                warn!(pause = ?Pause::Settling, %error, "polling paused until messages can be settled");
+            }
+            if lease.run(probe.wait(shutdown)).await?.is_err() {
+                return Err(SettleError::Refused(error));
+            }
+        }
     }
 
     fn parse(&self, message: &Message) -> Result<Parsed, event::Malformed> {

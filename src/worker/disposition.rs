@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::probe::Stopping;
 use crate::aws::AwsError;
 use crate::domain::policy::OutOfReach;
 use crate::event::Malformed;
@@ -169,6 +170,12 @@ impl Failure {
     }
 }
 
+impl From<Stopping> for Failure {
+    fn from(_: Stopping) -> Self {
+        Self::Abandoned
+    }
+}
+
 /// What becomes of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
@@ -220,6 +227,7 @@ const LONGEST_REFUSAL: Duration = Duration::from_secs(7200);
 pub fn disposition(
     result: &Result<Outcome, Failure>,
     receive_count: u32,
+    max_receive_count: Option<u32>,
     jitter: f64,
 ) -> Disposition {
     let failure = match result {
@@ -240,7 +248,10 @@ pub fn disposition(
         | Failure::NotPutBack(_)
         | Failure::Panicked => Disposition::Retry(backoff(2, 3, LONGEST_BACKOFF)),
         Failure::Refused(_) | Failure::TagsRefused(_) | Failure::Stopped => {
-            Disposition::Retry(backoff(60, 5, LONGEST_REFUSAL))
+            // Before the last permitted receive, people get the longest time to give access back.
+            let last = max_receive_count.is_some_and(|most| receive_count + 1 >= most);
+            let first = if last { LONGEST_REFUSAL.as_secs() } else { 60 };
+            Disposition::Retry(backoff(first, 5, LONGEST_REFUSAL))
         }
         Failure::Pending { again, .. } => Disposition::Retry(*again),
         Failure::Abandoned => Disposition::Release,
@@ -279,7 +290,7 @@ mod tests {
     }
 
     fn of(failure: Failure, receive_count: u32) -> Disposition {
-        disposition(&Err(failure), receive_count, 0.0)
+        disposition(&Err(failure), receive_count, None, 0.0)
     }
 
     fn seconds(list: &[u64]) -> Vec<Duration> {
@@ -298,7 +309,7 @@ mod tests {
     #[test]
     fn whatever_is_done_with_is_deleted() {
         for outcome in [Outcome::Clean, Outcome::Quarantined, Outcome::Absent, Outcome::Blocked] {
-            assert_eq!(disposition(&Ok(outcome), 1, 0.0), Disposition::Delete);
+            assert_eq!(disposition(&Ok(outcome), 1, None, 0.0), Disposition::Delete);
         }
     }
 
@@ -307,7 +318,7 @@ mod tests {
         let delays = delays(&Failure::Transient(error()), 1..=8);
         assert_eq!(delays, seconds(&[2, 6, 18, 54, 162, 486, 900, 900]));
         assert_eq!(
-            disposition(&Err(Failure::Panicked), 1, 1.0),
+            disposition(&Err(Failure::Panicked), 1, None, 1.0),
             Disposition::Retry(Duration::from_secs(1))
         );
         assert!(matches!(of(Failure::NotTold(error()), u32::MAX), Disposition::Retry(_)));
@@ -317,6 +328,9 @@ mod tests {
     fn refusals_wait_up_to_two_hours() {
         let delays = delays(&Failure::Refused(error()), 1..=5);
         assert_eq!(delays, seconds(&[60, 300, 1500, 7200, 7200]));
+        let of = |count| disposition(&Err(Failure::Stopped), count, Some(3), 0.0);
+        assert_eq!(of(1), Disposition::Retry(Duration::from_secs(60)));
+        assert_eq!(of(2), Disposition::Retry(LONGEST_REFUSAL), "the next receive is the last");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 pub mod assess;
 pub mod consumer;
 pub mod disposition;
+mod overreach;
+mod probe;
 mod refusals;
 mod report;
 mod told;

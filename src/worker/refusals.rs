@@ -17,24 +17,14 @@ struct Run {
     answered: VecDeque<Repository>,
 }
 
-/// What a refusal looks like, seen together with those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
-    /// One account or repository refuses us.
-    OnlyThis,
-    /// Five in a row, all of this repository, and no other has ever answered: it may be either.
-    PerhapsEverything,
-    /// Five in a row, of several repositories.
-    Everything,
-}
-
 /// Counts refusals of the registry.
 #[derive(Debug, Default)]
 pub(super) struct Refusals(Mutex<Run>);
 
 impl Refusals {
-    /// A call about this repository was refused.
-    pub(super) fn refused(&self, repository: &Repository) -> Refused {
+    /// A call about this repository was refused. Says whether everything seems to be: five in a row, unless all of
+    /// them are about one repository while another has answered before.
+    pub(super) fn refused(&self, repository: &Repository) -> bool {
         let mut run = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if run.refusals == 0 {
             run.only = Some(repository.clone());
@@ -42,15 +32,8 @@ impl Refusals {
             run.only = None;
         }
         run.refusals += 1;
-        if run.refusals < IN_A_ROW {
-            Refused::OnlyThis
-        } else if run.only.is_none() {
-            Refused::Everything
-        } else if run.answered.iter().any(|other| other != repository) {
-            Refused::OnlyThis
-        } else {
-            Refused::PerhapsEverything
-        }
+        let only_here = run.only.is_some() && run.answered.iter().any(|other| other != repository);
+        run.refusals >= IN_A_ROW && !only_here
     }
 
     /// A call about this repository was answered.
@@ -77,23 +60,15 @@ mod tests {
         }
     }
 
-    fn refused(refusals: &Refusals, name: &str, times: usize) -> Option<Refused> {
-        (0..times).map(|_| refusals.refused(&repository(name))).last()
+    fn refused(refusals: &Refusals, name: &str, times: usize) -> Vec<bool> {
+        (0..times).map(|_| refusals.refused(&repository(name))).collect()
     }
 
     #[test]
-    fn five_in_a_row_of_several_repositories_are_everything() {
+    fn five_in_a_row_are_everything() {
         let refusals = Refusals::default();
-        assert_eq!(refused(&refusals, "a", 3), Some(Refused::OnlyThis));
-        assert_eq!(refused(&refusals, "b", 2), Some(Refused::Everything));
-        assert_eq!(refused(&refusals, "a", 1), Some(Refused::Everything));
-    }
-
-    #[test]
-    fn five_in_a_row_of_the_only_repository_known_may_be_everything() {
-        let refusals = Refusals::default();
-        assert_eq!(refused(&refusals, "a", 4), Some(Refused::OnlyThis));
-        assert_eq!(refused(&refusals, "a", 1), Some(Refused::PerhapsEverything));
+        assert_eq!(refused(&refusals, "a", 3), [false; 3]);
+        assert_eq!(refused(&refusals, "b", 3), [false, true, true]);
     }
 
     #[test]
@@ -101,15 +76,14 @@ mod tests {
         let refusals = Refusals::default();
         refused(&refusals, "a", 4);
         refusals.answered(&repository("a"));
-        assert_eq!(refused(&refusals, "a", 4), Some(Refused::OnlyThis));
-        assert_eq!(refused(&refusals, "a", 1), Some(Refused::PerhapsEverything));
+        assert_eq!(refused(&refusals, "a", 5), [false, false, false, false, true]);
     }
 
     #[test]
     fn one_repository_that_refuses_is_not_everything_where_another_has_answered() {
         let refusals = Refusals::default();
         refusals.answered(&repository("good"));
-        assert_eq!(refused(&refusals, "bad", 9), Some(Refused::OnlyThis));
-        assert_eq!(refused(&refusals, "good", 1), Some(Refused::Everything));
+        assert_eq!(refused(&refusals, "bad", 9), [false; 9]);
+        assert_eq!(refused(&refusals, "good", 1), [true], "now the other refuses too");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::notify::Notice;
+use crate::notify::{Notice, NoticeAction};
 
 /// How long the same news stays old news.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
@@ -18,15 +18,18 @@ const MOST: usize = 10_000;
 pub(super) struct Told(Mutex<HashMap<String, Instant>>);
 
 impl Told {
-    /// Whether this is old news. A notice of tags that went is always news.
+    /// Whether this is old news. A notice of tags that went, now or before it, is always news.
     pub(super) fn is_old_news(&self, notice: &Notice) -> bool {
         let now = Instant::now();
-        notice.tags.untagged.is_empty()
+        changes_nothing(notice)
             && self.map().get(&key(notice)).is_some_and(|&told| now - told < REMEMBERED)
     }
 
     /// The team has been told.
     pub(super) fn remember(&self, notice: &Notice) {
+        if !changes_nothing(notice) {
+            return;
+        }
         let mut map = self.map();
         if map.len() >= MOST {
             let now = Instant::now();
@@ -41,6 +44,14 @@ impl Told {
     fn map(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn changes_nothing(notice: &Notice) -> bool {
+    notice.tags.untagged.is_empty()
+        && match notice.action {
+            NoticeAction::WouldUntag | NoticeAction::Blocked | NoticeAction::Unscanned => true,
+            NoticeAction::Quarantined | NoticeAction::Deleted | NoticeAction::Failed => false,
+        }
 }
 
 /// The image and the decision; not the event.

@@ -7,7 +7,7 @@ use serde_json::json;
 use tagwarden::app::RunError;
 use tagwarden::shutdown::Shutdown;
 
-use super::support::{QUEUE, World, basic, critical, quarantine};
+use super::support::{QUEUE, World, basic, critical, in_repository, quarantine};
 
 fn violating(world: &World, tag: &str) -> String {
     let digest = world.image(&[tag], critical());
@@ -128,10 +128,8 @@ async fn a_slow_repository_does_not_slow_the_others() {
     let world = World::new();
     let slow = world.sim.create_repository("team/slow");
     let digest = world.image_in(&slow, &["1.0"], critical());
-    let mut event = basic(&digest, &["1.0"], &json!({"CRITICAL": 1}));
-    event["detail"]["repository-name"] = json!("team/slow");
-    event["resources"] = json!([]);
-    world.send(&event);
+    let event = basic(&digest, &["1.0"], &json!({"CRITICAL": 1}));
+    world.send(&in_repository(event, "team/slow"));
     let good: Vec<_> = (0..20).map(|number| violating(&world, &format!("v{number}"))).collect();
     world.sim.set_faults(vec![FaultRule::on("DescribeImages").repository("team/slow").hang()]);
 

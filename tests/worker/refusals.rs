@@ -7,7 +7,7 @@ use serde_json::json;
 use tagwarden::shutdown::Shutdown;
 use tokio::time::sleep;
 
-use super::support::{QUEUE, World, basic, critical, quarantine};
+use super::support::{QUEUE, World, basic, critical, in_repository, quarantine};
 
 fn several(world: &World, count: usize) -> Vec<String> {
     (0..count)
@@ -57,10 +57,8 @@ async fn a_repository_that_refuses_us_holds_up_only_its_own_messages() {
         .map(|number| {
             let tag = format!("v{number}");
             let digest = world.image_in(&locked, &[&tag], critical());
-            let mut event = basic(&digest, &[&tag], &json!({"CRITICAL": 1}));
-            event["detail"]["repository-name"] = json!("team/locked");
-            event["resources"] = json!([]);
-            world.send(&event);
+            let event = basic(&digest, &[&tag], &json!({"CRITICAL": 1}));
+            world.send(&in_repository(event, "team/locked"));
             digest
         })
         .collect();
@@ -93,10 +91,8 @@ async fn a_repository_that_refuses_us_from_the_start_gives_way_to_others_in_the_
     for number in 0..12 {
         let tag = format!("v{number}");
         let digest = world.image_in(&locked, &[&tag], critical());
-        let mut event = basic(&digest, &[&tag], &json!({"CRITICAL": 1}));
-        event["detail"]["repository-name"] = json!("team/locked");
-        event["resources"] = json!([]);
-        world.send(&event);
+        let event = basic(&digest, &[&tag], &json!({"CRITICAL": 1}));
+        world.send(&in_repository(event, "team/locked"));
     }
     // Behind all of them, when every permit is held by a call that is refused.
     let good = several(&world, 3);

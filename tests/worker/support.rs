@@ -174,6 +174,13 @@ pub fn basic(digest: &str, tags: &[&str], counts: &Value) -> Value {
     })
 }
 
+/// The same event about another repository of the same registry.
+pub fn in_repository(mut event: Value, name: &str) -> Value {
+    event["detail"]["repository-name"] = json!(name);
+    event["resources"] = json!([]);
+    event
+}
+
 /// An "Inspector2 Scan" of a first scan.
 pub fn enhanced(repository: &RepoKey, digest: &str, tags: &[&str], counts: &Value) -> Value {
     json!({
