@@ -112,7 +112,7 @@ async fn events_on_standard_input_are_sent_as_they_are() {
         [
             ("deleted", "quarantined"),
             ("deleted", "absent"),
-            ("in scan-events-dlq", "malformed: is not a JSON object"),
+            ("in scan-events-dlq", "malformed: the body is not a JSON object"),
         ]
     );
     assert_eq!(tag(&text, "1.3.0"), ["tagged", "untagged", "2 critical"]);
