@@ -283,9 +283,7 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
         }
         report::assessed(&Assessed {
             message: &message,
-            last_receive: context
-                .max_receive_count
-                .is_some_and(|most| message.receive_count >= most),
+            last_receive: most.is_some_and(|most| message.receive_count >= most),
             parsed: &parsed,
             digests: &digests,
             result: &result,
