@@ -145,15 +145,15 @@ pub fn parse(body: &str, own: &Home) -> Result<Parsed, Malformed> {
     }
 }
 
-/// Counts by severity as events write them: any key can be missing or null. The sum that Inspector adds as
-/// TOTAL is left out. Findings of a severity that is new to us make the counts worthless: `None`, to be looked up.
+/// Counts by severity as events write them: any key can be missing. The sum that Inspector adds as TOTAL is left out.
+/// A null, or findings of a severity that is new to us, make the counts worthless: `None`, to be looked up.
 fn severity_counts(raw: HashMap<String, Option<u64>>) -> Option<SeverityCounts> {
     let mut counts = SeverityCounts::default();
     for (word, count) in raw.into_iter().filter(|(word, _)| word != "TOTAL") {
         match (Severity::from_word(&word.to_ascii_uppercase()), count) {
             (Some(severity), Some(count)) => counts.add(severity, count),
-            (None, Some(1..)) => return None,
-            (_, None) | (None, Some(0)) => {}
+            (None, Some(0)) => {}
+            (None, Some(_)) | (_, None) => return None,
         }
     }
     Some(counts)

@@ -312,7 +312,7 @@ async fn events_of_other_sources_may_have_any_shape() {
 
 #[tokio::test(start_paused = true)]
 async fn severities_that_an_event_writes_in_its_own_way_never_clear_an_image() {
-    for counts in [json!({"critical": 1}), json!({"GRAVE": 1})] {
+    for counts in [json!({"critical": 1}), json!({"GRAVE": 1}), json!({"HIGH": null})] {
         let world = World::new();
         let digest = world.image(&["1.0"], critical());
         world.send(&basic(&digest, &["1.0"], &counts));
