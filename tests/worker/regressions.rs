@@ -132,6 +132,8 @@ async fn credentials_that_fail_elsewhere_hold_up_nothing_here() {
         let test = async {
             sleep(Duration::from_secs(120)).await;
             assert_eq!(app.health().ready(), Ok(()), "{repository}");
+            let held = world.sim.queue(QUEUE).messages.remove(0);
+            assert!(held.receive_count > 1, "{repository}: it waits in the queue, not in a permit");
             let good = violating(&world, "1.0");
             sleep(Duration::from_secs(60)).await;
             assert_eq!(world.tags(&good), [quarantine(&good)], "{repository}");
