@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use tracing::{info, warn};
+use tracing::info;
 
 use super::disposition::{Failure, Outcome, wait_for_findings};
-use super::probe::Probe;
 use super::refusals::Refusals;
 use super::told::Told;
-use crate::aws::{AwsError, ErrorClass};
 use crate::clock::Clock;
 use crate::config::NoticeFormat;
 use crate::domain::findings::{Findings, SeverityCounts};
@@ -16,8 +14,7 @@ use crate::domain::image::{Digest, Home, Repository, Tag};
 use crate::domain::plan::{Decision, Image, Plan, decide};
 use crate::domain::policy::{Judgement, Mode, Policy};
 use crate::event::{Claim, ImageEvent};
-use crate::health::{Health, Pause};
-use crate::notify::render::render;
+use crate::health::Health;
 use crate::notify::{Notice, NoticeAction, NoticeTags, Notifier, notice_id};
 use crate::queue::Message;
 use crate::registry::Registry;
@@ -26,9 +23,6 @@ use crate::telemetry::instruments::Instruments;
 
 /// Every word of the metric label `verdict`.
 pub const VERDICTS: [&str; 4] = ["keep", "untag", "wait", "unscanned"];
-
-/// How often a notice of tags that went is tried before its lease is given up.
-const TELL_ATTEMPTS: u32 = 4;
 
 /// What an assessment needs besides its registry and its notifier.
 #[derive(Clone, Debug)]
@@ -56,9 +50,9 @@ pub struct Context {
 pub struct Assessor<R, N> {
     pub(super) context: Context,
     pub(super) registry: R,
-    notifier: N,
-    refusals: Refusals,
-    told: Told,
+    pub(super) notifier: N,
+    pub(super) refusals: Refusals,
+    pub(super) told: Told,
 }
 
 /// One message's event on its way through the acts.
@@ -344,104 +338,6 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             ..self.blank_notice(case.job, &case.image.digest, action)
         }
     }
-
-    /// Tells the team. Where the topic refuses us, polling pauses and the notice itself is the probe. A notice of tags
-    /// that went is tried several times before the lease is given up: by the next delivery they are only claimed.
-    pub(super) async fn tell(&self, notice: Notice) -> Result<(), Failure> {
-        if self.told.is_old_news(&notice) {
-            return Ok(());
-        }
-        let rendered = render(&notice, self.context.format);
-        let mut attempts = if notice.tags.untagged.is_empty() { 1 } else { TELL_ATTEMPTS };
-        let mut probe = Probe::default();
-        loop {
-            let result = self.notifier.publish(&rendered).await;
-            self.context.instruments.notice(result.is_ok());
-            match result {
-                Ok(()) => {
-                    self.set_paused(Pause::Topic, false, None);
-                    self.told.remember(&notice);
-                    return Ok(());
-                }
-                Err(error) if is_refusal(&error) => {
-                    self.set_paused(Pause::Topic, true, Some(&error));
-                }
-                Err(error) => {
-                    attempts -= 1;
-                    if attempts == 0 || !error.class.is_transient() {
-                        return Err(Failure::NotTold(error));
-                    }
-                    warn!(notice = notice.id, %error, "cannot tell yet");
-                }
-            }
-            probe.wait(&self.context.shutdown).await?;
-        }
-    }
-
-    /// Calls the registry about the job's repository. Where everything is refused, polling pauses and the call itself is
-    /// the probe.
-    pub(super) async fn ecr<T, F, Fut>(&self, job: Job<'_>, call: F) -> Result<T, Failure>
-    where
-        F: Fn() -> Fut,
-        Fut: Future<Output = Result<T, AwsError>>,
-    {
-        let Context { own, health, shutdown, .. } = &self.context;
-        let repository = &job.event.repository;
-        let at_home = repository.account == own.account && repository.region == own.region;
-        let overreached = health.is_overreached();
-        let mut probe = Probe::default();
-        loop {
-            let error = match call().await {
-                Ok(value) => {
-                    self.registry_answered(repository);
-                    return Ok(value);
-                }
-                Err(error) => error,
-            };
-            match error.class {
-                ErrorClass::Credentials if at_home => {
-                    self.set_paused(Pause::Credentials, true, Some(&error));
-                }
-                // Elsewhere it is the role in that account, or a Region that is not enabled.
-                ErrorClass::Refused | ErrorClass::Credentials => {
-                    if !self.refusals.refused(repository) || job.canary {
-                        return Err(Failure::Refused(error));
-                    }
-                    self.set_paused(Pause::Registry, true, Some(&error));
-                }
-                ErrorClass::Rejected => {
-                    self.registry_answered(repository);
-                    return Err(Failure::Rejected(error));
-                }
-                _ => return Err(Failure::Transient(error)),
-            }
-            probe.wait(shutdown).await?;
-            // An over-reach in the meantime stops this call too, unless it is what mends one.
-            if health.is_overreached() && !overreached {
-                return Err(Failure::Stopped);
-            }
-        }
-    }
-
-    fn registry_answered(&self, repository: &Repository) {
-        self.refusals.answered(repository);
-        self.set_paused(Pause::Registry, false, None);
-        self.set_paused(Pause::Credentials, false, None);
-    }
-
-    fn set_paused(&self, pause: Pause, on: bool, error: Option<&AwsError>) {
-        if !self.context.health.set_paused(pause, on) {
-            return;
-        }
-        match error {
-            Some(error) => warn!(?pause, %error, "polling paused until the refused call succeeds"),
-            None => info!(?pause, "polling goes on"),
-        }
-    }
-}
-
-pub(super) fn is_refusal(error: &AwsError) -> bool {
-    matches!(error.class, ErrorClass::Refused | ErrorClass::Credentials)
 }
 
 pub(super) fn joined(tags: &[Tag]) -> String {

@@ -1,5 +1,6 @@
 //! The worker: takes messages, assesses images, settles.
 
+mod access;
 pub mod assess;
 pub mod consumer;
 pub mod disposition;

@@ -1,0 +1,73 @@
+//! The operations of AWS that the worker calls.
+
+/// An operation that the worker calls. The closed set of the metric labels `service` and `operation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "each is the operation of that name in the service's API reference"
+)]
+pub enum Operation {
+    GetQueueAttributes,
+    ReceiveMessage,
+    DeleteMessageBatch,
+    ChangeMessageVisibilityBatch,
+    DescribeImages,
+    DescribeImageScanFindings,
+    BatchGetImage,
+    PutImage,
+    BatchDeleteImage,
+    GetTopicAttributes,
+    Publish,
+}
+
+impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 11] = [
+        Self::GetQueueAttributes,
+        Self::ReceiveMessage,
+        Self::DeleteMessageBatch,
+        Self::ChangeMessageVisibilityBatch,
+        Self::DescribeImages,
+        Self::DescribeImageScanFindings,
+        Self::BatchGetImage,
+        Self::PutImage,
+        Self::BatchDeleteImage,
+        Self::GetTopicAttributes,
+        Self::Publish,
+    ];
+
+    /// The service's name.
+    #[must_use]
+    pub fn service(self) -> &'static str {
+        match self {
+            Self::GetQueueAttributes
+            | Self::ReceiveMessage
+            | Self::DeleteMessageBatch
+            | Self::ChangeMessageVisibilityBatch => "sqs",
+            Self::DescribeImages
+            | Self::DescribeImageScanFindings
+            | Self::BatchGetImage
+            | Self::PutImage
+            | Self::BatchDeleteImage => "ecr",
+            Self::GetTopicAttributes | Self::Publish => "sns",
+        }
+    }
+
+    /// The operation's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::GetQueueAttributes => "GetQueueAttributes",
+            Self::ReceiveMessage => "ReceiveMessage",
+            Self::DeleteMessageBatch => "DeleteMessageBatch",
+            Self::ChangeMessageVisibilityBatch => "ChangeMessageVisibilityBatch",
+            Self::DescribeImages => "DescribeImages",
+            Self::DescribeImageScanFindings => "DescribeImageScanFindings",
+            Self::BatchGetImage => "BatchGetImage",
+            Self::PutImage => "PutImage",
+            Self::BatchDeleteImage => "BatchDeleteImage",
+            Self::GetTopicAttributes => "GetTopicAttributes",
+            Self::Publish => "Publish",
+        }
+    }
+}
