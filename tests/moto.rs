@@ -6,6 +6,8 @@
     reason = "a test that cannot go on has failed"
 )]
 
+#[path = "moto/conformance.rs"]
+mod conformance;
 mod process;
 #[path = "moto/server.rs"]
 mod server;
@@ -277,4 +279,13 @@ async fn a_registry_that_takes_more_than_was_asked_for_is_noticed_made_good_and_
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{:#?}", ended.log);
     assert_eq!(world.tags(&second).await, set(["2.0", "release-2"]));
     assert_eq!(world.depth().await, ("1".to_owned(), "0".to_owned()), "it waits for a restart");
+}
+
+#[tokio::test]
+async fn what_moto_and_the_simulated_aws_both_do_they_do_alike() {
+    let Some(moto) = Moto::start().await else { return };
+    let sim = aws_sim::Sim::default();
+    let of_moto = within_deadline("moto's story", conformance::story(&moto.sdk().await)).await;
+    let of_sim = conformance::story(&sim.sdk_config()).await;
+    assert_eq!(of_sim, of_moto);
 }
