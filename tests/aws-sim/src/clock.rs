@@ -73,6 +73,20 @@ pub(crate) fn iso_millis(at: SystemTime) -> String {
     format!("{}.{millis:03}Z", whole.trim_end_matches('Z'))
 }
 
+/// `Fri Jan 02 03:04:05.000 UTC 2026`, as in the details of Inspector's events, of seconds since the Unix epoch.
+pub(crate) fn inspector_time(seconds: f64) -> String {
+    let millis = DateTime::from_secs_f64(seconds).to_millis().unwrap_or_default();
+    let whole = DateTime::from_secs(millis.div_euclid(1000));
+    let http = whole.fmt(Format::HttpDate).unwrap_or_default();
+    let parts: Vec<&str> = http.split([',', ' ']).filter(|part| !part.is_empty()).collect();
+    match parts.as_slice() {
+        [weekday, day, month, year, time, _] => {
+            format!("{weekday} {month} {day} {time}.{:03} UTC {year}", millis.rem_euclid(1000))
+        }
+        _ => http,
+    }
+}
+
 /// Seconds since the Unix epoch with milliseconds, as AWS JSON writes a timestamp.
 pub(crate) fn unix_seconds(at: SystemTime) -> f64 {
     let millis = since_unix(at).as_millis() as f64;
@@ -94,6 +108,7 @@ mod tests {
         assert_eq!(iso_seconds(at), "2026-01-02T03:04:05Z");
         assert_eq!(iso_millis(at), "2026-01-02T03:04:05.007Z");
         assert_eq!(unix_millis(at), "1767323045007");
+        assert_eq!(inspector_time(1_725_468_938.411), "Wed Sep 04 16:55:38.411 UTC 2024");
         assert!((unix_seconds(at) - 1_767_323_045.007).abs() < 1e-6);
     }
 }

@@ -82,23 +82,23 @@ impl Sim {
     /// The tags of an image, in order of name; `None` where there is no such image.
     pub fn tags(&self, repository: &RepoKey, digest: &str) -> Option<Vec<String>> {
         self.repository(repository, |repository| {
-            repository.images.contains_key(digest).then(|| repository.tags_of(digest))
+            repository.image(digest).map(|_| repository.tags_of(digest))
         })
     }
 
     /// The digest that a tag points to.
     pub fn tag_target(&self, repository: &RepoKey, tag: &str) -> Option<String> {
-        self.repository(repository, |repository| repository.tags.get(tag).cloned())
+        self.repository(repository, |repository| repository.tag_target(tag).map(str::to_owned))
     }
 
     /// All tags of a repository, and where they point.
     pub fn repository_tags(&self, repository: &RepoKey) -> BTreeMap<String, String> {
-        self.repository(repository, |repository| repository.tags.clone())
+        self.repository(repository, |repository| repository.tags().clone())
     }
 
     /// The digests of all images and indexes of a repository, tagged or not.
     pub fn images(&self, repository: &RepoKey) -> Vec<String> {
-        self.repository(repository, |repository| repository.images.keys().cloned().collect())
+        self.repository(repository, |repository| repository.images().keys().cloned().collect())
     }
 
     /// Everything that was published to a topic.

@@ -50,13 +50,17 @@
 //!   ([`Sim::make_visible`] delivers again). No queue policies, no encryption, no move tasks. `DeleteQueue` and
 //!   `PurgeQueue` act at once, without AWS's 60 seconds. The receive count goes on counting in the dead-letter queue.
 //!   A dropped poll has taken nothing; `Fault::HangAfter` is the receive whose answer is lost.
-//! - ECR: layers are not modelled, and so never missing; no lifecycle, replication, archive, referrers or pull-through.
+//! - ECR: layers are not modelled, and so never missing; no lifecycle, replication or referrers. Pull-through cache
+//!   rules are listed, and nothing is pulled through. Images are archived and activated by set-up only, at once. That
+//!   `PutImage` refuses an archived image, that `BatchGetImage` calls it `ImageNotFound`, and that an image on its way
+//!   back (`ACTIVATING`) is treated as an archived one are guesses.
 //!   Scans on push cover new digests only; indexes are never scanned, and nothing is scanned again by itself.
 //!   `findingSeverityCounts` stands on the first page of findings only, which AWS leaves open. `BatchGetImage` answers
 //!   a manifest of a type that was not accepted with `ImageNotFound`, which is a guess. A list may change between its
 //!   pages: a page goes on after the last row of the one before. Identifiers of a `BatchDeleteImage` are looked up
 //!   together and then carried out in order, so an index and its child go in one call if the index comes first.
 //! - SNS: standard topics and SQS subscribers only. A dropped delivery (no such queue) is silent. No `PublishBatch`.
+//! - Inspector: no API, and its findings send events only where a test says so ([`Sim::emit_findings`]).
 //! - EventBridge: the default bus, rules with patterns, queues as targets, delivery at once and exactly once.
 //!   `PutEvents` accepts `aws.` sources, which AWS reserves, so that a local run can send scan events.
 //! - No call is throttled by itself.

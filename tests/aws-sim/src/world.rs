@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::api::{ApiCall, Outcome, Service};
 use crate::config::SimConfig;
-use crate::ecr::{RepoKey, Repository};
+use crate::ecr::{CacheRuleKey, RepoKey, Repository};
 use crate::events::{Rule, RuleKey};
 use crate::ids::Ids;
 use crate::sns::Topic;
@@ -40,6 +40,8 @@ pub(crate) struct World {
     pub(crate) queues: BTreeMap<QueueKey, Queue>,
     pub(crate) topics: BTreeMap<String, Topic>,
     pub(crate) repositories: BTreeMap<RepoKey, Repository>,
+    /// Pull-through cache rules, and when they were made.
+    pub(crate) cache_rules: BTreeMap<CacheRuleKey, SystemTime>,
     pub(crate) rules: BTreeMap<RuleKey, Rule>,
     /// Every event that was put on a bus.
     pub(crate) events: Vec<Value>,
@@ -60,6 +62,7 @@ impl World {
             queues: BTreeMap::new(),
             topics: BTreeMap::new(),
             repositories: BTreeMap::new(),
+            cache_rules: BTreeMap::new(),
             rules: BTreeMap::new(),
             events: Vec::new(),
             calls: Vec::new(),

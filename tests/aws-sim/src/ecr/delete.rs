@@ -63,7 +63,8 @@ impl World {
             }
         }
         for id in &deleted {
-            self.emit_delete(&key, id);
+            let digest = id.text("imageDigest").unwrap_or_default();
+            self.emit_delete(&key, digest, id.text("imageTag"));
         }
         Ok(json!({"imageIds": deleted, "failures": failures}))
     }
@@ -75,25 +76,25 @@ impl World {
         };
         match target {
             Target::Tag { tag, digest } => {
-                if !repository.tags.contains_key(&tag) {
+                if repository.tag_target(&tag).is_none() {
                     return Ok(Vec::new());
                 }
                 if repository.tags_of(&digest).len() == 1 {
                     refuse_child(repository, &digest)?;
-                    self.remove_image(key, &digest);
+                    repository.remove(&digest);
                 } else {
-                    repository.tags.remove(&tag);
+                    repository.untag(&tag);
                 }
                 Ok(vec![json!({"imageDigest": digest, "imageTag": tag})])
             }
             Target::Image { digest, force } => {
-                if !repository.images.contains_key(&digest) {
+                if repository.image(&digest).is_none() {
                     return Ok(Vec::new());
                 }
                 if !force {
                     refuse_child(repository, &digest)?;
                 }
-                let tags = self.remove_image(key, &digest);
+                let tags = repository.remove(&digest);
                 if tags.is_empty() {
                     return Ok(vec![json!({"imageDigest": digest})]);
                 }
@@ -102,17 +103,6 @@ impl World {
                 Ok(ids.collect())
             }
         }
-    }
-
-    fn emit_delete(&mut self, key: &RepoKey, id: &Value) {
-        let detail = json!({
-            "action-type": "DELETE",
-            "result": "SUCCESS",
-            "repository-name": key.name,
-            "image-digest": id.text("imageDigest"),
-            "image-tag": id.text("imageTag").unwrap_or_default(),
-        });
-        self.emit(&key.account, &key.region, "aws.ecr", "ECR Image Action", &[], detail);
     }
 }
 
@@ -132,12 +122,12 @@ fn look_up(repository: &Repository, id: &Value, rules: DeleteRules) -> Result<Ta
             let reason = "Invalid request parameters: both tag and digest cannot be null";
             Err(Refusal::new("MissingDigestAndTag", reason))
         }
-        (Some(digest), None) if repository.images.contains_key(digest) => {
+        (Some(digest), None) if repository.image(digest).is_some() => {
             Ok(Target::Image { digest: digest.to_owned(), force: false })
         }
         (Some(_), None) => Err(Refusal::not_found()),
         (expected, Some(tag)) => {
-            let digest = repository.tags.get(tag).ok_or_else(Refusal::not_found)?.clone();
+            let digest = repository.tag_target(tag).ok_or_else(Refusal::not_found)?.to_owned();
             match (expected, rules) {
                 (None, _) => {}
                 (Some(expected), DeleteRules::Aws) if expected != digest => {
@@ -160,7 +150,7 @@ fn look_up(repository: &Repository, id: &Value, rules: DeleteRules) -> Result<Ta
 
 /// Refuses to delete an image that an index of the repository still lists.
 fn refuse_child(repository: &Repository, digest: &str) -> Result<(), Refusal> {
-    let parents: Vec<_> = repository.parents_of(digest).into_iter().collect();
+    let parents: Vec<_> = repository.parents_of(digest).collect();
     if parents.is_empty() {
         return Ok(());
     }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+pub use super::finding::Finding;
+use super::finding::ScannedImage;
 use crate::api::Input;
-use crate::ecr::RepoKey;
 
 /// Which scanner a result comes from: they answer in different shapes and send different events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,112 +16,6 @@ pub enum Scanning {
     Basic,
     /// Amazon Inspector: `enhancedFindings`, and the event `Inspector2 Scan`.
     Enhanced,
-}
-
-/// One vulnerability.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Finding {
-    /// Its name, such as `CVE-2026-0001`.
-    pub id: String,
-    /// `CRITICAL`, `HIGH`, `MEDIUM`, ...
-    pub severity: String,
-    /// The vulnerable package.
-    pub package: String,
-    /// The version that is installed.
-    pub installed: String,
-    /// The version that fixes it (enhanced scanning only).
-    pub fixed: Option<String>,
-    /// The CVSS score.
-    pub score: Option<f64>,
-    /// Whether an exploit is known (enhanced scanning only).
-    pub exploit: bool,
-}
-
-impl Finding {
-    /// A finding of a synthetic package `openssl` 3.0.0.
-    pub fn new(id: &str, severity: &str) -> Self {
-        Self {
-            id: id.to_owned(),
-            severity: severity.to_owned(),
-            package: "openssl".to_owned(),
-            installed: "3.0.0".to_owned(),
-            ..Self::default()
-        }
-    }
-
-    fn basic(&self) -> Value {
-        let mut attributes = vec![
-            json!({"key": "package_name", "value": self.package}),
-            json!({"key": "package_version", "value": self.installed}),
-        ];
-        attributes.extend(
-            self.score.map(|score| json!({"key": "CVSS3_SCORE", "value": score.to_string()})),
-        );
-        json!({
-            "name": self.id,
-            "description": format!("synthetic finding {}", self.id),
-            "uri": format!("https://cve.example/{}", self.id),
-            "severity": self.severity,
-            "attributes": attributes,
-        })
-    }
-
-    fn enhanced(&self, image: &ScannedImage<'_>, in_use: Option<i64>) -> Value {
-        let RepoKey { account, region, name } = image.key;
-        let mut package =
-            json!({"name": self.package, "version": self.installed, "packageManager": "OS"});
-        if let Some(fixed) = &self.fixed {
-            package.set("fixedInVersion", json!(fixed));
-        }
-        let mut container = json!({
-            "imageHash": image.digest,
-            "imageTags": image.tags,
-            "registry": account,
-            "repositoryName": name,
-        });
-        if let Some(count) = in_use {
-            container.set("inUseCount", json!(count));
-        }
-        let mut finding = json!({
-            "awsAccountId": account,
-            "findingArn": format!("arn:aws:inspector2:{region}:{account}:finding/{}", self.id),
-            "type": "PACKAGE_VULNERABILITY",
-            "title": format!("{} - {}", self.id, self.package),
-            "description": format!("synthetic finding {}", self.id),
-            "severity": self.severity,
-            "status": "ACTIVE",
-            "firstObservedAt": image.at,
-            "lastObservedAt": image.at,
-            "updatedAt": image.at,
-            "fixAvailable": if self.fixed.is_some() { "YES" } else { "NO" },
-            "exploitAvailable": if self.exploit { "YES" } else { "NO" },
-            "packageVulnerabilityDetails": {
-                "vulnerabilityId": self.id,
-                "source": "NVD",
-                "sourceUrl": format!("https://cve.example/{}", self.id),
-                "vulnerablePackages": [package],
-            },
-            "remediation": {"recommendation": {"text": "None Provided"}},
-            "resources": [{
-                "type": "AWS_ECR_CONTAINER_IMAGE",
-                "id": format!("{}/{}", image.key.arn(), image.digest),
-                "details": {"awsEcrContainerImage": container},
-            }],
-        });
-        if let Some(score) = self.score {
-            finding.set("score", json!(score));
-        }
-        finding
-    }
-}
-
-/// Where and when a finding was made.
-pub(super) struct ScannedImage<'a> {
-    pub(super) key: &'a RepoKey,
-    pub(super) digest: &'a str,
-    pub(super) tags: &'a [String],
-    /// Seconds since the Unix epoch.
-    pub(super) at: f64,
 }
 
 /// The result of a scan, as `DescribeImageScanFindings` gives it.
@@ -188,8 +83,9 @@ impl ScanResult {
 
     /// The result that a manifest's annotations ask for: `aws-sim.findings` (`CRITICAL=1,HIGH=2`),
     /// `aws-sim.scanning` (`ENHANCED`) and `aws-sim.status`.
-    pub(super) fn annotated(manifest: &Value) -> Option<Self> {
-        let annotations = manifest.get("annotations")?;
+    pub(super) fn annotated(manifest: &str) -> Option<Self> {
+        let document: Value = serde_json::from_str(manifest).ok()?;
+        let annotations = document.get("annotations")?;
         let findings = annotations.text("aws-sim.findings");
         let status = annotations.text("aws-sim.status");
         if findings.is_none() && status.is_none() {
@@ -272,9 +168,9 @@ mod tests {
     #[test]
     fn annotations_give_the_result_of_a_scan() {
         let manifest = json!({"annotations": {"aws-sim.findings": "CRITICAL=1, HIGH=2", "aws-sim.scanning": "ENHANCED"}});
-        let result = ScanResult::annotated(&manifest).unwrap_or_default();
+        let result = ScanResult::annotated(&manifest.to_string()).unwrap_or_default();
         assert_eq!(result, ScanResult::enhanced(&[("CRITICAL", 1), ("HIGH", 2)]));
-        assert_eq!(ScanResult::annotated(&json!({"annotations": {"other": "1"}})), None);
+        assert_eq!(ScanResult::annotated(r#"{"annotations": {"other": "1"}}"#), None);
     }
 
     #[test]

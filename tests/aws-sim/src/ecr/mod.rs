@@ -1,7 +1,13 @@
 //! ECR: repositories, images and their tags, image indexes, scans, and the rules of deletion.
 
+mod action;
+mod cache;
 mod delete;
+mod finding;
 pub(crate) mod findings;
+mod image;
+mod inspector;
+mod page;
 mod push;
 mod read;
 mod repository;
@@ -12,9 +18,11 @@ use serde_json::{Value, json};
 use crate::api::{ApiCall, ApiError, Input, Outcome};
 use crate::world::World;
 
+pub(crate) use cache::CacheRuleKey;
+pub(crate) use image::{Image, ImageStatus};
 pub(crate) use push::NewImage;
 pub use repository::RepoKey;
-pub(crate) use repository::{Image, Repository};
+pub(crate) use repository::Repository;
 
 pub(crate) fn invalid(message: impl Into<String>) -> ApiError {
     ApiError::new("InvalidParameterException", message)
@@ -35,6 +43,7 @@ impl World {
             "BatchDeleteImage" => self.batch_delete_image(call),
             "StartImageScan" => self.start_image_scan(call),
             "DescribeImageScanFindings" => self.describe_image_scan_findings(call),
+            "DescribePullThroughCacheRules" => self.describe_pull_through_cache_rules(call),
             _ => Err(ApiError::unknown_operation(call)),
         }
     }
@@ -78,9 +87,9 @@ impl World {
                 |key: &RepoKey| key.account == call.target_account() && key.region == call.region;
             let repositories =
                 self.repositories.values().filter(|repository| ours(&repository.key));
-            let rows =
-                repositories.map(|repository| (repository.key.name.clone(), repository.describe()));
-            return read::page(&call.input, "repositories", rows.collect());
+            let rows = repositories.map(|repository| (repository.key.name.clone(), repository));
+            let page = page::Page::of(&call.input)?;
+            return Ok(page.reply("repositories", rows, Repository::describe));
         }
         let found: Result<Vec<Value>, ApiError> = names
             .into_iter()
@@ -97,7 +106,7 @@ impl World {
     fn delete_repository(&mut self, call: &ApiCall) -> Outcome {
         let repository = self.repository(call)?;
         let force = call.input.get("force").and_then(Value::as_bool).unwrap_or_default();
-        if !force && !repository.images.is_empty() {
+        if !force && !repository.images().is_empty() {
             let RepoKey { name, account, .. } = &repository.key;
             let message = format!(
                 "The repository with name '{name}' in registry with id '{account}' cannot be deleted because it \

@@ -1,11 +1,9 @@
 //! `PutImage`: a new image, or a tag on one.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Value, json};
 
-use super::repository::{children, is_index, valid_tag};
-use super::scan::ScanState;
+use super::image::{children, is_index};
+use super::repository::valid_tag;
 use super::{Image, RepoKey, invalid};
 use crate::api::{ApiCall, ApiError, Input, Outcome};
 use crate::ids::sha256;
@@ -59,7 +57,7 @@ impl World {
         }
         let absent: Vec<_> = children(&document)
             .into_iter()
-            .filter(|child| is_index(&media_type) && !repository.images.contains_key(child))
+            .filter(|child| is_index(&media_type) && repository.image(child).is_none())
             .collect();
         if !absent.is_empty() {
             let message = format!(
@@ -68,6 +66,14 @@ impl World {
             return Err(ApiError::new("ReferencedImagesNotFoundException", message));
         }
         let key = repository.key.clone();
+        if repository.image(&digest).is_some_and(|image| !image.is_active()) {
+            let message = format!(
+                "The image with digest '{digest}' in the repository with name '{}' in registry with id '{}' is \
+                 archived",
+                key.name, key.account
+            );
+            return Err(ApiError::new("ImageArchivedException", message));
+        }
         self.check_tag(&key, &digest, tag)?;
 
         let new = NewImage {
@@ -94,10 +100,10 @@ impl World {
         let Some(repository) = self.repositories.get(key) else {
             return Ok(());
         };
-        let target = tag.and_then(|tag| repository.tags.get(tag));
+        let target = tag.and_then(|tag| repository.tag_target(tag));
         let already = match tag {
             Some(_) => target.is_some_and(|target| target == digest),
-            None => repository.images.contains_key(digest),
+            None => repository.image(digest).is_some(),
         };
         let RepoKey { name, account, .. } = key;
         let tag = tag.unwrap_or("null");
@@ -131,33 +137,17 @@ impl World {
         let Some(repository) = self.repositories.get_mut(key) else {
             return digest;
         };
-        let is_new = !repository.images.contains_key(&digest);
-        let image = repository.images.entry(digest.clone()).or_insert_with(|| Image {
-            manifest: new.manifest,
-            media_type: new.media_type,
-            pushed_at: now,
-            pulled_at: None,
-            scan: ScanState::None,
-        });
-        let (media_type, artifact, scannable) =
-            (image.media_type.clone(), image.artifact_media_type(), !image.is_index());
-        if let Some(tag) = &new.tag {
-            repository.tags.insert(tag.clone(), digest.clone());
+        let is_new = repository.image(&digest).is_none();
+        if is_new {
+            repository.insert(&digest, Image::new(new.manifest, new.media_type, now));
         }
+        if let Some(tag) = &new.tag {
+            repository.tag(tag, &digest);
+        }
+        let scannable = repository.image(&digest).is_some_and(|image| !image.is_index());
         let scan_on_push = repository.scan_on_push;
 
-        let mut detail = json!({
-            "action-type": "PUSH",
-            "result": "SUCCESS",
-            "repository-name": key.name,
-            "image-digest": digest,
-            "image-tag": new.tag.unwrap_or_default(),
-            "manifest-media-type": media_type,
-        });
-        if let Some(artifact) = artifact {
-            detail.set("artifact-media-type", json!(artifact));
-        }
-        self.emit(&key.account, &key.region, "aws.ecr", "ECR Image Action", &[], detail);
+        self.emit_push(key, &digest, new.tag.as_deref());
         if is_new && scannable {
             if scan_on_push {
                 self.begin_scan(key, &digest);
@@ -166,15 +156,5 @@ impl World {
             }
         }
         digest
-    }
-
-    /// Removes an image with all its tags. Children of an index stay.
-    pub(crate) fn remove_image(&mut self, key: &RepoKey, digest: &str) -> BTreeSet<String> {
-        let Some(repository) = self.repositories.get_mut(key) else {
-            return BTreeSet::new();
-        };
-        repository.images.remove(digest);
-        let gone = repository.tags.extract_if(.., |_, target| target == digest);
-        gone.map(|(tag, _)| tag).collect()
     }
 }

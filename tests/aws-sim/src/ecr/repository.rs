@@ -7,8 +7,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::findings::ScanResult;
-use super::invalid;
-use super::scan::ScanState;
+use super::{Image, invalid};
 use crate::api::{ApiCall, ApiError, Input, partition};
 use crate::clock::unix_seconds;
 use crate::wildcard::wildcard;
@@ -61,57 +60,13 @@ pub(crate) struct Repository {
     /// The wildcard filters that go with `_WITH_EXCLUSION`.
     pub(crate) exclusions: Vec<String>,
     pub(crate) scan_on_push: bool,
-    pub(crate) images: BTreeMap<String, Image>,
-    /// Tag to digest.
-    pub(crate) tags: BTreeMap<String, String>,
+    images: BTreeMap<String, Image>,
+    /// Tag to digest; every image has its own tags as well.
+    tags: BTreeMap<String, String>,
+    /// The indexes that list a digest.
+    parents: BTreeMap<String, BTreeSet<String>>,
     /// What a scan of a digest will find, set beforehand.
     pub(crate) presets: BTreeMap<String, ScanResult>,
-}
-
-/// An image, or an image index.
-#[derive(Debug)]
-pub(crate) struct Image {
-    /// The exact bytes that were pushed.
-    pub(crate) manifest: String,
-    pub(crate) media_type: String,
-    pub(crate) pushed_at: SystemTime,
-    pub(crate) pulled_at: Option<SystemTime>,
-    pub(crate) scan: ScanState,
-}
-
-impl Image {
-    /// The manifest, parsed; images hold only manifests that parse.
-    pub(crate) fn document(&self) -> Value {
-        serde_json::from_str(&self.manifest).unwrap_or_default()
-    }
-
-    /// The media type of the manifest's configuration: what ECR calls the artifact's media type.
-    pub(crate) fn artifact_media_type(&self) -> Option<String> {
-        let document = self.document();
-        let artifact = document.text("artifactType");
-        let config = || document.get("config")?.text("mediaType");
-        artifact.or_else(config).map(str::to_owned)
-    }
-
-    pub(crate) fn is_index(&self) -> bool {
-        is_index(&self.media_type)
-    }
-
-    /// The digests that an index lists.
-    pub(crate) fn children(&self) -> Vec<String> {
-        children(&self.document())
-    }
-}
-
-/// Whether a media type is that of an image index or manifest list.
-pub(crate) fn is_index(media_type: &str) -> bool {
-    media_type.contains("image.index") || media_type.contains("manifest.list")
-}
-
-/// The digests that the manifest of an index lists.
-pub(crate) fn children(manifest: &Value) -> Vec<String> {
-    let entries = manifest.list("manifests").iter();
-    entries.filter_map(|entry| entry.text("digest").map(str::to_owned)).collect()
 }
 
 impl Repository {
@@ -124,6 +79,7 @@ impl Repository {
             scan_on_push: false,
             images: BTreeMap::new(),
             tags: BTreeMap::new(),
+            parents: BTreeMap::new(),
             presets: BTreeMap::new(),
         }
     }
@@ -156,27 +112,89 @@ impl Repository {
         }
     }
 
+    /// An image or index.
+    pub(crate) fn image(&self, digest: &str) -> Option<&Image> {
+        self.images.get(digest)
+    }
+
+    pub(crate) fn image_mut(&mut self, digest: &str) -> Option<&mut Image> {
+        self.images.get_mut(digest)
+    }
+
+    /// All images and indexes, by digest.
+    pub(crate) fn images(&self) -> &BTreeMap<String, Image> {
+        &self.images
+    }
+
+    /// All tags with the digests that they are on.
+    pub(crate) fn tags(&self) -> &BTreeMap<String, String> {
+        &self.tags
+    }
+
+    /// The digest that a tag is on.
+    pub(crate) fn tag_target(&self, tag: &str) -> Option<&str> {
+        self.tags.get(tag).map(String::as_str)
+    }
+
+    /// Stores an image that is not there yet.
+    pub(super) fn insert(&mut self, digest: &str, image: Image) {
+        for child in &image.children {
+            self.parents.entry(child.clone()).or_default().insert(digest.to_owned());
+        }
+        self.images.insert(digest.to_owned(), image);
+    }
+
+    /// Puts a tag on an image, off whichever it was on.
+    pub(super) fn tag(&mut self, tag: &str, digest: &str) {
+        self.untag(tag);
+        if let Some(image) = self.images.get_mut(digest) {
+            image.tags.insert(tag.to_owned());
+            self.tags.insert(tag.to_owned(), digest.to_owned());
+        }
+    }
+
+    /// Takes a tag off; the digest that it was on, which stays.
+    pub(crate) fn untag(&mut self, tag: &str) -> Option<String> {
+        let digest = self.tags.remove(tag)?;
+        if let Some(image) = self.images.get_mut(&digest) {
+            image.tags.remove(tag);
+        }
+        Some(digest)
+    }
+
+    /// Removes an image with all its tags; the tags. Children of an index stay.
+    pub(crate) fn remove(&mut self, digest: &str) -> BTreeSet<String> {
+        let Some(image) = self.images.remove(digest) else {
+            return BTreeSet::new();
+        };
+        for tag in &image.tags {
+            self.tags.remove(tag);
+        }
+        for child in &image.children {
+            if let Some(parents) = self.parents.get_mut(child) {
+                parents.remove(digest);
+            }
+        }
+        image.tags
+    }
+
     /// The tags of a digest, in order of name.
     pub(crate) fn tags_of(&self, digest: &str) -> Vec<String> {
-        let tags = self.tags.iter().filter(|(_, target)| *target == digest);
-        tags.map(|(tag, _)| tag.clone()).collect()
+        let tags = self.image(digest).into_iter().flat_map(|image| &image.tags);
+        tags.cloned().collect()
     }
 
     /// The indexes that list a digest, in order of digest.
-    pub(crate) fn parents_of(&self, digest: &str) -> BTreeSet<String> {
-        let lists = |image: &Image| {
-            image.is_index() && image.children().iter().any(|child| child == digest)
-        };
-        let parents = self.images.iter().filter(|(_, image)| lists(image));
-        parents.map(|(parent, _)| parent.clone()).collect()
+    pub(crate) fn parents_of(&self, digest: &str) -> impl Iterator<Item = &str> {
+        self.parents.get(digest).into_iter().flatten().map(String::as_str)
     }
 
     /// The digest that an image identifier names: by digest, by tag, or by both where they agree.
     pub(crate) fn resolve(&self, id: &Value) -> Option<String> {
         let digest = match (id.text("imageDigest"), id.text("imageTag")) {
             (Some(digest), None) => digest,
-            (None, Some(tag)) => self.tags.get(tag)?,
-            (Some(digest), Some(tag)) => self.tags.get(tag).filter(|target| *target == digest)?,
+            (None, Some(tag)) => self.tag_target(tag)?,
+            (Some(digest), Some(tag)) => self.tag_target(tag).filter(|target| *target == digest)?,
             (None, None) => return None,
         };
         self.images.contains_key(digest).then(|| digest.to_owned())
@@ -184,7 +202,7 @@ impl Repository {
 
     pub(crate) fn describe(&self) -> Value {
         let RepoKey { account, region, name } = &self.key;
-        json!({
+        let mut description = json!({
             "repositoryArn": self.key.arn(),
             "registryId": account,
             "repositoryName": name,
@@ -193,7 +211,14 @@ impl Repository {
             "imageTagMutability": self.mutability,
             "imageScanningConfiguration": {"scanOnPush": self.scan_on_push},
             "encryptionConfiguration": {"encryptionType": "AES256"},
-        })
+        });
+        if !self.exclusions.is_empty() {
+            let filters = self.exclusions.iter();
+            let filters: Vec<_> =
+                filters.map(|filter| json!({"filterType": "WILDCARD", "filter": filter})).collect();
+            description.set("imageTagMutabilityExclusionFilters", json!(filters));
+        }
+        description
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::findings::{ScanResult, ScannedImage, Scanning};
-use super::read::read_token;
+use super::finding::ScannedImage;
+use super::findings::{ScanResult, Scanning};
+use super::page::{max_results, read_token, write_token};
 use super::{Image, RepoKey, invalid, no_such_image};
 use crate::api::{ApiCall, ApiError, Input, Outcome};
 use crate::clock::unix_seconds;
@@ -50,7 +49,7 @@ impl World {
         let Some(image) = self.image_mut(key, digest) else {
             return;
         };
-        let annotated = || ScanResult::annotated(&image.document());
+        let annotated = || ScanResult::annotated(&image.manifest);
         let result = preset.or_else(annotated).unwrap_or_else(|| ScanResult::basic(&[]));
         image.scan = ScanState::Done { at: now, result };
         self.emit_scan(key, digest);
@@ -77,7 +76,7 @@ impl World {
             return false;
         };
         let Some(ScanState::Done { result, .. }) =
-            repository.images.get(digest).map(|image| &image.scan)
+            repository.image(digest).map(|image| &image.scan)
         else {
             return false;
         };
@@ -105,7 +104,7 @@ impl World {
     }
 
     fn image_mut(&mut self, key: &RepoKey, digest: &str) -> Option<&mut Image> {
-        self.repositories.get_mut(key)?.images.get_mut(digest)
+        self.repositories.get_mut(key)?.image_mut(digest)
     }
 
     pub(super) fn start_image_scan(&mut self, call: &ApiCall) -> Outcome {
@@ -114,13 +113,17 @@ impl World {
         let id = call.input.get("imageId").unwrap_or(&Value::Null);
         let digest = repository.resolve(id).ok_or_else(|| no_such_image(&repository.key, id))?;
         let key = repository.key.clone();
-        let Some(image) = repository.images.get(&digest) else {
+        let Some(image) = repository.image(&digest) else {
             return Err(no_such_image(&key, id));
         };
         if image.is_index() {
             let message =
                 format!("An artifact with media type '{}' cannot be scanned", image.media_type);
             return Err(ApiError::new("UnsupportedImageTypeException", message));
+        }
+        if !image.is_active() {
+            let message = "The specified image is archived and cannot be scanned";
+            return Err(ApiError::new("ImageArchivedException", message));
         }
         let last = match &image.scan {
             ScanState::None => None,
@@ -149,21 +152,18 @@ impl World {
         let key = &repository.key;
         let id = input.get("imageId").unwrap_or(&Value::Null);
         let digest = repository.resolve(id).ok_or_else(|| no_such_image(key, id))?;
-        let max = match input.int("maxResults") {
-            None => 100,
-            Some(max) if (1..=1000).contains(&max) => usize::try_from(max).unwrap_or(100),
-            Some(_) => {
-                return Err(invalid(
-                    "Invalid parameter at 'maxResults': must be between 1 and 1000",
-                ));
-            }
-        };
+        let max = max_results(input)?;
         let mut reply = json!({
             "registryId": key.account,
             "repositoryName": key.name,
             "imageId": answered_id(id, &digest),
         });
-        let (at, result) = match repository.images.get(&digest).map(|image| &image.scan) {
+        let image = repository.image(&digest);
+        if image.is_some_and(|image| !image.is_active()) {
+            reply.set("imageScanStatus", json!({"status": "IMAGE_ARCHIVED"}));
+            return Ok(reply);
+        }
+        let (at, result) = match image.map(|image| &image.scan) {
             Some(ScanState::Done { at, result }) => (unix_seconds(*at), result),
             Some(ScanState::Running { .. }) => {
                 reply.set("imageScanStatus", json!({"status": "IN_PROGRESS"}));
@@ -202,7 +202,7 @@ impl World {
         }
         let next = from.saturating_add(max);
         if next < result.findings.len() {
-            reply.set("nextToken", json!(STANDARD.encode(next.to_string())));
+            reply.set("nextToken", json!(write_token(&next.to_string())));
         }
         Ok(reply)
     }

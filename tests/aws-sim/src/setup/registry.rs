@@ -1,0 +1,62 @@
+//! Repositories and the settings of registries.
+
+use super::misuse;
+use crate::ecr::{RepoKey, Repository};
+use crate::sim::Sim;
+
+impl Sim {
+    /// Creates a repository in the simulation's own account and region.
+    pub fn create_repository(&self, name: &str) -> RepoKey {
+        self.create_repository_in(&self.config().account, &self.config().region, name)
+    }
+
+    /// Creates a repository of any account and region.
+    pub fn create_repository_in(&self, account: &str, region: &str, name: &str) -> RepoKey {
+        let key = RepoKey::new(account, region, name);
+        self.change(|world| {
+            let now = world.now;
+            world
+                .repositories
+                .entry(key.clone())
+                .or_insert_with_key(|key| Repository::new(key.clone(), now));
+        });
+        key
+    }
+
+    /// Deletes a repository with everything in it.
+    pub fn delete_repository(&self, repository: &RepoKey) {
+        self.change(|world| world.repositories.remove(repository));
+    }
+
+    /// Sets the tag mutability, such as `IMMUTABLE`, with the exclusion filters of the `_WITH_EXCLUSION` kinds.
+    #[track_caller]
+    pub fn set_tag_mutability(&self, repository: &RepoKey, mutability: &str, exclusions: &[&str]) {
+        self.with_repository(repository, |repository| {
+            repository.mutability = mutability.to_owned();
+            repository.exclusions = exclusions.iter().map(|filter| (*filter).to_owned()).collect();
+        });
+    }
+
+    /// Sets whether a pushed image is scanned.
+    #[track_caller]
+    pub fn set_scan_on_push(&self, repository: &RepoKey, scan_on_push: bool) {
+        self.with_repository(repository, |repository| repository.scan_on_push = scan_on_push);
+    }
+
+    /// Creates a pull-through cache rule: repositories whose names start with the prefix are copies of an upstream's.
+    /// Nothing is pulled through here.
+    pub fn create_pull_through_cache_rule(&self, account: &str, region: &str, prefix: &str) {
+        let key = (account.to_owned(), region.to_owned(), prefix.to_owned());
+        self.change(|world| {
+            let now = world.now;
+            world.cache_rules.entry(key).or_insert(now);
+        });
+    }
+
+    #[track_caller]
+    pub(super) fn with_repository(&self, key: &RepoKey, act: impl FnOnce(&mut Repository)) {
+        if self.change(|world| world.repositories.get_mut(key).map(act)).is_none() {
+            misuse(format_args!("no repository {key}"));
+        }
+    }
+}
