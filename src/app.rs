@@ -1,6 +1,8 @@
 //! The composition root: builds the clients, owns every task, and orders start and stop.
 
-use std::future::Future;
+pub mod live;
+mod start;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,30 +13,29 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::aws::{Aws, AwsError, ErrorClass, Operation};
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::domain::exception::Standing;
 use crate::domain::image::Region;
+use crate::domain::policy::Policy;
 use crate::event::Kind;
 use crate::health::Health;
 use crate::http;
-use crate::notify::Notifier as _;
-use crate::notify::sns::SnsNotifier;
 use crate::queue::lease::Settler;
 use crate::queue::sqs::SqsQueue;
-use crate::queue::{Queue, QueueInfo, batch};
+use crate::queue::{Queue as _, batch};
 use crate::registry::ecr::EcrRegistry;
 use crate::shutdown::{Shutdown, time_for_work};
 use crate::telemetry::instruments::{Instruments, Labels, MetricsError};
 use crate::worker::assess::{Assessor, Context, VERDICTS};
 use crate::worker::consumer::Consumer;
 use crate::worker::disposition::Disposition;
+use crate::worker::exceptions;
 use crate::worker::untagging::IMAGE_ACTIONS;
 
-/// Longest pause between two checks at the start.
-const CHECK_BACKOFF: Duration = Duration::from_secs(20);
 /// What the polling loop may take beyond its longest wait before it counts as hung: a receive's own timeout, the
 /// longest pause after a failed one, and some.
 const LIVENESS_SLACK: Duration = Duration::from_secs(55);
@@ -111,7 +112,7 @@ impl App {
     /// # Errors
     /// Where the environment lacks what every call needs.
     pub fn new(settings: Settings, sdk: &SdkConfig) -> Result<Self, RunError> {
-        let instruments = Arc::new(instruments()?);
+        let instruments = Arc::new(instruments(&settings.policy)?);
         let aws = Aws::new(sdk, settings.aws.clone(), Arc::clone(&instruments));
         let region = sdk.region().and_then(|region| Region::parse(region.as_ref()).ok());
         let (Some(_), Some(clock)) = (region, aws.clock()) else {
@@ -175,7 +176,7 @@ impl App {
     }
 
     async fn check_and_consume(&self, shutdown: &Shutdown) -> Result<(), RunError> {
-        let Some((info, notifier)) = self.check(shutdown).await? else { return Ok(()) };
+        let Some((info, topics)) = self.check(shutdown).await? else { return Ok(()) };
         self.health.started();
         // The queue has answered: an alert on the last poll's age must not see 1970 until the first long poll ends.
         self.instruments.polled(self.clock.now());
@@ -183,12 +184,12 @@ impl App {
             account = %info.home.account,
             region = %info.home.region,
             max_receive_count = info.max_receive_count,
-            mode = self.settings.policy.mode.as_str(),
+            mode = self.settings.policy.base.mode.as_str(),
             "ready"
         );
         let context = Context {
             policy: self.settings.policy.clone(),
-            format: self.settings.notify.format,
+            limits: self.settings.limits,
             own: info.home.clone(),
             max_receive_count: info.max_receive_count,
             health: Arc::clone(&self.health),
@@ -202,7 +203,7 @@ impl App {
             batch::Batcher::new(Operation::ChangeMessageVisibilityBatch);
         let consumer = Consumer {
             queue: Arc::clone(&self.queue),
-            assessor: Arc::new(Assessor::new(context, registry, notifier)),
+            assessor: Arc::new(Assessor::new(context, registry, topics)),
             settler: Settler { deletes, changes },
             max_in_flight: self.settings.queue.max_in_flight,
             visibility: self.settings.queue.visibility_timeout,
@@ -218,6 +219,11 @@ impl App {
             let queue = Arc::clone(&queue);
             async move { queue.change_visibility(&entries).await }
         }));
+        let (policy, clock) = (self.settings.policy.clone(), self.clock.clone());
+        let (instruments, stop) = (Arc::clone(&self.instruments), shutdown.clone());
+        tasks.spawn(async move {
+            exceptions::watch(&policy.exceptions, &clock, &instruments, &stop).await;
+        });
         // The batchers end when the consumer has let go of them.
         tasks.spawn(consumer.run());
         while let Some(ended) = tasks.join_next().await {
@@ -225,88 +231,9 @@ impl App {
         }
         Ok(())
     }
-
-    /// Queue and topic, before the first receive. `None`: told to stop meanwhile.
-    async fn check(
-        &self,
-        shutdown: &Shutdown,
-    ) -> Result<Option<(QueueInfo, SnsNotifier)>, RunError> {
-        let info = self.checked("queue", shutdown, || self.queue.info()).await?;
-        let Some(info) = info else { return Ok(None) };
-        if info.max_receive_count.is_none() {
-            warn!(
-                "the queue has no redrive policy: a message that cannot be understood stays until its retention \
-                 ends; give the queue a dead-letter queue"
-            );
-        }
-        let notify = &self.settings.notify;
-        let notifier =
-            SnsNotifier::new(self.aws.clone(), notify.topic_arn.clone(), &notify.topic_region);
-        let told = self.checked("topic", shutdown, || notifier.check()).await?;
-        Ok(told.map(|()| (info, notifier)))
-    }
-
-    /// Repeats a check while AWS is merely out of reach.
-    async fn checked<T, F, Fut>(
-        &self,
-        what: &'static str,
-        shutdown: &Shutdown,
-        check: F,
-    ) -> Result<Option<T>, RunError>
-    where
-        F: Fn() -> Fut,
-        Fut: Future<Output = Result<T, AwsError>>,
-    {
-        let mut pause = Duration::from_secs(1);
-        loop {
-            self.health.beat();
-            let result = tokio::select! {
-                biased;
-                () = shutdown.draining() => return Ok(None),
-                result = check() => result,
-            };
-            let error = match result {
-                Ok(value) => return Ok(Some(value)),
-                Err(error) => error,
-            };
-            if !error.class.is_transient() {
-                return Err(RunError::Refused { what, remedy: remedy(what, &error), error });
-            }
-            warn!(what, %error, retry_in_seconds = pause.as_secs(), "not reachable yet");
-            tokio::select! {
-                biased;
-                () = shutdown.draining() => return Ok(None),
-                () = sleep(pause) => {}
-            }
-            pause = pause.saturating_mul(2).min(CHECK_BACKOFF);
-        }
-    }
 }
 
-/// What an operator does about a refusal at the start.
-fn remedy(what: &str, error: &AwsError) -> &'static str {
-    let code = error.code.as_deref().unwrap_or_default();
-    let missing =
-        code.contains("NotFound") || code.contains("NonExistent") || code.contains("DoesNotExist");
-    match (error.class, what) {
-        (ErrorClass::Credentials, _) => {
-            "give the task a role, or set the standard AWS credential variables"
-        }
-        (ErrorClass::Refused, "queue") if missing => "create the queue or correct queue.url",
-        (ErrorClass::Refused, "queue") => {
-            "allow the task's role sqs:GetQueueAttributes, sqs:ReceiveMessage, sqs:DeleteMessage and \
-             sqs:ChangeMessageVisibility on the queue"
-        }
-        (ErrorClass::Refused, _) if missing => "create the topic or correct notify.topic_arn",
-        (ErrorClass::Refused, _) => {
-            "allow the task's role sns:GetTopicAttributes and sns:Publish on the topic"
-        }
-        (_, "queue") => "check queue.url and the Region",
-        _ => "check notify.topic_arn",
-    }
-}
-
-fn instruments() -> Result<Instruments, MetricsError> {
+fn instruments(policy: &Policy) -> Result<Instruments, MetricsError> {
     let call_outcomes: Vec<_> =
         std::iter::once("ok").chain(ErrorClass::ALL.map(ErrorClass::as_str)).collect();
     Instruments::new(&Labels {
@@ -316,6 +243,8 @@ fn instruments() -> Result<Instruments, MetricsError> {
         image_actions: &IMAGE_ACTIONS,
         operations: &Operation::ALL.map(|operation| (operation.service(), operation.name())),
         call_outcomes: &call_outcomes,
+        exceptions: &policy.exceptions.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        standings: &Standing::ALL.map(Standing::as_str),
     })
 }
 

@@ -2,6 +2,7 @@
 //! place where every call is timed and counted.
 
 mod operation;
+mod permission;
 
 use std::error::Error;
 use std::fmt;
@@ -26,6 +27,7 @@ use crate::domain::image::{Home, Region};
 use crate::telemetry::instruments::Instruments;
 
 pub use operation::Operation;
+pub use permission::{Permission, Tried};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,18 +1,23 @@
 //! The command line.
 
+mod check;
+mod explain;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use tracing::{error, warn};
 
-use crate::config::{Settings, Sources};
+use crate::config::{self, Settings, Sources};
 use crate::{app, http, telemetry};
 
-/// Exit code of a worker that could not begin or did not end in order.
+/// Exit code of a worker that could not begin or did not end in order, and of a command that failed.
 const FAILED: u8 = 1;
-/// Exit code of a configuration that cannot be used; clap uses the same for a wrong command line.
-const BAD_CONFIGURATION: u8 = 2;
+/// Exit code of bad input: a configuration or an event that cannot be used; clap uses the same for a wrong command line.
+const BAD_INPUT: u8 = 2;
+/// Exit code of `explain` where tags would go.
+const WOULD_UNTAG: u8 = 3;
 
 /// Takes the tags off container images in Amazon ECR that have Critical or High findings.
 #[derive(Debug, Parser)]
@@ -29,36 +34,63 @@ pub struct Arguments {
 enum Command {
     /// Work until SIGTERM or SIGINT
     Run,
+    /// Print the effective configuration, where each value is from, and the IAM policy that it needs
+    Check(check::Arguments),
+    /// Judge one event and say why, without touching anything (exit code 0: tags stay, 3: tags would go, 2: bad input)
+    Explain(explain::Arguments),
+    /// Print the JSON Schema of the configuration file, for editors
+    Schema,
     /// Ask a running worker on this machine whether it is alive (the container's health check)
     Healthcheck,
+}
+
+/// The form of what a command prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
 }
 
 /// Does what the command line says.
 pub async fn main(arguments: Arguments) -> ExitCode {
     let sources = Sources::from_process(arguments.config);
-    let settings = match Settings::load(&sources) {
-        Ok(settings) => settings,
-        Err(error) => {
-            eprintln!("tagwarden: {error}");
-            return ExitCode::from(BAD_CONFIGURATION);
-        }
-    };
     match arguments.command {
-        Command::Run => run(settings, &sources).await,
-        Command::Healthcheck => match http::healthcheck(settings.listen).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(problem) => {
-                eprintln!("tagwarden: {problem}");
-                ExitCode::from(FAILED)
-            }
+        Command::Run => match Settings::load(&sources) {
+            Ok(settings) => run(settings, &sources).await,
+            Err(error) => failed(BAD_INPUT, error),
         },
+        Command::Check(arguments) => check::main(&arguments, &sources).await,
+        Command::Explain(arguments) => explain::main(arguments, &sources).await,
+        Command::Schema => print(&format!("{:#}", config::schema())),
+        Command::Healthcheck => match Settings::load(&sources) {
+            Ok(settings) => match http::healthcheck(settings.listen).await {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(problem) => failed(FAILED, problem),
+            },
+            Err(error) => failed(BAD_INPUT, error),
+        },
+    }
+}
+
+fn failed(code: u8, why: impl std::fmt::Display) -> ExitCode {
+    eprintln!("tagwarden: {why}");
+    ExitCode::from(code)
+}
+
+/// Prints to standard output. A reader that has gone away, such as `head`, is no failure.
+fn print(text: &str) -> ExitCode {
+    use std::io::Write as _;
+    match writeln!(std::io::stdout(), "{}", text.trim_end()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => failed(FAILED, error),
+        _ => ExitCode::SUCCESS,
     }
 }
 
 async fn run(settings: Settings, sources: &Sources) -> ExitCode {
     if let Err(error) = telemetry::logs::install(settings.log_format) {
-        eprintln!("tagwarden: cannot set up logs: {error}");
-        return ExitCode::from(FAILED);
+        return failed(FAILED, format_args!("cannot set up logs: {error}"));
     }
     telemetry::logs::log_panics();
     for name in sources.unread_variables() {
@@ -69,11 +101,11 @@ async fn run(settings: Settings, sources: &Sources) -> ExitCode {
         Err(error) => {
             error!(%error, "cannot go on");
             // For the person at a terminal, and for the reason that ECS shows of a task that stopped.
-            eprintln!("tagwarden: {error}");
-            match error {
-                app::RunError::NoRegion => ExitCode::from(BAD_CONFIGURATION),
-                _ => ExitCode::from(FAILED),
-            }
+            let code = match error {
+                app::RunError::NoRegion => BAD_INPUT,
+                _ => FAILED,
+            };
+            failed(code, error)
         }
     }
 }

@@ -14,6 +14,13 @@ impl Clock {
         Self(Arc::new(now))
     }
 
+    /// This machine's clock.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine itself")]
+    pub fn of_this_machine() -> Self {
+        Self::new(SystemTime::now)
+    }
+
     /// The time of day.
     #[must_use]
     pub fn now(&self) -> SystemTime {

@@ -4,15 +4,25 @@
 //! wrong type or contradictory is an error that names its key; nothing is silently ignored.
 
 mod check;
+mod effective;
+mod layers;
+mod policy;
 mod raw;
+mod schema;
+mod shape;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::domain::image::Region;
+use crate::domain::globs::Globs;
+use crate::domain::image::{Home, Region};
+use crate::domain::notice::NoticeAction;
 use crate::domain::policy::Policy;
+
+pub use effective::{Entry, Origin, effective};
+pub use schema::schema;
 
 /// The environment variable that holds the path of the configuration file.
 pub const FILE_VARIABLE: &str = "TAGWARDEN_CONFIG";
@@ -128,15 +138,49 @@ pub struct QueueSettings {
     pub visibility_timeout: Duration,
 }
 
+impl QueueSettings {
+    /// The account and the Region that the URL names: those of any queue at AWS itself.
+    #[must_use]
+    pub fn home(&self) -> Option<Home> {
+        check::home_of(&self.url)
+    }
+
+    /// The queue's name.
+    #[must_use]
+    pub fn name(&self) -> Option<String> {
+        self.url.rsplit('/').find(|part| !part.is_empty()).map(str::to_owned)
+    }
+}
+
+/// One topic and the notices that it gets.
+#[derive(Clone, Debug)]
+pub struct TopicSettings {
+    /// The topic's ARN.
+    pub arn: String,
+    /// The topic's Region, from its ARN.
+    pub region: Region,
+    /// The form of its notices.
+    pub format: NoticeFormat,
+    /// Repositories whose notices it gets; none given means all.
+    pub repositories: Globs,
+    /// Actions whose notices it gets.
+    pub actions: BTreeSet<NoticeAction>,
+}
+
 /// `notify.*`
 #[derive(Clone, Debug)]
 pub struct NotifySettings {
-    /// The topic's ARN.
-    pub topic_arn: String,
-    /// The topic's Region, from its ARN.
-    pub topic_region: Region,
-    /// The form of notices.
-    pub format: NoticeFormat,
+    /// The topics, at least one.
+    pub topics: Vec<TopicSettings>,
+}
+
+/// `limits.*`: how much one process may untag. `None`: as much as it comes to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LimitSettings {
+    /// Tags in an hour.
+    pub untags_per_hour: Option<usize>,
+    /// Tags in an hour in one repository.
+    pub untags_per_hour_per_repository: Option<usize>,
 }
 
 /// `aws.*`
@@ -157,6 +201,8 @@ pub struct Settings {
     pub notify: NotifySettings,
     /// What may stay and what goes.
     pub policy: Policy,
+    /// How much may be untagged.
+    pub limits: LimitSettings,
     /// How tags are deleted.
     pub untag_by: UntagBy,
     /// Roles in other accounts.
@@ -167,6 +213,29 @@ pub struct Settings {
     pub grace: Duration,
     /// The form of log lines.
     pub log_format: LogFormat,
+}
+
+/// What it takes to judge an image, checked.
+#[derive(Clone, Debug)]
+pub struct JudgingSettings {
+    /// What may stay and what goes.
+    pub policy: Policy,
+    /// Roles in other accounts.
+    pub aws: AwsSettings,
+    /// The worker's own account and Region, where the queue's URL is given and names them.
+    pub own: Option<Home>,
+    /// The topics, as far as they are given.
+    pub topics: Vec<TopicSettings>,
+}
+
+impl JudgingSettings {
+    /// Reads every source and checks what judging needs.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, by key.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        raw::RawSettings::read(sources)?.check_judging()
+    }
 }
 
 impl Settings {

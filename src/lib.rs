@@ -9,6 +9,7 @@
 //!
 //! - [`cli`]: the command line, exit codes.
 //! - [`app`]: the composition root, which owns every task and orders start and stop.
+//! - [`explain`]: judges one event without touching anything. [`check`]: what a configuration comes to and needs.
 //! - [`worker`]: the polling loop, the assessment of one image, the table of dispositions.
 //! - [`event`]: from bytes to *assess this image*. [`queue`]: receives, leases, batches. [`registry`]: what an
 //!   image is and the calls that change it. [`notify`]: notices and how they are sent. [`http`], [`health`],
@@ -20,11 +21,13 @@
 
 pub mod app;
 pub mod aws;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod event;
+pub mod explain;
 pub mod health;
 pub mod http;
 pub mod notify;

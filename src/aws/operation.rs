@@ -13,6 +13,7 @@ pub enum Operation {
     ChangeMessageVisibilityBatch,
     DescribeImages,
     DescribeImageScanFindings,
+    DescribePullThroughCacheRules,
     BatchGetImage,
     PutImage,
     BatchDeleteImage,
@@ -22,13 +23,14 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::GetQueueAttributes,
         Self::ReceiveMessage,
         Self::DeleteMessageBatch,
         Self::ChangeMessageVisibilityBatch,
         Self::DescribeImages,
         Self::DescribeImageScanFindings,
+        Self::DescribePullThroughCacheRules,
         Self::BatchGetImage,
         Self::PutImage,
         Self::BatchDeleteImage,
@@ -46,6 +48,7 @@ impl Operation {
             | Self::ChangeMessageVisibilityBatch => "sqs",
             Self::DescribeImages
             | Self::DescribeImageScanFindings
+            | Self::DescribePullThroughCacheRules
             | Self::BatchGetImage
             | Self::PutImage
             | Self::BatchDeleteImage => "ecr",
@@ -63,6 +66,7 @@ impl Operation {
             Self::ChangeMessageVisibilityBatch => "ChangeMessageVisibilityBatch",
             Self::DescribeImages => "DescribeImages",
             Self::DescribeImageScanFindings => "DescribeImageScanFindings",
+            Self::DescribePullThroughCacheRules => "DescribePullThroughCacheRules",
             Self::BatchGetImage => "BatchGetImage",
             Self::PutImage => "PutImage",
             Self::BatchDeleteImage => "BatchDeleteImage",

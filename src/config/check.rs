@@ -1,20 +1,21 @@
 //! The checks that make settings of what files and variables write.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use axum::http::Uri;
-use config::{Value, ValueKind};
+use config::Value;
 
-use super::raw::{List, RawAws, RawPolicy, RawSettings};
+use super::policy;
+use super::raw::{FORMATS, List, RawAws, RawLimits, RawNotify, RawSettings};
 use super::{
-    AwsSettings, ConfigError, LogFormat, NoticeFormat, NotifySettings, QueueSettings, Settings,
-    UntagBy,
+    AwsSettings, ConfigError, JudgingSettings, LimitSettings, LogFormat, NoticeFormat,
+    NotifySettings, QueueSettings, Settings, TopicSettings, UntagBy,
 };
-use crate::domain::findings::Severity;
-use crate::domain::image::{AccountId, InvalidName, Region};
-use crate::domain::policy::{Action, Globs, Limits, Mode, Policy};
+use crate::domain::globs::Globs;
+use crate::domain::image::{AccountId, Home, InvalidName, Region};
+use crate::domain::notice::NoticeAction;
 
 const QUEUE_EXAMPLE: &str =
     "the queue's URL, such as https://sqs.eu-west-1.amazonaws.com/111122223333/tagwarden";
@@ -23,105 +24,137 @@ const TOPIC_EXAMPLE: &str = "the topic's ARN, such as arn:aws:sns:eu-west-1:1111
 impl RawSettings {
     /// Checks every key.
     pub(super) fn check(self) -> Result<Settings, ConfigError> {
-        let topic_arn = required("notify.topic_arn", self.notify.topic_arn, TOPIC_EXAMPLE)?;
+        let visibility = given("queue.visibility_timeout", self.queue.visibility_timeout)?;
+        let listen = given("http.listen", self.http.listen)?;
         Ok(Settings {
             queue: QueueSettings {
                 url: queue_url(self.queue.url)?,
-                max_in_flight: within("queue.max_in_flight", &self.queue.max_in_flight, 1..=1024)?,
+                max_in_flight: within(
+                    "queue.max_in_flight",
+                    &given("queue.max_in_flight", self.queue.max_in_flight)?,
+                    1..=1024,
+                )?,
                 visibility_timeout: duration(
                     "queue.visibility_timeout",
-                    &self.queue.visibility_timeout,
+                    &visibility,
                     Duration::from_secs(2),
                     Duration::from_secs(43_200),
                 )?,
             },
-            notify: NotifySettings {
-                topic_region: topic_region(&topic_arn)?,
-                topic_arn,
-                format: choice(
-                    "notify.format",
-                    &self.notify.format,
-                    &[
-                        ("text", NoticeFormat::Text),
-                        ("json", NoticeFormat::Json),
-                        ("chat", NoticeFormat::Chat),
-                    ],
-                )?,
-            },
-            policy: policy(self.policy)?,
+            notify: notify(self.notify)?,
+            policy: policy::policy(self.policy)?,
+            aws: aws(self.aws)?,
+            limits: limits(&self.limits)?,
             untag_by: choice(
                 "registry.untag",
-                &self.registry.untag,
+                &given("registry.untag", self.registry.untag)?,
                 &[("tag_and_digest", UntagBy::TagAndDigest), ("tag", UntagBy::Tag)],
             )?,
-            aws: aws(self.aws)?,
-            listen: self.http.listen.parse().map_err(|_| {
-                wrong("http.listen", &self.http.listen, "an address and port such as 0.0.0.0:8080")
+            listen: listen.parse().map_err(|_| {
+                wrong("http.listen", &listen, "an address and port such as 0.0.0.0:8080")
             })?,
             grace: duration(
                 "shutdown.grace",
-                &self.shutdown.grace,
+                &given("shutdown.grace", self.shutdown.grace)?,
                 Duration::from_secs(2),
                 // Fargate's longest stopTimeout (ECS API reference, ContainerDefinition).
                 Duration::from_secs(120),
             )?,
             log_format: choice(
                 "telemetry.log_format",
-                &self.telemetry.log_format,
+                &given("telemetry.log_format", self.telemetry.log_format)?,
                 &[("json", LogFormat::Json), ("pretty", LogFormat::Pretty)],
             )?,
         })
     }
-}
 
-fn policy(raw: RawPolicy) -> Result<Policy, ConfigError> {
-    let globs = |key: &str, patterns: List| {
-        Globs::new(patterns.0).map_err(|error| ConfigError::Key {
-            key: key.to_owned(),
-            problem: format!("{error}; expected globs such as release-*"),
+    /// Checks what it takes to judge an image; queue and topic may be missing.
+    pub(super) fn check_judging(self) -> Result<JudgingSettings, ConfigError> {
+        Ok(JudgingSettings {
+            policy: policy::policy(self.policy)?,
+            aws: aws(self.aws)?,
+            own: match self.queue.url {
+                Some(url) => home_of(&queue_url(Some(url))?),
+                None => None,
+            },
+            topics: match (&self.notify.topic_arn, self.notify.topics.is_empty()) {
+                (None, true) => Vec::new(),
+                _ => notify(self.notify)?.topics,
+            },
         })
-    };
-    Ok(Policy {
-        mode: choice(
-            "policy.mode",
-            &raw.mode,
-            &[("enforce", Mode::Enforce), ("audit", Mode::Audit)],
-        )?,
-        action: choice(
-            "policy.action",
-            &raw.action,
-            &[("quarantine", Action::Quarantine), ("delete", Action::Delete)],
-        )?,
-        limits: limits(raw.max_findings)?,
-        protected_tags: globs("policy.protected_tags", raw.protected_tags)?,
-        include: globs("policy.repositories.include", raw.repositories.include)?,
-        exclude: globs("policy.repositories.exclude", raw.repositories.exclude)?,
-        accounts: names("policy.accounts", raw.accounts, AccountId::parse)?,
-        regions: names("policy.regions", raw.regions, Region::parse)?,
-    })
+    }
 }
 
-/// Limits by severity: a number, or `unlimited` to lift a default.
-fn limits(raw: BTreeMap<String, Value>) -> Result<Limits, ConfigError> {
-    let mut limits: BTreeMap<Severity, u64> =
-        [(Severity::Critical, 0), (Severity::High, 0)].into_iter().collect();
-    for (word, value) in raw {
-        let key = format!("policy.max_findings.{word}");
-        let Some(severity) = Severity::ALL.into_iter().find(|known| known.as_key() == word) else {
-            let known: Vec<_> = Severity::ALL.into_iter().map(Severity::as_key).collect();
-            let problem = format!("is not a severity; use one of {}", known.join(", "));
-            return Err(ConfigError::Key { key, problem });
-        };
-        if value.to_string() == "unlimited" {
-            limits.remove(&severity);
-            continue;
-        }
-        let limit = whole_number(&value).ok_or_else(|| {
-            wrong(&key, &value.to_string(), "a whole number from 0, or unlimited")
-        })?;
-        limits.insert(severity, limit);
+/// A key that the defaults give a value.
+fn given<T>(key: &str, value: Option<T>) -> Result<T, ConfigError> {
+    value.ok_or_else(|| missing(key, "a value"))
+}
+
+fn notify(raw: RawNotify) -> Result<NotifySettings, ConfigError> {
+    let inherited = given("notify.format", raw.format)?;
+    let format = format("notify.format", &inherited)?;
+    let mut topics = Vec::new();
+    if let Some(arn) = raw.topic_arn.filter(|arn| !arn.trim().is_empty()) {
+        topics.push(TopicSettings {
+            region: topic_region("notify.topic_arn", &arn)?,
+            arn,
+            format,
+            repositories: Globs::default(),
+            actions: NoticeAction::ALL.into(),
+        });
     }
-    Ok(Limits::new(limits))
+    for (at, raw) in raw.topics.into_iter().enumerate() {
+        let key = |name: &str| format!("notify.topics[{at}].{name}");
+        let arn = raw.arn.filter(|arn| !arn.trim().is_empty());
+        let arn = arn.ok_or_else(|| missing(&key("arn"), TOPIC_EXAMPLE))?;
+        if topics.iter().any(|topic| topic.arn == arn) {
+            return Err(again(&key("arn"), &arn, "topic"));
+        }
+        topics.push(TopicSettings {
+            region: topic_region(&key("arn"), &arn)?,
+            arn,
+            format: raw.format.map_or(Ok(format), |raw| self::format(&key("format"), &raw))?,
+            repositories: policy::globs(&key("repositories"), raw.repositories)?,
+            actions: actions(&key("actions"), &raw.actions)?,
+        });
+    }
+    if topics.is_empty() {
+        let expected = format!("{TOPIC_EXAMPLE}, or one of notify.topics in the file");
+        return Err(missing("notify.topic_arn", &expected));
+    }
+    Ok(NotifySettings { topics })
+}
+
+fn format(key: &str, word: &str) -> Result<NoticeFormat, ConfigError> {
+    let choices = [NoticeFormat::Text, NoticeFormat::Json, NoticeFormat::Chat];
+    choice(key, word, &FORMATS.into_iter().zip(choices).collect::<Vec<_>>())
+}
+
+fn actions(key: &str, words: &List) -> Result<BTreeSet<NoticeAction>, ConfigError> {
+    let choices = NoticeAction::ALL.map(|action| (action.as_str(), action));
+    if words.0.is_empty() {
+        return Ok(NoticeAction::ALL.into());
+    }
+    words.0.iter().map(|word| choice(key, word, &choices)).collect()
+}
+
+fn limits(raw: &RawLimits) -> Result<LimitSettings, ConfigError> {
+    let limit = |key: &str, value: Option<&Value>| {
+        let text = value.map(ToString::to_string).unwrap_or_default();
+        if text == "unlimited" {
+            return Ok(None);
+        }
+        let number = text.parse().ok().filter(|number| *number > 0);
+        let expected = "a whole number from 1, or unlimited; to untag nothing, use policy.mode";
+        number.map(Some).ok_or_else(|| wrong(key, &text, expected))
+    };
+    Ok(LimitSettings {
+        untags_per_hour: limit("limits.untags_per_hour", raw.untags_per_hour.as_ref())?,
+        untags_per_hour_per_repository: limit(
+            "limits.untags_per_hour_per_repository",
+            raw.untags_per_hour_per_repository.as_ref(),
+        )?,
+    })
 }
 
 fn aws(raw: RawAws) -> Result<AwsSettings, ConfigError> {
@@ -143,8 +176,17 @@ fn aws(raw: RawAws) -> Result<AwsSettings, ConfigError> {
     Ok(AwsSettings { assume_role: raw.assume_role, external_id: raw.external_id })
 }
 
+/// The account and the Region that a queue's URL at AWS names.
+pub(super) fn home_of(url: &str) -> Option<Home> {
+    let uri = url.parse::<Uri>().ok()?;
+    let account = uri.path().split('/').find(|part| !part.is_empty())?;
+    let region = uri.host()?.strip_prefix("sqs.")?.split('.').next()?;
+    Some(Home { account: AccountId::parse(account).ok()?, region: Region::parse(region).ok()? })
+}
+
 fn queue_url(url: Option<String>) -> Result<String, ConfigError> {
-    let url = required("queue.url", url, QUEUE_EXAMPLE)?;
+    let url = url.filter(|url| !url.trim().is_empty());
+    let url = url.ok_or_else(|| missing("queue.url", QUEUE_EXAMPLE))?;
     let path = url
         .parse::<Uri>()
         .ok()
@@ -163,7 +205,7 @@ fn queue_url(url: Option<String>) -> Result<String, ConfigError> {
     Ok(url)
 }
 
-fn topic_region(arn: &str) -> Result<Region, ConfigError> {
+fn topic_region(key: &str, arn: &str) -> Result<Region, ConfigError> {
     let parts: Vec<_> = arn.split(':').collect();
     match parts.as_slice() {
         ["arn", _, "sns", region, account, name]
@@ -171,41 +213,54 @@ fn topic_region(arn: &str) -> Result<Region, ConfigError> {
                 && !name.is_empty()
                 && !name.ends_with(".fifo") =>
         {
-            Region::parse(*region).map_err(|_| wrong("notify.topic_arn", arn, TOPIC_EXAMPLE))
+            Region::parse(*region).map_err(|_| wrong(key, arn, TOPIC_EXAMPLE))
         }
         [.., name] if name.ends_with(".fifo") => Err(wrong(
-            "notify.topic_arn",
+            key,
             arn,
             "a standard topic: FIFO topics deliver neither to e-mail nor to chat",
         )),
-        _ => Err(wrong("notify.topic_arn", arn, TOPIC_EXAMPLE)),
+        _ => Err(wrong(key, arn, TOPIC_EXAMPLE)),
     }
 }
 
-fn required(key: &str, value: Option<String>, example: &str) -> Result<String, ConfigError> {
-    value.filter(|value| !value.trim().is_empty()).ok_or_else(|| ConfigError::Key {
-        key: key.to_owned(),
-        problem: format!("is missing; expected {example}"),
-    })
+pub(super) fn missing(key: &str, expected: &str) -> ConfigError {
+    ConfigError::Key { key: key.to_owned(), problem: format!("is missing; expected {expected}") }
 }
 
-fn choice<T: Copy>(key: &str, value: &str, choices: &[(&str, T)]) -> Result<T, ConfigError> {
+/// A name that was given before.
+pub(super) fn again(key: &str, name: &str, what: &str) -> ConfigError {
+    let problem = format!("is {name:?} again; name each {what} once");
+    ConfigError::Key { key: key.to_owned(), problem }
+}
+
+pub(super) fn choice<T: Copy>(
+    key: &str,
+    value: &str,
+    choices: &[(&str, T)],
+) -> Result<T, ConfigError> {
     choices.iter().find(|(word, _)| *word == value).map(|&(_, choice)| choice).ok_or_else(|| {
         let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
-        wrong(key, value, &words.join(" or "))
+        let expected = match words.as_slice() {
+            [others @ .., last] if !others.is_empty() => {
+                format!("{} or {last}", others.join(", "))
+            }
+            words => words.join(""),
+        };
+        wrong(key, value, &expected)
     })
 }
 
-fn whole_number(value: &Value) -> Option<u64> {
-    match &value.kind {
-        ValueKind::I64(number) => u64::try_from(*number).ok(),
-        ValueKind::U64(number) => Some(*number),
-        ValueKind::String(text) => text.parse().ok(),
-        _ => None,
-    }
+/// A number, in a string too, as variables write it.
+pub(super) fn whole_number(value: &Value) -> Option<u64> {
+    value.to_string().parse().ok()
 }
 
-fn within(key: &str, value: &Value, range: RangeInclusive<usize>) -> Result<usize, ConfigError> {
+pub(super) fn within(
+    key: &str,
+    value: &Value,
+    range: RangeInclusive<usize>,
+) -> Result<usize, ConfigError> {
     whole_number(value)
         .and_then(|number| usize::try_from(number).ok())
         .filter(|number| range.contains(number))
@@ -215,7 +270,7 @@ fn within(key: &str, value: &Value, range: RangeInclusive<usize>) -> Result<usiz
         })
 }
 
-fn duration(
+pub(super) fn duration(
     key: &str,
     value: &str,
     least: Duration,
@@ -232,7 +287,7 @@ fn duration(
         .ok_or_else(|| wrong(key, value, &expected))
 }
 
-fn names<T: Ord>(
+pub(super) fn names<T: Ord>(
     key: &str,
     raw: Option<List>,
     parse: impl Fn(String) -> Result<T, InvalidName>,
@@ -248,6 +303,6 @@ fn names<T: Ord>(
         .map_err(|error| ConfigError::Key { key: key.to_owned(), problem: error.to_string() })
 }
 
-fn wrong(key: &str, value: &str, expected: &str) -> ConfigError {
+pub(super) fn wrong(key: &str, value: &str, expected: &str) -> ConfigError {
     ConfigError::Key { key: key.to_owned(), problem: format!("is {value:?}; expected {expected}") }
 }

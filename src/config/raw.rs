@@ -1,230 +1,295 @@
-//! Settings as files and variables write them.
+//! Settings as files and variables write them. The comments on keys are the descriptions of the JSON Schema.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
 
-use config::{Config, Environment, File, FileFormat, Value};
+use config::Value;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{ConfigError, FILE_VARIABLE, KEY_PREFIX, Sources, TEXT_VARIABLE};
+use super::schema;
 
-/// A key that is absent here is required, or has no value by default.
-const DEFAULTS: &str = r#"
-[queue]
-max_in_flight = 32
-visibility_timeout = "60s"
-[notify]
-format = "text"
-[policy]
-mode = "enforce"
-action = "quarantine"
-[registry]
-untag = "tag_and_digest"
-[http]
-listen = "0.0.0.0:8080"
-[shutdown]
-grace = "25s"
-[telemetry]
-log_format = "json"
-"#;
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// What tagwarden does, and where. Every key can be left out of the file and given by an environment variable, those in
+/// arrays of tables excepted.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+#[schemars(title = "tagwarden configuration")]
 pub(super) struct RawSettings {
     pub(super) queue: RawQueue,
     pub(super) notify: RawNotify,
     pub(super) policy: RawPolicy,
+    pub(super) limits: RawLimits,
     pub(super) registry: RawRegistry,
-    #[serde(default)]
     pub(super) aws: RawAws,
     pub(super) http: RawHttp,
     pub(super) shutdown: RawShutdown,
     pub(super) telemetry: RawTelemetry,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The queue that scan events come from
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct RawQueue {
+    /// The queue's URL (required)
     pub(super) url: Option<String>,
-    pub(super) max_in_flight: Value,
-    pub(super) visibility_timeout: String,
+    /// Messages worked on at once, 1 to 1024
+    #[schemars(schema_with = "schema::in_flight")]
+    pub(super) max_in_flight: Option<Value>,
+    /// How long a received message stays invisible unless its lease is extended, 2 s to 12 h
+    pub(super) visibility_timeout: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Where and how the team is told
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct RawNotify {
+    /// The topic's ARN (required, or one of `topics`)
     pub(super) topic_arn: Option<String>,
-    pub(super) format: String,
+    /// The form of notices: text for people and e-mail, json for programs, chat for Amazon Q Developer in chat
+    /// applications
+    #[schemars(extend("enum" = FORMATS))]
+    pub(super) format: Option<String>,
+    /// More topics, each for some of the notices
+    pub(super) topics: Vec<RawTopic>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawPolicy {
-    pub(super) mode: String,
-    pub(super) action: String,
-    #[serde(default)]
+/// A topic for some of the notices
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+#[schemars(extend("required" = ["arn"]))]
+pub(super) struct RawTopic {
+    /// The topic's ARN (required)
+    pub(super) arn: Option<String>,
+    /// The form of its notices; without it as `notify.format`
+    #[schemars(extend("enum" = FORMATS))]
+    pub(super) format: Option<String>,
+    /// Globs of repositories whose notices it gets; without it all
+    pub(super) repositories: List,
+    /// Actions whose notices it gets; without it all
+    #[schemars(extend("items" = {"type": "string", "enum": ACTIONS}))]
+    pub(super) actions: List,
+}
+
+pub(super) const FORMATS: [&str; 3] = ["text", "json", "chat"];
+const ACTIONS: [&str; 6] =
+    ["quarantined", "deleted", "would_untag", "blocked", "unscanned", "failed"];
+
+/// Defines a section with the keys that the base policy and a rule share, so that a rule can override every one.
+macro_rules! with_terms {
+    ($(#[$meta:meta])* struct $name:ident { $($own:tt)* }) => {
+        #[derive(Debug, Default, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields, default, expecting = "a table")]
+        $(#[$meta])*
+        pub(super) struct $name {
+            $($own)*
+            /// enforce: act; audit: tell what would be done and change nothing
+            #[schemars(extend("enum" = ["enforce", "audit"]))]
+            mode: Option<String>,
+            /// quarantine: the tags go, the image stays under its quarantine tag; delete: the image goes too, after
+            /// the team was told, unless a tag is kept
+            #[schemars(extend("enum" = ["quarantine", "delete"]))]
+            action: Option<String>,
+            /// Findings that are allowed, by severity; "unlimited" lifts a limit
+            #[schemars(schema_with = "schema::max_findings")]
+            max_findings: BTreeMap<String, Value>,
+            /// Globs of tags that stay, whatever is found
+            protected_tags: Option<List>,
+            /// An image index violates the policy when any of its images does, or only when all do
+            #[schemars(extend("enum" = ["any", "all"]))]
+            index: Option<String>,
+            /// Untag only while this many other tagged images without a known violation remain in the repository, 0 to 49
+            #[schemars(schema_with = "schema::keep_at_least")]
+            keep_at_least: Option<Value>,
+            /// An image that ECR reports in use: untag it like any other, or block (tell, and leave it alone)
+            #[schemars(extend("enum" = ["untag", "block"]))]
+            in_use: Option<String>,
+            /// Severities of which findings without a fix do not count, or all, or none
+            #[schemars(schema_with = "schema::fixable_only")]
+            fixable_only: Option<List>,
+            /// Findings with a CVSS score below this do not count, 0 to 10, or none
+            #[schemars(schema_with = "schema::score")]
+            min_score: Option<Value>,
+            /// Only findings with a known exploit count
+            #[schemars(with = "Option<bool>")]
+            exploit_only: Option<Value>,
+            /// A finding counts only after it has been known for this long, such as 7d, or none
+            grace: Option<String>,
+            /// An image that cannot be judged, because its scan failed or never came: tell the team, or ignore it
+            #[schemars(extend("enum" = ["tell", "ignore"]))]
+            unscanned: Option<String>,
+        }
+
+        impl $name {
+            /// Takes the shared keys out.
+            pub(super) fn take_terms(&mut self) -> RawTerms {
+                RawTerms {
+                    mode: self.mode.take(),
+                    action: self.action.take(),
+                    max_findings: std::mem::take(&mut self.max_findings),
+                    protected_tags: self.protected_tags.take(),
+                    index: self.index.take(),
+                    keep_at_least: self.keep_at_least.take(),
+                    in_use: self.in_use.take(),
+                    fixable_only: self.fixable_only.take(),
+                    min_score: self.min_score.take(),
+                    exploit_only: self.exploit_only.take(),
+                    grace: self.grace.take(),
+                    unscanned: self.unscanned.take(),
+                }
+            }
+        }
+    };
+}
+
+/// The keys that the base policy and a rule share.
+#[derive(Debug, Default)]
+pub(super) struct RawTerms {
+    pub(super) mode: Option<String>,
+    pub(super) action: Option<String>,
     pub(super) max_findings: BTreeMap<String, Value>,
-    #[serde(default)]
-    pub(super) protected_tags: List,
-    #[serde(default)]
-    pub(super) repositories: RawRepositories,
-    pub(super) accounts: Option<List>,
-    pub(super) regions: Option<List>,
+    pub(super) protected_tags: Option<List>,
+    pub(super) index: Option<String>,
+    pub(super) keep_at_least: Option<Value>,
+    pub(super) in_use: Option<String>,
+    pub(super) fixable_only: Option<List>,
+    pub(super) min_score: Option<Value>,
+    pub(super) exploit_only: Option<Value>,
+    pub(super) grace: Option<String>,
+    pub(super) unscanned: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+with_terms! {
+    /// What may stay and what goes
+    struct RawPolicy {
+        pub(super) repositories: RawRepositories,
+        /// Accounts whose images are covered; without it the worker's own
+        #[schemars(extend("minItems" = 1))]
+        pub(super) accounts: Option<List>,
+        /// Regions whose images are covered; without it any
+        #[schemars(extend("minItems" = 1))]
+        pub(super) regions: Option<List>,
+        /// Rules for some repositories; the first that matches overrides the keys that it gives
+        pub(super) rules: Vec<RawRule>,
+        /// Findings that were looked at and accepted for a time
+        pub(super) exceptions: Vec<RawException>,
+    }
+}
+
+with_terms! {
+    /// Terms for some repositories. What a rule does not give is as in `policy`
+    #[schemars(extend("required" = ["repositories"]))]
+    struct RawRule {
+        /// Its name in notices and logs; without it its place, such as rules[0]
+        #[schemars(length(max = 128))]
+        pub(super) name: Option<String>,
+        /// Globs of the repositories that it is for (required). `*` also matches `/`
+        #[schemars(extend("minItems" = 1))]
+        pub(super) repositories: List,
+        /// Globs of the tags that may go; without it all
+        pub(super) tags: List,
+    }
+}
+
+/// A finding, or an image, that was looked at and accepted for a time
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+#[schemars(extend("required" = ["reason", "owner", "expires"], "anyOf" = [{"required": ["id"]}, {"required": ["digest"]}]))]
+pub(super) struct RawException {
+    /// The finding's id or a glob, such as CVE-2021-44228; `id`, `digest` or both are required
+    pub(super) id: Option<String>,
+    /// The digest of the image, or of the index that holds it; `id`, `digest` or both are required
+    #[schemars(regex(pattern = "^sha256:[0-9a-f]{64}$"))]
+    pub(super) digest: Option<String>,
+    /// Glob of the package; without it any
+    pub(super) package: Option<String>,
+    /// Globs of repositories; without it all
+    pub(super) repositories: List,
+    /// Why it is accepted (required)
+    #[schemars(length(min = 1, max = 500))]
+    pub(super) reason: Option<String>,
+    /// Who answers for it (required)
+    #[schemars(length(min = 1, max = 500))]
+    pub(super) owner: Option<String>,
+    /// The day from whose start (UTC) it counts no more, such as 2026-12-31 (required)
+    #[schemars(with = "Option<String>", extend("format" = "date"))]
+    pub(super) expires: Option<Value>,
+}
+
+/// Which repositories are covered
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct RawRepositories {
-    #[serde(default)]
+    /// Globs of repositories that are covered; without it all. `*` also matches `/`
     pub(super) include: List,
-    #[serde(default)]
+    /// Globs of repositories that are left alone
     pub(super) exclude: List,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawRegistry {
-    pub(super) untag: String,
+/// How much may be untagged in an hour, by each task
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub(super) struct RawLimits {
+    /// Tags that may be untagged in an hour, or unlimited
+    #[schemars(schema_with = "schema::untags")]
+    pub(super) untags_per_hour: Option<Value>,
+    /// Tags that may be untagged in an hour in one repository, or unlimited
+    #[schemars(schema_with = "schema::untags")]
+    pub(super) untags_per_hour_per_repository: Option<Value>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// How tags are deleted
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub(super) struct RawRegistry {
+    /// Compare and delete by tag and digest; or by tag: read again, then delete by tag, for registries that lack the
+    /// former (emulators)
+    #[schemars(extend("enum" = ["tag_and_digest", "tag"]))]
+    pub(super) untag: Option<String>,
+}
+
+/// Access to other accounts
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct RawAws {
+    /// Role in other accounts, such as arn:aws:iam::{account}:role/NAME
     pub(super) assume_role: Option<String>,
+    /// External id for that role
     pub(super) external_id: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Health and metrics
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct RawHttp {
-    pub(super) listen: String,
+    /// Address of /healthz, /readyz and /metrics
+    pub(super) listen: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The end of the process
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct RawShutdown {
-    pub(super) grace: String,
+    /// From SIGTERM to the end, 2 s to 2 min; keep it below the task's stopTimeout
+    pub(super) grace: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// What operators see
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct RawTelemetry {
-    pub(super) log_format: String,
-}
-
-impl RawSettings {
-    pub(super) fn read(sources: &Sources) -> Result<Self, ConfigError> {
-        let mut builder = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
-        if let Some(file) = configuration_file(sources)? {
-            builder = builder.add_source(file);
-        }
-        let config = builder
-            .add_source(variables(&sources.environment)?)
-            .build()
-            .map_err(|error| ConfigError::Text(one_line(&error)))?;
-        serde_path_to_error::deserialize(config).map_err(|error| {
-            let path = error.path().to_string();
-            let at = |origin: Option<String>| {
-                origin.map(|origin| format!(" in {origin}")).unwrap_or_default()
-            };
-            // The config crate often knows the key where the path does not.
-            let (key, problem) = match error.into_inner() {
-                config::ConfigError::At { error, key, origin } => {
-                    (key.unwrap_or(path), format!("{error}{}", at(origin)))
-                }
-                config::ConfigError::Type { key, unexpected, expected, origin } => (
-                    key.unwrap_or(path),
-                    format!("is {unexpected}{}; expected {expected}", at(origin)),
-                ),
-                other => (path, other.to_string()),
-            };
-            named_key(key, &one_line(&problem))
-        })
-    }
-}
-
-/// An unknown key is reported by serde at its parent; it is the key itself that a reader looks for.
-fn named_key(parent: String, problem: &str) -> ConfigError {
-    let unknown = problem
-        .strip_prefix("unknown field `")
-        .and_then(|rest| rest.split_once("`, "))
-        .map(|(field, expected)| (field, expected.replace('`', "")));
-    match unknown {
-        Some((field, expected)) => {
-            let key = if parent == field { parent } else { format!("{parent}.{field}") };
-            ConfigError::Key { key, problem: format!("is unknown; {expected}") }
-        }
-        None => ConfigError::Key { key: parent, problem: problem.to_owned() },
-    }
-}
-
-/// The one configuration file that the sources name, if any. Read on its own first, so that an error names it.
-fn configuration_file(sources: &Sources) -> Result<Option<Config>, ConfigError> {
-    let variable = |name| sources.environment.get(name).filter(|value| !value.is_empty());
-    let path = match (&sources.file, variable(FILE_VARIABLE)) {
-        (Some(_), Some(_)) => {
-            return Err(ConfigError::TwoFiles { first: "--config", second: FILE_VARIABLE });
-        }
-        (Some(path), None) => Some(("--config", path.clone())),
-        (None, Some(path)) => Some((FILE_VARIABLE, PathBuf::from(path))),
-        (None, None) => None,
-    };
-    match (path, variable(TEXT_VARIABLE)) {
-        (None, None) => Ok(None),
-        (Some((first, _)), Some(_)) => Err(ConfigError::TwoFiles { first, second: TEXT_VARIABLE }),
-        // The text may come from a secret, so nothing of it is quoted.
-        (None, Some(text)) => parse(text, FileFormat::Toml)
-            .map(Some)
-            .map_err(|_| ConfigError::Text(format!("{TEXT_VARIABLE} is not valid TOML"))),
-        (Some((_, path)), None) => {
-            read_file(&path).map(Some).map_err(|problem| ConfigError::File { path, problem })
-        }
-    }
-}
-
-fn read_file(path: &Path) -> Result<Config, String> {
-    let format = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("toml") => FileFormat::Toml,
-        Some("yaml" | "yml") => FileFormat::Yaml,
-        Some("json") => FileFormat::Json,
-        _ => return Err("its name must end in .toml, .yaml, .yml or .json".to_owned()),
-    };
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
-    parse(&text, format).map_err(|error| one_line(&error))
-}
-
-fn parse(text: &str, format: FileFormat) -> Result<Config, config::ConfigError> {
-    Config::builder().add_source(File::from_str(text, format)).build()
-}
-
-/// Variables stay the strings that they are: a key that holds a number reads one out of its string, while
-/// an account or an external id that looks like a number keeps its leading zeros.
-fn variables(environment: &HashMap<String, String>) -> Result<Environment, ConfigError> {
-    let ours: BTreeMap<_, _> = environment
-        .iter()
-        .filter_map(|(name, value)| Some((name.strip_prefix(KEY_PREFIX)?, value)))
-        .collect();
-    // A section that is also given a value would win or lose by the order of a hash map.
-    for name in ours.keys() {
-        let section = format!("{name}__");
-        if ours.keys().any(|other| other.starts_with(&section)) {
-            let key = name.to_lowercase().replace("__", ".");
-            let problem = "is a section and cannot have a value; set its keys".to_owned();
-            return Err(ConfigError::Key { key, problem });
-        }
-    }
-    let ours = ours.into_iter().map(|(name, value)| (name.to_owned(), value.clone())).collect();
-    Ok(Environment::default().separator("__").ignore_empty(true).source(Some(ours)))
+    /// The form of log lines
+    #[schemars(extend("enum" = ["json", "pretty"]))]
+    pub(super) log_format: Option<String>,
 }
 
 /// A list: a sequence in a file, items with commas between them in a variable.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(from = "Listed")]
+#[schemars(with = "Vec<String>", inline)]
 pub(super) struct List(pub(super) Vec<String>);
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a list of strings")]
-enum Listed {
+#[serde(untagged, expecting = "is not a list of strings; expected one such as [\"a\", \"b\"]")]
+pub(super) enum Listed {
     Text(String),
     Items(Vec<String>),
 }
@@ -243,8 +308,4 @@ impl From<Listed> for List {
                 .collect(),
         )
     }
-}
-
-fn one_line(error: &impl ToString) -> String {
-    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,38 +1,85 @@
 use std::io::Write as _;
 
 use super::*;
-use crate::domain::findings::{Severity, SeverityCounts};
-use crate::domain::policy::{Action, Mode};
+use crate::domain::findings::{Findings, Severity};
+use crate::domain::image::RepositoryName;
+use crate::domain::judgement::Subject;
+use crate::domain::policy::{Action, InUse, IndexRule, Mode, Terms, Unscanned};
+
+mod effective;
+mod errors;
+mod notify;
+mod policy;
+mod readme;
+mod schema;
 
 const QUEUE: &str = "https://sqs.eu-west-1.amazonaws.com/111122223333/tagwarden";
 const TOPIC: &str = "arn:aws:sns:eu-west-1:111122223333:tagwarden";
 
+/// Variables that name a queue and a topic, and these.
 fn sources(variables: &[(&str, &str)]) -> Sources {
-    let mut environment: HashMap<_, _> = [
-        ("TAGWARDEN__QUEUE__URL".to_owned(), QUEUE.to_owned()),
-        ("TAGWARDEN__NOTIFY__TOPIC_ARN".to_owned(), TOPIC.to_owned()),
-    ]
-    .into_iter()
-    .collect();
-    for (key, value) in variables {
-        environment.insert((*key).to_owned(), (*value).to_owned());
-    }
-    Sources { file: None, environment }
+    let given =
+        [("TAGWARDEN__QUEUE__URL", QUEUE), ("TAGWARDEN__NOTIFY__TOPIC_ARN", TOPIC)].into_iter();
+    only(&given.chain(variables.iter().copied()).collect::<Vec<_>>())
+}
+
+/// These variables and no others.
+fn only(variables: &[(&str, &str)]) -> Sources {
+    let variables = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+    Sources { file: None, environment: variables.collect() }
 }
 
 fn load(variables: &[(&str, &str)]) -> Result<Settings, ConfigError> {
     Settings::load(&sources(variables))
 }
 
-fn error(variables: &[(&str, &str)]) -> String {
-    let message = load(variables).unwrap_err().to_string();
+/// The settings of a queue, a topic and this file.
+fn load_toml(text: &str) -> Settings {
+    load(&[(TEXT_VARIABLE, text)]).unwrap()
+}
+
+/// What is wrong with this file.
+fn toml_error(text: &str) -> String {
+    one_line(&load(&[(TEXT_VARIABLE, text)]).unwrap_err())
+}
+
+fn one_line(error: &ConfigError) -> String {
+    let message = error.to_string();
     assert_eq!(message.lines().count(), 1, "{message}");
     message
 }
 
+/// Whether so many findings are too many in this repository.
+fn violates_in(settings: &Settings, repository: &str, severity: Severity, count: u64) -> bool {
+    let subject = Subject {
+        repository: &RepositoryName::parse(repository).unwrap(),
+        digests: &[],
+        pushed_at: None,
+        now: std::time::SystemTime::UNIX_EPOCH,
+    };
+    let findings = Findings::new([(severity, count)].into_iter().collect(), Vec::new());
+    settings.policy.judge(&subject, &findings).violates()
+}
+
 fn violates(settings: &Settings, severity: Severity, count: u64) -> bool {
-    let counts: SeverityCounts = [(severity, count)].into_iter().collect();
-    settings.policy.judge(&counts).violates()
+    violates_in(settings, "team/app", severity, count)
+}
+
+/// The name of the rule for this repository, and its terms.
+fn terms<'a>(settings: &'a Settings, repository: &str) -> (&'a str, &'a Terms) {
+    settings.policy.terms(&RepositoryName::parse(repository).unwrap())
+}
+
+fn file(extension: &str, text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::Builder::new().suffix(extension).tempfile().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+/// The settings of a queue, a topic and this file in one of the formats.
+fn load_file(extension: &str, text: &str) -> Result<Settings, ConfigError> {
+    let file = file(extension, text);
+    Settings::load(&Sources { file: Some(file.path().to_owned()), ..sources(&[]) })
 }
 
 #[test]
@@ -41,17 +88,21 @@ fn queue_and_topic_are_enough_and_the_rest_has_the_documented_defaults() {
     assert_eq!(settings.queue.url, QUEUE);
     assert_eq!(settings.queue.max_in_flight, 32);
     assert_eq!(settings.queue.visibility_timeout, Duration::from_secs(60));
-    assert_eq!(settings.notify.topic_arn, TOPIC);
-    assert_eq!(settings.notify.topic_region.as_str(), "eu-west-1");
-    assert_eq!(settings.notify.format, NoticeFormat::Text);
-    assert_eq!(settings.policy.mode, Mode::Enforce);
-    assert_eq!(settings.policy.action, Action::Quarantine);
+    let [topic] = settings.notify.topics.as_slice() else { panic!("one topic") };
+    assert_eq!(topic.arn, TOPIC);
+    assert_eq!(topic.region.as_str(), "eu-west-1");
+    assert_eq!(topic.format, NoticeFormat::Text);
+    assert!(topic.repositories.is_empty());
+    assert_eq!(topic.actions, NoticeAction::ALL.into());
+    assert_eq!(format!("{:?}", settings.policy.base), format!("{:?}", Terms::default()));
+    assert_eq!((settings.policy.rules.len(), settings.policy.exceptions.len()), (0, 0));
     assert_eq!(settings.policy.accounts, None);
     assert_eq!(settings.policy.regions, None);
-    assert!(settings.policy.protected_tags.is_empty());
     assert!(violates(&settings, Severity::Critical, 1));
     assert!(violates(&settings, Severity::High, 1));
     assert!(!violates(&settings, Severity::Medium, u64::MAX));
+    assert_eq!(settings.limits.untags_per_hour, None);
+    assert_eq!(settings.limits.untags_per_hour_per_repository, None);
     assert_eq!(settings.untag_by, UntagBy::TagAndDigest);
     assert_eq!(settings.aws.assume_role, None);
     assert_eq!(settings.listen.to_string(), "0.0.0.0:8080");
@@ -75,6 +126,16 @@ fn every_variable_sets_its_key() {
         ("TAGWARDEN__POLICY__REPOSITORIES__EXCLUDE", "team/x,team/y"),
         ("TAGWARDEN__POLICY__ACCOUNTS", "111122223333,000011112222"),
         ("TAGWARDEN__POLICY__REGIONS", "eu-west-1"),
+        ("TAGWARDEN__POLICY__INDEX", "all"),
+        ("TAGWARDEN__POLICY__KEEP_AT_LEAST", "3"),
+        ("TAGWARDEN__POLICY__IN_USE", "block"),
+        ("TAGWARDEN__POLICY__FIXABLE_ONLY", "high, medium"),
+        ("TAGWARDEN__POLICY__MIN_SCORE", "7.5"),
+        ("TAGWARDEN__POLICY__EXPLOIT_ONLY", "true"),
+        ("TAGWARDEN__POLICY__GRACE", "7d"),
+        ("TAGWARDEN__POLICY__UNSCANNED", "ignore"),
+        ("TAGWARDEN__LIMITS__UNTAGS_PER_HOUR", "200"),
+        ("TAGWARDEN__LIMITS__UNTAGS_PER_HOUR_PER_REPOSITORY", "20"),
         ("TAGWARDEN__REGISTRY__UNTAG", "tag"),
         ("TAGWARDEN__AWS__ASSUME_ROLE", "arn:aws:iam::{account}:role/tagwarden"),
         ("TAGWARDEN__AWS__EXTERNAL_ID", "0042"),
@@ -85,15 +146,26 @@ fn every_variable_sets_its_key() {
     .unwrap();
     assert_eq!(settings.queue.max_in_flight, 7);
     assert_eq!(settings.queue.visibility_timeout, Duration::from_secs(300));
-    assert_eq!(settings.notify.format, NoticeFormat::Chat);
-    assert_eq!(settings.policy.mode, Mode::Audit);
-    assert_eq!(settings.policy.action, Action::Delete);
+    assert_eq!(settings.notify.topics[0].format, NoticeFormat::Chat);
+    let base = &settings.policy.base;
+    assert_eq!(base.mode, Mode::Audit);
+    assert_eq!(base.action, Action::Delete);
+    assert_eq!(base.index, IndexRule::All);
+    assert_eq!(base.keep_at_least, 3);
+    assert_eq!(base.in_use, InUse::Block);
+    assert_eq!(base.fixable_only, [Severity::High, Severity::Medium].into());
+    assert_eq!(base.min_score.unwrap().to_string(), "7.5");
+    assert!(base.exploit_only);
+    assert_eq!(base.grace, Some(Duration::from_secs(7 * 24 * 3600)));
+    assert_eq!(base.unscanned, Unscanned::Ignore);
+    assert_eq!(base.protected_tags.matching("keep"), Some("keep"));
+    assert_eq!(base.protected_tags.matching("prod-1"), Some("prod-*"));
+    assert_eq!(settings.limits.untags_per_hour, Some(200));
+    assert_eq!(settings.limits.untags_per_hour_per_repository, Some(20));
     assert!(!violates(&settings, Severity::Critical, 2));
     assert!(violates(&settings, Severity::Critical, 3));
     assert!(!violates(&settings, Severity::High, 99));
     assert!(violates(&settings, Severity::Low, 1));
-    assert_eq!(settings.policy.protected_tags.matching("keep"), Some("keep"));
-    assert_eq!(settings.policy.protected_tags.matching("prod-1"), Some("prod-*"));
     assert!(settings.policy.include.matching("team/a").is_some());
     assert!(settings.policy.exclude.matching("team/y").is_some());
     assert_eq!(settings.policy.accounts.unwrap().len(), 2);
@@ -108,12 +180,6 @@ fn every_variable_sets_its_key() {
     assert_eq!(settings.listen.port(), 0);
     assert_eq!(settings.grace, Duration::from_secs(90));
     assert_eq!(settings.log_format, LogFormat::Pretty);
-}
-
-fn file(extension: &str, text: &str) -> tempfile::NamedTempFile {
-    let mut file = tempfile::Builder::new().suffix(extension).tempfile().unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-    file
 }
 
 #[test]
@@ -133,7 +199,7 @@ fn a_file_in_each_format_sets_keys_and_variables_win_over_it() {
         sources.file = Some(file.path().to_owned());
         let settings = Settings::load(&sources).unwrap();
         assert_eq!(settings.queue.max_in_flight, 5, "{extension}");
-        assert!(settings.policy.protected_tags.matching("a").is_some(), "{extension}");
+        assert!(settings.policy.base.protected_tags.matching("a").is_some(), "{extension}");
         assert!(!violates(&settings, Severity::High, 3), "{extension}");
         assert!(violates(&settings, Severity::Critical, 1), "{extension}: the other default stays");
 
@@ -145,57 +211,12 @@ fn a_file_in_each_format_sets_keys_and_variables_win_over_it() {
 #[test]
 fn the_text_of_the_file_can_stand_in_a_variable() {
     let settings = load(&[(TEXT_VARIABLE, "[policy]\nmode = \"audit\"")]).unwrap();
-    assert_eq!(settings.policy.mode, Mode::Audit);
-}
-
-#[test]
-fn errors_name_the_key_what_is_wrong_and_what_would_be_right() {
-    let cases: &[(&str, &str)] = &[
-        ("TAGWARDEN__QUEUE__URL", "tagwarden"),
-        ("TAGWARDEN__QUEUE__URL", "https://sqs.eu-west-1.amazonaws.com/111122223333/a.fifo"),
-        ("TAGWARDEN__QUEUE__URL", ""),
-        ("TAGWARDEN__QUEUE__MAX_IN_FLIGHT", "0"),
-        ("TAGWARDEN__QUEUE__MAX_IN_FLIGHT", "many"),
-        ("TAGWARDEN__QUEUE__MAX_IN_FLIGHT", "-1"),
-        ("TAGWARDEN__QUEUE__VISIBILITY_TIMEOUT", "60"),
-        ("TAGWARDEN__QUEUE__VISIBILITY_TIMEOUT", "1s"),
-        ("TAGWARDEN__QUEUE__MAX_INFLIGHT", "3"),
-        ("TAGWARDEN__NOTIFY__TOPIC_ARN", "tagwarden"),
-        ("TAGWARDEN__NOTIFY__TOPIC_ARN", "arn:aws:sns:eu-west-1:111122223333:a.fifo"),
-        ("TAGWARDEN__NOTIFY__FORMAT", "html"),
-        ("TAGWARDEN__POLICY__MODE", "Enforce"),
-        ("TAGWARDEN__POLICY__ACTION", "remove"),
-        ("TAGWARDEN__POLICY__MAX_FINDINGS__CRITICAL", "-1"),
-        ("TAGWARDEN__POLICY__MAX_FINDINGS__CRITICAL", "none"),
-        ("TAGWARDEN__POLICY__MAX_FINDINGS__SEVERE", "1"),
-        ("TAGWARDEN__POLICY__PROTECTED_TAGS", "a[b"),
-        ("TAGWARDEN__POLICY__ACCOUNTS", "1234"),
-        ("TAGWARDEN__POLICY__REGIONS", "europe"),
-        ("TAGWARDEN__POLICY__KEEP_AT_LEAST", "1"),
-        ("TAGWARDEN__POLICY__REPOSITORIES__ONLY", "a"),
-        ("TAGWARDEN__REGISTRY__UNTAG", "digest"),
-        ("TAGWARDEN__AWS__ASSUME_ROLE", "arn:aws:iam::111122223333:role/x"),
-        ("TAGWARDEN__AWS__EXTERNAL_ID", "abc"),
-        ("TAGWARDEN__HTTP__LISTEN", "8080"),
-        ("TAGWARDEN__SHUTDOWN__GRACE", "10m"),
-        ("TAGWARDEN__TELEMETRY__LOG_FORMAT", "xml"),
-        ("TAGWARDEN__NOSUCH__KEY", "1"),
-        ("TAGWARDEN__QUEUE", "x"),
-        (TEXT_VARIABLE, "policy.protected_tags = 7"),
-        (TEXT_VARIABLE, "policy.accounts = []"),
-        (TEXT_VARIABLE, "[policy.max_findings]\nhigh = 1.5"),
-        (TEXT_VARIABLE, "[queue\nurl = secret"),
-    ];
-    let lines: Vec<_> = cases
-        .iter()
-        .map(|&(key, value)| format!("{key}={value:?}\n  {}", error(&[(key, value)])))
-        .collect();
-    insta::assert_snapshot!(lines.join("\n"));
+    assert_eq!(settings.policy.base.mode, Mode::Audit);
 }
 
 #[test]
 fn the_text_of_a_broken_file_in_a_variable_is_never_printed() {
-    assert!(!error(&[(TEXT_VARIABLE, "password = hunter2")]).contains("hunter2"));
+    assert!(!toml_error("password = hunter2").contains("hunter2"));
 }
 
 #[test]
@@ -240,26 +261,44 @@ fn variables_that_look_like_ours_but_are_not_read_are_found() {
 }
 
 #[test]
-fn the_table_in_the_readme_lists_every_key_with_its_default() {
-    let readme = include_str!("../../README.md");
-    let mut keys = Vec::new();
-    for row in readme.lines().filter(|line| line.starts_with("| `") && line.contains("TAGWARDEN__"))
+fn a_key_or_section_that_a_file_names_without_a_value_is_not_given() {
+    let yaml = "queue:\npolicy:\n  # mode: audit\n  grace:\n  rules:\nnotify:\n  format: ~\n";
+    let json =
+        r#"{"queue": null, "policy": {"grace": null, "rules": null}, "notify": {"format": null}}"#;
+    for (extension, text) in
+        [(".yaml", yaml), (".yaml", "# nothing\n"), (".json", json), (".toml", "")]
     {
-        let cells: Vec<_> = row.split('|').map(|cell| cell.trim().replace('`', "")).collect();
-        let (key, default) = (&cells[1], &cells[3]);
-        let variable = cells[2].split(' ').next().unwrap();
-        if !key.contains('{') {
-            assert_eq!(variable, format!("TAGWARDEN__{}", key.to_uppercase().replace('.', "__")));
-            let written = load(&[(variable, default)]).map(|settings| format!("{settings:?}"));
-            let unset = load(&[]).map(|settings| format!("{settings:?}")).unwrap();
-            if !["required", "all", "none", "any", "own account"].contains(&default.as_str()) {
-                assert_eq!(written.unwrap(), unset, "{key}");
-            }
-        }
-        if let Err(error) = load(&[(variable, "?")]) {
-            assert!(!error.to_string().contains("is unknown"), "{error}");
-        }
-        keys.push(key.split('{').next().unwrap().to_owned());
+        let settings = load_file(extension, text).unwrap();
+        assert_eq!(format!("{settings:?}"), format!("{:?}", load(&[]).unwrap()), "{text}");
     }
-    assert_eq!(keys.len(), 19, "{keys:#?}");
+}
+
+#[test]
+fn one_key_by_two_variables_is_one_too_many() {
+    let error = load(&[("TAGWARDEN__POLICY__MODE", "audit"), ("TAGWARDEN__policy__mode", "audit")]);
+    assert_eq!(
+        one_line(&error.unwrap_err()),
+        "configuration key policy.mode: is set by TAGWARDEN__POLICY__MODE and by \
+         TAGWARDEN__policy__mode; set one of them"
+    );
+}
+
+#[test]
+fn judging_needs_neither_queue_nor_topic_but_what_is_given_must_be_right() {
+    let judging = JudgingSettings::load(&only(&[])).unwrap();
+    assert_eq!((judging.own, judging.topics.len()), (None, 0));
+    assert_eq!(judging.aws.assume_role, None);
+    let judging = JudgingSettings::load(&sources(&[(
+        TEXT_VARIABLE,
+        "[[policy.rules]]\nrepositories = [\"a\"]",
+    )]));
+    let judging = judging.unwrap();
+    let own = judging.own.unwrap();
+    assert_eq!((own.account.as_str(), own.region.as_str()), ("111122223333", "eu-west-1"));
+    assert_eq!(judging.topics.len(), 1);
+    assert_eq!(judging.policy.rules.len(), 1);
+    for variable in ["TAGWARDEN__QUEUE__URL", "TAGWARDEN__POLICY__MODE", "TAGWARDEN__NOSUCH__KEY"] {
+        let error = JudgingSettings::load(&only(&[(variable, "x")])).unwrap_err();
+        assert!(one_line(&error).starts_with("configuration key "), "{error}");
+    }
 }

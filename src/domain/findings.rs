@@ -1,7 +1,9 @@
 //! Severities, counts of findings, and what a scan says.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::SystemTime;
 
 /// How bad a finding is, worst first. The union of what ECR and Inspector report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -131,28 +133,129 @@ impl FromIterator<(Severity, u64)> for SeverityCounts {
     }
 }
 
-/// One vulnerability in one image.
+/// A CVSS base score, exact to a tenth as CVSS writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Score(u8);
+
+impl Score {
+    /// The score of this number; `None` outside 0 to 10.
+    #[must_use]
+    pub fn new(score: f64) -> Option<Self> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the range has just been checked"
+        )]
+        (0.0..=10.0).contains(&score).then(|| Self((score * 10.0).round() as u8))
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn value(self) -> f64 {
+        f64::from(self.0) / 10.0
+    }
+}
+
+impl fmt::Display for Score {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0 / 10, self.0 % 10)
+    }
+}
+
+/// A package that a finding is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// Its name, for most a CVE id.
-    pub id: String,
-    /// The package that has it.
-    pub package: Option<String>,
-    /// The package's version in the image.
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// The version in the image.
     pub installed: Option<String>,
     /// The version that mends it.
     pub fixed: Option<String>,
 }
 
+/// One vulnerability in one image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Its name, for most a CVE id.
+    pub id: String,
+    /// The packages that have it. Basic scanning names one, enhanced scanning all that share the finding.
+    pub packages: Vec<Package>,
+    /// Its CVSS score, where the scanner gives one.
+    pub score: Option<Score>,
+    /// Where to read about it.
+    pub link: Option<String>,
+    /// Whether there is a fix, at least for some of its packages. Basic scanning does not say.
+    pub fixable: Option<bool>,
+    /// Whether an exploit is known. Basic scanning does not say.
+    pub exploitable: Option<bool>,
+    /// Since when it is known in this image. Basic scanning does not say.
+    pub first_observed: Option<SystemTime>,
+}
+
+impl Finding {
+    /// A finding of which nothing else is known.
+    #[must_use]
+    pub fn new(id: impl Into<String>, severity: Severity) -> Self {
+        Self {
+            severity,
+            id: id.into(),
+            packages: Vec::new(),
+            score: None,
+            link: None,
+            fixable: None,
+            exploitable: None,
+            first_observed: None,
+        }
+    }
+
+    /// What sorts the worst first.
+    fn rank(&self) -> impl Ord + '_ {
+        (
+            (self.severity, Reverse(self.score), &self.id, &self.packages),
+            (self.fixable, self.exploitable, self.first_observed, &self.link),
+        )
+    }
+}
+
+/// Texts of findings come from other people's packages and end in other people's mail: one short line each.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(256).collect()
+}
+
 /// What ECR's present scan of one image says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// Number of findings by severity.
+    /// Number of findings by severity, as the scan's summary has it and at least as many as are listed.
     pub counts: SeverityCounts,
     /// The findings themselves, worst first.
     pub list: Vec<Finding>,
+    /// In how many tasks or pods ECR saw the image run lately. Basic scanning does not say.
+    pub in_use: u64,
+}
+
+impl Findings {
+    /// The findings of a list, with the counts of a summary that may know of more.
+    #[must_use]
+    pub fn new(summary: SeverityCounts, mut list: Vec<Finding>) -> Self {
+        list.sort_by(|one, other| one.rank().cmp(&other.rank()));
+        let listed = list.iter().map(|finding| (finding.severity, 1)).collect();
+        Self { counts: summary.at_least(&listed), list, in_use: 0 }
+    }
+
+    /// What the counts know of beyond the list.
+    #[must_use]
+    pub fn unlisted(&self) -> SeverityCounts {
+        let mut counts = self.counts.clone();
+        for finding in &self.list {
+            if let Some(count) = counts.0.get_mut(&finding.severity) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        counts
+    }
 }
 
 /// The state of an image's scan, and its findings where the state has any worth trusting.

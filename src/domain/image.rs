@@ -103,9 +103,7 @@ name!(
     Digest,
     "a digest (sha256: and 64 lower-case hex digits)",
     |value| {
-        value.strip_prefix("sha256:").is_some_and(|hex| {
-            hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-        })
+        value.strip_prefix("sha256:").is_some_and(is_sha256)
     }
 );
 
@@ -141,10 +139,21 @@ impl Tag {
     /// Whether this has the form of a quarantine tag, of whatever image.
     #[must_use]
     pub fn is_quarantine(&self) -> bool {
-        self.0.strip_prefix(Self::QUARANTINE).is_some_and(|hex| {
-            hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-        })
+        self.0.strip_prefix(Self::QUARANTINE).is_some_and(is_sha256)
     }
+
+    /// Whether this has the form of a tag that hangs something on an image: a signature, an attestation, or the list
+    /// of such things (cosign; OCI distribution specification, "referrers tag schema").
+    #[must_use]
+    pub fn is_referrer(&self) -> bool {
+        let Some(rest) = self.0.strip_prefix("sha256-") else { return false };
+        let (hex, ending) = rest.split_once('.').unwrap_or((rest, "sig"));
+        is_sha256(hex) && ["sig", "att", "sbom"].contains(&ending)
+    }
+}
+
+fn is_sha256(hex: &str) -> bool {
+    hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// One repository of one account in one Region.
@@ -156,6 +165,14 @@ pub struct Repository {
     pub region: Region,
     /// The repository's name inside the registry.
     pub name: RepositoryName,
+}
+
+impl Repository {
+    /// Where its registry is.
+    #[must_use]
+    pub fn home(&self) -> Home {
+        Home { account: self.account.clone(), region: self.region.clone() }
+    }
 }
 
 impl fmt::Display for Repository {

@@ -2,8 +2,14 @@
 //!
 //! Everything here is pure: no I/O, no clock, no `async`, no AWS type. It imports nothing else of this crate.
 
+pub mod exception;
 pub mod findings;
+pub mod globs;
 pub mod image;
+pub mod index;
+pub mod judgement;
+pub mod limits;
+pub mod notice;
 pub mod origin;
 pub mod plan;
 pub mod policy;

@@ -1,11 +1,13 @@
-//! The team's policy: what is within its reach, and which findings are too many.
+//! The team's policy: what is within its reach, and by which terms an image is judged.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
-
-use super::findings::{Severity, SeverityCounts};
-use super::image::{AccountId, Home, Region, Repository, Tag};
+use super::exception::Exception;
+use super::findings::{Score, Severity, SeverityCounts};
+use super::globs::Globs;
+use super::image::{AccountId, Home, Region, Repository, RepositoryName, Tag};
+use super::limits::Limits;
 
 /// Whether the worker acts or only says what it would do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,68 +38,31 @@ pub enum Action {
     Delete,
 }
 
-/// How many findings of each severity are allowed. A severity without a limit is unlimited.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits(BTreeMap<Severity, u64>);
-
-impl Limits {
-    /// Limits for exactly these severities.
-    pub fn new(limits: impl IntoIterator<Item = (Severity, u64)>) -> Self {
-        Self(limits.into_iter().collect())
-    }
-
-    /// The severities of which `counts` has more than allowed, with the count and the limit, worst first.
-    pub fn exceeded<'a>(
-        &'a self,
-        counts: &'a SeverityCounts,
-    ) -> impl Iterator<Item = (Severity, u64, u64)> + 'a {
-        self.0
-            .iter()
-            .map(|(&severity, &limit)| (severity, counts.of(severity), limit))
-            .filter(|&(_, count, limit)| count > limit)
-    }
+/// When an index violates the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndexRule {
+    /// When any of its images does.
+    Any,
+    /// When every one of its images does.
+    All,
 }
 
-impl Default for Limits {
-    /// No Critical and no High finding.
-    fn default() -> Self {
-        Self::new([(Severity::Critical, 0), (Severity::High, 0)])
-    }
+/// What becomes of an image that ECR reports in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InUse {
+    /// The same as of any other.
+    Untag,
+    /// It is told and left alone.
+    Block,
 }
 
-/// A list of glob patterns. `*` stands for any characters, `/` among them.
-#[derive(Clone, Debug, Default)]
-pub struct Globs {
-    patterns: Vec<String>,
-    set: GlobSet,
-}
-
-impl Globs {
-    /// Compiles the patterns.
-    ///
-    /// # Errors
-    /// The first pattern that is no glob, and why.
-    pub fn new(patterns: impl IntoIterator<Item = String>) -> Result<Self, globset::Error> {
-        let patterns: Vec<_> = patterns.into_iter().collect();
-        let mut builder = GlobSetBuilder::new();
-        for pattern in &patterns {
-            builder.add(Glob::new(pattern)?);
-        }
-        Ok(Self { set: builder.build()?, patterns })
-    }
-
-    /// Whether there is no pattern at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.patterns.is_empty()
-    }
-
-    /// The first pattern that matches.
-    #[must_use]
-    pub fn matching(&self, text: &str) -> Option<&str> {
-        let first = self.set.matches(text).into_iter().min()?;
-        self.patterns.get(first).map(String::as_str)
-    }
+/// What becomes of an image that cannot be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unscanned {
+    /// The team is told.
+    Tell,
+    /// Nothing.
+    Ignore,
 }
 
 /// Why the policy does not cover a repository.
@@ -133,17 +98,99 @@ pub enum Reporting {
     AbsentIsUnknown,
 }
 
-/// The team's policy.
+/// By which an image is judged: the base policy's, or a rule's for its repositories.
 #[derive(Clone, Debug)]
-pub struct Policy {
+pub struct Terms {
     /// Whether to act or only to tell.
     pub mode: Mode,
     /// What becomes of an image that violates the limits.
     pub action: Action,
     /// How many findings are allowed.
     pub limits: Limits,
+    /// Tags that may go; none given means all.
+    pub tags: Globs,
     /// Tags that stay whatever happens.
     pub protected_tags: Globs,
+    /// When an index violates the policy.
+    pub index: IndexRule,
+    /// How many other tagged images without a known violation the repository must keep.
+    pub keep_at_least: usize,
+    /// What becomes of an image that is in use.
+    pub in_use: InUse,
+    /// Severities of which findings without a fix do not count.
+    pub fixable_only: BTreeSet<Severity>,
+    /// Findings with a lower CVSS score do not count.
+    pub min_score: Option<Score>,
+    /// Whether only findings with a known exploit count.
+    pub exploit_only: bool,
+    /// How long a finding is known before it counts.
+    pub grace: Option<Duration>,
+    /// What becomes of an image that cannot be judged.
+    pub unscanned: Unscanned,
+}
+
+impl Terms {
+    /// Whether these counts alone, without a look at the registry, show that no limit is exceeded.
+    #[must_use]
+    pub fn clear(&self, counts: &SeverityCounts, reporting: Reporting) -> bool {
+        let known = |severity| match reporting {
+            Reporting::AbsentIsZero => true,
+            Reporting::AbsentIsUnknown => counts.reported(severity).is_some(),
+        };
+        self.limits.severities().all(known) && self.limits.exceeded(counts).next().is_none()
+    }
+
+    /// Why this tag stays on an image that violates the policy, if it does.
+    #[must_use]
+    pub fn keeps(&self, tag: &Tag) -> Option<String> {
+        if let Some(pattern) = self.protected_tags.matching(tag.as_str()) {
+            return Some(format!("tag {tag} is protected by {pattern:?}"));
+        }
+        let goes = self.tags.admit(tag.as_str());
+        (!goes).then(|| format!("tag {tag} is not among the rule's tags"))
+    }
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Enforce,
+            action: Action::Quarantine,
+            limits: Limits::default(),
+            tags: Globs::default(),
+            protected_tags: Globs::default(),
+            index: IndexRule::Any,
+            keep_at_least: 0,
+            in_use: InUse::Untag,
+            fixable_only: BTreeSet::new(),
+            min_score: None,
+            exploit_only: false,
+            grace: None,
+            unscanned: Unscanned::Tell,
+        }
+    }
+}
+
+/// Other terms for some repositories.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its name, for people.
+    pub name: String,
+    /// The repositories that it is for.
+    pub repositories: Globs,
+    /// By what their images are judged.
+    pub terms: Terms,
+}
+
+/// The team's policy.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// By what images are judged where no rule says otherwise.
+    pub base: Terms,
+    /// Rules; the first whose repositories match is the one that counts.
+    pub rules: Vec<Rule>,
+    /// What does not count, for a time.
+    pub exceptions: Vec<Exception>,
     /// Repositories that are covered; none given means all.
     pub include: Globs,
     /// Repositories that are not, even where `include` names them.
@@ -154,26 +201,10 @@ pub struct Policy {
     pub regions: Option<BTreeSet<Region>>,
 }
 
-/// What the policy says of an image's findings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Judgement {
-    /// The name of the rule that judged.
-    pub rule: &'static str,
-    /// In words, each limit that is exceeded, worst first. Empty: the image may keep its tags.
-    pub reasons: Vec<String>,
-    /// The worst severity over its limit.
-    pub worst: Option<Severity>,
-}
-
-impl Judgement {
-    /// Whether any limit is exceeded.
-    #[must_use]
-    pub fn violates(&self) -> bool {
-        !self.reasons.is_empty()
-    }
-}
-
 impl Policy {
+    /// The name of the base policy, where a rule's name is asked for.
+    pub const BASE: &'static str = "base";
+
     /// Whether the policy covers this repository; `own` is where the worker lives.
     ///
     /// # Errors
@@ -190,76 +221,25 @@ impl Policy {
             return Err(OutOfReach::Region);
         }
         let name = repository.name.as_str();
-        let included = self.include.is_empty() || self.include.matching(name).is_some();
-        if !included || self.exclude.matching(name).is_some() {
+        if !self.include.admit(name) || self.exclude.matching(name).is_some() {
             return Err(OutOfReach::Repository);
         }
         Ok(())
     }
 
-    /// Judges an image by its findings.
-    ///
-    /// ```
-    /// use tagwarden::domain::findings::{Severity, SeverityCounts};
-    /// use tagwarden::domain::policy::Policy;
-    ///
-    /// let counts: SeverityCounts = [(Severity::High, 4), (Severity::Low, 9)].into_iter().collect();
-    /// let judgement = Policy::default().judge(&counts);
-    /// assert!(judgement.violates());
-    /// assert_eq!(judgement.reasons, ["high 4 is over the limit of 0"]);
-    /// ```
+    /// The terms for a repository, and the name of the rule that sets them.
     #[must_use]
-    pub fn judge(&self, counts: &SeverityCounts) -> Judgement {
-        let exceeded: Vec<_> = self.limits.exceeded(counts).collect();
-        Judgement {
-            rule: "base",
-            worst: exceeded.first().map(|&(severity, ..)| severity),
-            reasons: exceeded
-                .into_iter()
-                .map(|(severity, count, limit)| {
-                    format!("{severity} {count} is over the limit of {limit}")
-                })
-                .collect(),
-        }
-    }
-
-    /// Whether these counts alone, without a look at the registry, show that no limit is exceeded.
-    #[must_use]
-    pub fn clears(&self, counts: &SeverityCounts, reporting: Reporting) -> bool {
-        let known = |severity| match reporting {
-            Reporting::AbsentIsZero => true,
-            Reporting::AbsentIsUnknown => counts.reported(severity).is_some(),
-        };
-        self.limits.0.keys().copied().all(known) && self.limits.exceeded(counts).next().is_none()
-    }
-
-    /// The pattern that protects this tag, if any.
-    #[must_use]
-    pub fn protects(&self, tag: &Tag) -> Option<&str> {
-        self.protected_tags.matching(tag.as_str())
-    }
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            mode: Mode::Enforce,
-            action: Action::Quarantine,
-            limits: Limits::default(),
-            protected_tags: Globs::default(),
-            include: Globs::default(),
-            exclude: Globs::default(),
-            accounts: None,
-            regions: None,
+    pub fn terms(&self, repository: &RepositoryName) -> (&str, &Terms) {
+        let mut rules = self.rules.iter();
+        match rules.find(|rule| rule.repositories.admit(repository.as_str())) {
+            Some(rule) => (&rule.name, &rule.terms),
+            None => (Self::BASE, &self.base),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
-    use super::super::image::RepositoryName;
     use super::*;
 
     fn globs(patterns: &[&str]) -> Globs {
@@ -283,30 +263,6 @@ mod tests {
 
     fn counts(list: &[(Severity, u64)]) -> SeverityCounts {
         list.iter().copied().collect()
-    }
-
-    #[test]
-    fn by_default_one_critical_or_one_high_finding_violates_and_any_number_of_others_does_not() {
-        let policy = Policy::default();
-        let judged = policy.judge(&counts(&[(Severity::Critical, 1), (Severity::High, 4)]));
-        assert_eq!(
-            judged.reasons,
-            ["critical 1 is over the limit of 0", "high 4 is over the limit of 0"]
-        );
-        assert_eq!(judged.worst, Some(Severity::Critical));
-        assert!(policy.judge(&counts(&[(Severity::High, 1)])).violates());
-        assert!(!policy.judge(&counts(&[(Severity::Medium, 900)])).violates());
-    }
-
-    #[test]
-    fn a_count_at_its_limit_is_allowed() {
-        let policy = Policy { limits: Limits::new([(Severity::High, 3)]), ..Policy::default() };
-        assert!(!policy.judge(&counts(&[(Severity::High, 3)])).violates());
-        assert!(policy.judge(&counts(&[(Severity::High, 4)])).violates());
-        assert!(
-            !policy.judge(&counts(&[(Severity::Critical, 9)])).violates(),
-            "no limit, no violation"
-        );
     }
 
     #[test]
@@ -336,51 +292,33 @@ mod tests {
 
     #[test]
     fn an_event_clears_only_by_severities_that_its_family_reports() {
-        let policy = Policy::default();
+        let terms = Terms::default();
         let none = counts(&[]);
-        assert!(policy.clears(&none, Reporting::AbsentIsZero));
-        assert!(!policy.clears(&none, Reporting::AbsentIsUnknown));
+        assert!(terms.clear(&none, Reporting::AbsentIsZero));
+        assert!(!terms.clear(&none, Reporting::AbsentIsUnknown));
         let zeros = counts(&[(Severity::Critical, 0), (Severity::High, 0)]);
-        assert!(policy.clears(&zeros, Reporting::AbsentIsUnknown));
-        let low = Policy { limits: Limits::new([(Severity::Low, 0)]), ..Policy::default() };
-        assert!(!low.clears(&zeros, Reporting::AbsentIsUnknown));
-        assert!(!policy.clears(&counts(&[(Severity::High, 1)]), Reporting::AbsentIsZero));
+        assert!(terms.clear(&zeros, Reporting::AbsentIsUnknown));
+        let low = Terms { limits: Limits::new([(Severity::Low, 0)]), ..Terms::default() };
+        assert!(!low.clear(&zeros, Reporting::AbsentIsUnknown));
+        assert!(!terms.clear(&counts(&[(Severity::High, 1)]), Reporting::AbsentIsZero));
     }
 
     #[test]
-    fn the_first_matching_pattern_is_the_one_named() {
-        let globs = globs(&["v*", "release-*", "v1*"]);
-        assert_eq!(globs.matching("v1.0"), Some("v*"));
-        assert_eq!(globs.matching("latest"), None);
-    }
-
-    fn any_counts() -> impl Strategy<Value = SeverityCounts> {
-        prop::collection::vec((0..Severity::ALL.len(), any::<u64>()), 0..10).prop_map(|list| {
-            list.into_iter().map(|(at, count)| (Severity::ALL[at], count)).collect()
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn more_findings_never_turn_an_untag_into_a_keep(
-            before in any_counts(), more in any_counts(),
-            limits in prop::collection::vec((0..Severity::ALL.len(), any::<u64>()), 0..7),
-        ) {
-            let limits = limits.into_iter().map(|(at, limit)| (Severity::ALL[at], limit));
-            let policy = Policy { limits: Limits::new(limits), ..Policy::default() };
-            let mut after = before.clone();
-            for (severity, count) in more.iter() {
-                after.add(severity, count);
-            }
-            prop_assert!(!policy.judge(&before).violates() || policy.judge(&after).violates());
-        }
-
-        #[test]
-        fn what_clears_an_image_never_violates(counts in any_counts()) {
-            let policy = Policy::default();
-            for reporting in [Reporting::AbsentIsZero, Reporting::AbsentIsUnknown] {
-                prop_assert!(!policy.clears(&counts, reporting) || !policy.judge(&counts).violates());
-            }
-        }
+    fn the_first_rule_that_matches_the_repository_sets_the_terms() {
+        let rule = |name: &str, repositories: &[&str]| Rule {
+            name: name.to_owned(),
+            repositories: globs(repositories),
+            terms: Terms::default(),
+        };
+        let policy = Policy {
+            rules: vec![rule("legacy", &["legacy/*", "old"]), rule("all", &["*"])],
+            ..Policy::default()
+        };
+        let by = |name: &str| policy.terms(&RepositoryName::parse(name).unwrap()).0.to_owned();
+        assert_eq!(
+            (by("legacy/a"), by("old"), by("team")),
+            ("legacy".into(), "old".replace("old", "legacy"), "all".into())
+        );
+        assert_eq!(Policy::default().terms(&RepositoryName::parse("a").unwrap()).0, "base");
     }
 }

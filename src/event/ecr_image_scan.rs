@@ -1,7 +1,8 @@
 //! "ECR Image Scan": basic scanning has ended (ECR user guide, "Amazon ECR events and EventBridge").
 
 use super::envelope::Envelope;
-use super::{Kind, Malformed, Parsed, ScanDetail};
+use super::scan::ScanDetail;
+use super::{Kind, Malformed, Parsed};
 use crate::domain::image::Home;
 use crate::domain::policy::Reporting;
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::Malformed;
+use super::{Kind, Malformed, Parsed};
 use crate::domain::image::{
     AccountId, Digest, Home, InvalidName, Region, Repository, RepositoryArn, RepositoryName,
 };
@@ -65,6 +65,12 @@ pub(super) struct Place {
     pub(super) digest: Option<Digest>,
 }
 
+impl From<RepositoryArn> for Place {
+    fn from(arn: RepositoryArn) -> Self {
+        Self { repository: arn.repository, digest: arn.digest }
+    }
+}
+
 impl<'a> Envelope<'a> {
     pub(super) fn parse(body: &'a str) -> Result<Self, Malformed> {
         serde_json::from_str(body).map_err(|error| Malformed::json("", &error))
@@ -107,19 +113,30 @@ impl<'a> Envelope<'a> {
         })
     }
 
+    /// An event of this family that asks nothing of us.
+    pub(super) fn ignored(&self, kind: Kind, reason: &'static str) -> Result<Parsed, Malformed> {
+        Ok(Parsed::Ignored { kind, origin: Box::new(self.origin()?), reason })
+    }
+
     /// The repository that `name`, plain or an ARN, stands for: account and Region come from the ARN, in the
-    /// detail or among the resources, else from the envelope, else they are the worker's own.
-    pub(super) fn place(&self, name: &str, own: &Home) -> Result<Place, Malformed> {
-        let invalid = |error: InvalidName| Malformed::name("repository-name", &error);
+    /// detail or among the resources, else from the detail's `account` and the envelope, else they are the
+    /// worker's own. `field` is where the name was.
+    pub(super) fn place(
+        &self,
+        field: &str,
+        name: &str,
+        account: Option<&str>,
+        own: &Home,
+    ) -> Result<Place, Malformed> {
+        let invalid = |error: InvalidName| Malformed::name(field, &error);
         if name.starts_with("arn:") {
-            let arn = RepositoryArn::parse(name).map_err(invalid)?;
-            return Ok(Place { repository: arn.repository, digest: arn.digest });
+            return RepositoryArn::parse(name).map(Place::from).map_err(invalid);
         }
         let name = RepositoryName::parse(name).map_err(invalid)?;
         if let Some(arn) = self.arns().find(|arn| arn.repository.name == name) {
-            return Ok(Place { repository: arn.repository, digest: arn.digest });
+            return Ok(Place::from(arn));
         }
-        let account = match self.account.as_deref() {
+        let account = match account.or(self.account.as_deref()) {
             None | Some("") => own.account.clone(),
             Some(account) => {
                 AccountId::parse(account).map_err(|error| Malformed::name("account", &error))?
@@ -134,7 +151,8 @@ impl<'a> Envelope<'a> {
         Ok(Place { repository: Repository { account, region, name }, digest: None })
     }
 
-    fn arns(&self) -> impl Iterator<Item = RepositoryArn> + '_ {
+    /// The ECR repositories, and images in them, among the event's resources.
+    pub(super) fn arns(&self) -> impl Iterator<Item = RepositoryArn> + '_ {
         self.resources
             .iter()
             .flatten()
@@ -144,7 +162,7 @@ impl<'a> Envelope<'a> {
 }
 
 /// Refuses anything but an object: serde would read an array as the fields of a struct in their order.
-fn object(place: &str, json: &str) -> Result<(), Malformed> {
+pub(super) fn object(place: &str, json: &str) -> Result<(), Malformed> {
     if json.trim_start().starts_with('{') {
         Ok(())
     } else {

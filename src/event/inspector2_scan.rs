@@ -5,7 +5,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::envelope::Envelope;
-use super::{Kind, Malformed, Parsed, ScanDetail};
+use super::scan::ScanDetail;
+use super::{Kind, Malformed, Parsed};
 use crate::domain::image::Home;
 use crate::domain::policy::Reporting;
 
@@ -23,11 +24,7 @@ pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malfo
     let kind = Kind::Inspector2Scan;
     let form: Form = envelope.detail()?;
     if form.repository_name.is_none() && !envelope.concerns_a_repository() {
-        return Ok(Parsed::Ignored {
-            kind,
-            origin: Box::new(envelope.origin()?),
-            reason: "the scan is not of a container image",
-        });
+        return envelope.ignored(kind, "the scan is not of a container image");
     }
     let detail: ScanDetail = envelope.detail()?;
     let reporting = Reporting::AbsentIsUnknown;

@@ -3,15 +3,15 @@
 //! One file per event family; the dispatch is on `(source, detail-type)`. Nothing here trusts an event:
 //! what it says leads to a look at the registry, never to an act.
 
+mod ecr_image_action;
 mod ecr_image_scan;
 mod envelope;
+mod inspector2_finding;
 mod inspector2_scan;
+mod notification;
+mod scan;
 
-use std::collections::HashMap;
-
-use serde::Deserialize;
-
-use crate::domain::findings::{Severity, SeverityCounts};
+use crate::domain::findings::{Finding, SeverityCounts};
 use crate::domain::image::{Digest, Home, InvalidName, Repository, Tag};
 use crate::domain::origin::Origin;
 use crate::domain::policy::Reporting;
@@ -23,8 +23,12 @@ use envelope::{Envelope, Head};
 pub enum Kind {
     /// "ECR Image Scan": basic scanning.
     EcrImageScan,
+    /// "ECR Image Action": a push, a deletion, a change of storage.
+    EcrImageAction,
     /// "Inspector2 Scan": enhanced scanning's first scan.
     Inspector2Scan,
+    /// "Inspector2 Finding": one finding of enhanced scanning.
+    Inspector2Finding,
     /// Any other event.
     Other,
     /// No event at all.
@@ -33,22 +37,30 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 4] =
-        [Self::EcrImageScan, Self::Inspector2Scan, Self::Other, Self::Malformed];
+    pub const ALL: [Self; 6] = [
+        Self::EcrImageScan,
+        Self::EcrImageAction,
+        Self::Inspector2Scan,
+        Self::Inspector2Finding,
+        Self::Other,
+        Self::Malformed,
+    ];
 
     /// The word of metrics and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::EcrImageScan => "ecr_image_scan",
+            Self::EcrImageAction => "ecr_image_action",
             Self::Inspector2Scan => "inspector2_scan",
+            Self::Inspector2Finding => "inspector2_finding",
             Self::Other => "other",
             Self::Malformed => "malformed",
         }
     }
 }
 
-/// What a scan event says of the scan.
+/// What an event says of the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// The scan has ended; these are its findings, where the event has them.
@@ -60,6 +72,10 @@ pub enum Claim {
     },
     /// The scan has failed.
     Failed,
+    /// This finding is active in the image, says "Inspector2 Finding".
+    Active(Box<Finding>),
+    /// A tag was put on the image, or it came back from the archive; nothing is said of findings.
+    Pushed,
 }
 
 /// The one thing that every event family turns into.
@@ -75,8 +91,22 @@ pub struct ImageEvent {
     pub digest: Option<Digest>,
     /// The tags that the image had when the event was written.
     pub tags: Vec<Tag>,
-    /// What it says of the scan.
+    /// What it says of the image.
     pub claim: Claim,
+}
+
+impl ImageEvent {
+    /// Assess it, unless it leaves open which image it is about, or names one that has been dealt with.
+    fn into_parsed(self) -> Parsed {
+        let reason = if self.digest.is_none() && self.tags.is_empty() {
+            "the event names neither a digest nor a tag"
+        } else if !self.tags.is_empty() && self.tags.iter().all(Tag::is_quarantine) {
+            "the image bears nothing but our own quarantine tag"
+        } else {
+            return Parsed::Assess(Box::new(self));
+        };
+        Parsed::Ignored { kind: self.kind, origin: Box::new(self.origin), reason }
+    }
 }
 
 /// What a message turned out to be.
@@ -124,18 +154,36 @@ impl Malformed {
     }
 }
 
-/// Reads one message body. `own` is the worker's own account and Region.
+/// Reads one message body: an event, or an SNS notification that carries one. `own` is the worker's own account
+/// and Region.
 ///
 /// # Errors
 /// [`Malformed`] for anything that is neither an event for us nor one to ignore.
 pub fn parse(body: &str, own: &Home) -> Result<Parsed, Malformed> {
-    let head = Head::parse(body)?;
+    let problem = match Head::parse(body) {
+        Ok(head) => return family(&head, body, own),
+        Err(problem) => problem,
+    };
+    let Some(message) = notification::message(body)? else { return Err(problem) };
+    Head::parse(&message)
+        .and_then(|head| family(&head, &message, own))
+        .map_err(|Malformed(problem)| Malformed(format!("in an SNS notification: {problem}")))
+}
+
+/// Reads an event as its family writes it.
+fn family(head: &Head<'_>, body: &str, own: &Home) -> Result<Parsed, Malformed> {
     match (head.source.as_ref(), head.detail_type.as_ref()) {
         (ecr_image_scan::SOURCE, ecr_image_scan::DETAIL_TYPE) => {
             ecr_image_scan::parse(&Envelope::parse(body)?, own)
         }
+        (ecr_image_action::SOURCE, ecr_image_action::DETAIL_TYPE) => {
+            ecr_image_action::parse(&Envelope::parse(body)?, own)
+        }
         (inspector2_scan::SOURCE, inspector2_scan::DETAIL_TYPE) => {
             inspector2_scan::parse(&Envelope::parse(body)?, own)
+        }
+        (inspector2_finding::SOURCE, inspector2_finding::DETAIL_TYPE) => {
+            inspector2_finding::parse(&Envelope::parse(body)?, own)
         }
         _ => Ok(Parsed::Ignored {
             kind: Kind::Other,
@@ -145,91 +193,29 @@ pub fn parse(body: &str, own: &Home) -> Result<Parsed, Malformed> {
     }
 }
 
-/// Counts by severity as events write them: any key can be missing. The sum that Inspector adds as TOTAL is left out.
-/// A null, or findings of a severity that is new to us, make the counts worthless: `None`, to be looked up.
-fn severity_counts(raw: HashMap<String, Option<u64>>) -> Option<SeverityCounts> {
-    let mut counts = SeverityCounts::default();
-    for (word, count) in raw.into_iter().filter(|(word, _)| word != "TOTAL") {
-        match (Severity::from_word(&word.to_ascii_uppercase()), count) {
-            (Some(severity), Some(count)) => counts.add(severity, count),
-            (None, Some(0)) => {}
-            (None, Some(_)) | (_, None) => return None,
-        }
+/// A digest as events write it: null and empty stand for none. `known` is what the event has said of it elsewhere.
+fn digest(
+    field: &str,
+    raw: Option<String>,
+    known: Option<Digest>,
+) -> Result<Option<Digest>, Malformed> {
+    let Some(text) = raw.filter(|text| !text.is_empty()) else { return Ok(known) };
+    let digest = Digest::parse(text).map_err(|error| Malformed::name(field, &error))?;
+    if known.is_some_and(|known| known != digest) {
+        return Err(Malformed::new(format!("{field} and another digest in the event differ")));
     }
-    Some(counts)
+    Ok(Some(digest))
 }
 
 /// Tags as events write them: null and empty ones stand for an untagged image.
-fn tags(raw: Option<Vec<Option<String>>>) -> Result<Vec<Tag>, Malformed> {
+fn tags(field: &str, raw: Option<Vec<Option<String>>>) -> Result<Vec<Tag>, Malformed> {
+    let field = format!("a tag of {field}");
     raw.into_iter()
         .flatten()
         .flatten()
         .filter(|tag| !tag.is_empty())
-        .map(|tag| Tag::parse(tag).map_err(|error| Malformed::name("a tag of image-tags", &error)))
+        .map(|tag| Tag::parse(tag).map_err(|error| Malformed::name(&field, &error)))
         .collect()
-}
-
-/// The detail of a scan event, alike in every family that reports scans.
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", expecting = "the detail of a scan event")]
-struct ScanDetail {
-    scan_status: String,
-    repository_name: String,
-    image_digest: Option<String>,
-    image_tags: Option<Vec<Option<String>>>,
-    finding_severity_counts: Option<HashMap<String, Option<u64>>>,
-}
-
-impl ScanDetail {
-    /// The event of a family whose scans end with the status `complete` or FAILED.
-    fn into_event(
-        self,
-        kind: Kind,
-        complete: &str,
-        reporting: Reporting,
-        envelope: &Envelope<'_>,
-        own: &Home,
-    ) -> Result<Parsed, Malformed> {
-        let origin = envelope.origin()?;
-        let ignored = |reason| Parsed::Ignored { kind, origin: Box::new(origin.clone()), reason };
-        let claim = match self.scan_status.as_str() {
-            "FAILED" => Claim::Failed,
-            status if status == complete => Claim::Complete {
-                counts: self.finding_severity_counts.and_then(severity_counts),
-                reporting,
-            },
-            _ => return Ok(ignored("the scan status is neither complete nor failed")),
-        };
-        let place = envelope.place(&self.repository_name, own)?;
-        let digest = match self.image_digest.filter(|digest| !digest.is_empty()) {
-            None => place.digest,
-            Some(text) => {
-                let digest =
-                    Digest::parse(text).map_err(|error| Malformed::name("image-digest", &error))?;
-                if place.digest.is_some_and(|other| other != digest) {
-                    return Err(Malformed::new(
-                        "image-digest and the digest in the repository's ARN differ",
-                    ));
-                }
-                Some(digest)
-            }
-        };
-        let tags = tags(self.image_tags)?;
-        if digest.is_none() && tags.is_empty() {
-            return Ok(ignored("the event names neither a digest nor a tag"));
-        }
-        if !tags.is_empty() && tags.iter().all(Tag::is_quarantine) {
-            return Ok(ignored("the image bears nothing but our own quarantine tag"));
-        }
-        Ok(Parsed::Assess(Box::new(ImageEvent {
-            kind,
-            origin,
-            repository: place.repository,
-            digest,
-            tags,
-            claim,
-        })))
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,12 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::domain::findings::Severity;
 use crate::domain::image::{AccountId, Region};
+
+mod ecr_image_action;
+mod inspector2_finding;
+mod notification;
 
 const HEX: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
@@ -18,12 +23,16 @@ fn fixture(name: &str) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
+fn event(name: &str) -> Value {
+    serde_json::from_str(&fixture(name)).unwrap()
+}
+
 fn basic() -> Value {
-    serde_json::from_str(&fixture("basic.complete.critical_high")).unwrap()
+    event("basic.complete.critical_high")
 }
 
 fn inspector() -> Value {
-    serde_json::from_str(&fixture("inspector2_scan.critical")).unwrap()
+    event("inspector2_scan.critical")
 }
 
 fn assess(event: &Value) -> ImageEvent {
@@ -57,7 +66,7 @@ fn without(mut event: Value, parent: &str, key: &str) -> Value {
 fn counts(event: &ImageEvent) -> Option<Vec<(Severity, u64)>> {
     match &event.claim {
         Claim::Complete { counts, .. } => counts.as_ref().map(|counts| counts.iter().collect()),
-        Claim::Failed => panic!("failed"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -163,8 +172,13 @@ fn other_sources_types_and_states_are_ignored_not_malformed() {
         json!({"source": "a", "detail-type": "b\n", "id": 5, "resources": "none", "time": {}});
     assert!(ignored(&odd).contains("not for us"));
     assert!(
-        ignored(&with(basic(), "/detail-type", json!("ECR Image Action"))).contains("not for us")
+        ignored(&with(basic(), "/detail-type", json!("ECR Replication Action")))
+            .contains("not for us")
     );
+    for (source, kind) in [("aws.ecr", "Inspector2 Scan"), ("aws.inspector2", "ECR Image Action")] {
+        let mixed = with(with(basic(), "/source", json!(source)), "/detail-type", json!(kind));
+        assert!(ignored(&mixed).contains("not for us"));
+    }
     assert!(
         ignored(&with(basic(), "/detail/scan-status", json!("ACTIVE"))).contains("scan status")
     );
@@ -229,11 +243,15 @@ fn what_no_family_writes_is_malformed_and_the_error_says_where() {
 
 #[test]
 fn an_error_quotes_nothing_of_the_body() {
-    let secret = json!("s3cr3t \", expected");
-    for pointer in POINTERS {
-        for event in [basic(), inspector()] {
-            let error = parse(&with(event, pointer, secret.clone()).to_string(), &own());
-            assert!(!error.is_err_and(|error| error.to_string().contains("s3cr3t")), "{pointer}");
+    for secret in ["s3cr3t \", expected", "arn:aws:ecr:s3cr3t", "s3cr3t!\n"] {
+        for event in ONE_OF_EACH.map(event) {
+            for place in places(&event) {
+                let changed = with(event.clone(), &place, json!(secret));
+                let error = parse(&changed.to_string(), &own());
+                assert!(!error.is_err_and(|error| error.to_string().contains("s3cr3t")), "{place}");
+                let error = parse(&in_sns(&changed.to_string()), &own());
+                assert!(!error.is_err_and(|error| error.to_string().contains("s3cr3t")), "{place}");
+            }
         }
     }
     assert!(
@@ -270,9 +288,11 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<i64>().prop_map(Value::from),
         any::<f64>().prop_map(Value::from),
         ".{0,12}".prop_map(Value::from),
-        Just(json!("COMPLETE")),
+        prop::sample::select(vec!["COMPLETE", "ACTIVE", "PUSH", "SUCCESS", "", "Notification"])
+            .prop_map(Value::from),
         Just(json!("arn:aws:ecr:eu-west-1:111122223333:repository/a")),
         Just(json!(format!("sha256:{HEX}"))),
+        Just(json!(format!("arn:aws:ecr:eu-west-1:111122223333:repository/a/sha256:{HEX}"))),
     ];
     leaf.prop_recursive(4, 32, 6, |inner| {
         prop_oneof![
@@ -283,44 +303,73 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-const POINTERS: [&str; 12] = [
-    "/source",
-    "/detail-type",
-    "/id",
-    "/account",
-    "/region",
-    "/time",
-    "/resources",
-    "/detail",
-    "/detail/scan-status",
-    "/detail/repository-name",
-    "/detail/image-tags",
-    "/detail/finding-severity-counts",
+/// A fixture of each family, and of each wrapping.
+const ONE_OF_EACH: [&str; 7] = [
+    "basic.complete.critical_high",
+    "ecr_image_action.push.tag",
+    "ecr_image_action.restored",
+    "inspector2_scan.critical",
+    "inspector2_finding.active.critical",
+    "inspector2_finding.active.neutral_image_only",
+    "sns_envelope_over_eventbridge",
 ];
+
+/// Where every value inside this one is.
+fn places(value: &Value) -> Vec<String> {
+    let inner: Vec<(String, &Value)> = match value {
+        Value::Object(map) => map.iter().map(|(key, inner)| (key.clone(), inner)).collect(),
+        Value::Array(list) => {
+            list.iter().enumerate().map(|(at, inner)| (at.to_string(), inner)).collect()
+        }
+        _ => Vec::new(),
+    };
+    let mut found = Vec::new();
+    for (key, inner) in inner {
+        found.extend(places(inner).into_iter().map(|place| format!("/{key}{place}")));
+        found.push(format!("/{key}"));
+    }
+    found
+}
+
+/// A body as a topic delivers it that has this as its message.
+fn in_sns(message: &str) -> String {
+    with(event("sns_envelope_over_eventbridge"), "/Message", json!(message)).to_string()
+}
 
 proptest! {
     #[test]
     fn any_text_gives_an_event_or_not_for_us_or_malformed(body in ".*") {
         let _ = parse(&body, &own());
+        let _ = parse(&in_sns(&body), &own());
     }
 
     #[test]
     fn any_bytes_give_an_event_or_not_for_us_or_malformed(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
-        let _ = parse(&String::from_utf8_lossy(&bytes), &own());
+        let body = String::from_utf8_lossy(&bytes);
+        let _ = parse(&body, &own());
+        let _ = parse(&in_sns(&body), &own());
+    }
+
+    #[test]
+    fn an_event_cut_anywhere_never_panics(which in 0..ONE_OF_EACH.len(), at in any::<prop::sample::Index>()) {
+        let whole = fixture(ONE_OF_EACH[which]);
+        prop_assert!(parse(&whole[..at.index(whole.trim_end().len())], &own()).is_err());
     }
 
     #[test]
     fn an_event_with_any_json_in_any_place_never_panics(
-        from_inspector in any::<bool>(),
-        changes in prop::collection::vec((0..POINTERS.len(), any_json()), 1..4),
+        which in 0..ONE_OF_EACH.len(),
+        wrapped in any::<bool>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any_json()), 1..4),
     ) {
-        let mut event = if from_inspector { inspector() } else { basic() };
+        let mut event = event(ONE_OF_EACH[which]);
         for (at, value) in changes {
-            if let Some(place) = event.pointer_mut(POINTERS[at]) {
-                *place = value;
-            }
+            let places = places(&event);
+            let place: &String = at.get(&places);
+            *event.pointer_mut(place).unwrap() = value;
         }
-        if let Err(error) = parse(&event.to_string(), &own()) {
+        let body = if wrapped { in_sns(&event.to_string()) } else { event.to_string() };
+        if let Err(error) = parse(&body, &own()) {
             let text = error.to_string();
             prop_assert!(text.len() < 1000 && !text.contains(char::is_control), "{}", text);
         }

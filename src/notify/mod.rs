@@ -1,50 +1,24 @@
 //! Telling the team: what a notice says, in which form, and how it is sent.
 
 pub mod render;
+#[cfg(test)]
+mod sample;
 pub mod sns;
+mod undo;
 
 use std::future::Future;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::aws::AwsError;
-use crate::domain::findings::{Finding, SeverityCounts};
+use crate::domain::findings::SeverityCounts;
 use crate::domain::image::{Digest, Repository, Tag};
+use crate::domain::index::Child;
+use crate::domain::judgement::Judgement;
+use crate::domain::notice::NoticeAction;
 use crate::domain::origin::Origin;
-use crate::domain::policy::{Judgement, Mode};
+use crate::domain::policy::Mode;
 use render::Rendered;
-
-/// What a notice is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum NoticeAction {
-    /// Tags are gone; the image is kept under its quarantine tag.
-    Quarantined,
-    /// Tags are gone, and the image with them.
-    Deleted,
-    /// Audit mode: these tags would be gone.
-    WouldUntag,
-    /// The image violates the policy and could not be acted on.
-    Blocked,
-    /// The image could not be judged.
-    Unscanned,
-    /// Something went wrong that people have to look at.
-    Failed,
-}
-
-impl NoticeAction {
-    /// The word of notices.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Quarantined => "quarantined",
-            Self::Deleted => "deleted",
-            Self::WouldUntag => "would_untag",
-            Self::Blocked => "blocked",
-            Self::Unscanned => "unscanned",
-            Self::Failed => "failed",
-        }
-    }
-}
 
 /// Tags by what became of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,15 +48,17 @@ pub struct Notice {
     pub repository: Repository,
     /// The image whose tags went, or were to go.
     pub digest: Digest,
+    /// The media type of its manifest, where the registry tells it.
+    pub media_type: Option<String>,
+    /// The child that is to blame, where the image is an index.
+    pub cause: Option<Child>,
     /// Its tags.
     pub tags: NoticeTags,
     /// Number of findings by severity.
     pub counts: SeverityCounts,
-    /// The findings, worst first.
-    pub findings: Vec<Finding>,
     /// Why, in words: the limits that are exceeded first.
     pub reasons: Vec<String>,
-    /// By which rule, and which severity was worst over its limit, where the policy judged.
+    /// By which rule, which severity was worst over its limit and which findings count, where the policy judged.
     pub judgement: Option<Judgement>,
     /// The event that led here.
     pub event: Origin,

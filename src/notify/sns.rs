@@ -1,5 +1,7 @@
 //! Notices by Amazon SNS.
 
+mod permissions;
+
 use aws_sdk_sns::Client;
 use aws_sdk_sns::types::MessageAttributeValue;
 

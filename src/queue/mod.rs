@@ -39,6 +39,8 @@ pub struct Message {
     pub sent_at: Option<SystemTime>,
     /// The instant before the receive was sent: the lease counts from here.
     pub leased_from: Instant,
+    /// The instant at which it was in our hands: it was certainly sent before.
+    pub received_at: Instant,
 }
 
 /// What the queue says of itself.

@@ -1,5 +1,7 @@
 //! The queue in Amazon SQS.
 
+mod permissions;
+
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
@@ -99,6 +101,7 @@ impl Queue for SqsQueue {
             .message_system_attribute_names(System::SentTimestamp);
         let leased_from = Instant::now();
         let answer = self.aws.call(Operation::ReceiveMessage, request.send()).await?;
+        let received_at = Instant::now();
         Ok(answer
             .messages
             .unwrap_or_default()
@@ -117,6 +120,7 @@ impl Queue for SqsQueue {
                     sent_at: number(System::SentTimestamp)
                         .map(|millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis)),
                     leased_from,
+                    received_at,
                 })
             })
             .collect())

@@ -1,37 +1,32 @@
 //! The registry in Amazon ECR.
 
+mod permissions;
+
 use std::collections::HashMap;
 use std::sync::Mutex;
 
 use aws_sdk_ecr::Client;
-use aws_sdk_ecr::operation::describe_image_scan_findings::DescribeImageScanFindingsOutput;
+use aws_sdk_ecr::operation::batch_get_image::BatchGetImageOutput;
 use aws_sdk_ecr::types::{
-    EnhancedImageScanFinding, FindingSeverity, ImageDetail, ImageIdentifier, ImageScanFinding,
-    ScanStatus,
+    DescribeImagesFilter, ImageDetail, ImageIdentifier, ImageStatus, ImageStatusFilter, TagStatus,
 };
 
+use super::findings::scan_of;
+use super::manifest::{MEDIA_TYPES, index_of, kind_of};
 use super::{Manifest, Registry, Tagging};
-use crate::aws::{Aws, AwsError, Operation};
+use crate::aws::{Aws, AwsError, ErrorClass, Operation};
 use crate::config::UntagBy;
-use crate::domain::findings::{Finding, Findings, Scan, Severity, SeverityCounts};
-use crate::domain::image::{Digest, Home, Repository, Tag};
-use crate::domain::plan::Image;
+use crate::domain::findings::Scan;
+use crate::domain::image::{Digest, Home, InvalidName, Repository, Tag};
+use crate::domain::index::Index;
+use crate::domain::plan::{Image, Storage};
 use crate::domain::untag::{Answer, AnsweredFailure, AnsweredId, Untagged, reconcile};
 
-/// Every form of manifest that ECR stores. The API reference names the first three; ECR answers indexes and
-/// manifest lists only when they are accepted too.
-const MEDIA_TYPES: [&str; 5] = [
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.docker.distribution.manifest.v1+json",
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-];
-
-/// Findings in one page, the most that ECR gives.
+/// Findings or images in one page, the most that ECR gives.
 const PAGE: i32 = 1000;
-/// Pages that are read before a registry that never ends them is given up on.
-const MOST_PAGES: usize = 100;
+/// Pages that are read before a registry that never ends them is given up on. A repository holds 100,000 images (ECR
+/// service quotas).
+const MOST_PAGES: usize = 200;
 /// Clients that are kept: one for each account and Region in use.
 const MOST_CLIENTS: usize = 256;
 
@@ -52,16 +47,19 @@ impl EcrRegistry {
     }
 
     async fn client(&self, repository: &Repository) -> Client {
-        let home = Home { account: repository.account.clone(), region: repository.region.clone() };
-        if let Some(client) = self.clients().get(&home) {
+        self.client_at(&repository.home()).await
+    }
+
+    async fn client_at(&self, home: &Home) -> Client {
+        if let Some(client) = self.clients().get(home) {
             return client.clone();
         }
-        let client = Client::new(&self.aws.at(&home, &self.own).await);
+        let client = Client::new(&self.aws.at(home, &self.own).await);
         let mut clients = self.clients();
         if clients.len() >= MOST_CLIENTS {
             clients.clear();
         }
-        clients.entry(home).or_insert(client).clone()
+        clients.entry(home.clone()).or_insert(client).clone()
     }
 
     fn clients(&self) -> std::sync::MutexGuard<'_, HashMap<Home, Client>> {
@@ -82,10 +80,37 @@ impl EcrRegistry {
             .registry_id(repository.account.as_str())
             .repository_name(repository.name.as_str())
             .image_ids(id);
-        let Some(answer) = found(self.aws.call(operation, request.send()).await)? else {
-            return Ok(None);
+        let answer = match found(self.aws.call(operation, request.clone().send()).await)? {
+            Some(answer) => Some(answer),
+            // ECR leaves archived images out unless they are asked for (ECR API reference, DescribeImagesFilter).
+            None => {
+                let any = DescribeImagesFilter::builder().image_status(ImageStatusFilter::Any);
+                let again = self.aws.call(operation, request.filter(any.build()).send()).await;
+                match again {
+                    // A registry without an archive may not know the filter.
+                    Err(error) if error.class == ErrorClass::Rejected => None,
+                    again => Some(again?),
+                }
+            }
         };
-        Ok(answer.image_details.unwrap_or_default().into_iter().next())
+        let details = answer.and_then(|answer| answer.image_details).unwrap_or_default();
+        Ok(details.into_iter().next())
+    }
+
+    async fn manifests(
+        &self,
+        repository: &Repository,
+        ids: Vec<ImageIdentifier>,
+    ) -> Result<Option<BatchGetImageOutput>, AwsError> {
+        let request = self
+            .client(repository)
+            .await
+            .batch_get_image()
+            .registry_id(repository.account.as_str())
+            .repository_name(repository.name.as_str())
+            .set_image_ids(Some(ids))
+            .set_accepted_media_types(Some(MEDIA_TYPES.map(str::to_owned).to_vec()));
+        found(self.aws.call(Operation::BatchGetImage, request.send()).await)
     }
 
     async fn delete(
@@ -142,12 +167,7 @@ impl Registry for EcrRegistry {
                 format!("asked for {digest}, answered {:?}", detail.image_digest()),
             ));
         }
-        // A tag that ECR stores and we cannot write could not be untagged either.
-        let tags = detail.image_tags.unwrap_or_default().into_iter().map(Tag::parse);
-        let tags = tags
-            .collect::<Result<_, _>>()
-            .map_err(|error| AwsError::unexpected(Operation::DescribeImages, error.to_string()))?;
-        Ok(Some(Image { digest: digest.clone(), tags }))
+        image_of(detail).map(Some)
     }
 
     async fn resolve(
@@ -206,17 +226,8 @@ impl Registry for EcrRegistry {
         digest: &Digest,
     ) -> Result<Option<Manifest>, AwsError> {
         let operation = Operation::BatchGetImage;
-        let request = self
-            .client(repository)
-            .await
-            .batch_get_image()
-            .registry_id(repository.account.as_str())
-            .repository_name(repository.name.as_str())
-            .image_ids(ImageIdentifier::builder().image_digest(digest.as_str()).build())
-            .set_accepted_media_types(Some(MEDIA_TYPES.map(str::to_owned).to_vec()));
-        let Some(answer) = found(self.aws.call(operation, request.send()).await)? else {
-            return Ok(None);
-        };
+        let id = ImageIdentifier::builder().image_digest(digest.as_str()).build();
+        let Some(answer) = self.manifests(repository, vec![id]).await? else { return Ok(None) };
         // One digest with several tags may be answered as several images, all with the same manifest.
         let image = answer.images.unwrap_or_default().into_iter().find(|image| {
             image.image_id().and_then(|id| id.image_digest()) == Some(digest.as_str())
@@ -242,6 +253,93 @@ impl Registry for EcrRegistry {
                 Err(AwsError::unexpected(operation, problem))
             }
         }
+    }
+
+    async fn tagged(&self, repository: &Repository) -> Result<Option<Vec<Image>>, AwsError> {
+        let operation = Operation::DescribeImages;
+        let request = self
+            .client(repository)
+            .await
+            .describe_images()
+            .registry_id(repository.account.as_str())
+            .repository_name(repository.name.as_str())
+            .filter(DescribeImagesFilter::builder().tag_status(TagStatus::Tagged).build())
+            .max_results(PAGE);
+        let mut images = Vec::new();
+        let mut token = None;
+        for _ in 0..MOST_PAGES {
+            let page = request.clone().set_next_token(token).send();
+            let Some(page) = found(self.aws.call(operation, page).await)? else {
+                return Ok(None);
+            };
+            // One image that we cannot make sense of must not hide all others.
+            let details = page.image_details.unwrap_or_default().into_iter();
+            images.extend(details.filter_map(|detail| image_of(detail).ok()));
+            token = page.next_token.filter(|token| !token.is_empty());
+            if token.is_none() {
+                return Ok(Some(images));
+            }
+        }
+        let problem = format!("more than {MOST_PAGES} pages of images in {repository}");
+        Err(AwsError::unexpected(operation, problem))
+    }
+
+    async fn indexes(
+        &self,
+        repository: &Repository,
+        digests: &[Digest],
+    ) -> Result<Option<Vec<Index>>, AwsError> {
+        let ids = digests
+            .iter()
+            .map(|digest| ImageIdentifier::builder().image_digest(digest.as_str()).build());
+        let Some(answer) = self.manifests(repository, ids.collect()).await? else {
+            return Ok(None);
+        };
+        let mut indexes: Vec<Index> = Vec::new();
+        // One digest with several tags may be answered as several images, all with the same manifest.
+        for image in answer.images.unwrap_or_default() {
+            let digest = image.image_id.and_then(|id| id.image_digest);
+            let Some(digest) = digest.and_then(|digest| Digest::parse(digest).ok()) else {
+                continue;
+            };
+            if indexes.iter().all(|index| index.digest != digest) {
+                let text = image.image_manifest.unwrap_or_default();
+                indexes.extend(index_of(digest, &text));
+            }
+        }
+        for failure in answer.failures.unwrap_or_default() {
+            let code = failure.failure_code.map(|code| code.as_str().to_owned());
+            let code = code.unwrap_or_default();
+            if code != "ImageNotFound" {
+                let reason = failure.failure_reason.unwrap_or_default();
+                return Err(AwsError::of_entry(Operation::BatchGetImage, &code, &reason, true));
+            }
+        }
+        Ok(Some(indexes))
+    }
+
+    async fn pull_through_prefixes(&self, home: &Home) -> Result<Vec<String>, AwsError> {
+        let operation = Operation::DescribePullThroughCacheRules;
+        let request = self
+            .client_at(home)
+            .await
+            .describe_pull_through_cache_rules()
+            .registry_id(home.account.as_str())
+            .max_results(PAGE);
+        let mut prefixes = Vec::new();
+        let mut token = None;
+        for _ in 0..MOST_PAGES {
+            let page = request.clone().set_next_token(token).send();
+            let page = self.aws.call(operation, page).await?;
+            let rules = page.pull_through_cache_rules.unwrap_or_default().into_iter();
+            prefixes.extend(rules.filter_map(|rule| rule.ecr_repository_prefix));
+            token = page.next_token.filter(|token| !token.is_empty());
+            if token.is_none() {
+                return Ok(prefixes);
+            }
+        }
+        let problem = format!("more than {MOST_PAGES} pages of rules in {}", home.account);
+        Err(AwsError::unexpected(operation, problem))
     }
 
     async fn tag(
@@ -329,77 +427,23 @@ fn found<T>(answer: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
     }
 }
 
-/// The scan that all pages together show. The first page has the summary of counts.
-fn scan_of(pages: Vec<DescribeImageScanFindingsOutput>) -> Scan {
-    let status = pages.first().and_then(|page| page.image_scan_status());
-    let status = status.and_then(|status| status.status()).cloned();
-    let word = status.as_ref().map_or("not given", ScanStatus::as_str).to_owned();
-    let findings = || {
-        let mut summary = SeverityCounts::default();
-        let mut list = Vec::new();
-        for (at, page) in pages.into_iter().enumerate() {
-            let Some(findings) = page.image_scan_findings else { continue };
-            if at == 0 {
-                for (severity, count) in findings.finding_severity_counts.unwrap_or_default() {
-                    summary.add(severity_of(&severity), u64::try_from(count).unwrap_or(0));
-                }
-            }
-            list.extend(findings.findings.unwrap_or_default().into_iter().map(basic));
-            list.extend(
-                findings.enhanced_findings.unwrap_or_default().into_iter().filter_map(enhanced),
-            );
-        }
-        list.sort();
-        let listed = list.iter().map(|finding: &Finding| (finding.severity, 1)).collect();
-        Findings { counts: summary.at_least(&listed), list }
-    };
-    match status {
-        Some(ScanStatus::Complete) => Scan::Complete(findings()),
-        Some(ScanStatus::Active) => Scan::Active(findings()),
-        Some(ScanStatus::InProgress | ScanStatus::Pending) => Scan::Pending(word),
-        _ => Scan::Unavailable(word),
-    }
-}
-
-/// Texts of findings come from other people's packages and end in other people's mail: one short line each.
-fn line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(256).collect()
-}
-
-fn severity_of(severity: &FindingSeverity) -> Severity {
-    Severity::from_word(severity.as_str()).unwrap_or(Severity::Undefined)
-}
-
-/// Basic scanning keeps package and version among the attributes (ECR API reference, ImageScanFinding).
-fn basic(finding: ImageScanFinding) -> Finding {
-    let attribute = |key: &str| {
-        let attributes = finding.attributes().iter();
-        attributes.filter(|attribute| attribute.key() == key).find_map(|found| found.value())
-    };
-    Finding {
-        severity: finding.severity().map_or(Severity::Undefined, severity_of),
-        package: attribute("package_name").map(line),
-        installed: attribute("package_version").map(line),
-        fixed: None,
-        id: line(finding.name().unwrap_or_default()),
-    }
-}
-
-/// One finding of enhanced scanning; closed and suppressed ones do not count.
-fn enhanced(finding: EnhancedImageScanFinding) -> Option<Finding> {
-    if finding.status().is_some_and(|status| status != "ACTIVE") {
-        return None;
-    }
-    let severity = finding.severity().and_then(Severity::from_word);
-    let details = finding.package_vulnerability_details();
-    let package = details.and_then(|details| details.vulnerable_packages().first());
-    let id = details.and_then(|details| details.vulnerability_id()).or(finding.title());
-    let text = |value: Option<&str>| value.filter(|value| !value.is_empty()).map(line);
-    Some(Finding {
-        severity: severity.unwrap_or(Severity::Undefined),
-        id: line(id.unwrap_or_default()),
-        package: text(package.and_then(|package| package.name())),
-        installed: text(package.and_then(|package| package.version())),
-        fixed: text(package.and_then(|package| package.fixed_in_version())),
+fn image_of(detail: ImageDetail) -> Result<Image, AwsError> {
+    let unexpected =
+        |error: InvalidName| AwsError::unexpected(Operation::DescribeImages, error.to_string());
+    let kind =
+        kind_of(detail.image_manifest_media_type.as_deref(), detail.artifact_media_type.as_deref());
+    // A tag that ECR stores and we cannot write could not be untagged either.
+    let tags = detail.image_tags.unwrap_or_default().into_iter().map(Tag::parse);
+    Ok(Image {
+        digest: Digest::parse(detail.image_digest.unwrap_or_default()).map_err(unexpected)?,
+        tags: tags.collect::<Result<_, _>>().map_err(unexpected)?,
+        kind,
+        storage: match detail.image_status {
+            Some(ImageStatus::Archived) => Storage::Archived,
+            Some(ImageStatus::Activating) => Storage::Activating,
+            _ => Storage::Active,
+        },
+        pushed_at: detail.image_pushed_at.and_then(|at| at.try_into().ok()),
+        media_type: detail.image_manifest_media_type,
     })
 }

@@ -1,12 +1,15 @@
 //! The registry: what an image is now, and the few calls that change it.
 
 pub mod ecr;
+mod findings;
+mod manifest;
 
 use std::future::Future;
 
 use crate::aws::AwsError;
 use crate::domain::findings::Scan;
-use crate::domain::image::{Digest, Repository, Tag};
+use crate::domain::image::{Digest, Home, Repository, Tag};
+use crate::domain::index::Index;
 use crate::domain::plan::Image;
 use crate::domain::untag::Untagged;
 
@@ -63,6 +66,26 @@ pub trait Registry: Send + Sync + 'static {
         digest: &Digest,
     ) -> impl Future<Output = Result<Option<Manifest>, AwsError>> + Send;
 
+    /// Every tagged image of the repository, archived ones left out; all pages of it.
+    fn tagged(
+        &self,
+        repository: &Repository,
+    ) -> impl Future<Output = Result<Option<Vec<Image>>, AwsError>> + Send;
+
+    /// At most [`INDEX_BATCH`] indexes by their digests. Those that are gone, or are no indexes, are left out.
+    fn indexes(
+        &self,
+        repository: &Repository,
+        digests: &[Digest],
+    ) -> impl Future<Output = Result<Option<Vec<Index>>, AwsError>> + Send;
+
+    /// The prefixes of repositories that this registry fills from other registries on pull; `ROOT` stands for all
+    /// repositories.
+    fn pull_through_prefixes(
+        &self,
+        home: &Home,
+    ) -> impl Future<Output = Result<Vec<String>, AwsError>> + Send;
+
     /// Puts a tag on the image with this manifest. Repeating it is harmless.
     fn tag(
         &self,
@@ -83,3 +106,5 @@ pub trait Registry: Send + Sync + 'static {
 
 /// The most tags in one call (ECR API reference, BatchDeleteImage).
 pub const UNTAG_BATCH: usize = 100;
+/// The most manifests in one call (ECR API reference, BatchGetImage).
+pub const INDEX_BATCH: usize = 100;

@@ -56,6 +56,10 @@ pub struct Labels<'a> {
     pub operations: &'a [(&'static str, &'static str)],
     /// How calls end.
     pub call_outcomes: &'a [&'static str],
+    /// The policy's exceptions by name, in their order.
+    pub exceptions: &'a [String],
+    /// Where exceptions can stand.
+    pub standings: &'a [&'static str],
 }
 
 /// The instruments. Cheap to share behind an `Arc`; every method is one line at the place that counts.
@@ -80,6 +84,9 @@ pub struct Instruments {
     paused: Gauge<u64>,
     draining: Gauge<u64>,
     overreach: Counter<u64>,
+    exception_matches: Counter<u64>,
+    exceptions: Gauge<u64>,
+    exception_labels: Vec<[KeyValue; 2]>,
 }
 
 impl fmt::Debug for Instruments {
@@ -159,6 +166,13 @@ impl Instruments {
                 "tagwarden_overreach",
                 "Deletes that took more than was asked for; the first stops all untagging",
             ),
+            exception_matches: build.counter(
+                "tagwarden_exception_matches",
+                "Judgements in which an exception of the policy covered a finding",
+            ),
+            exceptions: build
+                .gauge("tagwarden_exceptions", "Exceptions of the policy, by where they stand"),
+            exception_labels: labels.exceptions.iter().enumerate().map(exception_labels).collect(),
             registry,
             _provider: provider,
         };
@@ -185,6 +199,12 @@ impl Instruments {
         }
         for kind in labels.events {
             self.events.add(0, &[KeyValue::new("kind", *kind)]);
+        }
+        for exception in &self.exception_labels {
+            self.exception_matches.add(0, exception);
+        }
+        for standing in labels.standings {
+            self.exceptions_standing(standing, 0);
         }
         for verdict in labels.verdicts {
             self.decisions.add(0, &[KeyValue::new("verdict", *verdict)]);
@@ -246,6 +266,18 @@ impl Instruments {
         count: usize,
     ) {
         self.image_actions.add(count as u64, &action_labels(action, outcome, mode));
+    }
+
+    /// An exception, by its position in the policy, covered a finding.
+    pub fn exception_matched(&self, at: usize) {
+        if let Some(labels) = self.exception_labels.get(at) {
+            self.exception_matches.add(1, labels);
+        }
+    }
+
+    /// So many exceptions stand like this.
+    pub fn exceptions_standing(&self, standing: &'static str, count: usize) {
+        self.exceptions.record(count as u64, &[KeyValue::new("standing", standing)]);
     }
 
     /// A notice was published, or failed to be.
@@ -346,6 +378,12 @@ fn call_labels(
         KeyValue::new("operation", operation),
         KeyValue::new("outcome", outcome),
     ]
+}
+
+/// The position tells apart exceptions of the same name.
+fn exception_labels((at, name): (usize, &String)) -> [KeyValue; 2] {
+    let position = i64::try_from(at).unwrap_or(i64::MAX);
+    [KeyValue::new("exception", name.clone()), KeyValue::new("position", position)]
 }
 
 fn notice_label(published: bool) -> KeyValue {

@@ -1,4 +1,4 @@
-//! Calls that are waited for where access is refused: to the registry, and to whoever tells the team.
+//! Calls to the registry that are waited for where access is refused.
 
 use std::future::Future;
 
@@ -10,47 +10,10 @@ use super::probe::Probe;
 use crate::aws::{AwsError, ErrorClass};
 use crate::domain::image::Repository;
 use crate::health::Pause;
-use crate::notify::render::render;
-use crate::notify::{Notice, Notifier};
+use crate::notify::Notifier;
 use crate::registry::Registry;
 
-/// How often a notice of tags that went is tried before its lease is given up.
-const TELL_ATTEMPTS: u32 = 4;
-
 impl<R: Registry, N: Notifier> Assessor<R, N> {
-    /// Tells the team. Where the topic refuses us, polling pauses and the notice itself is the probe. A notice of tags
-    /// that went is tried several times before the lease is given up: by the next delivery they are only claimed.
-    pub(super) async fn tell(&self, notice: Notice) -> Result<(), Failure> {
-        if self.told.is_old_news(&notice) {
-            return Ok(());
-        }
-        let rendered = render(&notice, self.context.format);
-        let mut attempts = if notice.tags.untagged.is_empty() { 1 } else { TELL_ATTEMPTS };
-        let mut probe = Probe::default();
-        loop {
-            let result = self.notifier.publish(&rendered).await;
-            self.context.instruments.notice(result.is_ok());
-            match result {
-                Ok(()) => {
-                    self.set_paused(Pause::Topic, false, None);
-                    self.told.remember(&notice);
-                    return Ok(());
-                }
-                Err(error) if is_refusal(&error) => {
-                    self.set_paused(Pause::Topic, true, Some(&error));
-                }
-                Err(error) => {
-                    attempts -= 1;
-                    if attempts == 0 || !error.class.is_transient() {
-                        return Err(Failure::NotTold(error));
-                    }
-                    warn!(notice = notice.id, %error, "cannot tell yet");
-                }
-            }
-            probe.wait(&self.context.shutdown).await?;
-        }
-    }
-
     /// Calls the registry about the job's repository. Where everything is refused, polling pauses and the call itself is
     /// the probe.
     pub(super) async fn ecr<T, F, Fut>(&self, job: Job<'_>, call: F) -> Result<T, Failure>
@@ -64,7 +27,8 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let overreached = health.is_overreached();
         let mut probe = Probe::default();
         loop {
-            let error = match call().await {
+            // The SDK's futures are large, and many of ours wait for one.
+            let error = match Box::pin(call()).await {
                 Ok(value) => {
                     self.registry_answered(repository);
                     return Ok(value);
@@ -72,6 +36,9 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                 Err(error) => error,
             };
             match error.class {
+                ErrorClass::Refused | ErrorClass::Credentials if job.at_once => {
+                    return Err(Failure::Refused(error));
+                }
                 ErrorClass::Credentials if at_home => {
                     self.set_paused(Pause::Credentials, true, Some(&error));
                 }
@@ -102,7 +69,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         self.set_paused(Pause::Credentials, false, None);
     }
 
-    fn set_paused(&self, pause: Pause, on: bool, error: Option<&AwsError>) {
+    pub(super) fn set_paused(&self, pause: Pause, on: bool, error: Option<&AwsError>) {
         if !self.context.health.set_paused(pause, on) {
             return;
         }
@@ -111,8 +78,4 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             None => info!(?pause, "polling goes on"),
         }
     }
-}
-
-fn is_refusal(error: &AwsError) -> bool {
-    matches!(error.class, ErrorClass::Refused | ErrorClass::Credentials)
 }

@@ -4,33 +4,42 @@ use std::sync::Arc;
 
 use tracing::info;
 
+use super::allowance::Allowance;
 use super::disposition::{Failure, Outcome, wait_for_findings};
+use super::flights::{Flights, Flown, Landed};
+use super::holds::PullThrough;
+use super::listings::Listings;
+use super::observe::{Seen, Sight, Violation};
 use super::refusals::Refusals;
 use super::told::Told;
+use super::topics::Topic;
 use crate::clock::Clock;
-use crate::config::NoticeFormat;
-use crate::domain::findings::{Findings, SeverityCounts};
+use crate::config::LimitSettings;
+use crate::domain::findings::SeverityCounts;
 use crate::domain::image::{Digest, Home, Repository, Tag};
-use crate::domain::plan::{Decision, Image, Plan, decide};
-use crate::domain::policy::{Judgement, Mode, Policy};
+use crate::domain::index::Child;
+use crate::domain::judgement::Judgement;
+use crate::domain::notice::NoticeAction;
+use crate::domain::plan::{Image, Kind, Plan};
+use crate::domain::policy::{Mode, Policy, Unscanned};
 use crate::event::{Claim, ImageEvent};
 use crate::health::Health;
-use crate::notify::{Notice, NoticeAction, NoticeTags, Notifier, notice_id};
+use crate::notify::{Notice, NoticeTags, Notifier, notice_id};
 use crate::queue::Message;
 use crate::registry::Registry;
 use crate::shutdown::Shutdown;
 use crate::telemetry::instruments::Instruments;
 
 /// Every word of the metric label `verdict`.
-pub const VERDICTS: [&str; 4] = ["keep", "untag", "wait", "unscanned"];
+pub const VERDICTS: [&str; 5] = ["keep", "untag", "wait", "unscanned", "none"];
 
-/// What an assessment needs besides its registry and its notifier.
+/// What an assessment needs besides its registry and its topics.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// The team's policy.
     pub policy: Policy,
-    /// The form of notices.
-    pub format: NoticeFormat,
+    /// How much may be untagged.
+    pub limits: LimitSettings,
     /// The worker's own account and Region.
     pub own: Home,
     /// After how many receives a message moves to the dead-letter queue.
@@ -50,9 +59,13 @@ pub struct Context {
 pub struct Assessor<R, N> {
     pub(super) context: Context,
     pub(super) registry: R,
-    pub(super) notifier: N,
+    pub(super) topics: Vec<Topic<N>>,
     pub(super) refusals: Refusals,
     pub(super) told: Told,
+    pub(super) flights: Flights,
+    pub(super) listings: Listings,
+    pub(super) pull_through: PullThrough,
+    pub(super) allowance: Allowance,
 }
 
 /// One message's event on its way through the acts.
@@ -65,6 +78,8 @@ pub struct Job<'a> {
     /// Whether it was received beyond the permits to find out if another repository is still allowed: where it is refused
     /// it does not wait.
     pub canary: bool,
+    /// Whether somebody is waiting for the answer: nothing is put off, and whatever is refused ends it.
+    pub at_once: bool,
 }
 
 impl Job<'_> {
@@ -81,11 +96,13 @@ impl Job<'_> {
 }
 
 /// A judged image and what is to be done.
+#[derive(Clone, Copy)]
 pub(super) struct Case<'a> {
     pub(super) job: Job<'a>,
     pub(super) image: &'a Image,
+    pub(super) cause: Option<&'a Child>,
     pub(super) judgement: &'a Judgement,
-    pub(super) findings: &'a Findings,
+    pub(super) counts: &'a SeverityCounts,
     pub(super) plan: &'a Plan,
 }
 
@@ -96,16 +113,30 @@ impl Case<'_> {
 }
 
 impl<R: Registry, N: Notifier> Assessor<R, N> {
-    /// An assessor with this registry and notifier.
+    /// An assessor with this registry and these topics.
     #[must_use]
-    pub fn new(context: Context, registry: R, notifier: N) -> Self {
-        Self { context, registry, notifier, refusals: Refusals::default(), told: Told::default() }
+    pub fn new(context: Context, registry: R, topics: Vec<Topic<N>>) -> Self {
+        Self {
+            allowance: Allowance::new(context.limits),
+            context,
+            registry,
+            topics,
+            refusals: Refusals::default(),
+            told: Told::default(),
+            flights: Flights::default(),
+            listings: Listings::default(),
+            pull_through: PullThrough::default(),
+        }
     }
 
     /// What it was made with.
     #[must_use]
     pub fn context(&self) -> &Context {
         &self.context
+    }
+
+    pub(super) fn is_last_receive(&self, job: Job<'_>) -> bool {
+        self.context.max_receive_count.is_some_and(|most| job.message.receive_count >= most)
     }
 
     /// Assesses the image that an event is about, and writes down which that is: an event without a digest is about
@@ -124,12 +155,10 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         if let Err(why) = policy.reach(&event.repository, own) {
             return Ok(Outcome::OutOfReach(why));
         }
-        let mut over_limit = false;
-        if let Claim::Complete { counts: Some(counts), reporting } = &event.claim {
-            if policy.clears(counts, *reporting) {
-                return Ok(Outcome::Clean);
-            }
-            over_limit = policy.judge(counts).violates();
+        if let Claim::Complete { counts: Some(counts), reporting } = &event.claim
+            && self.terms(job).clear(counts, *reporting)
+        {
+            return Ok(Outcome::Clean);
         }
         if digests.is_empty() {
             *digests = self.resolve(job).await?;
@@ -137,25 +166,20 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         // One bad image of several must not keep the others from being assessed; the gravest result stands for all.
         let mut result = Ok(Outcome::Absent);
         for digest in digests.iter() {
-            let assessed = match self.assess_image(job, digest, over_limit).await {
+            let assessed = match Box::pin(self.assess_image(job, digest)).await {
                 // Deleted by somebody in the middle of it.
                 Err(Failure::Rejected(error)) if error.is("RepositoryNotFoundException") => {
                     Ok(Outcome::Absent)
                 }
                 assessed => assessed,
             };
-            if matches!(
-                (&result, &assessed),
-                (Ok(Outcome::Absent | Outcome::Clean), _) | (Ok(_), Err(_))
-            ) {
-                result = assessed;
-            }
+            result = graver(result, assessed);
         }
         result
     }
 
     /// The images that the event's tags point to now.
-    async fn resolve(&self, job: Job<'_>) -> Result<Vec<Digest>, Failure> {
+    pub(super) async fn resolve(&self, job: Job<'_>) -> Result<Vec<Digest>, Failure> {
         let event = job.event;
         let mut digests = Vec::new();
         for tag in &event.tags {
@@ -170,32 +194,62 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         Ok(digests)
     }
 
-    async fn assess_image(
+    /// Assesses one image, or waits for another message's assessment that speaks for this one too.
+    async fn assess_image(&self, job: Job<'_>, digest: &Digest) -> Result<Outcome, Failure> {
+        let accepted = |landed: &Landed| match &landed.result {
+            Ok(Outcome::Clean) => {
+                landed.sight.as_ref().is_some_and(|sight| self.agrees(job, sight))
+            }
+            Ok(Outcome::LeftToScan) => job.event.claim == Claim::Pushed,
+            _ => true,
+        };
+        self.fly(job, digest, accepted, async {
+            let seen = match self.observe(job, digest).await {
+                Ok(seen) => seen,
+                Err(failure) => return Landed::new(Err(failure)),
+            };
+            let sight = match &seen {
+                Seen::Clean(_, sight) => sight.clone(),
+                _ => None,
+            };
+            let result = self.act(job, seen).await;
+            // What rests on a failed scan's event has not looked at the findings.
+            Landed { sight, shared: job.event.claim != Claim::Failed, ..Landed::new(result) }
+        })
+        .await
+    }
+
+    async fn fly(
         &self,
         job: Job<'_>,
         digest: &Digest,
-        over_limit: bool,
+        accepted: impl Fn(&Landed) -> bool,
+        work: impl Future<Output = Landed>,
     ) -> Result<Outcome, Failure> {
-        let repository = &job.event.repository;
-        let image = self.ecr(job, || self.registry.image(repository, digest)).await?;
-        let Some(image) = image else { return Ok(Outcome::Absent) };
-        let decision = if job.event.claim == Claim::Failed {
-            Decision::Unscanned("the scan failed".to_owned())
-        } else {
-            let scan = self.ecr(job, || self.registry.scan(repository, digest)).await?;
-            let Some(scan) = scan else { return Ok(Outcome::Absent) };
-            decide(&self.context.policy, &image, scan, over_limit)
-        };
-        self.context.instruments.decision(match &decision {
-            Decision::Keep => "keep",
-            Decision::Untag { .. } => "untag",
-            Decision::Wait(_) => "wait",
-            Decision::Unscanned(_) => "unscanned",
+        let image = (&job.event.repository, digest);
+        let now = || self.context.clock.now();
+        match self.flights.fly(image, job.message, now, accepted, work).await {
+            Flown::Own(landed) => landed.result,
+            Flown::Joined(landed) => landed.result.map(|outcome| Outcome::Joined(outcome.as_str())),
+        }
+    }
+
+    /// Does what follows from what was seen.
+    async fn act(&self, job: Job<'_>, seen: Seen) -> Result<Outcome, Failure> {
+        self.context.instruments.decision(match &seen {
+            Seen::Clean(..) => "keep",
+            Seen::Violation(_) => "untag",
+            Seen::Wait(..) => "wait",
+            Seen::Unscanned(..) => "unscanned",
+            Seen::Absent | Seen::NotAnImage | Seen::LeftToScan => "none",
         });
-        match decision {
-            Decision::Keep => Ok(Outcome::Clean),
-            Decision::Unscanned(reason) => self.unscanned(job, &image, reason).await,
-            Decision::Wait(reason) => {
+        match seen {
+            Seen::Absent => Ok(Outcome::Absent),
+            Seen::NotAnImage => Ok(Outcome::NotAnImage),
+            Seen::LeftToScan => Ok(Outcome::LeftToScan),
+            Seen::Clean(..) => Ok(Outcome::Clean),
+            Seen::Unscanned(image, reason) => self.unscanned(job, &image, reason).await,
+            Seen::Wait(image, reason) => {
                 let sent = job.message.sent_at;
                 let age = sent.map(|sent| self.context.clock.since(sent)).unwrap_or_default();
                 let most = self.context.max_receive_count;
@@ -204,22 +258,66 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                     None => self.unscanned(job, &image, reason).await,
                 }
             }
-            Decision::Untag { judgement, findings, plan } => {
-                let case = Case {
-                    job,
-                    image: &image,
-                    judgement: &judgement,
-                    findings: &findings,
-                    plan: &plan,
-                };
-                self.violation(&case).await
+            Seen::Violation(violation) if violation.image.kind == Kind::Image => {
+                // The indexes first: people pull them, and an image can be deleted only when no index holds it.
+                let indexes = Box::pin(self.act_on_indexes(job, &violation.sight)).await?;
+                let own = self.violation(job, *violation).await;
+                Ok(indexes.into_iter().fold(own, graver)?)
             }
+            Seen::Violation(violation) => self.violation(job, *violation).await,
         }
     }
 
-    async fn violation(&self, case: &Case<'_>) -> Result<Outcome, Failure> {
-        let Case { job, plan, judgement, .. } = case;
-        let enforce = self.context.policy.mode == Mode::Enforce;
+    /// Acts on every index that holds an image that violates the policy.
+    async fn act_on_indexes(
+        &self,
+        job: Job<'_>,
+        to_blame: &Arc<Sight>,
+    ) -> Result<Vec<Result<Outcome, Failure>>, Failure> {
+        let Some(listing) = self.listing(job).await? else { return Ok(Vec::new()) };
+        let mut results = Vec::new();
+        for index in listing.holding(to_blame.digest()) {
+            // An assessment that found nothing to do may not have seen what is known now.
+            let accepted = |landed: &Landed| {
+                !matches!(
+                    landed.result,
+                    Ok(Outcome::Clean
+                        | Outcome::LeftToScan
+                        | Outcome::Absent
+                        | Outcome::NotAnImage
+                        | Outcome::Unscanned)
+                )
+            };
+            let work = async {
+                let seen = match self.observe_holder(job, &index.digest, to_blame).await {
+                    Ok(seen) => seen,
+                    Err(failure) => return Landed::new(Err(failure)),
+                };
+                Landed::new(self.act_on_index(job, seen).await)
+            };
+            results.push(self.fly(job, &index.digest, accepted, work).await);
+        }
+        Ok(results)
+    }
+
+    async fn act_on_index(&self, job: Job<'_>, seen: Seen) -> Result<Outcome, Failure> {
+        match seen {
+            Seen::Violation(violation) => self.violation(job, *violation).await,
+            Seen::Unscanned(image, reason) => self.unscanned(job, &image, reason).await,
+            Seen::Clean(..) => Ok(Outcome::Clean),
+            Seen::Wait(..) | Seen::LeftToScan => Ok(Outcome::LeftToScan),
+            Seen::NotAnImage => Ok(Outcome::NotAnImage),
+            Seen::Absent => Ok(Outcome::Absent),
+        }
+    }
+
+    async fn violation(&self, job: Job<'_>, mut violation: Violation) -> Result<Outcome, Failure> {
+        self.hold(job, &mut violation).await?;
+        let findings = violation.findings();
+        let Violation { image, cause, judgement, plan, .. } = &violation;
+        let case =
+            &Case { job, image, cause: cause.as_ref(), judgement, counts: &findings.counts, plan };
+        let enforce = self.terms(job).mode == Mode::Enforce;
         if plan.untag.is_empty() && plan.marked {
             // A delivery before this one did it, and may not have told.
             if !job.is_redelivered() {
@@ -237,16 +335,17 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             self.tell(self.notice(case, NoticeAction::Quarantined, tags)).await?;
             return Ok(Outcome::AlreadyQuarantined);
         }
-        if plan.untag.is_empty() && !plan.kept.is_empty() {
-            let tags = NoticeTags { kept: plan.kept.clone(), ..NoticeTags::default() };
-            let mut notice = self.notice(case, NoticeAction::Blocked, tags);
-            notice.reasons.extend(plan.kept_because.iter().cloned());
-            self.tell(notice).await?;
-            return Ok(Outcome::Blocked);
-        }
-        if plan.untag.is_empty() {
+        if plan.untag.is_empty() && plan.kept.is_empty() {
             let named = !job.event.tags.is_empty();
             return Ok(if named { Outcome::Superseded } else { Outcome::NothingToUntag });
+        }
+        if plan.untag.is_empty() || !plan.holds.is_empty() {
+            let mut tags = NoticeTags { kept: plan.kept.clone(), ..NoticeTags::default() };
+            tags.kept.extend(plan.untag.iter().cloned());
+            let mut notice = self.notice(case, NoticeAction::Blocked, tags);
+            notice.reasons.extend(plan.kept_because.iter().chain(&plan.holds).cloned());
+            self.tell(notice).await?;
+            return Ok(Outcome::Blocked);
         }
         info!(
             target: "tagwarden::audit",
@@ -255,8 +354,9 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             account = %case.repository().account,
             region = %case.repository().region,
             repository = %case.repository().name,
-            digest = %case.image.digest,
-            mode = self.context.policy.mode.as_str(),
+            digest = %image.digest,
+            cause = cause.as_ref().map(|child| child.digest.as_str()),
+            mode = self.terms(job).mode.as_str(),
             rule = judgement.rule,
             reasons = judgement.reasons.join("; "),
             untag = joined(&plan.untag),
@@ -266,7 +366,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             "plan"
         );
         if enforce {
-            return self.enforce(case).await;
+            return self.enforce_within_limits(case).await;
         }
         let tags = NoticeTags {
             kept: plan.kept.clone(),
@@ -284,10 +384,12 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         image: &Image,
         reason: String,
     ) -> Result<Outcome, Failure> {
-        let mut notice = self.blank_notice(job, &image.digest, NoticeAction::Unscanned);
-        notice.reasons = vec![reason];
-        notice.tags.kept = image.tags.clone();
-        self.tell(notice).await?;
+        if self.terms(job).unscanned == Unscanned::Tell {
+            let mut notice = self.blank_notice(job, image, NoticeAction::Unscanned);
+            notice.reasons = vec![reason];
+            notice.tags.kept = image.tags.clone();
+            self.tell(notice).await?;
+        }
         Ok(Outcome::Unscanned)
     }
 
@@ -296,10 +398,14 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let Case { job, image, plan, .. } = case;
         // Only an earlier delivery of ours takes tags off an image with our mark in our name.
         let ours = job.is_redelivered() && plan.marked;
+        // The event's tags are those of its own image, not of an index that holds it.
+        let its = job.event.digest.as_ref().is_none_or(|digest| *digest == image.digest);
+        let terms = self.terms(*job);
         let claimed = job.event.tags.iter().filter(|tag| {
-            ours && !image.tags.contains(tag)
+            ours && its
+                && !image.tags.contains(tag)
                 && !tag.is_quarantine()
-                && self.context.policy.protects(tag).is_none()
+                && terms.keeps(tag).is_none()
         });
         NoticeTags {
             untagged,
@@ -310,17 +416,18 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         }
     }
 
-    fn blank_notice(&self, job: Job<'_>, digest: &Digest, action: NoticeAction) -> Notice {
+    fn blank_notice(&self, job: Job<'_>, image: &Image, action: NoticeAction) -> Notice {
         let repository = &job.event.repository;
         Notice {
-            id: notice_id(repository, digest, job.event_id()),
+            id: notice_id(repository, &image.digest, job.event_id()),
             action,
-            mode: self.context.policy.mode,
+            mode: self.terms(job).mode,
             repository: repository.clone(),
-            digest: digest.clone(),
+            digest: image.digest.clone(),
+            media_type: image.media_type.clone(),
+            cause: None,
             tags: NoticeTags::default(),
             counts: SeverityCounts::default(),
-            findings: Vec::new(),
             reasons: Vec::new(),
             judgement: None,
             event: job.event.origin.clone(),
@@ -329,14 +436,27 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     }
 
     pub(super) fn notice(&self, case: &Case<'_>, action: NoticeAction, tags: NoticeTags) -> Notice {
+        let Judgement { reasons, notes, .. } = case.judgement;
         Notice {
             tags,
-            counts: case.findings.counts.clone(),
-            findings: case.findings.list.clone(),
-            reasons: case.judgement.reasons.clone(),
+            cause: case.cause.cloned(),
+            counts: case.counts.clone(),
+            reasons: reasons.iter().chain(notes).cloned().collect(),
             judgement: Some(case.judgement.clone()),
-            ..self.blank_notice(case.job, &case.image.digest, action)
+            ..self.blank_notice(case.job, case.image, action)
         }
+    }
+}
+
+/// The graver of two results: a failure, else what was done rather than what was not.
+fn graver(
+    one: Result<Outcome, Failure>,
+    other: Result<Outcome, Failure>,
+) -> Result<Outcome, Failure> {
+    match (one, other) {
+        (Err(failure), _) | (Ok(_), Err(failure)) => Err(failure),
+        (Ok(one), Ok(other)) if one.gravity() >= other.gravity() => Ok(one),
+        (Ok(_), Ok(other)) => Ok(other),
     }
 }
 

@@ -240,7 +240,7 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
                 Err(malformed) => Err(malformed.clone().into()),
                 Ok(Parsed::Ignored { reason, .. }) => Ok(Outcome::Ignored(reason)),
                 Ok(Parsed::Assess(event)) => {
-                    let job = Job { message: &message, event, canary: self.canary };
+                    let job = Job { message: &message, event, canary: self.canary, at_once: false };
                     self.assessor.assess(job, &mut digests).await
                 }
             }

@@ -14,6 +14,12 @@ pub enum Outcome {
     Ignored(&'static str),
     /// The policy does not cover the repository.
     OutOfReach(OutOfReach),
+    /// Another message's assessment of the same image speaks for this one; what it came to.
+    Joined(&'static str),
+    /// It is no container image.
+    NotAnImage,
+    /// Its scan has not ended, and an event will come when it has.
+    LeftToScan,
     /// No limit is exceeded.
     Clean,
     /// The tags are gone, the image is kept, the team was told.
@@ -40,9 +46,12 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every word of [`Outcome::as_str`].
-    pub const WORDS: [&'static str; 13] = [
+    pub const WORDS: [&'static str; 16] = [
         "ignored",
         "out_of_reach",
+        "joined",
+        "not_an_image",
+        "left_to_scan",
         "clean",
         "quarantined",
         "deleted",
@@ -62,6 +71,9 @@ impl Outcome {
         match self {
             Self::Ignored(_) => "ignored",
             Self::OutOfReach(_) => "out_of_reach",
+            Self::Joined(_) => "joined",
+            Self::NotAnImage => "not_an_image",
+            Self::LeftToScan => "left_to_scan",
             Self::Clean => "clean",
             Self::Quarantined => "quarantined",
             Self::Deleted => "deleted",
@@ -84,7 +96,26 @@ impl Outcome {
         match self {
             Self::Ignored(why) => Some(why),
             Self::OutOfReach(why) => Some(why.as_str()),
+            Self::Joined(outcome) => Some(outcome),
             _ => None,
+        }
+    }
+
+    /// How much was done, for the one word that stands for several images.
+    pub(super) fn gravity(&self) -> u8 {
+        match self {
+            Self::Absent | Self::Ignored(_) | Self::OutOfReach(_) => 0,
+            Self::NotAnImage | Self::Clean => 1,
+            Self::LeftToScan => 2,
+            Self::NothingToUntag => 3,
+            Self::Superseded => 4,
+            Self::Joined(_) => 5,
+            Self::AlreadyQuarantined => 6,
+            Self::Unscanned => 7,
+            Self::Blocked => 8,
+            Self::WouldUntag | Self::Quarantined => 9,
+            Self::Deleted => 10,
+            Self::Overreach => 11,
         }
     }
 }
@@ -121,6 +152,22 @@ pub enum Failure {
     /// Acted, but the team could not be told.
     #[error("the team could not be told: {0}")]
     NotTold(AwsError),
+    /// The same by one topic that refuses us, while others do not.
+    #[error("topic {topic} refuses: {error}")]
+    TopicRefused {
+        /// Its ARN.
+        topic: String,
+        /// How.
+        error: AwsError,
+    },
+    /// As much as the limits allow has been untagged.
+    #[error("{reason}")]
+    Limited {
+        /// Which limit.
+        reason: String,
+        /// When to ask again.
+        again: Duration,
+    },
     /// Untagging was stopped by an over-reach.
     #[error("untagging is stopped in this process by an over-reach")]
     Stopped,
@@ -137,7 +184,7 @@ pub enum Failure {
 
 impl Failure {
     /// Every word of [`Failure::as_str`].
-    pub const WORDS: [&'static str; 11] = [
+    pub const WORDS: [&'static str; 13] = [
         "malformed",
         "transient",
         "rejected",
@@ -145,6 +192,8 @@ impl Failure {
         "pending",
         "incomplete",
         "not_told",
+        "topic_refused",
+        "limited",
         "stopped",
         "not_put_back",
         "panicked",
@@ -162,6 +211,8 @@ impl Failure {
             Self::Pending { .. } => "pending",
             Self::Incomplete(_) => "incomplete",
             Self::NotTold(_) => "not_told",
+            Self::TopicRefused { .. } => "topic_refused",
+            Self::Limited { .. } => "limited",
             Self::Stopped => "stopped",
             Self::NotPutBack(_) => "not_put_back",
             Self::Panicked => "panicked",
@@ -247,13 +298,18 @@ pub fn disposition(
         | Failure::NotTold(_)
         | Failure::NotPutBack(_)
         | Failure::Panicked => Disposition::Retry(backoff(2, 3, LONGEST_BACKOFF)),
-        Failure::Refused(_) | Failure::TagsRefused(_) | Failure::Stopped => {
+        Failure::Refused(_)
+        | Failure::TagsRefused(_)
+        | Failure::TopicRefused { .. }
+        | Failure::Stopped => {
             // Before the last permitted receive, people get the longest time to give access back.
             let last = max_receive_count.is_some_and(|most| receive_count + 1 >= most);
             let first = if last { LONGEST_REFUSAL.as_secs() } else { 60 };
             Disposition::Retry(backoff(first, 5, LONGEST_REFUSAL))
         }
-        Failure::Pending { again, .. } => Disposition::Retry(*again),
+        Failure::Pending { again, .. } | Failure::Limited { again, .. } => {
+            Disposition::Retry(*again)
+        }
         Failure::Abandoned => Disposition::Release,
     }
 }

@@ -1,12 +1,20 @@
 //! The worker: takes messages, assesses images, settles.
 
 mod access;
+mod allowance;
 pub mod assess;
 pub mod consumer;
 pub mod disposition;
+pub mod exceptions;
+mod flights;
+mod holds;
+mod listings;
+pub mod look;
+pub mod observe;
 mod overreach;
 mod probe;
 mod refusals;
 mod report;
 mod told;
+pub mod topics;
 pub mod untagging;

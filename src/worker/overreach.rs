@@ -8,8 +8,9 @@ use tracing::{error, info, warn};
 use super::assess::{Assessor, Case, joined};
 use super::disposition::{Failure, Outcome};
 use crate::domain::image::{Digest, Tag};
+use crate::domain::notice::NoticeAction;
 use crate::domain::untag::AnsweredId;
-use crate::notify::{NoticeAction, Notifier};
+use crate::notify::Notifier;
 use crate::registry::{Manifest, Registry, Tagging};
 
 /// Attempts to put back what went.

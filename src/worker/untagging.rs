@@ -1,10 +1,16 @@
 //! The acts that change an image: mark, untag, and delete.
 
+use std::time::Duration;
+
+use super::allowance::{Admission, Deferral, Grant};
 use super::assess::{Assessor, Case};
 use super::disposition::{Failure, Outcome};
+use crate::aws::ErrorClass;
 use crate::domain::image::Tag;
+use crate::domain::notice::NoticeAction;
+use crate::domain::plan::Plan;
 use crate::domain::untag::{AnsweredId, TagFailure, Untagged};
-use crate::notify::{NoticeAction, Notifier};
+use crate::notify::{NoticeTags, Notifier};
 use crate::registry::{Manifest, Registry, Tagging, UNTAG_BATCH};
 
 /// Every label set of `image_actions_total`: action, outcome, mode.
@@ -30,8 +36,48 @@ enum Halt {
 }
 
 impl<R: Registry, N: Notifier> Assessor<R, N> {
+    /// The same as [`Self::enforce`], as far as the limits of this hour let it.
+    pub(super) async fn enforce_within_limits(&self, case: &Case<'_>) -> Result<Outcome, Failure> {
+        let mut left = case.plan.untag.as_slice();
+        let deferral = loop {
+            let grant = match self.allowance.admit(case.repository(), left.len()) {
+                Admission::Now(grant) => grant,
+                Admission::Later(deferral) => break deferral,
+            };
+            let (now, rest) = left.split_at(grant.left().min(left.len()));
+            let plan = Plan {
+                untag: now.to_vec(),
+                kept: case.plan.kept.iter().chain(rest).cloned().collect(),
+                delete: case.plan.delete && rest.is_empty(),
+                ..case.plan.clone()
+            };
+            match self.enforce(&Case { plan: &plan, ..*case }, grant).await? {
+                outcome if rest.is_empty() => return Ok(outcome),
+                Outcome::Quarantined | Outcome::Superseded => left = rest,
+                // The rest is for the next process.
+                Outcome::Overreach => return Err(Failure::Stopped),
+                outcome => return Ok(outcome),
+            }
+        };
+        if deferral.news {
+            let kept = case.plan.kept.iter().chain(left).cloned().collect();
+            let tags = NoticeTags { kept, ..NoticeTags::default() };
+            let mut notice = self.notice(case, NoticeAction::Blocked, tags);
+            notice.reasons.push(format!(
+                "{}: this image and others wait for a later hour; this is told once an hour",
+                deferral.reason
+            ));
+            if let Err(failure) = self.tell(notice).await {
+                self.allowance.not_told(case.repository(), &deferral);
+                return Err(failure);
+            }
+        }
+        let Deferral { reason, again, .. } = deferral;
+        Err(Failure::Limited { reason, again })
+    }
+
     /// Mark, untag, tell, and delete the image where the policy says so.
-    pub(super) async fn enforce(&self, case: &Case<'_>) -> Result<Outcome, Failure> {
+    async fn enforce(&self, case: &Case<'_>, mut grant: Grant<'_>) -> Result<Outcome, Failure> {
         if self.context.health.is_overreached() {
             return Err(Failure::Stopped);
         }
@@ -44,7 +90,8 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             return self.blocked(case, Vec::new(), case.plan.untag.clone(), reason).await;
         }
         self.count("mark", "done", 1);
-        let (done, halt) = self.untag(case, "untag", &case.plan.untag).await;
+        let (done, halt) = self.untag(case, "untag", &case.plan.untag, Some(&mut grant)).await;
+        drop(grant);
         self.finish(case, &manifest, done, halt).await
     }
 
@@ -60,6 +107,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         case: &Case<'_>,
         action: &'static str,
         tags: &[Tag],
+        mut grant: Option<&mut Grant<'_>>,
     ) -> (Untagged, Option<Halt>) {
         let (repository, digest) = (case.repository(), &case.image.digest);
         let mut done = Untagged::default();
@@ -68,16 +116,27 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             if self.context.health.is_overreached() {
                 return (done, Some(Halt::Failure(Failure::Stopped)));
             }
+            if let Some(grant) = &mut grant {
+                grant.spend(batch.len());
+            }
             let call = || self.registry.untag(repository, digest, batch);
             let mut now = match self.ecr(case.job, call).await {
                 Ok(now) => now,
-                Err(failure) => return (done, Some(Halt::Failure(failure))),
+                Err(failure) => {
+                    if let Some(grant) = grant.filter(|_| !may_have_acted(&failure)) {
+                        grant.give_back(batch.len());
+                    }
+                    return (done, Some(Halt::Failure(failure)));
+                }
             };
             if !now.beyond.is_empty() {
                 // Before anything else: from here on this process untags nothing more.
                 self.context.health.overreached();
             }
             let looked = self.look_at_unanswered(case, &mut now).await;
+            if let Some(grant) = &mut grant {
+                grant.give_back(now.moved.len() + now.failed.len());
+            }
             self.count(action, "done", now.gone.len() + now.absent.len());
             self.count(action, "superseded", now.moved.len());
             self.count(action, "failed", now.failed.len());
@@ -160,7 +219,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         manifest: &Manifest,
     ) -> Result<Outcome, Failure> {
         let quarantine = std::slice::from_ref(&case.plan.quarantine);
-        match self.untag(case, "delete", quarantine).await.1 {
+        match self.untag(case, "delete", quarantine, None).await.1 {
             None => Ok(Outcome::Deleted),
             Some(Halt::Failure(failure)) => Err(failure),
             Some(Halt::Blocked(reason)) => self.blocked(case, Vec::new(), Vec::new(), reason).await,
@@ -189,6 +248,12 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     pub(super) fn count(&self, action: &'static str, outcome: &'static str, count: usize) {
         self.context.instruments.image_action(action, outcome, "enforce", count);
     }
+}
+
+/// Whether a call that failed like this may have done its work all the same.
+fn may_have_acted(failure: &Failure) -> bool {
+    let Failure::Transient(error) = failure else { return false };
+    matches!(error.class, ErrorClass::Timeout | ErrorClass::Connection | ErrorClass::Unavailable)
 }
 
 /// What the gravest part of an answer asks for.

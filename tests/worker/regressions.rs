@@ -219,7 +219,10 @@ async fn nothing_is_marked_untagged_or_deleted_after_an_over_reach() {
 async fn an_image_that_cannot_be_deleted_is_told_as_blocked_without_the_tags_that_went() {
     let world = World::new().set("POLICY__ACTION", "delete");
     let child = world.image(&["1.0-amd64"], critical());
-    world.sim.push_index(&world.repository, &["1.0"], &[(child.as_str(), "linux/amd64")]);
+    let of = [(child.as_str(), "linux/amd64")];
+    // An index that stays holds the image.
+    let world = world.set("POLICY__PROTECTED_TAGS", "1.0");
+    world.sim.push_index(&world.repository, &["1.0"], &of);
     world.send(&basic(&child, &["1.0-amd64"], &json!({"CRITICAL": 1})));
 
     world.run_to_the_end().await;

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
-use aws_sim::{Call, RepoKey, ScanResult, Sim, SimConfig};
+use aws_sim::{Call, Fault, FaultRule, RepoKey, ScanResult, Sim, SimConfig};
 use serde_json::{Value, json};
 use tagwarden::app::{App, RunError};
 use tagwarden::config::{Settings, Sources};
@@ -52,6 +52,29 @@ impl World {
     pub fn set(mut self, key: &str, value: &str) -> Self {
         self.variables.insert(format!("TAGWARDEN__{key}"), value.to_owned());
         self
+    }
+
+    /// A world whose worker has this configuration file, in TOML.
+    pub fn configured(toml: &str) -> Self {
+        Self::new().with_file(toml)
+    }
+
+    /// Adds to the configuration file.
+    pub fn with_file(mut self, toml: &str) -> Self {
+        let text = self.variables.entry("TAGWARDEN_CONFIG_TEXT".to_owned()).or_default();
+        text.push_str(toml);
+        text.push('\n');
+        self
+    }
+
+    /// Tells these topics instead of the one: each is a name and what else its table says.
+    pub fn with_topics(self, topics: &[(&str, &str)]) -> Self {
+        let tables = topics.iter().map(|(name, keys)| {
+            let arn = self.sim.create_topic(name);
+            format!("[[notify.topics]]\narn = {arn:?}\n{keys}\n")
+        });
+        let tables: String = tables.collect();
+        self.with_file(&tables).set("NOTIFY__TOPIC_ARN", "")
     }
 
     pub fn app(&self) -> App {
@@ -110,14 +133,65 @@ impl World {
         work.await
     }
 
-    /// The operations that were called, without the polling.
+    /// Sends the event that an image of the default repository was scanned, without counts: it has to be looked at.
+    pub fn scanned(&self, digest: &str) -> String {
+        self.send(&basic(digest, &[], &Value::Null))
+    }
+
+    /// Pushes an image that violates the default policy, and sends its event.
+    pub fn violating(&self, tags: &[&str]) -> String {
+        let digest = self.image(tags, critical());
+        self.send(&basic(&digest, tags, &json!({"CRITICAL": 1})));
+        digest
+    }
+
+    /// Waits until the queue is empty.
+    pub async fn done(&self) {
+        self.sim.wait_until(|sim| sim.queue(QUEUE).messages.is_empty()).await;
+    }
+
+    /// The operations that were called, without the polling and without the one look at the pull-through cache rules.
     pub fn story(&self) -> Vec<String> {
         let calls = self.sim.calls();
         let told = calls.iter().filter(|call| {
-            !["GetQueueAttributes", "GetTopicAttributes", "ReceiveMessage"]
-                .contains(&call.operation.as_str())
+            ![
+                "GetQueueAttributes",
+                "GetTopicAttributes",
+                "ReceiveMessage",
+                "DescribePullThroughCacheRules",
+            ]
+            .contains(&call.operation.as_str())
         });
         told.map(|call| call.operation.clone()).collect()
+    }
+
+    /// Runs a worker until it makes this call, which is never answered, and ends it there as a crash does. The fault says
+    /// whether the call has its effect.
+    pub async fn crash_at(&self, operation: &str, fault: Fault) {
+        self.crash_at_call(operation, 1, fault).await;
+    }
+
+    /// The same at one of several calls, counted from 1.
+    pub async fn crash_at_call(&self, operation: &str, number: usize, fault: Fault) {
+        self.sim.set_faults(FaultRule::on(operation).skip(number - 1).fault(fault));
+        let (app, shutdown) = (self.app(), Shutdown::default());
+        tokio::select! {
+            biased;
+            ended = app.work(&shutdown) => panic!("the worker ended by itself: {ended:?}"),
+            () = self.sim.wait_until(|sim| sim.calls_of(operation).len() == number) => {}
+        }
+        self.sim.clear_faults();
+    }
+
+    /// Sends the events of the default bus that match to the queue.
+    pub fn route(&self, pattern: Value) {
+        self.sim.put_rule("to-tagwarden", pattern, QUEUE);
+    }
+
+    /// How often the findings of an image were read.
+    pub fn looks(&self, digest: &str) -> usize {
+        let calls = self.sim.calls_of("DescribeImageScanFindings").into_iter();
+        calls.filter(|call| call.request["imageId"]["imageDigest"] == digest).count()
     }
 
     pub fn changes(&self) -> Vec<Call> {
@@ -127,7 +201,12 @@ impl World {
 
     /// Every notice that was published, parsed.
     pub fn notices(&self) -> Vec<Value> {
-        let published = self.sim.notices(&self.topic);
+        self.notices_of(&self.topic)
+    }
+
+    /// The same of another topic whose notices are JSON.
+    pub fn notices_of(&self, topic: &str) -> Vec<Value> {
+        let published = self.sim.notices(topic);
         published.iter().map(|notice| serde_json::from_str(&notice.message).unwrap()).collect()
     }
 
@@ -205,4 +284,18 @@ pub fn enhanced(repository: &RepoKey, digest: &str, tags: &[&str], counts: &Valu
 
 pub fn critical() -> ScanResult {
     ScanResult::basic(&[("CRITICAL", 1), ("HIGH", 2)])
+}
+
+/// What became of the messages that a worker settled, by disposition and reason, such as `delete quarantined`.
+pub fn settled(app: &App) -> Vec<(String, u64)> {
+    let metrics = app.instruments().render().unwrap();
+    let lines = metrics.lines().filter_map(|line| {
+        let labels = line.strip_prefix("tagwarden_messages_settled_total{disposition=\"")?;
+        let (disposition, rest) = labels.split_once("\",reason=\"")?;
+        let (reason, count) = rest.split_once("\"} ")?;
+        Some((format!("{disposition} {reason}"), count.parse().unwrap()))
+    });
+    let mut settled: Vec<_> = lines.filter(|(_, count)| *count > 0).collect();
+    settled.sort();
+    settled
 }

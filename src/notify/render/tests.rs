@@ -1,101 +1,170 @@
+mod properties;
+
 use serde_json::Value;
 
-use super::super::{NoticeTags, notice_id};
 use super::*;
-use crate::domain::findings::Severity;
-use crate::domain::image::{AccountId, Digest, Region, Repository, RepositoryName, Tag};
-use crate::domain::origin::Origin;
-use crate::domain::policy::Judgement;
+use crate::domain::findings::{Finding, Score, Severity};
+use crate::domain::image::{RepositoryName, Tag};
+use crate::domain::index::Child;
+use crate::domain::notice::NoticeAction;
+use crate::domain::policy::Mode;
+use crate::notify::sample::{digest, notice, tags, texts};
+use crate::notify::{NoticeTags, notice_id};
 
-fn tags(list: &[&str]) -> Vec<Tag> {
-    list.iter().map(|tag| Tag::parse(*tag).unwrap()).collect()
+const FORMATS: [NoticeFormat; 3] = [NoticeFormat::Text, NoticeFormat::Json, NoticeFormat::Chat];
+
+/// All that a notice becomes, as people see it: chat's description by itself, with its line ends.
+fn shown(notice: &Notice) -> String {
+    let rendered = |format| render(notice, format).body;
+    let parsed = |format| serde_json::from_str::<Value>(&rendered(format)).unwrap();
+    let mut chat = parsed(NoticeFormat::Chat);
+    let description = chat["content"]["description"].take();
+    format!(
+        "{}\n{}\n--- json\n{:#}\n--- chat\n{chat:#}\n{}",
+        render(notice, NoticeFormat::Text).subject,
+        rendered(NoticeFormat::Text),
+        parsed(NoticeFormat::Json),
+        description.as_str().unwrap()
+    )
 }
 
-fn notice() -> Notice {
-    let repository = Repository {
-        account: AccountId::parse("111122223333").unwrap(),
-        region: Region::parse("eu-west-1").unwrap(),
-        name: RepositoryName::parse("team/app").unwrap(),
-    };
-    let digest = Digest::parse(format!("sha256:{}", "a".repeat(64))).unwrap();
-    let finding = |id: &str, severity, fixed: Option<&str>| Finding {
-        severity,
-        id: id.to_owned(),
-        package: Some("openssl".to_owned()),
-        installed: Some("3.0.1".to_owned()),
-        fixed: fixed.map(str::to_owned),
-    };
-    Notice {
-        id: notice_id(&repository, &digest, "event-1"),
-        action: NoticeAction::Quarantined,
-        mode: Mode::Enforce,
+/// An image over the limits of which nothing was untagged.
+fn blocked(in_the_way: &[&str]) -> Notice {
+    let mut notice = Notice { action: NoticeAction::Blocked, ..notice() };
+    notice.tags = NoticeTags { kept: tags(&["prod", "1.2.3", "latest"]), ..NoticeTags::default() };
+    notice.reasons.extend(texts(in_the_way));
+    notice
+}
+
+#[test]
+fn a_quarantined_image() {
+    insta::assert_snapshot!(shown(&notice()));
+}
+
+#[test]
+fn an_index_goes_because_of_a_child() {
+    let cause = Child { digest: digest("b"), platform: Some("linux/arm64/v8".to_owned()) };
+    insta::assert_snapshot!(shown(&Notice {
+        cause: Some(cause),
+        media_type: Some("application/vnd.oci.image.index.v1+json".to_owned()),
+        ..notice()
+    }));
+}
+
+#[test]
+fn blocked_by_keep_at_least() {
+    insta::assert_snapshot!(shown(&blocked(&[
+        "tag prod is protected by \"prod*\"",
+        "only 2 other tagged images without a known violation are left, and 3 must be (keep_at_least)",
+    ])));
+}
+
+#[test]
+fn blocked_by_in_use() {
+    insta::assert_snapshot!(shown(&blocked(&["it is in use in 3 places (in_use)"])));
+}
+
+#[test]
+fn blocked_by_a_pull_through_cache() {
+    insta::assert_snapshot!(shown(&blocked(&[
+        "the repository is a pull-through cache (team): the next pull would bring the tags back"
+    ])));
+}
+
+#[test]
+fn blocked_by_the_limits() {
+    insta::assert_snapshot!(shown(&blocked(&[
+        "limits.untags_per_hour of 10 is reached: this image and others wait for a later hour; this is told once an hour"
+    ])));
+}
+
+#[test]
+fn blocked_in_the_middle_can_be_undone() {
+    let mut notice = Notice { action: NoticeAction::Blocked, ..notice() };
+    notice.tags.untagged = tags(&["1.2.3"]);
+    notice.tags.kept = tags(&["prod", "latest"]);
+    notice.reasons.push("tag latest: it is referenced by a manifest list".to_owned());
+    insta::assert_snapshot!(shown(&notice));
+}
+
+#[test]
+fn an_unscanned_image() {
+    insta::assert_snapshot!(shown(&Notice {
+        action: NoticeAction::Unscanned,
+        tags: NoticeTags { kept: tags(&["1.2.3", "latest"]), ..NoticeTags::default() },
+        counts: [].into_iter().collect(),
+        reasons: texts(&["ECR's scan status is UNSUPPORTED_IMAGE"]),
+        judgement: None,
+        ..notice()
+    }));
+}
+
+#[test]
+fn audit() {
+    insta::assert_snapshot!(shown(&Notice {
+        action: NoticeAction::WouldUntag,
+        mode: Mode::Audit,
         tags: NoticeTags {
-            untagged: tags(&["1.2.3", "latest"]),
-            claimed: vec![],
             kept: tags(&["prod"]),
-            would_untag: vec![],
-            quarantine: Some(Tag::quarantine(&digest)),
+            would_untag: tags(&["1.2.3", "latest"]),
+            ..NoticeTags::default()
         },
-        counts: [(Severity::Critical, 1), (Severity::High, 4)].into_iter().collect(),
-        findings: vec![
-            finding("CVE-2026-0001", Severity::Critical, Some("3.0.2")),
-            finding("CVE-2026-0002", Severity::High, None),
-        ],
-        reasons: vec![
-            "critical 1 is over the limit of 0".to_owned(),
-            "high 4 is over the limit of 0".to_owned(),
-        ],
-        judgement: Some(Judgement {
-            rule: "base",
-            reasons: vec![],
-            worst: Some(Severity::Critical),
-        }),
-        event: Origin {
-            id: Some("event-1".to_owned()),
-            source: "aws.ecr".to_owned(),
-            detail_type: "ECR Image Scan".to_owned(),
-            time: Some("2026-01-02T03:04:05Z".to_owned()),
-            at: None,
-        },
-        event_id: "event-1".to_owned(),
-        repository,
-        digest,
-    }
-}
-
-fn pretty(body: &str) -> String {
-    serde_json::to_string_pretty(&serde_json::from_str::<Value>(body).unwrap()).unwrap()
+        ..notice()
+    }));
 }
 
 #[test]
-fn a_person_reads_what_happened_to_which_image_and_why() {
-    let rendered = render(&notice(), NoticeFormat::Text);
-    insta::assert_snapshot!(format!("{}\n---\n{}", rendered.subject, rendered.body));
+fn a_deleted_image() {
+    let mut notice = Notice { action: NoticeAction::Deleted, ..notice() };
+    notice.tags.kept.clear();
+    insta::assert_snapshot!(shown(&notice));
 }
 
 #[test]
-fn a_program_reads_the_versioned_document() {
-    insta::assert_snapshot!(pretty(&render(&notice(), NoticeFormat::Json).body));
+fn the_registry_took_more_than_it_was_asked_for() {
+    let mut notice = Notice { action: NoticeAction::Failed, ..notice() };
+    notice.reasons.extend(texts(&[
+        "over-reach: the registry also took prod",
+        "it was put back",
+        "this worker untags nothing more until it is restarted",
+    ]));
+    insta::assert_snapshot!(shown(&notice));
 }
 
 #[test]
-fn chat_gets_the_custom_notification_of_amazon_q_developer() {
-    insta::assert_snapshot!(pretty(&render(&notice(), NoticeFormat::Chat).body));
+fn more_than_ten_findings() {
+    let mut notice = notice();
+    let judgement = notice.judgement.as_mut().unwrap();
+    judgement.worst = (1..=10)
+        .map(|number| Finding {
+            score: Score::new(f64::from(100 - number) / 10.0),
+            ..Finding::new(format!("CVE-2026-{number:0>4}"), Severity::Critical)
+        })
+        .collect();
+    let counts = [(Severity::Critical, 12), (Severity::High, 40), (Severity::Medium, 300)];
+    judgement.counted = counts.into_iter().collect();
+    judgement.reasons =
+        texts(&["critical 12 is over the limit of 0", "high 40 is over the limit of 0"]);
+    judgement.notes.clear();
+    notice.reasons = judgement.reasons.clone();
+    notice.counts = judgement.counted.clone();
+    insta::assert_snapshot!(shown(&notice));
+}
+
+#[test]
+fn a_hundred_and_fifty_tags_are_cut_where_people_read_but_not_where_they_undo() {
+    let mut notice = notice();
+    notice.tags.untagged =
+        (0..150).map(|number| Tag::parse(format!("build-{number:0>3}")).unwrap()).collect();
+    let text = render(&notice, NoticeFormat::Text).body;
+    assert_eq!(text.matches("build-149").count(), 1, "{text}");
+    insta::assert_snapshot!(shown(&notice));
 }
 
 #[test]
 fn each_action_has_its_own_subject() {
-    let subjects: Vec<_> = [
-        NoticeAction::Quarantined,
-        NoticeAction::Deleted,
-        NoticeAction::WouldUntag,
-        NoticeAction::Blocked,
-        NoticeAction::Unscanned,
-        NoticeAction::Failed,
-    ]
-    .into_iter()
-    .map(|action| render(&Notice { action, ..notice() }, NoticeFormat::Text).subject)
-    .collect();
+    let subjects = NoticeAction::ALL
+        .map(|action| render(&Notice { action, ..notice() }, NoticeFormat::Text).subject);
     insta::assert_snapshot!(subjects.join("\n"));
 }
 
@@ -126,21 +195,35 @@ fn the_subject_stays_under_100_characters_whatever_the_repository_is_called() {
 }
 
 #[test]
-fn a_thousand_long_tags_are_cut_to_what_sns_takes_and_the_cut_is_said() {
+fn what_is_too_large_is_cut_and_the_cut_is_said() {
     let mut notice = notice();
     let many = (0..1000).map(|number| Tag::parse(format!("{number:0>300}")).unwrap());
     notice.tags.untagged = many.collect();
     notice.tags.kept = notice.tags.untagged.clone();
-    for format in [NoticeFormat::Text, NoticeFormat::Json, NoticeFormat::Chat] {
+    notice.judgement.as_mut().unwrap().worst =
+        vec![Finding::new("x".repeat(2000), Severity::Critical); 101];
+    for format in FORMATS {
         let body = render(&notice, format).body;
-        assert!(body.len() < 262_144 - 1024, "{format:?}: {}", body.len());
+        assert!(body.len() <= MOST_BYTES, "{format:?}: {}", body.len());
         match format {
             NoticeFormat::Json => {
                 let document: Value = serde_json::from_str(&body).unwrap();
-                assert_eq!(document["cut"]["tags.untagged"], 900);
+                assert_eq!(
+                    document["cut"],
+                    serde_json::json!({"tags.untagged": 900, "tags.kept": 900, "undo": 900, "worst": 1})
+                );
                 assert_eq!(document["tags"]["untagged"].as_array().unwrap().len(), 100);
+                let id = document["worst"][0]["id"].as_str().unwrap();
+                assert!(id.len() == 1000 && id.ends_with("..."), "{id}");
             }
-            _ => assert!(body.contains("and 980 more"), "{body}"),
+            NoticeFormat::Text => {
+                assert!(body.contains("and 980 more"), "{body}");
+                assert!(body.contains("leaves out 900 more tags"), "{body}");
+            }
+            NoticeFormat::Chat => {
+                assert!(body.contains(" more"), "{body}");
+                assert!(body.contains("too long for here"), "{body}");
+            }
         }
     }
 }

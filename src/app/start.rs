@@ -1,0 +1,127 @@
+//! What is checked before the first receive.
+
+use std::future::Future;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::sleep;
+use tracing::{error, warn};
+
+use super::{App, RunError};
+use crate::aws::{AwsError, ErrorClass};
+use crate::notify::Notifier as _;
+use crate::notify::sns::SnsNotifier;
+use crate::queue::{Queue as _, QueueInfo};
+use crate::shutdown::Shutdown;
+use crate::worker::topics::Topic;
+
+/// Longest pause between two checks at the start.
+const CHECK_BACKOFF: Duration = Duration::from_secs(20);
+
+impl App {
+    /// Queue and topic, before the first receive. `None`: told to stop meanwhile.
+    pub(super) async fn check(
+        &self,
+        shutdown: &Shutdown,
+    ) -> Result<Option<(QueueInfo, Vec<Topic<SnsNotifier>>)>, RunError> {
+        let info = self.checked("queue", shutdown, || self.queue.info()).await?;
+        let Some(info) = info else { return Ok(None) };
+        if info.max_receive_count.is_none() {
+            warn!(
+                "the queue has no redrive policy: a message that cannot be understood stays until its retention \
+                 ends; give the queue a dead-letter queue"
+            );
+        }
+        let topics = self.checked("topic", shutdown, || self.check_topics()).await?;
+        Ok(topics.map(|topics| (info, topics)))
+    }
+
+    /// Asks every topic. One that answers is enough to begin with: the others are told of in the log, and are tried
+    /// again with every notice.
+    async fn check_topics(&self) -> Result<Vec<Topic<SnsNotifier>>, AwsError> {
+        let topics = self.settings.notify.topics.iter().map(|settings| async move {
+            let notifier =
+                SnsNotifier::new(self.aws.clone(), settings.arn.clone(), &settings.region);
+            let checked = notifier.check().await;
+            (settings.clone(), notifier, checked)
+        });
+        let topics = join_all(topics).await;
+        let errors = || topics.iter().filter_map(|(_, _, checked)| checked.as_ref().err());
+        if errors().count() == topics.len() {
+            // One that is merely out of reach may answer later.
+            let gravest = errors().find(|error| error.class.is_transient()).or(errors().next());
+            if let Some(error) = gravest {
+                return Err(error.clone());
+            }
+        }
+        Ok(topics
+            .into_iter()
+            .map(|(settings, notifier, checked)| {
+                if let Err(error) = &checked {
+                    error!(topic = settings.arn, %error, "a topic cannot be used; the others can");
+                }
+                let refuses = checked.is_err_and(|error| !error.class.is_transient());
+                Topic::new(settings, notifier, refuses)
+            })
+            .collect())
+    }
+
+    /// Repeats a check while AWS is merely out of reach.
+    async fn checked<T, F, Fut>(
+        &self,
+        what: &'static str,
+        shutdown: &Shutdown,
+        check: F,
+    ) -> Result<Option<T>, RunError>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<T, AwsError>>,
+    {
+        let mut pause = Duration::from_secs(1);
+        loop {
+            self.health.beat();
+            let result = tokio::select! {
+                biased;
+                () = shutdown.draining() => return Ok(None),
+                result = check() => result,
+            };
+            let error = match result {
+                Ok(value) => return Ok(Some(value)),
+                Err(error) => error,
+            };
+            if !error.class.is_transient() {
+                return Err(RunError::Refused { what, remedy: remedy(what, &error), error });
+            }
+            warn!(what, %error, retry_in_seconds = pause.as_secs(), "not reachable yet");
+            tokio::select! {
+                biased;
+                () = shutdown.draining() => return Ok(None),
+                () = sleep(pause) => {}
+            }
+            pause = pause.saturating_mul(2).min(CHECK_BACKOFF);
+        }
+    }
+}
+
+/// What an operator does about a refusal at the start.
+fn remedy(what: &str, error: &AwsError) -> &'static str {
+    let code = error.code.as_deref().unwrap_or_default();
+    let missing =
+        code.contains("NotFound") || code.contains("NonExistent") || code.contains("DoesNotExist");
+    match (error.class, what) {
+        (ErrorClass::Credentials, _) => {
+            "give the task a role, or set the standard AWS credential variables"
+        }
+        (ErrorClass::Refused, "queue") if missing => "create the queue or correct queue.url",
+        (ErrorClass::Refused, "queue") => {
+            "allow the task's role sqs:GetQueueAttributes, sqs:ReceiveMessage, sqs:DeleteMessage and \
+             sqs:ChangeMessageVisibility on the queue"
+        }
+        (ErrorClass::Refused, _) if missing => "create the topic or correct notify.topic_arn",
+        (ErrorClass::Refused, _) => {
+            "allow the task's role sns:GetTopicAttributes and sns:Publish on the topic"
+        }
+        (_, "queue") => "check queue.url and the Region",
+        _ => "check notify.topic_arn",
+    }
+}

@@ -1,0 +1,159 @@
+//! The configuration as it is in effect, key by key, and where each value comes from.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use serde_json::{Number, Value};
+
+use super::layers::{Layers, key_of};
+use super::raw::{List, Listed, RawSettings};
+use super::schema::schema;
+use super::{ConfigError, Sources};
+
+/// What is not shown.
+const SECRETS: [&str; 1] = ["aws.external_id"];
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The key's default.
+    Default,
+    /// The configuration file of this name, or the variable that holds its text.
+    File(String),
+    /// The environment variable of this name.
+    Variable(String),
+    /// Nowhere: the key has no value.
+    Unset,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Default => "default",
+            Self::File(name) | Self::Variable(name) => name,
+            Self::Unset => "not set",
+        })
+    }
+}
+
+/// One key of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The key, with dots between levels.
+    pub key: String,
+    /// Its value as TOML would write it; empty where it has none, and `(set)` in place of a secret.
+    pub value: String,
+    /// Where the value comes from.
+    pub origin: Origin,
+}
+
+/// Every key with its value, in the order of [`schema`]. Of arrays of tables, only what is given.
+///
+/// Whether the values can be used is for [`Settings::load`](super::Settings::load) to say: what is wrong or missing can
+/// be looked at here.
+///
+/// # Errors
+/// A source that cannot be read, an unknown key, or a value of the wrong shape.
+pub fn effective(sources: &Sources) -> Result<Vec<Entry>, ConfigError> {
+    let layers = Layers::read(sources)?;
+    RawSettings::of(layers.merged.clone())?;
+    let set = sources.environment.iter().filter(|(_, value)| !value.is_empty());
+    let variables = set.filter_map(|(name, _)| Some((key_of(name)?, name.clone()))).collect();
+    let (file_name, file) = match layers.file {
+        Some((name, file)) => (name, Some(file.to_json()?)),
+        None => (String::new(), None),
+    };
+    let mut walk = Walk { variables, file_name, entries: Vec::new() };
+    let place = Place { given: Some(&layers.merged.to_json()?), in_file: file.as_ref() };
+    walk.section("", &schema(), place, true);
+    Ok(walk.entries)
+}
+
+/// One place in the configuration, in all layers together and in the file.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    given: Option<&'a Value>,
+    in_file: Option<&'a Value>,
+}
+
+impl<'a> Place<'a> {
+    fn below(self, step: impl Fn(&'a Value) -> Option<&'a Value>) -> Self {
+        Self { given: self.given.and_then(&step), in_file: self.in_file.and_then(&step) }
+    }
+}
+
+struct Walk {
+    variables: HashMap<String, String>,
+    file_name: String,
+    entries: Vec<Entry>,
+}
+
+impl Walk {
+    /// The keys of a section, those without a value too if `all`.
+    fn section(&mut self, section: &str, schema: &Value, place: Place<'_>, all: bool) {
+        for (name, schema) in
+            schema.get("properties").and_then(Value::as_object).into_iter().flatten()
+        {
+            let dot = if section.is_empty() { "" } else { "." };
+            let key = format!("{section}{dot}{name}");
+            let place = place.below(|section| section.get(name));
+            let tables = schema.get("items").filter(|items| items.get("properties").is_some());
+            if schema.get("properties").is_some() {
+                self.section(&key, schema, place, all);
+            } else if let (Some(table), Some(Value::Array(given))) = (tables, place.given)
+                && !given.is_empty()
+            {
+                for at in 0..given.len() {
+                    let place = place.below(|tables| tables.get(at));
+                    self.section(&format!("{key}[{at}]"), table, place, false);
+                }
+            } else if all || place.given.is_some() {
+                self.key(key, schema, place);
+            }
+        }
+    }
+
+    fn key(&mut self, key: String, schema: &Value, place: Place<'_>) {
+        let origin = match (place.given, self.variables.get(&key)) {
+            (None, _) => Origin::Unset,
+            (Some(_), Some(variable)) => Origin::Variable(variable.clone()),
+            (Some(_), None) if place.in_file.is_some() => Origin::File(self.file_name.clone()),
+            (Some(_), None) => Origin::Default,
+        };
+        let value = match place.given {
+            Some(_) if SECRETS.contains(&key.as_str()) => "(set)".to_owned(),
+            Some(value) => written(value, schema),
+            None => String::new(),
+        };
+        self.entries.push(Entry { key, value, origin });
+    }
+}
+
+/// The value as TOML would write it. Variables are text, which the schema tells how to read.
+fn written(value: &Value, schema: &Value) -> String {
+    let alternatives = schema.get("anyOf").and_then(Value::as_array);
+    let forms: Vec<_> = alternatives.map_or(vec![schema], |forms| forms.iter().collect());
+    let takes =
+        |kind: &str| forms.iter().any(|form| form.get("type").is_some_and(|one| one == kind));
+    let is_word = |text: &str| {
+        let words = forms.iter().filter_map(|form| form.get("enum")?.as_array()).flatten();
+        words.into_iter().any(|word| word == text)
+    };
+    match value {
+        Value::String(text) if takes("array") && !is_word(text) => {
+            list(List::from(Listed::Text(text.clone())).0.into_iter().map(Value::from))
+        }
+        Value::String(text)
+            if (takes("integer") || takes("number")) && text.parse::<Number>().is_ok()
+                || takes("boolean") && text.parse::<bool>().is_ok() =>
+        {
+            text.clone()
+        }
+        Value::Array(items) => list(items.iter().cloned()),
+        other => other.to_string(),
+    }
+}
+
+fn list(items: impl Iterator<Item = Value>) -> String {
+    format!("[{}]", items.map(|item| item.to_string()).collect::<Vec<_>>().join(", "))
+}

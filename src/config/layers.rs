@@ -1,0 +1,199 @@
+//! The sources of settings, layer on layer: defaults, one file, environment variables.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use config::{Config, Environment, File, FileFormat, Value, ValueKind};
+
+use super::{ConfigError, FILE_VARIABLE, KEY_PREFIX, Sources, TEXT_VARIABLE};
+
+/// A key that is absent here is required, or has no value by default.
+const DEFAULTS: &str = r#"
+[queue]
+max_in_flight = 32
+visibility_timeout = "60s"
+[notify]
+format = "text"
+[policy]
+mode = "enforce"
+action = "quarantine"
+index = "any"
+keep_at_least = 0
+in_use = "untag"
+fixable_only = "none"
+min_score = "none"
+exploit_only = false
+grace = "none"
+unscanned = "tell"
+[policy.max_findings]
+critical = 0
+high = 0
+medium = "unlimited"
+low = "unlimited"
+informational = "unlimited"
+untriaged = "unlimited"
+undefined = "unlimited"
+[limits]
+untags_per_hour = "unlimited"
+untags_per_hour_per_repository = "unlimited"
+[registry]
+untag = "tag_and_digest"
+[http]
+listen = "0.0.0.0:8080"
+[shutdown]
+grace = "25s"
+[telemetry]
+log_format = "json"
+"#;
+
+/// Arrays of tables: no variable can write them.
+const FILE_ONLY: [&str; 3] = ["notify.topics", "policy.exceptions", "policy.rules"];
+
+/// The sources, layer on layer.
+pub(super) struct Layers {
+    /// The configuration file's, and how to name it.
+    pub(super) file: Option<(String, Layer)>,
+    /// All together.
+    pub(super) merged: Layer,
+}
+
+/// One source, or several together.
+#[derive(Clone)]
+pub(super) struct Layer(pub(super) Config);
+
+impl Layer {
+    /// What it holds.
+    pub(super) fn to_json(&self) -> Result<serde_json::Value, ConfigError> {
+        let config = self.0.clone();
+        config.try_deserialize().map_err(|error| ConfigError::Text(one_line(&error)))
+    }
+}
+
+/// The defaults as a layer of their own.
+pub(super) fn defaults() -> Result<Layer, ConfigError> {
+    parse(DEFAULTS, FileFormat::Toml)
+        .map(Layer)
+        .map_err(|error| ConfigError::Text(one_line(&error)))
+}
+
+impl Layers {
+    pub(super) fn read(sources: &Sources) -> Result<Self, ConfigError> {
+        let file = configuration_file(sources)?;
+        let mut builder = Config::builder().add_source(defaults()?.0);
+        if let Some((_, Layer(file))) = &file {
+            builder = builder.add_source(file.clone());
+        }
+        let merged = builder
+            .add_source(variables(&sources.environment)?)
+            .build()
+            .map_err(|error| ConfigError::Text(one_line(&error)))?;
+        Ok(Self { file, merged: Layer(merged) })
+    }
+}
+
+/// The one configuration file that the sources name, if any, and its name. Read on its own first, so that an error
+/// names it.
+fn configuration_file(sources: &Sources) -> Result<Option<(String, Layer)>, ConfigError> {
+    let variable = |name| sources.environment.get(name).filter(|value| !value.is_empty());
+    let path = match (&sources.file, variable(FILE_VARIABLE)) {
+        (Some(_), Some(_)) => {
+            return Err(ConfigError::TwoFiles { first: "--config", second: FILE_VARIABLE });
+        }
+        (Some(path), None) => Some(("--config", path.clone())),
+        (None, Some(path)) => Some((FILE_VARIABLE, PathBuf::from(path))),
+        (None, None) => None,
+    };
+    match (path, variable(TEXT_VARIABLE)) {
+        (None, None) => Ok(None),
+        (Some((first, _)), Some(_)) => Err(ConfigError::TwoFiles { first, second: TEXT_VARIABLE }),
+        // The text may come from a secret, so nothing of it is quoted.
+        (None, Some(text)) => parse(text, FileFormat::Toml)
+            .map(|config| Some((TEXT_VARIABLE.to_owned(), Layer(config))))
+            .map_err(|error| {
+                let line = line_of(&error).map(|line| format!(" (line {line})"));
+                let line = line.unwrap_or_default();
+                ConfigError::Text(format!("{TEXT_VARIABLE} is not valid TOML{line}"))
+            }),
+        (Some((_, path)), None) => match read_file(&path) {
+            Ok(config) => Ok(Some((path.display().to_string(), Layer(config)))),
+            Err(problem) => Err(ConfigError::File { path, problem }),
+        },
+    }
+}
+
+fn read_file(path: &Path) -> Result<Config, String> {
+    let format = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("toml") => FileFormat::Toml,
+        Some("yaml" | "yml") => FileFormat::Yaml,
+        Some("json") => FileFormat::Json,
+        _ => return Err("its name must end in .toml, .yaml, .yml or .json".to_owned()),
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
+    parse(&text, format).map_err(|error| one_line(&error))
+}
+
+/// A key or section of which a file gives the name only (YAML, with everything below it commented out) is not given.
+fn parse(text: &str, format: FileFormat) -> Result<Config, config::ConfigError> {
+    let mut config = Config::builder().add_source(File::from_str(text, format)).build()?;
+    drop_nil(&mut config.cache);
+    Ok(config)
+}
+
+fn drop_nil(value: &mut Value) {
+    match &mut value.kind {
+        ValueKind::Table(table) => {
+            table.retain(|_, value| !matches!(value.kind, ValueKind::Nil));
+            table.values_mut().for_each(drop_nil);
+        }
+        ValueKind::Array(values) => values.iter_mut().for_each(drop_nil),
+        _ => {}
+    }
+}
+
+/// Variables stay the strings that they are: a key that holds a number reads one out of its string, while
+/// an account or an external id that looks like a number keeps its leading zeros.
+fn variables(environment: &HashMap<String, String>) -> Result<Environment, ConfigError> {
+    let mut ours = BTreeMap::new();
+    for name in environment.keys() {
+        let Some(key) = key_of(name) else { continue };
+        if let Some(list) = FILE_ONLY.into_iter().find(|list| is_within(&key, list)) {
+            let problem = format!("is set by {name}; write it in a file, variables cannot give it");
+            return Err(ConfigError::Key { key: list.to_owned(), problem });
+        }
+        if let Some(other) = ours.insert(key.clone(), name) {
+            let (first, second) = (name.min(other), name.max(other));
+            let problem = format!("is set by {first} and by {second}; set one of them");
+            return Err(ConfigError::Key { key, problem });
+        }
+    }
+    // A section that is also given a value would win or lose by the order of a hash map.
+    for key in ours.keys() {
+        if ours.keys().any(|other| other != key && is_within(other, key)) {
+            let problem = "is a section and cannot have a value; set its keys".to_owned();
+            return Err(ConfigError::Key { key: key.clone(), problem });
+        }
+    }
+    let values = ours.into_iter().filter_map(|(key, name)| Some((key, environment.get(name)?)));
+    let values = values.map(|(key, value)| (key, value.clone())).collect();
+    Ok(Environment::default().ignore_empty(true).source(Some(values)))
+}
+
+/// The key that a variable of this name sets.
+pub(super) fn key_of(variable: &str) -> Option<String> {
+    Some(variable.strip_prefix(KEY_PREFIX)?.to_lowercase().replace("__", "."))
+}
+
+fn is_within(key: &str, section: &str) -> bool {
+    key.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// The line that an error of the TOML parser is about.
+fn line_of(error: &config::ConfigError) -> Option<usize> {
+    let text = error.to_string();
+    let (_, rest) = text.split_once(" at line ")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+pub(super) fn one_line(error: &impl ToString) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,29 @@
+//! Image indexes: what people pull of a multi-arch image, while findings are about its children.
+
+use super::image::Digest;
+
+/// One image of an index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Child {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its platform, such as `linux/amd64`, where the index names it.
+    pub platform: Option<String>,
+}
+
+/// An image index or a Docker manifest list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Index {
+    /// Its digest.
+    pub digest: Digest,
+    /// The images that it holds. Attestations and other artifacts that are no images are left out.
+    pub children: Vec<Child>,
+}
+
+impl Index {
+    /// The child with this digest.
+    #[must_use]
+    pub fn child(&self, digest: &Digest) -> Option<&Child> {
+        self.children.iter().find(|child| child.digest == *digest)
+    }
+}

@@ -1,0 +1,169 @@
+//! The policy's judgement on the findings of one image.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use super::exception::{Exception, covering};
+use super::findings::{Finding, Findings, Severity, SeverityCounts};
+use super::image::{Digest, RepositoryName};
+use super::policy::{Policy, Terms};
+
+/// The most findings that a judgement names.
+const NAMED: usize = 10;
+
+/// Whose findings are judged, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The repository.
+    pub repository: &'a RepositoryName,
+    /// The image, and the index that it is judged for, if any: exceptions may name either.
+    pub digests: &'a [&'a Digest],
+    /// When the image was pushed, where that is known.
+    pub pushed_at: Option<SystemTime>,
+    /// The time of the judgement.
+    pub now: SystemTime,
+}
+
+/// What the policy says of an image's findings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judgement {
+    /// The name of the rule that judged.
+    pub rule: String,
+    /// The findings that count, by severity.
+    pub counted: SeverityCounts,
+    /// In words, each limit that is exceeded, worst first. Empty: the image may keep its tags.
+    pub reasons: Vec<String>,
+    /// In words, what does not count and why.
+    pub notes: Vec<String>,
+    /// The worst severity over its limit.
+    pub severity: Option<Severity>,
+    /// The worst of the findings that count, ten at most.
+    pub worst: Vec<Finding>,
+    /// The positions of the exceptions that matched.
+    pub exceptions: Vec<usize>,
+}
+
+impl Judgement {
+    /// Whether any limit is exceeded.
+    #[must_use]
+    pub fn violates(&self) -> bool {
+        !self.reasons.is_empty()
+    }
+}
+
+/// Why a finding does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Aside {
+    Excepted(usize),
+    NoFix,
+    LowScore,
+    NoExploit,
+    InGrace,
+}
+
+impl Aside {
+    fn in_words(self, terms: &Terms, exceptions: &[Exception]) -> String {
+        match self {
+            Self::Excepted(at) => exceptions.get(at).map_or_else(String::new, |exception| {
+                let Exception { owner, reason, expires, .. } = exception;
+                format!("excepted by {exception} until {expires} ({owner}: {reason})")
+            }),
+            Self::NoFix => "no fix is available (fixable_only)".to_owned(),
+            Self::LowScore => {
+                let least = terms.min_score.map(|score| score.to_string()).unwrap_or_default();
+                format!("the score is below {least} (min_score)")
+            }
+            Self::NoExploit => "no exploit is known (exploit_only)".to_owned(),
+            Self::InGrace => {
+                let grace = terms.grace.unwrap_or_default();
+                format!("known for less than {} (grace)", humantime::format_duration(grace))
+            }
+        }
+    }
+}
+
+/// Why the terms leave a finding out. What the scanner does not say never leaves one out.
+fn left_out(finding: &Finding, terms: &Terms, subject: &Subject<'_>) -> Option<Aside> {
+    if terms.fixable_only.contains(&finding.severity) && finding.fixable == Some(false) {
+        return Some(Aside::NoFix);
+    }
+    if terms.min_score.is_some_and(|least| finding.score.is_some_and(|score| score < least)) {
+        return Some(Aside::LowScore);
+    }
+    if terms.exploit_only && finding.exploitable == Some(false) {
+        return Some(Aside::NoExploit);
+    }
+    let known_since = finding.first_observed.or(subject.pushed_at);
+    if let (Some(grace), Some(since)) = (terms.grace, known_since)
+        && subject.now.duration_since(since).unwrap_or_default() < grace
+    {
+        return Some(Aside::InGrace);
+    }
+    None
+}
+
+impl Policy {
+    /// Judges an image by its findings.
+    ///
+    /// ```
+    /// # use std::time::SystemTime;
+    /// # use tagwarden::domain::findings::{Findings, Severity};
+    /// # use tagwarden::domain::image::RepositoryName;
+    /// # use tagwarden::domain::judgement::Subject;
+    /// # use tagwarden::domain::policy::Policy;
+    /// let counts = [(Severity::High, 4), (Severity::Low, 9)].into_iter().collect();
+    /// let repository = RepositoryName::parse("team/app")?;
+    /// let subject =
+    ///     Subject { repository: &repository, digests: &[], pushed_at: None, now: SystemTime::UNIX_EPOCH };
+    /// let judgement = Policy::default().judge(&subject, &Findings::new(counts, vec![]));
+    /// assert!(judgement.violates());
+    /// assert_eq!(judgement.reasons, ["high 4 is over the limit of 0"]);
+    /// # Ok::<_, tagwarden::domain::image::InvalidName>(())
+    /// ```
+    #[must_use]
+    pub fn judge(&self, subject: &Subject<'_>, findings: &Findings) -> Judgement {
+        let (rule, terms) = self.terms(subject.repository);
+        let exceptions: Vec<_> = self
+            .exceptions
+            .iter()
+            .enumerate()
+            .filter(|(_, one)| one.concerns(subject.repository, subject.digests, subject.now))
+            .collect();
+        let mut judgement = Judgement { rule: rule.to_owned(), ..Judgement::default() };
+        let mut counted = findings.unlisted();
+        let mut aside: BTreeMap<(Aside, Severity), u64> = BTreeMap::new();
+        for finding in &findings.list {
+            let covering = covering(finding, &exceptions);
+            let why = covering.first().map(|&at| Aside::Excepted(at));
+            judgement.exceptions.extend(covering);
+            match why.or_else(|| left_out(finding, terms, subject)) {
+                Some(why) => *aside.entry((why, finding.severity)).or_default() += 1,
+                None => {
+                    counted.add(finding.severity, 1);
+                    if judgement.worst.len() < NAMED {
+                        judgement.worst.push(finding.clone());
+                    }
+                }
+            }
+        }
+        judgement.exceptions.sort_unstable();
+        judgement.exceptions.dedup();
+        judgement.notes = aside
+            .into_iter()
+            .map(|((why, severity), count)| {
+                let verb = if count == 1 { "does" } else { "do" };
+                let why = why.in_words(terms, &self.exceptions);
+                format!("{severity} {count} {verb} not count: {why}")
+            })
+            .collect();
+        for (severity, count, limit) in terms.limits.exceeded(&counted) {
+            judgement.severity = judgement.severity.or(Some(severity));
+            judgement.reasons.push(format!("{severity} {count} is over the limit of {limit}"));
+        }
+        judgement.counted = counted;
+        judgement
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,312 @@
+use std::time::{Duration, UNIX_EPOCH};
+
+use proptest::prelude::*;
+
+use super::super::findings::{Package, Score};
+use super::super::globs::Globs;
+use super::super::limits::Limits;
+use super::super::policy::Rule;
+use super::*;
+use crate::domain::exception::tests::exception;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn now() -> SystemTime {
+    humantime::parse_rfc3339("2026-11-01T00:00:00Z").unwrap()
+}
+
+fn repository() -> RepositoryName {
+    RepositoryName::parse("team/app").unwrap()
+}
+
+fn digest(of: char) -> Digest {
+    Digest::parse(format!("sha256:{}", of.to_string().repeat(64))).unwrap()
+}
+
+fn judged(policy: &Policy, list: Vec<Finding>) -> Judgement {
+    judged_as(policy, &[&digest('a')], Some(now() - DAY), list)
+}
+
+fn judged_as(
+    policy: &Policy,
+    digests: &[&Digest],
+    pushed_at: Option<SystemTime>,
+    list: Vec<Finding>,
+) -> Judgement {
+    let subject = Subject { repository: &repository(), digests, pushed_at, now: now() };
+    policy.judge(&subject, &Findings::new(SeverityCounts::default(), list))
+}
+
+fn counted(policy: &Policy, counts: &[(Severity, u64)]) -> Judgement {
+    let subject = Subject { repository: &repository(), digests: &[], pushed_at: None, now: now() };
+    policy.judge(&subject, &Findings::new(counts.iter().copied().collect(), vec![]))
+}
+
+/// A policy of the default limits and these terms.
+fn terms(change: impl FnOnce(&mut Terms)) -> Policy {
+    let mut policy = Policy::default();
+    change(&mut policy.base);
+    policy
+}
+
+fn excepting(exception: Exception) -> Policy {
+    Policy { exceptions: vec![exception], ..Policy::default() }
+}
+
+fn critical() -> Finding {
+    Finding {
+        packages: vec![Package { name: "openssl".to_owned(), installed: None, fixed: None }],
+        score: Score::new(7.5),
+        fixable: Some(false),
+        exploitable: Some(false),
+        first_observed: Some(now() - 3 * DAY),
+        ..Finding::new("CVE-2026-1", Severity::Critical)
+    }
+}
+
+#[test]
+fn by_default_one_critical_or_one_high_finding_violates_and_any_number_of_others_does_not() {
+    let policy = Policy::default();
+    let judgement = counted(&policy, &[(Severity::Critical, 1), (Severity::High, 4)]);
+    let reasons = ["critical 1 is over the limit of 0", "high 4 is over the limit of 0"];
+    assert_eq!(judgement.reasons, reasons);
+    assert_eq!(judgement.severity, Some(Severity::Critical));
+    assert!(counted(&policy, &[(Severity::High, 1)]).violates());
+    assert!(!counted(&policy, &[(Severity::Medium, 900)]).violates());
+}
+
+#[test]
+fn a_count_at_its_limit_is_allowed() {
+    let policy = terms(|terms| terms.limits = Limits::new([(Severity::High, 3)]));
+    assert!(!counted(&policy, &[(Severity::High, 3)]).violates());
+    assert!(counted(&policy, &[(Severity::High, 4)]).violates());
+    assert!(!counted(&policy, &[(Severity::Critical, 9)]).violates(), "no limit, no violation");
+}
+
+#[test]
+fn each_key_alone_turns_the_verdict_and_says_why() {
+    let why = |policy: &Policy| {
+        let judgement = judged(policy, vec![critical()]);
+        assert!(!judgement.violates(), "{judgement:?}");
+        assert!(judgement.worst.is_empty(), "what does not count is not named among the worst");
+        judgement.notes.join("\n")
+    };
+    assert!(judged(&Policy::default(), vec![critical()]).violates());
+    let fixable = terms(|terms| terms.fixable_only = [Severity::Critical].into());
+    assert_eq!(why(&fixable), "critical 1 does not count: no fix is available (fixable_only)");
+    let score = terms(|terms| terms.min_score = Score::new(8.0));
+    assert_eq!(why(&score), "critical 1 does not count: the score is below 8.0 (min_score)");
+    let exploit = terms(|terms| terms.exploit_only = true);
+    assert_eq!(why(&exploit), "critical 1 does not count: no exploit is known (exploit_only)");
+    let grace = terms(|terms| terms.grace = Some(7 * DAY));
+    assert_eq!(why(&grace), "critical 1 does not count: known for less than 7days (grace)");
+    assert_eq!(
+        why(&excepting(exception("CVE-2026-*"))),
+        "critical 1 does not count: excepted by CVE-2026-* until 2026-12-01 (security: not reachable)"
+    );
+}
+
+#[test]
+fn each_key_counts_what_it_is_not_about() {
+    let violates = |policy: &Policy, change: &dyn Fn(&mut Finding)| {
+        let mut finding = critical();
+        change(&mut finding);
+        judged(policy, vec![finding]).violates()
+    };
+    let fixable = terms(|terms| terms.fixable_only = [Severity::Critical].into());
+    assert!(violates(&fixable, &|finding| finding.fixable = Some(true)));
+    assert!(violates(&fixable, &|finding| finding.fixable = None), "not known to lack a fix");
+    let other = terms(|terms| terms.fixable_only = [Severity::High].into());
+    assert!(violates(&other, &|_| {}), "of another severity");
+    let score = terms(|terms| terms.min_score = Score::new(7.5));
+    assert!(violates(&score, &|_| {}), "as high as asked for");
+    assert!(violates(&score, &|finding| finding.score = None), "not known to be lower");
+    let exploit = terms(|terms| terms.exploit_only = true);
+    assert!(violates(&exploit, &|finding| finding.exploitable = Some(true)));
+    assert!(violates(&exploit, &|finding| finding.exploitable = None), "nothing is known");
+}
+
+#[test]
+fn grace_is_from_the_first_observation_else_from_the_push_and_ends_on_time() {
+    let policy = terms(|terms| terms.grace = Some(3 * DAY));
+    let violates = |observed: Option<Duration>, pushed: Option<Duration>| {
+        let finding = Finding { first_observed: observed.map(|age| now() - age), ..critical() };
+        let pushed = pushed.map(|age| now() - age);
+        judged_as(&policy, &[], pushed, vec![finding]).violates()
+    };
+    assert!(violates(Some(3 * DAY), Some(DAY)));
+    assert!(!violates(Some(3 * DAY - Duration::from_secs(1)), Some(30 * DAY)));
+    assert!(violates(None, Some(3 * DAY)));
+    assert!(!violates(None, Some(2 * DAY)));
+    assert!(violates(None, None), "of unknown age");
+}
+
+#[test]
+fn an_exception_is_only_for_what_it_names_and_only_until_its_day() {
+    let violates = |change: &dyn Fn(&mut Exception), digests: &[&Digest]| {
+        let mut exception = exception("CVE-2026-1");
+        change(&mut exception);
+        judged_as(&excepting(exception), digests, None, vec![critical()]).violates()
+    };
+    let (image, index, other) = (digest('a'), digest('b'), digest('c'));
+    let globs = |pattern: &str| Globs::new([pattern.to_owned()]).unwrap();
+    assert!(!violates(&|_| {}, &[&image]));
+    assert!(violates(&|one| one.id = globs("CVE-2026-2"), &[&image]));
+    assert!(violates(&|one| one.package = globs("zlib"), &[&image]));
+    assert!(!violates(&|one| one.package = globs("open*"), &[&image]));
+    assert!(violates(&|one| one.repositories = globs("other/*"), &[&image]));
+    assert!(!violates(&|one| one.repositories = globs("team/*"), &[&image]));
+    assert!(violates(&|one| one.digest = Some(other.clone()), &[&image, &index]));
+    assert!(!violates(&|one| one.digest = Some(index.clone()), &[&image, &index]));
+    assert!(violates(
+        &|one| one.expires = super::super::exception::Day::parse("2026-11-01").unwrap(),
+        &[&image]
+    ));
+}
+
+#[test]
+fn an_exception_for_a_digest_covers_all_that_is_listed_and_nothing_that_is_not() {
+    let image = digest('a');
+    let mut exception = exception("CVE-2026-1");
+    exception.id = Globs::default();
+    exception.digest = Some(image.clone());
+    let policy = excepting(exception);
+    let subject =
+        Subject { repository: &repository(), digests: &[&image], pushed_at: None, now: now() };
+    let listed = Findings::new(SeverityCounts::default(), vec![critical()]);
+    assert!(!policy.judge(&subject, &listed).violates());
+    let more = Findings::new([(Severity::Critical, 2)].into_iter().collect(), vec![critical()]);
+    let judgement = policy.judge(&subject, &more);
+    assert_eq!(judgement.reasons, ["critical 1 is over the limit of 0"]);
+    assert_eq!(judgement.exceptions, [0]);
+}
+
+#[test]
+fn the_terms_are_those_of_the_repositorys_rule() {
+    let lenient =
+        Terms { limits: Limits::default().with(Severity::Critical, None), ..Terms::default() };
+    let policy = Policy {
+        rules: vec![Rule {
+            name: "lenient".to_owned(),
+            repositories: Globs::new(["team/*".to_owned()]).unwrap(),
+            terms: lenient,
+        }],
+        ..Policy::default()
+    };
+    let judgement = judged(&policy, vec![critical()]);
+    assert!(!judgement.violates());
+    assert_eq!(judgement.rule, "lenient");
+}
+
+fn any_finding() -> impl Strategy<Value = Finding> {
+    let severity = (0..Severity::ALL.len()).prop_map(|at| Severity::ALL[at]);
+    let packages = prop::collection::vec("[ab]", 0..3);
+    let truth = || prop::option::of(any::<bool>());
+    (severity, "CVE-[1-4]", packages, prop::option::of(0..=100_u8), truth(), truth(), 0..10_u32)
+        .prop_map(|(severity, id, packages, score, fixable, exploitable, days)| Finding {
+            packages: packages
+                .into_iter()
+                .map(|name| Package { name, installed: None, fixed: None })
+                .collect(),
+            score: score.and_then(|score| Score::new(f64::from(score) / 10.0)),
+            fixable,
+            exploitable,
+            first_observed: (days > 0).then(|| now() - days * DAY),
+            ..Finding::new(id, severity)
+        })
+}
+
+fn any_exception() -> impl Strategy<Value = Exception> {
+    ("CVE-[1-4*]", prop::option::of("[ab*]"), any::<bool>(), any::<bool>()).prop_map(
+        |(id, package, here, expired)| Exception {
+            package: Globs::new(package).unwrap(),
+            repositories: Globs::new(here.then(|| "team/*".to_owned())).unwrap(),
+            expires: super::super::exception::Day::parse(if expired {
+                "2026-10-31"
+            } else {
+                "2026-11-02"
+            })
+            .unwrap(),
+            ..exception(&id)
+        },
+    )
+}
+
+fn any_policy() -> impl Strategy<Value = Policy> {
+    let limits = prop::collection::vec((0..Severity::ALL.len(), 0..4_u64), 0..7);
+    let fixable = prop::collection::btree_set((0..3_usize).prop_map(|at| Severity::ALL[at]), 0..3);
+    let exceptions = prop::collection::vec(any_exception(), 0..4);
+    let score = prop::option::of(0..=100_u8);
+    (limits, fixable, score, any::<bool>(), prop::option::of(0..9_u32), exceptions).prop_map(
+        |(limits, fixable, score, exploit_only, grace, exceptions)| {
+            let limits = limits.into_iter().map(|(at, limit)| (Severity::ALL[at], limit));
+            let mut policy = terms(|terms| {
+                terms.limits = Limits::new(limits);
+                terms.fixable_only = fixable;
+                terms.min_score = score.and_then(|score| Score::new(f64::from(score) / 10.0));
+                terms.exploit_only = exploit_only;
+                terms.grace = grace.map(|days| days * DAY);
+            });
+            policy.exceptions = exceptions;
+            policy
+        },
+    )
+}
+
+fn any_findings() -> impl Strategy<Value = Vec<Finding>> {
+    prop::collection::vec(any_finding(), 0..8)
+}
+
+proptest! {
+    #[test]
+    fn more_findings_never_turn_an_untag_into_a_keep(
+        policy in any_policy(), before in any_findings(), more in any_findings(),
+        summary in prop::collection::vec((0..Severity::ALL.len(), 0..5_u64), 0..4),
+    ) {
+        let summary: SeverityCounts =
+            summary.into_iter().map(|(at, count)| (Severity::ALL[at], count)).collect();
+        let subject = Subject {
+            repository: &repository(), digests: &[], pushed_at: Some(UNIX_EPOCH), now: now(),
+        };
+        let before = Findings::new(summary, before);
+        let mut after = before.clone();
+        for finding in more {
+            after.counts.add(finding.severity, 1);
+            after.list.push(finding);
+        }
+        prop_assert!(
+            !policy.judge(&subject, &before).violates() || policy.judge(&subject, &after).violates()
+        );
+    }
+
+    #[test]
+    fn an_exception_never_turns_a_keep_into_an_untag(
+        policy in any_policy(), exception in any_exception(), list in any_findings(),
+    ) {
+        let without = judged(&policy, list.clone());
+        let mut with = policy.clone();
+        with.exceptions.push(exception);
+        prop_assert!(without.violates() || !judged(&with, list).violates());
+    }
+
+    #[test]
+    fn the_order_of_findings_does_not_matter(policy in any_policy(), list in any_findings()) {
+        let reversed: Vec<_> = list.iter().rev().cloned().collect();
+        prop_assert_eq!(judged(&policy, list), judged(&policy, reversed));
+    }
+
+    #[test]
+    fn what_an_event_clears_never_violates(
+        policy in any_policy(),
+        counts in prop::collection::vec((0..Severity::ALL.len(), 0..5_u64), 0..9),
+    ) {
+        use super::super::policy::Reporting;
+        let counts: Vec<_> =
+            counts.into_iter().map(|(at, count)| (Severity::ALL[at], count)).collect();
+        let judgement = counted(&policy, &counts);
+        let counts: SeverityCounts = counts.into_iter().collect();
+        for reporting in [Reporting::AbsentIsZero, Reporting::AbsentIsUnknown] {
+            prop_assert!(!policy.base.clear(&counts, reporting) || !judgement.violates());
+        }
+    }
+}

@@ -1,0 +1,160 @@
+use proptest::prelude::*;
+
+use super::super::findings::Severity;
+use super::super::globs::Globs;
+use super::super::image::RepositoryName;
+use super::*;
+
+fn tag(text: &str) -> Tag {
+    Tag::parse(text).unwrap()
+}
+
+fn globs(patterns: &[&str]) -> Globs {
+    Globs::new(patterns.iter().map(ToString::to_string)).unwrap()
+}
+
+fn image(tags: &[&str]) -> Image {
+    Image {
+        digest: Digest::parse(format!("sha256:{}", "a".repeat(64))).unwrap(),
+        tags: tags.iter().map(|text| tag(text)).collect(),
+        kind: Kind::Image,
+        storage: Storage::Active,
+        pushed_at: None,
+        media_type: None,
+    }
+}
+
+fn findings(critical: u64) -> Findings {
+    Findings::new([(Severity::Critical, critical)].into_iter().collect(), Vec::new())
+}
+
+fn decided(policy: &Policy, scan: &Scan, claimed: Claimed<'_>) -> Decision {
+    let repository = RepositoryName::parse("team/app").unwrap();
+    let now = SystemTime::UNIX_EPOCH;
+    let subject = Subject { repository: &repository, digests: &[], pushed_at: None, now };
+    decide(policy, &subject, scan, claimed)
+}
+
+#[test]
+fn every_tag_goes_but_protected_ones_and_quarantine_tags() {
+    let terms = Terms { protected_tags: globs(&["prod-*"]), ..Terms::default() };
+    let own = format!("quarantine-{}", "a".repeat(64));
+    let foreign = format!("quarantine-{}", "b".repeat(64));
+    let plan = Plan::new(&terms, &image(&["1.0", "prod-eu", &own, &foreign, "latest"]), 0);
+    assert_eq!(plan.untag, [tag("1.0"), tag("latest")]);
+    assert_eq!(plan.kept, [tag("prod-eu"), tag(&foreign)]);
+    assert_eq!(plan.kept_because[0], r#"tag prod-eu is protected by "prod-*""#);
+    assert!(plan.marked);
+    assert_eq!(plan.quarantine, tag(&own));
+}
+
+#[test]
+fn where_a_rule_names_tags_only_those_go() {
+    let terms = Terms { tags: globs(&["dev-*", "pr-*"]), ..Terms::default() };
+    let plan = Plan::new(&terms, &image(&["dev-1", "1.0"]), 0);
+    assert_eq!(plan.untag, [tag("dev-1")]);
+    assert_eq!(plan.kept_because, ["tag 1.0 is not among the rule's tags"]);
+}
+
+#[test]
+fn the_image_is_deleted_only_by_the_delete_action_and_when_no_tag_is_kept() {
+    let delete = |terms: &Terms, tags: &[&str]| Plan::new(terms, &image(tags), 0).delete;
+    let mut terms = Terms::default();
+    assert!(!delete(&terms, &["1.0"]));
+    terms.action = Action::Delete;
+    assert!(delete(&terms, &["1.0"]));
+    terms.protected_tags = globs(&["1.*"]);
+    assert!(!delete(&terms, &["1.0", "2.0"]));
+}
+
+#[test]
+fn an_image_in_use_is_held_only_where_the_terms_say_so() {
+    let mut terms = Terms::default();
+    assert_eq!(Plan::new(&terms, &image(&["1.0"]), 3).holds, Vec::<String>::new());
+    terms.in_use = InUse::Block;
+    assert_eq!(Plan::new(&terms, &image(&["1.0"]), 0).holds, Vec::<String>::new());
+    let holds = Plan::new(&terms, &image(&["1.0"]), 3).holds;
+    assert_eq!(holds, ["it is in use in 3 places (in_use)"]);
+}
+
+#[test]
+fn lag_of_enhanced_scanning_is_waited_for_but_a_completed_scan_is_believed() {
+    let policy = Policy::default();
+    let three: SeverityCounts = [(Severity::Critical, 3)].into_iter().collect();
+    let finding = Finding::new("CVE-1", Severity::High);
+    let wait = Decision::Wait("ECR shows fewer findings than the event".to_owned());
+    for claimed in [Claimed::Counts(&three), Claimed::Finding(&finding)] {
+        assert_eq!(decided(&policy, &Scan::Active(findings(0)), claimed), wait);
+        let complete = decided(&policy, &Scan::Complete(findings(0)), claimed);
+        assert!(matches!(complete, Decision::Keep(_)));
+    }
+    let nothing = decided(&policy, &Scan::Active(findings(0)), Claimed::Nothing);
+    assert!(matches!(nothing, Decision::Keep(_)));
+    let pending = decided(&policy, &Scan::Pending("PENDING".into()), Claimed::Nothing);
+    assert_eq!(pending, Decision::Wait("ECR's scan is PENDING".into()));
+}
+
+#[test]
+fn what_ecr_shows_and_the_policy_accepts_is_no_lag() {
+    let mut policy = Policy::default();
+    policy.exceptions = vec![crate::domain::exception::tests::exception("CVE-1")];
+    let finding = Finding::new("CVE-1", Severity::Critical);
+    let one: SeverityCounts = [(Severity::Critical, 1)].into_iter().collect();
+    let two: SeverityCounts = [(Severity::Critical, 2)].into_iter().collect();
+    let shown = Scan::Active(Findings::new(SeverityCounts::default(), vec![finding.clone()]));
+    let empty = Scan::Active(Findings::default());
+    let keeps = |scan, claimed| matches!(decided(&policy, scan, claimed), Decision::Keep(_));
+    assert!(keeps(&shown, Claimed::Counts(&one)));
+    assert!(!keeps(&shown, Claimed::Counts(&two)), "the second is not there yet");
+    assert!(keeps(&shown, Claimed::Finding(&finding)));
+    assert!(keeps(&empty, Claimed::Finding(&finding)), "excepted, whenever it appears");
+}
+
+#[test]
+fn a_scan_without_findings_to_trust_is_never_taken_for_clean() {
+    let scan = Scan::Unavailable("SCAN_ELIGIBILITY_EXPIRED".into());
+    assert_eq!(
+        decided(&Policy::default(), &scan, Claimed::Nothing),
+        Decision::Unscanned("ECR's scan status is SCAN_ELIGIBILITY_EXPIRED".into())
+    );
+}
+
+proptest! {
+    #[test]
+    fn a_protected_tag_never_appears_in_a_plan(
+        tags in prop::collection::btree_set("[a-z][a-z0-9.-]{0,6}", 0..12),
+        protected in prop::collection::vec("[a-z][a-z0-9]{0,2}\\*?", 0..4),
+        may_go in prop::collection::vec("[a-z][a-z0-9]{0,2}\\*?", 0..4),
+    ) {
+        let terms = Terms {
+            protected_tags: Globs::new(protected).unwrap(),
+            tags: Globs::new(may_go).unwrap(),
+            ..Terms::default()
+        };
+        let tags: Vec<_> = tags.iter().map(String::as_str).collect();
+        let image = image(&tags);
+        let plan = Plan::new(&terms, &image, 0);
+        for tag in &plan.untag {
+            prop_assert!(terms.protected_tags.matching(tag.as_str()).is_none());
+            prop_assert!(terms.tags.admit(tag.as_str()));
+        }
+        prop_assert_eq!(plan.untag.len() + plan.kept.len(), image.tags.len());
+    }
+
+    #[test]
+    fn the_order_of_tags_does_not_matter(
+        tags in prop::collection::btree_set("[a-z][a-z0-9.-]{0,6}", 0..12),
+    ) {
+        let terms = Terms { protected_tags: globs(&["a*", "*1"]), ..Terms::default() };
+        let tags: Vec<_> = tags.iter().map(String::as_str).collect();
+        let reversed: Vec<_> = tags.iter().rev().copied().collect();
+        let sorted = |tags: &[&str]| {
+            let mut plan = Plan::new(&terms, &image(tags), 0);
+            plan.untag.sort();
+            plan.kept.sort();
+            plan.kept_because.sort();
+            plan
+        };
+        prop_assert_eq!(sorted(&tags), sorted(&reversed));
+    }
+}

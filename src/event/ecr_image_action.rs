@@ -1,0 +1,71 @@
+//! "ECR Image Action": an image was pushed, deleted, archived or restored (ECR user guide, "Amazon ECR events and
+//! EventBridge"). A tag that is put on an image already scanned gives no new scan event: this one tells of it.
+
+use serde::Deserialize;
+
+use super::envelope::Envelope;
+use super::{Claim, ImageEvent, Kind, Malformed, Parsed, digest, tags};
+use crate::domain::image::{Home, Tag};
+
+pub(super) const SOURCE: &str = "aws.ecr";
+pub(super) const DETAIL_TYPE: &str = "ECR Image Action";
+
+const KIND: Kind = Kind::EcrImageAction;
+
+/// The media types of a container image's configuration. Charts, policies and signatures have others, indexes none.
+const IMAGE_CONFIGS: [&str; 2] =
+    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", expecting = "the detail of an image action event")]
+struct ActionDetail {
+    action_type: String,
+    result: String,
+    repository_name: String,
+    image_digest: Option<String>,
+    image_tag: Option<String>,
+    artifact_media_type: Option<String>,
+    target_storage_class: Option<String>,
+}
+
+pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malformed> {
+    let detail: ActionDetail = envelope.detail()?;
+    let pushed = match (detail.action_type.as_str(), detail.target_storage_class.as_deref()) {
+        ("PUSH", _) => true,
+        // Its tags can be pulled again.
+        ("UPDATE_STORAGE_CLASS", Some("STANDARD")) => false,
+        ("UPDATE_STORAGE_CLASS", _) => {
+            return envelope.ignored(KIND, "the image was not restored to standard storage");
+        }
+        ("DELETE", _) => return envelope.ignored(KIND, "the image or its tag was deleted"),
+        _ => return envelope.ignored(KIND, "the action neither pushes nor restores an image"),
+    };
+    if detail.result != "SUCCESS" {
+        return envelope.ignored(KIND, "the action did not succeed");
+    }
+    let artifact = detail.artifact_media_type.as_deref().unwrap_or_default();
+    if !artifact.is_empty() && !IMAGE_CONFIGS.contains(&artifact) {
+        return envelope.ignored(KIND, "the artifact is not a container image");
+    }
+    let mut tags = tags("image-tag", Some(vec![detail.image_tag]))?;
+    if tags.iter().any(Tag::is_quarantine) {
+        if pushed {
+            return envelope.ignored(KIND, "our own quarantine tag");
+        }
+        // Only the name by which somebody asked for the image: it came back with all its tags.
+        if detail.image_digest.as_ref().is_some_and(|digest| !digest.is_empty()) {
+            tags.clear();
+        }
+    }
+    let origin = envelope.origin()?;
+    let place = envelope.place("repository-name", &detail.repository_name, None, own)?;
+    let event = ImageEvent {
+        kind: KIND,
+        origin,
+        repository: place.repository,
+        digest: digest("image-digest", detail.image_digest, place.digest)?,
+        tags,
+        claim: Claim::Pushed,
+    };
+    Ok(event.into_parsed())
+}

@@ -1,0 +1,236 @@
+//! "Inspector2 Finding": enhanced scanning has found, changed or closed one finding (Inspector user guide, "EventBridge
+//! event schema"). The only news of a vulnerability that became known after the first scan. EC2 instances, Lambda
+//! functions and code repositories use the same detail-type.
+
+use serde::Deserialize;
+
+use super::envelope::{Envelope, Place};
+use super::{Claim, ImageEvent, Kind, Malformed, Parsed, digest, tags};
+use crate::domain::findings::{Finding, Package, Score, Severity, one_line};
+use crate::domain::image::{Digest, Home, Repository, RepositoryArn, Tag};
+
+pub(super) const SOURCE: &str = "aws.inspector2";
+pub(super) const DETAIL_TYPE: &str = "Inspector2 Finding";
+
+const KIND: Kind = Kind::Inspector2Finding;
+
+/// Tells findings in container images from all others, whose details are not ours to understand.
+#[derive(Deserialize)]
+#[serde(expecting = "the detail of a finding event")]
+struct Form {
+    resources: Option<Vec<Option<FormResource>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "a resource of a finding event")]
+struct FormResource {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "the detail of a finding event")]
+struct FindingDetail {
+    status: String,
+    severity: Option<String>,
+    title: Option<String>,
+    aws_account_id: Option<String>,
+    inspector_score: Option<f64>,
+    fix_available: Option<String>,
+    exploit_available: Option<String>,
+    package_vulnerability_details: Option<Vulnerability>,
+    resources: Option<Vec<Option<Resource>>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "the details of a package vulnerability")]
+struct Vulnerability {
+    vulnerability_id: Option<String>,
+    source_url: Option<String>,
+    vulnerable_packages: Option<Vec<Option<VulnerablePackage>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "a vulnerable package")]
+struct VulnerablePackage {
+    name: Option<String>,
+    version: Option<String>,
+    fixed_in_version: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "a resource of a finding event")]
+struct Resource {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    id: Option<String>,
+    details: Option<Details>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "the details of a resource")]
+struct Details {
+    aws_ecr_container_image: Option<ContainerImage>,
+    /// The form that is the same for every provider's images.
+    image: Option<NeutralImage>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "the details of a container image")]
+struct ContainerImage {
+    registry: Option<String>,
+    repository_name: Option<String>,
+    image_hash: Option<String>,
+    image_tags: Option<Vec<Option<String>>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", expecting = "the details of an image")]
+struct NeutralImage {
+    image_digest: Option<String>,
+}
+
+pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malformed> {
+    let form: Form = envelope.detail()?;
+    let mut resources = form.resources.iter().flatten().flatten();
+    if !resources.any(|resource| is_image(resource.kind.as_deref(), resource.id.as_deref()))
+        && !envelope.concerns_a_repository()
+    {
+        return envelope.ignored(KIND, "the finding is not in a container image");
+    }
+    let detail: FindingDetail = envelope.detail()?;
+    match detail.status.as_str() {
+        "ACTIVE" => {}
+        "SUPPRESSED" => return envelope.ignored(KIND, "the finding is suppressed"),
+        "CLOSED" => return envelope.ignored(KIND, "the finding is closed"),
+        _ => return envelope.ignored(KIND, "the finding's status is new to us"),
+    }
+    let origin = envelope.origin()?;
+    let claim = Claim::Active(Box::new(detail.finding()));
+    let image = detail.image(envelope, own)?;
+    let Image { repository, digest, tags } = image;
+    Ok(ImageEvent { kind: KIND, origin, repository, digest, tags, claim }.into_parsed())
+}
+
+fn is_image(kind: Option<&str>, id: Option<&str>) -> bool {
+    kind == Some("AWS_ECR_CONTAINER_IMAGE") || id.is_some_and(|id| RepositoryArn::parse(id).is_ok())
+}
+
+fn given(text: Option<&String>) -> Option<&str> {
+    text.map(String::as_str).filter(|text| !text.is_empty())
+}
+
+impl FindingDetail {
+    /// The finding as far as the event tells it. Its dates are in no form that two years of events share.
+    fn finding(&self) -> Finding {
+        let text = |text: &Option<String>| given(text.as_ref()).map(one_line);
+        let vulnerability = self.package_vulnerability_details.as_ref();
+        let id = vulnerability.and_then(|details| text(&details.vulnerability_id));
+        let packages = vulnerability.and_then(|details| details.vulnerable_packages.as_ref());
+        let packages = packages.into_iter().flatten().flatten().filter_map(|package| {
+            Some(Package {
+                name: text(&package.name)?,
+                installed: text(&package.version),
+                fixed: text(&package.fixed_in_version).filter(|version| version != "NotAvailable"),
+            })
+        });
+        let severity = self.severity.as_deref().and_then(Severity::from_word);
+        Finding {
+            severity: severity.unwrap_or(Severity::Undefined),
+            id: id.or_else(|| text(&self.title)).unwrap_or_else(|| "unnamed".to_owned()),
+            packages: packages.collect(),
+            score: self.inspector_score.and_then(Score::new),
+            link: vulnerability.and_then(|details| text(&details.source_url)),
+            fixable: yes_or_no(self.fix_available.as_deref()),
+            exploitable: yes_or_no(self.exploit_available.as_deref()),
+            first_observed: None,
+        }
+    }
+
+    /// The one image that all resources, here and in the envelope, name.
+    fn image(self, envelope: &Envelope<'_>, own: &Home) -> Result<Image, Malformed> {
+        let mut images = Vec::new();
+        let account = given(self.aws_account_id.as_ref());
+        for resource in self.resources.into_iter().flatten().flatten() {
+            if is_image(resource.kind.as_deref(), resource.id.as_deref()) {
+                resource.image(account, envelope, own)?.join(&mut images);
+            }
+        }
+        for arn in envelope.arns() {
+            Image::from(Place::from(arn)).join(&mut images);
+        }
+        <[Image; 1]>::try_from(images).map(|[image]| image).map_err(|images| {
+            Malformed::new(format!("the finding names {} images; expected one", images.len()))
+        })
+    }
+}
+
+fn yes_or_no(word: Option<&str>) -> Option<bool> {
+    match word? {
+        "YES" | "PARTIAL" => Some(true),
+        "NO" => Some(false),
+        _ => None,
+    }
+}
+
+impl Resource {
+    /// The image of this resource. Its ARN says best where it is: the envelope's account can be that of a delegated
+    /// administrator.
+    fn image(
+        self,
+        account: Option<&str>,
+        envelope: &Envelope<'_>,
+        own: &Home,
+    ) -> Result<Image, Malformed> {
+        let details = self.details.unwrap_or_default();
+        let image = details.aws_ecr_container_image.unwrap_or_default();
+        let arn = given(self.id.as_ref()).filter(|id| id.starts_with("arn:"));
+        let place = match (arn, given(image.repository_name.as_ref())) {
+            (Some(arn), _) => envelope.place("a resource's id", arn, None, own)?,
+            (None, Some(name)) => {
+                let account = given(image.registry.as_ref()).or(account);
+                envelope.place("repositoryName", name, account, own)?
+            }
+            (None, None) => envelope
+                .arns()
+                .next()
+                .map(Place::from)
+                .ok_or_else(|| Malformed::new("the finding names no repository"))?,
+        };
+        let neutral = details.image.unwrap_or_default();
+        let known = digest("imageHash", image.image_hash, place.digest)?;
+        Ok(Image {
+            repository: place.repository,
+            digest: digest("imageDigest", neutral.image_digest, known)?,
+            tags: tags("imageTags", image.image_tags)?,
+        })
+    }
+}
+
+/// An image as a resource names it.
+struct Image {
+    repository: Repository,
+    digest: Option<Digest>,
+    tags: Vec<Tag>,
+}
+
+impl From<Place> for Image {
+    fn from(place: Place) -> Self {
+        Self { repository: place.repository, digest: place.digest, tags: Vec::new() }
+    }
+}
+
+impl Image {
+    /// Adds what this says to the same image among `images`, or itself where it is another.
+    fn join(self, images: &mut Vec<Self>) {
+        let same = images.iter_mut().find(|image| {
+            image.repository == self.repository
+                && (image.digest == self.digest || image.digest.is_none() || self.digest.is_none())
+        });
+        let Some(image) = same else { return images.push(self) };
+        image.digest = image.digest.take().or(self.digest);
+        let new: Vec<_> = self.tags.into_iter().filter(|tag| !image.tags.contains(tag)).collect();
+        image.tags.extend(new);
+    }
+}

@@ -1,0 +1,70 @@
+//! What the families that report whole scans have in common.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+use super::envelope::Envelope;
+use super::{Claim, ImageEvent, Kind, Malformed, Parsed, digest, tags};
+use crate::domain::findings::{Severity, SeverityCounts};
+use crate::domain::image::Home;
+use crate::domain::policy::Reporting;
+
+/// The detail of a scan event.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", expecting = "the detail of a scan event")]
+pub(super) struct ScanDetail {
+    scan_status: String,
+    repository_name: String,
+    image_digest: Option<String>,
+    image_tags: Option<Vec<Option<String>>>,
+    finding_severity_counts: Option<HashMap<String, Option<u64>>>,
+}
+
+impl ScanDetail {
+    /// The event of a family whose scans end with the status `complete` or FAILED.
+    pub(super) fn into_event(
+        self,
+        kind: Kind,
+        complete: &str,
+        reporting: Reporting,
+        envelope: &Envelope<'_>,
+        own: &Home,
+    ) -> Result<Parsed, Malformed> {
+        let claim = match self.scan_status.as_str() {
+            "FAILED" => Claim::Failed,
+            status if status == complete => Claim::Complete {
+                counts: self.finding_severity_counts.and_then(severity_counts),
+                reporting,
+            },
+            _ => {
+                return envelope.ignored(kind, "the scan status is neither complete nor failed");
+            }
+        };
+        let origin = envelope.origin()?;
+        let place = envelope.place("repository-name", &self.repository_name, None, own)?;
+        let event = ImageEvent {
+            kind,
+            origin,
+            repository: place.repository,
+            digest: digest("image-digest", self.image_digest, place.digest)?,
+            tags: tags("image-tags", self.image_tags)?,
+            claim,
+        };
+        Ok(event.into_parsed())
+    }
+}
+
+/// Counts by severity as events write them: any key can be missing. The sum that Inspector adds as TOTAL is left out.
+/// A null, or findings of a severity that is new to us, make the counts worthless: `None`, to be looked up.
+fn severity_counts(raw: HashMap<String, Option<u64>>) -> Option<SeverityCounts> {
+    let mut counts = SeverityCounts::default();
+    for (word, count) in raw.into_iter().filter(|(word, _)| word != "TOTAL") {
+        match (Severity::from_word(&word.to_ascii_uppercase()), count) {
+            (Some(severity), Some(count)) => counts.add(severity, count),
+            (None, Some(0)) => {}
+            (None, Some(_)) | (_, None) => return None,
+        }
+    }
+    Some(counts)
+}

@@ -1,0 +1,102 @@
+use super::*;
+
+fn push() -> Value {
+    event("ecr_image_action.push.tag")
+}
+
+#[test]
+fn a_push_and_a_restored_image_are_assessed_without_a_word_on_findings() {
+    let pushed = assess(&push());
+    assert_eq!(pushed.kind, Kind::EcrImageAction);
+    assert_eq!(pushed.claim, Claim::Pushed);
+    assert_eq!(pushed.repository.to_string(), "111122223333/eu-west-1/team/app");
+    assert_eq!(pushed.digest.unwrap().hex(), HEX);
+    assert_eq!(pushed.tags, [Tag::parse("1.2.3").unwrap()]);
+    assert_eq!(assess(&event("ecr_image_action.restored")).claim, Claim::Pushed);
+}
+
+#[test]
+fn an_image_is_named_by_digest_or_tag_or_both() {
+    for nothing in [json!(null), json!("")] {
+        let tag_only = assess(&with(push(), "/detail/image-digest", nothing.clone()));
+        assert_eq!((tag_only.digest, tag_only.tags.len()), (None, 1));
+        let untagged = with(push(), "/detail/image-tag", nothing.clone());
+        assert!(assess(&untagged).tags.is_empty());
+        let neither = with(untagged, "/detail/image-digest", nothing);
+        assert_eq!(ignored(&neither), "the event names neither a digest nor a tag");
+    }
+    let untagged = without(push(), "/detail", "image-tag");
+    assert!(assess(&untagged).tags.is_empty());
+    assert!(ignored(&without(untagged, "/detail", "image-digest")).contains("neither"));
+}
+
+#[test]
+fn what_is_no_container_image_is_ignored_and_what_does_not_say_is_not() {
+    let artifact = |media_type| with(push(), "/detail/artifact-media-type", media_type);
+    for image in [
+        json!("application/vnd.oci.image.config.v1+json"),
+        json!("application/vnd.docker.container.image.v1+json"),
+        json!(null),
+        json!(""),
+    ] {
+        assert_eq!(assess(&artifact(image)).claim, Claim::Pushed);
+    }
+    for other in ["application/vnd.cncf.helm.config.v1+json", "application/vnd.oci.empty.v1+json"] {
+        assert_eq!(ignored(&artifact(json!(other))), "the artifact is not a container image");
+    }
+}
+
+#[test]
+fn our_own_mark_is_no_news_but_an_image_restored_by_it_may_bear_other_tags() {
+    let mark = json!(format!("quarantine-{HEX}"));
+    assert_eq!(ignored(&with(push(), "/detail/image-tag", mark.clone())), "our own quarantine tag");
+    let mut restored = event("ecr_image_action.restored");
+    restored["detail"]["image-tag"] = mark;
+    let by_digest = assess(&restored);
+    assert!(by_digest.digest.is_some() && by_digest.tags.is_empty());
+    let by_tag = without(restored, "/detail", "image-digest");
+    assert!(ignored(&by_tag).contains("quarantine tag"));
+}
+
+#[test]
+fn other_actions_results_and_storage_classes_are_ignored_each_with_its_reason() {
+    let reason = |pointer, value| ignored(&with(push(), pointer, json!(value)));
+    let action = "/detail/action-type";
+    assert_eq!(reason(action, "DELETE"), "the image or its tag was deleted");
+    assert_eq!(reason(action, "NEW"), "the action neither pushes nor restores an image");
+    let storage = "the image was not restored to standard storage";
+    assert_eq!(reason(action, "UPDATE_STORAGE_CLASS"), storage);
+    for class in [json!("ARCHIVE"), json!("NEW"), json!(null)] {
+        let event = event("ecr_image_action.restored");
+        assert_eq!(ignored(&with(event, "/detail/target-storage-class", class)), storage);
+    }
+    for result in ["FAILURE", "", "success"] {
+        assert_eq!(reason("/detail/result", result), "the action did not succeed");
+    }
+}
+
+#[test]
+fn account_and_region_come_from_the_envelope_else_are_our_own() {
+    let event = with(push(), "/account", json!("444455556666"));
+    assert_eq!(assess(&event).repository.to_string(), "444455556666/eu-west-1/team/app");
+    let nowhere = without(without(push(), "", "account"), "", "region");
+    assert_eq!(assess(&nowhere).repository.to_string(), "999988887777/us-east-1/team/app");
+}
+
+#[test]
+fn what_the_family_does_not_write_is_malformed() {
+    for key in ["action-type", "result", "repository-name"] {
+        let error = malformed(&without(push(), "/detail", key));
+        assert!(error.contains(key), "{error}");
+    }
+    for (pointer, value) in [
+        ("/detail/image-tag", json!("a b")),
+        ("/detail/image-tag", json!(["latest"])),
+        ("/detail/image-digest", json!("sha256:xyz")),
+        ("/detail/repository-name", json!("")),
+        ("/detail/result", json!(null)),
+        ("/detail", json!(null)),
+    ] {
+        malformed(&with(push(), pointer, value));
+    }
+}

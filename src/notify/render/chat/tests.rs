@@ -1,0 +1,37 @@
+use super::*;
+
+#[test]
+fn texts_of_other_people_are_shown_and_do_nothing() {
+    let escaped = |text| escaped(text, 100);
+    for (text, shown) in [
+        ("openssl 3.0.1-r0", "openssl 3.0.1-r0"),
+        ("no fix is available (fixable_only)", "no fix is available (fixable_only)"),
+        ("a & b <!channel>", "a &amp; b &lt;!channel&gt;"),
+        ("@here @babel/core", "@\u{200b}here @\u{200b}babel/core"),
+        ("*bold* _italic_ ~gone~", "∗bold∗ ＿italic＿ ∼gone∼"),
+        ("`code` a|b", "'code' a¦b"),
+        ("[text](https://evil.example)", "［text］(https:/\u{200b}/evil.example)"),
+        ("one\ntwo\u{7}\u{202e}three", "one two  three"),
+    ] {
+        assert_eq!(escaped(text), shown, "{text}");
+    }
+}
+
+#[test]
+fn a_link_leads_to_the_web_and_holds_nothing_else() {
+    let linked = |link| linked(link, 100);
+    for (link, shown) in [
+        ("https://nvd.nist.gov/vuln/detail/CVE-1", Some("https://nvd.nist.gov/vuln/detail/CVE-1")),
+        ("http://a.example/?b=c&d=%20#e", Some("http://a.example/?b=c&amp;d=%20#e")),
+        (
+            "https://a.example/<!here>|`*_@é",
+            Some("https://a.example/%3C%21here%3E%7C%60%2A%5F%40%C3%A9"),
+        ),
+        ("https://", None),
+        ("javascript:alert(1)", None),
+        ("", None),
+    ] {
+        assert_eq!(linked(link).as_deref(), shown, "{link}");
+    }
+    assert_eq!(linked(&format!("https://{}", "a".repeat(100))), None);
+}

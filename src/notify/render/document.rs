@@ -1,0 +1,115 @@
+//! The notice for programs.
+
+use serde_json::{Map, Value, json};
+
+use super::Cut;
+use super::words::{start, worst};
+use crate::domain::findings::{Finding, Package, Score};
+use crate::notify::Notice;
+use crate::notify::undo::Undo;
+
+/// What was left out of which list.
+#[derive(Debug)]
+struct Shears {
+    cut: Cut,
+    left_out: Map<String, Value>,
+}
+
+impl Shears {
+    fn list<T>(&mut self, name: &str, items: &[T], show: impl FnMut(&T) -> Value) -> Value {
+        self.note(name, items.len().saturating_sub(self.cut.items));
+        items.iter().take(self.cut.items).map(show).collect()
+    }
+
+    fn note(&mut self, name: &str, left_out: usize) {
+        if left_out > 0 {
+            self.left_out.insert(name.to_owned(), left_out.into());
+        }
+    }
+}
+
+/// The versioned document `tagwarden.notice/1`.
+pub(super) fn document(notice: &Notice, cut: Cut) -> Value {
+    let mut shears = Shears { cut, left_out: Map::new() };
+    let text = |text: &String| Value::from(start(text, cut.chars));
+    let tag = |tag: &_| Value::from(ToString::to_string(tag));
+    let tags = json!({
+        "untagged": shears.list("tags.untagged", &notice.tags.untagged, tag),
+        "claimed": shears.list("tags.claimed", &notice.tags.claimed, tag),
+        "kept": shears.list("tags.kept", &notice.tags.kept, tag),
+        "would_untag": shears.list("tags.would_untag", &notice.tags.would_untag, tag),
+        "quarantine": notice.tags.quarantine.as_ref().map(ToString::to_string),
+    });
+    let reasons = shears.list("reasons", &notice.reasons, text);
+    let worst = shears.list("worst", worst(notice), |one| finding(one, cut));
+    let undo = Undo::of(notice, cut.items);
+    shears.note("undo", undo.as_ref().map_or(0, |undo| undo.left_out));
+    let counts: Map<String, Value> = notice
+        .counts
+        .iter()
+        .map(|(severity, count)| (severity.as_key().to_owned(), count.into()))
+        .collect();
+    let mut document = json!({
+        "schema": "tagwarden.notice/1",
+        "id": text(&notice.id),
+        "action": notice.action.as_str(),
+        "mode": notice.mode.as_str(),
+        "image": {
+            "account": notice.repository.account.as_str(),
+            "region": notice.repository.region.as_str(),
+            "repository": notice.repository.name.as_str(),
+            "digest": notice.digest.as_str(),
+        },
+        "tags": tags,
+        "cause": notice.cause.as_ref().map(|child| json!({
+            "digest": child.digest.as_str(),
+            "platform": child.platform.as_ref().map(text),
+        })),
+        "findings": counts,
+        "worst": worst,
+        "undo": undo.map(|undo| vec![undo.exception, undo.command]).unwrap_or_default(),
+        "reasons": reasons,
+        "rule": notice.judgement.as_ref().map(|judgement| text(&judgement.rule)),
+        "event": {
+            "id": text(&notice.event_id),
+            "source": text(&notice.event.source),
+            "detail_type": text(&notice.event.detail_type),
+            "time": notice.event.time.as_ref().map(text),
+        },
+    });
+    if !shears.left_out.is_empty()
+        && let Some(document) = document.as_object_mut()
+    {
+        document.insert("cut".to_owned(), shears.left_out.into());
+    }
+    document
+}
+
+fn finding(finding: &Finding, cut: Cut) -> Value {
+    let mut shears = Shears { cut, left_out: Map::new() };
+    let text = |text: &String| start(text, cut.chars);
+    let package = |package: &Package| {
+        json!({
+            "name": text(&package.name),
+            "installed": package.installed.as_ref().map(text),
+            "fixed": package.fixed.as_ref().map(text),
+        })
+    };
+    let first = finding.packages.first();
+    let mut value = json!({
+        "id": text(&finding.id),
+        "severity": finding.severity.as_word(),
+        "score": finding.score.map(Score::value),
+        "package": first.map(|package| text(&package.name)),
+        "installed": first.and_then(|package| package.installed.as_ref()).map(text),
+        "fixed": first.and_then(|package| package.fixed.as_ref()).map(text),
+        "packages": shears.list("packages", &finding.packages, package),
+        "link": finding.link.as_ref().map(text),
+    });
+    if !shears.left_out.is_empty()
+        && let Some(value) = value.as_object_mut()
+    {
+        value.insert("cut".to_owned(), shears.left_out.into());
+    }
+    value
+}

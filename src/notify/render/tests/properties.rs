@@ -1,0 +1,170 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::*;
+use crate::domain::findings::{Package, SeverityCounts};
+use crate::domain::judgement::Judgement;
+use crate::domain::origin::Origin;
+
+/// Texts that other people's packages could bring.
+fn text() -> impl Strategy<Value = String> {
+    let hostile = [
+        "@here",
+        "<!channel>",
+        "<@U024BE7LH>",
+        "`",
+        "```",
+        "*bold*",
+        "_x_",
+        "~~x~~",
+        "&amp;",
+        "|",
+        "\u{0}",
+        "\r\n\r\n",
+        "\u{1b}[2J",
+        "\u{202e}",
+        "\u{2028}",
+        "[click](https://evil.example)",
+        "https://evil.example",
+        "<https://evil.example|click>",
+        "\\",
+        "$(reboot)",
+        "'; reboot; '",
+        "\u{1f525}",
+        "CVE-2026-0001",
+        " ",
+    ];
+    prop_oneof![
+        8 => vec(select(hostile.to_vec()), 0..8).prop_map(|parts| parts.concat()),
+        4 => any::<String>(),
+        1 => (select(hostile.to_vec()), 1..20_000_usize).prop_map(|(part, times)| part.repeat(times)),
+    ]
+}
+
+fn severity() -> impl Strategy<Value = Severity> {
+    select(Severity::ALL.to_vec())
+}
+
+fn finding() -> impl Strategy<Value = Finding> {
+    let option = || proptest::option::of(text());
+    let package = (text(), option(), option()).prop_map(|(name, installed, fixed)| Package {
+        name,
+        installed,
+        fixed,
+    });
+    (text(), severity(), vec(package, 0..6), 0.0..10.0, option()).prop_map(
+        |(id, severity, packages, score, link)| Finding {
+            packages,
+            score: Score::new(score),
+            link,
+            ..Finding::new(id, severity)
+        },
+    )
+}
+
+fn some_tags() -> impl Strategy<Value = Vec<Tag>> {
+    (prop_oneof![9 => 0..5_usize, 1 => 0..1500_usize], 4..300_usize).prop_map(|(count, length)| {
+        (0..count)
+            .map(|at| Tag::parse(format!("_{at:0>length$}", length = length - 1)).unwrap())
+            .collect()
+    })
+}
+
+fn counts() -> impl Strategy<Value = SeverityCounts> {
+    vec((severity(), 0..1_000_000_u64), 0..9).prop_map(|counts| counts.into_iter().collect())
+}
+
+fn judgement() -> impl Strategy<Value = Judgement> {
+    (text(), counts(), vec(text(), 0..4), vec(text(), 0..4), vec(finding(), 0..12)).prop_map(
+        |(rule, counted, reasons, notes, worst)| Judgement {
+            rule,
+            counted,
+            reasons,
+            notes,
+            severity: worst.first().map(|finding| finding.severity),
+            worst,
+            exceptions: vec![],
+        },
+    )
+}
+
+fn any_notice() -> impl Strategy<Value = Notice> {
+    let named =
+        (select(NoticeAction::ALL.to_vec()), "[a-z0-9._-]{1,256}", proptest::option::of(text()));
+    let tags = (some_tags(), some_tags(), some_tags(), some_tags(), any::<bool>());
+    let why = (counts(), proptest::option::of(judgement()), vec(text(), 0..30));
+    let event =
+        (text(), text(), proptest::option::of(text()), text(), proptest::option::of(text()));
+    (named, tags, why, event).prop_map(|(named, tags, why, event)| {
+        let mut notice = notice();
+        notice.action = named.0;
+        notice.repository.name = RepositoryName::parse(named.1).unwrap();
+        notice.media_type = named.2.clone();
+        notice.cause =
+            named.2.map(|platform| Child { digest: digest("b"), platform: Some(platform) });
+        notice.tags = NoticeTags {
+            untagged: tags.0,
+            claimed: tags.1,
+            kept: tags.2,
+            would_untag: tags.3,
+            quarantine: notice.tags.quarantine.filter(|_| tags.4),
+        };
+        notice.counts = why.0;
+        notice.reasons = why.2;
+        if let Some(judgement) = &why.1 {
+            notice.reasons.extend(judgement.reasons.iter().chain(&judgement.notes).cloned());
+        }
+        notice.judgement = why.1;
+        notice.event =
+            Origin { id: None, source: event.0, detail_type: event.1, time: event.2, at: None };
+        notice.event_id = event.3;
+        notice
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_notice_is_too_large_or_breaks_its_form(notice in any_notice()) {
+        for format in FORMATS {
+            let rendered = render(&notice, format);
+            prop_assert!(rendered.body.len() <= MOST_BYTES, "{format:?}: {}", rendered.body.len());
+            let subject = &rendered.subject;
+            prop_assert!(subject.len() < 100, "{subject}");
+            prop_assert!(subject.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{subject}");
+            prop_assert!(rendered.attributes.values().all(|value| !value.is_empty()));
+            if format == NoticeFormat::Text {
+                prop_assert!(!rendered.body.contains(|c: char| c.is_control() && c != '\n'));
+            } else {
+                prop_assert!(serde_json::from_str::<Value>(&rendered.body).is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_in_a_notice_breaks_out_of_the_chat_or_calls_anybody(notice in any_notice()) {
+        let chat: Value = serde_json::from_str(&render(&notice, NoticeFormat::Chat).body).unwrap();
+        let description = chat["content"]["description"].as_str().unwrap();
+        prop_assert!(description.chars().count() <= 2900, "too long: {}: {description}", description.chars().count());
+        prop_assert!(!description.contains(['<', '>']), "markup: {description}");
+        prop_assert!(!description.contains("@here"), "{description}");
+        let mut fenced = false;
+        for line in description.lines() {
+            if line == "```" {
+                fenced = !fenced;
+            } else if !fenced {
+                prop_assert!(line.matches('`').count() % 2 == 0, "{line}");
+                let words: String = line.split('`').step_by(2).collect();
+                let labels = if line.starts_with('*') { 2 } else { 0 };
+                prop_assert_eq!(words.matches('*').count(), labels, "{}", line);
+                prop_assert!(!words.contains(['|', '[', ']', '~', '\\']), "{line}");
+                prop_assert!(!words.contains(char::is_control), "{line}");
+                let called = words.split('@').skip(1).any(|after| !after.starts_with('\u{200b}'));
+                prop_assert!(!called, "{line}");
+            }
+        }
+        prop_assert!(!fenced);
+    }
+}

@@ -1,0 +1,240 @@
+//! What the forms that people read have in common.
+
+use std::fmt::Write as _;
+
+use super::Cut;
+use crate::domain::findings::{Finding, Package, SeverityCounts};
+use crate::domain::notice::NoticeAction;
+use crate::notify::Notice;
+
+/// Packages of a finding that a line names.
+const PACKAGES: usize = 3;
+
+/// What happened, as the start of a sentence about the image.
+pub(super) fn headline(notice: &Notice) -> String {
+    let untagged = notice.tags.untagged.len() + notice.tags.claimed.len();
+    match notice.action {
+        NoticeAction::Quarantined => format!("{} quarantined", tags(untagged)),
+        NoticeAction::Deleted => format!("image deleted, {} untagged", tags(untagged)),
+        NoticeAction::WouldUntag => {
+            format!("audit: {} would be untagged", tags(notice.tags.would_untag.len()))
+        }
+        NoticeAction::Blocked if untagged > 0 => {
+            format!("{} quarantined, not all", tags(untagged))
+        }
+        NoticeAction::Blocked => "vulnerable image could not be untagged".to_owned(),
+        NoticeAction::Unscanned => "image could not be judged".to_owned(),
+        NoticeAction::Failed => "the worker needs attention".to_owned(),
+    }
+}
+
+fn tags(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "tag" } else { "tags" })
+}
+
+/// The subject of the mail.
+pub(super) fn subject(notice: &Notice) -> String {
+    // Every part is ASCII without control characters by its type, so only the length needs care.
+    let mut subject = format!("tagwarden: {}: {}", headline(notice), notice.repository.name);
+    if subject.len() > 99 {
+        subject.truncate(96);
+        subject.push_str("...");
+    }
+    subject
+}
+
+/// What that means for those who use the image.
+pub(super) fn meaning(notice: &Notice) -> &'static str {
+    match notice.action {
+        NoticeAction::Quarantined => {
+            "From now on, whoever pulls by these tags gets an error. Nothing is lost: the quarantine tag keeps the image."
+        }
+        NoticeAction::Deleted => {
+            "From now on, whoever pulls by these tags gets an error. The image itself goes too and cannot be brought back."
+        }
+        NoticeAction::WouldUntag => "Nothing was changed: the policy is in audit mode.",
+        NoticeAction::Blocked => {
+            "The image is over the policy's limits and can still be pulled by the tags that are kept."
+        }
+        NoticeAction::Unscanned => {
+            "Nothing was changed. Whether the image is vulnerable is not known."
+        }
+        NoticeAction::Failed => {
+            "Something happened that never should, and people have to look at it now."
+        }
+    }
+}
+
+/// What people should do about it.
+pub(super) fn next_step(notice: &Notice) -> &'static str {
+    match notice.action {
+        NoticeAction::Quarantined | NoticeAction::Deleted => {
+            "Rebuild the image with fixed packages and push it again."
+        }
+        NoticeAction::WouldUntag => {
+            "Rebuild the image with fixed packages before the policy is enforced."
+        }
+        NoticeAction::Blocked => {
+            "Rebuild the image with fixed packages, and see to what is in the way or untag it by hand."
+        }
+        NoticeAction::Unscanned => "Find out why the image has no scan to judge by.",
+        NoticeAction::Failed => "Read the worker's log and compare the tags in the registry.",
+    }
+}
+
+/// The worst of the findings that count.
+pub(super) fn worst(notice: &Notice) -> &[Finding] {
+    notice.judgement.as_ref().map(|judgement| judgement.worst.as_slice()).unwrap_or_default()
+}
+
+/// What counts beyond the first findings of the worst: how many, and of which severities.
+pub(super) fn unnamed(notice: &Notice, named: usize) -> Option<String> {
+    let counted = &notice.judgement.as_ref()?.counted;
+    let named = worst(notice).get(..named).unwrap_or_else(|| worst(notice));
+    let rest: SeverityCounts = counted
+        .iter()
+        .map(|(severity, count)| {
+            let named = named.iter().filter(|finding| finding.severity == severity).count();
+            (severity, count.saturating_sub(named as u64))
+        })
+        .collect();
+    let words = counts(&rest);
+    (!words.is_empty()).then(|| format!("and more that count: {words}"))
+}
+
+/// A list in a sentence, with what was left out of it.
+pub(super) fn enumerated<T>(
+    items: &[T],
+    most: usize,
+    between: &str,
+    show: impl Fn(&T) -> String,
+) -> String {
+    let shown = items.iter().take(most).map(show).collect::<Vec<_>>().join(between);
+    match items.len().saturating_sub(most) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// One line for each thing that people ask about tags.
+pub(super) fn tag_lines(
+    notice: &Notice,
+    most: usize,
+    show: impl Fn(&str) -> String,
+) -> Vec<(&'static str, String)> {
+    let tags = &notice.tags;
+    let mut lines = Vec::new();
+    for (label, list) in [
+        ("Untagged", &tags.untagged),
+        ("Gone before", &tags.claimed),
+        ("Would be untagged", &tags.would_untag),
+        ("Kept", &tags.kept),
+    ] {
+        if !list.is_empty() {
+            lines.push((label, enumerated(list, most, ", ", |tag| show(tag.as_str()))));
+        }
+    }
+    if let Some(quarantine) = &tags.quarantine
+        && notice.action != NoticeAction::Deleted
+    {
+        lines.push(("Quarantined as", show(quarantine.as_str())));
+    }
+    lines
+}
+
+/// Numbers of findings by severity, without those that are zero.
+pub(super) fn counts(counts: &SeverityCounts) -> String {
+    let counts: Vec<_> = counts
+        .iter()
+        .filter(|&(_, count)| count > 0)
+        .map(|(severity, count)| format!("{severity} {count}"))
+        .collect();
+    counts.join(", ")
+}
+
+/// What there is, and what of it counts where that is less.
+pub(super) fn counts_line(notice: &Notice) -> Option<String> {
+    let all = counts(&notice.counts);
+    let counted = notice.judgement.as_ref().map(|judgement| counts(&judgement.counted));
+    match counted {
+        Some(counted) if counted != all && !counted.is_empty() => {
+            Some(format!("{all}; of these count {counted}"))
+        }
+        _ => (!all.is_empty()).then_some(all),
+    }
+}
+
+/// The reasons under the words that say what they are reasons for.
+pub(super) fn reasons(notice: &Notice) -> Vec<(&'static str, Vec<&String>)> {
+    let (limits, notes) = notice.judgement.as_ref().map_or((&[][..], &[][..]), |judgement| {
+        (judgement.reasons.as_slice(), judgement.notes.as_slice())
+    });
+    let other = match notice.action {
+        NoticeAction::Failed => "What happened",
+        NoticeAction::Blocked => "In the way",
+        _ => "Because",
+    };
+    let label = |reason| match reason {
+        reason if notes.contains(reason) => "Set aside",
+        reason if limits.contains(reason) => "Because",
+        _ => other,
+    };
+    let under = |word| {
+        let group: Vec<_> = notice.reasons.iter().filter(|reason| label(reason) == word).collect();
+        (word, group)
+    };
+    let groups = ["What happened", "Because", "Set aside", "In the way"].map(under);
+    groups.into_iter().filter(|(_, group)| !group.is_empty()).collect()
+}
+
+/// A finding in one line; `show` prepares what scanners and packages say.
+pub(super) fn finding_line(
+    finding: &Finding,
+    cut: Cut,
+    show: impl Fn(&str, usize) -> String,
+) -> String {
+    let show = |text: &str| show(text, cut.chars);
+    let mut line = format!("{} {}", finding.severity.as_word(), show(&finding.id));
+    if let Some(score) = finding.score {
+        let _ = write!(line, " ({score})");
+    }
+    let package = |package: &Package| {
+        let mut words = show(&package.name);
+        if let Some(installed) = &package.installed {
+            let _ = write!(words, " {}", show(installed));
+        }
+        if let Some(fixed) = &package.fixed {
+            let _ = write!(words, " (fixed in {})", show(fixed));
+        }
+        words
+    };
+    if !finding.packages.is_empty() {
+        let packages = enumerated(&finding.packages, cut.items.min(PACKAGES), ", ", package);
+        let _ = write!(line, " in {packages}");
+    }
+    line
+}
+
+/// The start of a text on one line. Control characters and those that change the order or the visibility of others
+/// become spaces.
+pub(super) fn plain(text: &str, most: usize) -> String {
+    let unseen = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    start(text, most).chars().map(|c| if unseen(c) { ' ' } else { c }).collect()
+}
+
+/// The start of a text; three dots say that there was more.
+pub(super) fn start(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(most.saturating_sub(3)).chain("...".chars()).collect(),
+    }
+}
+
+/// With a capital at the start.
+pub(super) fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}

@@ -1,0 +1,88 @@
+//! Trying what the worker is allowed to do with a repository, on an image that cannot exist.
+
+use aws_sdk_ecr::types::ImageIdentifier;
+
+use super::EcrRegistry;
+use crate::aws::{Operation, Tried};
+use crate::domain::image::Repository;
+use crate::registry::Registry as _;
+
+/// The digest of no image: no text is known that has it.
+const NO_DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+const NO_TAG: &str = "tagwarden-check";
+
+impl EcrRegistry {
+    /// Tries every permission on a repository, those that change something only where `enforce` is set: a manifest
+    /// that is none and has another digest than it claims cannot be put, and an image that does not exist cannot be
+    /// deleted.
+    pub async fn try_permissions(&self, repository: &Repository, enforce: bool) -> Vec<Tried> {
+        let client = self.client(repository).await;
+        let (account, name) = (repository.account.as_str(), repository.name.as_str());
+        let id = || ImageIdentifier::builder().image_digest(NO_DIGEST);
+        let images = client
+            .describe_images()
+            .registry_id(account)
+            .repository_name(name)
+            .image_ids(id().build());
+        let findings = client
+            .describe_image_scan_findings()
+            .registry_id(account)
+            .repository_name(name)
+            .image_id(id().build());
+        let manifests = client
+            .batch_get_image()
+            .registry_id(account)
+            .repository_name(name)
+            .image_ids(id().build());
+        let on = repository.to_string();
+        let aws = &self.aws;
+        let mut tried = vec![
+            Tried::new(
+                "ecr:DescribeImages",
+                &on,
+                aws.call(Operation::DescribeImages, images.send()).await,
+            ),
+            Tried::new(
+                "ecr:DescribeImageScanFindings",
+                &on,
+                aws.call(Operation::DescribeImageScanFindings, findings.send()).await,
+            ),
+            Tried::new(
+                "ecr:BatchGetImage",
+                &on,
+                aws.call(Operation::BatchGetImage, manifests.send()).await,
+            ),
+            Tried::new(
+                "ecr:DescribePullThroughCacheRules",
+                &on,
+                self.pull_through_prefixes(&repository.home()).await,
+            ),
+        ];
+        if !enforce {
+            return tried;
+        }
+        let put = client
+            .put_image()
+            .registry_id(account)
+            .repository_name(name)
+            .image_manifest("tagwarden check")
+            .image_digest(NO_DIGEST)
+            .image_tag(NO_TAG);
+        let delete = client
+            .batch_delete_image()
+            .registry_id(account)
+            .repository_name(name)
+            .image_ids(id().image_tag(NO_TAG).build());
+        tried.push(Tried::new(
+            "ecr:PutImage",
+            &on,
+            aws.call(Operation::PutImage, put.send()).await,
+        ));
+        tried.push(Tried::new(
+            "ecr:BatchDeleteImage",
+            &on,
+            aws.call(Operation::BatchDeleteImage, delete.send()).await,
+        ));
+        tried
+    }
+}

@@ -1,0 +1,115 @@
+//! From ECR's pages of findings to the scan that they show together.
+
+use aws_sdk_ecr::operation::describe_image_scan_findings::DescribeImageScanFindingsOutput;
+use aws_sdk_ecr::types::{
+    EnhancedImageScanFinding, FindingSeverity, ImageScanFinding, PackageVulnerabilityDetails,
+    ScanStatus,
+};
+
+use crate::domain::findings::{
+    Finding, Findings, Package, Scan, Score, Severity, SeverityCounts, one_line,
+};
+
+/// The scan that all pages together show. The first page has the summary of counts.
+pub(super) fn scan_of(pages: Vec<DescribeImageScanFindingsOutput>) -> Scan {
+    let status = pages.first().and_then(|page| page.image_scan_status());
+    let status = status.and_then(|status| status.status()).cloned();
+    let word = status.as_ref().map_or("not given", ScanStatus::as_str).to_owned();
+    let findings = || {
+        let mut summary = SeverityCounts::default();
+        let (mut list, mut in_use) = (Vec::new(), 0);
+        for (at, page) in pages.into_iter().enumerate() {
+            let Some(findings) = page.image_scan_findings else { continue };
+            if at == 0 {
+                for (severity, count) in findings.finding_severity_counts.unwrap_or_default() {
+                    summary.add(severity_of(&severity), u64::try_from(count).unwrap_or(0));
+                }
+            }
+            list.extend(findings.findings.unwrap_or_default().into_iter().map(basic));
+            for finding in findings.enhanced_findings.unwrap_or_default() {
+                in_use = in_use.max(in_use_count(&finding));
+                list.extend(enhanced(&finding));
+            }
+        }
+        Findings { in_use, ..Findings::new(summary, list) }
+    };
+    match status {
+        Some(ScanStatus::Complete) => Scan::Complete(findings()),
+        Some(ScanStatus::Active) => Scan::Active(findings()),
+        Some(ScanStatus::InProgress | ScanStatus::Pending) => Scan::Pending(word),
+        _ => Scan::Unavailable(word),
+    }
+}
+
+fn severity_of(severity: &FindingSeverity) -> Severity {
+    Severity::from_word(severity.as_str()).unwrap_or(Severity::Undefined)
+}
+
+/// Basic scanning keeps package, version and scores among the attributes (ECR API reference, ImageScanFinding). It
+/// says nothing of fixes, exploits and first observations.
+fn basic(finding: ImageScanFinding) -> Finding {
+    let attribute = |key: &str| {
+        let attributes = finding.attributes().iter();
+        attributes.filter(|attribute| attribute.key() == key).find_map(|found| found.value())
+    };
+    let package = attribute("package_name").map(|name| Package {
+        name: one_line(name),
+        installed: attribute("package_version").map(one_line),
+        fixed: None,
+    });
+    let score = ["CVSS4_SCORE", "CVSS3_SCORE", "CVSS2_SCORE"].into_iter().find_map(attribute);
+    Finding {
+        packages: package.into_iter().collect(),
+        score: score.and_then(|score| score.parse().ok()).and_then(Score::new),
+        link: finding.uri().filter(|link| !link.is_empty()).map(one_line),
+        ..Finding::new(
+            one_line(finding.name().unwrap_or_default()),
+            finding.severity().map_or(Severity::Undefined, severity_of),
+        )
+    }
+}
+
+/// In how many places the image runs, as a finding's resources say (Inspector user guide, "in use").
+fn in_use_count(finding: &EnhancedImageScanFinding) -> u64 {
+    let images = finding.resources().iter().filter_map(|resource| resource.details());
+    let images = images.filter_map(|details| details.aws_ecr_container_image());
+    let counts = images.filter_map(|image| u64::try_from(image.in_use_count()?).ok());
+    counts.max().unwrap_or(0)
+}
+
+/// One finding of enhanced scanning; closed and suppressed ones do not count.
+fn enhanced(finding: &EnhancedImageScanFinding) -> Option<Finding> {
+    if finding.status().is_some_and(|status| status != "ACTIVE") {
+        return None;
+    }
+    let text = |value: Option<&str>| value.filter(|value| !value.is_empty()).map(one_line);
+    let details = finding.package_vulnerability_details();
+    let packages = details.map(PackageVulnerabilityDetails::vulnerable_packages);
+    let packages = packages.unwrap_or_default().iter().filter_map(|package| {
+        Some(Package {
+            name: text(package.name())?,
+            installed: text(package.version()),
+            // Inspector writes this where there is none.
+            fixed: text(package.fixed_in_version()).filter(|fixed| fixed != "NotAvailable"),
+        })
+    });
+    let packages: Vec<_> = packages.collect();
+    let fixable = match finding.fix_available() {
+        Some(word) => matches!(word, "YES" | "PARTIAL"),
+        None => packages.iter().any(|package| package.fixed.is_some()),
+    };
+    // The SDK reads an absent score as zero.
+    let scores = finding.score_details().and_then(|details| details.cvss());
+    let scores = [finding.score(), scores.map(|cvss| cvss.score()).unwrap_or_default()];
+    let id = details.and_then(|details| details.vulnerability_id()).or(finding.title());
+    let severity = finding.severity().and_then(Severity::from_word);
+    Some(Finding {
+        packages,
+        score: scores.into_iter().find(|score| *score > 0.0).and_then(Score::new),
+        link: text(details.and_then(|details| details.source_url())),
+        fixable: Some(fixable),
+        exploitable: Some(finding.exploit_available() == Some("YES")),
+        first_observed: finding.first_observed_at().and_then(|at| (*at).try_into().ok()),
+        ..Finding::new(one_line(id.unwrap_or_default()), severity.unwrap_or(Severity::Undefined))
+    })
+}

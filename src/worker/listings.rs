@@ -1,0 +1,195 @@
+//! What a repository's tagged images are, listed seldom: which indexes hold an image, and what else is there.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::assess::{Assessor, Job};
+use super::disposition::Failure;
+use super::flights::Began;
+use crate::domain::image::{Digest, Repository};
+use crate::domain::index::Index;
+use crate::domain::plan::{Image, Kind};
+use crate::notify::Notifier;
+use crate::queue::Message;
+use crate::registry::{INDEX_BATCH, Registry};
+
+/// A repository is listed at most once in this time.
+const WINDOW: Duration = Duration::from_secs(10);
+/// Messages that wait for that time to pass with their lease in hand. More than these come again, so that one busy repository
+/// does not take every permit.
+const WAITERS: usize = 8;
+/// Indexes, and images that they hold, that are remembered: about 40 MB.
+const MOST_CHILDREN: u64 = 200_000;
+/// Images in all listings that are remembered: about 40 MB.
+const MOST_LISTED: usize = 200_000;
+/// Repositories of which the last listing's time is remembered.
+const MOST_REPOSITORIES: usize = 10_000;
+
+/// Weighs an index by what it holds.
+#[derive(Clone, Debug)]
+struct Children;
+
+impl Weighter<Digest, Arc<Index>> for Children {
+    fn weight(&self, _: &Digest, index: &Arc<Index>) -> u64 {
+        1 + index.children.len() as u64
+    }
+}
+
+/// The tagged images of one repository, at one time.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// Container images and indexes that people can pull by a tag, newest first.
+    pub(super) pullable: Vec<Digest>,
+    /// Every index, those with nothing but a quarantine tag too.
+    indexes: Vec<Arc<Index>>,
+}
+
+impl Listing {
+    /// The indexes that hold this image.
+    pub(super) fn holding(&self, digest: &Digest) -> impl Iterator<Item = &Arc<Index>> {
+        self.indexes.iter().filter(|index| index.child(digest).is_some())
+    }
+
+    fn size(&self) -> usize {
+        self.pullable.len() + self.indexes.len()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    began: Option<Began>,
+    listing: Option<Arc<Listing>>,
+}
+
+impl Slot {
+    /// The listing, where it began after this message was sent.
+    fn serving(&self, message: &Message) -> Option<Arc<Listing>> {
+        let listing = self.listing.as_ref()?;
+        self.began.is_some_and(|began| began.after_sending(message)).then(|| Arc::clone(listing))
+    }
+}
+
+type SharedSlot = Arc<tokio::sync::Mutex<Slot>>;
+
+/// Listings by repository, and indexes by digest: a manifest never changes.
+#[derive(Debug)]
+pub(super) struct Listings {
+    slots: Mutex<HashMap<Repository, SharedSlot>>,
+    waiters: Semaphore,
+    indexes: Cache<Digest, Arc<Index>, Children>,
+}
+
+impl Default for Listings {
+    fn default() -> Self {
+        let indexes = Cache::with_weighter(10_000, MOST_CHILDREN, Children);
+        Self { slots: Mutex::default(), waiters: Semaphore::new(WAITERS), indexes }
+    }
+}
+
+impl Listings {
+    fn slot(&self, repository: &Repository) -> SharedSlot {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if slots.len() >= MOST_REPOSITORIES {
+            slots.retain(|_, slot| Arc::strong_count(slot) > 1);
+        }
+        Arc::clone(slots.entry(repository.clone()).or_default())
+    }
+
+    /// Makes room for a listing of this size by forgetting others, if need be.
+    fn make_room(&self, size: usize) {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = || slots.values().filter_map(|slot| slot.try_lock().ok());
+        let listed = |slot: &Slot| slot.listing.as_ref().map_or(0, |listing| listing.size());
+        let all: usize = idle().map(|slot| listed(&slot)).sum();
+        if all + size > MOST_LISTED {
+            idle().for_each(|mut slot| slot.listing = None);
+        }
+    }
+}
+
+impl<R: Registry, N: Notifier> Assessor<R, N> {
+    /// The repository's tagged images as they were at some time after the job's message was sent. `None`: there is
+    /// no such repository.
+    pub(super) async fn listing(&self, job: Job<'_>) -> Result<Option<Arc<Listing>>, Failure> {
+        let repository = &job.event.repository;
+        let slot = self.listings.slot(repository);
+        let mut slot = loop {
+            let slot = slot.lock().await;
+            if let Some(listing) = slot.serving(job.message) {
+                return Ok(Some(listing));
+            }
+            let due = slot.began.map(|began| began.at() + WINDOW);
+            match due.filter(|due| *due > Instant::now() && !job.at_once) {
+                Some(due) => {
+                    drop(slot);
+                    self.wait_for_window(job, due).await?;
+                }
+                None => break slot,
+            }
+        };
+        slot.began = Some(Began::now(self.context.clock.now()));
+        slot.listing = None;
+        let images = self.ecr(job, || self.registry.tagged(repository)).await?;
+        let Some(mut images) = images else { return Ok(None) };
+        images.sort_by_key(|image| Reverse(image.pushed_at));
+        let indexes = images.iter().filter(|image| image.kind == Kind::Index);
+        let indexes: Vec<_> = indexes.map(|image| image.digest.clone()).collect();
+        let indexes = self.indexes(job, &indexes).await?;
+        let pullable = images.into_iter().filter(Image::is_pullable).map(|image| image.digest);
+        let listing = Arc::new(Listing { pullable: pullable.collect(), indexes });
+        self.listings.make_room(listing.size());
+        slot.listing = Some(Arc::clone(&listing));
+        Ok(Some(listing))
+    }
+
+    /// Waits until the repository may be listed again. Where too many do, the message comes again, unless this is its
+    /// last receive.
+    async fn wait_for_window(&self, job: Job<'_>, due: Instant) -> Result<(), Failure> {
+        let _waiter = match self.listings.waiters.try_acquire() {
+            Ok(permit) => Some(permit),
+            Err(_) if self.is_last_receive(job) => None,
+            Err(_) => {
+                let reason = "too many wait for a listing of the repository".to_owned();
+                return Err(Failure::Pending { reason, again: WINDOW });
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.context.shutdown.draining() => Err(Failure::Abandoned),
+            () = tokio::time::sleep_until(due) => Ok(()),
+        }
+    }
+
+    /// These indexes, as far as they are there: those that are not remembered are read by the hundred.
+    pub(super) async fn indexes(
+        &self,
+        job: Job<'_>,
+        digests: &[Digest],
+    ) -> Result<Vec<Arc<Index>>, Failure> {
+        let repository = &job.event.repository;
+        let mut found = Vec::new();
+        let mut unknown = Vec::new();
+        for digest in digests {
+            match self.listings.indexes.get(digest) {
+                Some(index) => found.push(index),
+                None => unknown.push(digest.clone()),
+            }
+        }
+        for digests in unknown.chunks(INDEX_BATCH) {
+            let read = self.ecr(job, || self.registry.indexes(repository, digests)).await?;
+            for index in read.unwrap_or_default() {
+                let index = Arc::new(index);
+                self.listings.indexes.insert(index.digest.clone(), Arc::clone(&index));
+                found.push(index);
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,65 @@
+//! A look at what an event is about, without any act: what `tagwarden explain --live` shows.
+
+use super::assess::{Assessor, Job};
+use super::disposition::Failure;
+use super::observe::Seen;
+use crate::domain::plan::Kind;
+use crate::domain::policy::OutOfReach;
+use crate::event::Claim;
+use crate::notify::Notifier;
+use crate::registry::Registry;
+
+/// What a look at an event came to.
+#[derive(Debug)]
+pub enum Look {
+    /// The policy does not cover the repository.
+    OutOfReach(OutOfReach),
+    /// The event's own counts show that no limit is exceeded: nothing was looked at.
+    Cleared,
+    /// What was seen of each image, and of the indexes that hold it.
+    Seen(Vec<Seen>),
+}
+
+impl<R: Registry, N: Notifier> Assessor<R, N> {
+    /// Looks at everything that an assessment would look at, and changes nothing.
+    ///
+    /// # Errors
+    /// Why it cannot be looked at.
+    pub async fn look(&self, job: Job<'_>) -> Result<Look, Failure> {
+        let event = job.event;
+        if let Err(why) = self.context.policy.reach(&event.repository, &self.context.own) {
+            return Ok(Look::OutOfReach(why));
+        }
+        if let Claim::Complete { counts: Some(counts), reporting } = &event.claim
+            && self.terms(job).clear(counts, *reporting)
+        {
+            return Ok(Look::Cleared);
+        }
+        let digests = match &event.digest {
+            Some(digest) => vec![digest.clone()],
+            None => self.resolve(job).await?,
+        };
+        let mut all = Vec::new();
+        for digest in digests {
+            match self.observe(job, &digest).await? {
+                Seen::Violation(violation) if violation.image.kind == Kind::Image => {
+                    if let Some(listing) = self.listing(job).await? {
+                        for index in listing.holding(&digest) {
+                            let seen = self.observe_holder(job, &index.digest, &violation.sight);
+                            all.push(self.held(job, seen.await?).await?);
+                        }
+                    }
+                    all.push(self.held(job, Seen::Violation(violation)).await?);
+                }
+                seen => all.push(self.held(job, seen).await?),
+            }
+        }
+        Ok(Look::Seen(all))
+    }
+
+    async fn held(&self, job: Job<'_>, seen: Seen) -> Result<Seen, Failure> {
+        let Seen::Violation(mut violation) = seen else { return Ok(seen) };
+        self.hold(job, &mut violation).await?;
+        Ok(Seen::Violation(violation))
+    }
+}

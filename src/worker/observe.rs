@@ -1,0 +1,292 @@
+//! What ECR says about an image now, and what the policy says about that. Reads only.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::assess::{Assessor, Job};
+use super::disposition::Failure;
+use crate::domain::findings::{Findings, Scan};
+use crate::domain::image::Digest;
+use crate::domain::index::Child;
+use crate::domain::judgement::{Judgement, Subject};
+use crate::domain::plan::{Claimed, Decision, Image, Kind, Plan, Storage, decide};
+use crate::domain::policy::{InUse, IndexRule, Terms};
+use crate::event::Claim;
+use crate::notify::Notifier;
+use crate::registry::Registry;
+
+/// What was seen of one image, enough to judge it again.
+#[derive(Debug)]
+pub struct Sight {
+    digest: Digest,
+    pushed_at: Option<SystemTime>,
+    scan: Scan,
+}
+
+impl Sight {
+    pub(super) fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    pub(super) fn findings(&self) -> Option<&Findings> {
+        match &self.scan {
+            Scan::Complete(findings) | Scan::Active(findings) => Some(findings),
+            Scan::Pending(_) | Scan::Unavailable(_) => None,
+        }
+    }
+
+    fn in_use(&self) -> u64 {
+        self.findings().map_or(0, |findings| findings.in_use)
+    }
+}
+
+/// An image, or an index, that violates the policy, and what is to be done about it.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// The image whose tags are to go.
+    pub image: Image,
+    /// The child that is to blame, where the image is an index.
+    pub cause: Option<Child>,
+    /// By which rule and why.
+    pub judgement: Judgement,
+    /// What was seen of the image, or of the child.
+    pub(super) sight: Arc<Sight>,
+    /// What to do.
+    pub plan: Plan,
+}
+
+impl Violation {
+    /// The findings of the image, or of the child that is to blame.
+    #[must_use]
+    pub fn findings(&self) -> Findings {
+        self.sight.findings().cloned().unwrap_or_default()
+    }
+}
+
+/// What one look at an image came to.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// It does not exist.
+    Absent,
+    /// It is no container image.
+    NotAnImage,
+    /// Its scan has not ended, and an event will come when it has.
+    LeftToScan,
+    /// It may keep its tags.
+    Clean(Judgement, Option<Arc<Sight>>),
+    /// Findings are not there yet, or may still be growing.
+    Wait(Image, String),
+    /// There is nothing to judge by.
+    Unscanned(Image, String),
+    /// It violates the policy.
+    Violation(Box<Violation>),
+}
+
+impl<R: Registry, N: Notifier> Assessor<R, N> {
+    /// Looks at the image with this digest and judges it.
+    pub(super) async fn observe(&self, job: Job<'_>, digest: &Digest) -> Result<Seen, Failure> {
+        let repository = &job.event.repository;
+        let image = self.ecr(job, || self.registry.image(repository, digest)).await?;
+        let Some(image) = image else { return Ok(Seen::Absent) };
+        match (image.kind, image.storage) {
+            (Kind::Artifact, _) => Ok(Seen::NotAnImage),
+            (_, Storage::Archived) => {
+                let reason = "the image is archived: nobody can pull it, and it is not scanned";
+                Ok(Seen::Unscanned(image, reason.to_owned()))
+            }
+            (_, Storage::Activating) => {
+                Ok(Seen::Wait(image, "the image is being restored from the archive".to_owned()))
+            }
+            (Kind::Index, Storage::Active) => self.observe_index(job, image, None).await,
+            (Kind::Image, Storage::Active) => {
+                self.observe_image(job, image, &job.event.claim).await
+            }
+        }
+    }
+
+    /// Judges an image that the event is not about.
+    pub(super) async fn observe_other(&self, job: Job<'_>, image: Image) -> Result<Seen, Failure> {
+        match image.kind {
+            Kind::Index => self.observe_index(job, image, None).await,
+            Kind::Image | Kind::Artifact => self.observe_image(job, image, &Claim::Pushed).await,
+        }
+    }
+
+    async fn observe_image(
+        &self,
+        job: Job<'_>,
+        image: Image,
+        claim: &Claim,
+    ) -> Result<Seen, Failure> {
+        if *claim == Claim::Failed {
+            return Ok(Seen::Unscanned(image, "the scan failed".to_owned()));
+        }
+        let Some(sight) = self.sight(job, &image).await? else { return Ok(Seen::Absent) };
+        let sight = Arc::new(sight);
+        Ok(match self.decided(job, &sight, &[&image.digest], claimed(claim)) {
+            Decision::Keep(judgement) => Seen::Clean(judgement, Some(sight)),
+            Decision::Wait(_) if *claim == Claim::Pushed => Seen::LeftToScan,
+            Decision::Wait(reason) => Seen::Wait(image, reason),
+            Decision::Unscanned(reason) => Seen::Unscanned(image, reason),
+            Decision::Violation(judgement) => {
+                let plan = Plan::new(self.terms(job), &image, sight.in_use());
+                Seen::Violation(Box::new(Violation { image, cause: None, judgement, sight, plan }))
+            }
+        })
+    }
+
+    /// Looks at an index that holds an image that violates the policy.
+    pub(super) async fn observe_holder(
+        &self,
+        job: Job<'_>,
+        digest: &Digest,
+        to_blame: &Arc<Sight>,
+    ) -> Result<Seen, Failure> {
+        let repository = &job.event.repository;
+        let image = self.ecr(job, || self.registry.image(repository, digest)).await?;
+        match image.filter(|image| image.storage == Storage::Active) {
+            Some(image) => self.observe_index(job, image, Some(to_blame)).await,
+            None => Ok(Seen::Absent),
+        }
+    }
+
+    /// What this message's event claims, held against what another message's assessment saw.
+    pub(super) fn agrees(&self, job: Job<'_>, sight: &Sight) -> bool {
+        let claimed = claimed(&job.event.claim);
+        matches!(self.decided(job, sight, &[&sight.digest], claimed), Decision::Keep(_))
+    }
+
+    /// Judges an index by its children: by `to_blame`, the one that the event is about, or by a look at all of them.
+    pub(super) async fn observe_index(
+        &self,
+        job: Job<'_>,
+        image: Image,
+        to_blame: Option<&Arc<Sight>>,
+    ) -> Result<Seen, Failure> {
+        let digests = std::slice::from_ref(&image.digest);
+        let index = self.indexes(job, digests).await?.pop();
+        let Some(index) = index else { return Ok(Seen::Absent) };
+        if index.children.is_empty() {
+            return Ok(Seen::NotAnImage);
+        }
+        let terms = self.terms(job);
+        let mut look = Look::default();
+        // The one to blame first: with it, a look at the others is often not needed.
+        let is_to_blame =
+            |child: &&Child| to_blame.is_some_and(|sight| sight.digest == child.digest);
+        let (first, others): (Vec<_>, Vec<_>) = index.children.iter().partition(is_to_blame);
+        for child in first.into_iter().chain(others) {
+            if terms.index == IndexRule::Any && terms.in_use == InUse::Untag && look.worst.is_some()
+            {
+                break;
+            }
+            let sight = match to_blame.filter(|sight| sight.digest == child.digest) {
+                Some(sight) => Some(Arc::clone(sight)),
+                None => self.sight_of_child(job, child).await?,
+            };
+            let Some(sight) = sight else { continue };
+            look.in_use = look.in_use.max(sight.in_use());
+            let both = [&child.digest, &image.digest];
+            let of = child.platform.as_deref().unwrap_or("no platform");
+            match self.decided(job, &sight, &both, Claimed::Nothing) {
+                Decision::Keep(judgement) => look.clean = look.clean.or(Some(judgement)),
+                Decision::Wait(_) => look.unfinished = true,
+                Decision::Unscanned(reason) => {
+                    let reason = format!("{reason}: {} ({of})", child.digest);
+                    look.unscanned = look.unscanned.or(Some(reason));
+                }
+                Decision::Violation(judgement) => {
+                    look.worst = look.worst.or(Some((child.clone(), judgement, sight)));
+                }
+            }
+        }
+        Ok(look.verdict(terms, image))
+    }
+
+    async fn sight_of_child(
+        &self,
+        job: Job<'_>,
+        child: &Child,
+    ) -> Result<Option<Arc<Sight>>, Failure> {
+        let repository = &job.event.repository;
+        let image = self.ecr(job, || self.registry.image(repository, &child.digest)).await?;
+        let Some(image) = image.filter(|image| image.kind == Kind::Image) else { return Ok(None) };
+        Ok(self.sight(job, &image).await?.map(Arc::new))
+    }
+
+    async fn sight(&self, job: Job<'_>, image: &Image) -> Result<Option<Sight>, Failure> {
+        let repository = &job.event.repository;
+        let scan = self.ecr(job, || self.registry.scan(repository, &image.digest)).await?;
+        let (digest, pushed_at) = (image.digest.clone(), image.pushed_at);
+        Ok(scan.map(|scan| Sight { digest, pushed_at, scan }))
+    }
+
+    fn decided(
+        &self,
+        job: Job<'_>,
+        sight: &Sight,
+        digests: &[&Digest],
+        claimed: Claimed<'_>,
+    ) -> Decision {
+        let subject = Subject {
+            repository: &job.event.repository.name,
+            digests,
+            pushed_at: sight.pushed_at,
+            now: self.context.clock.now(),
+        };
+        let decision = decide(&self.context.policy, &subject, &sight.scan, claimed);
+        if let Decision::Keep(judgement) | Decision::Violation(judgement) = &decision {
+            for &at in &judgement.exceptions {
+                self.context.instruments.exception_matched(at);
+            }
+        }
+        decision
+    }
+
+    pub(super) fn terms(&self, job: Job<'_>) -> &Terms {
+        self.context.policy.terms(&job.event.repository.name).1
+    }
+}
+
+/// What an event claims of an image's findings.
+pub fn claimed(claim: &Claim) -> Claimed<'_> {
+    match claim {
+        Claim::Complete { counts: Some(counts), .. } => Claimed::Counts(counts),
+        Claim::Active(finding) => Claimed::Finding(finding),
+        Claim::Complete { counts: None, .. } | Claim::Failed | Claim::Pushed => Claimed::Nothing,
+    }
+}
+
+/// What looking at an index's children came to so far.
+#[derive(Default)]
+struct Look {
+    worst: Option<(Child, Judgement, Arc<Sight>)>,
+    clean: Option<Judgement>,
+    unscanned: Option<String>,
+    unfinished: bool,
+    in_use: u64,
+}
+
+impl Look {
+    fn verdict(self, terms: &Terms, image: Image) -> Seen {
+        let Self { worst, clean, unscanned, unfinished, in_use } = self;
+        let violates = match terms.index {
+            IndexRule::Any => true,
+            IndexRule::All => clean.is_none() && unscanned.is_none() && !unfinished,
+        };
+        match (worst, clean, unscanned) {
+            (Some((cause, judgement, sight)), ..) if violates => {
+                let plan = Plan::new(terms, &image, in_use);
+                let cause = Some(cause);
+                Seen::Violation(Box::new(Violation { image, cause, judgement, sight, plan }))
+            }
+            // By the rule "all", one image that is clean clears the index.
+            (Some(_), Some(judgement), _) => Seen::Clean(judgement, None),
+            // Each child's own scan event leads back here.
+            _ if unfinished => Seen::LeftToScan,
+            (_, _, Some(reason)) => Seen::Unscanned(image, reason),
+            (_, Some(judgement), None) => Seen::Clean(judgement, None),
+            (_, None, None) => Seen::Absent,
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Telling the team, by as many topics as it has. A topic that fails does not stop the others.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::future::join_all;
+use tracing::{debug, warn};
+
+use super::assess::Assessor;
+use super::disposition::Failure;
+use super::probe::Probe;
+use crate::aws::{AwsError, ErrorClass};
+use crate::config::TopicSettings;
+use crate::health::Pause;
+use crate::notify::render::render;
+use crate::notify::{Notice, Notifier};
+use crate::registry::Registry;
+
+/// How often a notice of tags that went is tried before its lease is given up.
+const TELL_ATTEMPTS: u32 = 4;
+
+/// One topic.
+#[derive(Debug)]
+pub struct Topic<N> {
+    settings: TopicSettings,
+    notifier: N,
+    refuses: AtomicBool,
+}
+
+impl<N> Topic<N> {
+    /// A topic with these settings; `refuses` where it is known to refuse us from the start.
+    #[must_use]
+    pub fn new(settings: TopicSettings, notifier: N, refuses: bool) -> Self {
+        Self { settings, notifier, refuses: AtomicBool::new(refuses) }
+    }
+
+    fn wants(&self, notice: &Notice) -> bool {
+        let TopicSettings { repositories, actions, .. } = &self.settings;
+        repositories.admit(notice.repository.name.as_str()) && actions.contains(&notice.action)
+    }
+}
+
+impl<R: Registry, N: Notifier> Assessor<R, N> {
+    /// Tells the team. Where every topic refuses us, polling pauses and the notice itself is the probe. A notice of tags
+    /// that went is tried several times before the lease is given up: by the next delivery they are only claimed.
+    pub(super) async fn tell(&self, notice: Notice) -> Result<(), Failure> {
+        if self.told.is_old_news(&notice) {
+            return Ok(());
+        }
+        let to_tell = |topic: &&Topic<N>| {
+            topic.wants(&notice) && !self.told.has_heard(&topic.settings.arn, &notice)
+        };
+        let mut left: Vec<_> = self.topics.iter().filter(to_tell).collect();
+        if left.is_empty() {
+            debug!(notice = notice.id, "no topic is left to tell");
+        }
+        let mut attempts = if notice.tags.untagged.is_empty() { 1 } else { TELL_ATTEMPTS };
+        let mut probe = Probe::default();
+        loop {
+            let published = left.into_iter().map(|topic| self.publish(topic, &notice));
+            let failed: Vec<_> = join_all(published).await.into_iter().flatten().collect();
+            let (topics, errors): (Vec<_>, Vec<_>) = failed.into_iter().unzip();
+            let Some(gravest) = errors.iter().find(|error| !is_refusal(error)).or(errors.first())
+            else {
+                self.set_paused(Pause::Topic, false, None);
+                self.told.remember(&notice);
+                return Ok(());
+            };
+            if self.topics.iter().all(|topic| topic.refuses.load(Ordering::Relaxed)) {
+                self.set_paused(Pause::Topic, true, Some(gravest));
+            } else {
+                self.set_paused(Pause::Topic, false, None);
+                attempts -= 1;
+                if is_refusal(gravest) {
+                    let topic = topics.first().map(|topic| topic.settings.arn.clone());
+                    let (topic, error) = (topic.unwrap_or_default(), gravest.clone());
+                    return Err(Failure::TopicRefused { topic, error });
+                }
+                if attempts == 0 || !gravest.class.is_transient() {
+                    return Err(Failure::NotTold(gravest.clone()));
+                }
+                warn!(notice = notice.id, error = %gravest, "cannot tell yet");
+            }
+            left = topics;
+            probe.wait(&self.context.shutdown).await?;
+        }
+    }
+
+    /// Sends a notice to one topic; gives it back with the error where that fails.
+    async fn publish<'a>(
+        &self,
+        topic: &'a Topic<N>,
+        notice: &Notice,
+    ) -> Option<(&'a Topic<N>, AwsError)> {
+        let result = topic.notifier.publish(&render(notice, topic.settings.format)).await;
+        self.context.instruments.notice(result.is_ok());
+        topic.refuses.store(result.as_ref().is_err_and(is_refusal), Ordering::Relaxed);
+        match result {
+            Ok(()) => {
+                self.told.heard(&topic.settings.arn, notice);
+                None
+            }
+            Err(error) => Some((topic, error)),
+        }
+    }
+}
+
+fn is_refusal(error: &AwsError) -> bool {
+    matches!(error.class, ErrorClass::Refused | ErrorClass::Credentials)
+}
