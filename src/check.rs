@@ -1,15 +1,17 @@
 //! `tagwarden check`: what a configuration comes to, where each value is from, and what it needs to be allowed.
 
 pub mod iam;
+mod pattern;
+pub mod reach;
+mod render;
+mod warnings;
 
-use std::fmt;
+use std::time::SystemTime;
 
 use serde::Serialize;
 
 use crate::aws::{Permission, Tried};
 use crate::config::{Entry, Settings};
-use crate::domain::exception::Standing;
-use crate::domain::policy::Mode;
 
 /// One key with its value and where that is from.
 #[derive(Debug, Serialize)]
@@ -41,18 +43,19 @@ pub struct Report {
     schema: &'static str,
     configuration: Vec<Setting>,
     warnings: Vec<String>,
+    notes: Vec<String>,
     policies: Vec<RolePolicy>,
     permissions: Vec<TriedPermission>,
 }
 
 impl Report {
-    /// A report on settings, at this time; `keys` are what queue and topics turned out to be encrypted with.
+    /// A report on settings, at this time, for a worker that lives at this place.
     #[must_use]
     pub fn new(
         settings: &Settings,
         entries: Vec<Entry>,
         place: &iam::Place,
-        now: std::time::SystemTime,
+        now: SystemTime,
     ) -> Self {
         let mut policies = vec![RolePolicy {
             of: "the task's role".to_owned(),
@@ -65,29 +68,36 @@ impl Report {
             ),
             policy,
         }));
+        let mut warnings = warnings::warnings(settings, now);
+        warnings.extend(policies.iter().filter_map(|RolePolicy { of, policy }| {
+            Some(format!("the IAM policy of {of} has {}", policy.too_long()?))
+        }));
+        let setting =
+            |Entry { key, value, origin }| Setting { key, value, origin: origin.to_string() };
         Self {
             schema: "tagwarden.check/1",
-            configuration: entries
-                .into_iter()
-                .map(|entry| Setting {
-                    key: entry.key,
-                    value: entry.value,
-                    origin: entry.origin.to_string(),
-                })
-                .collect(),
-            warnings: warnings(settings, now),
+            configuration: entries.into_iter().map(setting).collect(),
+            warnings,
+            notes: notes(settings, place),
             policies,
             permissions: Vec::new(),
         }
     }
 
-    /// Adds something that the reader should know.
+    /// Adds something that is probably not meant.
     pub fn warn(&mut self, warning: String) {
         self.warnings.push(warning);
     }
 
     /// Adds what trying permissions came to.
     pub fn tried(&mut self, tried: Vec<Tried>) {
+        if tried.is_empty() {
+            return;
+        }
+        self.notes.push(
+            "a permission is taken for granted when AWS finds fault with the request only; those of kms and inspector2 are not tried"
+                .to_owned(),
+        );
         self.permissions.extend(tried.into_iter().map(|tried| {
             let (result, why) = match tried.permission {
                 Permission::Granted => ("granted", None),
@@ -111,71 +121,37 @@ impl Report {
     }
 }
 
-/// What is allowed, and probably not meant.
-fn warnings(settings: &Settings, now: std::time::SystemTime) -> Vec<String> {
-    let policy = &settings.policy;
-    let mut warnings = Vec::new();
-    for (at, exception) in policy.exceptions.iter().enumerate() {
-        let how = match exception.standing(now) {
-            Standing::Active => continue,
-            Standing::Expiring => "expires within 14 days",
-            Standing::Expired => "has expired and counts no more",
-        };
-        let (until, owner) = (&exception.expires, &exception.owner);
-        warnings.push(format!("policy.exceptions[{at}] ({exception}, {owner}) {how}: {until}"));
+/// What else belongs to the policies.
+fn notes(settings: &Settings, place: &iam::Place) -> Vec<String> {
+    let mut notes = Vec::new();
+    if place.own.is_none() {
+        notes.push(
+            "queue.url names no account and Region, so that the policy has * in their place; --live asks the queue"
+                .to_owned(),
+        );
     }
-    let everything = |rule: &crate::domain::policy::Rule| {
-        rule.repositories.patterns().iter().any(|pattern| pattern == "*" || pattern == "**")
-    };
-    if let Some(at) = policy.rules.iter().position(everything)
-        && at + 1 < policy.rules.len()
-    {
-        warnings
-            .push(format!("policy.rules[{at}] is for every repository: no rule after it counts"));
+    if place.is_key_unknown(&settings.notify.topics) {
+        notes.push(
+            "QueueKey and TopicKeys are for queues and topics that are encrypted with a key of your own, else leave them \
+             out; --live asks queue and topics"
+                .to_owned(),
+        );
     }
-    if policy.base.limits.severities().next().is_none() {
-        warnings
-            .push("policy.max_findings has no limit: nothing violates the base policy".to_owned());
-    }
-    if policy.base.mode == Mode::Audit {
-        warnings.push("policy.mode is audit: the base policy changes nothing".to_owned());
-    }
-    let untold = crate::domain::notice::NoticeAction::ALL.into_iter().filter(|action| {
-        !settings.notify.topics.iter().any(|topic| topic.actions.contains(action))
-    });
-    for action in untold {
-        warnings.push(format!("no topic takes notices of the action {}", action.as_str()));
-    }
-    warnings
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = |of: fn(&Setting) -> usize| {
-            self.configuration.iter().map(of).max().unwrap_or(0).min(60)
-        };
-        let (keys, values) = (width(|entry| entry.key.len()), width(|entry| entry.value.len()));
-        writeln!(f, "Configuration")?;
-        for Setting { key, value, origin } in &self.configuration {
-            writeln!(f, "  {key:<keys$}  {value:<values$}  {origin}")?;
+    let others = iam::other_accounts(&settings.policy, place);
+    match &settings.aws.assume_role {
+        _ if others.is_empty() => {}
+        Some(_) => {
+            let id = settings.aws.external_id.as_ref().map(|_| ", with the external id");
+            notes.push(format!(
+                "the role in every other account must trust the task's role{}",
+                id.unwrap_or_default()
+            ));
         }
-        for warning in &self.warnings {
-            writeln!(f, "\nwarning: {warning}")?;
-        }
-        for RolePolicy { of, policy } in &self.policies {
-            let policy = serde_json::to_string_pretty(policy).map_err(|_| fmt::Error)?;
-            writeln!(f, "\nIAM policy of {of}\n{policy}")?;
-        }
-        if !self.permissions.is_empty() {
-            writeln!(f, "\nPermissions that were tried")?;
-        }
-        for tried in &self.permissions {
-            write!(f, "  {:<8} {:<34} {}", tried.result, tried.action, tried.resource)?;
-            match &tried.why {
-                Some(why) => writeln!(f, "\n           {why}")?,
-                None => writeln!(f)?,
-            }
-        }
-        Ok(())
+        None => notes.push(
+            "in other accounts every repository needs a repository policy that allows the task's role the same; or set \
+             aws.assume_role"
+                .to_owned(),
+        ),
     }
+    notes
 }

@@ -34,9 +34,9 @@ pub struct Arguments {
 enum Command {
     /// Work until SIGTERM or SIGINT
     Run,
-    /// Print the effective configuration, where each value is from, and the IAM policy that it needs
+    /// Print the effective configuration, what is odd about it, and the IAM policy that it needs
     Check(check::Arguments),
-    /// Judge one event and say why, without touching anything (exit code 0: tags stay, 3: tags would go, 2: bad input)
+    /// Judge one event and say why, without touching anything
     Explain(explain::Arguments),
     /// Print the JSON Schema of the configuration file, for editors
     Schema,
@@ -75,17 +75,41 @@ pub async fn main(arguments: Arguments) -> ExitCode {
 }
 
 fn failed(code: u8, why: impl std::fmt::Display) -> ExitCode {
-    eprintln!("tagwarden: {why}");
+    eprintln!("tagwarden: {}", printable(&why.to_string(), &[]));
     ExitCode::from(code)
+}
+
+/// AWS could not be looked at. To name no Region is the caller's own fault, as it is for `run`.
+fn look_failed(error: &app::live::LookError) -> ExitCode {
+    let code = match error {
+        app::live::LookError::Run(app::RunError::NoRegion) => BAD_INPUT,
+        _ => FAILED,
+    };
+    failed(code, error)
 }
 
 /// Prints to standard output. A reader that has gone away, such as `head`, is no failure.
 fn print(text: &str) -> ExitCode {
     use std::io::Write as _;
-    match writeln!(std::io::stdout(), "{}", text.trim_end()) {
+    match writeln!(std::io::stdout(), "{}", printable(text.trim_end(), &['\n'])) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => failed(FAILED, error),
         _ => ExitCode::SUCCESS,
     }
+}
+
+/// Escapes, as JSON would, what a terminal acts on and what turns the direction of writing: events, answers of AWS and
+/// files can hold any text.
+fn printable(text: &str, allowed: &[char]) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for one in text.chars() {
+        let turns = matches!(one, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if (one.is_control() || turns) && !allowed.contains(&one) {
+            safe.push_str(&format!("\\u{:04x}", u32::from(one)));
+        } else {
+            safe.push(one);
+        }
+    }
+    safe
 }
 
 async fn run(settings: Settings, sources: &Sources) -> ExitCode {

@@ -1,5 +1,7 @@
 //! `tagwarden explain`: what the worker would do about one event, and why, without touching anything.
 
+mod calls;
+mod image;
 mod offline;
 mod render;
 mod terms;
@@ -7,19 +9,15 @@ mod terms;
 use serde::Serialize;
 
 use crate::config::TopicSettings;
-use crate::domain::exception::Exception;
-use crate::domain::image::{Digest, Repository, Tag};
-use crate::domain::index::Child;
-use crate::domain::judgement::Judgement;
-use crate::domain::notice::NoticeAction;
+use crate::domain::image::{Home, Repository};
 use crate::domain::origin::Origin;
-use crate::domain::plan::{self, Image, Plan};
-use crate::domain::policy::{Mode, Policy, Unscanned};
+use crate::domain::plan::{Image, Plan};
+use crate::domain::policy::{Mode, Policy};
 use crate::event::{ImageEvent, Kind};
-use crate::registry::UNTAG_BATCH;
 use crate::worker::look::Look;
 use crate::worker::observe::Seen;
 
+pub use image::ExplainedImage;
 pub use offline::offline;
 
 /// What becomes of one image.
@@ -62,37 +60,20 @@ impl Verdict {
     pub fn untags(self) -> bool {
         matches!(self, Self::Untag | Self::WouldUntag)
     }
-}
 
-/// One image and what becomes of it.
-#[derive(Debug, Serialize)]
-pub struct ExplainedImage {
-    verdict: Verdict,
-    digest: Option<String>,
-    kind: &'static str,
-    cause: Option<ExplainedChild>,
-    reasons: Vec<String>,
-    set_aside: Vec<String>,
-    exceptions: Vec<ExplainedException>,
-    untag: Vec<String>,
-    kept: Vec<String>,
-    kept_because: Vec<String>,
-    calls: Vec<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct ExplainedChild {
-    digest: String,
-    platform: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct ExplainedException {
-    position: usize,
-    exception: String,
-    expires: String,
-    owner: String,
-    reason: String,
+    /// What becomes of the message.
+    fn message(self) -> &'static str {
+        match self {
+            Self::Wait => {
+                "comes again, for half an hour at the most; then the team is told that the image is unscanned"
+            }
+            Self::Unknown => "depends on what ECR shows",
+            Self::Untag | Self::WouldUntag | Self::Blocked | Self::Unscanned => {
+                "deleted when the calls have succeeded"
+            }
+            _ => "deleted",
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -111,15 +92,6 @@ struct ExplainedEvent {
     time: Option<String>,
 }
 
-/// A key of the policy and the value that counted.
-#[derive(Debug, Serialize)]
-struct Key {
-    key: &'static str,
-    value: String,
-    /// Whether the rule sets another value than the base policy.
-    by_rule: bool,
-}
-
 /// The whole explanation.
 #[derive(Debug, Serialize)]
 pub struct Explanation {
@@ -129,9 +101,11 @@ pub struct Explanation {
     event: ExplainedEvent,
     repository: Option<ExplainedRepository>,
     rule: Option<String>,
+    /// What becomes of the message.
+    message: &'static str,
     images: Vec<ExplainedImage>,
     notes: Vec<String>,
-    policy: Vec<Key>,
+    policy: Vec<terms::Key>,
 }
 
 /// What an explanation is made by.
@@ -141,6 +115,10 @@ pub struct Explainer<'a> {
     pub policy: &'a Policy,
     /// The topics, as far as they are configured.
     pub topics: &'a [TopicSettings],
+    /// Where the worker lives, as far as that is known.
+    pub own: &'a Home,
+    /// `limits.*`, each key with its value.
+    pub limits: &'a [(String, String)],
 }
 
 impl Explanation {
@@ -148,6 +126,12 @@ impl Explanation {
     #[must_use]
     pub fn untags(&self) -> bool {
         self.images.iter().any(|image| image.verdict.untags())
+    }
+
+    fn concludes(&mut self, verdict: Verdict) {
+        self.verdict = verdict;
+        let waits = self.images.iter().any(|image| image.verdict == Verdict::Wait);
+        self.message = if waits { Verdict::Wait.message() } else { verdict.message() };
     }
 
     /// Adds something that the reader should know.
@@ -175,6 +159,7 @@ impl Explanation {
             },
             repository: None,
             rule: None,
+            message: Verdict::Ignored.message(),
             images: Vec::new(),
             notes: Vec::new(),
             policy: Vec::new(),
@@ -197,13 +182,17 @@ impl Explainer<'_> {
         let mut explanation = self.about("by what ECR shows now", event);
         match look {
             Look::OutOfReach(why) => {
-                explanation.verdict = Verdict::OutOfReach;
                 explanation.notes.push(why.as_str().to_owned());
+                explanation.concludes(Verdict::OutOfReach);
             }
             Look::Cleared => self.cleared(&mut explanation),
             Look::Seen(all) => {
-                explanation.images = all.iter().map(|seen| self.seen(event, seen)).collect();
-                explanation.verdict = gravest(&explanation.images);
+                let last = all.len().saturating_sub(1);
+                let images = all.iter().enumerate();
+                explanation.images =
+                    images.map(|(at, seen)| self.seen(event, seen, at < last)).collect();
+                explanation.notes.extend(self.untold(event, &explanation.images));
+                explanation.concludes(gravest(&explanation.images));
             }
         }
         explanation
@@ -211,27 +200,27 @@ impl Explainer<'_> {
 
     fn about(&self, judged: &'static str, event: &ImageEvent) -> Explanation {
         let Repository { account, region, name } = &event.repository;
-        let (rule, terms) = self.policy.terms(name);
         Explanation {
             repository: Some(ExplainedRepository {
                 account: account.to_string(),
                 region: region.to_string(),
                 name: name.to_string(),
             }),
-            rule: Some(rule.to_owned()),
-            policy: terms::keys(terms, &self.policy.base),
+            rule: Some(self.policy.terms(name).0.to_owned()),
+            policy: self.keys(name),
             ..Explanation::new(judged, event.kind.as_str(), &event.origin)
         }
     }
 
     fn cleared(&self, explanation: &mut Explanation) {
-        explanation.verdict = Verdict::Keep;
         explanation
             .notes
-            .push("the event's own counts exceed no limit: nothing is looked up".to_owned());
+            .push("the event's own counts exceed no limit: the worker looks nothing up".to_owned());
+        explanation.concludes(Verdict::Keep);
     }
 
-    fn seen(&self, event: &ImageEvent, seen: &Seen) -> ExplainedImage {
+    /// One image that was looked at. Where `before_its_child` is set, it is not the event's own but an index that holds it.
+    fn seen(&self, event: &ImageEvent, seen: &Seen, before_its_child: bool) -> ExplainedImage {
         let bare = |verdict| ExplainedImage::new(verdict, None);
         let because = |verdict, image: &Image, reason: &str| ExplainedImage {
             reasons: vec![reason.to_owned()],
@@ -240,6 +229,7 @@ impl Explainer<'_> {
         let image = match seen {
             Seen::Absent => bare(Verdict::Absent),
             Seen::NotAnImage => bare(Verdict::NotAnImage),
+            Seen::Unpulled => bare(Verdict::NothingToUntag),
             Seen::LeftToScan => bare(Verdict::LeftToScan),
             Seen::Clean(judgement, _) => {
                 bare(Verdict::Keep).judged(judgement, &self.policy.exceptions)
@@ -258,9 +248,15 @@ impl Explainer<'_> {
             Seen::Violation(violation) => Some(&violation.plan),
             _ => None,
         };
+        let is_index = before_its_child || matches!(seen, Seen::Clean(_, None));
         let image = match &event.digest {
-            Some(digest) if image.digest.is_none() => image.of(digest),
+            Some(digest) if image.digest.is_none() && !before_its_child => image.of(digest),
             _ => image,
+        };
+        let image = if is_index && event.digest.is_some() {
+            ExplainedImage { kind: "index", ..image }
+        } else {
+            image
         };
         self.with_calls(event, image, plan)
     }
@@ -275,120 +271,6 @@ impl Explainer<'_> {
             (false, true) => Verdict::Untag,
         }
     }
-
-    /// Adds the calls that change or tell something.
-    fn with_calls(
-        &self,
-        event: &ImageEvent,
-        mut image: ExplainedImage,
-        plan: Option<&Plan>,
-    ) -> ExplainedImage {
-        let name = &event.repository.name;
-        let mut calls = Vec::new();
-        let unscanned = self.policy.terms(name).1.unscanned;
-        let told = match image.verdict {
-            Verdict::Untag if plan.is_some_and(|plan| plan.delete) => Some(NoticeAction::Deleted),
-            Verdict::Untag => Some(NoticeAction::Quarantined),
-            Verdict::WouldUntag => Some(NoticeAction::WouldUntag),
-            Verdict::Blocked => Some(NoticeAction::Blocked),
-            Verdict::Unscanned if unscanned == Unscanned::Tell => Some(NoticeAction::Unscanned),
-            _ => None,
-        };
-        let digest = image.digest.clone().unwrap_or_else(|| "the digest".to_owned());
-        if let (Verdict::Untag, Some(plan)) = (image.verdict, plan) {
-            calls.push(format!("ecr BatchGetImage {name} {digest}"));
-            calls.push(format!("ecr PutImage {name} {} = {digest}", plan.quarantine));
-            for tags in plan.untag.chunks(UNTAG_BATCH) {
-                calls.push(format!(
-                    "ecr BatchDeleteImage {name} {}, each only while it is {digest}",
-                    strings(tags).join(", ")
-                ));
-            }
-        }
-        if let Some(action) = told {
-            let wants = |topic: &&TopicSettings| {
-                topic.repositories.admit(name.as_str()) && topic.actions.contains(&action)
-            };
-            let topics = self.topics.iter().filter(wants);
-            calls.extend(
-                topics.map(|topic| format!("sns Publish {} {}", action.as_str(), topic.arn)),
-            );
-            if self.topics.is_empty() {
-                calls.push(format!("sns Publish {}", action.as_str()));
-            }
-        }
-        if let (Some(NoticeAction::Deleted), Some(plan)) = (told, plan) {
-            calls.push(format!("ecr BatchDeleteImage {name} {} = {digest}", plan.quarantine));
-        }
-        if image.verdict != Verdict::Wait && image.verdict != Verdict::Unknown {
-            calls.push("sqs DeleteMessage".to_owned());
-        }
-        image.calls.extend(calls);
-        image
-    }
-}
-
-impl ExplainedImage {
-    fn new(verdict: Verdict, image: Option<&Image>) -> Self {
-        Self {
-            verdict,
-            digest: image.map(|image| image.digest.to_string()),
-            kind: match image.map(|image| image.kind) {
-                Some(plan::Kind::Index) => "index",
-                Some(plan::Kind::Artifact) => "artifact",
-                Some(plan::Kind::Image) | None => "image",
-            },
-            cause: None,
-            reasons: Vec::new(),
-            set_aside: Vec::new(),
-            exceptions: Vec::new(),
-            untag: Vec::new(),
-            kept: Vec::new(),
-            kept_because: Vec::new(),
-            calls: Vec::new(),
-        }
-    }
-
-    fn judged(mut self, judgement: &Judgement, exceptions: &[Exception]) -> Self {
-        self.reasons.extend(judgement.reasons.iter().cloned());
-        self.set_aside = judgement.notes.clone();
-        let used = judgement.exceptions.iter();
-        let used = used.filter_map(|&at| Some((at, exceptions.get(at)?)));
-        self.exceptions = used
-            .map(|(position, exception)| ExplainedException {
-                position,
-                exception: exception.to_string(),
-                expires: exception.expires.to_string(),
-                owner: exception.owner.clone(),
-                reason: exception.reason.clone(),
-            })
-            .collect();
-        self
-    }
-
-    fn planned(mut self, plan: &Plan) -> Self {
-        self.untag = strings(&plan.untag);
-        self.kept = strings(&plan.kept);
-        self.kept_because = plan.kept_because.iter().chain(&plan.holds).cloned().collect();
-        self
-    }
-
-    fn caused(mut self, cause: Option<&Child>) -> Self {
-        self.cause = cause.map(|child| ExplainedChild {
-            digest: child.digest.to_string(),
-            platform: child.platform.clone(),
-        });
-        self
-    }
-
-    fn of(mut self, digest: &Digest) -> Self {
-        self.digest = Some(digest.to_string());
-        self
-    }
-}
-
-fn strings(tags: &[Tag]) -> Vec<String> {
-    tags.iter().map(ToString::to_string).collect()
 }
 
 /// The verdict that stands for all: one that untags, else the first that is not "keep".

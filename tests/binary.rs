@@ -480,6 +480,33 @@ async fn a_second_signal_ends_the_process_at_once() {
 }
 
 #[tokio::test]
+async fn an_exception_that_has_expired_is_said_once_at_the_start_and_shown() {
+    let exception = |id: &str, expires: &str| {
+        format!(
+            "[[policy.exceptions]]\nid = \"{id}\"\nreason = \"old\"\nowner = \"security\"\nexpires = {expires}\n"
+        )
+    };
+    let text = exception("CVE-1", "2020-01-01") + &exception("CVE-2", "9000-01-01");
+    let world = World::new().await.set("TAGWARDEN_CONFIG_TEXT", text);
+    let worker = world.worker().await;
+
+    for (sample, value) in [
+        ("tagwarden_exceptions{standing=\"expired\"}", 1.0),
+        ("tagwarden_exceptions{standing=\"expiring\"}", 0.0),
+        ("tagwarden_exceptions{standing=\"active\"}", 1.0),
+        ("tagwarden_exception_matches_total{exception=\"CVE-2\",position=\"1\"}", 0.0),
+    ] {
+        let shown = worker.metric(sample).await;
+        assert!((shown - value).abs() < f64::EPSILON, "{sample} is {shown}");
+    }
+    worker.signal(Signal::TERM);
+    let ended = worker.ended().await;
+    let said = lines(&ended, "an exception of the policy has expired: it counts no more");
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!((&said[0]["exception"], &said[0]["owner"]), (&json!("CVE-1"), &json!("security")));
+}
+
+#[tokio::test]
 async fn a_killed_worker_loses_nothing() {
     let world = World::new().await;
     world.sim.set_faults(FaultRule::on("BatchDeleteImage").hang());

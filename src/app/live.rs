@@ -7,9 +7,10 @@ use aws_config::SdkConfig;
 use tokio::time::Instant;
 
 use super::{RunError, instruments};
-use crate::aws::{Aws, Tried};
+use crate::aws::{Aws, AwsError, ErrorClass, Tried};
+use crate::check::{iam, reach};
 use crate::config::{JudgingSettings, LimitSettings, Settings, UntagBy};
-use crate::domain::image::{Home, Repository, RepositoryName};
+use crate::domain::image::{AccountId, Home, Repository, RepositoryName};
 use crate::domain::policy::{Mode, Policy};
 use crate::event::ImageEvent;
 use crate::health::Health;
@@ -19,6 +20,7 @@ use crate::queue::{Message, Queue as _, ReceiptHandle};
 use crate::registry::ecr::EcrRegistry;
 use crate::shutdown::Shutdown;
 use crate::worker::assess::{Assessor, Context, Job};
+use crate::worker::disposition::Failure;
 use crate::worker::look::Look;
 
 /// Why AWS cannot be looked at.
@@ -28,8 +30,40 @@ pub enum LookError {
     #[error(transparent)]
     Run(#[from] RunError),
     /// A call failed.
+    #[error("{error}{}", remedy(error))]
+    Failed {
+        /// How.
+        error: AwsError,
+    },
+    /// The image cannot be looked at.
     #[error("{0}")]
-    Failed(String),
+    Other(String),
+}
+
+impl From<Failure> for LookError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(error) | Failure::Transient(error) | Failure::Rejected(error) => {
+                Self::Failed { error }
+            }
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+/// What the person at the terminal does about an error.
+fn remedy(error: &AwsError) -> &'static str {
+    match error.class {
+        ErrorClass::Credentials => {
+            "; set the standard AWS credential variables or AWS_PROFILE, or log in again"
+        }
+        ErrorClass::Refused => "; the policy that `tagwarden check` prints allows what is needed",
+        ErrorClass::Timeout | ErrorClass::Connection => {
+            "; look at the network, AWS_REGION and AWS_ENDPOINT_URL"
+        }
+        ErrorClass::Throttled | ErrorClass::Unavailable => "; try again",
+        ErrorClass::Rejected => "",
+    }
 }
 
 /// Looks at what an event is about, as a worker that lives at `own` would. Nothing is changed.
@@ -71,7 +105,7 @@ pub async fn look(
         received_at: now,
     };
     let job = Job { message: &message, event, canary: false, at_once: true };
-    assessor.look(job).await.map_err(|failure| LookError::Failed(failure.to_string()))
+    Ok(assessor.look(job).await?)
 }
 
 /// What trying every permission came to.
@@ -79,12 +113,8 @@ pub async fn look(
 pub struct Trial {
     /// Each permission that was tried.
     pub tried: Vec<Tried>,
-    /// Where the queue turned out to be.
-    pub own: Option<Home>,
-    /// Whether the queue is encrypted with a key of the customer's, where that could be read.
-    pub queue_key: Option<bool>,
-    /// Whether any topic is, where that could be read.
-    pub topic_key: Option<bool>,
+    /// Where the queue turned out to be, and what queue and topics are encrypted with.
+    pub place: iam::Place,
 }
 
 /// Tries every permission that these settings need, by calls that change nothing.
@@ -99,52 +129,77 @@ pub async fn try_permissions(settings: &Settings, sdk: &SdkConfig) -> Result<Tri
     let aws = Aws::new(sdk, settings.aws.clone(), instruments);
     let (url, visibility) = (settings.queue.url.clone(), settings.queue.visibility_timeout);
     let queue = SqsQueue::new(aws.clone(), url, visibility);
+    let own = match queue.info().await {
+        Ok(info) => Some(info.home),
+        // Every other call would come to the same, each after its own time.
+        Err(error) if is_hopeless(&error) => return Err(LookError::Failed { error }),
+        Err(_) => settings.queue.home(),
+    };
     let mut trial = Trial {
         tried: queue.try_permissions().await,
-        own: queue.info().await.ok().map(|info| info.home),
-        queue_key: queue.customer_key().await.ok().map(|key| key.is_some()),
-        topic_key: None,
+        place: iam::Place {
+            own,
+            queue: settings.queue.name(),
+            queue_key: queue.customer_key().await.ok(),
+            ..iam::Place::default()
+        },
     };
-    for topic in &settings.notify.topics {
-        let topic = SnsNotifier::new(aws.clone(), topic.arn.clone(), &topic.region);
+    for settings in &settings.notify.topics {
+        let topic = SnsNotifier::new(aws.clone(), settings.arn.clone(), &settings.region);
         trial.tried.extend(topic.try_permissions().await);
         if let Ok(key) = topic.customer_key().await {
-            trial.topic_key = Some(trial.topic_key.unwrap_or(false) || key.is_some());
+            trial.place.topic_keys.insert(settings.arn.clone(), key);
         }
     }
-    if let Some(own) = &trial.own {
+    let own = trial.place.own.clone().or_else(|| {
+        // Nothing says whose the queue is. The first topic's account is the likeliest.
+        let topic = settings.notify.topics.first()?;
+        let account = topic.arn.split(':').nth(4)?;
+        let account = AccountId::parse(account).ok()?;
+        Some(Home { account, region: topic.region.clone() })
+    });
+    if let Some(own) = own {
         let registry = EcrRegistry::new(aws, own.clone(), settings.untag_by);
-        for (repository, mode) in samples(&settings.policy, own) {
+        let mut refusing = None;
+        for (repository, mode) in samples(&settings.policy, &own) {
+            // The same role would be refused again.
+            if refusing.as_ref() == Some(&repository.account) {
+                continue;
+            }
             let enforce = mode == Mode::Enforce;
-            trial.tried.extend(registry.try_permissions(&repository, enforce).await);
+            let tried = registry.try_permissions(&repository, enforce).await;
+            if tried.iter().any(|tried| tried.action == "sts:AssumeRole") {
+                refusing = Some(repository.account);
+            }
+            trial.tried.extend(tried);
         }
     }
     Ok(trial)
 }
 
+fn is_hopeless(error: &AwsError) -> bool {
+    matches!(error.class, ErrorClass::Credentials | ErrorClass::Timeout | ErrorClass::Connection)
+}
+
 /// A repository of every account, Region and pattern that the policy names, which need not exist: permission is asked
 /// for before existence.
 fn samples(policy: &Policy, own: &Home) -> Vec<(Repository, Mode)> {
-    let name = |pattern: &str| {
-        let name = pattern.replace("**", "*").replace('*', "tagwarden-check").replace('?', "x");
-        RepositoryName::parse(name).ok()
-    };
-    let mut names: Vec<_> =
-        policy.include.patterns().iter().filter_map(|pattern| name(pattern)).collect();
-    if policy.include.is_empty() {
-        names.extend(name("tagwarden-check"));
-        let rules = policy.rules.iter().flat_map(|rule| rule.repositories.patterns());
-        names.extend(rules.filter_map(|pattern| name(pattern)));
-    }
     let accounts = policy.accounts.clone().unwrap_or_else(|| [own.account.clone()].into());
     let regions = policy.regions.clone().unwrap_or_else(|| [own.region.clone()].into());
+    let names = reach::examples(policy).into_iter();
+    let names: Vec<_> = names.filter_map(|name| RepositoryName::parse(name).ok()).collect();
     let mut samples = Vec::new();
     for account in &accounts {
         for region in &regions {
-            samples.extend(names.iter().map(|name| {
-                let (account, region) = (account.clone(), region.clone());
-                let mode = policy.terms(name).1.mode;
-                (Repository { account, region, name: name.clone() }, mode)
+            let repositories = names.iter().map(|name| Repository {
+                account: account.clone(),
+                region: region.clone(),
+                name: name.clone(),
+            });
+            let covered = repositories.filter(|one| policy.reach(one, own).is_ok());
+            samples.extend(covered.map(|one| {
+                let mode = policy.terms(&one.name).1.mode;
+                (one, mode)
             }));
         }
     }

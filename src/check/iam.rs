@@ -1,12 +1,19 @@
 //! The IAM policy that a configuration needs, and nothing beyond it.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::config::Settings;
-use crate::domain::globs::Globs;
+use super::reach::{changed, covered};
+use crate::config::{Settings, TopicSettings};
 use crate::domain::image::{AccountId, Home};
-use crate::domain::policy::{Mode, Policy};
+use crate::domain::policy::Policy;
+
+/// The longest managed policy, and the longest of all inline policies of a role, in characters without white space (IAM
+/// user guide, "IAM and AWS STS quotas").
+const MANAGED_LIMIT: usize = 6_144;
+const INLINE_LIMIT: usize = 10_240;
 
 /// A policy document, its members in the order in which people write them.
 #[derive(Debug, Serialize)]
@@ -14,6 +21,21 @@ use crate::domain::policy::{Mode, Policy};
 pub struct Document {
     version: &'static str,
     statement: Vec<Statement>,
+}
+
+impl Document {
+    /// What IAM will say of its length, where it will say anything.
+    #[must_use]
+    pub fn too_long(&self) -> Option<String> {
+        let length = serde_json::to_string(self).unwrap_or_default().len();
+        let more = (length > INLINE_LIMIT).then(|| {
+            format!("{length} characters, and IAM allows {INLINE_LIMIT} at the most: name fewer accounts, Regions or repositories")
+        });
+        let inline = (length > MANAGED_LIMIT).then(|| {
+            format!("{length} characters, and IAM allows {MANAGED_LIMIT} in a managed policy: make it an inline policy")
+        });
+        more.or(inline)
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -34,10 +56,10 @@ pub struct Place {
     pub own: Option<Home>,
     /// The queue's name, where it is known.
     pub queue: Option<String>,
-    /// Whether the queue is encrypted with a key of the customer's; `None`: not known.
-    pub queue_key: Option<bool>,
-    /// Whether any topic is.
-    pub topic_key: Option<bool>,
+    /// The customer's key that the queue is encrypted with, if any; `None`: not known.
+    pub queue_key: Option<Option<String>>,
+    /// The same of each topic of which it is known, by the topic's ARN.
+    pub topic_keys: BTreeMap<String, Option<String>>,
 }
 
 impl Place {
@@ -49,19 +71,43 @@ impl Place {
         self.own.as_ref().map_or("*", |own| own.region.as_str())
     }
 
-    fn partition(&self) -> &'static str {
-        match self.region() {
-            region if region.starts_with("cn-") => "aws-cn",
-            region if region.starts_with("us-gov-") => "aws-us-gov",
-            _ => "aws",
-        }
+    /// Whether it is not known if any key is the customer's.
+    #[must_use]
+    pub fn is_key_unknown(&self, topics: &[TopicSettings]) -> bool {
+        self.queue_key.is_none() || topics.iter().any(|one| !self.topic_keys.contains_key(&one.arn))
+    }
+}
+
+/// The parts of the ARNs that this configuration is about.
+struct Arns<'a> {
+    place: &'a Place,
+    partition: &'a str,
+}
+
+impl<'a> Arns<'a> {
+    /// A topic's ARN says best which partition it is.
+    fn new(settings: &'a Settings, place: &'a Place) -> Self {
+        let topic = settings.notify.topics.first();
+        let partition = topic.and_then(|topic| topic.arn.split(':').nth(1)).unwrap_or("aws");
+        Self { place, partition }
+    }
+
+    /// The ARN of a key as queues and topics name it: by its ARN, its id, or an alias, which IAM does not take.
+    fn key(&self, region: &str, account: &str, key: Option<&str>) -> String {
+        let id = match key {
+            Some(key) if key.starts_with("arn:") && key.contains(":key/") => return key.to_owned(),
+            Some(key) if !key.contains("alias/") && !key.contains(':') => key,
+            _ => "*",
+        };
+        format!("arn:{}:kms:{region}:{account}:key/{id}", self.partition)
     }
 }
 
 /// The policy of the task's role.
 #[must_use]
 pub fn task_policy(settings: &Settings, place: &Place) -> Document {
-    let (partition, region, account) = (place.partition(), place.region(), place.account());
+    let arns = Arns::new(settings, place);
+    let (region, account) = (place.region(), place.account());
     let queue = place.queue.as_deref().unwrap_or("*");
     let mut statements = vec![allow(
         "Queue",
@@ -71,27 +117,11 @@ pub fn task_policy(settings: &Settings, place: &Place) -> Document {
             "sqs:GetQueueAttributes",
             "sqs:ReceiveMessage",
         ],
-        [format!("arn:{partition}:sqs:{region}:{account}:{queue}")],
+        [format!("arn:{}:sqs:{region}:{account}:{queue}", arns.partition)],
     )];
     let topics = settings.notify.topics.iter().map(|topic| topic.arn.clone());
     statements.push(allow("Topics", &["sns:GetTopicAttributes", "sns:Publish"], topics));
-    // SQS and SNS ask for these only where the key is the customer's (their developer guides, "Key management").
-    if place.queue_key != Some(false) {
-        let actions = ["kms:Decrypt"];
-        statements.push(key("QueueKey", &actions, place, &[format!("sqs.{region}.amazonaws.com")]));
-    }
-    if place.topic_key != Some(false) {
-        let mut services: Vec<_> = settings
-            .notify
-            .topics
-            .iter()
-            .map(|topic| format!("sns.{}.amazonaws.com", topic.region))
-            .collect();
-        services.sort();
-        services.dedup();
-        let actions = ["kms:Decrypt", "kms:GenerateDataKey"];
-        statements.push(key("TopicKeys", &actions, place, &services));
-    }
+    statements.extend(keys(settings, &arns));
     let others = other_accounts(&settings.policy, place);
     let assumes = settings.aws.assume_role.is_some();
     let mut accounts = Vec::new();
@@ -102,7 +132,7 @@ pub fn task_policy(settings: &Settings, place: &Place) -> Document {
         accounts.extend(others.iter().map(ToString::to_string));
     }
     if !accounts.is_empty() {
-        statements.extend(images(&settings.policy, place, &accounts));
+        statements.extend(images(&settings.policy, &arns, &accounts));
     }
     if let Some(role) = settings.aws.assume_role.as_ref().filter(|_| !others.is_empty()) {
         let roles = others.iter().map(|account| role.replace("{account}", account.as_str()));
@@ -117,7 +147,8 @@ pub fn other_accounts_policy(settings: &Settings, place: &Place) -> Option<Docum
     settings.aws.assume_role.as_ref()?;
     let accounts: Vec<_> =
         other_accounts(&settings.policy, place).iter().map(ToString::to_string).collect();
-    (!accounts.is_empty()).then(|| document(images(&settings.policy, place, &accounts)))
+    let arns = Arns::new(settings, place);
+    (!accounts.is_empty()).then(|| document(images(&settings.policy, &arns, &accounts)))
 }
 
 fn covers_own(policy: &Policy, place: &Place) -> bool {
@@ -127,19 +158,59 @@ fn covers_own(policy: &Policy, place: &Place) -> bool {
     }
 }
 
-fn other_accounts<'a>(policy: &'a Policy, place: &Place) -> Vec<&'a AccountId> {
+/// The accounts that the policy names besides the worker's own.
+#[must_use]
+pub fn other_accounts<'a>(policy: &'a Policy, place: &Place) -> Vec<&'a AccountId> {
     let own = place.own.as_ref().map(|own| &own.account);
     policy.accounts.iter().flatten().filter(|account| Some(*account) != own).collect()
 }
 
+/// What is asked of KMS in the role's name, where a key is the customer's or may be (developer guides of SQS and SNS, "Key
+/// management").
+fn keys(settings: &Settings, arns: &Arns<'_>) -> Vec<Statement> {
+    let place = arns.place;
+    let mut statements = Vec::new();
+    if place.queue_key != Some(None) {
+        let (region, account) = (place.region(), place.account());
+        let key = place.queue_key.as_ref().and_then(Option::as_deref);
+        let keys = [arns.key(region, account, key)].into();
+        statements.push(by_service("QueueKey", &["kms:Decrypt"], keys, services("sqs", region)));
+    }
+    let (mut keys, mut through) = (BTreeSet::new(), BTreeSet::new());
+    for topic in &settings.notify.topics {
+        let key = place.topic_keys.get(&topic.arn);
+        if key == Some(&None) {
+            continue;
+        }
+        let (region, key) = (topic.region.as_str(), key.and_then(Option::as_deref));
+        let account = topic.arn.split(':').nth(4).unwrap_or("*");
+        keys.insert(arns.key(region, account, key));
+        through.extend(services("sns", region));
+    }
+    if !keys.is_empty() {
+        let actions = ["kms:Decrypt", "kms:GenerateDataKey"];
+        statements.push(by_service("TopicKeys", &actions, keys, through));
+    }
+    statements
+}
+
+/// A service as `kms:ViaService` names it. For China, sources disagree about the ending.
+fn services(service: &str, region: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::from([format!("{service}.{region}.amazonaws.com")]);
+    if region.starts_with("cn-") {
+        names.insert(format!("{service}.{region}.amazonaws.com.cn"));
+    }
+    names
+}
+
 /// What the worker does with images, in these accounts.
-fn images(policy: &Policy, place: &Place, accounts: &[String]) -> Vec<Statement> {
-    let all = repositories(policy, place, accounts, &[&policy.include]);
+fn images(policy: &Policy, arns: &Arns<'_>, accounts: &[String]) -> Vec<Statement> {
+    let on = |patterns: Vec<String>| repositories(policy, arns, accounts, &patterns);
     let mut statements = vec![
         allow(
             "ReadImages",
             &["ecr:BatchGetImage", "ecr:DescribeImageScanFindings", "ecr:DescribeImages"],
-            all.clone(),
+            on(covered(policy)),
         ),
         allow(
             "ReadPullThroughCacheRules",
@@ -153,13 +224,7 @@ fn images(policy: &Policy, place: &Place, accounts: &[String]) -> Vec<Statement>
             ["*".to_owned()],
         ),
     ];
-    let changed = if policy.base.mode == Mode::Enforce {
-        all
-    } else {
-        let rules = policy.rules.iter().filter(|rule| rule.terms.mode == Mode::Enforce);
-        let globs: Vec<_> = rules.map(|rule| &rule.repositories).collect();
-        repositories(policy, place, accounts, &globs)
-    };
+    let changed = on(changed(policy));
     if !changed.is_empty() {
         let actions = ["ecr:BatchDeleteImage", "ecr:PutImage"];
         statements.push(allow("ChangeImages", &actions, changed));
@@ -167,56 +232,39 @@ fn images(policy: &Policy, place: &Place, accounts: &[String]) -> Vec<Statement>
     statements
 }
 
-/// The ARNs of the repositories that these globs match.
+/// The ARNs of repositories of these names.
 fn repositories(
     policy: &Policy,
-    place: &Place,
+    arns: &Arns<'_>,
     accounts: &[String],
-    globs: &[&Globs],
+    names: &[String],
 ) -> Vec<String> {
     let regions: Vec<_> = match &policy.regions {
         Some(regions) => regions.iter().map(ToString::to_string).collect(),
         None => vec!["*".to_owned()],
     };
-    let mut names: Vec<_> =
-        globs.iter().flat_map(|globs| globs.patterns()).map(|one| wildcard(one)).collect();
-    if globs.iter().any(|globs| globs.is_empty()) {
-        names = vec!["*".to_owned()];
-    }
-    names.sort();
-    names.dedup();
-    let partition = place.partition();
-    let mut arns = Vec::new();
+    let partition = arns.partition;
+    let mut all = Vec::new();
     for account in accounts {
         for region in &regions {
-            arns.extend(
-                names.iter().map(|name| {
-                    format!("arn:{partition}:ecr:{region}:{account}:repository/{name}")
-                }),
-            );
+            let arn = |name| format!("arn:{partition}:ecr:{region}:{account}:repository/{name}");
+            all.extend(names.iter().map(arn));
         }
     }
-    arns
+    all
 }
 
-/// IAM knows `*` and `?`; whatever else a glob can say is widened.
-fn wildcard(glob: &str) -> String {
-    match glob.find(['{', '[', '\\']) {
-        Some(at) => format!("{}*", glob.get(..at).unwrap_or_default()),
-        None => glob.replace("**", "*"),
-    }
-}
-
-fn key(
+fn by_service(
     sid: &'static str,
     actions: &[&'static str],
-    place: &Place,
-    services: &[String],
+    keys: BTreeSet<String>,
+    services: BTreeSet<String>,
 ) -> Statement {
-    let (partition, account) = (place.partition(), place.account());
+    let exact = services.iter().all(|service| !service.contains('*'));
+    let operator = if exact { "StringEquals" } else { "StringLike" };
     Statement {
-        condition: Some(json!({"StringEquals": {"kms:ViaService": services}})),
-        ..allow(sid, actions, [format!("arn:{partition}:kms:*:{account}:key/*")])
+        condition: Some(json!({operator: {"kms:ViaService": services}})),
+        ..allow(sid, actions, keys)
     }
 }
 

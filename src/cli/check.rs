@@ -1,16 +1,29 @@
 //! `tagwarden check`.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{BAD_INPUT, FAILED, Format, failed, print};
+use super::{BAD_INPUT, FAILED, Format, failed, look_failed, print};
 use crate::app::{self, live};
 use crate::check::{Report, iam};
 use crate::clock::Clock;
 use crate::config::{self, Settings, Sources};
 
+const HELP: &str = "\
+Exit codes:
+  0  the configuration can be used
+  1  a permission is missing or could not be tried (--live)
+  2  the configuration cannot be used
+
+Examples:
+  tagwarden --config policy.toml check
+  tagwarden check --live
+  tagwarden check --format json | jq '.policies[0].policy' > policy.json";
+
 #[derive(Debug, Args)]
+#[command(after_help = HELP)]
 pub(super) struct Arguments {
     /// Try the permissions at AWS, by calls that change nothing, and say which are missing (exit code 1)
     #[arg(long)]
@@ -36,19 +49,18 @@ pub(super) async fn main(arguments: &Arguments, sources: &Sources) -> ExitCode {
     };
     let mut tried = Vec::new();
     if arguments.live {
-        let trial = match live::try_permissions(&settings, &app::aws_from_environment().await).await
-        {
+        let sdk = app::aws_from_environment().await;
+        let trial = match live::try_permissions(&settings, &sdk).await {
             Ok(trial) => trial,
-            Err(error) => return failed(FAILED, error),
+            Err(error) => return look_failed(&error),
         };
-        place.own = trial.own.or(place.own);
-        (place.queue_key, place.topic_key) = (trial.queue_key, trial.topic_key);
-        tried = trial.tried;
+        (place, tried) = (trial.place, trial.tried);
     }
     let mut report = Report::new(&settings, entries, &place, Clock::of_this_machine().now());
-    for name in sources.unread_variables() {
+    let unread: BTreeSet<_> = sources.unread_variables().collect();
+    for name in unread {
         report.warn(format!(
-            "environment variable {name} is not read; keys are set by TAGWARDEN__SECTION__KEY"
+            "the environment variable {name} is not read: keys are set by TAGWARDEN__SECTION__KEY, with two underscores"
         ));
     }
     report.tried(tried);

@@ -1,15 +1,15 @@
 //! `tagwarden explain`.
 
-use std::io::Read as _;
+use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{BAD_INPUT, FAILED, Format, WOULD_UNTAG, failed, print};
+use super::{BAD_INPUT, FAILED, Format, WOULD_UNTAG, failed, look_failed, print};
 use crate::app::{self, live};
 use crate::clock::Clock;
-use crate::config::{JudgingSettings, Sources};
+use crate::config::{self, ConfigError, JudgingSettings, Sources};
 use crate::domain::image::{AccountId, Home, Region};
 use crate::event::{self, ImageEvent, Parsed};
 use crate::explain::{Explainer, Explanation, offline};
@@ -17,12 +17,25 @@ use crate::explain::{Explainer, Explanation, offline};
 /// The most that is read of an event: SQS's own limit.
 const MOST_BYTES: u64 = 1 << 20;
 
+const HELP: &str = "\
+Exit codes:
+  0  no tag goes
+  1  AWS could not be asked (--live)
+  2  the event or the configuration cannot be used
+  3  tags go, or would go but for audit mode
+
+Examples:
+  tagwarden explain event.json
+  tagwarden --config policy.toml explain --live event.json
+  aws sqs receive-message --queue-url URL --query 'Messages[0].Body' --output text | tagwarden explain";
+
 #[derive(Debug, Args)]
+#[command(after_help = HELP)]
 pub(super) struct Arguments {
-    /// The event as SQS delivers it, or - for standard input
+    /// The event as SQS delivers it, in an SNS notification or not; - for standard input
     #[arg(value_name = "FILE", default_value = "-")]
     file: PathBuf,
-    /// Look at the image in ECR as it is now; changes nothing
+    /// Look at the image in ECR as it is now, by calls that change nothing
     #[arg(long)]
     live: bool,
     /// The form of the explanation
@@ -31,8 +44,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn main(arguments: Arguments, sources: &Sources) -> ExitCode {
-    let settings = match JudgingSettings::load(sources) {
-        Ok(settings) => settings,
+    let loaded =
+        JudgingSettings::load(sources).and_then(|settings| Ok((settings, limits(sources)?)));
+    let (settings, limits) = match loaded {
+        Ok(loaded) => loaded,
         Err(error) => return failed(BAD_INPUT, error),
     };
     let body = match read(&arguments.file) {
@@ -40,25 +55,23 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources) -> ExitCode {
         Err(problem) => return failed(BAD_INPUT, problem),
     };
     let known = settings.own.clone();
-    let own = known.clone().or_else(|| stand_in(sources));
-    let Some(own) = own else {
+    let Some(own) = known.clone().or_else(|| stand_in(sources)) else {
         return failed(FAILED, "no stand-in for the worker's own account");
     };
     let parsed = match event::parse(&body, &own) {
         Ok(parsed) => parsed,
         Err(error) => {
+            let name = name(&arguments.file);
+            let hint = hint(&body);
             return failed(
                 BAD_INPUT,
-                format_args!(
-                    "{} is no event that SQS would deliver: {error}",
-                    name(&arguments.file)
-                ),
+                format_args!("{name} is no event for tagwarden: {error}{hint}"),
             );
         }
     };
-    let explanation = match explained(&arguments, settings, known, own, &parsed).await {
+    let explanation = match explained(&arguments, settings, &limits, known, own, &parsed).await {
         Ok(explanation) => explanation,
-        Err(error) => return failed(FAILED, error),
+        Err(error) => return look_failed(&error),
     };
     let printed = match arguments.format {
         Format::Text => print(&explanation.to_string()),
@@ -70,27 +83,53 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources) -> ExitCode {
     printed
 }
 
+/// `limits.*` as they are set: to look at one event takes none of them.
+fn limits(sources: &Sources) -> Result<Vec<(String, String)>, ConfigError> {
+    let entries = config::effective(sources)?.into_iter();
+    let limits = entries.filter(|entry| entry.key.starts_with("limits."));
+    Ok(limits.map(|entry| (entry.key, entry.value.replace('"', ""))).collect())
+}
+
+/// What else the text may be, where it is easily mistaken for an event.
+fn hint(body: &str) -> &'static str {
+    let members: Option<serde_json::Map<String, serde_json::Value>> =
+        serde_json::from_str(body).ok();
+    let has = |name| members.as_ref().is_some_and(|members| members.contains_key(name));
+    if has("Messages") || has("Body") {
+        "; it looks like the answer of `aws sqs receive-message`, of which the Body of one message is the event"
+    } else if has("imageScanFindings") {
+        "; it looks like the findings of an image, and the event is what says that its scan has ended"
+    } else {
+        ""
+    }
+}
+
 async fn explained(
     arguments: &Arguments,
     settings: JudgingSettings,
+    limits: &[(String, String)],
     known: Option<Home>,
     own: Home,
     parsed: &Parsed,
 ) -> Result<Explanation, live::LookError> {
     let (policy, topics) = (settings.policy.clone(), settings.topics.clone());
-    let explainer = Explainer { policy: &policy, topics: &topics };
+    let assumed = known.is_none();
+    // Without queue.url the worker's own account is not known; the event's is the likeliest.
+    let own = match (known, parsed) {
+        (Some(known), _) => known,
+        (None, Parsed::Assess(event)) => Home { account: event.repository.account.clone(), ..own },
+        (None, Parsed::Ignored { .. }) => own,
+    };
+    let explainer = Explainer { policy: &policy, topics: &topics, own: &own, limits };
     let event = match parsed {
         Parsed::Assess(event) => event,
         Parsed::Ignored { kind, origin, reason } => {
             return Ok(explainer.ignored(*kind, origin, reason));
         }
     };
-    let assumed = known.is_none();
-    // Without queue.url the worker's own account is not known; the event's is the likeliest.
-    let own = known.unwrap_or(Home { account: event.repository.account.clone(), ..own });
     let mut explanation = if arguments.live {
         let sdk = app::aws_from_environment().await;
-        let look = live::look(settings, &sdk, own, event).await?;
+        let look = live::look(settings, &sdk, own.clone(), event).await?;
         explainer.live(event, &look)
     } else {
         offline(&explainer, event, &own, Clock::of_this_machine().now())
@@ -103,7 +142,7 @@ async fn explained(
 
 fn assumption(event: &ImageEvent) -> String {
     format!(
-        "queue.url is not set: account {} is taken for the worker's own",
+        "queue.url is not set or names no account: {} is taken for the worker's own",
         event.repository.account
     )
 }
@@ -128,6 +167,9 @@ fn read(file: &Path) -> Result<String, String> {
     let problem = |error: std::io::Error| format!("{} cannot be read: {error}", name(file));
     let mut bytes = Vec::new();
     let read = if file == Path::new("-") {
+        if std::io::stdin().is_terminal() {
+            eprintln!("tagwarden: reading an event from standard input; end it with Ctrl-D");
+        }
         std::io::stdin().lock().take(MOST_BYTES + 1).read_to_end(&mut bytes)
     } else {
         let opened = std::fs::File::open(file).map_err(problem)?;
@@ -136,6 +178,9 @@ fn read(file: &Path) -> Result<String, String> {
     read.map_err(problem)?;
     if bytes.len() as u64 > MOST_BYTES {
         return Err(format!("{} is over 1 MiB, more than SQS delivers", name(file)));
+    }
+    if bytes.trim_ascii().is_empty() {
+        return Err(format!("{} is empty", name(file)));
     }
     String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8 text", name(file)))
 }

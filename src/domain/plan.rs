@@ -49,13 +49,23 @@ pub struct Image {
 }
 
 impl Image {
-    /// Whether people can pull it by a tag of its own: quarantine tags and the tags that hang signatures on an image
-    /// do not count.
+    /// Whether it has a tag that people pull by: quarantine tags and the tags that hang signatures on an image do not
+    /// count.
+    #[must_use]
+    pub fn is_tagged(&self) -> bool {
+        self.tags.iter().any(|tag| !tag.is_quarantine() && !tag.is_referrer())
+    }
+
+    /// Whether its tags say that it hangs on another image.
+    #[must_use]
+    pub fn is_referrer(&self) -> bool {
+        !self.tags.is_empty() && self.tags.iter().all(Tag::is_referrer)
+    }
+
+    /// Whether people can pull it by a tag of its own.
     #[must_use]
     pub fn is_pullable(&self) -> bool {
-        self.kind != Kind::Artifact
-            && self.storage == Storage::Active
-            && self.tags.iter().any(|tag| !tag.is_quarantine() && !tag.is_referrer())
+        self.kind != Kind::Artifact && self.storage == Storage::Active && self.is_tagged()
     }
 }
 

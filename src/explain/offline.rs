@@ -7,6 +7,7 @@ use crate::domain::findings::{Findings, SeverityCounts};
 use crate::domain::image::Home;
 use crate::domain::judgement::Subject;
 use crate::domain::plan::{Image, Kind, Plan, Storage};
+use crate::domain::policy::{Mode, Reporting, Terms};
 use crate::event::{Claim, ImageEvent};
 
 /// Explains an event by its own counts, at this time, for a worker that lives here.
@@ -19,8 +20,8 @@ pub fn offline(
 ) -> Explanation {
     let mut explanation = explainer.about("by the event alone", event);
     if let Err(why) = explainer.policy.reach(&event.repository, own) {
-        explanation.verdict = Verdict::OutOfReach;
         explanation.notes.push(why.as_str().to_owned());
+        explanation.concludes(Verdict::OutOfReach);
         return explanation;
     }
     let terms = explainer.policy.terms(&event.repository.name).1;
@@ -35,11 +36,7 @@ pub fn offline(
         Claim::Active(finding) => {
             Some(Findings::new(SeverityCounts::default(), vec![(**finding).clone()]))
         }
-        Claim::Complete { counts: None, .. } | Claim::Pushed => None,
-        Claim::Failed => {
-            explanation.notes.push("the event says that the scan failed".to_owned());
-            None
-        }
+        Claim::Complete { counts: None, .. } | Claim::Pushed | Claim::Failed => None,
     };
     let mut image = match &findings {
         Some(findings) => judged(explainer, event, findings, now),
@@ -47,32 +44,63 @@ pub fn offline(
     };
     if event.claim == Claim::Failed {
         image = explainer.with_calls(event, ExplainedImage::new(Verdict::Unscanned, None), None);
+        image.reasons.push("the event says that the scan failed".to_owned());
+    }
+    if image.verdict == Verdict::Unknown {
+        explanation.notes.push(what_is_open(&event.claim, terms, &image));
     }
     if let Some(digest) = &event.digest {
         image = image.of(digest);
     }
     let name = &event.repository.name;
-    let what = image.digest.clone().unwrap_or_else(|| "the digest of its tags".to_owned());
-    let mut reads = vec![format!("ecr DescribeImages {name} {what}")];
+    let what = match &image.digest {
+        Some(digest) => format!("{name} {digest}"),
+        None => format!("{name}, of what the tags point to"),
+    };
+    let mut reads = vec![format!("ecr DescribeImages {what}")];
     if event.claim != Claim::Failed {
-        reads.push(format!("ecr DescribeImageScanFindings {name} {what}"));
+        reads.push(format!("ecr DescribeImageScanFindings {what}"));
     }
     if image.verdict.untags() || image.verdict == Verdict::Unknown {
-        reads.push(format!("ecr DescribeImages {name}, to see which indexes hold it"));
-        reads.push("ecr DescribePullThroughCacheRules".to_owned());
+        let whether = if image.verdict.untags() { "" } else { ", where it violates the policy" };
+        reads.push(format!("ecr DescribeImages {name}, to see which indexes hold it{whether}"));
+        reads.push(format!("ecr DescribePullThroughCacheRules{whether}"));
     }
     image.calls.splice(0..0, reads);
-    explanation.verdict = image.verdict;
+    let verdict = image.verdict;
     explanation.images.push(image);
     explanation.notes.push(
-        "an event is never enough to act on: tags and findings are read from ECR, with --live here too".to_owned(),
+        "the worker never acts on an event alone: it reads tags and findings from ECR first, as --live does here"
+            .to_owned(),
     );
     if !explainer.policy.exceptions.is_empty() && !matches!(event.claim, Claim::Active(_)) {
-        explanation
-            .notes
-            .push("the event has no list of findings: exceptions need --live".to_owned());
+        explanation.notes.push(
+            "the event does not list its findings: exceptions count with --live only".to_owned(),
+        );
     }
+    explanation.notes.extend(explainer.untold(event, &explanation.images));
+    explanation.concludes(verdict);
     explanation
+}
+
+/// Why an event that is judged by itself does not tell.
+fn what_is_open(claim: &Claim, terms: &Terms, image: &ExplainedImage) -> String {
+    if !image.reasons.is_empty() {
+        return "the event names no tag: the image can have got one since, and an index that holds it would lose its own"
+            .to_owned();
+    }
+    match claim {
+        Claim::Pushed => "a push says nothing of findings".to_owned(),
+        Claim::Active(_) => {
+            "this finding alone exceeds no limit: there can be others in the image".to_owned()
+        }
+        Claim::Complete { counts: Some(counts), reporting: Reporting::AbsentIsUnknown } => {
+            let open = terms.limits.severities().filter(|one| counts.reported(*one).is_none());
+            let open: Vec<_> = open.map(|severity| severity.to_string()).collect();
+            format!("the event does not count {}, for which there is a limit", open.join(", "))
+        }
+        Claim::Complete { .. } | Claim::Failed => "the event has no counts of findings".to_owned(),
+    }
 }
 
 fn judged(
@@ -97,10 +125,10 @@ fn judged(
         // One finding says nothing of the others, and counts that do not clear leave something open.
         return image(Verdict::Unknown);
     }
+    let terms = policy.terms(&event.repository.name).1;
     let Some(digest) = event.digest.clone() else {
-        let terms = policy.terms(&event.repository.name).1;
-        let audit = terms.mode == crate::domain::policy::Mode::Audit;
-        return image(if audit { Verdict::WouldUntag } else { Verdict::Untag });
+        let image = by_tags(event, terms, image(Verdict::Unknown));
+        return explainer.with_calls(event, image, None);
     };
     let observed = Image {
         digest,
@@ -110,7 +138,35 @@ fn judged(
         pushed_at: None,
         media_type: None,
     };
-    let plan = Plan::new(policy.terms(&event.repository.name).1, &observed, 0);
-    let verdict = explainer.verdict(event, &plan);
+    let plan = Plan::new(terms, &observed, 0);
+    let verdict = match explainer.verdict(event, &plan) {
+        Verdict::NothingToUntag => return image(Verdict::Unknown),
+        verdict => verdict,
+    };
     explainer.with_calls(event, image(verdict).planned(&plan), Some(&plan))
+}
+
+/// What becomes of the tags of an event without a digest: which image they are on is not known yet.
+fn by_tags(event: &ImageEvent, terms: &Terms, mut image: ExplainedImage) -> ExplainedImage {
+    for tag in &event.tags {
+        match terms.keeps(tag) {
+            Some(why) => {
+                image.kept.push(tag.to_string());
+                image.kept_because.push(why);
+            }
+            None => image.untag.push(tag.to_string()),
+        }
+    }
+    image.verdict = match (image.untag.is_empty(), terms.mode) {
+        (true, _) => Verdict::Blocked,
+        (false, Mode::Audit) => Verdict::WouldUntag,
+        (false, Mode::Enforce) => Verdict::Untag,
+    };
+    if image.verdict == Verdict::Untag {
+        let name = &event.repository.name;
+        for operation in ["BatchGetImage", "PutImage", "BatchDeleteImage"] {
+            image.calls.push(format!("ecr {operation} {name}, of what the tags point to"));
+        }
+    }
+    image
 }

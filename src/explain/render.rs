@@ -2,25 +2,26 @@
 
 use std::fmt;
 
-use super::{ExplainedImage, Explanation, Verdict};
+use super::image::ExplainedImage;
+use super::{Explanation, Verdict};
 
 impl Verdict {
-    /// The verdict as the start of a sentence.
+    /// The verdict in words.
     fn in_words(self) -> &'static str {
         match self {
             Self::Ignored => "ignored: the event is not for us",
             Self::OutOfReach => "out of reach: the policy does not cover the repository",
-            Self::Keep => "keep",
+            Self::Keep => "keep: no limit is exceeded",
             Self::Untag => "untag",
             Self::WouldUntag => "would untag, were it not for audit mode",
             Self::Blocked => "blocked: it violates the policy and keeps its tags",
-            Self::Wait => "wait: the worker looks again later",
-            Self::LeftToScan => "left to its scan event",
+            Self::Wait => "wait: its findings are not there yet",
+            Self::LeftToScan => "left to its scan: the event of the scan's end comes yet",
             Self::Unscanned => "unscanned: it cannot be judged, and is not taken for clean",
             Self::Absent => "absent: there is no such image",
-            Self::NotAnImage => "no container image",
-            Self::AlreadyQuarantined => "already quarantined",
-            Self::NothingToUntag => "violates the policy, and has no tag to untag",
+            Self::NotAnImage => "no container image: it keeps its tags",
+            Self::AlreadyQuarantined => "already quarantined: nothing is left to untag",
+            Self::NothingToUntag => "nothing to untag: it violates the policy and has no tag",
             Self::Unknown => "unknown: the event alone does not tell",
         }
     }
@@ -29,31 +30,34 @@ impl Verdict {
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let event = &self.event;
-        let mut line = |label: &str, value: &str| writeln!(f, "{label:<13} {value}");
-        let id = event.id.as_deref().unwrap_or("without an id");
-        line("event", &format!("{} {}, {id}", event.source, event.detail_type))?;
+        let mut line = |label: &str, value: &str| writeln!(f, "{label:<11}{value}");
+        line("verdict", self.verdict.in_words())?;
+        line("judged", self.judged)?;
+        let mut parts = vec![format!("{} {}", event.source, event.detail_type)];
+        parts.extend(event.id.iter().chain(&event.time).cloned());
+        line("event", &parts.join(", "))?;
         if let Some(repository) = &self.repository {
             let super::ExplainedRepository { account, region, name } = repository;
             line("repository", &format!("{name} in {account} {region}"))?;
         }
-        line("judged", self.judged)?;
-        line("verdict", self.verdict.in_words())?;
         if let Some(rule) = &self.rule {
             line("rule", rule)?;
         }
+        line("message", self.message)?;
         for note in &self.notes {
             line("note", note)?;
         }
         for image in &self.images {
-            writeln!(f)?;
-            write!(f, "{image}")?;
+            write!(f, "\n{image}")?;
         }
         if !self.policy.is_empty() {
-            writeln!(f, "\npolicy")?;
+            writeln!(f, "\nkeys that had a say")?;
         }
+        let width = self.policy.iter().map(|key| key.key.len()).max().unwrap_or(0);
         for key in &self.policy {
             let by = if key.by_rule { " (by the rule)" } else { "" };
-            writeln!(f, "  {:<15} {}{by}", key.key, key.value)?;
+            let remark = key.remark.map(|remark| format!(" ({remark})")).unwrap_or_default();
+            writeln!(f, "  {:<width$}  {}{by}{remark}", key.key, key.value)?;
         }
         Ok(())
     }
@@ -61,9 +65,12 @@ impl fmt::Display for Explanation {
 
 impl fmt::Display for ExplainedImage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digest = self.digest.as_deref().unwrap_or("of the event");
+        let digest = self.digest.as_deref().unwrap_or(match self.kind {
+            "index" => "that holds it",
+            _ => "that the event is about",
+        });
         writeln!(f, "{} {digest}", self.kind)?;
-        let mut line = |label: &str, value: &str| writeln!(f, "  {label:<11} {value}");
+        let mut line = |label: &str, value: &str| writeln!(f, "  {label:<11}{value}");
         line("verdict", self.verdict.in_words())?;
         if let Some(child) = &self.cause {
             let platform = child.platform.as_deref().unwrap_or("no platform given");
@@ -79,7 +86,7 @@ impl fmt::Display for ExplainedImage {
             line(
                 "exception",
                 &format!(
-                    "policy.exceptions[{}] {} until {} ({}: {})",
+                    "policy.exceptions[{}], {} until {} ({}: {})",
                     used.position, used.exception, used.expires, used.owner, used.reason
                 ),
             )?;
@@ -91,10 +98,10 @@ impl fmt::Display for ExplainedImage {
             line("keep", &self.kept.join(", "))?;
         }
         for why in &self.kept_because {
-            line("kept as", why)?;
+            line("why kept", why)?;
         }
         for (at, call) in self.calls.iter().enumerate() {
-            line(if at == 0 { "calls" } else { "" }, &format!("{}. {call}", at + 1))?;
+            line(if at == 0 { "calls" } else { "" }, &format!("{:>2}. {call}", at + 1))?;
         }
         Ok(())
     }

@@ -1,27 +1,98 @@
-//! The policy's keys with the values that counted.
+//! The configuration's keys with the values that counted.
 
-use super::Key;
+use serde::Serialize;
+
+use super::Explainer;
+use crate::domain::exception::Exception;
 use crate::domain::findings::Severity;
 use crate::domain::globs::Globs;
-use crate::domain::policy::{Action, InUse, IndexRule, Terms, Unscanned};
+use crate::domain::image::RepositoryName;
+use crate::domain::policy::{Action, InUse, IndexRule, Policy, Terms, Unscanned};
 
-/// Every key of the policy, and whether a rule gives it another value than the base policy.
-pub(super) fn keys(terms: &Terms, base: &Terms) -> Vec<Key> {
-    let base = values(base);
-    let values = values(terms).into_iter().zip(base);
-    values
-        .map(|((key, value), (_, inherited))| Key { by_rule: value != inherited, key, value })
-        .collect()
+/// Exceptions that are named one by one.
+const NAMED: usize = 5;
+
+/// A key of the configuration and the value that counted.
+#[derive(Debug, Serialize)]
+pub(super) struct Key {
+    pub(super) key: String,
+    pub(super) value: String,
+    /// Whether the rule sets another value than the base policy.
+    pub(super) by_rule: bool,
+    /// What else there is to know of it.
+    pub(super) remark: Option<&'static str>,
+}
+
+impl Key {
+    fn new(key: impl Into<String>, value: String) -> Self {
+        Self { key: key.into(), value, by_rule: false, remark: None }
+    }
+}
+
+impl Explainer<'_> {
+    /// Every key that has a say in what becomes of an image in this repository.
+    pub(super) fn keys(&self, name: &RepositoryName) -> Vec<Key> {
+        let (rule, terms) = self.policy.terms(name);
+        let base = values(&self.policy.base);
+        let mut keys: Vec<_> = values(terms)
+            .into_iter()
+            .zip(base)
+            .map(|((key, value), (_, inherited))| Key {
+                by_rule: value != inherited,
+                ..Key::new(format!("policy.{key}"), value)
+            })
+            .collect();
+        if let Some(at) = self.policy.rules.iter().position(|one| one.name == rule) {
+            let tags = Key::new(format!("policy.rules[{at}].tags"), globs(&terms.tags, "all"));
+            keys.push(Key { by_rule: true, ..tags });
+        }
+        keys.extend(self.reach());
+        keys.extend(self.limits.iter().map(|(key, value)| Key {
+            remark: Some("for each task in an hour; not judged here"),
+            ..Key::new(key.clone(), value.clone())
+        }));
+        keys
+    }
+
+    /// The keys that are the same for every repository.
+    fn reach(&self) -> Vec<Key> {
+        let Policy { rules, exceptions, include, exclude, accounts, regions, .. } = self.policy;
+        let listed = |names: Vec<String>, empty: &str| {
+            if names.is_empty() { empty.to_owned() } else { names.join(", ") }
+        };
+        let names =
+            |names: Option<Vec<String>>, empty: &str| listed(names.unwrap_or_default(), empty);
+        let accounts = accounts.as_ref().map(|all| all.iter().map(ToString::to_string).collect());
+        let regions = regions.as_ref().map(|all| all.iter().map(ToString::to_string).collect());
+        let own = format!("the worker's own, {}", self.own.account);
+        let rules = rules.iter().map(|rule| rule.name.clone()).collect();
+        vec![
+            Key::new("policy.repositories.include", globs(include, "all")),
+            Key::new("policy.repositories.exclude", globs(exclude, "none")),
+            Key::new("policy.accounts", names(accounts, &own)),
+            Key::new("policy.regions", names(regions, "any")),
+            Key::new("policy.rules", listed(rules, "none")),
+            Key::new("policy.exceptions", listed(named(exceptions), "none")),
+        ]
+    }
+}
+
+fn named(exceptions: &[Exception]) -> Vec<String> {
+    let all = exceptions.iter();
+    let mut named: Vec<_> =
+        all.take(NAMED).map(|one| format!("{one} until {}", one.expires)).collect();
+    if exceptions.len() > NAMED {
+        named.push(format!("and {} more", exceptions.len() - NAMED));
+    }
+    named
 }
 
 fn values(terms: &Terms) -> Vec<(&'static str, String)> {
-    let limits: Vec<_> = Severity::ALL
+    let limited = Severity::ALL
         .into_iter()
-        .map(|severity| match terms.limits.of(severity) {
-            Some(limit) => format!("{severity} {limit}"),
-            None => format!("{severity} unlimited"),
-        })
-        .collect();
+        .filter_map(|severity| Some(format!("{severity} {}", terms.limits.of(severity)?)));
+    let mut limits: Vec<_> = limited.collect();
+    limits.push(if limits.is_empty() { "unlimited" } else { "others unlimited" }.to_owned());
     let fixable: Vec<_> = terms.fixable_only.iter().map(ToString::to_string).collect();
     let word = |is: bool, one: &str, other: &str| if is { one } else { other }.to_owned();
     let none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
@@ -30,7 +101,6 @@ fn values(terms: &Terms) -> Vec<(&'static str, String)> {
         ("action", word(terms.action == Action::Quarantine, "quarantine", "delete")),
         ("max_findings", limits.join(", ")),
         ("protected_tags", globs(&terms.protected_tags, "none")),
-        ("tags", globs(&terms.tags, "all")),
         ("index", word(terms.index == IndexRule::Any, "any", "all")),
         ("keep_at_least", terms.keep_at_least.to_string()),
         ("in_use", word(terms.in_use == InUse::Untag, "untag", "block")),

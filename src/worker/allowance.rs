@@ -165,10 +165,7 @@ impl Allowance {
         let here = repositories.entry(repository.clone()).or_default();
         here.turn(window);
         let LimitSettings { untags_per_hour, untags_per_hour_per_repository } = self.limits;
-        let limits = [
-            (true, untags_per_hour_per_repository, here),
-            (false, untags_per_hour, all),
-        ];
+        let limits = [(true, untags_per_hour_per_repository, here), (false, untags_per_hour, all)];
         let mut room = tags;
         for (_, limit, meter) in &limits {
             room = room.min(limit.map_or(tags, |limit| meter.room(limit, tags)));
@@ -298,7 +295,8 @@ mod tests {
         let allowance = allowance(Some(2), Some(1));
         let (a, b) = (repository("a"), repository("b"));
         assert_eq!((now(allowance.admit(&a, 1)), now(allowance.admit(&b, 1))), (1, 1));
-        let (all, here) = (later(allowance.admit(&repository("c"), 1)), later(allowance.admit(&a, 1)));
+        let (all, here) =
+            (later(allowance.admit(&repository("c"), 1)), later(allowance.admit(&a, 1)));
         assert!(all.news && here.news);
         allowance.not_told(&a, &here);
         assert!(!later(allowance.admit(&repository("c"), 1)).news);

@@ -241,11 +241,12 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             Seen::Violation(_) => "untag",
             Seen::Wait(..) => "wait",
             Seen::Unscanned(..) => "unscanned",
-            Seen::Absent | Seen::NotAnImage | Seen::LeftToScan => "none",
+            Seen::Absent | Seen::NotAnImage | Seen::Unpulled | Seen::LeftToScan => "none",
         });
         match seen {
             Seen::Absent => Ok(Outcome::Absent),
             Seen::NotAnImage => Ok(Outcome::NotAnImage),
+            Seen::Unpulled => Ok(Outcome::NothingToUntag),
             Seen::LeftToScan => Ok(Outcome::LeftToScan),
             Seen::Clean(..) => Ok(Outcome::Clean),
             Seen::Unscanned(image, reason) => self.unscanned(job, &image, reason).await,
@@ -306,7 +307,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             Seen::Unscanned(image, reason) => self.unscanned(job, &image, reason).await,
             Seen::Clean(..) => Ok(Outcome::Clean),
             Seen::Wait(..) | Seen::LeftToScan => Ok(Outcome::LeftToScan),
-            Seen::NotAnImage => Ok(Outcome::NotAnImage),
+            Seen::NotAnImage | Seen::Unpulled => Ok(Outcome::NotAnImage),
             Seen::Absent => Ok(Outcome::Absent),
         }
     }

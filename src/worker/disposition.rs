@@ -30,7 +30,7 @@ pub enum Outcome {
     WouldUntag,
     /// The image bears our mark and nothing is left to untag.
     AlreadyQuarantined,
-    /// The image violates the policy and has no tag.
+    /// The image has no tag, and violates the policy or cannot be judged.
     NothingToUntag,
     /// The image, tag or repository does not exist.
     Absent,

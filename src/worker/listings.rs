@@ -20,8 +20,11 @@ use crate::notify::Notifier;
 use crate::queue::Message;
 use crate::registry::{INDEX_BATCH, Registry};
 
-/// A repository is listed at most once in this time.
-const WINDOW: Duration = Duration::from_secs(10);
+/// A repository is listed at most once in this time for each thousand tagged images, the most of one call: so that
+/// listing it takes about a call a second at the most.
+const WINDOW: Duration = Duration::from_secs(1);
+/// Images in one page of a listing.
+const PAGE: usize = 1000;
 /// Messages that wait for that time to pass with their lease in hand. More than these come again, so that one busy repository
 /// does not take every permit.
 const WAITERS: usize = 8;
@@ -65,6 +68,7 @@ impl Listing {
 #[derive(Debug, Default)]
 struct Slot {
     began: Option<Began>,
+    window: Duration,
     listing: Option<Arc<Listing>>,
 }
 
@@ -125,7 +129,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             if let Some(listing) = slot.serving(job.message) {
                 return Ok(Some(listing));
             }
-            let due = slot.began.map(|began| began.at() + WINDOW);
+            let due = slot.began.map(|began| began.at() + slot.window);
             match due.filter(|due| *due > Instant::now() && !job.at_once) {
                 Some(due) => {
                     drop(slot);
@@ -135,9 +139,12 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             }
         };
         slot.began = Some(Began::now(self.context.clock.now()));
+        slot.window = WINDOW;
         slot.listing = None;
         let images = self.ecr(job, || self.registry.tagged(repository)).await?;
         let Some(mut images) = images else { return Ok(None) };
+        let pages = u32::try_from(images.len().div_ceil(PAGE)).unwrap_or(u32::MAX);
+        slot.window = WINDOW.saturating_mul(pages.max(1));
         images.sort_by_key(|image| Reverse(image.pushed_at));
         let indexes = images.iter().filter(|image| image.kind == Kind::Index);
         let indexes: Vec<_> = indexes.map(|image| image.digest.clone()).collect();
@@ -157,7 +164,8 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             Err(_) if self.is_last_receive(job) => None,
             Err(_) => {
                 let reason = "too many wait for a listing of the repository".to_owned();
-                return Err(Failure::Pending { reason, again: WINDOW });
+                let again = due.saturating_duration_since(Instant::now());
+                return Err(Failure::Pending { reason, again });
             }
         };
         tokio::select! {

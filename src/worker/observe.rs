@@ -70,6 +70,8 @@ pub enum Seen {
     Absent,
     /// It is no container image.
     NotAnImage,
+    /// It cannot be judged, and nobody can pull it by a tag: attestations and signatures are like that.
+    Unpulled,
     /// Its scan has not ended, and an event will come when it has.
     LeftToScan,
     /// It may keep its tags.
@@ -88,20 +90,35 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let repository = &job.event.repository;
         let image = self.ecr(job, || self.registry.image(repository, digest)).await?;
         let Some(image) = image else { return Ok(Seen::Absent) };
-        match (image.kind, image.storage) {
-            (Kind::Artifact, _) => Ok(Seen::NotAnImage),
+        let seen = match (image.kind, image.storage) {
+            (Kind::Artifact, _) => return Ok(Seen::NotAnImage),
             (_, Storage::Archived) => {
                 let reason = "the image is archived: nobody can pull it, and it is not scanned";
-                Ok(Seen::Unscanned(image, reason.to_owned()))
+                Seen::Unscanned(image, reason.to_owned())
             }
             (_, Storage::Activating) => {
-                Ok(Seen::Wait(image, "the image is being restored from the archive".to_owned()))
+                Seen::Wait(image, "the image is being restored from the archive".to_owned())
             }
-            (Kind::Index, Storage::Active) => self.observe_index(job, image, None).await,
+            (Kind::Index, Storage::Active) => return self.observe_index(job, image, None).await,
             (Kind::Image, Storage::Active) => {
-                self.observe_image(job, image, &job.event.claim).await
+                self.observe_image(job, image, &job.event.claim).await?
             }
+        };
+        Ok(match seen {
+            // Signatures and the like are stored as images are, and no scanner can say anything of them.
+            Seen::Unscanned(image, _) if image.is_referrer() => Seen::NotAnImage,
+            Seen::Unscanned(image, _) if !self.is_pulled(job, &image).await? => Seen::Unpulled,
+            seen => seen,
+        })
+    }
+
+    /// Whether people can pull the image by a tag, its own or that of an index.
+    async fn is_pulled(&self, job: Job<'_>, image: &Image) -> Result<bool, Failure> {
+        if image.is_tagged() {
+            return Ok(true);
         }
+        let listing = self.listing(job).await?;
+        Ok(listing.is_some_and(|listing| listing.holding(&image.digest).next().is_some()))
     }
 
     /// Judges an image that the event is not about.

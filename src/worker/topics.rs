@@ -51,7 +51,10 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         };
         let mut left: Vec<_> = self.topics.iter().filter(to_tell).collect();
         if left.is_empty() {
+            // No topic was asked: this says nothing of whether they still refuse us.
             debug!(notice = notice.id, "no topic is left to tell");
+            self.told.remember(&notice);
+            return Ok(());
         }
         let mut attempts = if notice.tags.untagged.is_empty() { 1 } else { TELL_ATTEMPTS };
         let mut probe = Probe::default();

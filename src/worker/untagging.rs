@@ -1,7 +1,5 @@
 //! The acts that change an image: mark, untag, and delete.
 
-use std::time::Duration;
-
 use super::allowance::{Admission, Deferral, Grant};
 use super::assess::{Assessor, Case};
 use super::disposition::{Failure, Outcome};

@@ -9,9 +9,19 @@
 
 mod acts;
 mod dispositions;
+mod exceptions;
+mod families;
+mod flights;
+mod holds;
 mod leases;
+mod limits;
 mod metrics;
+mod multi_arch;
 mod overreach;
+mod policy;
 mod refusals;
 mod regressions;
+mod repositories;
+mod scan_states;
 mod support;
+mod topics;

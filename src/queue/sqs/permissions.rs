@@ -1,7 +1,7 @@
 //! Trying what the worker is allowed to do with its queue, without taking or losing a message.
 
 use super::SqsQueue;
-use crate::aws::{AwsError, Operation, Tried};
+use crate::aws::{AwsError, Operation, Permission, Tried};
 use crate::queue::Queue as _;
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, QueueAttributeName,
@@ -30,18 +30,10 @@ impl SqsQueue {
         let (delete, change) = (delete.send(), change.send());
         let aws = &self.aws;
         vec![
-            Tried::new("sqs:GetQueueAttributes", url, self.info().await),
-            Tried::new(
-                "sqs:ReceiveMessage",
-                url,
-                aws.call(Operation::ReceiveMessage, receive).await,
-            ),
-            Tried::new(
-                "sqs:DeleteMessage",
-                url,
-                aws.call(Operation::DeleteMessageBatch, delete).await,
-            ),
-            Tried::new(
+            tried("sqs:GetQueueAttributes", url, self.info().await),
+            tried("sqs:ReceiveMessage", url, aws.call(Operation::ReceiveMessage, receive).await),
+            tried("sqs:DeleteMessage", url, aws.call(Operation::DeleteMessageBatch, delete).await),
+            tried(
                 "sqs:ChangeMessageVisibility",
                 url,
                 aws.call(Operation::ChangeMessageVisibilityBatch, change).await,
@@ -60,6 +52,21 @@ impl SqsQueue {
         let answer = self.aws.call(Operation::GetQueueAttributes, request.send()).await?;
         let key = answer.attributes.and_then(|mut attributes| attributes.remove(&name));
         Ok(key.filter(|key| !key.is_empty() && !key.contains("alias/aws/")))
+    }
+}
+
+/// A queue that does not exist says nothing of permissions.
+fn tried<T>(action: &'static str, url: &str, result: Result<T, AwsError>) -> Tried {
+    let codes = ["QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"];
+    match result {
+        Err(error) if codes.into_iter().any(|code| error.is(code)) => Tried {
+            action,
+            resource: url.to_owned(),
+            permission: Permission::Unknown(format!(
+                "{error}; create the queue, or correct queue.url or AWS_REGION"
+            )),
+        },
+        result => Tried::new(action, url, result),
     }
 }
 

@@ -3,7 +3,7 @@
 use aws_sdk_ecr::types::ImageIdentifier;
 
 use super::EcrRegistry;
-use crate::aws::{Operation, Tried};
+use crate::aws::{ErrorClass, Operation, Permission, Tried};
 use crate::domain::image::Repository;
 use crate::registry::Registry as _;
 
@@ -14,7 +14,7 @@ const NO_TAG: &str = "tagwarden-check";
 impl EcrRegistry {
     /// Tries every permission on a repository, those that change something only where `enforce` is set: a manifest
     /// that is none and has another digest than it claims cannot be put, and an image that does not exist cannot be
-    /// deleted.
+    /// deleted. Where the role in another account cannot be assumed, that is all that is said.
     pub async fn try_permissions(&self, repository: &Repository, enforce: bool) -> Vec<Tried> {
         let client = self.client(repository).await;
         let (account, name) = (repository.account.as_str(), repository.name.as_str());
@@ -34,14 +34,23 @@ impl EcrRegistry {
             .registry_id(account)
             .repository_name(name)
             .image_ids(id().build());
-        let on = repository.to_string();
+        let on = format!("repository {name} in {account} {}", repository.region);
         let aws = &self.aws;
+        let images = aws.call(Operation::DescribeImages, images.send()).await;
+        // Credentials of our own have been of use before; without an answer they are those of the role.
+        if let Err(error) = &images
+            && error.class == ErrorClass::Credentials
+            && error.code.is_none()
+            && repository.account != self.own.account
+        {
+            return vec![Tried {
+                action: "sts:AssumeRole",
+                resource: format!("aws.assume_role in {account}"),
+                permission: Permission::Missing(error.to_string()),
+            }];
+        }
         let mut tried = vec![
-            Tried::new(
-                "ecr:DescribeImages",
-                &on,
-                aws.call(Operation::DescribeImages, images.send()).await,
-            ),
+            Tried::new("ecr:DescribeImages", &on, images),
             Tried::new(
                 "ecr:DescribeImageScanFindings",
                 &on,

@@ -1,0 +1,246 @@
+//! Globs taken apart: into patterns that IAM knows, and into a name that they match.
+
+use std::iter::Peekable;
+use std::str::Chars;
+
+/// Alternatives of one glob that are told apart. A glob that comes to more is widened.
+const MOST: usize = 64;
+
+/// A piece of a glob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// This character.
+    Char(char),
+    /// One character, such as this one.
+    One(char),
+    /// Any characters, none too.
+    Any,
+}
+
+/// A glob without alternatives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pattern(Vec<Part>);
+
+impl Pattern {
+    /// The pattern of everything.
+    #[must_use]
+    pub(super) fn everything() -> Self {
+        Self(vec![Part::Any])
+    }
+
+    /// The patterns that together match what this glob matches. They can match more where a set of characters stands,
+    /// because IAM knows none.
+    #[must_use]
+    pub(super) fn all_of(glob: &str) -> Vec<Self> {
+        sequence(&mut glob.chars().peekable(), false).into_iter().map(Self).collect()
+    }
+
+    /// The pattern as IAM writes it: `*` for any characters, `?` for one.
+    #[must_use]
+    pub(super) fn in_iam(&self) -> String {
+        let mut text = String::new();
+        for part in &self.0 {
+            match part {
+                Part::Char(one) => text.push(*one),
+                Part::One(_) => text.push('?'),
+                Part::Any if text.ends_with('*') => {}
+                Part::Any => text.push('*'),
+            }
+        }
+        text
+    }
+
+    /// A text that it matches.
+    #[must_use]
+    pub(super) fn example(&self, any: &str) -> String {
+        let mut text = String::new();
+        for part in &self.0 {
+            match part {
+                Part::Char(one) | Part::One(one) => text.push(*one),
+                Part::Any => text.push_str(any),
+            }
+        }
+        text
+    }
+
+    /// Whether it matches all that the other matches.
+    #[must_use]
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        covers(&self.0, &other.0)
+    }
+
+    /// Whether nothing is known to be matched by both: their beginnings or their ends differ.
+    #[must_use]
+    pub(super) fn is_apart_from(&self, other: &Self) -> bool {
+        differ(self.0.iter(), other.0.iter()) || differ(self.0.iter().rev(), other.0.iter().rev())
+    }
+}
+
+fn covers(wide: &[Part], narrow: &[Part]) -> bool {
+    match (wide, narrow) {
+        ([], []) => true,
+        ([Part::Any, rest @ ..], _) => {
+            covers(rest, narrow) || matches!(narrow, [_, tail @ ..] if covers(wide, tail))
+        }
+        ([Part::Char(one), wide @ ..], [Part::Char(other), narrow @ ..]) => {
+            one == other && covers(wide, narrow)
+        }
+        // One set of characters is not known to hold what another does.
+        _ => false,
+    }
+}
+
+fn differ<'a>(one: impl Iterator<Item = &'a Part>, other: impl Iterator<Item = &'a Part>) -> bool {
+    for (one, other) in one.zip(other) {
+        match (one, other) {
+            (Part::Char(one), Part::Char(other)) if one != other => return true,
+            (Part::Char(_), Part::Char(_)) => {}
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// Reads up to the end, or up to what ends an alternative.
+fn sequence(glob: &mut Peekable<Chars<'_>>, nested: bool) -> Vec<Vec<Part>> {
+    let mut all = vec![Vec::new()];
+    while let Some(&next) = glob.peek() {
+        if nested && (next == ',' || next == '}') {
+            break;
+        }
+        glob.next();
+        match next {
+            '*' => star(glob, &mut all),
+            '?' => push(&mut all, Part::One('x')),
+            '[' => push(&mut all, Part::One(member(glob))),
+            '{' => {
+                let mut either = sequence(glob, true);
+                while glob.next() == Some(',') {
+                    either.extend(sequence(glob, true));
+                }
+                cross(&mut all, &either);
+            }
+            '\\' => push(&mut all, Part::Char(glob.next().unwrap_or('\\'))),
+            one => push(&mut all, Part::Char(one)),
+        }
+    }
+    all
+}
+
+fn push(all: &mut [Vec<Part>], part: Part) {
+    all.iter_mut().for_each(|one| one.push(part));
+}
+
+fn cross(all: &mut Vec<Vec<Part>>, either: &[Vec<Part>]) {
+    if all.len() * either.len() > MOST {
+        return push(all, Part::Any);
+    }
+    let both = |one: &Vec<Part>| {
+        either.iter().map(|other| [one.as_slice(), other].concat()).collect::<Vec<_>>()
+    };
+    *all = all.iter().flat_map(both).collect();
+}
+
+/// One star, or several: `**/` where a name or a part of it begins stands for no part of a name too.
+fn star(glob: &mut Peekable<Chars<'_>>, all: &mut Vec<Vec<Part>>) {
+    let mut stars = 1;
+    while glob.next_if_eq(&'*').is_some() {
+        stars += 1;
+    }
+    let begins = |one: &Vec<Part>| matches!(one.last(), None | Some(Part::Char('/')));
+    if stars == 2 && all.iter().all(begins) && glob.next_if_eq(&'/').is_some() {
+        cross(all, &[Vec::new(), vec![Part::Any, Part::Char('/')]]);
+    } else {
+        push(all, Part::Any);
+    }
+}
+
+/// Reads a set of characters up to its end; one of those that it stands for.
+fn member(glob: &mut Peekable<Chars<'_>>) -> char {
+    let not = glob.next_if(|one| *one == '!' || *one == '^').is_some();
+    let mut set = Vec::new();
+    // A bracket that comes first is one of them.
+    set.extend(glob.next());
+    set.extend(glob.by_ref().take_while(|one| *one != ']'));
+    let ranges: Vec<_> = set.windows(3).filter(|three| three.get(1) == Some(&'-')).collect();
+    let holds = |one: char| {
+        let within =
+            |three: &&[char]| matches!(three, [from, _, to] if (*from..=*to).contains(&one));
+        set.contains(&one) || ranges.iter().any(within)
+    };
+    let mut letters = ('a'..='z').chain('0'..='9');
+    letters.find(|one| holds(*one) != not).unwrap_or('x')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::globs::Globs;
+
+    fn one(glob: &str) -> Pattern {
+        Pattern::all_of(glob).remove(0)
+    }
+
+    #[test]
+    fn what_iam_gets_is_as_near_to_the_glob_as_iam_can_say() {
+        for (glob, iam) in [
+            ("team/*", &["team/*"][..]),
+            ("team/**", &["team/*"]),
+            ("**/app", &["app", "*/app"]),
+            ("a/**/b", &["a/b", "a/*/b"]),
+            ("{team,shared}/*", &["team/*", "shared/*"]),
+            ("{a,{b,c}d}-x", &["a-x", "bd-x", "cd-x"]),
+            ("app-[0-9]", &["app-?"]),
+            ("app-[!]x]?", &["app-??"]),
+            (r"a\b", &["ab"]),
+            ("***", &["*"]),
+        ] {
+            let patterns: Vec<_> = Pattern::all_of(glob).iter().map(Pattern::in_iam).collect();
+            assert_eq!(patterns, iam, "{glob}");
+        }
+    }
+
+    #[test]
+    fn too_many_alternatives_are_widened() {
+        let patterns = Pattern::all_of(&"{a,b}".repeat(20));
+        assert!(patterns.len() <= MOST, "{}", patterns.len());
+        assert!(patterns.iter().all(|pattern| pattern.in_iam().ends_with('*')));
+    }
+
+    #[test]
+    fn every_example_is_matched_by_its_glob() {
+        for glob in [
+            "*",
+            "team/*",
+            "**/app",
+            "a/**/b",
+            "{team,shared}/[a-f]?",
+            "x[!a-y]",
+            "[0-9]*",
+            "[]a]b",
+        ] {
+            let globs = Globs::new([glob.to_owned()]).unwrap();
+            for pattern in Pattern::all_of(glob) {
+                let example = pattern.example("check");
+                assert!(globs.admit(&example), "{glob} {example}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_pattern_covers_another_only_where_that_is_sure() {
+        for (wide, narrow) in [("*", "team/?"), ("team/*", "team/a*b"), ("a", "a"), ("*b", "*ab")] {
+            assert!(one(wide).covers(&one(narrow)), "{wide} {narrow}");
+        }
+        for (wide, narrow) in [("team/?", "team/*"), ("[ab]", "[cd]"), ("a*", "*"), ("a", "b")] {
+            assert!(!one(wide).covers(&one(narrow)), "{wide} {narrow}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_begin_or_end_otherwise_are_apart() {
+        assert!(one("team/*").is_apart_from(&one("legacy/*")));
+        assert!(one("*-prod").is_apart_from(&one("*-test")));
+        assert!(!one("*-prod").is_apart_from(&one("team/*")));
+    }
+}

@@ -1,0 +1,94 @@
+//! The calls that a verdict leads to.
+
+use super::image::{ExplainedImage, strings};
+use super::{Explainer, Verdict};
+use crate::config::TopicSettings;
+use crate::domain::notice::NoticeAction;
+use crate::domain::plan::Plan;
+use crate::domain::policy::{Action, Unscanned};
+use crate::event::ImageEvent;
+use crate::registry::UNTAG_BATCH;
+
+impl Explainer<'_> {
+    /// Adds the calls that change or tell something.
+    pub(super) fn with_calls(
+        &self,
+        event: &ImageEvent,
+        mut image: ExplainedImage,
+        plan: Option<&Plan>,
+    ) -> ExplainedImage {
+        let name = &event.repository.name;
+        let told = self.told(event, &image);
+        let digest = image.digest.clone().unwrap_or_else(|| "the digest".to_owned());
+        if let (Verdict::Untag, Some(plan)) = (image.verdict, plan) {
+            image.calls.push(format!("ecr BatchGetImage {name} {digest}"));
+            image.calls.push(format!("ecr PutImage {name} {digest} as {}", plan.quarantine));
+            image.calls.extend(plan.untag.chunks(UNTAG_BATCH).map(|tags| {
+                let tags = strings(tags).join(", ");
+                format!("ecr BatchDeleteImage {name} {tags}, each only while it is {digest}")
+            }));
+        }
+        if let Some(action) = told {
+            let publish = |topic: &&TopicSettings| {
+                format!("sns Publish {} to {}", action.as_str(), topic.arn)
+            };
+            image.calls.extend(self.topics_for(event, action).map(|topic| publish(&topic)));
+            if self.topics.is_empty() {
+                image.calls.push(format!("sns Publish {}", action.as_str()));
+            }
+        }
+        if let (Some(NoticeAction::Deleted), Some(plan)) = (told, plan) {
+            image.calls.push(format!(
+                "ecr BatchDeleteImage {name} {}, and with it {digest}",
+                plan.quarantine
+            ));
+        }
+        image
+    }
+
+    /// What the team is told, if anything.
+    fn told(&self, event: &ImageEvent, image: &ExplainedImage) -> Option<NoticeAction> {
+        let terms = self.policy.terms(&event.repository.name).1;
+        let deletes = terms.action == Action::Delete && image.kept.is_empty();
+        match image.verdict {
+            Verdict::Untag if deletes => Some(NoticeAction::Deleted),
+            Verdict::Untag => Some(NoticeAction::Quarantined),
+            Verdict::WouldUntag => Some(NoticeAction::WouldUntag),
+            Verdict::Blocked => Some(NoticeAction::Blocked),
+            Verdict::Unscanned if terms.unscanned == Unscanned::Tell => {
+                Some(NoticeAction::Unscanned)
+            }
+            _ => None,
+        }
+    }
+
+    fn topics_for(
+        &self,
+        event: &ImageEvent,
+        action: NoticeAction,
+    ) -> impl Iterator<Item = &TopicSettings> {
+        let name = event.repository.name.clone();
+        self.topics.iter().filter(move |topic| {
+            topic.repositories.admit(name.as_str()) && topic.actions.contains(&action)
+        })
+    }
+
+    /// What nobody is told of although there are topics.
+    pub(super) fn untold(&self, event: &ImageEvent, images: &[ExplainedImage]) -> Vec<String> {
+        let mut notes = Vec::new();
+        for image in images {
+            let Some(action) = self.told(event, image) else { continue };
+            let note = format!(
+                "no topic takes notices of the action {} about this repository: nobody is told",
+                action.as_str()
+            );
+            if !self.topics.is_empty()
+                && self.topics_for(event, action).next().is_none()
+                && !notes.contains(&note)
+            {
+                notes.push(note);
+            }
+        }
+        notes
+    }
+}

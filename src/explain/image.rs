@@ -1,0 +1,110 @@
+//! One image of an explanation.
+
+use serde::Serialize;
+
+use super::Verdict;
+use crate::domain::exception::Exception;
+use crate::domain::image::{Digest, Tag};
+use crate::domain::index::Child;
+use crate::domain::judgement::Judgement;
+use crate::domain::plan::{Image, Kind, Plan};
+
+/// One image and what becomes of it.
+#[derive(Debug, Serialize)]
+pub struct ExplainedImage {
+    pub(super) verdict: Verdict,
+    pub(super) digest: Option<String>,
+    pub(super) kind: &'static str,
+    pub(super) cause: Option<ExplainedChild>,
+    pub(super) reasons: Vec<String>,
+    pub(super) set_aside: Vec<String>,
+    pub(super) exceptions: Vec<ExplainedException>,
+    pub(super) untag: Vec<String>,
+    pub(super) kept: Vec<String>,
+    pub(super) kept_because: Vec<String>,
+    pub(super) calls: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ExplainedChild {
+    pub(super) digest: String,
+    pub(super) platform: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ExplainedException {
+    pub(super) position: usize,
+    pub(super) exception: String,
+    pub(super) expires: String,
+    pub(super) owner: String,
+    pub(super) reason: String,
+}
+
+impl ExplainedImage {
+    pub(super) fn new(verdict: Verdict, image: Option<&Image>) -> Self {
+        Self {
+            verdict,
+            digest: image.map(|image| image.digest.to_string()),
+            kind: match image.map(|image| image.kind) {
+                Some(Kind::Index) => "index",
+                Some(Kind::Artifact) => "artifact",
+                Some(Kind::Image) | None => "image",
+            },
+            cause: None,
+            reasons: Vec::new(),
+            set_aside: Vec::new(),
+            exceptions: Vec::new(),
+            untag: Vec::new(),
+            kept: Vec::new(),
+            kept_because: Vec::new(),
+            calls: Vec::new(),
+        }
+    }
+
+    pub(super) fn judged(mut self, judgement: &Judgement, exceptions: &[Exception]) -> Self {
+        self.reasons.extend(judgement.reasons.iter().cloned());
+        self.set_aside = judgement.notes.clone();
+        let used = judgement.exceptions.iter();
+        let used = used.filter_map(|&at| Some((at, exceptions.get(at)?)));
+        self.exceptions = used
+            .map(|(position, exception)| ExplainedException {
+                position,
+                exception: exception.to_string(),
+                expires: exception.expires.to_string(),
+                owner: exception.owner.clone(),
+                reason: exception.reason.clone(),
+            })
+            .collect();
+        self
+    }
+
+    /// Takes the plan's tags over. Where something holds them, all are kept.
+    pub(super) fn planned(mut self, plan: &Plan) -> Self {
+        self.kept = strings(&plan.kept);
+        let tags = strings(&plan.untag);
+        if plan.holds.is_empty() {
+            self.untag = tags;
+        } else {
+            self.kept.extend(tags);
+        }
+        self.kept_because = plan.kept_because.iter().chain(&plan.holds).cloned().collect();
+        self
+    }
+
+    pub(super) fn caused(mut self, cause: Option<&Child>) -> Self {
+        self.cause = cause.map(|child| ExplainedChild {
+            digest: child.digest.to_string(),
+            platform: child.platform.clone(),
+        });
+        self
+    }
+
+    pub(super) fn of(mut self, digest: &Digest) -> Self {
+        self.digest = Some(digest.to_string());
+        self
+    }
+}
+
+pub(super) fn strings(tags: &[Tag]) -> Vec<String> {
+    tags.iter().map(ToString::to_string).collect()
+}
