@@ -84,12 +84,21 @@ async fn by_itself_it_shows_what_becomes_of_good_and_bad_images() {
     let [before, after, why] = tag(&text, "edge");
     assert_eq!((before, why), ("tagged", "moved by somebody else"));
     assert!(after.starts_with("on "), "{after}");
+    assert_eq!(tag(&text, "2.0.0"), ["tagged", "untagged", "1 critical in linux/arm64"]);
+    assert_eq!(tag(&text, "hotfix"), ["tagged", "untagged", "1 critical, 2 high, 4 low"]);
+    assert_eq!(tag(&text, "3.0.0"), ["tagged", "untagged", "CVE-2021-44228 (critical)"]);
+    let accepted = "CVE-2021-44228 (critical); accepted by an exception";
+    assert_eq!(tag(&text, "4.0.0"), ["tagged", "tagged", accepted]);
     let kept = rows(&text).into_iter().filter(|row| row.last() == Some(&"keeps the image"));
-    assert_eq!(kept.count(), 4, "every vulnerable image is kept under its quarantine tag");
+    assert_eq!(kept.count(), 6, "every vulnerable image is kept under its quarantine tag");
 
     assert!(text.contains("leave   team/app:edge      it is on another image by now"), "{text}");
     assert!(text.contains("| Quarantined as:    quarantine-"), "{text}");
-    assert_eq!(text.matches("  tell    \"tagwarden: ").count(), 4, "{text}");
+    let decided = "decide  untag 2.0.0, because of linux/arm64, image ";
+    assert!(text.contains(decided), "{text}");
+    assert_eq!(text.matches(": CVE-2021-44228 (critical) in log4j-core").count(), 2, "{text}");
+    assert_eq!(text.matches("about the worker's own mark (ignored)").count(), 6, "{text}");
+    assert_eq!(text.matches("  tell    \"tagwarden: ").count(), 7, "{text}");
     assert_eq!(text.matches("| Digest:").count(), 1, "one notice is shown whole: {text}");
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aws_sim::manifest::{DOCKER_LIST, OCI_INDEX};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -20,9 +21,22 @@ pub(crate) struct TaggedImage {
     /// The image's digest.
     #[serde(rename = "image-digest")]
     pub(crate) digest: String,
+    /// What the manifest is of, where it was pushed.
+    #[serde(default, rename = "manifest-media-type")]
+    media_type: String,
 }
 
 impl TaggedImage {
+    /// What the tag is on: an image, or an index of images.
+    pub(crate) fn kind(&self) -> &'static str {
+        if self.is_index() { "index" } else { "image" }
+    }
+
+    /// Whether the tag is on an index of images.
+    pub(crate) fn is_index(&self) -> bool {
+        [OCI_INDEX, DOCKER_LIST].contains(&self.media_type.as_str())
+    }
+
     /// Whether the tag is the worker's own mark.
     pub(crate) fn is_mark(&self) -> bool {
         is_mark(&self.tag)
@@ -68,6 +82,42 @@ impl Scan {
     }
 }
 
+/// A finding that Inspector reports by itself, in an image that it may have scanned long ago.
+#[derive(Clone, Debug)]
+pub(crate) struct Finding {
+    /// The image's digest.
+    pub(crate) image_digest: String,
+    /// Its name, such as `CVE-2026-0001`.
+    pub(crate) id: String,
+    /// How bad it is, in small letters.
+    pub(crate) severity: String,
+    /// The vulnerable package.
+    package: String,
+}
+
+impl Finding {
+    fn of(detail: &Value) -> Option<Self> {
+        let text = |pointer: &str| detail.pointer(pointer).and_then(Value::as_str);
+        Some(Self {
+            image_digest: text("/resources/0/details/awsEcrContainerImage/imageHash")?.to_owned(),
+            id: text("/packageVulnerabilityDetails/vulnerabilityId")?.to_owned(),
+            severity: text("/severity")?.to_lowercase(),
+            package: text("/packageVulnerabilityDetails/vulnerablePackages/0/name")?.to_owned(),
+        })
+    }
+
+    /// What was found, and where.
+    pub(crate) fn in_words(&self) -> String {
+        let Self { image_digest, id, severity, package } = self;
+        format!("image {}: {id} ({severity}) in {package}", short(image_digest))
+    }
+
+    /// Whether the worker's policy does not allow it, unless by an exception.
+    pub(crate) fn is_over_the_limits(&self) -> bool {
+        ["critical", "high"].contains(&self.severity.as_str())
+    }
+}
+
 /// Something that the registry reports.
 #[derive(Debug)]
 pub(crate) enum News {
@@ -77,6 +127,8 @@ pub(crate) enum News {
     Untagged(TaggedImage),
     /// A scan has ended.
     Scanned(Scan),
+    /// A finding became known.
+    Found(Finding),
 }
 
 impl News {
@@ -88,11 +140,16 @@ impl News {
             "ECR Image Action" => {
                 let action = text(detail.get("action-type")?);
                 let image = serde_json::from_value(detail).ok()?;
-                Some(if action == "PUSH" { Self::Pushed(image) } else { Self::Untagged(image) })
+                match action.as_str() {
+                    "PUSH" => Some(Self::Pushed(image)),
+                    "DELETE" => Some(Self::Untagged(image)),
+                    _ => None,
+                }
             }
             "ECR Image Scan" | "Inspector2 Scan" => {
                 serde_json::from_value(detail).ok().map(Self::Scanned)
             }
+            "Inspector2 Finding" => Finding::of(&detail).map(Self::Found),
             _ => None,
         }
     }

@@ -13,7 +13,7 @@ use crate::bus::short;
 use crate::log::Assessment;
 use crate::narrator::Narrator;
 use crate::page::print;
-use crate::stage::{DEAD_LETTERS, PATIENCE, QUEUE, Stage, is_dead, wait_of};
+use crate::stage::{DEAD_LETTERS, PATIENCE, QUEUE, Stage, is_dead, is_scanned, wait_of};
 use crate::{story, table};
 
 /// A scan event as short as the worker takes it. Without a digest, it is about the image that the tag points to.
@@ -90,12 +90,10 @@ pub(crate) async fn deliver(
     narrator: &mut Narrator,
     bodies: &[String],
 ) -> Result<(), Error> {
-    print(
-        "\nThe images; their own scans are not sent to the queue, so that your events come first",
-    );
-    story::push_all(stage);
-    narrator.catch_up();
-    stage.connect_scans();
+    print("\nThe images; their own events are not sent to the queue, so that yours come first");
+    let images = story::push_all(stage);
+    follow(narrator, |sim, _| images.iter().all(|image| is_scanned(sim, image))).await?;
+    stage.connect();
 
     let mut sent = Vec::new();
     for (index, body) in bodies.iter().enumerate() {
@@ -107,6 +105,7 @@ pub(crate) async fn deliver(
         sent.push(Sent { id, event });
     }
     await_dead_letters(narrator, &sent).await?;
+    narrator.sum_up();
 
     let rows = sent.iter().enumerate().filter_map(|(index, Sent { id, event })| {
         let assessment = last(narrator.assessments(), id)?;

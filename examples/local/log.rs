@@ -1,4 +1,4 @@
-//! The worker's log: two of its lines are part of the narrative, and the whole of it is shown on request.
+//! The worker's log: two sorts of its lines are part of the narrative, and the whole of it is shown on request.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -27,6 +27,12 @@ pub(crate) enum Line {
 /// What the worker is about to do with an image.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
+    /// The message that led to it.
+    pub(crate) message_id: String,
+    /// The image, or the index, whose tags are to go.
+    pub(crate) digest: String,
+    /// The image in the index that is to blame.
+    pub(crate) cause: Option<String>,
     /// The tags that are to go.
     pub(crate) untag: String,
     /// The tags that stay; empty for none.
@@ -40,6 +46,8 @@ pub(crate) struct Plan {
 pub(crate) struct Assessment {
     /// The message that asked for it.
     pub(crate) message_id: String,
+    /// The event in it, where it has an id.
+    pub(crate) event_id: Option<String>,
     /// The image, where the event names its digest.
     pub(crate) digest: Option<String>,
     /// What happened, in the worker's word.
@@ -56,6 +64,23 @@ impl Assessment {
     /// Whether the message is done with.
     pub(crate) fn is_deleted(&self) -> bool {
         self.disposition == "delete"
+    }
+
+    /// What came of a message that needed nothing of its own: there is one for every push, the worker's own marks too,
+    /// and such messages are summed up.
+    pub(crate) fn beside(&self) -> Option<&'static str> {
+        match (self.outcome.as_str(), self.why.as_deref()) {
+            _ if !self.is_deleted() => None,
+            ("left_to_scan", _) | ("joined", Some("left_to_scan")) => {
+                Some("about a push (left to the scan)")
+            }
+            ("joined", _) => Some("about an image that was just looked at"),
+            ("already_quarantined", _) => Some("about an image that is quarantined already"),
+            ("ignored", Some("our own quarantine tag")) => {
+                Some("about the worker's own mark (ignored)")
+            }
+            _ => None,
+        }
     }
 
     /// The outcome and why, for people.
@@ -78,7 +103,11 @@ struct Fields {
 }
 
 impl Visit for Fields {
-    fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if field.name() == "digest" {
+            self.texts.insert(field.name(), format!("{value:?}"));
+        }
+    }
 
     fn record_str(&mut self, field: &Field, value: &str) {
         self.texts.insert(field.name(), value.to_owned());
@@ -97,6 +126,7 @@ impl Fields {
         if let Some(outcome) = self.texts.remove("outcome") {
             return Some(Line::Assessed(Assessment {
                 message_id: self.texts.remove("message_id")?,
+                event_id: self.texts.remove("event_id"),
                 digest: self.texts.remove("digest"),
                 outcome,
                 why: self.texts.remove("why"),
@@ -105,6 +135,9 @@ impl Fields {
             }));
         }
         Some(Line::Plan(Plan {
+            message_id: self.texts.remove("message_id")?,
+            digest: self.texts.remove("digest")?,
+            cause: self.texts.remove("cause"),
             untag: self.texts.remove("untag")?.replace(',', ", "),
             kept: self.texts.remove("kept")?.replace(',', ", "),
             reasons: self.texts.remove("reasons")?,

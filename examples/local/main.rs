@@ -3,15 +3,16 @@
 //! `cargo run --example local` pushes a handful of images and shows what becomes of them: the scan, the mark, the
 //! untagging, the notice. `-- --help` says what else it does.
 //!
-//! The map: [`stage`] is the simulated AWS, [`worker`] the worker on top of it, [`story`] the images and what is
-//! expected of them, [`delivery`] the events of a file, [`narrator`] prints what happens from what [`bus`] and
-//! [`log`] report, [`table`] sums up.
+//! The map: [`stage`] is the simulated AWS, [`worker`] the worker on top of it, [`scenes`] the images and what is
+//! expected of them, [`story`] plays them, [`delivery`] sends the events of a file, [`narrator`] prints what happens
+//! from what [`bus`] and [`log`] report, [`table`] sums up.
 
 mod bus;
 mod delivery;
 mod log;
 mod narrator;
 mod page;
+mod scenes;
 mod stage;
 mod story;
 mod table;
@@ -93,8 +94,9 @@ async fn serve(stage: &Stage, worker: &Worker, narrator: &mut Narrator) -> Resul
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        () = narrator.follow(|_, _| false) => {}
+        () = narrator.go_on() => {}
     }
+    narrator.sum_up();
     print("\nDraining.");
     Ok(())
 }

@@ -1,15 +1,20 @@
 //! Prints what happens, as it happens.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use aws_sim::{Call, CallOutcome, Sim};
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::timeout;
 
-use crate::bus::{News, Scan, TaggedImage, short};
+use crate::bus::{Finding, News, Scan, TaggedImage, short};
 use crate::log::{Assessment, Line, Plan};
 use crate::page::{print, say};
-use crate::stage::{DEAD_LETTERS, MAX_RECEIVE_COUNT, TEAM, wait_of};
+use crate::stage::{DEAD_LETTERS, MAX_RECEIVE_COUNT, TEAM, platform_of, wait_of};
+
+/// After how long without news the messages that needed nothing are summed up, where no scene ends.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// What was seen so far, for the table at the end.
 #[derive(Debug, Default)]
@@ -18,6 +23,12 @@ pub(crate) struct Sightings {
     pub(crate) tags: Vec<TaggedImage>,
     /// The scans that have ended, by digest.
     pub(crate) scans: BTreeMap<String, Scan>,
+    /// The findings that became known by themselves, by digest.
+    pub(crate) findings: BTreeMap<String, Vec<Finding>>,
+    /// The plans of the worker.
+    pub(crate) plans: Vec<Plan>,
+    /// The images that the worker has found clean.
+    pub(crate) clean: BTreeSet<String>,
 }
 
 /// Follows the simulation and the worker's log.
@@ -25,6 +36,8 @@ pub(crate) struct Narrator {
     sim: Sim,
     log: UnboundedReceiver<Line>,
     done: Vec<Assessment>,
+    /// Messages that needed nothing and are not told yet: how many of each sort.
+    beside: BTreeMap<&'static str, usize>,
     sightings: Sightings,
     /// How messages are called that have a name of their own, by id.
     names: BTreeMap<String, String>,
@@ -43,6 +56,7 @@ impl Narrator {
             sim: sim.clone(),
             log,
             done: Vec::new(),
+            beside: BTreeMap::new(),
             sightings: Sightings::default(),
             names: BTreeMap::new(),
             events: 0,
@@ -87,6 +101,26 @@ impl Narrator {
         }
     }
 
+    /// Tells what happens, and sums up whenever it is quiet, for ever.
+    pub(crate) async fn go_on(&mut self) {
+        loop {
+            let told = self.done.len();
+            let news = self.follow(|_, assessments| assessments.len() > told);
+            if timeout(QUIET, news).await.is_err() {
+                self.sum_up();
+            }
+        }
+    }
+
+    /// Tells of the messages that needed nothing since the last time.
+    pub(crate) fn sum_up(&mut self) {
+        let sorts = std::mem::take(&mut self.beside);
+        let sorts: Vec<_> = sorts.iter().map(|(sort, count)| format!("{count} {sort}")).collect();
+        if !sorts.is_empty() {
+            say("also", format!("messages deleted: {}", sorts.join(", ")));
+        }
+    }
+
     /// Tells what is new on the bus, in refusals and in the team's queue.
     pub(crate) fn catch_up(&mut self) {
         for event in self.sim.events().iter().skip(self.events) {
@@ -113,7 +147,7 @@ impl Narrator {
                 if image.is_mark() {
                     say("mark", reference(&image.repository, &image.tag));
                 } else {
-                    say("push", on_image(&image, "image"));
+                    say("push", on_image(&image, image.kind()));
                 }
                 if !image.tag.is_empty() {
                     self.sightings.tags.push(image);
@@ -126,6 +160,11 @@ impl Narrator {
                 say("scan", format!("image {}: {}", short(&scan.image_digest), scan.findings()));
                 self.sightings.scans.insert(scan.image_digest.clone(), scan);
             }
+            News::Found(finding) => {
+                say("find", finding.in_words());
+                let known = self.sightings.findings.entry(finding.image_digest.clone());
+                known.or_default().push(finding);
+            }
         }
     }
 
@@ -133,19 +172,39 @@ impl Narrator {
         // The channel is looked at first, but what has happened before the line is told before it.
         self.catch_up();
         match line {
-            Line::Plan(plan) => tell_plan(&plan),
+            Line::Plan(plan) => {
+                tell_plan(&self.sim, &plan);
+                self.sightings.plans.push(plan);
+            }
             Line::Assessed(assessment) => {
-                self.tell_assessment(&assessment);
+                match assessment.beside() {
+                    Some(sort) if !self.names.contains_key(&assessment.message_id) => {
+                        *self.beside.entry(sort).or_default() += 1;
+                    }
+                    _ => self.tell_assessment(&assessment),
+                }
+                if assessment.outcome == "clean" {
+                    self.sightings.clean.extend(assessment.digest.clone());
+                }
                 self.done.push(assessment);
             }
         }
     }
 
+    /// The image that a message turned out to be about, and the index by which something was done about it.
+    fn image_of(&self, assessment: &Assessment) -> Option<String> {
+        let image = assessment.digest.as_deref()?;
+        let index = self.sightings.plans.iter().rev().find(|plan| {
+            plan.message_id == assessment.message_id && plan.cause.as_deref() == Some(image)
+        });
+        let index = index.map(|plan| format!(" in index {}", short(&plan.digest)));
+        Some(format!("image {}{}", short(image), index.unwrap_or_default()))
+    }
+
     fn tell_assessment(&self, assessment: &Assessment) {
         let name = self.names.get(&assessment.message_id).cloned();
-        let image =
-            || assessment.digest.as_deref().map(|digest| format!("image {}", short(digest)));
-        let name = name.or_else(image).unwrap_or_else(|| "message".to_owned());
+        let name = name.or_else(|| self.image_of(assessment));
+        let name = name.unwrap_or_else(|| "message".to_owned());
         let what = assessment.in_words();
         let then = match assessment.disposition.as_str() {
             "delete" => "message deleted".to_owned(),
@@ -173,9 +232,14 @@ fn reference(repository: &str, tag: &str) -> String {
     format!("{:<18}", format!("{repository}{separator}{tag}"))
 }
 
-fn tell_plan(plan: &Plan) {
-    let kept = if plan.kept.is_empty() { String::new() } else { format!(", keep {}", plan.kept) };
-    say("decide", format!("untag {}{kept}, because {}", plan.untag, plan.reasons));
+fn tell_plan(sim: &Sim, plan: &Plan) {
+    let Plan { untag, kept, cause, reasons, .. } = plan;
+    let kept = if kept.is_empty() { String::new() } else { format!(", keep {kept}") };
+    let cause = cause.as_deref().map(|digest| {
+        let platform = platform_of(sim, digest).unwrap_or_else(|| "one of its images".to_owned());
+        format!("of {platform}, image {}: ", short(digest))
+    });
+    say("decide", format!("untag {untag}{kept}, because {}{reasons}", cause.unwrap_or_default()));
 }
 
 /// What the registry did not untag: a tag that has moved to another image meanwhile stays where it is.

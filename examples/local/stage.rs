@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use aws_sim::{MessageView, RepoKey, ServerGuard, Sim, SimConfig, manifest};
 use aws_smithy_async::time::{SystemTimeSource, TimeSource as _};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::Error;
+use crate::bus::News;
 use crate::delivery::example;
 
 /// The queue that the worker reads.
@@ -22,17 +23,33 @@ pub(crate) const TEAM: &str = "team-inbox";
 /// Tags that the worker never touches.
 pub(crate) const PROTECTED: &str = "prod-*";
 
+/// What the team has accepted, as the worker's configuration says it.
+pub(crate) const EXCEPTIONS: &str = r#"
+[[policy.exceptions]]
+id = "CVE-2021-44228"
+package = "log4j-core"
+repositories = ["team/search"]
+reason = "lookups are switched off"
+owner = "search team"
+expires = 2099-12-31
+"#;
+
 const TOPIC: &str = "image-quarantine";
 const REPOSITORY: &str = "team/app";
+/// The others.
+const REPOSITORIES: [&str; 3] = ["team/web", "team/shop", "team/search"];
+
+/// How long a scan takes: long enough that the worker has heard of the push before.
+const SCAN_TIME: Duration = Duration::from_millis(200);
 
 /// How long one step of the show may take before something must be wrong. Most take milliseconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The simulated AWS with a repository, a queue and a topic. It is served until this is dropped.
+/// The simulated AWS with repositories, a queue and a topic. It is served until this is dropped.
 pub(crate) struct Stage {
     /// The simulation itself, to set and to look at.
     pub(crate) sim: Sim,
-    /// The repository.
+    /// The repository for visitors, and of most scenes.
     pub(crate) repository: RepoKey,
     /// The URL of [`QUEUE`].
     pub(crate) queue_url: String,
@@ -44,12 +61,15 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Starts the simulation on a free port of the loopback interface. Nothing connects scans to the queue yet.
+    /// Starts the simulation on a free port of the loopback interface. Nothing connects the registry to the queue yet.
     pub(crate) async fn build() -> Result<Self, Error> {
-        let sim =
-            Sim::new(SimConfig { epoch: SystemTimeSource::new().now(), ..SimConfig::default() });
+        let epoch = SystemTimeSource::new().now();
+        let sim = Sim::new(SimConfig { epoch, scan_time: SCAN_TIME, ..SimConfig::default() });
         let repository = sim.create_repository(REPOSITORY);
         sim.set_scan_on_push(&repository, true);
+        for name in REPOSITORIES {
+            sim.set_scan_on_push(&sim.create_repository(name), true);
+        }
         let (queue_url, _) = sim.create_queue_with_redrive(QUEUE, MAX_RECEIVE_COUNT, &[]);
         let topic_arn = sim.create_topic(TOPIC);
         sim.create_queue(TEAM, &[]);
@@ -59,37 +79,53 @@ impl Stage {
         Ok(Self { sim, repository, queue_url, topic_arn, endpoint, _server: server })
     }
 
-    /// Creates the EventBridge rule: from now on, scans that end send their events to the queue.
-    pub(crate) fn connect_scans(&self) {
-        let pattern = json!({
-            "source": ["aws.ecr", "aws.inspector2"],
-            "detail-type": ["ECR Image Scan", "Inspector2 Scan"],
-        });
-        self.sim.put_rule("scans-to-tagwarden", pattern, QUEUE);
+    /// Creates the EventBridge rules: from now on, pushes, scans and findings send their events to the queue.
+    pub(crate) fn connect(&self) {
+        for (name, pattern) in [
+            ("scans", json!({"source": ["aws.ecr"], "detail-type": ["ECR Image Scan"]})),
+            (
+                "findings",
+                json!({
+                    "source": ["aws.inspector2"],
+                    "detail-type": ["Inspector2 Scan", "Inspector2 Finding"],
+                }),
+            ),
+            (
+                "pushes",
+                json!({
+                    "source": ["aws.ecr"],
+                    "detail-type": ["ECR Image Action"],
+                    "detail": {"action-type": ["PUSH", "UPDATE_STORAGE_CLASS"]},
+                }),
+            ),
+        ] {
+            self.sim.put_rule(&format!("{name}-to-tagwarden"), pattern, QUEUE);
+        }
     }
 
-    /// Pushes an image whose scan finds so much, such as `CRITICAL=1,HIGH=2`; its digest.
-    pub(crate) fn push(&self, tags: &[&str], findings: &str) -> String {
-        let content = tags.join(" ");
-        let manifest = manifest::annotated_image(&content, &[("aws-sim.findings", findings)]);
-        self.sim.push_manifest(&self.repository, tags, &manifest)
+    /// A repository of the same account and Region.
+    pub(crate) fn repository(&self, name: &str) -> RepoKey {
+        let RepoKey { account, region, .. } = &self.repository;
+        RepoKey::new(account, region, name)
     }
 
     /// What is here.
     pub(crate) fn introduction(&self) -> String {
         let RepoKey { account, region, name } = &self.repository;
         let endpoint = &self.endpoint;
+        let others = REPOSITORIES.join(", ");
         format!(
             "\
 tagwarden on one machine: the real worker, and AWS simulated at {endpoint}
 
   the worker  decides about an image, marks it with a quarantine tag, takes its other tags off (untag),
               tells the team, and settles the message that was about it
-  repository  {name} in {account}, {region}, scanned on push
-  queue       {QUEUE}, filled by an EventBridge rule with the events of scans;
+  registry    {account} in {region}, with {name}, {others}; scanned on push
+  queue       {QUEUE}, filled by EventBridge rules with the events of pushes, scans and findings;
               a message that fails {MAX_RECEIVE_COUNT} times goes to {DEAD_LETTERS}
   topic       {TOPIC}; the team subscribes to it with the queue {TEAM}
-  policy      tags go off an image with critical or high findings, but never {PROTECTED}"
+  policy      tags go off an image with critical or high findings, but never {PROTECTED};
+              in team/search, an exception accepts CVE-2021-44228"
         )
     }
 
@@ -125,6 +161,37 @@ The worker's own pages: http://{worker}/metrics and http://{worker}/readyz
 From here on:"
         )
     }
+}
+
+/// Whether an event on the bus goes to the queue by the rules of [`Stage::connect`]: all do, but those of deletions.
+pub(crate) fn is_connected(event: &Value) -> bool {
+    event.pointer("/detail/action-type").and_then(Value::as_str) != Some("DELETE")
+}
+
+/// Whether the scan of an image has ended.
+pub(crate) fn is_scanned(sim: &Sim, digest: &str) -> bool {
+    let is_its = |news| matches!(news, News::Scanned(scan) if scan.image_digest == digest);
+    sim.events().iter().filter_map(News::of).any(is_its)
+}
+
+/// For which platform an image is, by the indexes that the worker has read.
+pub(crate) fn platform_of(sim: &Sim, digest: &str) -> Option<String> {
+    let replies = sim.calls_of("BatchGetImage").into_iter().filter_map(|call| call.reply);
+    let images: Vec<_> = replies.filter_map(|reply| reply.get("images").cloned()).collect();
+    let images = images.iter().filter_map(Value::as_array).flatten();
+    let manifests = images.filter_map(|image| image.get("imageManifest")?.as_str());
+    for index in manifests.filter_map(|text| serde_json::from_str::<Value>(text).ok()) {
+        let children = index.get("manifests").and_then(Value::as_array);
+        let child = children
+            .into_iter()
+            .flatten()
+            .find(|child| child.get("digest").and_then(Value::as_str) == Some(digest));
+        if let Some(platform) = child.and_then(|child| child.get("platform")) {
+            let part = |name| platform.get(name).and_then(Value::as_str);
+            return Some(format!("{}/{}", part("os")?, part("architecture")?));
+        }
+    }
+    None
 }
 
 /// How long a message of [`QUEUE`] stays invisible, in whole seconds.

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::Error;
-use crate::stage::{PROTECTED, Stage};
+use crate::stage::{EXCEPTIONS, PROTECTED, Stage};
 
 /// The worker, and the pages that it serves.
 pub(crate) struct Worker {
@@ -71,6 +71,7 @@ fn settings(stage: &Stage) -> Result<Settings, Error> {
         ("TAGWARDEN__NOTIFY__TOPIC_ARN", &stage.topic_arn),
         ("TAGWARDEN__POLICY__PROTECTED_TAGS", PROTECTED),
         ("TAGWARDEN__HTTP__LISTEN", "127.0.0.1:0"),
+        ("TAGWARDEN_CONFIG_TEXT", EXCEPTIONS),
     ];
     let environment: HashMap<_, _> =
         environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
