@@ -20,8 +20,8 @@ use crate::queue::{Message, Queue as _, ReceiptHandle};
 use crate::registry::ecr::EcrRegistry;
 use crate::shutdown::Shutdown;
 use crate::worker::assess::{Assessor, Context, Job};
-use crate::worker::disposition::Failure;
 use crate::worker::look::Look;
+use crate::worker::outcome::Failure;
 
 /// Why AWS cannot be looked at.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ use std::future::Future;
 use tracing::{info, warn};
 
 use super::assess::{Assessor, Context, Job};
-use super::disposition::Failure;
+use super::outcome::Failure;
 use super::probe::Probe;
 use crate::aws::{AwsError, ErrorClass};
 use crate::domain::image::Repository;

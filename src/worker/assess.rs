@@ -5,11 +5,12 @@ use std::sync::Arc;
 use tracing::info;
 
 use super::allowance::Allowance;
-use super::disposition::{Failure, Outcome, wait_for_findings};
+use super::disposition::wait_for_findings;
 use super::flights::{Flights, Flown, Landed};
 use super::holds::PullThrough;
 use super::listings::Listings;
 use super::observe::{Seen, Sight, Violation};
+use super::outcome::{Failure, Outcome};
 use super::refusals::Refusals;
 use super::told::Told;
 use super::topics::Topic;
@@ -24,7 +25,7 @@ use crate::domain::plan::{Image, Kind, Plan};
 use crate::domain::policy::{Mode, Policy, Unscanned};
 use crate::event::{Claim, ImageEvent};
 use crate::health::Health;
-use crate::notify::{Notice, NoticeTags, Notifier, notice_id};
+use crate::notify::{NoticeTags, Notifier};
 use crate::queue::Message;
 use crate::registry::Registry;
 use crate::shutdown::Shutdown;
@@ -90,7 +91,7 @@ impl Job<'_> {
     }
 
     /// Whether an earlier delivery may have begun.
-    fn is_redelivered(&self) -> bool {
+    pub(super) fn is_redelivered(&self) -> bool {
         self.message.receive_count > 1
     }
 }
@@ -392,60 +393,6 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             self.tell(notice).await?;
         }
         Ok(Outcome::Unscanned)
-    }
-
-    /// The tags of a notice about a marked image, after these went.
-    pub(super) fn tags_after(&self, case: &Case<'_>, untagged: Vec<Tag>) -> NoticeTags {
-        let Case { job, image, plan, .. } = case;
-        // Only an earlier delivery of ours takes tags off an image with our mark in our name.
-        let ours = job.is_redelivered() && plan.marked;
-        // The event's tags are those of its own image, not of an index that holds it.
-        let its = job.event.digest.as_ref().is_none_or(|digest| *digest == image.digest);
-        let terms = self.terms(*job);
-        let claimed = job.event.tags.iter().filter(|tag| {
-            ours && its
-                && !image.tags.contains(tag)
-                && !tag.is_quarantine()
-                && terms.keeps(tag).is_none()
-        });
-        NoticeTags {
-            untagged,
-            claimed: claimed.cloned().collect(),
-            kept: plan.kept.clone(),
-            would_untag: Vec::new(),
-            quarantine: Some(plan.quarantine.clone()),
-        }
-    }
-
-    fn blank_notice(&self, job: Job<'_>, image: &Image, action: NoticeAction) -> Notice {
-        let repository = &job.event.repository;
-        Notice {
-            id: notice_id(repository, &image.digest, job.event_id()),
-            action,
-            mode: self.terms(job).mode,
-            repository: repository.clone(),
-            digest: image.digest.clone(),
-            media_type: image.media_type.clone(),
-            cause: None,
-            tags: NoticeTags::default(),
-            counts: SeverityCounts::default(),
-            reasons: Vec::new(),
-            judgement: None,
-            event: job.event.origin.clone(),
-            event_id: job.event_id().to_owned(),
-        }
-    }
-
-    pub(super) fn notice(&self, case: &Case<'_>, action: NoticeAction, tags: NoticeTags) -> Notice {
-        let Judgement { reasons, notes, .. } = case.judgement;
-        Notice {
-            tags,
-            cause: case.cause.cloned(),
-            counts: case.counts.clone(),
-            reasons: reasons.iter().chain(notes).cloned().collect(),
-            judgement: Some(case.judgement.clone()),
-            ..self.blank_notice(case.job, case.image, action)
-        }
     }
 }
 

@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::assess::{Assessor, Context, Job};
-use super::disposition::{Disposition, Failure, Outcome, disposition};
+use super::disposition::{Disposition, disposition};
+use super::outcome::{Failure, Outcome};
 use super::probe::Probe;
 use super::report::{self, Assessed};
 use crate::aws::{AwsError, ErrorClass};

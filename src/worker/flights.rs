@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::disposition::{Failure, Outcome};
 use super::observe::Sight;
+use super::outcome::{Failure, Outcome};
 use crate::domain::image::{Digest, Repository};
 use crate::queue::Message;
 

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::assess::{Assessor, Job};
-use super::disposition::Failure;
 use super::observe::{Seen, Violation};
+use super::outcome::Failure;
 use crate::aws::{AwsError, ErrorClass};
 use crate::domain::image::{Home, Repository};
 use crate::notify::Notifier;

@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::assess::{Assessor, Job};
-use super::disposition::Failure;
 use super::flights::Began;
+use super::outcome::Failure;
 use crate::domain::image::{Digest, Repository};
 use crate::domain::index::Index;
 use crate::domain::plan::{Image, Kind};

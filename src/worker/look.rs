@@ -1,8 +1,8 @@
 //! A look at what an event is about, without any act: what `tagwarden explain --live` shows.
 
 use super::assess::{Assessor, Job};
-use super::disposition::Failure;
 use super::observe::Seen;
+use super::outcome::Failure;
 use crate::domain::plan::Kind;
 use crate::domain::policy::OutOfReach;
 use crate::event::Claim;

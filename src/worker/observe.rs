@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::assess::{Assessor, Job};
-use super::disposition::Failure;
+use super::outcome::Failure;
 use crate::domain::findings::{Findings, Scan};
 use crate::domain::image::Digest;
 use crate::domain::index::Child;

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::assess::{Assessor, Case, joined};
-use super::disposition::{Failure, Outcome};
+use super::outcome::{Failure, Outcome};
 use crate::domain::image::{Digest, Tag};
 use crate::domain::notice::NoticeAction;
 use crate::domain::untag::AnsweredId;

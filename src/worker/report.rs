@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use super::disposition::{Disposition, Failure, Outcome};
+use super::disposition::Disposition;
+use super::outcome::{Failure, Outcome};
 use crate::domain::image::Digest;
 use crate::event::{Malformed, Parsed};
 use crate::queue::Message;

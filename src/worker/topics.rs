@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use tracing::{debug, warn};
 
 use super::assess::Assessor;
-use super::disposition::Failure;
+use super::outcome::Failure;
 use super::probe::Probe;
 use crate::aws::{AwsError, ErrorClass};
 use crate::config::TopicSettings;

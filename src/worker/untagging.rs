@@ -2,7 +2,7 @@
 
 use super::allowance::{Admission, Deferral, Grant};
 use super::assess::{Assessor, Case};
-use super::disposition::{Failure, Outcome};
+use super::outcome::{Failure, Outcome};
 use crate::aws::ErrorClass;
 use crate::domain::image::Tag;
 use crate::domain::notice::NoticeAction;

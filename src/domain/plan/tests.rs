@@ -96,8 +96,8 @@ fn lag_of_enhanced_scanning_is_waited_for_but_a_completed_scan_is_believed() {
 
 #[test]
 fn what_ecr_shows_and_the_policy_accepts_is_no_lag() {
-    let mut policy = Policy::default();
-    policy.exceptions = vec![crate::domain::exception::tests::exception("CVE-1")];
+    let exceptions = vec![crate::domain::exception::tests::exception("CVE-1")];
+    let policy = Policy { exceptions, ..Policy::default() };
     let finding = Finding::new("CVE-1", Severity::Critical);
     let one: SeverityCounts = [(Severity::Critical, 1)].into_iter().collect();
     let two: SeverityCounts = [(Severity::Critical, 2)].into_iter().collect();

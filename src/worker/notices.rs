@@ -1,0 +1,66 @@
+//! What is told of an image that was judged.
+
+use super::assess::{Assessor, Case, Job};
+use crate::domain::findings::SeverityCounts;
+use crate::domain::image::Tag;
+use crate::domain::judgement::Judgement;
+use crate::domain::notice::NoticeAction;
+use crate::domain::plan::Image;
+use crate::notify::{Notice, NoticeTags, Notifier, notice_id};
+use crate::registry::Registry;
+
+impl<R: Registry, N: Notifier> Assessor<R, N> {
+    /// The tags of a notice about a marked image, after these went.
+    pub(super) fn tags_after(&self, case: &Case<'_>, untagged: Vec<Tag>) -> NoticeTags {
+        let Case { job, image, plan, .. } = case;
+        // Only an earlier delivery of ours takes tags off an image with our mark in our name.
+        let ours = job.is_redelivered() && plan.marked;
+        // The event's tags are those of its own image, not of an index that holds it.
+        let its = job.event.digest.as_ref().is_none_or(|digest| *digest == image.digest);
+        let terms = self.terms(*job);
+        let claimed = job.event.tags.iter().filter(|tag| {
+            ours && its
+                && !image.tags.contains(tag)
+                && !tag.is_quarantine()
+                && terms.keeps(tag).is_none()
+        });
+        NoticeTags {
+            untagged,
+            claimed: claimed.cloned().collect(),
+            kept: plan.kept.clone(),
+            would_untag: Vec::new(),
+            quarantine: Some(plan.quarantine.clone()),
+        }
+    }
+
+    pub(super) fn blank_notice(&self, job: Job<'_>, image: &Image, action: NoticeAction) -> Notice {
+        let repository = &job.event.repository;
+        Notice {
+            id: notice_id(repository, &image.digest, job.event_id()),
+            action,
+            mode: self.terms(job).mode,
+            repository: repository.clone(),
+            digest: image.digest.clone(),
+            media_type: image.media_type.clone(),
+            cause: None,
+            tags: NoticeTags::default(),
+            counts: SeverityCounts::default(),
+            reasons: Vec::new(),
+            judgement: None,
+            event: job.event.origin.clone(),
+            event_id: job.event_id().to_owned(),
+        }
+    }
+
+    pub(super) fn notice(&self, case: &Case<'_>, action: NoticeAction, tags: NoticeTags) -> Notice {
+        let Judgement { reasons, notes, .. } = case.judgement;
+        Notice {
+            tags,
+            cause: case.cause.cloned(),
+            counts: case.counts.clone(),
+            reasons: reasons.iter().chain(notes).cloned().collect(),
+            judgement: Some(case.judgement.clone()),
+            ..self.blank_notice(case.job, case.image, action)
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! `tagwarden explain` without a look at AWS: no credentials, no network, no queue.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::support::{Shown, bare, fixture, run, scanned};
+
+const DIGEST: &str = "sha256:1212121212121212121212121212121212121212121212121212121212121212";
+
+async fn explained(config: &str, event: &Value) -> Shown {
+    run(&["explain"], &bare(config), event.to_string()).await
+}
+
+fn critical() -> Value {
+    scanned(DIGEST, &["1.2.3", "stable"], &json!({"CRITICAL": 1, "HIGH": 2}))
+}
+
+#[tokio::test]
+async fn every_fixture_gets_a_verdict_and_an_exit_code() {
+    let folder = format!("{}/tests/fixtures", env!("CARGO_MANIFEST_DIR"));
+    let files = fs::read_dir(folder).expect("fixtures").map(|entry| entry.expect("a file").path());
+    let mut files: Vec<_> = files.collect();
+    files.sort();
+    let mut table = String::new();
+    for file in files {
+        let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
+        let path = fixture(&name);
+        let shown = run(&["explain", &path], &bare(""), "").await;
+        let words = match shown.code {
+            2 => shown.complaint(2).replace(&path, "FILE"),
+            _ => shown.stdout.lines().next().expect("a line").to_owned(),
+        };
+        writeln!(table, "{name:<48} {} {words}", shown.code).expect("text");
+    }
+    insta::assert_snapshot!(table);
+}
+
+#[tokio::test]
+async fn a_violation_is_explained_to_the_last_call() {
+    let path = fixture("basic.complete.critical_high");
+    insta::assert_snapshot!(run(&["explain", &path], &bare(""), "").await.text());
+}
+
+#[tokio::test]
+async fn rules_exceptions_protected_tags_and_audit_mode_are_named() {
+    let config = r#"
+        [policy]
+        protected_tags = ["sta*"]
+        repositories = { include = ["team/*", "shared/*"], exclude = ["team/old"] }
+        accounts = ["111122223333", "444455556666"]
+        regions = ["eu-west-1"]
+        [limits]
+        untags_per_hour = 100
+        [[policy.rules]]
+        name = "the team's"
+        repositories = ["team/*"]
+        tags = ["1.*"]
+        mode = "audit"
+        max_findings = { high = 5 }
+        [[policy.exceptions]]
+        id = "CVE-2021-44228"
+        reason = "not reachable"
+        owner = "security@example.com"
+        expires = "2999-12-31"
+        [[notify.topics]]
+        arn = "arn:aws:sns:eu-west-1:111122223333:team"
+        repositories = ["team/*"]
+        [[notify.topics]]
+        arn = "arn:aws:sns:eu-west-1:111122223333:others"
+        repositories = ["shared/*"]
+    "#;
+    insta::assert_snapshot!(explained(config, &critical()).await.text());
+}
+
+#[tokio::test]
+async fn an_exception_that_was_used_is_named_with_its_place_and_owner() {
+    let config = r#"
+        [[policy.exceptions]]
+        id = "CVE-*"
+        reason = "the module is not loaded"
+        owner = "security@example.com"
+        expires = "2999-12-31"
+    "#;
+    let path = fixture("inspector2_finding.active.high");
+    let shown = run(&["explain", &path], &bare(config), "").await;
+    assert_eq!(shown.code, 0);
+    let wanted = "exception  policy.exceptions[0], CVE-* until 2999-12-31 (security@example.com: the module is not loaded)";
+    assert!(shown.stdout.contains(wanted), "{}", shown.stdout);
+}
+
+#[tokio::test]
+async fn every_key_of_the_policy_has_a_line_of_its_own() {
+    let schema = run(&["schema"], &bare(""), "").await.json();
+    let below = |section: &str| {
+        let keys = schema["properties"][section]["properties"].as_object().expect("keys");
+        keys.keys().map(|key| format!("{section}.{key}")).collect::<BTreeSet<_>>()
+    };
+    let mut keys = below("policy");
+    keys.extend(below("limits"));
+    keys.remove("policy.repositories");
+    keys.extend(["include", "exclude"].map(|key| format!("policy.repositories.{key}")));
+    let shown = explained("", &critical()).await;
+    for key in keys {
+        let begins = format!("  {key} ");
+        let lines = shown.stdout.lines().filter(|line| line.starts_with(&begins));
+        assert_eq!(lines.count(), 1, "{key}:\n{}", shown.stdout);
+    }
+}
+
+#[tokio::test]
+async fn json_says_the_same_to_programs() {
+    let event = critical().to_string();
+    let shown = run(&["explain", "--format", "json"], &bare(""), &event).await;
+    let explanation = shown.json();
+    assert_eq!(shown.code, 3);
+    assert_eq!(explanation["schema"], "tagwarden.explain/1");
+    assert_eq!(explanation["verdict"], "untag");
+    assert_eq!(explanation["images"][0]["digest"], DIGEST);
+    assert_eq!(explanation["images"][0]["untag"], json!(["1.2.3", "stable"]));
+    let keys = explanation["policy"].as_array().expect("keys");
+    assert!(keys.iter().any(|key| key["key"] == "policy.mode" && key["value"] == "enforce"));
+
+    let other = fixture("other.ecr_replication_action");
+    let ignored = run(&["explain", "--format", "json", &other], &bare(""), "").await;
+    assert_eq!(ignored.json()["verdict"], "ignored");
+}
+
+#[tokio::test]
+async fn an_sns_notification_is_unwrapped() {
+    let wrapped = json!({
+        "Type": "Notification",
+        "MessageId": "1",
+        "TopicArn": "arn:aws:sns:eu-west-1:111122223333:scans",
+        "Message": critical().to_string(),
+        "Timestamp": "2026-11-22T03:00:00Z",
+    });
+    let (bare, wrapped) = (explained("", &critical()).await, explained("", &wrapped).await);
+    assert_eq!((bare.code, bare.stdout), (wrapped.code, wrapped.stdout));
+}
+
+#[tokio::test]
+async fn what_is_out_of_reach_is_left_alone_and_the_key_is_named() {
+    for (config, key) in [
+        ("policy.repositories.exclude = ['team/*']", "policy.repositories"),
+        ("policy.accounts = ['444455556666']", "policy.accounts"),
+        ("policy.regions = ['us-east-1']", "policy.regions"),
+        ("queue.url = 'https://sqs.eu-west-1.amazonaws.com/444455556666/q'", "policy.accounts"),
+    ] {
+        let shown = explained(config, &critical()).await;
+        assert_eq!(shown.code, 0);
+        assert!(shown.stdout.starts_with("verdict    out of reach"), "{}", shown.stdout);
+        assert!(shown.stdout.contains(key), "{}", shown.stdout);
+    }
+}
+
+#[tokio::test]
+async fn that_nobody_would_be_told_is_said() {
+    let config = r#"
+        [[notify.topics]]
+        arn = "arn:aws:sns:eu-west-1:111122223333:audits"
+        actions = ["would_untag"]
+    "#;
+    let shown = explained(config, &critical()).await;
+    assert!(shown.stdout.contains("nobody is told"), "{}", shown.stdout);
+    assert!(!shown.stdout.contains("sns Publish"), "{}", shown.stdout);
+}
+
+#[tokio::test]
+async fn what_the_event_leaves_open_is_said() {
+    for (name, config, open) in [
+        ("ecr_image_action.push.tag", "", "a push says nothing of findings"),
+        ("inspector2_scan.child_no_tags", "", "an index that holds it would lose its own"),
+        ("basic.complete.counts_key_missing", "", "the event has no counts"),
+        ("inspector2_scan.zero", "policy.max_findings.low = 0", "the event does not count low"),
+        (
+            "inspector2_finding.active.high",
+            "policy.max_findings.high = 3",
+            "this finding alone exceeds no limit",
+        ),
+    ] {
+        let shown = run(&["explain", &fixture(name)], &bare(config), "").await;
+        assert_eq!(shown.code, 0, "{name}");
+        assert!(shown.stdout.starts_with("verdict    unknown"), "{name}: {}", shown.stdout);
+        assert!(shown.stdout.contains(open), "{name}: {}", shown.stdout);
+    }
+}
+
+#[tokio::test]
+async fn an_event_without_a_digest_is_explained_by_its_tags() {
+    let mut event = critical();
+    event["detail"].as_object_mut().expect("an object").remove("image-digest");
+    let config = "policy.protected_tags = ['stable']\npolicy.action = 'delete'";
+    let shown = explained(config, &event).await.stdout;
+    for line in ["  untag      1.2.3\n", "  keep       stable\n", "8. sns Publish quarantined\n"] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    let shown = explained("policy.action = 'delete'", &event).await.stdout;
+    assert!(shown.contains("sns Publish deleted"), "{shown}");
+    assert_eq!(explained("policy.protected_tags = ['*']", &event).await.code, 0);
+}

@@ -1,0 +1,163 @@
+//! The IAM policy that `tagwarden check` prints.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::support::{bare, run};
+
+const HOME: &str = "
+queue.url = 'https://sqs.eu-west-1.amazonaws.com/111122223333/tagwarden'
+notify.topic_arn = 'arn:aws:sns:eu-west-1:111122223333:team'
+";
+
+fn joined(list: &Value) -> String {
+    let items = list.as_array().expect("a list").iter().map(|item| item.as_str().expect("text"));
+    items.collect::<Vec<_>>().join(" ")
+}
+
+/// The policies of a configuration, a statement in a paragraph.
+async fn policies(config: &str) -> String {
+    let report = run(&["check", "--format", "json"], &bare(config), "").await.json();
+    let mut text = String::new();
+    for policy in report["policies"].as_array().expect("policies") {
+        writeln!(text, "{}", policy["of"].as_str().expect("whose")).expect("text");
+        assert_eq!(policy["policy"]["Version"], "2012-10-17");
+        for statement in policy["policy"]["Statement"].as_array().expect("statements") {
+            assert_eq!(statement["Effect"], "Allow");
+            let (sid, actions) = (&statement["Sid"], joined(&statement["Action"]));
+            writeln!(text, "  {}: {actions}", sid.as_str().expect("a name")).expect("text");
+            for resource in joined(&statement["Resource"]).split(' ') {
+                writeln!(text, "    {resource}").expect("text");
+            }
+            if let Some(condition) = statement.get("Condition") {
+                writeln!(text, "    if {condition}").expect("text");
+            }
+        }
+    }
+    for note in report["notes"].as_array().expect("notes") {
+        writeln!(text, "note: {}", note.as_str().expect("text")).expect("text");
+    }
+    text
+}
+
+/// The resources of one statement of the task's policy.
+async fn resources(config: &str, sid: &str) -> String {
+    let report = run(&["check", "--format", "json"], &bare(&format!("{HOME}{config}")), "").await;
+    let report = report.json();
+    let statements = report["policies"][0]["policy"]["Statement"].as_array().expect("statements");
+    let of = statements.iter().find(|statement| statement["Sid"] == sid);
+    of.map(|statement| joined(&statement["Resource"])).unwrap_or_default()
+}
+
+fn repositories(names: &[&str]) -> String {
+    let arn = |name: &&str| format!("arn:aws:ecr:*:111122223333:repository/{name}");
+    names.iter().map(arn).collect::<Vec<_>>().join(" ")
+}
+
+#[tokio::test]
+async fn nothing_can_be_changed_in_audit_mode() {
+    assert_eq!(resources("", "ChangeImages").await, repositories(&["*"]));
+    assert_eq!(resources("policy.mode = 'audit'", "ChangeImages").await, "");
+    let nothing_violates = "policy.max_findings = { critical = 'unlimited', high = 'unlimited' }";
+    assert_eq!(resources(nothing_violates, "ChangeImages").await, "");
+}
+
+#[tokio::test]
+async fn globs_become_what_iam_can_say() {
+    for (include, names) in [
+        ("'team/*'", &["team/*"][..]),
+        ("'{team,shared}/*', 'app'", &["app", "shared/*", "team/*"]),
+        ("'app-[0-9]', 'app-[!x]?'", &["app-?", "app-??"]),
+        ("'**/app'", &["*/app", "app"]),
+        ("'team/*', 'team/app'", &["team/*"]),
+    ] {
+        let config = format!("policy.repositories.include = [{include}]");
+        for sid in ["ReadImages", "ChangeImages"] {
+            assert_eq!(resources(&config, sid).await, repositories(names), "{include}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_what_a_rule_enforces_within_reach_can_be_changed() {
+    let rule = |mode: &str, glob: &str| {
+        format!("[[policy.rules]]\nmode = '{mode}'\nrepositories = ['{glob}']\n")
+    };
+    let audit = "policy.mode = 'audit'\n";
+    let team = "policy.repositories.include = ['team/*']\n";
+    let enforce = |glob: &str| rule("enforce", glob);
+    for (config, names) in [
+        (format!("{audit}{}", enforce("team/prod-*")), &["team/prod-*"][..]),
+        (format!("{audit}{team}{}", enforce("*")), &["team/*"]),
+        (format!("{audit}{team}{}", enforce("*-prod")), &["team/*"]),
+        (format!("{audit}{team}{}", enforce("legacy/*")), &[]),
+        (format!("{audit}{}{}", rule("audit", "team/*"), enforce("team/app")), &[]),
+        // The base policy never counts where a rule is for everything.
+        (format!("{}{}", enforce("team/*"), rule("audit", "*")), &["team/*"]),
+    ] {
+        assert_eq!(resources(&config, "ChangeImages").await, repositories(names), "{config}");
+    }
+}
+
+#[tokio::test]
+async fn other_accounts_are_reached_by_a_role() {
+    let config = format!(
+        "{HOME}
+        policy.accounts = ['111122223333', '444455556666', '777788889999']
+        policy.regions = ['eu-west-1', 'us-east-1']
+        policy.repositories.include = ['team/*']
+        aws.assume_role = 'arn:aws:iam::{{account}}:role/tagwarden'
+        aws.external_id = 'x'"
+    );
+    insta::assert_snapshot!(policies(&config).await);
+}
+
+#[tokio::test]
+async fn other_accounts_are_reached_without_a_role_by_their_repositories_policies() {
+    let config = format!("{HOME}policy.accounts = ['444455556666']");
+    insta::assert_snapshot!(policies(&config).await);
+}
+
+#[tokio::test]
+async fn partitions_follow_the_region() {
+    let config = |region: &str, partition: &str, domain: &str| {
+        format!(
+            "queue.url = 'https://sqs.{region}.{domain}/111122223333/q'
+            notify.topic_arn = 'arn:{partition}:sns:{region}:111122223333:t'"
+        )
+    };
+    let china = policies(&config("cn-north-1", "aws-cn", "amazonaws.com.cn")).await;
+    let gov = policies(&config("us-gov-west-1", "aws-us-gov", "amazonaws.com")).await;
+    insta::assert_snapshot!(format!("{china}\n{gov}"));
+}
+
+#[tokio::test]
+async fn topics_in_several_regions_and_accounts_have_their_own_keys() {
+    let config = "
+        queue.url = 'https://sqs.eu-west-1.amazonaws.com/111122223333/q'
+        [[notify.topics]]
+        arn = 'arn:aws:sns:eu-west-1:111122223333:people'
+        [[notify.topics]]
+        arn = 'arn:aws:sns:us-east-1:444455556666:programs'
+        format = 'json'
+    ";
+    insta::assert_snapshot!(policies(config).await);
+}
+
+#[tokio::test]
+async fn a_queue_url_that_names_no_account_is_said() {
+    let config = "
+        queue.url = 'http://localhost:4566/000000000000/q'
+        notify.topic_arn = 'arn:aws:sns:eu-west-1:000000000000:t'
+    ";
+    insta::assert_snapshot!(policies(config).await);
+}
+
+#[tokio::test]
+async fn a_policy_that_is_too_long_for_iam_is_warned_of() {
+    let accounts: Vec<_> = (0..60).map(|at| format!("'1111222233{at:02}'")).collect();
+    let config = format!("{HOME}policy.accounts = [{}]", accounts.join(", "));
+    let shown = run(&["check"], &bare(&config), "").await;
+    assert!(shown.stdout.contains("make it an inline policy"), "{}", shown.stdout);
+}

@@ -1,0 +1,234 @@
+//! `tagwarden explain --live`: what it says is what the worker then does, and it does nothing itself.
+
+use aws_sim::{FaultRule, Finding, ScanResult};
+use serde_json::{Value, json};
+use tagwarden::clock::Clock;
+
+use super::process::Worker;
+use super::support::{QUEUE, Shown, World, scanned};
+
+const AMD: &str = "linux/amd64";
+
+fn critical() -> ScanResult {
+    ScanResult::basic(&[("CRITICAL", 1)])
+}
+
+async fn explain(world: &World, event: &Value) -> Shown {
+    let shown = world.run(&["explain", "--live", "--format", "json"], &event.to_string()).await;
+    assert_eq!(world.changes(), [] as [&str; 0]);
+    shown
+}
+
+/// Explains an event, lets the worker have it, and holds the two against each other; the explanation.
+async fn explained_and_done(world: &World, event: &Value, verdict: &str) -> Value {
+    let before = world.sim.repository_tags(&world.repository);
+    let shown = explain(world, event).await;
+    let explanation = shown.json();
+    assert_eq!(explanation["verdict"], verdict, "{explanation:#}");
+    assert_eq!(shown.code, if verdict == "untag" || verdict == "would_untag" { 3 } else { 0 });
+    assert_eq!(world.sim.repository_tags(&world.repository), before);
+
+    let mut expected = before;
+    for image in explanation["images"].as_array().expect("images") {
+        let digest = image["digest"].as_str().unwrap_or_default();
+        if image["verdict"] == "untag" {
+            for tag in image["untag"].as_array().expect("tags") {
+                expected.remove(tag.as_str().expect("a tag"));
+            }
+            expected.insert(digest.replace("sha256:", "quarantine-"), digest.to_owned());
+        }
+    }
+    world.sim.send(QUEUE, &event.to_string());
+    let mut worker = Worker::start(&world.variables).await;
+    let line = worker.logged("assessed", |_| true).await;
+    worker.stopped().await;
+    let words = [line["outcome"].as_str(), line["disposition"].as_str()];
+    assert_eq!(world.sim.repository_tags(&world.repository), expected, "{verdict} {words:?}");
+    let stays = !world.sim.queue(QUEUE).messages.is_empty();
+    assert_eq!(stays, verdict == "wait", "{verdict} {words:?}");
+    explanation
+}
+
+#[tokio::test]
+async fn an_image_that_violates_the_policy() {
+    let world = World::new().await;
+    let digest = world.image(&["1.0", "latest"], critical());
+    let event = scanned(&digest, &["1.0"], &json!({"CRITICAL": 1}));
+    let explanation = explained_and_done(&world, &event, "untag").await;
+    assert_eq!(explanation["images"][0]["untag"], json!(["1.0", "latest"]));
+    // The second time there is nothing left.
+    let again = world.run(&["explain", "--live", "--format", "json"], &event.to_string()).await;
+    assert_eq!((again.code, &again.json()["verdict"]), (0, &json!("already_quarantined")));
+}
+
+#[tokio::test]
+async fn an_image_that_has_become_clean_or_is_gone() {
+    let counts = json!({"CRITICAL": 1});
+    let world = World::new().await;
+    let clean = world.image(&["1.0"], ScanResult::basic(&[("LOW", 3)]));
+    explained_and_done(&world, &scanned(&clean, &["1.0"], &counts), "keep").await;
+    let world = World::new().await;
+    let gone = format!("sha256:{}", "9".repeat(64));
+    explained_and_done(&world, &scanned(&gone, &["1.0"], &counts), "absent").await;
+}
+
+#[tokio::test]
+async fn an_image_without_findings() {
+    for (scan, verdict) in [
+        (ScanResult::status("PENDING"), "wait"),
+        (ScanResult::status("IN_PROGRESS"), "wait"),
+        (ScanResult::status("FAILED"), "unscanned"),
+        (ScanResult::status("UNSUPPORTED_IMAGE"), "unscanned"),
+        (ScanResult::status("SCAN_ELIGIBILITY_EXPIRED"), "unscanned"),
+    ] {
+        let world = World::new().await;
+        let digest = world.image(&["1.0"], scan);
+        let event = scanned(&digest, &["1.0"], &json!({"CRITICAL": 1}));
+        explained_and_done(&world, &event, verdict).await;
+    }
+}
+
+#[tokio::test]
+async fn an_index_goes_because_of_a_child() {
+    let world = World::new().await;
+    let child = world.image(&[], critical());
+    let other = world.image(&[], ScanResult::basic(&[("LOW", 1)]));
+    let children = [(child.as_str(), AMD), (other.as_str(), "linux/arm64")];
+    let index = world.sim.push_index(&world.repository, &["1.0", "latest"], &children);
+    let event = scanned(&child, &[], &json!({"CRITICAL": 1}));
+    let shown = world.run(&["explain", "--live"], &event.to_string()).await;
+    insta::assert_snapshot!(shown.text());
+    let explanation = explained_and_done(&world, &event, "untag").await;
+    let images = explanation["images"].as_array().expect("images");
+    let of = |at: usize, key: &str| images[at][key].as_str().unwrap_or_default().to_owned();
+    assert_eq!(
+        (of(0, "kind"), of(0, "digest"), of(0, "verdict")),
+        ("index".to_owned(), index, "untag".to_owned())
+    );
+    assert_eq!(images[0]["cause"], json!({"digest": child, "platform": AMD}));
+    assert_eq!((of(1, "digest"), of(1, "verdict")), (child, "nothing_to_untag".to_owned()));
+}
+
+#[tokio::test]
+async fn an_index_stays_by_the_rule_that_all_must_violate() {
+    let world = World::with("policy.index = 'all'").await;
+    let child = world.image(&["amd"], critical());
+    let other = world.image(&[], ScanResult::basic(&[("LOW", 1)]));
+    let children = [(child.as_str(), AMD), (other.as_str(), "linux/arm64")];
+    world.sim.push_index(&world.repository, &["1.0"], &children);
+    let event = scanned(&child, &["amd"], &json!({"CRITICAL": 1}));
+    let explanation = explained_and_done(&world, &event, "untag").await;
+    let index = &explanation["images"][0];
+    assert_eq!((&index["kind"], &index["verdict"]), (&json!("index"), &json!("keep")));
+    assert_eq!(explanation["images"][1]["digest"], child);
+}
+
+#[tokio::test]
+async fn an_exception_for_the_digest_turns_it_into_keep() {
+    let mut world = World::new().await;
+    let digest = world.image(&["1.0"], critical());
+    let config = format!(
+        "[[policy.exceptions]]\ndigest = '{digest}'\nreason = 'looked at'\nowner = 'me'\nexpires = 2999-01-01"
+    );
+    world.variables.insert("TAGWARDEN_CONFIG_TEXT".to_owned(), config);
+    let event = scanned(&digest, &["1.0"], &json!({"CRITICAL": 1}));
+    let explanation = explained_and_done(&world, &event, "keep").await;
+    let used = &explanation["images"][0]["exceptions"][0];
+    assert_eq!((&used["owner"], &used["reason"]), (&json!("me"), &json!("looked at")));
+}
+
+#[tokio::test]
+async fn an_image_that_runs_or_is_the_last_is_held() {
+    let used = ScanResult::enhanced(&[("CRITICAL", 1)]).in_use(2);
+    for (config, scan, why) in [
+        ("policy.in_use = 'block'", used, "it is in use in 2 places (in_use)"),
+        ("policy.keep_at_least = 1", critical(), "only 0 other tagged images"),
+        ("policy.protected_tags = ['1.*']", critical(), "tag 1.0 is protected by"),
+    ] {
+        let world = World::with(config).await;
+        let digest = world.image(&["1.0"], scan);
+        let event = scanned(&digest, &["1.0"], &json!({"CRITICAL": 1}));
+        let explanation = explained_and_done(&world, &event, "blocked").await;
+        let image = &explanation["images"][0];
+        assert_eq!((&image["untag"], &image["kept"]), (&json!([]), &json!(["1.0"])), "{config}");
+        assert!(
+            image["kept_because"][0].as_str().is_some_and(|text| text.contains(why)),
+            "{image}"
+        );
+    }
+    let world = World::with("policy.keep_at_least = 1").await;
+    let digest = world.image(&["1.0"], critical());
+    world.image(&["0.9"], ScanResult::basic(&[]));
+    let event = scanned(&digest, &["1.0"], &json!({"CRITICAL": 1}));
+    explained_and_done(&world, &event, "untag").await;
+}
+
+#[tokio::test]
+async fn a_finding_counts_after_its_grace() {
+    let now = Clock::of_this_machine().now();
+    let since =
+        now.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs_f64() - 86_400.0;
+    for (grace, verdict) in [("7d", "keep"), ("1h", "untag")] {
+        let world = World::with(&format!("policy.grace = '{grace}'")).await;
+        let finding = Finding::new("CVE-2026-0001", "CRITICAL").first_observed(since);
+        let digest = world.image(&["1.0"], ScanResult::enhanced(&[]).with(finding));
+        let event = scanned(&digest, &["1.0"], &json!({"CRITICAL": 1}));
+        let explanation = explained_and_done(&world, &event, verdict).await;
+        let aside = explanation["images"][0]["set_aside"].to_string();
+        assert_eq!(aside.contains("(grace)"), verdict == "keep", "{aside}");
+    }
+}
+
+#[tokio::test]
+async fn audit_mode_says_what_would_go() {
+    let world = World::with("policy.mode = 'audit'").await;
+    let digest = world.image(&["1.0"], critical());
+    let event = scanned(&digest, &["1.0"], &json!({"CRITICAL": 1}));
+    explained_and_done(&world, &event, "would_untag").await;
+}
+
+#[tokio::test]
+async fn what_is_ignored_or_out_of_reach_is_not_looked_up() {
+    let world = World::with("policy.repositories.exclude = ['team/*']").await;
+    let digest = world.image(&["1.0"], critical());
+    let event = scanned(&digest, &["1.0"], &json!({"CRITICAL": 1}));
+    explain(&world, &event).await;
+    let clean = World::new().await;
+    assert_eq!(explain(&clean, &scanned(&digest, &["1.0"], &json!({"LOW": 1}))).await.code, 0);
+    assert!(world.sim.calls().is_empty() && clean.sim.calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_refusal_ends_it_at_once_and_says_what_to_do() {
+    for (code, remedy) in [
+        ("AccessDeniedException", "the policy that `tagwarden check` prints"),
+        ("ExpiredTokenException", "log in again"),
+    ] {
+        let world = World::new().await;
+        world.sim.set_faults(FaultRule::always().error(code));
+        let event = scanned(&format!("sha256:{}", "1".repeat(64)), &[], &json!({"CRITICAL": 1}));
+        let shown = world.run(&["explain", "--live"], &event.to_string()).await;
+        let complaint = shown.complaint(1);
+        assert!(complaint.contains(code) && complaint.contains(remedy), "{complaint}");
+        assert_eq!(world.sim.calls().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn without_region_or_credentials_it_says_so() {
+    let mut world = World::new().await;
+    let event = scanned(&format!("sha256:{}", "1".repeat(64)), &[], &json!({"CRITICAL": 1}));
+    let event = event.to_string();
+    let region = world.variables.remove("AWS_REGION").expect("a Region");
+    for command in [&["explain", "--live"][..], &["check", "--live"]] {
+        let shown = world.run(command, &event).await;
+        assert!(shown.complaint(2).contains("set AWS_REGION"), "{shown:?}");
+    }
+    world.variables.insert("AWS_REGION".to_owned(), region);
+    world.variables.remove("AWS_ACCESS_KEY_ID");
+    for command in [&["explain", "--live"][..], &["check", "--live"]] {
+        let shown = world.run(command, &event).await;
+        assert!(shown.complaint(1).contains("AWS_PROFILE"), "{shown:?}");
+    }
+    assert!(world.sim.calls().is_empty());
+}

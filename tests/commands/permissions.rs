@@ -1,0 +1,224 @@
+//! `tagwarden check --live`: permissions are tried, and nothing is changed.
+
+use aws_sim::{FaultRule, ScanResult};
+use serde_json::{Value, json};
+
+use super::support::{ACCOUNT, QUEUE, REGION, World};
+
+/// Each operation that the worker calls, and the permission that it takes.
+const PERMISSIONS: [(&str, &str); 12] = [
+    ("GetQueueAttributes", "sqs:GetQueueAttributes"),
+    ("ReceiveMessage", "sqs:ReceiveMessage"),
+    ("DeleteMessageBatch", "sqs:DeleteMessage"),
+    ("ChangeMessageVisibilityBatch", "sqs:ChangeMessageVisibility"),
+    ("GetTopicAttributes", "sns:GetTopicAttributes"),
+    ("Publish", "sns:Publish"),
+    ("DescribeImages", "ecr:DescribeImages"),
+    ("DescribeImageScanFindings", "ecr:DescribeImageScanFindings"),
+    ("BatchGetImage", "ecr:BatchGetImage"),
+    ("DescribePullThroughCacheRules", "ecr:DescribePullThroughCacheRules"),
+    ("PutImage", "ecr:PutImage"),
+    ("BatchDeleteImage", "ecr:BatchDeleteImage"),
+];
+
+/// A world in which there is something to lose.
+async fn full(config: &str) -> World {
+    let world = World::with(config).await;
+    world.image(&["1.0", "latest"], ScanResult::basic(&[("CRITICAL", 1)]));
+    world.sim.send(QUEUE, "a message");
+    world
+}
+
+fn state(world: &World) -> String {
+    let sim = &world.sim;
+    let (queue, dead) = (sim.queue(QUEUE), sim.queue("tagwarden-dlq"));
+    let images = (sim.images(&world.repository), sim.repository_tags(&world.repository));
+    format!("{queue:?} {dead:?} {images:?} {:?}", sim.notices(&world.topic))
+}
+
+async fn permissions(world: &World) -> (i32, Vec<Value>) {
+    let before = state(world);
+    let shown = world.run(&["check", "--live", "--format", "json"], "").await;
+    assert_eq!(state(world), before);
+    let report = shown.json();
+    (shown.code, report["permissions"].as_array().expect("permissions").clone())
+}
+
+fn with_result<'a>(permissions: &'a [Value], result: &str) -> Vec<&'a str> {
+    let those = permissions.iter().filter(|one| one["result"] == result);
+    those.map(|one| one["action"].as_str().expect("an action")).collect()
+}
+
+#[tokio::test]
+async fn every_permission_that_is_there_is_found_and_nothing_is_changed() {
+    // The second is the repository with the image itself.
+    for config in ["", "policy.repositories.include = ['team/app']"] {
+        let world = full(config).await;
+        let (code, permissions) = permissions(&world).await;
+        assert_eq!(code, 0);
+        let granted = with_result(&permissions, "granted");
+        assert_eq!(granted.len(), permissions.len());
+        for (operation, action) in PERMISSIONS {
+            assert!(granted.contains(&action), "{action}");
+            assert!(!world.sim.calls_of(operation).is_empty(), "{operation}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_person_reads_what_is_there_and_what_is_missing() {
+    let world = full("").await;
+    let tail = |shown: &str| {
+        let from = shown.find("\nPermissions").expect("permissions");
+        shown[from..].to_owned()
+    };
+    let shown = world.run(&["check", "--live"], "").await;
+    assert_eq!(shown.code, 0);
+    let granted = tail(&shown.stdout);
+    world.sim.set_faults(FaultRule::on("PutImage").error("AccessDeniedException"));
+    let shown = world.run(&["check", "--live"], "").await;
+    assert_eq!(shown.code, 1);
+    let text = format!("{granted}\n\n--- without ecr:PutImage\n{}", tail(&shown.stdout));
+    insta::assert_snapshot!(without_ids(&text));
+}
+
+/// Without the ids of requests, which follow from how many came before.
+fn without_ids(text: &str) -> String {
+    let lines = text.lines().map(|line| match line.split_once(" (request id") {
+        Some((line, _)) => format!("{line} (request id ...)"),
+        None => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn each_permission_that_is_missing_is_named() {
+    for (operation, action) in PERMISSIONS {
+        let world = full("").await;
+        world.sim.set_faults(FaultRule::on(operation).error("AccessDeniedException"));
+        let (code, permissions) = permissions(&world).await;
+        assert_eq!(code, 1, "{action}");
+        assert_eq!(with_result(&permissions, "missing"), [action]);
+        assert_eq!(with_result(&permissions, "granted").len(), PERMISSIONS.len() - 1, "{action}");
+    }
+}
+
+#[tokio::test]
+async fn what_changes_images_is_tried_where_something_is_enforced() {
+    let rule = "policy.mode = 'audit'\npolicy.repositories.include = ['team/*', '{a,b}/[xy]']\n\
+                [[policy.rules]]\nmode = 'enforce'\nrepositories = ['team/prod/*']";
+    for (config, changed) in [
+        ("policy.mode = 'audit'", &[][..]),
+        (rule, &["repository team/prod/tagwarden-check in 111122223333 eu-west-1"]),
+    ] {
+        let world = full(config).await;
+        let (code, permissions) = permissions(&world).await;
+        assert_eq!(code, 0);
+        let puts = permissions.iter().filter(|one| one["action"] == "ecr:PutImage");
+        let on: Vec<_> = puts.map(|one| one["resource"].as_str().expect("text")).collect();
+        assert_eq!(on, changed);
+        assert!(with_result(&permissions, "granted").contains(&"ecr:DescribeImages"), "{config}");
+    }
+}
+
+#[tokio::test]
+async fn every_account_and_region_is_tried_with_its_role() {
+    let world = full(
+        "policy.accounts = ['111122223333', '444455556666']
+        policy.regions = ['eu-west-1', 'us-east-1']
+        aws.assume_role = 'arn:aws:iam::{account}:role/tagwarden'",
+    )
+    .await;
+    let (code, permissions) = permissions(&world).await;
+    assert_eq!(code, 0);
+    let describes = permissions.iter().filter(|one| one["action"] == "ecr:DescribeImages");
+    assert_eq!(describes.count(), 4);
+    let calls = world.sim.calls_of("DescribeImages");
+    assert!(calls.iter().any(|call| call.account == "444455556666" && call.region == "us-east-1"));
+    assert!(calls.iter().any(|call| call.account == ACCOUNT && call.region == REGION));
+}
+
+/// The names and resources of the statements about keys.
+async fn keys(world: &World) -> Vec<(String, Value)> {
+    let report = world.run(&["check", "--live", "--format", "json"], "").await.json();
+    let statements = report["policies"][0]["policy"]["Statement"].as_array().expect("statements");
+    let name = |statement: &Value| statement["Sid"].as_str().expect("a name").to_owned();
+    let keys = statements.iter().filter(|statement| statement["Action"][0] == "kms:Decrypt");
+    keys.map(|statement| (name(statement), statement["Resource"].clone())).collect()
+}
+
+#[tokio::test]
+async fn keys_are_named_where_queue_or_topic_has_one_of_the_customers() {
+    let world = full("").await;
+    assert_eq!(keys(&world).await, []);
+
+    let key = "arn:aws:kms:eu-west-1:111122223333:key/1234";
+    for (id, resource) in
+        [(key, key), ("1234", key), ("alias/team", "arn:aws:kms:eu-west-1:111122223333:key/*")]
+    {
+        let world = full("").await;
+        world.sim.create_queue(QUEUE, &[("KmsMasterKeyId", id)]);
+        assert_eq!(keys(&world).await, [("QueueKey".to_owned(), json!([resource]))], "{id}");
+    }
+    for managed in ["alias/aws/sqs", ""] {
+        let world = full("").await;
+        world.sim.create_queue(QUEUE, &[("KmsMasterKeyId", managed)]);
+        assert_eq!(keys(&world).await, [], "{managed}");
+    }
+
+    let world = full("").await;
+    let encrypted = FaultRule::on("GetTopicAttributes").replace(|reply| {
+        reply["Attributes"]["KmsMasterKeyId"] = json!("1234");
+    });
+    world.sim.set_faults(encrypted);
+    assert_eq!(keys(&world).await, [("TopicKeys".to_owned(), json!([key]))]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_reached_is_not_tried_again_and_again() {
+    let world = full("").await;
+    world.sim.set_faults(FaultRule::always().reset());
+    let shown = world.run(&["check", "--live"], "").await;
+    assert!(shown.complaint(1).contains("AWS_ENDPOINT_URL"), "{shown:?}");
+    assert!(world.sim.calls().len() <= 3, "{:?}", world.sim.calls());
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_tell_is_no_permission() {
+    let world = full("").await;
+    world.sim.set_faults(FaultRule::on("BatchGetImage").error("ServerException"));
+    let (code, permissions) = permissions(&world).await;
+    assert_eq!((code, with_result(&permissions, "unknown")), (1, vec!["ecr:BatchGetImage"]));
+}
+
+#[tokio::test]
+async fn a_queue_or_topic_that_does_not_exist_is_not_a_permission_that_is_missing() {
+    let world = full("").await;
+    world.sim.delete_queue(QUEUE);
+    world.sim.delete_topic(&world.topic);
+    let shown = world.run(&["check", "--live"], "").await;
+    assert_eq!(shown.code, 1);
+    for said in [
+        "create the queue, or correct queue.url",
+        "create the topic, or correct its ARN",
+        "6 of 12 permissions could not be tried",
+    ] {
+        assert!(shown.stdout.contains(said), "{said}: {}", shown.stdout);
+    }
+}
+
+#[tokio::test]
+async fn a_role_that_cannot_be_assumed_is_named_once() {
+    let world = full(
+        "policy.accounts = ['444455556666']\npolicy.regions = ['eu-west-1', 'us-east-1']\naws.assume_role = 'arn:aws:iam::{account}:role/tagwarden'",
+    )
+    .await;
+    world.sim.set_faults(FaultRule::on("AssumeRole").error("AccessDenied"));
+    let (code, permissions) = permissions(&world).await;
+    assert_eq!(code, 1);
+    assert_eq!(with_result(&permissions, "missing"), ["sts:AssumeRole"], "{permissions:#?}");
+    assert_eq!(with_result(&permissions, "granted").len(), 6, "{permissions:#?}");
+    let last = permissions.last().expect("a permission");
+    assert_eq!(last["resource"], "aws.assume_role in 444455556666");
+    assert_eq!(world.sim.calls_of("DescribeImages"), []);
+}
