@@ -178,7 +178,7 @@ with_terms! {
     /// Terms for some repositories. What a rule does not give is as in `policy`
     #[schemars(extend("required" = ["repositories"]))]
     struct RawRule {
-        /// Its name in notices and logs; without it its place, such as rules[0]
+        /// Its name in notices and logs; without it its place, such as `rules[0]`
         #[schemars(length(max = 128))]
         pub(super) name: Option<String>,
         /// Globs of the repositories that it is for (required). `*` also matches `/`
