@@ -89,7 +89,8 @@ impl Sources {
     /// named after services; worth a warning.
     pub fn unread_variables(&self) -> impl Iterator<Item = &str> {
         self.environment.keys().map(String::as_str).filter(|name| {
-            name.starts_with("TAGWARDEN_")
+            // Names in lower case are read by nobody either.
+            name.to_uppercase().starts_with("TAGWARDEN_")
                 && !name.starts_with(KEY_PREFIX)
                 && *name != FILE_VARIABLE
                 && *name != TEXT_VARIABLE
@@ -142,7 +143,7 @@ impl QueueSettings {
     /// The account and the Region that the URL names: those of any queue at AWS itself.
     #[must_use]
     pub fn home(&self) -> Option<Home> {
-        check::home_of(&self.url)
+        check::home_of(&self.url, None)
     }
 
     /// The queue's name.
@@ -234,7 +235,10 @@ impl JudgingSettings {
     /// # Errors
     /// The first thing that is wrong, by key.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
-        raw::RawSettings::read(sources)?.check_judging()
+        let region = ["AWS_REGION", "AWS_DEFAULT_REGION"]
+            .into_iter()
+            .find_map(|name| Region::parse(sources.environment.get(name)?).ok());
+        raw::RawSettings::read(sources)?.check_judging(region.as_ref())
     }
 }
 

@@ -230,11 +230,11 @@ impl Explainer<'_> {
             Seen::Absent => bare(Verdict::Absent),
             Seen::NotAnImage => bare(Verdict::NotAnImage),
             Seen::Unpulled => bare(Verdict::NothingToUntag),
-            Seen::LeftToScan => bare(Verdict::LeftToScan),
+            Seen::LeftToScan(_) => bare(Verdict::LeftToScan),
             Seen::Clean(judgement, _) => {
                 bare(Verdict::Keep).judged(judgement, &self.policy.exceptions)
             }
-            Seen::Wait(image, reason) => because(Verdict::Wait, image, reason),
+            Seen::Wait(image, reason, _) => because(Verdict::Wait, image, reason),
             Seen::Unscanned(image, reason) => because(Verdict::Unscanned, image, reason),
             Seen::Violation(violation) => {
                 let (verdict, plan) = (self.verdict(event, &violation.plan), &violation.plan);

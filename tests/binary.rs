@@ -250,7 +250,9 @@ async fn a_worker_says_where_it_listens_and_that_it_is_ready() {
     let ended = worker.stopped().await;
     assert_in_order(&ended);
     let messages: Vec<_> = ended.log.iter().map(|line| &line["message"]).collect();
-    assert_eq!(messages[..2], ["listening", "ready"]);
+    assert_eq!((messages[0], messages[2]), (&json!("listening"), &json!("ready")));
+    let few = &ended.log[1];
+    assert_eq!((&few["level"], &few["max_receive_count"]), (&json!("WARN"), &json!(2)));
 }
 
 #[tokio::test]

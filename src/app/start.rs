@@ -15,6 +15,8 @@ use crate::queue::{Queue as _, QueueInfo};
 use crate::shutdown::Shutdown;
 use crate::worker::topics::Topic;
 
+/// Fewer permitted receives than this do not outlast an outage of a few minutes.
+const FEW_RECEIVES: u32 = 5;
 /// Longest pause between two checks at the start.
 const CHECK_BACKOFF: Duration = Duration::from_secs(20);
 
@@ -30,6 +32,13 @@ impl App {
             warn!(
                 "the queue has no redrive policy: a message that cannot be understood stays until its retention \
                  ends; give the queue a dead-letter queue"
+            );
+        }
+        if let Some(most) = info.max_receive_count.filter(|most| *most < FEW_RECEIVES) {
+            warn!(
+                max_receive_count = most,
+                "the queue's redrive policy permits few receives: every retry is one, and an outage of minutes sends \
+                 messages to the dead-letter queue; ten are a good number"
             );
         }
         let topics = self.checked("topic", shutdown, || self.check_topics()).await?;

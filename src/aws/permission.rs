@@ -31,6 +31,14 @@ impl Tried {
         let permission = match result {
             Ok(_) => Permission::Granted,
             Err(error) => match error.class {
+                // What has no such operation has not looked at the permission either.
+                _ if error
+                    .code
+                    .as_deref()
+                    .is_some_and(|code| code.contains("UnknownOperation")) =>
+                {
+                    Permission::Unknown(error.to_string())
+                }
                 ErrorClass::Rejected => Permission::Granted,
                 ErrorClass::Refused => Permission::Missing(error.to_string()),
                 _ => Permission::Unknown(error.to_string()),

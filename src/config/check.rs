@@ -69,12 +69,15 @@ impl RawSettings {
     }
 
     /// Checks what it takes to judge an image; queue and topic may be missing.
-    pub(super) fn check_judging(self) -> Result<JudgingSettings, ConfigError> {
+    pub(super) fn check_judging(
+        self,
+        region: Option<&Region>,
+    ) -> Result<JudgingSettings, ConfigError> {
         Ok(JudgingSettings {
             policy: policy::policy(self.policy)?,
             aws: aws(self.aws)?,
             own: match self.queue.url {
-                Some(url) => home_of(&queue_url(Some(url))?),
+                Some(url) => home_of(&queue_url(Some(url))?, region),
                 None => None,
             },
             topics: match (&self.notify.topic_arn, self.notify.topics.is_empty()) {
@@ -176,12 +179,14 @@ fn aws(raw: RawAws) -> Result<AwsSettings, ConfigError> {
     Ok(AwsSettings { assume_role: raw.assume_role, external_id: raw.external_id })
 }
 
-/// The account and the Region that a queue's URL at AWS names.
-pub(super) fn home_of(url: &str) -> Option<Home> {
+/// The account and the Region that a queue's URL names. That of an emulator names no Region: `elsewhere` is it then.
+pub(super) fn home_of(url: &str, elsewhere: Option<&Region>) -> Option<Home> {
     let uri = url.parse::<Uri>().ok()?;
     let account = uri.path().split('/').find(|part| !part.is_empty())?;
-    let region = uri.host()?.strip_prefix("sqs.")?.split('.').next()?;
-    Some(Home { account: AccountId::parse(account).ok()?, region: Region::parse(region).ok()? })
+    let named = uri.host()?.strip_prefix("sqs.").and_then(|rest| rest.split('.').next());
+    let region = named.and_then(|region| Region::parse(region).ok());
+    let region = region.or_else(|| elsewhere.cloned())?;
+    Some(Home { account: AccountId::parse(account).ok()?, region })
 }
 
 fn queue_url(url: Option<String>) -> Result<String, ConfigError> {

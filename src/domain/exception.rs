@@ -101,6 +101,11 @@ impl Exception {
             && self.repositories.admit(repository.as_str())
     }
 
+    /// Whether it is for whatever is found in one image.
+    pub(super) fn is_for_the_image(&self) -> bool {
+        self.digest.is_some() && self.id.is_empty() && self.package.is_empty()
+    }
+
     /// Whether it covers a finding in this package, where the finding names one.
     pub(super) fn covers(&self, finding: &Finding, package: Option<&str>) -> bool {
         self.id.admit(&finding.id)

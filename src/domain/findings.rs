@@ -111,6 +111,17 @@ impl SeverityCounts {
         self
     }
 
+    /// What is left without these findings.
+    #[must_use]
+    pub fn without(mut self, findings: &[Finding]) -> Self {
+        for finding in findings {
+            if let Some(count) = self.0.get_mut(&finding.severity) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        self
+    }
+
     /// Reported severities and their numbers, worst first.
     pub fn iter(&self) -> impl Iterator<Item = (Severity, u64)> + '_ {
         self.0.iter().map(|(&severity, &count)| (severity, count))
@@ -232,6 +243,8 @@ pub struct Findings {
     pub counts: SeverityCounts,
     /// The findings themselves, worst first.
     pub list: Vec<Finding>,
+    /// Findings that were closed or suppressed: they do not count, and an event that claims one is of the past.
+    pub inactive: Vec<Finding>,
     /// In how many tasks or pods ECR saw the image run lately. Basic scanning does not say.
     pub in_use: u64,
 }
@@ -239,22 +252,27 @@ pub struct Findings {
 impl Findings {
     /// The findings of a list, with the counts of a summary that may know of more.
     #[must_use]
-    pub fn new(summary: SeverityCounts, mut list: Vec<Finding>) -> Self {
+    pub fn new(summary: SeverityCounts, list: Vec<Finding>) -> Self {
+        Self::with_inactive(summary, list, Vec::new())
+    }
+
+    /// The same, beside findings that were closed or suppressed, which the summary may count too.
+    #[must_use]
+    pub fn with_inactive(
+        summary: SeverityCounts,
+        mut list: Vec<Finding>,
+        inactive: Vec<Finding>,
+    ) -> Self {
         list.sort_by(|one, other| one.rank().cmp(&other.rank()));
         let listed = list.iter().map(|finding| (finding.severity, 1)).collect();
-        Self { counts: summary.at_least(&listed), list, in_use: 0 }
+        let counts = summary.without(&inactive).at_least(&listed);
+        Self { counts, list, inactive, in_use: 0 }
     }
 
     /// What the counts know of beyond the list.
     #[must_use]
     pub fn unlisted(&self) -> SeverityCounts {
-        let mut counts = self.counts.clone();
-        for finding in &self.list {
-            if let Some(count) = counts.0.get_mut(&finding.severity) {
-                *count = count.saturating_sub(1);
-            }
-        }
-        counts
+        self.counts.clone().without(&self.list)
     }
 }
 

@@ -142,6 +142,13 @@ impl Tag {
         self.0.strip_prefix(Self::QUARANTINE).is_some_and(is_sha256)
     }
 
+    /// Whether this is the quarantine tag of this very image. That of another one is a tag like any other: otherwise
+    /// whoever can push could hide an image behind it.
+    #[must_use]
+    pub fn is_quarantine_of(&self, digest: &Digest) -> bool {
+        self.0.strip_prefix(Self::QUARANTINE) == Some(digest.hex())
+    }
+
     /// Whether this has the form of a tag that hangs something on an image: a signature, an attestation, or the list
     /// of such things (cosign; OCI distribution specification, "referrers tag schema").
     #[must_use]

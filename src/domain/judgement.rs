@@ -130,7 +130,13 @@ impl Policy {
             .filter(|(_, one)| one.concerns(subject.repository, subject.digests, subject.now))
             .collect();
         let mut judgement = Judgement { rule: rule.to_owned(), ..Judgement::default() };
-        let mut counted = findings.unlisted();
+        // An exception for the image as such covers what the counts know of beyond the list, too.
+        let whole = exceptions.iter().find(|(_, one)| one.is_for_the_image());
+        let mut counted = match whole {
+            Some(_) => SeverityCounts::default(),
+            None => findings.unlisted(),
+        };
+        judgement.exceptions.extend(whole.map(|&(at, _)| at));
         let mut aside: BTreeMap<(Aside, Severity), u64> = BTreeMap::new();
         for finding in &findings.list {
             let covering = covering(finding, &exceptions);

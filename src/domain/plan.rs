@@ -53,7 +53,7 @@ impl Image {
     /// count.
     #[must_use]
     pub fn is_tagged(&self) -> bool {
-        self.tags.iter().any(|tag| !tag.is_quarantine() && !tag.is_referrer())
+        self.tags.iter().any(|tag| !tag.is_quarantine_of(&self.digest) && !tag.is_referrer())
     }
 
     /// Whether its tags say that it hangs on another image.
@@ -74,24 +74,39 @@ impl Image {
 pub enum Claimed<'a> {
     /// Nothing.
     Nothing,
-    /// So many there are.
-    Counts(&'a SeverityCounts),
-    /// This one is there.
+    /// So many there are, by this kind of scanning.
+    Counts(&'a SeverityCounts, Scanning),
+    /// This one is there, says Inspector.
     Finding(&'a Finding),
 }
 
+/// Who scans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scanning {
+    /// ECR itself, once.
+    Basic,
+    /// Amazon Inspector, again and again; what ECR shows lags behind it.
+    Enhanced,
+}
+
 impl Claimed<'_> {
+    fn may_be_ahead(self) -> bool {
+        matches!(self, Self::Counts(_, Scanning::Enhanced) | Self::Finding(_))
+    }
+
     /// The findings that there would be if ECR's list did not lag behind the event.
     fn added_to(self, findings: &Findings) -> Option<Findings> {
         match self {
             Self::Nothing => None,
-            Self::Counts(counts) => {
+            Self::Counts(counts, _) => {
                 let mut claimed = findings.clone();
-                claimed.counts = claimed.counts.at_least(counts);
+                claimed.counts =
+                    claimed.counts.at_least(&counts.clone().without(&findings.inactive));
                 Some(claimed)
             }
             Self::Finding(finding) => {
-                if findings.list.iter().any(|listed| listed.id == finding.id) {
+                let mut known = findings.list.iter().chain(&findings.inactive);
+                if known.any(|known| known.id == finding.id) {
                     return None;
                 }
                 let mut claimed = findings.clone();
@@ -126,7 +141,7 @@ pub fn decide(
     claimed: Claimed<'_>,
 ) -> Decision {
     let (findings, growing) = match scan {
-        Scan::Complete(findings) => (findings, false),
+        Scan::Complete(findings) => (findings, claimed.may_be_ahead()),
         Scan::Active(findings) => (findings, true),
         Scan::Pending(state) => return Decision::Wait(format!("ECR's scan is {state}")),
         Scan::Unavailable(state) => {
@@ -149,7 +164,7 @@ pub fn decide(
 pub struct Plan {
     /// Tags to untag.
     pub untag: Vec<Tag>,
-    /// Tags that stay: protected ones, and quarantine tags of other images.
+    /// Tags that stay.
     pub kept: Vec<Tag>,
     /// Why tags stay, in words.
     pub kept_because: Vec<String>,
@@ -179,9 +194,6 @@ impl Plan {
         for tag in &image.tags {
             if *tag == plan.quarantine {
                 plan.marked = true;
-            } else if tag.is_quarantine() {
-                plan.kept_because.push(format!("tag {tag} is the quarantine tag of another image"));
-                plan.kept.push(tag.clone());
             } else if let Some(why) = terms.keeps(tag) {
                 plan.kept_because.push(why);
                 plan.kept.push(tag.clone());

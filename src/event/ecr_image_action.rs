@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::envelope::Envelope;
 use super::{Claim, ImageEvent, Kind, Malformed, Parsed, digest, tags};
-use crate::domain::image::{Home, Tag};
+use crate::domain::image::Home;
 
 pub(super) const SOURCE: &str = "aws.ecr";
 pub(super) const DETAIL_TYPE: &str = "ECR Image Action";
@@ -48,24 +48,25 @@ pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malfo
         return envelope.ignored(KIND, "the artifact is not a container image");
     }
     let mut tags = tags("image-tag", Some(vec![detail.image_tag]))?;
-    if tags.iter().any(Tag::is_quarantine) {
+    let origin = envelope.origin()?;
+    let place = envelope.place("repository-name", &detail.repository_name, None, own)?;
+    let digest = digest("image-digest", detail.image_digest, place.digest)?;
+    if let Some(digest) = &digest
+        && tags.iter().any(|tag| tag.is_quarantine_of(digest))
+    {
         if pushed {
             return envelope.ignored(KIND, "our own quarantine tag");
         }
         // Only the name by which somebody asked for the image: it came back with all its tags.
-        if detail.image_digest.as_ref().is_some_and(|digest| !digest.is_empty()) {
-            tags.clear();
-        }
+        tags.clear();
     }
-    let origin = envelope.origin()?;
-    let place = envelope.place("repository-name", &detail.repository_name, None, own)?;
     let event = ImageEvent {
         kind: KIND,
         origin,
         repository: place.repository,
-        digest: digest("image-digest", detail.image_digest, place.digest)?,
+        digest,
         tags,
-        claim: Claim::Pushed,
+        claim: Claim::Nothing,
     };
     Ok(event.into_parsed())
 }

@@ -74,8 +74,9 @@ pub enum Claim {
     Failed,
     /// This finding is active in the image, says "Inspector2 Finding".
     Active(Box<Finding>),
-    /// A tag was put on the image, or it came back from the archive; nothing is said of findings.
-    Pushed,
+    /// Nothing of findings: a tag was put on the image, it came back from the archive, or its scan is in a state that is
+    /// new to us.
+    Nothing,
 }
 
 /// The one thing that every event family turns into.
@@ -96,12 +97,13 @@ pub struct ImageEvent {
 }
 
 impl ImageEvent {
-    /// Assess it, unless it leaves open which image it is about, or names one that has been dealt with.
+    /// Assess it, unless it leaves open which image it is about. One that bears nothing but our mark can still be held
+    /// by an index.
     fn into_parsed(self) -> Parsed {
         let reason = if self.digest.is_none() && self.tags.is_empty() {
             "the event names neither a digest nor a tag"
-        } else if !self.tags.is_empty() && self.tags.iter().all(Tag::is_quarantine) {
-            "the image bears nothing but our own quarantine tag"
+        } else if self.digest.is_none() && self.tags.iter().all(Tag::is_quarantine) {
+            "the event names nothing but our own quarantine tag"
         } else {
             return Parsed::Assess(Box::new(self));
         };

@@ -7,7 +7,7 @@ use crate::domain::findings::{Findings, SeverityCounts};
 use crate::domain::image::Home;
 use crate::domain::judgement::Subject;
 use crate::domain::plan::{Image, Kind, Plan, Storage};
-use crate::domain::policy::{Mode, Reporting, Terms};
+use crate::domain::policy::{InUse, Mode, Reporting, Terms};
 use crate::event::{Claim, ImageEvent};
 
 /// Explains an event by its own counts, at this time, for a worker that lives here.
@@ -36,7 +36,7 @@ pub fn offline(
         Claim::Active(finding) => {
             Some(Findings::new(SeverityCounts::default(), vec![(**finding).clone()]))
         }
-        Claim::Complete { counts: None, .. } | Claim::Pushed | Claim::Failed => None,
+        Claim::Complete { counts: None, .. } | Claim::Nothing | Claim::Failed => None,
     };
     let mut image = match &findings {
         Some(findings) => judged(explainer, event, findings, now),
@@ -58,9 +58,7 @@ pub fn offline(
         None => format!("{name}, of what the tags point to"),
     };
     let mut reads = vec![format!("ecr DescribeImages {what}")];
-    if event.claim != Claim::Failed {
-        reads.push(format!("ecr DescribeImageScanFindings {what}"));
-    }
+    reads.push(format!("ecr DescribeImageScanFindings {what}"));
     if image.verdict.untags() || image.verdict == Verdict::Unknown {
         let whether = if image.verdict.untags() { "" } else { ", where it violates the policy" };
         reads.push(format!("ecr DescribeImages {name}, to see which indexes hold it{whether}"));
@@ -78,9 +76,29 @@ pub fn offline(
             "the event does not list its findings: exceptions count with --live only".to_owned(),
         );
     }
+    let narrowed = narrowing(terms);
+    if findings.is_some() && !narrowed.is_empty() && !matches!(event.claim, Claim::Active(_)) {
+        explanation.notes.push(format!(
+            "the event only counts its findings: what {} would set aside or hold shows with --live only",
+            narrowed.join(", ")
+        ));
+    }
     explanation.notes.extend(explainer.untold(event, &explanation.images));
     explanation.concludes(verdict);
     explanation
+}
+
+/// The keys in force that it takes more than counts to judge by.
+fn narrowing(terms: &Terms) -> Vec<&'static str> {
+    let keys = [
+        ("fixable_only", !terms.fixable_only.is_empty()),
+        ("min_score", terms.min_score.is_some()),
+        ("exploit_only", terms.exploit_only),
+        ("grace", terms.grace.is_some()),
+        ("keep_at_least", terms.keep_at_least > 0),
+        ("in_use", terms.in_use == InUse::Block),
+    ];
+    keys.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key).collect()
 }
 
 /// Why an event that is judged by itself does not tell.
@@ -90,7 +108,7 @@ fn what_is_open(claim: &Claim, terms: &Terms, image: &ExplainedImage) -> String 
             .to_owned();
     }
     match claim {
-        Claim::Pushed => "a push says nothing of findings".to_owned(),
+        Claim::Nothing => "the event says nothing of findings".to_owned(),
         Claim::Active(_) => {
             "this finding alone exceeds no limit: there can be others in the image".to_owned()
         }

@@ -17,7 +17,7 @@ pub(super) fn scan_of(pages: Vec<DescribeImageScanFindingsOutput>) -> Scan {
     let word = status.as_ref().map_or("not given", ScanStatus::as_str).to_owned();
     let findings = || {
         let mut summary = SeverityCounts::default();
-        let (mut list, mut in_use) = (Vec::new(), 0);
+        let (mut list, mut inactive, mut in_use) = (Vec::new(), Vec::new(), 0);
         for (at, page) in pages.into_iter().enumerate() {
             let Some(findings) = page.image_scan_findings else { continue };
             if at == 0 {
@@ -28,10 +28,11 @@ pub(super) fn scan_of(pages: Vec<DescribeImageScanFindingsOutput>) -> Scan {
             list.extend(findings.findings.unwrap_or_default().into_iter().map(basic));
             for finding in findings.enhanced_findings.unwrap_or_default() {
                 in_use = in_use.max(in_use_count(&finding));
-                list.extend(enhanced(&finding));
+                let of = if is_inactive(&finding) { &mut inactive } else { &mut list };
+                of.push(enhanced(&finding));
             }
         }
-        Findings { in_use, ..Findings::new(summary, list) }
+        Findings { in_use, ..Findings::with_inactive(summary, list, inactive) }
     };
     match status {
         Some(ScanStatus::Complete) => Scan::Complete(findings()),
@@ -77,11 +78,25 @@ fn in_use_count(finding: &EnhancedImageScanFinding) -> u64 {
     counts.max().unwrap_or(0)
 }
 
-/// One finding of enhanced scanning; closed and suppressed ones do not count.
-fn enhanced(finding: &EnhancedImageScanFinding) -> Option<Finding> {
-    if finding.status().is_some_and(|status| status != "ACTIVE") {
-        return None;
-    }
+/// What Inspector writes in the place of a version that mends a package, where there is none.
+const NO_FIX: &str = "NotAvailable";
+
+/// Whether of every package it is said that no version mends it.
+fn says_no_fix(details: Option<&PackageVulnerabilityDetails>) -> bool {
+    let packages = details.map(PackageVulnerabilityDetails::vulnerable_packages);
+    packages.is_some_and(|packages| {
+        !packages.is_empty()
+            && packages.iter().all(|package| package.fixed_in_version() == Some(NO_FIX))
+    })
+}
+
+/// Whether a finding has been closed or suppressed.
+fn is_inactive(finding: &EnhancedImageScanFinding) -> bool {
+    finding.status().is_some_and(|status| status != "ACTIVE")
+}
+
+/// One finding of enhanced scanning.
+fn enhanced(finding: &EnhancedImageScanFinding) -> Finding {
     let text = |value: Option<&str>| value.filter(|value| !value.is_empty()).map(one_line);
     let details = finding.package_vulnerability_details();
     let packages = details.map(PackageVulnerabilityDetails::vulnerable_packages);
@@ -89,27 +104,27 @@ fn enhanced(finding: &EnhancedImageScanFinding) -> Option<Finding> {
         Some(Package {
             name: text(package.name())?,
             installed: text(package.version()),
-            // Inspector writes this where there is none.
-            fixed: text(package.fixed_in_version()).filter(|fixed| fixed != "NotAvailable"),
+            fixed: text(package.fixed_in_version()).filter(|fixed| fixed != NO_FIX),
         })
     });
     let packages: Vec<_> = packages.collect();
     let fixable = match finding.fix_available() {
-        Some(word) => matches!(word, "YES" | "PARTIAL"),
-        None => packages.iter().any(|package| package.fixed.is_some()),
+        Some(word) => Some(matches!(word, "YES" | "PARTIAL")),
+        None if packages.iter().any(|package| package.fixed.is_some()) => Some(true),
+        None => says_no_fix(details).then_some(false),
     };
     // The SDK reads an absent score as zero.
     let scores = finding.score_details().and_then(|details| details.cvss());
     let scores = [finding.score(), scores.map(|cvss| cvss.score()).unwrap_or_default()];
     let id = details.and_then(|details| details.vulnerability_id()).or(finding.title());
     let severity = finding.severity().and_then(Severity::from_word);
-    Some(Finding {
+    Finding {
         packages,
         score: scores.into_iter().find(|score| *score > 0.0).and_then(Score::new),
         link: text(details.and_then(|details| details.source_url())),
-        fixable: Some(fixable),
-        exploitable: Some(finding.exploit_available() == Some("YES")),
+        fixable,
+        exploitable: finding.exploit_available().map(|word| word == "YES"),
         first_observed: finding.first_observed_at().and_then(|at| (*at).try_into().ok()),
         ..Finding::new(one_line(id.unwrap_or_default()), severity.unwrap_or(Severity::Undefined))
-    })
+    }
 }

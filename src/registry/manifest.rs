@@ -29,11 +29,14 @@ const CONFIGS: [&str; 2] =
 pub(super) fn kind_of(media_type: Option<&str>, artifact: Option<&str>) -> Kind {
     match (media_type, artifact) {
         (Some(INDEX | LIST), _) => Kind::Index,
-        (_, Some(artifact)) if !artifact.is_empty() && !CONFIGS.contains(&artifact) => {
-            Kind::Artifact
-        }
+        _ if is_artifact(artifact) => Kind::Artifact,
         _ => Kind::Image,
     }
+}
+
+/// A container image may say of itself that it is one (OCI image specification, "artifactType").
+fn is_artifact(artifact: Option<&str>) -> bool {
+    artifact.is_some_and(|artifact| !artifact.is_empty() && !CONFIGS.contains(&artifact))
 }
 
 #[derive(Deserialize)]
@@ -76,7 +79,7 @@ pub(super) fn index_of(digest: Digest, text: &str) -> Option<Index> {
         // Attestations, as BuildKit attaches them, and other artifacts are no images that anybody runs.
         let attestation = platform.as_deref() == Some("unknown/unknown");
         let nested = matches!(entry.media_type.as_deref(), Some(INDEX | LIST));
-        if attestation || nested || entry.artifact_type.is_some() {
+        if attestation || nested || is_artifact(entry.artifact_type.as_deref()) {
             return None;
         }
         Some(Child { digest: Digest::parse(entry.digest).ok()?, platform })
@@ -105,7 +108,7 @@ mod tests {
             ),
             entry('b', r#", "platform": {"os": "unknown", "architecture": "unknown"}"#),
             entry('c', r#", "artifactType": "application/spdx+json""#),
-            entry('d', ""),
+            entry('d', &format!(r#", "artifactType": "{}""#, CONFIGS[0])),
             entry('e', "").replace(MEDIA_TYPES[0], INDEX),
         );
         let index = index_of(digest('f'), &text).unwrap();

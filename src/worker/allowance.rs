@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::LimitSettings;
-use crate::domain::image::Repository;
+use crate::domain::image::{Digest, Repository};
 
 const PER_HOUR: &str = "limits.untags_per_hour";
 const PER_REPOSITORY: &str = "limits.untags_per_hour_per_repository";
@@ -85,7 +85,7 @@ struct Meter {
     used: usize,
     told: bool,
     /// Tags that were put off, by the window that they were put off to: the next ones come after them.
-    booked: BTreeMap<u64, usize>,
+    booked: BTreeMap<u64, HashMap<Digest, usize>>,
 }
 
 impl Meter {
@@ -101,20 +101,25 @@ impl Meter {
         match limit.saturating_sub(self.used) {
             left if tags <= left => tags,
             // An image with more tags than a whole window allows is done piece by piece.
-            left if tags > limit && self.used == 0 => left,
+            left if tags > limit => left,
             _ => 0,
         }
     }
 
-    /// The first later window with room for so many tags.
-    fn book(&mut self, limit: usize, tags: usize) -> u64 {
+    /// The first later window with room for so many tags of an image; the one that is booked for it already, where
+    /// another of its messages was put off.
+    fn book(&mut self, limit: usize, digest: &Digest, tags: usize) -> u64 {
+        let mut booked = self.booked.iter();
+        if let Some((&window, _)) = booked.find(|(_, images)| images.contains_key(digest)) {
+            return window;
+        }
         let last = self.window + MOST_WINDOWS;
         let fits = |window: &u64| {
-            let booked = self.booked.get(window).copied().unwrap_or(0);
+            let booked: usize = self.booked.get(window).into_iter().flat_map(HashMap::values).sum();
             booked == 0 || booked + tags <= limit
         };
         let window = (self.window + 1..last).find(fits).unwrap_or(last);
-        *self.booked.entry(window).or_default() += tags;
+        self.booked.entry(window).or_default().insert(digest.clone(), tags);
         window
     }
 }
@@ -153,7 +158,12 @@ impl Allowance {
     }
 
     /// Asks to untag so many tags of one image.
-    pub(super) fn admit<'a>(&'a self, repository: &'a Repository, tags: usize) -> Admission<'a> {
+    pub(super) fn admit<'a>(
+        &'a self,
+        repository: &'a Repository,
+        digest: &Digest,
+        tags: usize,
+    ) -> Admission<'a> {
         let past = self.start.elapsed();
         let window = past.as_secs() / WINDOW.as_secs();
         let mut meters = self.meters();
@@ -174,7 +184,7 @@ impl Allowance {
             if room > 0 {
                 meter.used += room;
             } else if let Some(limit) = limit.filter(|&limit| meter.room(limit, tags) == 0) {
-                let window = meter.book(limit, tags.min(limit));
+                let window = meter.book(limit, digest, tags.min(limit));
                 let start = WINDOW.saturating_mul(u32::try_from(window).unwrap_or(u32::MAX));
                 let name = if here { PER_REPOSITORY } else { PER_HOUR };
                 return Admission::Later(Deferral {
@@ -191,6 +201,8 @@ impl Allowance {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use tokio::time::advance;
 
     use super::*;
@@ -202,6 +214,13 @@ mod tests {
             region: Region::parse("eu-west-1").unwrap(),
             name: RepositoryName::parse(name).unwrap(),
         }
+    }
+
+    /// Another one each time.
+    fn digest() -> Digest {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Digest::parse(format!("sha256:{number:064x}")).unwrap()
     }
 
     fn allowance(all: Option<usize>, here: Option<usize>) -> Allowance {
@@ -230,24 +249,28 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn past_the_limit_images_are_put_off_to_the_next_window_and_told_once() {
         let allowance = allowance(Some(5), None);
-        assert_eq!(now(allowance.admit(&repository("a"), 3)), 3);
-        let first = later(allowance.admit(&repository("b"), 3));
+        assert_eq!(now(allowance.admit(&repository("a"), &digest(), 3)), 3);
+        let first = later(allowance.admit(&repository("b"), &digest(), 3));
         assert_eq!(first.reason, "limits.untags_per_hour of 5 is reached");
         assert_eq!((first.again, first.news), (Duration::from_secs(3601), true));
-        assert_eq!(now(allowance.admit(&repository("c"), 2)), 2, "what fits goes on");
-        assert!(!later(allowance.admit(&repository("d"), 1)).news);
+        assert_eq!(now(allowance.admit(&repository("c"), &digest(), 2)), 2, "what fits goes on");
+        assert!(!later(allowance.admit(&repository("d"), &digest(), 1)).news);
         advance(first.again).await;
-        assert_eq!(now(allowance.admit(&repository("b"), 3)), 3);
-        assert!(later(allowance.admit(&repository("d"), 3)).news, "a new window is news again");
+        assert_eq!(now(allowance.admit(&repository("b"), &digest(), 3)), 3);
+        assert!(
+            later(allowance.admit(&repository("d"), &digest(), 3)).news,
+            "a new window is news again"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_put_off_queues_up_over_the_windows_within_what_sqs_can_hide() {
         let allowance = allowance(Some(2), None);
-        assert_eq!(now(allowance.admit(&repository("a"), 2)), 2);
+        assert_eq!(now(allowance.admit(&repository("a"), &digest(), 2)), 2);
         let hours = |deferral: &Deferral| deferral.again.as_secs() / 3600;
-        let waits: Vec<_> =
-            (0..30).map(|_| hours(&later(allowance.admit(&repository("a"), 1)))).collect();
+        let waits: Vec<_> = (0..30)
+            .map(|_| hours(&later(allowance.admit(&repository("a"), &digest(), 1))))
+            .collect();
         assert_eq!(waits[..5], [1, 1, 2, 2, 3]);
         assert_eq!(waits[29], 11);
     }
@@ -255,59 +278,75 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_repository_at_its_limit_leaves_the_others_theirs() {
         let allowance = allowance(Some(10), Some(2));
-        assert_eq!(now(allowance.admit(&repository("a"), 2)), 2);
-        let deferral = later(allowance.admit(&repository("a"), 1));
+        assert_eq!(now(allowance.admit(&repository("a"), &digest(), 2)), 2);
+        let deferral = later(allowance.admit(&repository("a"), &digest(), 1));
         assert_eq!(deferral.reason, "limits.untags_per_hour_per_repository of 2 is reached");
-        assert_eq!(now(allowance.admit(&repository("b"), 2)), 2);
+        assert_eq!(now(allowance.admit(&repository("b"), &digest(), 2)), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_image_with_more_tags_than_the_limit_is_done_piece_by_piece() {
         let allowance = allowance(Some(2), None);
-        assert_eq!(now(allowance.admit(&repository("a"), 5)), 2);
-        let again = later(allowance.admit(&repository("a"), 3)).again;
+        assert_eq!(now(allowance.admit(&repository("a"), &digest(), 5)), 2);
+        let again = later(allowance.admit(&repository("a"), &digest(), 3)).again;
         advance(again).await;
-        assert_eq!(now(allowance.admit(&repository("a"), 3)), 2);
+        assert_eq!(now(allowance.admit(&repository("a"), &digest(), 3)), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_not_used_of_a_grant_is_given_back_in_its_own_hour() {
         let allowance = allowance(Some(5), Some(4));
         let a = repository("a");
-        let Admission::Now(mut grant) = allowance.admit(&a, 4) else { panic!() };
+        let Admission::Now(mut grant) = allowance.admit(&a, &digest(), 4) else { panic!() };
         grant.spend(3);
         grant.give_back(1);
         drop(grant);
-        assert_eq!(now(allowance.admit(&a, 2)), 2);
-        assert_eq!(now(allowance.admit(&repository("b"), 1)), 1);
-        later(allowance.admit(&repository("b"), 1));
+        assert_eq!(now(allowance.admit(&a, &digest(), 2)), 2);
+        assert_eq!(now(allowance.admit(&repository("b"), &digest(), 1)), 1);
+        later(allowance.admit(&repository("b"), &digest(), 1));
 
         advance(WINDOW).await;
-        let Admission::Now(old) = allowance.admit(&a, 4) else { panic!() };
+        let Admission::Now(old) = allowance.admit(&a, &digest(), 4) else { panic!() };
         advance(WINDOW).await;
-        assert_eq!(now(allowance.admit(&a, 4)), 4);
+        assert_eq!(now(allowance.admit(&a, &digest(), 4)), 4);
         drop(old);
-        later(allowance.admit(&a, 1));
+        later(allowance.admit(&a, &digest(), 1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn news_that_could_not_be_told_are_news_again() {
         let allowance = allowance(Some(2), Some(1));
         let (a, b) = (repository("a"), repository("b"));
-        assert_eq!((now(allowance.admit(&a, 1)), now(allowance.admit(&b, 1))), (1, 1));
-        let (all, here) =
-            (later(allowance.admit(&repository("c"), 1)), later(allowance.admit(&a, 1)));
+        assert_eq!(
+            (now(allowance.admit(&a, &digest(), 1)), now(allowance.admit(&b, &digest(), 1))),
+            (1, 1)
+        );
+        let (all, here) = (
+            later(allowance.admit(&repository("c"), &digest(), 1)),
+            later(allowance.admit(&a, &digest(), 1)),
+        );
         assert!(all.news && here.news);
         allowance.not_told(&a, &here);
-        assert!(!later(allowance.admit(&repository("c"), 1)).news);
-        assert!(later(allowance.admit(&a, 1)).news);
+        assert!(!later(allowance.admit(&repository("c"), &digest(), 1)).news);
+        assert!(later(allowance.admit(&a, &digest(), 1)).news);
         allowance.not_told(&repository("c"), &all);
-        assert!(later(allowance.admit(&repository("c"), 1)).news);
+        assert!(later(allowance.admit(&repository("c"), &digest(), 1)).news);
     }
 
     #[tokio::test(start_paused = true)]
     async fn without_limits_everything_is_admitted() {
         let allowance = allowance(None, None);
-        assert_eq!(now(allowance.admit(&repository("a"), 1_000_000)), 1_000_000);
+        assert_eq!(now(allowance.admit(&repository("a"), &digest(), 1_000_000)), 1_000_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_messages_about_one_image_book_its_room_once() {
+        let allowance = allowance(Some(1), None);
+        let (a, one) = (repository("a"), digest());
+        assert_eq!(now(allowance.admit(&a, &digest(), 1)), 1);
+        for _ in 0..30 {
+            assert_eq!(later(allowance.admit(&a, &one, 1)).again, Duration::from_secs(3601));
+        }
+        assert_eq!(later(allowance.admit(&a, &digest(), 1)).again, Duration::from_secs(7201));
     }
 }

@@ -6,7 +6,7 @@ use tracing::info;
 
 use super::allowance::Allowance;
 use super::disposition::wait_for_findings;
-use super::flights::{Flights, Flown, Landed};
+use super::flights::{Flights, Landed, Speaks};
 use super::holds::PullThrough;
 use super::listings::Listings;
 use super::observe::{Seen, Sight, Violation};
@@ -197,42 +197,40 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
 
     /// Assesses one image, or waits for another message's assessment that speaks for this one too.
     async fn assess_image(&self, job: Job<'_>, digest: &Digest) -> Result<Outcome, Failure> {
-        let accepted = |landed: &Landed| match &landed.result {
-            Ok(Outcome::Clean) => {
-                landed.sight.as_ref().is_some_and(|sight| self.agrees(job, sight))
-            }
-            Ok(Outcome::LeftToScan) => job.event.claim == Claim::Pushed,
-            _ => true,
-        };
-        self.fly(job, digest, accepted, async {
-            let seen = match self.observe(job, digest).await {
+        self.fly(job, digest, |sight| async move {
+            let seen = match sight {
+                Some(sight) => Ok(self.judged(job, sight, &job.event.claim)),
+                None => self.observe(job, digest).await,
+            };
+            let seen = match seen {
                 Ok(seen) => seen,
-                Err(failure) => return Landed::new(Err(failure)),
+                Err(failure) => return failed(failure),
             };
-            let sight = match &seen {
-                Seen::Clean(_, sight) => sight.clone(),
-                _ => None,
+            let speaks = match (seen.sight(), &seen) {
+                (Some(sight), _) => Speaks::BySight(Arc::clone(sight)),
+                (None, Seen::Violation(_) | Seen::Absent | Seen::NotAnImage | Seen::Unpulled) => {
+                    Speaks::ForAll
+                }
+                (None, _) => Speaks::ForNone,
             };
-            let result = self.act(job, seen).await;
-            // What rests on a failed scan's event has not looked at the findings.
-            Landed { sight, shared: job.event.claim != Claim::Failed, ..Landed::new(result) }
+            Landed { result: self.act(job, seen).await, speaks }
         })
         .await
     }
 
-    async fn fly(
+    async fn fly<F: Future<Output = Landed>>(
         &self,
         job: Job<'_>,
         digest: &Digest,
-        accepted: impl Fn(&Landed) -> bool,
-        work: impl Future<Output = Landed>,
+        work: impl FnOnce(Option<Arc<Sight>>) -> F,
     ) -> Result<Outcome, Failure> {
         let image = (&job.event.repository, digest);
         let now = || self.context.clock.now();
-        match self.flights.fly(image, job.message, now, accepted, work).await {
-            Flown::Own(landed) => landed.result,
-            Flown::Joined(landed) => landed.result.map(|outcome| Outcome::Joined(outcome.as_str())),
-        }
+        let settles = |sight: &Arc<Sight>| {
+            let seen = self.judged(job, Arc::clone(sight), &job.event.claim);
+            !matches!(seen, Seen::Wait(..))
+        };
+        self.flights.fly(image, job.message, now, settles, work).await
     }
 
     /// Does what follows from what was seen.
@@ -242,16 +240,16 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             Seen::Violation(_) => "untag",
             Seen::Wait(..) => "wait",
             Seen::Unscanned(..) => "unscanned",
-            Seen::Absent | Seen::NotAnImage | Seen::Unpulled | Seen::LeftToScan => "none",
+            Seen::Absent | Seen::NotAnImage | Seen::Unpulled | Seen::LeftToScan(_) => "none",
         });
         match seen {
             Seen::Absent => Ok(Outcome::Absent),
             Seen::NotAnImage => Ok(Outcome::NotAnImage),
             Seen::Unpulled => Ok(Outcome::NothingToUntag),
-            Seen::LeftToScan => Ok(Outcome::LeftToScan),
+            Seen::LeftToScan(_) => Ok(Outcome::LeftToScan),
             Seen::Clean(..) => Ok(Outcome::Clean),
             Seen::Unscanned(image, reason) => self.unscanned(job, &image, reason).await,
-            Seen::Wait(image, reason) => {
+            Seen::Wait(image, reason, _) => {
                 let sent = job.message.sent_at;
                 let age = sent.map(|sent| self.context.clock.since(sent)).unwrap_or_default();
                 let most = self.context.max_receive_count;
@@ -263,7 +261,16 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             Seen::Violation(violation) if violation.image.kind == Kind::Image => {
                 // The indexes first: people pull them, and an image can be deleted only when no index holds it.
                 let indexes = Box::pin(self.act_on_indexes(job, &violation.sight)).await?;
-                let own = self.violation(job, *violation).await;
+                let mut violation = *violation;
+                let gone = |index: &Result<_, _>| {
+                    matches!(
+                        index,
+                        Ok(Outcome::Deleted | Outcome::Absent | Outcome::Joined("deleted"))
+                    )
+                };
+                // ECR deletes no image that an index holds, so nobody is told that it does.
+                violation.plan.delete &= indexes.iter().all(gone);
+                let own = self.violation(job, violation).await;
                 Ok(indexes.into_iter().fold(own, graver)?)
             }
             Seen::Violation(violation) => self.violation(job, *violation).await,
@@ -279,25 +286,19 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let Some(listing) = self.listing(job).await? else { return Ok(Vec::new()) };
         let mut results = Vec::new();
         for index in listing.holding(to_blame.digest()) {
-            // An assessment that found nothing to do may not have seen what is known now.
-            let accepted = |landed: &Landed| {
-                !matches!(
-                    landed.result,
-                    Ok(Outcome::Clean
-                        | Outcome::LeftToScan
-                        | Outcome::Absent
-                        | Outcome::NotAnImage
-                        | Outcome::Unscanned)
-                )
-            };
-            let work = async {
+            let work = |_| async {
                 let seen = match self.observe_holder(job, &index.digest, to_blame).await {
                     Ok(seen) => seen,
-                    Err(failure) => return Landed::new(Err(failure)),
+                    Err(failure) => return failed(failure),
                 };
-                Landed::new(self.act_on_index(job, seen).await)
+                // One that found nothing to do may not have seen what is known by the next.
+                let speaks = match seen {
+                    Seen::Violation(_) => Speaks::ForAll,
+                    _ => Speaks::ForNone,
+                };
+                Landed { result: self.act_on_index(job, seen).await, speaks }
             };
-            results.push(self.fly(job, &index.digest, accepted, work).await);
+            results.push(self.fly(job, &index.digest, work).await);
         }
         Ok(results)
     }
@@ -307,7 +308,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             Seen::Violation(violation) => self.violation(job, *violation).await,
             Seen::Unscanned(image, reason) => self.unscanned(job, &image, reason).await,
             Seen::Clean(..) => Ok(Outcome::Clean),
-            Seen::Wait(..) | Seen::LeftToScan => Ok(Outcome::LeftToScan),
+            Seen::Wait(..) | Seen::LeftToScan(_) => Ok(Outcome::LeftToScan),
             Seen::NotAnImage | Seen::Unpulled => Ok(Outcome::NotAnImage),
             Seen::Absent => Ok(Outcome::Absent),
         }
@@ -321,12 +322,12 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             &Case { job, image, cause: cause.as_ref(), judgement, counts: &findings.counts, plan };
         let enforce = self.terms(job).mode == Mode::Enforce;
         if plan.untag.is_empty() && plan.marked {
-            // A delivery before this one did it, and may not have told.
-            if !job.is_redelivered() {
+            // A delivery before this one did it, and may not have told. In audit mode none of ours did.
+            if !job.is_redelivered() || !enforce {
                 return Ok(Outcome::AlreadyQuarantined);
             }
             let tags = self.tags_after(case, Vec::new());
-            if enforce && plan.delete {
+            if plan.delete && plan.holds.is_empty() {
                 if self.context.health.is_overreached() {
                     return Err(Failure::Stopped);
                 }
@@ -396,12 +397,19 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     }
 }
 
-/// The graver of two results: a failure, else what was done rather than what was not.
+/// A look that failed: so it does for whoever waited for it, unless it is only to come again in its own time.
+fn failed(failure: Failure) -> Landed {
+    let own = matches!(failure, Failure::Pending { .. });
+    Landed { speaks: if own { Speaks::ForNone } else { Speaks::ForAll }, result: Err(failure) }
+}
+
+/// The graver of two results: a failure, the sooner it is tried again, else what was done rather than what was not.
 fn graver(
     one: Result<Outcome, Failure>,
     other: Result<Outcome, Failure>,
 ) -> Result<Outcome, Failure> {
     match (one, other) {
+        (Err(Failure::Pending { .. } | Failure::Limited { .. }), Err(sooner)) => Err(sooner),
         (Err(failure), _) | (Ok(_), Err(failure)) => Err(failure),
         (Ok(one), Ok(other)) if one.gravity() >= other.gravity() => Ok(one),
         (Ok(_), Ok(other)) => Ok(other),

@@ -33,6 +33,15 @@ impl Disposition {
         outcomes.chain(failures).collect()
     }
 
+    /// How long the message stays invisible, where it comes again.
+    #[must_use]
+    pub fn wait(self) -> Option<Duration> {
+        match self {
+            Self::Retry(wait) | Self::Redrive(wait) => Some(wait),
+            Self::Delete | Self::Release => None,
+        }
+    }
+
     /// The word of logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

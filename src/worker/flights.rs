@@ -1,4 +1,4 @@
-//! One assessment of an image at a time, and its result for every message that it can speak for.
+//! One assessment of an image at a time, and what it came to for every message that it can speak for.
 //!
 //! A push brings hundreds of findings about one image, each a message of its own. One assessment that began after a
 //! message was sent has seen all that the message could show. No correctness rests on it: another task, or this one
@@ -52,28 +52,62 @@ impl Began {
     }
 }
 
+/// For whom an assessment speaks.
+#[derive(Clone, Debug)]
+pub(super) enum Speaks {
+    /// What it came to is so for everybody: the image was acted on, or there is none to act on.
+    ForAll,
+    /// What it saw is for everybody to judge by the claims of their own event, and to wait for in their own time.
+    BySight(Arc<Sight>),
+    /// For nobody else.
+    ForNone,
+}
+
 /// What an assessment came to.
 #[derive(Clone, Debug)]
 pub(super) struct Landed {
     pub(super) result: Result<Outcome, Failure>,
-    /// What was seen, where the result is that there is nothing to do: a message that claims more has to compare.
-    pub(super) sight: Option<Arc<Sight>>,
-    /// Whether it may speak for other messages at all.
-    pub(super) shared: bool,
-}
-
-impl Landed {
-    /// A result that may speak for other messages.
-    pub(super) fn new(result: Result<Outcome, Failure>) -> Self {
-        Self { result, sight: None, shared: true }
-    }
+    pub(super) speaks: Speaks,
 }
 
 #[derive(Debug)]
 struct Last {
     began: Began,
     ended: Instant,
+    /// Whether its message had been delivered before: only then did it tell of tags that had gone before it.
+    redelivered: bool,
     landed: Landed,
+}
+
+impl Last {
+    fn serves(&self, message: &Message, settles: impl Fn(&Arc<Sight>) -> bool) -> bool {
+        let begun = match (&self.landed.speaks, &self.landed.result) {
+            (Speaks::ForNone, _) => false,
+            (Speaks::BySight(sight), _) => {
+                self.began.after_receiving(message)
+                    || (self.began.after_sending(message) && settles(sight))
+            }
+            // A message that comes again may be the one whose team was not told.
+            (Speaks::ForAll, Ok(_)) => {
+                self.began.after_sending(message)
+                    && (message.receive_count == 1 || self.redelivered)
+            }
+            // A failure is for those who waited for it, not for those who come back.
+            (Speaks::ForAll, Err(_)) => self.began.after_receiving(message),
+        };
+        begun && self.is_kept()
+    }
+
+    fn is_kept(&self) -> bool {
+        self.ended.elapsed() < KEPT
+    }
+}
+
+fn joined(outcome: &Outcome) -> Outcome {
+    match outcome {
+        Outcome::Joined(word) => Outcome::Joined(word),
+        outcome => Outcome::Joined(outcome.as_str()),
+    }
 }
 
 type Flight = Arc<tokio::sync::Mutex<Option<Last>>>;
@@ -82,55 +116,49 @@ type Flight = Arc<tokio::sync::Mutex<Option<Last>>>;
 #[derive(Debug, Default)]
 pub(super) struct Flights(Mutex<HashMap<(Repository, Digest), Flight>>);
 
-/// How a message came by its result.
-#[derive(Debug)]
-pub(super) enum Flown {
-    /// By an assessment of its own.
-    Own(Landed),
-    /// By another message's.
-    Joined(Landed),
-}
-
 impl Flights {
-    /// The result of `work`, or of another message's work on the same image that began after this message was sent
-    /// and that `accepted` says speaks for it.
-    pub(super) async fn fly(
+    /// The result of `work` on the image, or that of another message's work which began after this message was sent
+    /// and speaks for it. Where only its sight does, `work` is given that, and need not look itself. A sight from before
+    /// the message was in our hands is taken only where it `settles` the message: one that waits comes again to look anew.
+    pub(super) async fn fly<F>(
         &self,
         image: (&Repository, &Digest),
         message: &Message,
         time_of_day: impl Fn() -> SystemTime,
-        accepted: impl Fn(&Landed) -> bool,
-        work: impl Future<Output = Landed>,
-    ) -> Flown {
+        settles: impl Fn(&Arc<Sight>) -> bool,
+        work: impl FnOnce(Option<Arc<Sight>>) -> F,
+    ) -> Result<Outcome, Failure>
+    where
+        F: Future<Output = Landed>,
+    {
         let flight = self.of(image);
         let mut last = flight.lock().await;
-        if let Some(last) = last.as_ref().filter(|last| last.landed.shared) {
-            let after_sending = match &last.landed.result {
-                Ok(_) => last.began.after_sending(message),
-                // A failure is for those who waited for it, not for those who come back.
-                Err(_) => last.began.after_receiving(message),
-            };
-            if after_sending && last.ended.elapsed() < KEPT && accepted(&last.landed) {
-                return Flown::Joined(last.landed.clone());
+        let serving = last.as_ref().filter(|last| last.serves(message, settles));
+        match serving.map(|last| &last.landed) {
+            Some(Landed { speaks: Speaks::BySight(sight), .. }) => {
+                let landed = work(Some(Arc::clone(sight))).await;
+                return landed.result.map(|outcome| match outcome {
+                    Outcome::Clean | Outcome::LeftToScan => joined(&outcome),
+                    acted => acted,
+                });
             }
+            Some(landed) => return landed.result.clone().map(|outcome| joined(&outcome)),
+            None => {}
         }
         let began = Began::now(time_of_day());
-        let landed = work.await;
-        *last = Some(Last { began, ended: Instant::now(), landed: landed.clone() });
-        Flown::Own(landed)
+        let landed = work(None).await;
+        let (ended, redelivered) = (Instant::now(), message.receive_count > 1);
+        *last = Some(Last { began, ended, redelivered, landed: landed.clone() });
+        landed.result
     }
 
     fn of(&self, (repository, digest): (&Repository, &Digest)) -> Flight {
         let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if flights.len() >= MOST {
-            // What nobody waits for can be done again.
-            flights.retain(|_, flight| {
-                let recent = |last: &Option<Last>| {
-                    last.as_ref().is_some_and(|last| last.ended.elapsed() < KEPT)
-                };
-                flight.try_lock().is_ok_and(|last| recent(&last)) || Arc::strong_count(flight) > 1
-            });
-        }
+        // What nobody waits for can be done again.
+        flights.retain(|_, flight| {
+            Arc::strong_count(flight) > 1
+                || flight.try_lock().is_ok_and(|last| last.as_ref().is_some_and(Last::is_kept))
+        });
         if flights.len() >= MOST {
             flights.retain(|_, flight| Arc::strong_count(flight) > 1);
         }

@@ -55,9 +55,9 @@ fn is_passing(error: &AwsError) -> bool {
         | ErrorClass::Timeout
         | ErrorClass::Connection
         | ErrorClass::Credentials => true,
-        ErrorClass::Unavailable => ["ServerException", "ServiceUnavailable", "InternalFailure"]
-            .into_iter()
-            .any(|code| error.is(code)),
+        ErrorClass::Unavailable => error.code.as_deref().is_some_and(|code| {
+            !["Unknown", "NotImplemented", "Unsupported"].iter().any(|word| code.contains(word))
+        }),
         ErrorClass::Refused | ErrorClass::Rejected => false,
     }
 }
@@ -106,7 +106,8 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                     account = %home.account,
                     region = %home.region,
                     %error,
-                    "cannot tell pull-through cache repositories; allow ecr:DescribePullThroughCacheRules"
+                    "cannot tell pull-through cache repositories and takes it that there are none; where access is \
+                     denied, allow ecr:DescribePullThroughCacheRules"
                 );
                 Vec::new()
             }
@@ -135,7 +136,11 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             // The listing can be old: only an image that still has a tag counts.
             let image = self.ecr(job, || self.registry.image(repository, digest)).await?;
             let Some(image) = image.filter(|image| image.is_pullable()) else { continue };
-            let seen = self.observe_other(job, image).await?;
+            let seen = match self.observe_other(job, image).await {
+                // One that cannot be looked at is not known to be without a violation, and holds up nobody.
+                Err(Failure::Rejected(_) | Failure::Refused(_)) => continue,
+                seen => seen?,
+            };
             found +=
                 usize::from(!matches!(seen, Seen::Violation(_) | Seen::NotAnImage | Seen::Absent));
         }

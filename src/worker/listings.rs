@@ -23,6 +23,8 @@ use crate::registry::{INDEX_BATCH, Registry};
 /// A repository is listed at most once in this time for each thousand tagged images, the most of one call: so that
 /// listing it takes about a call a second at the most.
 const WINDOW: Duration = Duration::from_secs(1);
+/// How long a listing serves messages that were sent before it: others come and go meanwhile.
+const KEPT: Duration = Duration::from_secs(60);
 /// Images in one page of a listing.
 const PAGE: usize = 1000;
 /// Messages that wait for that time to pass with their lease in hand. More than these come again, so that one busy repository
@@ -30,7 +32,7 @@ const PAGE: usize = 1000;
 const WAITERS: usize = 8;
 /// Indexes, and images that they hold, that are remembered: about 40 MB.
 const MOST_CHILDREN: u64 = 200_000;
-/// Images in all listings that are remembered: about 40 MB.
+/// Images, and children of indexes, in all listings that are remembered: about 40 MB.
 const MOST_LISTED: usize = 200_000;
 /// Repositories of which the last listing's time is remembered.
 const MOST_REPOSITORIES: usize = 10_000;
@@ -61,7 +63,8 @@ impl Listing {
     }
 
     fn size(&self) -> usize {
-        self.pullable.len() + self.indexes.len()
+        let children: usize = self.indexes.iter().map(|index| 1 + index.children.len()).sum();
+        self.pullable.len() + children
     }
 }
 
@@ -76,7 +79,9 @@ impl Slot {
     /// The listing, where it began after this message was sent.
     fn serving(&self, message: &Message) -> Option<Arc<Listing>> {
         let listing = self.listing.as_ref()?;
-        self.began.is_some_and(|began| began.after_sending(message)).then(|| Arc::clone(listing))
+        let fresh = |began: Began| began.at().elapsed() < KEPT.max(self.window);
+        let began = self.began.filter(|began| began.after_sending(message) && fresh(*began));
+        began.map(|_| Arc::clone(listing))
     }
 }
 

@@ -21,7 +21,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let claimed = job.event.tags.iter().filter(|tag| {
             ours && its
                 && !image.tags.contains(tag)
-                && !tag.is_quarantine()
+                && **tag != plan.quarantine
                 && terms.keeps(tag).is_none()
         });
         NoticeTags {
@@ -54,11 +54,19 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
 
     pub(super) fn notice(&self, case: &Case<'_>, action: NoticeAction, tags: NoticeTags) -> Notice {
         let Judgement { reasons, notes, .. } = case.judgement;
+        let mut reasons: Vec<_> = reasons.iter().chain(notes).cloned().collect();
+        let acted = matches!(action, NoticeAction::Quarantined | NoticeAction::Deleted);
+        if acted && tags.untagged.is_empty() && tags.claimed.is_empty() {
+            // The image does not say, and the event is about one that an index holds.
+            reasons.push(
+                "its tags went in an attempt that could not tell; the audit log of that attempt names them".to_owned(),
+            );
+        }
         Notice {
             tags,
             cause: case.cause.cloned(),
             counts: case.counts.clone(),
-            reasons: reasons.iter().chain(notes).cloned().collect(),
+            reasons,
             judgement: Some(case.judgement.clone()),
             ..self.blank_notice(case.job, case.image, action)
         }

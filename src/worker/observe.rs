@@ -1,7 +1,6 @@
 //! What ECR says about an image now, and what the policy says about that. Reads only.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use super::assess::{Assessor, Job};
 use super::outcome::Failure;
@@ -9,8 +8,8 @@ use crate::domain::findings::{Findings, Scan};
 use crate::domain::image::Digest;
 use crate::domain::index::Child;
 use crate::domain::judgement::{Judgement, Subject};
-use crate::domain::plan::{Claimed, Decision, Image, Kind, Plan, Storage, decide};
-use crate::domain::policy::{InUse, IndexRule, Terms};
+use crate::domain::plan::{Claimed, Decision, Image, Kind, Plan, Scanning, Storage, decide};
+use crate::domain::policy::{InUse, IndexRule, Reporting, Terms};
 use crate::event::Claim;
 use crate::notify::Notifier;
 use crate::registry::Registry;
@@ -18,14 +17,13 @@ use crate::registry::Registry;
 /// What was seen of one image, enough to judge it again.
 #[derive(Debug)]
 pub struct Sight {
-    digest: Digest,
-    pushed_at: Option<SystemTime>,
+    image: Image,
     scan: Scan,
 }
 
 impl Sight {
     pub(super) fn digest(&self) -> &Digest {
-        &self.digest
+        &self.image.digest
     }
 
     pub(super) fn findings(&self) -> Option<&Findings> {
@@ -73,15 +71,27 @@ pub enum Seen {
     /// It cannot be judged, and nobody can pull it by a tag: attestations and signatures are like that.
     Unpulled,
     /// Its scan has not ended, and an event will come when it has.
-    LeftToScan,
+    LeftToScan(Option<Arc<Sight>>),
     /// It may keep its tags.
     Clean(Judgement, Option<Arc<Sight>>),
     /// Findings are not there yet, or may still be growing.
-    Wait(Image, String),
+    Wait(Image, String, Option<Arc<Sight>>),
     /// There is nothing to judge by.
     Unscanned(Image, String),
     /// It violates the policy.
     Violation(Box<Violation>),
+}
+
+impl Seen {
+    /// What was seen of the image, where that decides nothing for good: another event may claim more.
+    pub(super) fn sight(&self) -> Option<&Arc<Sight>> {
+        match self {
+            Self::Clean(_, sight) | Self::LeftToScan(sight) | Self::Wait(_, _, sight) => {
+                sight.as_ref()
+            }
+            _ => None,
+        }
+    }
 }
 
 impl<R: Registry, N: Notifier> Assessor<R, N> {
@@ -97,9 +107,20 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                 Seen::Unscanned(image, reason.to_owned())
             }
             (_, Storage::Activating) => {
-                Seen::Wait(image, "the image is being restored from the archive".to_owned())
+                let reason = "the image is being restored from the archive";
+                Seen::Wait(image, reason.to_owned(), None)
             }
-            (Kind::Index, Storage::Active) => return self.observe_index(job, image, None).await,
+            (Kind::Index, Storage::Active) => {
+                let claims = matches!(job.event.claim, Claim::Complete { .. } | Claim::Active(_));
+                return Ok(match self.observe_index(job, image.clone(), None).await? {
+                    // An event that claims findings of the index itself is not left to those of its images.
+                    Seen::LeftToScan(_) if claims => {
+                        let reason = "ECR has not scanned every image of the index";
+                        Seen::Wait(image, reason.to_owned(), None)
+                    }
+                    seen => seen,
+                });
+            }
             (Kind::Image, Storage::Active) => {
                 self.observe_image(job, image, &job.event.claim).await?
             }
@@ -125,7 +146,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     pub(super) async fn observe_other(&self, job: Job<'_>, image: Image) -> Result<Seen, Failure> {
         match image.kind {
             Kind::Index => self.observe_index(job, image, None).await,
-            Kind::Image | Kind::Artifact => self.observe_image(job, image, &Claim::Pushed).await,
+            Kind::Image | Kind::Artifact => self.observe_image(job, image, &Claim::Nothing).await,
         }
     }
 
@@ -135,21 +156,26 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         image: Image,
         claim: &Claim,
     ) -> Result<Seen, Failure> {
-        if *claim == Claim::Failed {
-            return Ok(Seen::Unscanned(image, "the scan failed".to_owned()));
-        }
         let Some(sight) = self.sight(job, &image).await? else { return Ok(Seen::Absent) };
-        let sight = Arc::new(sight);
-        Ok(match self.decided(job, &sight, &[&image.digest], claimed(claim)) {
+        Ok(self.judged(job, Arc::new(sight), claim))
+    }
+
+    /// Judges what was seen of an image, by this message's assessment or by another's.
+    pub(super) fn judged(&self, job: Job<'_>, sight: Arc<Sight>, claim: &Claim) -> Seen {
+        let image = sight.image.clone();
+        match self.decided(job, &sight, &[&image.digest], claimed(claim)) {
             Decision::Keep(judgement) => Seen::Clean(judgement, Some(sight)),
-            Decision::Wait(_) if *claim == Claim::Pushed => Seen::LeftToScan,
-            Decision::Wait(reason) => Seen::Wait(image, reason),
+            Decision::Wait(_) if *claim == Claim::Nothing => Seen::LeftToScan(Some(sight)),
+            Decision::Wait(_) if *claim == Claim::Failed => {
+                Seen::Unscanned(image, "the scan failed".to_owned())
+            }
+            Decision::Wait(reason) => Seen::Wait(image, reason, Some(sight)),
             Decision::Unscanned(reason) => Seen::Unscanned(image, reason),
             Decision::Violation(judgement) => {
                 let plan = Plan::new(self.terms(job), &image, sight.in_use());
                 Seen::Violation(Box::new(Violation { image, cause: None, judgement, sight, plan }))
             }
-        })
+        }
     }
 
     /// Looks at an index that holds an image that violates the policy.
@@ -165,12 +191,6 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             Some(image) => self.observe_index(job, image, Some(to_blame)).await,
             None => Ok(Seen::Absent),
         }
-    }
-
-    /// What this message's event claims, held against what another message's assessment saw.
-    pub(super) fn agrees(&self, job: Job<'_>, sight: &Sight) -> bool {
-        let claimed = claimed(&job.event.claim);
-        matches!(self.decided(job, sight, &[&sight.digest], claimed), Decision::Keep(_))
     }
 
     /// Judges an index by its children: by `to_blame`, the one that the event is about, or by a look at all of them.
@@ -190,14 +210,14 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let mut look = Look::default();
         // The one to blame first: with it, a look at the others is often not needed.
         let is_to_blame =
-            |child: &&Child| to_blame.is_some_and(|sight| sight.digest == child.digest);
+            |child: &&Child| to_blame.is_some_and(|sight| *sight.digest() == child.digest);
         let (first, others): (Vec<_>, Vec<_>) = index.children.iter().partition(is_to_blame);
         for child in first.into_iter().chain(others) {
             if terms.index == IndexRule::Any && terms.in_use == InUse::Untag && look.worst.is_some()
             {
                 break;
             }
-            let sight = match to_blame.filter(|sight| sight.digest == child.digest) {
+            let sight = match to_blame.filter(|sight| *sight.digest() == child.digest) {
                 Some(sight) => Some(Arc::clone(sight)),
                 None => self.sight_of_child(job, child).await?,
             };
@@ -234,8 +254,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     async fn sight(&self, job: Job<'_>, image: &Image) -> Result<Option<Sight>, Failure> {
         let repository = &job.event.repository;
         let scan = self.ecr(job, || self.registry.scan(repository, &image.digest)).await?;
-        let (digest, pushed_at) = (image.digest.clone(), image.pushed_at);
-        Ok(scan.map(|scan| Sight { digest, pushed_at, scan }))
+        Ok(scan.map(|scan| Sight { image: image.clone(), scan }))
     }
 
     fn decided(
@@ -248,7 +267,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let subject = Subject {
             repository: &job.event.repository.name,
             digests,
-            pushed_at: sight.pushed_at,
+            pushed_at: sight.image.pushed_at,
             now: self.context.clock.now(),
         };
         let decision = decide(&self.context.policy, &subject, &sight.scan, claimed);
@@ -268,9 +287,15 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
 /// What an event claims of an image's findings.
 pub fn claimed(claim: &Claim) -> Claimed<'_> {
     match claim {
-        Claim::Complete { counts: Some(counts), .. } => Claimed::Counts(counts),
+        Claim::Complete { counts: Some(counts), reporting } => Claimed::Counts(
+            counts,
+            match reporting {
+                Reporting::AbsentIsZero => Scanning::Basic,
+                Reporting::AbsentIsUnknown => Scanning::Enhanced,
+            },
+        ),
         Claim::Active(finding) => Claimed::Finding(finding),
-        Claim::Complete { counts: None, .. } | Claim::Failed | Claim::Pushed => Claimed::Nothing,
+        Claim::Complete { counts: None, .. } | Claim::Failed | Claim::Nothing => Claimed::Nothing,
     }
 }
 
@@ -300,7 +325,7 @@ impl Look {
             // By the rule "all", one image that is clean clears the index.
             (Some(_), Some(judgement), _) => Seen::Clean(judgement, None),
             // Each child's own scan event leads back here.
-            _ if unfinished => Seen::LeftToScan,
+            _ if unfinished => Seen::LeftToScan(None),
             (_, _, Some(reason)) => Seen::Unscanned(image, reason),
             (_, Some(judgement), None) => Seen::Clean(judgement, None),
             (_, None, None) => Seen::Absent,

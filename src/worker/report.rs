@@ -54,6 +54,7 @@ pub(super) fn assessed(of: &Assessed<'_>) {
                 outcome,
                 why,
                 disposition = of.disposition.as_str(),
+                again_in_seconds = of.disposition.wait().map(|wait| wait.as_secs()),
                 // Said here because SQS moves the message in silence, and nobody else knows why.
                 goes_to = dead.then_some("the dead-letter queue"),
                 receive_count = of.message.receive_count,

@@ -1,4 +1,4 @@
-//! What the team was told lately, so that the same news of the same image is not told all day.
+//! What each topic was told lately, so that the same news of the same image is not told all day.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -19,35 +19,15 @@ const MOST: usize = 10_000;
 pub(super) struct Told(Mutex<HashMap<String, Instant>>);
 
 impl Told {
-    /// Whether this is old news. A notice of tags that went, now or before it, is always news.
-    pub(super) fn is_old_news(&self, notice: &Notice) -> bool {
-        changes_nothing(notice) && self.knows(&key(notice))
-    }
-
-    /// The team has been told.
-    pub(super) fn remember(&self, notice: &Notice) {
-        if changes_nothing(notice) {
-            self.learn(key(notice));
-        }
-    }
-
-    /// Whether a topic has heard this very notice, or one under its id that said more: a notice is repeated for a topic
-    /// that failed, and those that did not need not hear it again.
+    /// Whether a topic knows what this notice says. A notice of tags that went in this very pass is always news.
     pub(super) fn has_heard(&self, topic: &str, notice: &Notice) -> bool {
-        notice.tags.untagged.is_empty() && self.knows(&heard(topic, notice))
+        let now = Instant::now();
+        notice.tags.untagged.is_empty()
+            && self.map().get(&key(topic, notice)).is_some_and(|&told| now - told < REMEMBERED)
     }
 
     /// A topic has accepted this notice.
     pub(super) fn heard(&self, topic: &str, notice: &Notice) {
-        self.learn(heard(topic, notice));
-    }
-
-    fn knows(&self, key: &str) -> bool {
-        let now = Instant::now();
-        self.map().get(key).is_some_and(|&told| now - told < REMEMBERED)
-    }
-
-    fn learn(&self, key: String) {
         let now = Instant::now();
         let mut map = self.map();
         if map.len() >= MOST {
@@ -56,7 +36,12 @@ impl Told {
         if map.len() >= MOST {
             map.clear();
         }
-        map.insert(key, now);
+        map.insert(key(topic, notice), now);
+    }
+
+    /// A topic has not accepted this notice: what it heard before under the same id was less.
+    pub(super) fn missed(&self, topic: &str, notice: &Notice) {
+        self.map().remove(&key(topic, notice));
     }
 
     fn map(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {
@@ -64,24 +49,20 @@ impl Told {
     }
 }
 
-/// Where nothing was done, the reasons are the news: an image that waited for a later hour may be held then.
-fn heard(topic: &str, notice: &Notice) -> String {
-    let Notice { id, action, reasons, .. } = notice;
-    let acted = matches!(action, NoticeAction::Quarantined | NoticeAction::Deleted);
-    let reasons = if acted { String::new() } else { reasons.join("; ") };
-    format!("{topic} {} {id} {reasons}", action.as_str())
-}
-
-fn changes_nothing(notice: &Notice) -> bool {
-    notice.tags.untagged.is_empty()
-        && match notice.action {
-            NoticeAction::WouldUntag | NoticeAction::Blocked | NoticeAction::Unscanned => true,
-            NoticeAction::Quarantined | NoticeAction::Deleted | NoticeAction::Failed => false,
+/// What makes a notice the same news. Where something was done, that is its id: it is repeated for a topic that failed,
+/// and those that did not need not hear it again. Where nothing was done, it is the image, the tags and the reasons,
+/// whatever event led there.
+fn key(topic: &str, notice: &Notice) -> String {
+    let Notice { id, action, repository, digest, reasons, tags, .. } = notice;
+    let word = action.as_str();
+    match action {
+        NoticeAction::Quarantined | NoticeAction::Deleted | NoticeAction::Failed => {
+            format!("{topic} {word} {id}")
         }
-}
-
-/// The image and the decision; not the event.
-fn key(notice: &Notice) -> String {
-    let Notice { repository, digest, action, reasons, .. } = notice;
-    format!("{repository}@{digest} {} {}", action.as_str(), reasons.join("; "))
+        NoticeAction::WouldUntag | NoticeAction::Blocked | NoticeAction::Unscanned => {
+            let mut tags: Vec<_> = tags.kept.iter().chain(&tags.would_untag).collect();
+            tags.sort();
+            format!("{topic} {word} {repository}@{digest} {tags:?} {}", reasons.join("; "))
+        }
+    }
 }

@@ -43,9 +43,6 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     /// Tells the team. Where every topic refuses us, polling pauses and the notice itself is the probe. A notice of tags
     /// that went is tried several times before the lease is given up: by the next delivery they are only claimed.
     pub(super) async fn tell(&self, notice: Notice) -> Result<(), Failure> {
-        if self.told.is_old_news(&notice) {
-            return Ok(());
-        }
         let to_tell = |topic: &&Topic<N>| {
             topic.wants(&notice) && !self.told.has_heard(&topic.settings.arn, &notice)
         };
@@ -53,7 +50,6 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         if left.is_empty() {
             // No topic was asked: this says nothing of whether they still refuse us.
             debug!(notice = notice.id, "no topic is left to tell");
-            self.told.remember(&notice);
             return Ok(());
         }
         let mut attempts = if notice.tags.untagged.is_empty() { 1 } else { TELL_ATTEMPTS };
@@ -65,7 +61,6 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             let Some(gravest) = errors.iter().find(|error| !is_refusal(error)).or(errors.first())
             else {
                 self.set_paused(Pause::Topic, false, None);
-                self.told.remember(&notice);
                 return Ok(());
             };
             if self.topics.iter().all(|topic| topic.refuses.load(Ordering::Relaxed)) {
@@ -102,7 +97,10 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                 self.told.heard(&topic.settings.arn, notice);
                 None
             }
-            Err(error) => Some((topic, error)),
+            Err(error) => {
+                self.told.missed(&topic.settings.arn, notice);
+                Some((topic, error))
+            }
         }
     }
 }

@@ -38,10 +38,11 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     pub(super) async fn enforce_within_limits(&self, case: &Case<'_>) -> Result<Outcome, Failure> {
         let mut left = case.plan.untag.as_slice();
         let deferral = loop {
-            let grant = match self.allowance.admit(case.repository(), left.len()) {
-                Admission::Now(grant) => grant,
-                Admission::Later(deferral) => break deferral,
-            };
+            let grant =
+                match self.allowance.admit(case.repository(), &case.image.digest, left.len()) {
+                    Admission::Now(grant) => grant,
+                    Admission::Later(deferral) => break deferral,
+                };
             let (now, rest) = left.split_at(grant.left().min(left.len()));
             let plan = Plan {
                 untag: now.to_vec(),
@@ -61,9 +62,11 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             let kept = case.plan.kept.iter().chain(left).cloned().collect();
             let tags = NoticeTags { kept, ..NoticeTags::default() };
             let mut notice = self.notice(case, NoticeAction::Blocked, tags);
+            let until = self.context.clock.now() + deferral.again;
             notice.reasons.push(format!(
-                "{}: this image and others wait for a later hour; this is told once an hour",
-                deferral.reason
+                "{}: this image waits until {}, and others like it wait too; this is told once an hour",
+                deferral.reason,
+                humantime::format_rfc3339_seconds(until)
             ));
             if let Err(failure) = self.tell(notice).await {
                 self.allowance.not_told(case.repository(), &deferral);

@@ -182,7 +182,7 @@ async fn an_image_in_another_account_and_region_is_acted_on_there() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_scan_is_told_and_changes_nothing() {
     let world = World::new();
-    let digest = world.image(&["1.0"], critical());
+    let digest = world.image(&["1.0"], aws_sim::ScanResult::status("FAILED"));
     let mut event = basic(&digest, &["1.0"], &json!(null));
     event["detail"]["scan-status"] = json!("FAILED");
     world.send(&event);

@@ -23,5 +23,6 @@ mod refusals;
 mod regressions;
 mod repositories;
 mod scan_states;
+mod sharing;
 mod support;
 mod topics;

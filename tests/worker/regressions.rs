@@ -85,7 +85,8 @@ async fn the_same_news_is_told_again_for_another_repository_and_another_decision
     world.sim.push_image(&other, &["1.0"], "1.0");
     world.sim.set_findings(&other, &digest, critical());
     let event = basic(&digest, &["1.0"], &json!({"CRITICAL": 1}));
-    let mut failed = event.clone();
+    let unknown = world.image(&["2.0"], aws_sim::ScanResult::status("FAILED"));
+    let mut failed = basic(&unknown, &["2.0"], &json!(null));
     failed["detail"]["scan-status"] = json!("FAILED");
     for event in [event.clone(), in_repository(event.clone(), "team/other"), failed, event] {
         world.send(&event);
@@ -218,19 +219,35 @@ async fn nothing_is_marked_untagged_or_deleted_after_an_over_reach() {
 #[tokio::test(start_paused = true)]
 async fn an_image_that_cannot_be_deleted_is_told_as_blocked_without_the_tags_that_went() {
     let world = World::new().set("POLICY__ACTION", "delete");
+    let digest = world.image(&["1.0"], critical());
+    // Between the look for indexes and the delete, one was pushed that holds it.
+    let held =
+        FaultRule::on("BatchDeleteImage").skip(1).fail_entries("ImageReferencedByManifestList");
+    world.sim.set_faults(held);
+    world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+    let notices = world.notices();
+    let last = notices.last().unwrap();
+    assert_eq!((&last["action"], &last["tags"]["kept"]), (&json!("blocked"), &json!([])));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_image_is_said_to_be_deleted_that_an_index_goes_on_to_hold() {
+    let world = World::new().set("POLICY__ACTION", "delete").set("POLICY__PROTECTED_TAGS", "1.0");
     let child = world.image(&["1.0-amd64"], critical());
-    let of = [(child.as_str(), "linux/amd64")];
-    // An index that stays holds the image.
-    let world = world.set("POLICY__PROTECTED_TAGS", "1.0");
-    world.sim.push_index(&world.repository, &["1.0"], &of);
+    world.sim.push_index(&world.repository, &["1.0"], &[(child.as_str(), "linux/amd64")]);
     world.send(&basic(&child, &["1.0-amd64"], &json!({"CRITICAL": 1})));
 
     world.run_to_the_end().await;
 
     assert_eq!(world.tags(&child), [quarantine(&child)]);
     let notices = world.notices();
-    let last = notices.last().unwrap();
-    assert_eq!((&last["action"], &last["tags"]["kept"]), (&json!("blocked"), &json!([])));
+    let of_child = notices.iter().filter(|notice| notice["image"]["digest"] == child.as_str());
+    let actions: Vec<_> = of_child.map(|notice| notice["action"].clone()).collect();
+    assert_eq!(actions, ["quarantined"]);
 }
 
 #[tokio::test(start_paused = true)]

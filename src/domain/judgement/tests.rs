@@ -165,18 +165,20 @@ fn an_exception_is_only_for_what_it_names_and_only_until_its_day() {
 }
 
 #[test]
-fn an_exception_for_a_digest_covers_all_that_is_listed_and_nothing_that_is_not() {
+fn an_exception_for_an_image_covers_whatever_is_found_in_it_and_one_for_a_finding_only_what_is_listed()
+ {
     let image = digest('a');
     let mut exception = exception("CVE-2026-1");
     exception.id = Globs::default();
     exception.digest = Some(image.clone());
-    let policy = excepting(exception);
     let subject =
         Subject { repository: &repository(), digests: &[&image], pushed_at: None, now: now() };
-    let listed = Findings::new(SeverityCounts::default(), vec![critical()]);
-    assert!(!policy.judge(&subject, &listed).violates());
     let more = Findings::new([(Severity::Critical, 2)].into_iter().collect(), vec![critical()]);
-    let judgement = policy.judge(&subject, &more);
+    let judgement = excepting(exception.clone()).judge(&subject, &more);
+    assert!(!judgement.violates());
+    assert_eq!(judgement.exceptions, [0]);
+    exception.id = Globs::new(["*".to_owned()]).unwrap();
+    let judgement = excepting(exception).judge(&subject, &more);
     assert_eq!(judgement.reasons, ["critical 1 is over the limit of 0"]);
     assert_eq!(judgement.exceptions, [0]);
 }

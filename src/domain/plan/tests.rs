@@ -36,13 +36,17 @@ fn decided(policy: &Policy, scan: &Scan, claimed: Claimed<'_>) -> Decision {
 }
 
 #[test]
-fn every_tag_goes_but_protected_ones_and_quarantine_tags() {
+fn every_tag_goes_but_protected_ones_and_the_mark() {
     let terms = Terms { protected_tags: globs(&["prod-*"]), ..Terms::default() };
     let own = format!("quarantine-{}", "a".repeat(64));
     let foreign = format!("quarantine-{}", "b".repeat(64));
     let plan = Plan::new(&terms, &image(&["1.0", "prod-eu", &own, &foreign, "latest"]), 0);
-    assert_eq!(plan.untag, [tag("1.0"), tag("latest")]);
-    assert_eq!(plan.kept, [tag("prod-eu"), tag(&foreign)]);
+    assert_eq!(
+        plan.untag,
+        [tag("1.0"), tag(&foreign), tag("latest")],
+        "a mark hides its own image only"
+    );
+    assert_eq!(plan.kept, [tag("prod-eu")]);
     assert_eq!(plan.kept_because[0], r#"tag prod-eu is protected by "prod-*""#);
     assert!(plan.marked);
     assert_eq!(plan.quarantine, tag(&own));
@@ -78,16 +82,18 @@ fn an_image_in_use_is_held_only_where_the_terms_say_so() {
 }
 
 #[test]
-fn lag_of_enhanced_scanning_is_waited_for_but_a_completed_scan_is_believed() {
+fn lag_of_enhanced_scanning_is_waited_for_but_a_completed_basic_scan_is_believed() {
     let policy = Policy::default();
     let three: SeverityCounts = [(Severity::Critical, 3)].into_iter().collect();
     let finding = Finding::new("CVE-1", Severity::High);
     let wait = Decision::Wait("ECR shows fewer findings than the event".to_owned());
-    for claimed in [Claimed::Counts(&three), Claimed::Finding(&finding)] {
+    for claimed in [Claimed::Counts(&three, Scanning::Enhanced), Claimed::Finding(&finding)] {
         assert_eq!(decided(&policy, &Scan::Active(findings(0)), claimed), wait);
-        let complete = decided(&policy, &Scan::Complete(findings(0)), claimed);
-        assert!(matches!(complete, Decision::Keep(_)));
+        assert_eq!(decided(&policy, &Scan::Complete(findings(0)), claimed), wait);
     }
+    let basic = Claimed::Counts(&three, Scanning::Basic);
+    let complete = decided(&policy, &Scan::Complete(findings(0)), basic);
+    assert!(matches!(complete, Decision::Keep(_)));
     let nothing = decided(&policy, &Scan::Active(findings(0)), Claimed::Nothing);
     assert!(matches!(nothing, Decision::Keep(_)));
     let pending = decided(&policy, &Scan::Pending("PENDING".into()), Claimed::Nothing);
@@ -104,8 +110,11 @@ fn what_ecr_shows_and_the_policy_accepts_is_no_lag() {
     let shown = Scan::Active(Findings::new(SeverityCounts::default(), vec![finding.clone()]));
     let empty = Scan::Active(Findings::default());
     let keeps = |scan, claimed| matches!(decided(&policy, scan, claimed), Decision::Keep(_));
-    assert!(keeps(&shown, Claimed::Counts(&one)));
-    assert!(!keeps(&shown, Claimed::Counts(&two)), "the second is not there yet");
+    assert!(keeps(&shown, Claimed::Counts(&one, Scanning::Enhanced)));
+    assert!(
+        !keeps(&shown, Claimed::Counts(&two, Scanning::Enhanced)),
+        "the second is not there yet"
+    );
     assert!(keeps(&shown, Claimed::Finding(&finding)));
     assert!(keeps(&empty, Claimed::Finding(&finding)), "excepted, whenever it appears");
 }

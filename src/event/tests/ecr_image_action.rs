@@ -8,11 +8,11 @@ fn push() -> Value {
 fn a_push_and_a_restored_image_are_assessed_without_a_word_on_findings() {
     let pushed = assess(&push());
     assert_eq!(pushed.kind, Kind::EcrImageAction);
-    assert_eq!(pushed.claim, Claim::Pushed);
+    assert_eq!(pushed.claim, Claim::Nothing);
     assert_eq!(pushed.repository.to_string(), "111122223333/eu-west-1/team/app");
     assert_eq!(pushed.digest.unwrap().hex(), HEX);
     assert_eq!(pushed.tags, [Tag::parse("1.2.3").unwrap()]);
-    assert_eq!(assess(&event("ecr_image_action.restored")).claim, Claim::Pushed);
+    assert_eq!(assess(&event("ecr_image_action.restored")).claim, Claim::Nothing);
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn what_is_no_container_image_is_ignored_and_what_does_not_say_is_not() {
         json!(null),
         json!(""),
     ] {
-        assert_eq!(assess(&artifact(image)).claim, Claim::Pushed);
+        assert_eq!(assess(&artifact(image)).claim, Claim::Nothing);
     }
     for other in ["application/vnd.cncf.helm.config.v1+json", "application/vnd.oci.empty.v1+json"] {
         assert_eq!(ignored(&artifact(json!(other))), "the artifact is not a container image");

@@ -14,6 +14,7 @@ const PACKAGES: usize = 3;
 pub(super) fn headline(notice: &Notice) -> String {
     let untagged = notice.tags.untagged.len() + notice.tags.claimed.len();
     match notice.action {
+        NoticeAction::Quarantined if untagged == 0 => "image quarantined before".to_owned(),
         NoticeAction::Quarantined => format!("{} quarantined", tags(untagged)),
         NoticeAction::Deleted => format!("image deleted, {} untagged", tags(untagged)),
         NoticeAction::WouldUntag => {

@@ -1,0 +1,230 @@
+//! Where one message's assessment must not speak for another, and where one notice must not swallow another.
+
+use std::time::Duration;
+
+use aws_sim::{Fault, FaultRule, Finding, ScanResult};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::support::{World, basic, critical, enhanced, quarantine};
+
+fn event(digest: &str, id: &str) -> Value {
+    let mut event = basic(digest, &["1.0"], &json!({"CRITICAL": 1}));
+    event["id"] = json!(id);
+    event
+}
+
+/// Whether any notice names this tag as gone.
+fn is_told(world: &World, tag: &str) -> bool {
+    world.notices().iter().any(|notice| {
+        ["untagged", "claimed"]
+            .into_iter()
+            .any(|list| notice["tags"][list].as_array().unwrap().contains(&json!(tag)))
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_team_was_not_told_does_not_rest_on_one_that_found_the_work_done() {
+    let world = World::new();
+    let digest = world.image(&["1.0"], critical());
+    world.send(&event(&digest, "a"));
+    world.crash_at("Publish", Fault::Hang).await;
+    world.sim.clear_faults();
+    assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+    sleep(Duration::from_secs(20)).await;
+    world.send(&event(&digest, "b"));
+    sleep(Duration::from_secs(5)).await;
+
+    world.run_to_the_end().await;
+
+    assert!(is_told(&world, "1.0"), "{:?}", world.notices());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_fails_during_a_burst_hears_of_it_in_the_end() {
+    let world = World::new().set("QUEUE__MAX_IN_FLIGHT", "2");
+    let digest = world.image(&["1.0"], ScanResult::enhanced(&[("HIGH", 100)]));
+    world.route(json!({"detail-type": ["Inspector2 Finding"]}));
+    world.sim.emit_findings(&world.repository, &digest);
+    sleep(Duration::from_secs(5)).await;
+    world.sim.set_faults(FaultRule::on("Publish").first(12).error("InternalError"));
+
+    world.run_to_the_end().await;
+
+    assert!(is_told(&world, "1.0"), "{:?}", world.notices());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_one_messages_patience_is_not_that_of_another() {
+    let world = World::new();
+    let digest = world.image(&["1.0"], ScanResult::enhanced(&[("LOW", 1)]));
+    let counts = json!({"CRITICAL": 1, "HIGH": 0, "MEDIUM": 0, "TOTAL": 1});
+    world.send(&enhanced(&world.repository, &digest, &["1.0"], &counts));
+    sleep(Duration::from_secs(1805)).await;
+    let late = Finding::new("CVE-2026-1000", "CRITICAL");
+    world.route(json!({"detail-type": ["Inspector2 Finding"]}));
+    world.sim.emit_finding(&world.repository, &digest, &late, "ACTIVE");
+    sleep(Duration::from_secs(5)).await;
+
+    world
+        .run_while(async {
+            sleep(Duration::from_secs(10)).await;
+            let shown = ScanResult::enhanced(&[("LOW", 1)]).with(late);
+            world.sim.set_findings(&world.repository, &digest, shown);
+            world.done().await;
+        })
+        .await;
+
+    assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_piece_of_a_large_image_is_told_though_its_first_notice_failed() {
+    let world = World::configured("limits.untags_per_hour = 1");
+    let digest = world.image(&["1.0", "2.0"], critical());
+    world.send(&basic(&digest, &["1.0", "2.0"], &json!({"CRITICAL": 1})));
+
+    world
+        .run_while(async {
+            sleep(Duration::from_secs(1800)).await;
+            world.sim.set_faults(FaultRule::on("Publish").error("InternalError"));
+            world.sim.wait_for_calls("BatchDeleteImage", 2).await;
+            world.sim.wait_until(|sim| sim.calls_of("Publish").len() >= 14).await;
+            world.sim.clear_faults();
+            world.done().await;
+        })
+        .await;
+
+    assert!(is_told(&world, "1.0") && is_told(&world, "2.0"), "{:?}", world.notices());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_further_tag_of_a_known_bad_image_is_news_in_audit_mode() {
+    let world = World::configured("policy.mode = \"audit\"");
+    let digest = world.image(&["1.0"], critical());
+    world.send(&event(&digest, "a"));
+
+    world
+        .run_while(async {
+            world.done().await;
+            world.sim.tag_image(&world.repository, "2.0", &digest);
+            sleep(Duration::from_secs(120)).await;
+            world.send(&event(&digest, "b"));
+            world.done().await;
+        })
+        .await;
+
+    let would: Vec<_> =
+        world.notices().iter().map(|notice| notice["tags"]["would_untag"].clone()).collect();
+    assert_eq!(would, [json!(["1.0"]), json!(["1.0", "2.0"])]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_audit_mode_a_marked_image_is_nobodys_news() {
+    let world = World::configured("policy.mode = \"audit\"");
+    let digest = world.image(&["1.0"], critical());
+    world.sim.tag_image(&world.repository, &quarantine(&digest), &digest);
+    world.sim.push_image(&world.repository, &["1.0"], "newer");
+    let once = FaultRule::on("DescribeImages").first(3).error("ServerException");
+    world.sim.set_faults(once);
+    world.send(&event(&digest, "a"));
+
+    world.run_to_the_end().await;
+
+    assert!(world.notices().is_empty(), "{:?}", world.notices());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_in_use_is_not_deleted_by_a_redelivery_either() {
+    let world = World::configured("policy.in_use = \"block\"\npolicy.action = \"delete\"");
+    let digest = world.image(&["1.0"], ScanResult::enhanced(&[("CRITICAL", 1)]).in_use(3));
+    world.sim.tag_image(&world.repository, &quarantine(&digest), &digest);
+    world.sim.push_image(&world.repository, &["1.0"], "newer");
+    let once = FaultRule::on("DescribeImages").first(3).error("ServerException");
+    world.sim.set_faults(once);
+    world.send(&event(&digest, "a"));
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quarantined_child_still_leads_to_an_index_that_holds_it() {
+    let world = World::new();
+    let child = world.image(&["1.0-amd64"], critical());
+    let held = [(child.as_str(), "linux/amd64")];
+    let index = world.sim.push_index(&world.repository, &["1.0"], &held);
+    world.sim.tag_image(&world.repository, &quarantine(&child), &child);
+    world.sim.untag_image(&world.repository, "1.0-amd64");
+    world.send(&basic(&child, &[&quarantine(&child)], &json!({"CRITICAL": 1})));
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&index), [quarantine(&index)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_says_that_it_is_a_container_image_is_one() {
+    let world = World::new();
+    let child = world.image(&[], critical());
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [{
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": child,
+            "size": 7,
+            "artifactType": "application/vnd.oci.image.config.v1+json",
+            "platform": {"os": "linux", "architecture": "amd64"},
+        }],
+    });
+    let index = world.sim.push_manifest(&world.repository, &["1.0"], &index.to_string());
+    world.send(&basic(&child, &[], &json!({"CRITICAL": 1})));
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&index), [quarantine(&index)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_mark_of_another_image_hides_nothing() {
+    let world = World::new();
+    let foreign = format!("quarantine-{}", "b".repeat(64));
+    world.route(json!({"detail-type": ["ECR Image Action"], "detail": {"action-type": ["PUSH"]}}));
+    let digest = world.image(&[], critical());
+    world.sim.tag_image(&world.repository, &foreign, &digest);
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_scan_of_the_past_does_not_hide_what_ecr_knows_now() {
+    let world = World::new();
+    let digest = world.image(&["1.0"], critical());
+    let mut failed = basic(&digest, &["1.0"], &json!(null));
+    failed["detail"]["scan-status"] = json!("FAILED");
+    world.send(&failed);
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finding_that_was_closed_or_suppressed_meanwhile_is_neither_waited_for_nor_counted() {
+    for status in ["CLOSED", "SUPPRESSED"] {
+        let world = World::new();
+        world.route(json!({"detail-type": ["Inspector2 Finding"]}));
+        let finding = Finding::new("CVE-2026-1000", "CRITICAL").with_status(status);
+        let digest = world.image(&["1.0"], ScanResult::enhanced(&[]).with(finding.clone()));
+        world.sim.emit_finding(&world.repository, &digest, &finding, "ACTIVE");
+
+        let app = world.run_to_the_end().await;
+
+        assert_eq!(world.tags(&digest), ["1.0"], "{status}");
+        assert_eq!(crate::support::settled(&app), [("delete clean".to_owned(), 1)], "{status}");
+    }
+}
