@@ -198,9 +198,11 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     /// Assesses one image, or waits for another message's assessment that speaks for this one too.
     async fn assess_image(&self, job: Job<'_>, digest: &Digest) -> Result<Outcome, Failure> {
         self.fly(job, digest, |sight| async move {
-            let seen = match sight {
-                Some(sight) => Ok(self.judged(job, sight, &job.event.claim)),
-                None => self.observe(job, digest).await,
+            let judged = sight.map(|sight| self.judged(job, sight, &job.event.claim));
+            let seen = match judged {
+                // Whether anybody can pull an image that cannot be judged takes a look of its own.
+                None | Some(Seen::Unscanned(..)) => self.observe(job, digest).await,
+                Some(seen) => Ok(seen),
             };
             let seen = match seen {
                 Ok(seen) => seen,
