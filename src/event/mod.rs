@@ -98,15 +98,12 @@ pub struct ImageEvent {
 
 impl ImageEvent {
     /// Assess it, unless it leaves open which image it is about. One that bears nothing but our mark can still be held
-    /// by an index.
+    /// by an index, and what looks like our mark can be on another image.
     fn into_parsed(self) -> Parsed {
-        let reason = if self.digest.is_none() && self.tags.is_empty() {
-            "the event names neither a digest nor a tag"
-        } else if self.digest.is_none() && self.tags.iter().all(Tag::is_quarantine) {
-            "the event names nothing but our own quarantine tag"
-        } else {
+        if self.digest.is_some() || !self.tags.is_empty() {
             return Parsed::Assess(Box::new(self));
-        };
+        }
+        let reason = "the event names neither a digest nor a tag";
         Parsed::Ignored { kind: self.kind, origin: Box::new(self.origin), reason }
     }
 }

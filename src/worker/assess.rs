@@ -232,7 +232,8 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             let seen = self.judged(job, Arc::clone(sight), &job.event.claim);
             !matches!(seen, Seen::Wait(..))
         };
-        self.flights.fly(image, job.message, now, settles, work).await
+        let asked = (job.message, job.event.tags.as_slice());
+        self.flights.fly(image, asked, now, settles, work).await
     }
 
     /// Does what follows from what was seen.

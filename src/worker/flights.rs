@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::observe::Sight;
 use super::outcome::{Failure, Outcome};
-use crate::domain::image::{Digest, Repository};
+use crate::domain::image::{Digest, Repository, Tag};
 use crate::queue::Message;
 
 /// How long a result is kept for messages that are still in the queue.
@@ -74,23 +74,29 @@ pub(super) struct Landed {
 struct Last {
     began: Began,
     ended: Instant,
-    /// Whether its message had been delivered before: only then did it tell of tags that had gone before it.
-    redelivered: bool,
+    /// The tags that its event named, where its message had been delivered before: those of them that had gone before
+    /// it are told too.
+    claimed: Option<Vec<Tag>>,
     landed: Landed,
 }
 
 impl Last {
-    fn serves(&self, message: &Message, settles: impl Fn(&Arc<Sight>) -> bool) -> bool {
+    fn serves(
+        &self,
+        (message, tags): (&Message, &[Tag]),
+        settles: impl Fn(&Arc<Sight>) -> bool,
+    ) -> bool {
         let begun = match (&self.landed.speaks, &self.landed.result) {
             (Speaks::ForNone, _) => false,
             (Speaks::BySight(sight), _) => {
                 self.began.after_receiving(message)
                     || (self.began.after_sending(message) && settles(sight))
             }
-            // A message that comes again may be the one whose team was not told.
+            // A message that comes again may be the one whose team was not told of the tags that it names.
             (Speaks::ForAll, Ok(_)) => {
-                self.began.after_sending(message)
-                    && (message.receive_count == 1 || self.redelivered)
+                let told = |tag| self.claimed.iter().flatten().any(|claimed| claimed == tag);
+                let told = self.claimed.is_some() && tags.iter().all(told);
+                self.began.after_sending(message) && (message.receive_count == 1 || told)
             }
             // A failure is for those who waited for it, not for those who come back.
             (Speaks::ForAll, Err(_)) => self.began.after_receiving(message),
@@ -117,13 +123,13 @@ type Flight = Arc<tokio::sync::Mutex<Option<Last>>>;
 pub(super) struct Flights(Mutex<HashMap<(Repository, Digest), Flight>>);
 
 impl Flights {
-    /// The result of `work` on the image, or that of another message's work which began after this message was sent
+    /// The result of `work` on the image for a message whose event names these tags, or that of another message's work which began after this message was sent
     /// and speaks for it. Where only its sight does, `work` is given that, and need not look itself. A sight from before
     /// the message was in our hands is taken only where it `settles` the message: one that waits comes again to look anew.
     pub(super) async fn fly<F>(
         &self,
         image: (&Repository, &Digest),
-        message: &Message,
+        (message, tags): (&Message, &[Tag]),
         time_of_day: impl Fn() -> SystemTime,
         settles: impl Fn(&Arc<Sight>) -> bool,
         work: impl FnOnce(Option<Arc<Sight>>) -> F,
@@ -133,7 +139,7 @@ impl Flights {
     {
         let flight = self.of(image);
         let mut last = flight.lock().await;
-        let serving = last.as_ref().filter(|last| last.serves(message, settles));
+        let serving = last.as_ref().filter(|last| last.serves((message, tags), settles));
         match serving.map(|last| &last.landed) {
             Some(Landed { speaks: Speaks::BySight(sight), .. }) => {
                 let landed = work(Some(Arc::clone(sight))).await;
@@ -147,8 +153,8 @@ impl Flights {
         }
         let began = Began::now(time_of_day());
         let landed = work(None).await;
-        let (ended, redelivered) = (Instant::now(), message.receive_count > 1);
-        *last = Some(Last { began, ended, redelivered, landed: landed.clone() });
+        let claimed = (message.receive_count > 1).then(|| tags.to_vec());
+        *last = Some(Last { began, ended: Instant::now(), claimed, landed: landed.clone() });
         landed.result
     }
 

@@ -151,7 +151,9 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let pages = u32::try_from(images.len().div_ceil(PAGE)).unwrap_or(u32::MAX);
         slot.window = WINDOW.saturating_mul(pages.max(1));
         images.sort_by_key(|image| Reverse(image.pushed_at));
-        let indexes = images.iter().filter(|image| image.kind == Kind::Index);
+        // Where ECR gives no media type, only the manifest tells.
+        let may_be_index = |image: &&Image| image.kind == Kind::Index || image.media_type.is_none();
+        let indexes = images.iter().filter(may_be_index);
         let indexes: Vec<_> = indexes.map(|image| image.digest.clone()).collect();
         let indexes = self.indexes(job, &indexes).await?;
         let pullable = images.into_iter().filter(Image::is_pullable).map(|image| image.digest);

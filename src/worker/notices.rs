@@ -24,9 +24,15 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                 && **tag != plan.quarantine
                 && terms.keeps(tag).is_none()
         });
+        let mut claimed: Vec<_> = claimed.cloned().collect();
+        for tag in self.told.left_to_tell(case.repository(), &image.digest) {
+            if !claimed.contains(&tag) && !untagged.contains(&tag) && !image.tags.contains(&tag) {
+                claimed.push(tag);
+            }
+        }
         NoticeTags {
             untagged,
-            claimed: claimed.cloned().collect(),
+            claimed,
             kept: plan.kept.clone(),
             would_untag: Vec::new(),
             quarantine: Some(plan.quarantine.clone()),

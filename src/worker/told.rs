@@ -1,11 +1,12 @@
 //! What each topic was told lately, so that the same news of the same image is not told all day.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::domain::image::{Digest, Repository, Tag};
 use crate::domain::notice::NoticeAction;
 use crate::notify::Notice;
 
@@ -16,7 +17,11 @@ const MOST: usize = 10_000;
 
 /// Best effort and of this process alone: nothing relies on it.
 #[derive(Debug, Default)]
-pub(super) struct Told(Mutex<HashMap<String, Instant>>);
+pub(super) struct Told {
+    heard: Mutex<HashMap<String, Instant>>,
+    /// Tags that went and of which the team could not be told, by image: whoever comes to tell of it names them too.
+    untold: Mutex<HashMap<(Repository, Digest), Vec<Tag>>>,
+}
 
 impl Told {
     /// Whether a topic knows what this notice says. A notice of tags that went in this very pass is always news.
@@ -44,8 +49,42 @@ impl Told {
         self.map().remove(&key(topic, notice));
     }
 
-    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The team could not be told of the tags in this notice.
+    pub(super) fn not_told(&self, notice: &Notice) {
+        let mut untold = self.untold();
+        if untold.len() >= MOST {
+            untold.clear();
+        }
+        let tags = untold.entry((notice.repository.clone(), notice.digest.clone())).or_default();
+        for tag in &notice.tags.untagged {
+            if !tags.contains(tag) {
+                tags.push(tag.clone());
+            }
+        }
+    }
+
+    /// Every topic has accepted this notice.
+    pub(super) fn told(&self, notice: &Notice) {
+        let named = &notice.tags;
+        self.untold().retain(|(repository, digest), tags| {
+            if *repository == notice.repository && *digest == notice.digest {
+                tags.retain(|tag| !named.untagged.contains(tag) && !named.claimed.contains(tag));
+            }
+            !tags.is_empty()
+        });
+    }
+
+    /// The tags of an image that went and of which the team could not be told.
+    pub(super) fn left_to_tell(&self, repository: &Repository, digest: &Digest) -> Vec<Tag> {
+        self.untold().get(&(repository.clone(), digest.clone())).cloned().unwrap_or_default()
+    }
+
+    fn map(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn untold(&self) -> MutexGuard<'_, HashMap<(Repository, Digest), Vec<Tag>>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -43,8 +43,17 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     /// Tells the team. Where every topic refuses us, polling pauses and the notice itself is the probe. A notice of tags
     /// that went is tried several times before the lease is given up: by the next delivery they are only claimed.
     pub(super) async fn tell(&self, notice: Notice) -> Result<(), Failure> {
+        let told = self.tell_topics(&notice).await;
+        match &told {
+            Ok(()) => self.told.told(&notice),
+            Err(_) => self.told.not_told(&notice),
+        }
+        told
+    }
+
+    async fn tell_topics(&self, notice: &Notice) -> Result<(), Failure> {
         let to_tell = |topic: &&Topic<N>| {
-            topic.wants(&notice) && !self.told.has_heard(&topic.settings.arn, &notice)
+            topic.wants(notice) && !self.told.has_heard(&topic.settings.arn, notice)
         };
         let mut left: Vec<_> = self.topics.iter().filter(to_tell).collect();
         if left.is_empty() {
@@ -55,7 +64,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let mut attempts = if notice.tags.untagged.is_empty() { 1 } else { TELL_ATTEMPTS };
         let mut probe = Probe::default();
         loop {
-            let published = left.into_iter().map(|topic| self.publish(topic, &notice));
+            let published = left.into_iter().map(|topic| self.publish(topic, notice));
             let failed: Vec<_> = join_all(published).await.into_iter().flatten().collect();
             let (topics, errors): (Vec<_>, Vec<_>) = failed.into_iter().unzip();
             let Some(gravest) = errors.iter().find(|error| !is_refusal(error)).or(errors.first())

@@ -41,6 +41,25 @@ async fn a_message_whose_team_was_not_told_does_not_rest_on_one_that_found_the_w
 }
 
 #[tokio::test(start_paused = true)]
+async fn tags_that_two_events_name_and_nobody_was_told_of_are_told_by_each() {
+    for action in ["quarantine", "delete"] {
+        let world = World::new().set("POLICY__ACTION", action);
+        let digest = world.image(&["1.0", "2.0"], critical());
+        for tag in ["1.0", "2.0"] {
+            let mut event = basic(&digest, &[tag], &json!({"CRITICAL": 1}));
+            event["id"] = json!(tag);
+            world.send(&event);
+        }
+        // Both are tried as often as they can be in one delivery.
+        world.sim.set_faults(FaultRule::on("Publish").first(13).error("InternalError"));
+
+        world.run_to_the_end().await;
+
+        assert!(is_told(&world, "1.0") && is_told(&world, "2.0"), "{:?}", world.notices());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_topic_that_fails_during_a_burst_hears_of_it_in_the_end() {
     let world = World::new().set("QUEUE__MAX_IN_FLIGHT", "2");
     let digest = world.image(&["1.0"], ScanResult::enhanced(&[("HIGH", 100)]));
