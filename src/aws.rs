@@ -85,6 +85,12 @@ impl ErrorClass {
         matches!(self, Self::Throttled | Self::Unavailable | Self::Timeout | Self::Connection)
     }
 
+    /// Whether somebody's permission is at stake.
+    #[must_use]
+    pub fn is_refusal(self) -> bool {
+        matches!(self, Self::Refused | Self::Credentials)
+    }
+
     fn of_code(code: &str, status: u16) -> Self {
         match code {
             "Throttling"

@@ -27,7 +27,7 @@ const AWS_ROOMS: [&str; 10] = [
     "src/registry/ecr/permissions.rs",
     "src/notify/sns/permissions.rs",
     "src/registry/ecr.rs",
-    "src/registry/findings.rs",
+    "src/registry/ecr/findings.rs",
     "src/notify/sns.rs",
     "src/aws.rs",
     "src/app.rs",

@@ -110,6 +110,19 @@ fn queue_and_topic_are_enough_and_the_rest_has_the_documented_defaults() {
     assert_eq!(settings.log_format, LogFormat::Json);
 }
 
+/// Terms of which no key that narrows what counts, or holds tags in place, has its default.
+#[track_caller]
+fn assert_narrowed(base: &Terms) {
+    assert_eq!(base.index, IndexRule::All);
+    assert_eq!(base.keep_at_least, 3);
+    assert_eq!(base.in_use, InUse::Block);
+    assert_eq!(base.fixable_only, [Severity::High, Severity::Medium].into());
+    assert_eq!(base.min_score.unwrap().to_string(), "7.5");
+    assert!(base.exploit_only);
+    assert_eq!(base.grace, Some(Duration::from_secs(7 * 24 * 3600)));
+    assert_eq!(base.unscanned, Unscanned::Ignore);
+}
+
 #[test]
 fn every_variable_sets_its_key() {
     let settings = load(&[
@@ -150,14 +163,7 @@ fn every_variable_sets_its_key() {
     let base = &settings.policy.base;
     assert_eq!(base.mode, Mode::Audit);
     assert_eq!(base.action, Action::Delete);
-    assert_eq!(base.index, IndexRule::All);
-    assert_eq!(base.keep_at_least, 3);
-    assert_eq!(base.in_use, InUse::Block);
-    assert_eq!(base.fixable_only, [Severity::High, Severity::Medium].into());
-    assert_eq!(base.min_score.unwrap().to_string(), "7.5");
-    assert!(base.exploit_only);
-    assert_eq!(base.grace, Some(Duration::from_secs(7 * 24 * 3600)));
-    assert_eq!(base.unscanned, Unscanned::Ignore);
+    assert_narrowed(base);
     assert_eq!(base.protected_tags.matching("keep"), Some("keep"));
     assert_eq!(base.protected_tags.matching("prod-1"), Some("prod-*"));
     assert_eq!(settings.limits.untags_per_hour, Some(200));

@@ -173,6 +173,9 @@ impl fmt::Display for Score {
     }
 }
 
+/// What Inspector writes in the place of a version that mends a package, where there is none.
+pub const NO_FIX: &str = "NotAvailable";
+
 /// A package that a finding is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Package {

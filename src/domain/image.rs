@@ -136,12 +136,6 @@ impl Tag {
         Self(format!("{}{}", Self::QUARANTINE, digest.hex()))
     }
 
-    /// Whether this has the form of a quarantine tag, of whatever image.
-    #[must_use]
-    pub fn is_quarantine(&self) -> bool {
-        self.0.strip_prefix(Self::QUARANTINE).is_some_and(is_sha256)
-    }
-
     /// Whether this is the quarantine tag of this very image. That of another one is a tag like any other: otherwise
     /// whoever can push could hide an image behind it.
     #[must_use]
@@ -283,8 +277,8 @@ mod tests {
         let digest = Digest::parse(format!("sha256:{HEX}")).unwrap();
         let tag = Tag::quarantine(&digest);
         assert_eq!(tag.as_str(), format!("quarantine-{HEX}"));
-        assert!(tag.is_quarantine());
-        assert!(!Tag::parse("quarantine-me").unwrap().is_quarantine());
+        assert!(tag.is_quarantine_of(&digest));
+        assert!(!Tag::parse("quarantine-me").unwrap().is_quarantine_of(&digest));
     }
 
     #[test]

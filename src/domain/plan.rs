@@ -19,6 +19,18 @@ pub enum Kind {
     Artifact,
 }
 
+/// The media types of the configuration of a container image. ECR gives that of any other artifact as its
+/// artifactMediaType.
+pub const IMAGE_CONFIGS: [&str; 2] =
+    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+
+/// Whether an artifact of this type is something else than a container image. An image may say of itself that it is one
+/// (OCI image specification, "artifactType"), or nothing.
+#[must_use]
+pub fn is_other_artifact(artifact_type: &str) -> bool {
+    !artifact_type.is_empty() && !IMAGE_CONFIGS.contains(&artifact_type)
+}
+
 /// Whether an image can be pulled (ECR user guide, "Archiving an image").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Storage {

@@ -6,15 +6,12 @@ use serde::Deserialize;
 use super::envelope::Envelope;
 use super::{Claim, ImageEvent, Kind, Malformed, Parsed, digest, tags};
 use crate::domain::image::Home;
+use crate::domain::plan::is_other_artifact;
 
 pub(super) const SOURCE: &str = "aws.ecr";
 pub(super) const DETAIL_TYPE: &str = "ECR Image Action";
 
 const KIND: Kind = Kind::EcrImageAction;
-
-/// The media types of a container image's configuration. Charts, policies and signatures have others, indexes none.
-const IMAGE_CONFIGS: [&str; 2] =
-    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", expecting = "the detail of an image action event")]
@@ -44,7 +41,7 @@ pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malfo
         return envelope.ignored(KIND, "the action did not succeed");
     }
     let artifact = detail.artifact_media_type.as_deref().unwrap_or_default();
-    if !artifact.is_empty() && !IMAGE_CONFIGS.contains(&artifact) {
+    if is_other_artifact(artifact) {
         return envelope.ignored(KIND, "the artifact is not a container image");
     }
     let mut tags = tags("image-tag", Some(vec![detail.image_tag]))?;

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::envelope::{Envelope, Place};
 use super::{Claim, ImageEvent, Kind, Malformed, Parsed, digest, tags};
-use crate::domain::findings::{Finding, Package, Score, Severity, one_line};
+use crate::domain::findings::{Finding, NO_FIX, Package, Score, Severity, one_line};
 use crate::domain::image::{Digest, Home, Repository, RepositoryArn, Tag};
 
 pub(super) const SOURCE: &str = "aws.inspector2";
@@ -132,7 +132,7 @@ impl FindingDetail {
             Some(Package {
                 name: text(&package.name)?,
                 installed: text(&package.version),
-                fixed: text(&package.fixed_in_version).filter(|version| version != "NotAvailable"),
+                fixed: text(&package.fixed_in_version).filter(|version| version != NO_FIX),
             })
         });
         let severity = self.severity.as_deref().and_then(Severity::from_word);

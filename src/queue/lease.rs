@@ -249,9 +249,7 @@ impl<'a> HeldLease<'a> {
                     sleep(pause).await;
                     pause = pause.saturating_mul(2);
                 }
-                Err(error)
-                    if matches!(error.class, ErrorClass::Refused | ErrorClass::Credentials) =>
-                {
+                Err(error) if error.class.is_refusal() => {
                     self.lease.step(Instant::now(), Input::NotSettled);
                     return Err(SettleError::Refused(error));
                 }

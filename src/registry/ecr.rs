@@ -1,5 +1,6 @@
 //! The registry in Amazon ECR.
 
+mod findings;
 mod permissions;
 
 use std::collections::HashMap;
@@ -8,12 +9,12 @@ use std::sync::Mutex;
 use aws_sdk_ecr::Client;
 use aws_sdk_ecr::operation::batch_get_image::BatchGetImageOutput;
 use aws_sdk_ecr::types::{
-    DescribeImagesFilter, ImageDetail, ImageIdentifier, ImageStatus, ImageStatusFilter, TagStatus,
+    DescribeImagesFilter, ImageDetail, ImageFailure, ImageFailureCode, ImageIdentifier,
+    ImageStatus, ImageStatusFilter, TagStatus,
 };
 
-use super::findings::scan_of;
 use super::manifest::{MEDIA_TYPES, index_of, kind_of};
-use super::{Manifest, Registry, Tagging};
+use super::{Manifest, PAGE, Registry, Tagging};
 use crate::aws::{Aws, AwsError, ErrorClass, Operation};
 use crate::config::UntagBy;
 use crate::domain::findings::Scan;
@@ -21,9 +22,8 @@ use crate::domain::image::{Digest, Home, InvalidName, Repository, Tag};
 use crate::domain::index::Index;
 use crate::domain::plan::{Image, Storage};
 use crate::domain::untag::{Answer, AnsweredFailure, AnsweredId, Untagged, reconcile};
+use findings::scan_of;
 
-/// Findings or images in one page, the most that ECR gives.
-const PAGE: i32 = 1000;
 /// Pages that are read before a registry that never ends them is given up on. A repository holds 100,000 images (ECR
 /// service quotas).
 const MOST_PAGES: usize = 200;
@@ -196,7 +196,7 @@ impl Registry for EcrRegistry {
             .registry_id(repository.account.as_str())
             .repository_name(repository.name.as_str())
             .image_id(ImageIdentifier::builder().image_digest(digest.as_str()).build())
-            .max_results(PAGE);
+            .max_results(PAGE.into());
         let mut pages = Vec::new();
         let mut token = None;
         loop {
@@ -225,7 +225,6 @@ impl Registry for EcrRegistry {
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<Manifest>, AwsError> {
-        let operation = Operation::BatchGetImage;
         let id = ImageIdentifier::builder().image_digest(digest.as_str()).build();
         let Some(answer) = self.manifests(repository, vec![id]).await? else { return Ok(None) };
         // One digest with several tags may be answered as several images, all with the same manifest.
@@ -239,18 +238,10 @@ impl Registry for EcrRegistry {
             return Ok(Some(Manifest { digest: digest.clone(), text, media_type }));
         }
         match answer.failures.unwrap_or_default().into_iter().next() {
-            Some(failure) => {
-                let code = failure.failure_code.map(|code| code.as_str().to_owned());
-                let code = code.unwrap_or_default();
-                if code == "ImageNotFound" {
-                    return Ok(None);
-                }
-                let reason = failure.failure_reason.unwrap_or_default();
-                Err(AwsError::of_entry(operation, &code, &reason, true))
-            }
+            Some(failure) => not_got(failure).map_or(Ok(None), Err),
             None => {
                 let problem = format!("the answer has no manifest of {digest}");
-                Err(AwsError::unexpected(operation, problem))
+                Err(AwsError::unexpected(Operation::BatchGetImage, problem))
             }
         }
     }
@@ -264,7 +255,7 @@ impl Registry for EcrRegistry {
             .registry_id(repository.account.as_str())
             .repository_name(repository.name.as_str())
             .filter(DescribeImagesFilter::builder().tag_status(TagStatus::Tagged).build())
-            .max_results(PAGE);
+            .max_results(PAGE.into());
         let mut images = Vec::new();
         let mut token = None;
         for _ in 0..MOST_PAGES {
@@ -307,15 +298,10 @@ impl Registry for EcrRegistry {
                 indexes.extend(index_of(digest, &text));
             }
         }
-        for failure in answer.failures.unwrap_or_default() {
-            let code = failure.failure_code.map(|code| code.as_str().to_owned());
-            let code = code.unwrap_or_default();
-            if code != "ImageNotFound" {
-                let reason = failure.failure_reason.unwrap_or_default();
-                return Err(AwsError::of_entry(Operation::BatchGetImage, &code, &reason, true));
-            }
+        match answer.failures.unwrap_or_default().into_iter().find_map(not_got) {
+            Some(error) => Err(error),
+            None => Ok(Some(indexes)),
         }
-        Ok(Some(indexes))
     }
 
     async fn pull_through_prefixes(&self, home: &Home) -> Result<Vec<String>, AwsError> {
@@ -325,7 +311,7 @@ impl Registry for EcrRegistry {
             .await
             .describe_pull_through_cache_rules()
             .registry_id(home.account.as_str())
-            .max_results(PAGE);
+            .max_results(PAGE.into());
         let mut prefixes = Vec::new();
         let mut token = None;
         for _ in 0..MOST_PAGES {
@@ -412,6 +398,14 @@ impl Registry for EcrRegistry {
         }
         Ok(result)
     }
+}
+
+/// Why BatchGetImage did not give an image; `None` where there is none.
+fn not_got(failure: ImageFailure) -> Option<AwsError> {
+    let code = failure.failure_code.as_ref().map(ImageFailureCode::as_str).unwrap_or_default();
+    let reason = failure.failure_reason.unwrap_or_default();
+    (code != "ImageNotFound")
+        .then(|| AwsError::of_entry(Operation::BatchGetImage, code, &reason, true))
 }
 
 /// Takes "no such image" and "no such repository" out of the errors.

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::domain::findings::one_line;
 use crate::domain::image::Digest;
 use crate::domain::index::{Child, Index};
-use crate::domain::plan::Kind;
+use crate::domain::plan::{Kind, is_other_artifact};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
@@ -20,23 +20,13 @@ pub(super) const MEDIA_TYPES: [&str; 5] = [
     LIST,
 ];
 
-/// The media types of the configuration of a container image. ECR gives that of any other artifact as its
-/// artifactMediaType.
-const CONFIGS: [&str; 2] =
-    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
-
 /// What a manifest of this media type, with this artifactMediaType, is of.
 pub(super) fn kind_of(media_type: Option<&str>, artifact: Option<&str>) -> Kind {
     match (media_type, artifact) {
         (Some(INDEX | LIST), _) => Kind::Index,
-        _ if is_artifact(artifact) => Kind::Artifact,
+        _ if artifact.is_some_and(is_other_artifact) => Kind::Artifact,
         _ => Kind::Image,
     }
-}
-
-/// A container image may say of itself that it is one (OCI image specification, "artifactType").
-fn is_artifact(artifact: Option<&str>) -> bool {
-    artifact.is_some_and(|artifact| !artifact.is_empty() && !CONFIGS.contains(&artifact))
 }
 
 #[derive(Deserialize)]
@@ -79,7 +69,7 @@ pub(super) fn index_of(digest: Digest, text: &str) -> Option<Index> {
         // Attestations, as BuildKit attaches them, and other artifacts are no images that anybody runs.
         let attestation = platform.as_deref() == Some("unknown/unknown");
         let nested = matches!(entry.media_type.as_deref(), Some(INDEX | LIST));
-        if attestation || nested || is_artifact(entry.artifact_type.as_deref()) {
+        if attestation || nested || entry.artifact_type.as_deref().is_some_and(is_other_artifact) {
             return None;
         }
         Some(Child { digest: Digest::parse(entry.digest).ok()?, platform })
@@ -90,6 +80,7 @@ pub(super) fn index_of(digest: Digest, text: &str) -> Option<Index> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::plan::IMAGE_CONFIGS;
 
     fn digest(of: char) -> Digest {
         Digest::parse(format!("sha256:{}", of.to_string().repeat(64))).unwrap()
@@ -108,7 +99,7 @@ mod tests {
             ),
             entry('b', r#", "platform": {"os": "unknown", "architecture": "unknown"}"#),
             entry('c', r#", "artifactType": "application/spdx+json""#),
-            entry('d', &format!(r#", "artifactType": "{}""#, CONFIGS[0])),
+            entry('d', &format!(r#", "artifactType": "{}""#, IMAGE_CONFIGS[0])),
             entry('e', "").replace(MEDIA_TYPES[0], INDEX),
         );
         let index = index_of(digest('f'), &text).unwrap();
@@ -128,7 +119,7 @@ mod tests {
     fn charts_and_other_artifacts_are_told_from_images() {
         assert_eq!(kind_of(Some(INDEX), None), Kind::Index);
         assert_eq!(kind_of(Some(LIST), None), Kind::Index);
-        assert_eq!(kind_of(Some(MEDIA_TYPES[0]), Some(CONFIGS[0])), Kind::Image);
+        assert_eq!(kind_of(Some(MEDIA_TYPES[0]), Some(IMAGE_CONFIGS[0])), Kind::Image);
         assert_eq!(kind_of(Some(MEDIA_TYPES[0]), None), Kind::Image);
         assert_eq!(kind_of(None, Some("")), Kind::Image);
         let chart = "application/vnd.cncf.helm.config.v1+json";

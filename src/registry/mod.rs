@@ -1,7 +1,6 @@
 //! The registry: what an image is now, and the few calls that change it.
 
 pub mod ecr;
-mod findings;
 mod manifest;
 
 use std::future::Future;
@@ -106,5 +105,7 @@ pub trait Registry: Send + Sync + 'static {
 
 /// The most tags in one call (ECR API reference, BatchDeleteImage).
 pub const UNTAG_BATCH: usize = 100;
+/// The most images, findings or rules in one page (ECR API reference, DescribeImages).
+pub const PAGE: u16 = 1000;
 /// The most manifests in one call (ECR API reference, BatchGetImage).
 pub const INDEX_BATCH: usize = 100;

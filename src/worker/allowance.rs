@@ -206,15 +206,7 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
-    use crate::domain::image::{AccountId, Region, RepositoryName};
-
-    fn repository(name: &str) -> Repository {
-        Repository {
-            account: AccountId::parse("111122223333").unwrap(),
-            region: Region::parse("eu-west-1").unwrap(),
-            name: RepositoryName::parse(name).unwrap(),
-        }
-    }
+    use crate::worker::refusals::tests::repository;
 
     /// Another one each time.
     fn digest() -> Digest {

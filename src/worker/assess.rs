@@ -55,6 +55,13 @@ pub struct Context {
     pub instruments: Arc<Instruments>,
 }
 
+impl Context {
+    /// Whether the queue's redrive policy permits no further receive of this message.
+    pub(super) fn is_last_receive(&self, message: &Message) -> bool {
+        self.max_receive_count.is_some_and(|most| message.receive_count >= most)
+    }
+}
+
 /// Assesses images.
 #[derive(Debug)]
 pub struct Assessor<R, N> {
@@ -136,10 +143,6 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         &self.context
     }
 
-    pub(super) fn is_last_receive(&self, job: Job<'_>) -> bool {
-        self.context.max_receive_count.is_some_and(|most| job.message.receive_count >= most)
-    }
-
     /// Assesses the image that an event is about, and writes down which that is: an event without a digest is about
     /// what its tags point to.
     ///
@@ -156,14 +159,10 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         if let Err(why) = policy.reach(&event.repository, own) {
             return Ok(Outcome::OutOfReach(why));
         }
-        if let Claim::Complete { counts: Some(counts), reporting } = &event.claim
-            && self.terms(job).clear(counts, *reporting)
-        {
+        if self.is_cleared(job) {
             return Ok(Outcome::Clean);
         }
-        if digests.is_empty() {
-            *digests = self.resolve(job).await?;
-        }
+        *digests = self.digests(job).await?;
         // One bad image of several must not keep the others from being assessed; the gravest result stands for all.
         let mut result = Ok(Outcome::Absent);
         for digest in digests.iter() {
@@ -179,10 +178,23 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         result
     }
 
-    /// The images that the event's tags point to now.
-    pub(super) async fn resolve(&self, job: Job<'_>) -> Result<Vec<Digest>, Failure> {
+    /// Whether the event's own counts show that no limit is exceeded.
+    pub(super) fn is_cleared(&self, job: Job<'_>) -> bool {
+        match &job.event.claim {
+            Claim::Complete { counts: Some(counts), reporting } => {
+                self.terms(job).clear(counts, *reporting)
+            }
+            _ => false,
+        }
+    }
+
+    /// The image that the event names, else those that its tags point to now.
+    pub(super) async fn digests(&self, job: Job<'_>) -> Result<Vec<Digest>, Failure> {
         let event = job.event;
-        let mut digests = Vec::new();
+        let mut digests: Vec<_> = event.digest.iter().cloned().collect();
+        if !digests.is_empty() {
+            return Ok(digests);
+        }
         for tag in &event.tags {
             let repository = &event.repository;
             let found = self.ecr(job, || self.registry.resolve(repository, tag)).await?;
@@ -197,8 +209,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
 
     /// Assesses one image, or waits for another message's assessment that speaks for this one too.
     async fn assess_image(&self, job: Job<'_>, digest: &Digest) -> Result<Outcome, Failure> {
-        self.fly(job, digest, |sight| async move {
-            let judged = sight.map(|sight| self.judged(job, sight, &job.event.claim));
+        self.fly(job, digest, |judged| async move {
             let seen = match judged {
                 // Whether anybody can pull an image that cannot be judged takes a look of its own.
                 None | Some(Seen::Unscanned(..)) => self.observe(job, digest).await,
@@ -224,16 +235,13 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         &self,
         job: Job<'_>,
         digest: &Digest,
-        work: impl FnOnce(Option<Arc<Sight>>) -> F,
+        work: impl FnOnce(Option<Seen>) -> F,
     ) -> Result<Outcome, Failure> {
         let image = (&job.event.repository, digest);
         let now = || self.context.clock.now();
-        let settles = |sight: &Arc<Sight>| {
-            let seen = self.judged(job, Arc::clone(sight), &job.event.claim);
-            !matches!(seen, Seen::Wait(..))
-        };
+        let judge = |sight| self.judged(job, sight, &job.event.claim);
         let asked = (job.message, job.event.tags.as_slice());
-        self.flights.fly(image, asked, now, settles, work).await
+        self.flights.fly(image, asked, now, judge, work).await
     }
 
     /// Does what follows from what was seen.
@@ -246,12 +254,6 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             Seen::Absent | Seen::NotAnImage | Seen::Unpulled | Seen::LeftToScan(_) => "none",
         });
         match seen {
-            Seen::Absent => Ok(Outcome::Absent),
-            Seen::NotAnImage => Ok(Outcome::NotAnImage),
-            Seen::Unpulled => Ok(Outcome::NothingToUntag),
-            Seen::LeftToScan(_) => Ok(Outcome::LeftToScan),
-            Seen::Clean(..) => Ok(Outcome::Clean),
-            Seen::Unscanned(image, reason) => self.unscanned(job, &image, reason).await,
             Seen::Wait(image, reason, _) => {
                 let sent = job.message.sent_at;
                 let age = sent.map(|sent| self.context.clock.since(sent)).unwrap_or_default();
@@ -276,7 +278,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                 let own = self.violation(job, violation).await;
                 Ok(indexes.into_iter().fold(own, graver)?)
             }
-            Seen::Violation(violation) => self.violation(job, *violation).await,
+            seen => self.conclude(job, seen).await,
         }
     }
 
@@ -299,30 +301,31 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                     Seen::Violation(_) => Speaks::ForAll,
                     _ => Speaks::ForNone,
                 };
-                Landed { result: self.act_on_index(job, seen).await, speaks }
+                Landed { result: self.conclude(job, seen).await, speaks }
             };
             results.push(self.fly(job, &index.digest, work).await);
         }
         Ok(results)
     }
 
-    async fn act_on_index(&self, job: Job<'_>, seen: Seen) -> Result<Outcome, Failure> {
+    /// Does what follows for the image, or the index, that was seen, and for none else.
+    async fn conclude(&self, job: Job<'_>, seen: Seen) -> Result<Outcome, Failure> {
         match seen {
             Seen::Violation(violation) => self.violation(job, *violation).await,
             Seen::Unscanned(image, reason) => self.unscanned(job, &image, reason).await,
             Seen::Clean(..) => Ok(Outcome::Clean),
             Seen::Wait(..) | Seen::LeftToScan(_) => Ok(Outcome::LeftToScan),
-            Seen::NotAnImage | Seen::Unpulled => Ok(Outcome::NotAnImage),
+            Seen::Unpulled => Ok(Outcome::NothingToUntag),
+            Seen::NotAnImage => Ok(Outcome::NotAnImage),
             Seen::Absent => Ok(Outcome::Absent),
         }
     }
 
     async fn violation(&self, job: Job<'_>, mut violation: Violation) -> Result<Outcome, Failure> {
         self.hold(job, &mut violation).await?;
-        let findings = violation.findings();
+        let counts = &violation.counts();
         let Violation { image, cause, judgement, plan, .. } = &violation;
-        let case =
-            &Case { job, image, cause: cause.as_ref(), judgement, counts: &findings.counts, plan };
+        let case = &Case { job, image, cause: cause.as_ref(), judgement, counts, plan };
         let enforce = self.terms(job).mode == Mode::Enforce;
         if plan.untag.is_empty() && plan.marked {
             // A delivery before this one did it, and may not have told. In audit mode none of ours did.

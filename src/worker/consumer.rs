@@ -15,7 +15,7 @@ use super::disposition::{Disposition, disposition};
 use super::outcome::{Failure, Outcome};
 use super::probe::Probe;
 use super::report::{self, Assessed};
-use crate::aws::{AwsError, ErrorClass};
+use crate::aws::AwsError;
 use crate::event::{self, Kind, Parsed};
 use crate::health::{Health, Obstacle, Pause};
 use crate::notify::Notifier;
@@ -201,7 +201,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
     }
 
     async fn after_failed_receive(&self, error: &AwsError, failures: u32) {
-        if matches!(error.class, ErrorClass::Refused | ErrorClass::Credentials) {
+        if error.class.is_refusal() {
             self.health().set_paused(Pause::Queue, true);
         }
         let (first, longest) = RECEIVE_BACKOFF;
@@ -284,7 +284,7 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
         }
         report::assessed(&Assessed {
             message: &message,
-            last_receive: most.is_some_and(|most| message.receive_count >= most),
+            last_receive: context.is_last_receive(&message),
             parsed: &parsed,
             digests: &digests,
             result: &result,

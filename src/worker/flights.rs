@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::observe::Sight;
+use super::observe::{Seen, Sight};
 use super::outcome::{Failure, Outcome};
 use crate::domain::image::{Digest, Repository, Tag};
 use crate::queue::Message;
@@ -81,17 +81,10 @@ struct Last {
 }
 
 impl Last {
-    fn serves(
-        &self,
-        (message, tags): (&Message, &[Tag]),
-        settles: impl Fn(&Arc<Sight>) -> bool,
-    ) -> bool {
+    fn serves(&self, (message, tags): (&Message, &[Tag])) -> bool {
         let begun = match (&self.landed.speaks, &self.landed.result) {
             (Speaks::ForNone, _) => false,
-            (Speaks::BySight(sight), _) => {
-                self.began.after_receiving(message)
-                    || (self.began.after_sending(message) && settles(sight))
-            }
+            (Speaks::BySight(_), _) => self.began.after_sending(message),
             // A message that comes again may be the one whose team was not told of the tags that it names.
             (Speaks::ForAll, Ok(_)) => {
                 let told = |tag| self.claimed.iter().flatten().any(|claimed| claimed == tag);
@@ -124,32 +117,32 @@ pub(super) struct Flights(Mutex<HashMap<(Repository, Digest), Flight>>);
 
 impl Flights {
     /// The result of `work` on the image for a message whose event names these tags, or that of another message's work which began after this message was sent
-    /// and speaks for it. Where only its sight does, `work` is given that, and need not look itself. A sight from before
-    /// the message was in our hands is taken only where it `settles` the message: one that waits comes again to look anew.
+    /// and speaks for it. Where only its sight does, `work` is given what `judge` makes of that, and need not look itself;
+    /// but what is to wait by a sight from before the message was in our hands came again to look anew.
     pub(super) async fn fly<F>(
         &self,
         image: (&Repository, &Digest),
         (message, tags): (&Message, &[Tag]),
         time_of_day: impl Fn() -> SystemTime,
-        settles: impl Fn(&Arc<Sight>) -> bool,
-        work: impl FnOnce(Option<Arc<Sight>>) -> F,
+        judge: impl Fn(Arc<Sight>) -> Seen,
+        work: impl FnOnce(Option<Seen>) -> F,
     ) -> Result<Outcome, Failure>
     where
         F: Future<Output = Landed>,
     {
         let flight = self.of(image);
         let mut last = flight.lock().await;
-        let serving = last.as_ref().filter(|last| last.serves((message, tags), settles));
-        match serving.map(|last| &last.landed) {
-            Some(Landed { speaks: Speaks::BySight(sight), .. }) => {
-                let landed = work(Some(Arc::clone(sight))).await;
-                return landed.result.map(|outcome| match outcome {
+        if let Some(last) = last.as_ref().filter(|last| last.serves((message, tags))) {
+            let Speaks::BySight(sight) = &last.landed.speaks else {
+                return last.landed.result.clone().map(|outcome| joined(&outcome));
+            };
+            let seen = judge(Arc::clone(sight));
+            if last.began.after_receiving(message) || !matches!(seen, Seen::Wait(..)) {
+                return work(Some(seen)).await.result.map(|outcome| match outcome {
                     Outcome::Clean | Outcome::LeftToScan => joined(&outcome),
                     acted => acted,
                 });
             }
-            Some(landed) => return landed.result.clone().map(|outcome| joined(&outcome)),
-            None => {}
         }
         let began = Began::now(time_of_day());
         let landed = work(None).await;

@@ -18,15 +18,13 @@ use crate::domain::index::Index;
 use crate::domain::plan::{Image, Kind};
 use crate::notify::Notifier;
 use crate::queue::Message;
-use crate::registry::{INDEX_BATCH, Registry};
+use crate::registry::{INDEX_BATCH, PAGE, Registry};
 
 /// A repository is listed at most once in this time for each thousand tagged images, the most of one call: so that
 /// listing it takes about a call a second at the most.
 const WINDOW: Duration = Duration::from_secs(1);
 /// How long a listing serves messages that were sent before it: others come and go meanwhile.
 const KEPT: Duration = Duration::from_secs(60);
-/// Images in one page of a listing.
-const PAGE: usize = 1000;
 /// Messages that wait for that time to pass with their lease in hand. More than these come again, so that one busy repository
 /// does not take every permit.
 const WAITERS: usize = 8;
@@ -148,7 +146,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         slot.listing = None;
         let images = self.ecr(job, || self.registry.tagged(repository)).await?;
         let Some(mut images) = images else { return Ok(None) };
-        let pages = u32::try_from(images.len().div_ceil(PAGE)).unwrap_or(u32::MAX);
+        let pages = u32::try_from(images.len().div_ceil(PAGE.into())).unwrap_or(u32::MAX);
         slot.window = WINDOW.saturating_mul(pages.max(1));
         images.sort_by_key(|image| Reverse(image.pushed_at));
         // Where ECR gives no media type, only the manifest tells.
@@ -168,7 +166,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     async fn wait_for_window(&self, job: Job<'_>, due: Instant) -> Result<(), Failure> {
         let _waiter = match self.listings.waiters.try_acquire() {
             Ok(permit) => Some(permit),
-            Err(_) if self.is_last_receive(job) => None,
+            Err(_) if self.context.is_last_receive(job.message) => None,
             Err(_) => {
                 let reason = "too many wait for a listing of the repository".to_owned();
                 let again = due.saturating_duration_since(Instant::now());

@@ -5,7 +5,6 @@ use super::observe::Seen;
 use super::outcome::Failure;
 use crate::domain::plan::Kind;
 use crate::domain::policy::OutOfReach;
-use crate::event::Claim;
 use crate::notify::Notifier;
 use crate::registry::Registry;
 
@@ -26,21 +25,15 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     /// # Errors
     /// Why it cannot be looked at.
     pub async fn look(&self, job: Job<'_>) -> Result<Look, Failure> {
-        let event = job.event;
-        if let Err(why) = self.context.policy.reach(&event.repository, &self.context.own) {
+        let repository = &job.event.repository;
+        if let Err(why) = self.context.policy.reach(repository, &self.context.own) {
             return Ok(Look::OutOfReach(why));
         }
-        if let Claim::Complete { counts: Some(counts), reporting } = &event.claim
-            && self.terms(job).clear(counts, *reporting)
-        {
+        if self.is_cleared(job) {
             return Ok(Look::Cleared);
         }
-        let digests = match &event.digest {
-            Some(digest) => vec![digest.clone()],
-            None => self.resolve(job).await?,
-        };
         let mut all = Vec::new();
-        for digest in digests {
+        for digest in self.digests(job).await? {
             match self.observe(job, &digest).await? {
                 Seen::Violation(violation) if violation.image.kind == Kind::Image => {
                     if let Some(listing) = self.listing(job).await? {

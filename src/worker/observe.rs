@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::assess::{Assessor, Job};
 use super::outcome::Failure;
-use crate::domain::findings::{Findings, Scan};
+use crate::domain::findings::{Findings, Scan, SeverityCounts};
 use crate::domain::image::Digest;
 use crate::domain::index::Child;
 use crate::domain::judgement::{Judgement, Subject};
@@ -26,7 +26,7 @@ impl Sight {
         &self.image.digest
     }
 
-    pub(super) fn findings(&self) -> Option<&Findings> {
+    fn findings(&self) -> Option<&Findings> {
         match &self.scan {
             Scan::Complete(findings) | Scan::Active(findings) => Some(findings),
             Scan::Pending(_) | Scan::Unavailable(_) => None,
@@ -54,10 +54,9 @@ pub struct Violation {
 }
 
 impl Violation {
-    /// The findings of the image, or of the child that is to blame.
-    #[must_use]
-    pub fn findings(&self) -> Findings {
-        self.sight.findings().cloned().unwrap_or_default()
+    /// Number of findings of the image, or of the child that is to blame.
+    pub(super) fn counts(&self) -> SeverityCounts {
+        self.sight.findings().map(|findings| findings.counts.clone()).unwrap_or_default()
     }
 }
 

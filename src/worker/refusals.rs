@@ -48,11 +48,11 @@ impl Refusals {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::domain::image::{AccountId, Region, RepositoryName};
 
-    fn repository(name: &str) -> Repository {
+    pub(in crate::worker) fn repository(name: &str) -> Repository {
         Repository {
             account: AccountId::parse("111122223333").unwrap(),
             region: Region::parse("eu-west-1").unwrap(),

@@ -51,6 +51,9 @@ impl Told {
 
     /// The team could not be told of the tags in this notice.
     pub(super) fn not_told(&self, notice: &Notice) {
+        if notice.tags.untagged.is_empty() {
+            return;
+        }
         let mut untold = self.untold();
         if untold.len() >= MOST {
             untold.clear();

@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 use super::assess::Assessor;
 use super::outcome::Failure;
 use super::probe::Probe;
-use crate::aws::{AwsError, ErrorClass};
+use crate::aws::AwsError;
 use crate::config::TopicSettings;
 use crate::health::Pause;
 use crate::notify::render::render;
@@ -67,7 +67,8 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             let published = left.into_iter().map(|topic| self.publish(topic, notice));
             let failed: Vec<_> = join_all(published).await.into_iter().flatten().collect();
             let (topics, errors): (Vec<_>, Vec<_>) = failed.into_iter().unzip();
-            let Some(gravest) = errors.iter().find(|error| !is_refusal(error)).or(errors.first())
+            let Some(gravest) =
+                errors.iter().find(|error| !error.class.is_refusal()).or(errors.first())
             else {
                 self.set_paused(Pause::Topic, false, None);
                 return Ok(());
@@ -77,7 +78,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             } else {
                 self.set_paused(Pause::Topic, false, None);
                 attempts -= 1;
-                if is_refusal(gravest) {
+                if gravest.class.is_refusal() {
                     let topic = topics.first().map(|topic| topic.settings.arn.clone());
                     let (topic, error) = (topic.unwrap_or_default(), gravest.clone());
                     return Err(Failure::TopicRefused { topic, error });
@@ -100,7 +101,9 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     ) -> Option<(&'a Topic<N>, AwsError)> {
         let result = topic.notifier.publish(&render(notice, topic.settings.format)).await;
         self.context.instruments.notice(result.is_ok());
-        topic.refuses.store(result.as_ref().is_err_and(is_refusal), Ordering::Relaxed);
+        topic
+            .refuses
+            .store(result.as_ref().is_err_and(|error| error.class.is_refusal()), Ordering::Relaxed);
         match result {
             Ok(()) => {
                 self.told.heard(&topic.settings.arn, notice);
@@ -112,8 +115,4 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             }
         }
     }
-}
-
-fn is_refusal(error: &AwsError) -> bool {
-    matches!(error.class, ErrorClass::Refused | ErrorClass::Credentials)
 }

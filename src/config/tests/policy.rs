@@ -58,14 +58,7 @@ limits: {untags_per_hour: 200, untags_per_hour_per_repository: 20}
         assert_eq!(base.limits.of(Severity::High), None);
         assert_eq!(base.limits.of(Severity::Low), Some(7));
         assert_eq!(base.protected_tags.patterns(), ["prod-*"]);
-        assert_eq!(base.index, IndexRule::All);
-        assert_eq!(base.keep_at_least, 3);
-        assert_eq!(base.in_use, InUse::Block);
-        assert_eq!(base.fixable_only, [Severity::High, Severity::Medium].into());
-        assert_eq!(base.min_score.unwrap().to_string(), "7.5");
-        assert!(base.exploit_only);
-        assert_eq!(base.grace, Some(Duration::from_secs(7 * 24 * 3600)));
-        assert_eq!(base.unscanned, Unscanned::Ignore);
+        assert_narrowed(base);
         assert_eq!(settings.limits.untags_per_hour, Some(200));
         assert_eq!(settings.limits.untags_per_hour_per_repository, Some(20));
     }

@@ -7,7 +7,7 @@ use aws_sdk_ecr::types::{
 };
 
 use crate::domain::findings::{
-    Finding, Findings, Package, Scan, Score, Severity, SeverityCounts, one_line,
+    Finding, Findings, NO_FIX, Package, Scan, Score, Severity, SeverityCounts, one_line,
 };
 
 /// The scan that all pages together show. The first page has the summary of counts.
@@ -77,9 +77,6 @@ fn in_use_count(finding: &EnhancedImageScanFinding) -> u64 {
     let counts = images.filter_map(|image| u64::try_from(image.in_use_count()?).ok());
     counts.max().unwrap_or(0)
 }
-
-/// What Inspector writes in the place of a version that mends a package, where there is none.
-const NO_FIX: &str = "NotAvailable";
 
 /// Whether of every package it is said that no version mends it.
 fn says_no_fix(details: Option<&PackageVulnerabilityDetails>) -> bool {
