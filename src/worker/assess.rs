@@ -7,6 +7,7 @@ use tracing::info;
 use super::allowance::Allowance;
 use super::disposition::wait_for_findings;
 use super::flights::{Flights, Landed, Speaks};
+use super::foreign::Foreign;
 use super::holds::PullThrough;
 use super::listings::Listings;
 use super::observe::{Seen, Sight, Violation};
@@ -74,6 +75,7 @@ pub struct Assessor<R, N> {
     pub(super) listings: Listings,
     pub(super) pull_through: PullThrough,
     pub(super) allowance: Allowance,
+    pub(super) foreign: Foreign,
 }
 
 /// One message's event on its way through the acts.
@@ -134,6 +136,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             flights: Flights::default(),
             listings: Listings::default(),
             pull_through: PullThrough::default(),
+            foreign: Foreign::default(),
         }
     }
 
@@ -141,6 +144,16 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     #[must_use]
     pub fn context(&self) -> &Context {
         &self.context
+    }
+
+    /// What an event comes to without a call to ECR: the policy does not cover it, or its own counts show that no limit
+    /// is exceeded. `None`: ECR has to be asked.
+    pub(super) async fn at_a_glance(&self, job: Job<'_>) -> Option<Result<Outcome, Failure>> {
+        let Context { policy, own, .. } = &self.context;
+        if let Err(why) = policy.reach(&job.event.repository, own) {
+            return Some(self.refuse(job, why).await);
+        }
+        self.is_cleared(job).then_some(Ok(Outcome::Clean))
     }
 
     /// Assesses the image that an event is about, and writes down which that is: an event without a digest is about
@@ -153,15 +166,6 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         job: Job<'_>,
         digests: &mut Vec<Digest>,
     ) -> Result<Outcome, Failure> {
-        let Context { policy, own, .. } = &self.context;
-        let event = job.event;
-        digests.extend(event.digest.clone());
-        if let Err(why) = policy.reach(&event.repository, own) {
-            return Ok(Outcome::OutOfReach(why));
-        }
-        if self.is_cleared(job) {
-            return Ok(Outcome::Clean);
-        }
         *digests = self.digests(job).await?;
         // One bad image of several must not keep the others from being assessed; the gravest result stands for all.
         let mut result = Ok(Outcome::Absent);
@@ -394,7 +398,8 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         reason: String,
     ) -> Result<Outcome, Failure> {
         if self.terms(job).unscanned == Unscanned::Tell {
-            let mut notice = self.blank_notice(job, image, NoticeAction::Unscanned);
+            let mut notice = self.blank_notice(job, &image.digest, NoticeAction::Unscanned);
+            notice.media_type.clone_from(&image.media_type);
             notice.reasons = vec![reason];
             notice.tags.kept = image.tags.clone();
             self.tell(notice).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
@@ -15,7 +15,9 @@ use super::disposition::{Disposition, disposition};
 use super::outcome::{Failure, Outcome};
 use super::probe::Probe;
 use super::report::{self, Assessed};
+use super::turns::{Permit, Turns};
 use crate::aws::AwsError;
+use crate::domain::image::Digest;
 use crate::event::{self, Kind, Parsed};
 use crate::health::{Health, Obstacle, Pause};
 use crate::notify::Notifier;
@@ -56,31 +58,36 @@ struct Permits {
     work: Arc<Semaphore>,
     spare: Arc<Semaphore>,
     most: usize,
+    turns: Arc<Turns>,
 }
 
 /// Permits for one receive.
 struct Held {
-    permits: Vec<OwnedSemaphorePermit>,
+    permits: Vec<Permit>,
     canary: bool,
 }
 
 impl Permits {
     fn new(most: usize) -> Self {
-        Self { work: Arc::new(Semaphore::new(most)), spare: Arc::new(Semaphore::new(1)), most }
+        Self {
+            work: Arc::new(Semaphore::new(most)),
+            spare: Arc::new(Semaphore::new(1)),
+            most,
+            turns: Arc::new(Turns::new(most)),
+        }
     }
 
-    fn all_free(&self) -> bool {
-        self.work.available_permits() == self.most
+    /// Whether no message is in hand.
+    fn is_idle(&self) -> bool {
+        self.work.available_permits() == self.most && self.turns.is_idle()
     }
 
     fn one(&self) -> Option<Held> {
-        let permit = Arc::clone(&self.work).try_acquire_owned().ok()?;
-        Some(Held { permits: vec![permit], canary: false })
+        Some(Held { permits: vec![Permit::try_of(&self.work)?], canary: false })
     }
 
     fn spare(&self) -> Option<Held> {
-        let permit = Arc::clone(&self.spare).try_acquire_owned().ok()?;
-        Some(Held { permits: vec![permit], canary: true })
+        Some(Held { permits: vec![Permit::try_of(&self.spare)?], canary: true })
     }
 }
 
@@ -110,12 +117,10 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
                     assessor: Arc::clone(&self.assessor),
                     settler: self.settler.clone(),
                     visibility: self.visibility,
+                    turns: Arc::clone(&permits.turns),
                     canary: held.canary,
                 };
-                tasks.spawn(async move {
-                    worker.work_on(message).await;
-                    drop(permit);
-                });
+                tasks.spawn(async move { worker.work_on(message, permit).await });
             }
         }
         info!(in_flight = tasks.len(), "draining");
@@ -143,7 +148,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
                 // Every permit may be held by a call that is refused: the canary has one of its own.
                 Some(Obstacle::RegistryPaused) if due => permits.one().or_else(|| permits.spare()),
                 // The calls in hand are the probes. Where there are none left, a new message is one.
-                Some(Obstacle::Paused) if due && permits.all_free() => permits.one(),
+                Some(Obstacle::Paused) if due && permits.is_idle() => permits.one(),
                 Some(_) => None,
             };
             if let Some(held) = held {
@@ -164,14 +169,14 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
         let first = tokio::select! {
             biased;
             () = self.shutdown().draining() => return Some(None),
-            permit = Arc::clone(&permits.work).acquire_owned() => permit.ok()?,
+            permit = Permit::next_of(&permits.work) => permit?,
             () = sleep(BEAT) => return Some(None),
         };
         // Asked with the permit in hand: what ended while we waited for it may have left an obstacle.
         if self.health().obstacle().is_some() {
             return Some(None);
         }
-        let more = || Arc::clone(&permits.work).try_acquire_owned().ok();
+        let more = || Permit::try_of(&permits.work);
         let permits = std::iter::once(first).chain(std::iter::from_fn(more));
         Some(Some(Held { permits: permits.take(MOST_RECEIVED).collect(), canary: false }))
     }
@@ -220,11 +225,12 @@ struct Worker<R, N> {
     assessor: Arc<Assessor<R, N>>,
     settler: Settler,
     visibility: Duration,
+    turns: Arc<Turns>,
     canary: bool,
 }
 
 impl<R: Registry, N: Notifier> Worker<R, N> {
-    async fn work_on(&self, message: Message) {
+    async fn work_on(&self, message: Message, mut permit: Permit) {
         let context = self.assessor.context();
         let instruments = &context.instruments;
         let _in_flight = instruments.in_flight();
@@ -235,14 +241,15 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
             Ok(Parsed::Assess(event)) => Some(event.as_ref()),
             _ => None,
         };
-        let mut digests = Vec::new();
+        let mut digests: Vec<_> =
+            event.and_then(|event| event.digest.clone()).into_iter().collect();
         let work = async {
             match &parsed {
                 Err(malformed) => Err(malformed.clone().into()),
                 Ok(Parsed::Ignored { reason, .. }) => Ok(Outcome::Ignored(reason)),
                 Ok(Parsed::Assess(event)) => {
                     let job = Job { message: &message, event, canary: self.canary, at_once: false };
-                    self.assessor.assess(job, &mut digests).await
+                    self.assess(job, &mut permit, &mut digests).await
                 }
             }
         };
@@ -291,6 +298,30 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
             disposition,
             took: started.elapsed(),
         });
+    }
+
+    /// Assesses the image when it is its repository's turn.
+    async fn assess(
+        &self,
+        job: Job<'_>,
+        permit: &mut Permit,
+        digests: &mut Vec<Digest>,
+    ) -> Result<Outcome, Failure> {
+        if let Some(result) = self.assessor.at_a_glance(job).await {
+            return result;
+        }
+        // The canary is to find out at once.
+        if job.canary {
+            return self.assessor.assess(job, digests).await;
+        }
+        let Context { shutdown, .. } = self.assessor.context();
+        let patient = self.assessor.context().is_last_receive(job.message);
+        let mut turn = self.turns.take(&job.event.repository, permit, patient, shutdown).await?;
+        let result = turn.run(permit, self.assessor.assess(job, digests)).await;
+        if !matches!(result, Err(Failure::Transient(_))) {
+            turn.got_on();
+        }
+        result
     }
 
     /// Settles the message. Where the queue refuses that, polling pauses, the lease is kept and the settling is the probe.

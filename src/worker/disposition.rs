@@ -96,6 +96,7 @@ pub fn disposition(
         Failure::Pending { again, .. } | Failure::Limited { again, .. } => {
             Disposition::Retry(*again)
         }
+        Failure::Crowded => Disposition::Retry(backoff(30, 2, LONGEST_BACKOFF)),
         Failure::Abandoned => Disposition::Release,
     }
 }
@@ -213,6 +214,7 @@ mod tests {
             Failure::Refused(error()),
             Failure::TagsRefused(String::new()),
             Failure::Pending { reason: String::new(), again: Duration::ZERO },
+            Failure::Crowded,
             Failure::Incomplete(String::new()),
             Failure::NotTold(error()),
             Failure::Stopped,

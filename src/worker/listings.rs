@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::assess::{Assessor, Job};
 use super::flights::Began;
@@ -25,9 +24,6 @@ use crate::registry::{INDEX_BATCH, PAGE, Registry};
 const WINDOW: Duration = Duration::from_secs(1);
 /// How long a listing serves messages that were sent before it: others come and go meanwhile.
 const KEPT: Duration = Duration::from_secs(60);
-/// Messages that wait for that time to pass with their lease in hand. More than these come again, so that one busy repository
-/// does not take every permit.
-const WAITERS: usize = 8;
 /// Indexes, and images that they hold, that are remembered: about 40 MB.
 const MOST_CHILDREN: u64 = 200_000;
 /// Images, and children of indexes, in all listings that are remembered: about 40 MB.
@@ -89,14 +85,13 @@ type SharedSlot = Arc<tokio::sync::Mutex<Slot>>;
 #[derive(Debug)]
 pub(super) struct Listings {
     slots: Mutex<HashMap<Repository, SharedSlot>>,
-    waiters: Semaphore,
     indexes: Cache<Digest, Arc<Index>, Children>,
 }
 
 impl Default for Listings {
     fn default() -> Self {
         let indexes = Cache::with_weighter(10_000, MOST_CHILDREN, Children);
-        Self { slots: Mutex::default(), waiters: Semaphore::new(WAITERS), indexes }
+        Self { slots: Mutex::default(), indexes }
     }
 }
 
@@ -136,7 +131,11 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             match due.filter(|due| *due > Instant::now() && !job.at_once) {
                 Some(due) => {
                     drop(slot);
-                    self.wait_for_window(job, due).await?;
+                    tokio::select! {
+                        biased;
+                        () = self.context.shutdown.draining() => return Err(Failure::Abandoned),
+                        () = sleep_until(due) => {}
+                    }
                 }
                 None => break slot,
             }
@@ -159,25 +158,6 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         self.listings.make_room(listing.size());
         slot.listing = Some(Arc::clone(&listing));
         Ok(Some(listing))
-    }
-
-    /// Waits until the repository may be listed again. Where too many do, the message comes again, unless this is its
-    /// last receive.
-    async fn wait_for_window(&self, job: Job<'_>, due: Instant) -> Result<(), Failure> {
-        let _waiter = match self.listings.waiters.try_acquire() {
-            Ok(permit) => Some(permit),
-            Err(_) if self.context.is_last_receive(job.message) => None,
-            Err(_) => {
-                let reason = "too many wait for a listing of the repository".to_owned();
-                let again = due.saturating_duration_since(Instant::now());
-                return Err(Failure::Pending { reason, again });
-            }
-        };
-        tokio::select! {
-            biased;
-            () = self.context.shutdown.draining() => Err(Failure::Abandoned),
-            () = tokio::time::sleep_until(due) => Ok(()),
-        }
     }
 
     /// These indexes, as far as they are there: those that are not remembered are read by the hundred.

@@ -2,10 +2,9 @@
 
 use super::assess::{Assessor, Case, Job};
 use crate::domain::findings::SeverityCounts;
-use crate::domain::image::Tag;
+use crate::domain::image::{Digest, Tag};
 use crate::domain::judgement::Judgement;
 use crate::domain::notice::NoticeAction;
-use crate::domain::plan::Image;
 use crate::notify::{Notice, NoticeTags, Notifier, notice_id};
 use crate::registry::Registry;
 
@@ -39,15 +38,21 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         }
     }
 
-    pub(super) fn blank_notice(&self, job: Job<'_>, image: &Image, action: NoticeAction) -> Notice {
+    /// A notice about an image of which nothing is known but its digest.
+    pub(super) fn blank_notice(
+        &self,
+        job: Job<'_>,
+        digest: &Digest,
+        action: NoticeAction,
+    ) -> Notice {
         let repository = &job.event.repository;
         Notice {
-            id: notice_id(repository, &image.digest, job.event_id()),
+            id: notice_id(repository, digest, job.event_id()),
             action,
             mode: self.terms(job).mode,
             repository: repository.clone(),
-            digest: image.digest.clone(),
-            media_type: image.media_type.clone(),
+            digest: digest.clone(),
+            media_type: None,
             cause: None,
             tags: NoticeTags::default(),
             counts: SeverityCounts::default(),
@@ -74,7 +79,8 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             counts: case.counts.clone(),
             reasons,
             judgement: Some(case.judgement.clone()),
-            ..self.blank_notice(case.job, case.image, action)
+            media_type: case.image.media_type.clone(),
+            ..self.blank_notice(case.job, &case.image.digest, action)
         }
     }
 }

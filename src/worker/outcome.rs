@@ -146,6 +146,9 @@ pub enum Failure {
         /// When to look again.
         again: Duration,
     },
+    /// Others of its repository are in the way, and none of them gets on.
+    #[error("too many messages wait for their turn, and the repository is stuck")]
+    Crowded,
     /// Some tags are still there.
     #[error("not every tag could be untagged: {0}")]
     Incomplete(String),
@@ -184,12 +187,13 @@ pub enum Failure {
 
 impl Failure {
     /// Every word of [`Failure::as_str`].
-    pub const WORDS: [&'static str; 13] = [
+    pub const WORDS: [&'static str; 14] = [
         "malformed",
         "transient",
         "rejected",
         "refused",
         "pending",
+        "crowded",
         "incomplete",
         "not_told",
         "topic_refused",
@@ -209,6 +213,7 @@ impl Failure {
             Self::Rejected(_) => "rejected",
             Self::Refused(_) | Self::TagsRefused(_) => "refused",
             Self::Pending { .. } => "pending",
+            Self::Crowded => "crowded",
             Self::Incomplete(_) => "incomplete",
             Self::NotTold(_) => "not_told",
             Self::TopicRefused { .. } => "topic_refused",

@@ -1,9 +1,12 @@
 //! Observe, decide, mark, untag, tell: what is done to an image, and what is not.
 
+use std::time::Duration;
+
 use aws_sim::{FaultRule, ScanResult};
 use serde_json::json;
+use tokio::time::sleep;
 
-use super::support::{self, World, basic, critical, enhanced, quarantine};
+use super::support::{self, World, basic, critical, enhanced, quarantine, settled};
 
 #[tokio::test(start_paused = true)]
 async fn a_violating_image_is_marked_untagged_and_told_before_its_message_is_deleted() {
@@ -155,10 +158,45 @@ async fn what_the_policy_does_not_cover_is_never_looked_at() {
 
     let app = world.run_to_the_end().await;
 
-    assert_eq!(world.story(), ["DeleteMessageBatch"]);
+    assert_eq!(world.story(), ["Publish", "Publish", "DeleteMessageBatch"]);
     let metrics = app.instruments().render().unwrap();
     let line = r#"tagwarden_messages_settled_total{disposition="delete",reason="out_of_reach"} 3"#;
     assert!(metrics.contains(line), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_events_from_an_account_outside_the_policy_the_team_is_told_once_a_day() {
+    let world = World::new();
+    let elsewhere = aws_sim::RepoKey::new("444455556666", "eu-west-1", "other");
+    let send = |number: usize| {
+        let digest = format!("sha256:{number:064x}");
+        world.send(&enhanced(&elsewhere, &digest, &["1.0"], &json!({"CRITICAL": 1})));
+    };
+    // The first cannot be told, and comes again.
+    world.sim.set_faults(FaultRule::on("Publish").first(3).error("InternalError"));
+    let test = async {
+        (0..50).for_each(send);
+        world.done().await;
+        sleep(Duration::from_secs(25 * 3600)).await;
+        (50..100).for_each(send);
+        world.done().await;
+    };
+    let app = world.run_while(test).await;
+
+    let notices = world.notices();
+    assert_eq!(notices.len(), 2, "{notices:#?}");
+    for notice in notices {
+        assert_eq!(notice["action"], "unscanned");
+        assert_eq!(notice["image"]["account"], "444455556666");
+        let reason = notice["reasons"][0].as_str().unwrap();
+        assert!(reason.contains("not in policy.accounts"), "{reason}");
+    }
+    assert!(world.changes().is_empty());
+    assert!(
+        settled(&app).contains(&("delete out_of_reach".to_owned(), 100)),
+        "{:?}",
+        settled(&app)
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,10 @@
 //! Leases, batches, permits and the drain.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use aws_sim::FaultRule;
+use aws_sim::{CallOutcome, FaultRule};
 use serde_json::json;
 use tagwarden::app::RunError;
 use tagwarden::shutdown::Shutdown;
@@ -105,19 +107,24 @@ async fn settlements_go_out_by_ten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_is_received_than_there_are_workers_for() {
+async fn no_more_is_received_or_worked_on_than_there_are_permits_for() {
     let world = World::new().set("QUEUE__MAX_IN_FLIGHT", "3");
     for number in 0..12 {
         violating(&world, &format!("v{number}"));
     }
-    let slow = FaultRule::on("DescribeImages").delay(Duration::from_secs(2));
-    let watch = FaultRule::on("DescribeImages").act(|sim| {
-        assert!(sim.queue(QUEUE).in_flight <= 3);
+    let slow = FaultRule::on("DescribeImages").delay(Duration::from_millis(900));
+    let most = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&most);
+    let watch = FaultRule::on("DescribeImages").act(move |sim| {
+        let calls = sim.calls_of("DescribeImages").into_iter();
+        let at_once = calls.filter(|call| call.outcome == CallOutcome::Unanswered).count();
+        seen.fetch_max(at_once, Ordering::Relaxed);
     });
     world.sim.set_faults(vec![watch, slow]);
 
     world.run_to_the_end().await;
 
+    assert_eq!(most.load(Ordering::Relaxed), 2, "one is left to other repositories");
     for call in world.sim.calls_of("ReceiveMessage") {
         assert!(call.request["MaxNumberOfMessages"].as_u64().unwrap() <= 3);
     }

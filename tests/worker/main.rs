@@ -10,6 +10,7 @@
 mod acts;
 mod dispositions;
 mod exceptions;
+mod fairness;
 mod families;
 mod flights;
 mod holds;
