@@ -17,6 +17,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sqs::config::http::HttpResponse;
+use aws_sdk_sqs::config::retry::RetryPartition;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::operation::RequestId as _;
 use tokio::time::Instant;
@@ -277,6 +278,13 @@ impl Aws {
         Self { config, settings, instruments }
     }
 
+    /// A quota of retries for one client alone. The SDK's default is one for all clients of a service and Region, so
+    /// that an account that throttles us would use up the retries of the others.
+    #[must_use]
+    pub fn retry_quota() -> RetryPartition {
+        RetryPartition::custom("tagwarden").build()
+    }
+
     /// The wall clock that requests are signed by.
     ///
     /// `None` only where the SDK's configuration was built without a time source.
@@ -299,11 +307,21 @@ impl Aws {
         self.config.to_builder().region(region).build()
     }
 
-    /// Configuration for a receive that waits up to `wait`: the attempt outlives the wait, and a failed receive is
-    /// not repeated behind the polling loop's back.
+    /// Configuration for a receive that waits up to `wait`: the call outlives the wait, and one that failed is repeated
+    /// by the polling loop alone.
     #[must_use]
     pub fn for_receive(&self, wait: Duration) -> SdkConfig {
-        let limit = wait.saturating_add(ATTEMPT_TIMEOUT);
+        self.once(wait.saturating_add(ATTEMPT_TIMEOUT))
+    }
+
+    /// Configuration for extending and settling leases: whoever holds the lease repeats the call, while there is a lease.
+    #[must_use]
+    pub fn for_settling(&self) -> SdkConfig {
+        self.once(ATTEMPT_TIMEOUT)
+    }
+
+    /// Configuration for calls that are not repeated behind their caller's back.
+    fn once(&self, limit: Duration) -> SdkConfig {
         self.config
             .to_builder()
             .timeout_config(timeouts(limit, limit))

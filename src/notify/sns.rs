@@ -2,8 +2,8 @@
 
 mod permissions;
 
-use aws_sdk_sns::Client;
 use aws_sdk_sns::types::MessageAttributeValue;
+use aws_sdk_sns::{Client, config};
 
 use super::Notifier;
 use super::render::Rendered;
@@ -22,7 +22,9 @@ impl SnsNotifier {
     /// The topic with this ARN, in its own Region.
     #[must_use]
     pub fn new(aws: Aws, topic_arn: String, region: &Region) -> Self {
-        Self { client: Client::new(&aws.in_region(region)), aws, topic_arn }
+        let config = config::Builder::from(&aws.in_region(region));
+        let config = config.retry_partition(Aws::retry_quota());
+        Self { client: Client::from_conf(config.build()), aws, topic_arn }
     }
 }
 

@@ -87,8 +87,7 @@ impl Lease {
         match (self.phase, input) {
             (Phase::Extending { since }, Input::Extended) => self.extend_from(since),
             (Phase::Extending { .. }, Input::NotExtended) => {
-                let retry = self.visibility / 10;
-                self.phase = Phase::Held { beat: now + retry };
+                self.phase = Phase::Held { beat: now + self.visibility / 20 };
             }
             (_, Input::Gone) => {
                 self.phase = Phase::Lost;
@@ -274,105 +273,4 @@ pub enum SettleError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const VISIBILITY: Duration = Duration::from_secs(60);
-
-    /// Steps a lease taken at zero through inputs at seconds.
-    fn outputs(steps: &[(u64, Input)]) -> Vec<Output> {
-        let start = Instant::now();
-        let mut lease = Lease::new(start, VISIBILITY);
-        steps
-            .iter()
-            .map(|&(second, input)| lease.step(start + Duration::from_secs(second), input))
-            .collect()
-    }
-
-    #[test]
-    fn a_heartbeat_is_due_at_half_time_and_extends_from_when_it_was_sent() {
-        let steps = [(0, Input::Tick), (30, Input::Tick), (34, Input::Extended), (84, Input::Tick)];
-        let outputs = outputs(&steps);
-        assert!(matches!(outputs[0], Output::WaitUntil(_)));
-        assert_eq!(outputs[1], Output::Extend);
-        assert!(matches!(outputs[2], Output::WaitUntil(_)), "sent at 30, so the next is due at 60");
-        assert_eq!(outputs[3], Output::Extend, "and the lease lasts to 85");
-    }
-
-    #[test]
-    fn a_lease_ends_a_margin_before_its_visibility_timeout() {
-        assert_eq!(outputs(&[(54, Input::Settle)]), [Output::Settle]);
-        assert_eq!(outputs(&[(55, Input::Settle)]), [Output::Stop]);
-        assert_eq!(outputs(&[(55, Input::Tick)]), [Output::Stop]);
-    }
-
-    #[test]
-    fn a_failed_heartbeat_is_sent_again_and_a_refuted_one_ends_the_lease() {
-        let again = [(30, Input::Tick), (31, Input::NotExtended), (37, Input::Tick)];
-        assert_eq!(outputs(&again)[2], Output::Extend);
-        let gone = [(30, Input::Tick), (31, Input::Gone), (32, Input::Settle)];
-        assert_eq!(outputs(&gone)[1..], [Output::Stop, Output::Stop]);
-    }
-
-    #[test]
-    fn in_every_sequence_the_lease_is_settled_at_most_once_and_never_after_its_end_or_under_a_heartbeat()
-     {
-        let inputs = [
-            Input::Tick,
-            Input::Extended,
-            Input::NotExtended,
-            Input::Gone,
-            Input::Settle,
-            Input::NotSettled,
-        ];
-        let steps = [0_u64, 10, 25];
-        // Every sequence of four inputs, each after one of three pauses.
-        let mut cases = vec![Vec::new()];
-        for _ in 0..4 {
-            cases = cases
-                .into_iter()
-                .flat_map(|case: Vec<(u64, Input)>| {
-                    let now = case.last().map_or(0, |last| last.0);
-                    inputs.into_iter().flat_map(move |input| {
-                        let case = case.clone();
-                        steps.into_iter().map(move |pause| {
-                            let mut case = case.clone();
-                            case.push((now + pause, input));
-                            case
-                        })
-                    })
-                })
-                .collect();
-        }
-        for case in cases {
-            // What the queue grants: the end of the visibility timeout, by what was acknowledged.
-            let mut granted = 60;
-            let mut sent = None;
-            let mut settling = 0;
-            for (&(second, input), output) in case.iter().zip(outputs(&case)) {
-                if input == Input::Extended
-                    && let Some(sent) = sent
-                    && output != Output::Stop
-                {
-                    granted = sent + 60;
-                }
-                if input == Input::NotSettled {
-                    settling = 0;
-                }
-                match output {
-                    Output::Extend => sent = Some(second),
-                    Output::Settle => {
-                        settling += 1;
-                        assert!(second < granted, "{case:?}");
-                        assert_eq!(sent, None, "a heartbeat is under way: {case:?}");
-                        assert_eq!(settling, 1, "it is being settled already: {case:?}");
-                    }
-                    Output::WaitUntil(_) | Output::Stop => {}
-                }
-                if matches!(input, Input::Extended | Input::NotExtended) {
-                    sent = None;
-                }
-            }
-        }
-    }
-}
+mod tests;

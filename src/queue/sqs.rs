@@ -5,11 +5,12 @@ mod permissions;
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_sqs::Client;
+use aws_config::SdkConfig;
 use aws_sdk_sqs::types::{
     BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry,
     DeleteMessageBatchRequestEntry, MessageSystemAttributeName as System, QueueAttributeName,
 };
+use aws_sdk_sqs::{Client, config};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -25,6 +26,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 pub struct SqsQueue {
     aws: Aws,
     receiver: Client,
+    settler: Client,
     client: Client,
     url: String,
     visibility: Duration,
@@ -38,8 +40,9 @@ impl SqsQueue {
         // A lease counts from before the receive, so the wait must leave most of it.
         let wait = (visibility / 3).clamp(Duration::from_secs(1), LONGEST_WAIT);
         Self {
-            receiver: Client::new(&aws.for_receive(wait)),
-            client: Client::new(aws.config()),
+            receiver: client(&aws.for_receive(wait)),
+            settler: client(&aws.for_settling()),
+            client: client(aws.config()),
             aws,
             url,
             visibility,
@@ -52,6 +55,11 @@ impl SqsQueue {
     pub fn wait(&self) -> Duration {
         self.wait
     }
+}
+
+fn client(config: &SdkConfig) -> Client {
+    let config = config::Builder::from(config).retry_partition(Aws::retry_quota());
+    Client::from_conf(config.build())
 }
 
 /// The redrive policy as SQS writes it; the count is a number or a string of one.
@@ -136,7 +144,7 @@ impl Queue for SqsQueue {
                 .ok()
         });
         let request = self
-            .client
+            .settler
             .delete_message_batch()
             .queue_url(&self.url)
             .set_entries(Some(entries.collect()));
@@ -158,7 +166,7 @@ impl Queue for SqsQueue {
                 .ok()
         });
         let request = self
-            .client
+            .settler
             .change_message_visibility_batch()
             .queue_url(&self.url)
             .set_entries(Some(entries.collect()));

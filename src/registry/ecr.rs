@@ -6,12 +6,12 @@ mod permissions;
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use aws_sdk_ecr::Client;
 use aws_sdk_ecr::operation::batch_get_image::BatchGetImageOutput;
 use aws_sdk_ecr::types::{
     DescribeImagesFilter, ImageDetail, ImageFailure, ImageFailureCode, ImageIdentifier,
     ImageStatus, ImageStatusFilter, TagStatus,
 };
+use aws_sdk_ecr::{Client, config};
 
 use super::manifest::{MEDIA_TYPES, index_of, kind_of};
 use super::{Manifest, PAGE, Registry, Tagging};
@@ -54,7 +54,8 @@ impl EcrRegistry {
         if let Some(client) = self.clients().get(home) {
             return client.clone();
         }
-        let client = Client::new(&self.aws.at(home, &self.own).await);
+        let config = config::Builder::from(&self.aws.at(home, &self.own).await);
+        let client = Client::from_conf(config.retry_partition(Aws::retry_quota()).build());
         let mut clients = self.clients();
         if clients.len() >= MOST_CLIENTS {
             clients.clear();

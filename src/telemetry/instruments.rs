@@ -42,7 +42,7 @@ const AGE_SECONDS: [f64; 10] =
     [0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0];
 
 /// The closed sets of labels that come from modules above this one, given by the composition root.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Labels<'a> {
     /// Dispositions with the reasons that lead to each.
     pub settled: &'a [(&'static str, &'static str)],
