@@ -53,6 +53,8 @@ pub struct ApiCall {
     pub operation: String,
     /// The input with sorted keys. Lists and maps of the query protocol are JSON lists and maps here.
     pub input: Value,
+    /// The access key id that signed the request.
+    pub caller: String,
     /// The account whose credentials signed the request.
     pub account: String,
     /// The region of the request's credential scope.

@@ -1,5 +1,6 @@
 //! The virtual clock: a fixed epoch plus the tokio time that has passed since the simulation was made.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -56,6 +57,34 @@ impl TimeSource for Clock {
     }
 }
 
+/// The clock on the callers' side: the virtual clock, and how far it is ahead of it. Clones show the same time.
+#[derive(Clone, Debug)]
+pub(crate) struct CallersClock {
+    clock: Clock,
+    /// In seconds; negative is behind.
+    ahead: Arc<AtomicI64>,
+}
+
+impl CallersClock {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { clock, ahead: Arc::default() }
+    }
+
+    pub(crate) fn set_ahead(&self, seconds: i64) {
+        self.ahead.store(seconds, Ordering::Relaxed);
+    }
+}
+
+impl TimeSource for CallersClock {
+    fn now(&self) -> SystemTime {
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        let by = Duration::from_secs(ahead.unsigned_abs());
+        let now = self.clock.now();
+        let shifted = if ahead < 0 { now.checked_sub(by) } else { now.checked_add(by) };
+        shifted.unwrap_or(now)
+    }
+}
+
 fn since_unix(at: SystemTime) -> Duration {
     at.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
@@ -64,6 +93,26 @@ fn since_unix(at: SystemTime) -> Duration {
 pub(crate) fn iso_seconds(at: SystemTime) -> String {
     let seconds = i64::try_from(since_unix(at).as_secs()).unwrap_or(i64::MAX);
     DateTime::from_secs(seconds).fmt(Format::DateTime).unwrap_or_default()
+}
+
+/// `Fri, 02 Jan 2026 03:04:05 GMT`, as in the head of an answer.
+pub(crate) fn http_date(at: SystemTime) -> String {
+    let seconds = i64::try_from(since_unix(at).as_secs()).unwrap_or(i64::MAX);
+    DateTime::from_secs(seconds).fmt(Format::HttpDate).unwrap_or_default()
+}
+
+/// `20260102T030405Z`, as in the head of a signed request.
+pub(crate) fn basic_seconds(at: SystemTime) -> String {
+    iso_seconds(at).replace(['-', ':'], "")
+}
+
+/// The moment that such a text says.
+pub(crate) fn from_basic_seconds(text: &str) -> Option<SystemTime> {
+    let part = |from, to| text.get(from..to);
+    let (year, month, day) = (part(0, 4)?, part(4, 6)?, part(6, 8)?);
+    let (hour, minute, second) = (part(9, 11)?, part(11, 13)?, part(13, 15)?);
+    let iso = format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z");
+    SystemTime::try_from(DateTime::from_str(&iso, Format::DateTime).ok()?).ok()
 }
 
 /// `2026-01-02T03:04:05.000Z`, as in SNS's envelope.
@@ -108,6 +157,11 @@ mod tests {
         assert_eq!(iso_seconds(at), "2026-01-02T03:04:05Z");
         assert_eq!(iso_millis(at), "2026-01-02T03:04:05.007Z");
         assert_eq!(unix_millis(at), "1767323045007");
+        assert_eq!(http_date(at), "Fri, 02 Jan 2026 03:04:05 GMT");
+        assert_eq!(basic_seconds(at), "20260102T030405Z");
+        let whole = UNIX_EPOCH + Duration::from_secs(1_767_323_045);
+        assert_eq!(from_basic_seconds("20260102T030405Z"), Some(whole));
+        assert_eq!(from_basic_seconds("yesterday"), None);
         assert_eq!(inspector_time(1_725_468_938.411), "Wed Sep 04 16:55:38.411 UTC 2024");
         assert!((unix_seconds(at) - 1_767_323_045.007).abs() < 1e-6);
     }

@@ -20,7 +20,7 @@ pub struct SimConfig {
     pub account: String,
     /// The region of the set-up helpers, and of requests without a credential scope.
     pub region: String,
-    /// The seed of every identifier.
+    /// The seed of every identifier, and of the order of messages where that is random.
     pub seed: u64,
     /// What the virtual clock shows at the start.
     pub epoch: SystemTime,
@@ -30,10 +30,13 @@ pub struct SimConfig {
     pub latency: Duration,
     /// How long a scan takes; meanwhile its status is `IN_PROGRESS`.
     pub scan_time: Duration,
+    /// Whether a receive hands out visible messages in a random order, by the seed, instead of the order of arrival.
+    pub reorder: bool,
 }
 
 impl Default for SimConfig {
-    /// Account 111122223333 in eu-west-1, seed 0, 2026-01-02T03:04:05Z, AWS's rules, 1 ms a call, instant scans.
+    /// Account 111122223333 in eu-west-1, seed 0, 2026-01-02T03:04:05Z, AWS's rules, 1 ms a call, instant scans,
+    /// messages in order.
     fn default() -> Self {
         Self {
             account: "111122223333".to_owned(),
@@ -43,6 +46,7 @@ impl Default for SimConfig {
             delete_rules: DeleteRules::Aws,
             latency: Duration::from_millis(1),
             scan_time: Duration::ZERO,
+            reorder: false,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The face inside the process: an HTTP connector under the real AWS SDK. No socket, no real time.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -18,23 +18,32 @@ use aws_smithy_types::body::SdkBody;
 use http_body_util::BodyExt as _;
 use tokio::time::{sleep, timeout};
 
+use crate::clock::http_date;
 use crate::sim::Sim;
+use crate::sts::OWN_ACCESS_KEY;
 use crate::wire::{Request, Response};
 
 impl Sim {
     /// The SDK configuration whose clients reach this simulation inside the process: static credentials, virtual
     /// time, tokio's sleep, and no stalled-stream protection, which would end a held request.
     ///
-    /// The retry token bucket of an SDK client is shared by all clients of the process unless the client's own
-    /// configuration sets a `retry_partition`; a run that is to be the same every time sets one.
+    /// The retry quota of an SDK client is shared by all clients of the process with the same service and region, and
+    /// a run that has used it up leaves none for the next. It can be set on a service's configuration only: a run that
+    /// is to be the same every time gives each client a `RetryPartition::custom` of its own.
     pub fn sdk_config(&self) -> SdkConfig {
-        let credentials = Credentials::new("AKIASIM", "simulated", None, None, "aws-sim");
+        self.sdk_config_as(OWN_ACCESS_KEY)
+    }
+
+    /// The same as [`Sim::sdk_config`] for a caller with an access key of its own, which its calls carry as
+    /// [`Call::caller`](crate::Call::caller).
+    pub fn sdk_config_as(&self, access_key: &str) -> SdkConfig {
+        let credentials = Credentials::new(access_key, "simulated", None, None, "aws-sim");
         SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(self.config().region.clone()))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .http_client(self.http_client())
-            .time_source(self.clock())
+            .time_source(self.callers_clock())
             .sleep_impl(TokioSleep::new())
             .stalled_stream_protection(
                 aws_config::stalled_stream_protection::StalledStreamProtectionConfig::disabled(),
@@ -91,10 +100,10 @@ async fn exchange(sim: &Sim, request: HttpRequest) -> Result<HttpResponse, Conne
     if !latency.is_zero() {
         sleep(latency).await;
     }
-    let response = sim.handle(request).await.map_err(|fault| {
+    let response = sim.answer(request, true).await.map_err(|fault| {
         ConnectorError::io(io::Error::new(io::ErrorKind::ConnectionReset, fault).into())
     })?;
-    write(response)
+    write(response, sim.now())
 }
 
 async fn read(request: HttpRequest) -> Result<Request, ConnectorError> {
@@ -107,12 +116,14 @@ async fn read(request: HttpRequest) -> Result<Request, ConnectorError> {
     Ok(Request { method, uri, headers, body: body.to_bytes().to_vec() })
 }
 
-fn write(response: Response) -> Result<HttpResponse, ConnectorError> {
+/// The date is AWS's, from which the SDK learns how far its own clock is off.
+fn write(response: Response, now: SystemTime) -> Result<HttpResponse, ConnectorError> {
     let status =
         response.status.try_into().map_err(|error| ConnectorError::other(Box::new(error), None))?;
     let mut answer = HttpResponse::new(status, SdkBody::from(response.body));
     for (name, value) in response.headers {
         answer.headers_mut().insert(name, value);
     }
+    answer.headers_mut().insert("date", http_date(now));
     Ok(answer)
 }

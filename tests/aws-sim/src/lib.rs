@@ -31,10 +31,26 @@
 //! |---|---|
 //! | `wire`, `protocol`, `query`, `api` | requests and replies, in each service's protocol |
 //! | `world`, `sqs`, `ecr`, `sns`, `events`, `pattern`, `sts` | the state machine: synchronous, given the time |
-//! | `fault`, `partial` | what goes wrong, and with which call |
-//! | `sim`, `clock`, `trace` | the asynchronous shell: waiting, virtual time, the record of calls |
+//! | `fault`, `codes`, `partial` | what goes wrong, and with which call |
+//! | `sim`, `clock`, `signature`, `trace` | the asynchronous shell: the course of a call, virtual time, the record of calls |
 //! | `connector`, `server` | the two faces |
 //! | `setup`, `inspect`, [`manifest`] | for tests: setting the scene, and looking at what became of it |
+//!
+//! # What can go wrong
+//!
+//! | what | how |
+//! |---|---|
+//! | an error before or after the effect, throttling, 5xx, expired credentials, one API denied | [`Fault::error`], `ErrorAfter`, with the codes of [`Service::throttling_codes`] and its neighbours |
+//! | late, never, and lost answers | `Delay`, `DelayReply`, `Hang`, `HangAfter`, `ConnectionReset`, `ConnectionResetAfter` |
+//! | part of a batch fails | `FailEntries` |
+//! | a message comes twice, or out of order | `Redeliver`, [`SimConfig::reorder`] |
+//! | a receipt handle goes stale | [`Sim::receive_elsewhere`], [`Sim::make_visible`], [`Sim::make_all_visible`] |
+//! | the callers' clocks jump | [`Sim::set_callers_clock`] |
+//! | somebody moves a tag, deletes an image, a repository, a queue or a topic between any two calls | `Act` |
+//! | the reply is not what was asked for | `Replace` |
+//!
+//! A [`FaultRule`] says which calls a fault strikes, and [`RandomFaults`] draws from a seed which of its rules do. What
+//! struck a call stands in [`Call::faults`]. [`Sim::watch`] shows a test every call at the moments that matter.
 //!
 //! # Time
 //!
@@ -44,10 +60,15 @@
 //!
 //! # How it differs from AWS
 //!
-//! - No signature is checked and there are no permissions: every account may do everything. Refusals are injected as
-//!   faults. `AssumeRole` accepts any role; the access key that it gives carries the role's account.
-//! - SQS: standard queues only, in order of arrival, each message delivered once unless its visibility ends
-//!   ([`Sim::make_visible`] delivers again). No queue policies, no encryption, no move tasks. `DeleteQueue` and
+//! - There are no permissions: every account may do everything. Refusals are injected as faults. `AssumeRole` accepts
+//!   any role; the access key that it gives carries the role's account, and never expires here.
+//! - Of a signature only the time is checked, and only inside the process, since callers over a socket have another
+//!   clock. The limit is five minutes for every service; SQS and SNS are known to have allowed fifteen.
+//! - The codes for what any call can meet are those that the services' models and users name; which of them a service
+//!   gives when is not known. Their HTTP statuses depend on the code alone.
+//! - SQS: standard queues only, in order of arrival unless [`SimConfig::reorder`] says otherwise, each message delivered
+//!   once unless its visibility ends or a fault delivers it again. While it is visible again, its old handle still
+//!   deletes, and does not extend. No queue policies, no encryption, no move tasks. `DeleteQueue` and
 //!   `PurgeQueue` act at once, without AWS's 60 seconds. The receive count goes on counting in the dead-letter queue.
 //!   A dropped poll has taken nothing; `Fault::HangAfter` is the receive whose answer is lost.
 //! - ECR: layers are not modelled, and so never missing; no lifecycle, replication or referrers. Pull-through cache
@@ -74,6 +95,7 @@
 
 mod api;
 mod clock;
+mod codes;
 mod config;
 mod connector;
 mod ecr;
@@ -88,6 +110,7 @@ mod protocol;
 mod query;
 mod server;
 mod setup;
+mod signature;
 mod sim;
 mod sns;
 mod sqs;
@@ -106,7 +129,7 @@ pub use fault::{
 };
 pub use inspect::{MessageView, QueueView};
 pub use server::ServerGuard;
-pub use sim::Sim;
+pub use sim::{Moment, Sim};
 pub use sns::Published;
 pub use trace::{Call, CallOutcome};
 pub use wire::{ConnectionFault, Request, Response};

@@ -11,14 +11,15 @@ use crate::wire::{Request, Response};
 /// Reads a request. The error is a response: such a request names no operation that could be recorded.
 pub(crate) fn parse(request: &Request, config: &SimConfig) -> Result<ApiCall, Response> {
     let scope = Scope::of(request);
-    let account = scope.access_key.and_then(sts::account_of).unwrap_or(&config.account).to_owned();
+    let caller = scope.access_key.unwrap_or(sts::OWN_ACCESS_KEY).to_owned();
+    let account = sts::account_of(&caller).unwrap_or(&config.account).to_owned();
     let region = scope.region.unwrap_or(&config.region).to_owned();
 
     let (service, operation, input, protocol) = match request.header("x-amz-target") {
         Some(target) => parse_json(request, target)?,
         None => parse_query(request, scope.service)?,
     };
-    Ok(ApiCall { service, operation, input, account, region, protocol })
+    Ok(ApiCall { service, operation, input, caller, account, region, protocol })
 }
 
 type Parsed = (Service, String, Value, Protocol);
@@ -159,6 +160,7 @@ mod tests {
         let call = parse(&request(&headers, "{}"), &SimConfig::default())?;
         assert_eq!((call.account.as_str(), call.region.as_str()), ("444455556666", "us-east-2"));
         assert_eq!(call.operation, "ListImages");
+        assert_eq!(call.caller, "ASIASIM0444455556666");
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::api::{ApiCall, Service};
+use crate::api::{ApiCall, Outcome, Service};
 
 /// How a call ended, as its caller saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -32,12 +32,16 @@ pub struct Call {
     pub service: Service,
     /// The operation, such as `BatchDeleteImage`.
     pub operation: String,
+    /// The access key id that signed it.
+    pub caller: String,
     /// The account whose credentials signed it.
     pub account: String,
     /// The region of its credential scope.
     pub region: String,
     /// The parsed request, with sorted keys.
     pub request: Value,
+    /// The faults that strike it, each in a few words that are the same in every run.
+    pub faults: Vec<String>,
     /// Whether it took its course: it reached the service and was carried out or refused there, whatever the caller
     /// came to know of that.
     pub applied: bool,
@@ -54,12 +58,24 @@ impl Call {
             at,
             service: call.service,
             operation: call.operation.clone(),
+            caller: call.caller.clone(),
             account: call.account.clone(),
             region: call.region.clone(),
             request: call.input.clone(),
+            faults: Vec::new(),
             applied: false,
             outcome: CallOutcome::Unanswered,
             reply: None,
         }
+    }
+    /// Sets how it ended.
+    pub(crate) fn end(&mut self, outcome: &Outcome) {
+        self.outcome = match outcome {
+            Ok(reply) => {
+                self.reply = Some(reply.clone());
+                CallOutcome::Ok
+            }
+            Err(error) => CallOutcome::Error(error.code.clone()),
+        };
     }
 }

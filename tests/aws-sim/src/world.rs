@@ -27,6 +27,8 @@ pub(crate) enum Step {
 pub(crate) enum Scheduled {
     /// The scan of an image ends.
     ScanDone { repository: RepoKey, digest: String },
+    /// What a receive handed out becomes visible again, though its visibility timeout has not passed.
+    Redelivery { queue: QueueKey, handle: String },
     /// An event is put on the bus of an account and region.
     Event { account: String, region: String, event: Value },
 }
@@ -37,6 +39,8 @@ pub(crate) struct World {
     pub(crate) config: SimConfig,
     pub(crate) now: SystemTime,
     pub(crate) ids: Ids,
+    /// The order of messages where that is random. Apart from the identifiers, which are so the same in either order.
+    pub(crate) order: Option<fastrand::Rng>,
     pub(crate) queues: BTreeMap<QueueKey, Queue>,
     pub(crate) topics: BTreeMap<String, Topic>,
     pub(crate) repositories: BTreeMap<RepoKey, Repository>,
@@ -58,6 +62,7 @@ impl World {
         Self {
             now: config.epoch,
             ids: Ids::with_seed(config.seed),
+            order: config.reorder.then(|| fastrand::Rng::with_seed(config.seed)),
             config,
             queues: BTreeMap::new(),
             topics: BTreeMap::new(),
@@ -70,6 +75,21 @@ impl World {
             agenda: BTreeMap::new(),
             scheduled: 0,
         }
+    }
+
+    /// Until when a call that arrived at a moment would wait if it were looked at now; nothing if it would be answered.
+    pub(crate) fn wait(
+        &mut self,
+        now: SystemTime,
+        arrived: SystemTime,
+        call: &ApiCall,
+    ) -> Option<SystemTime> {
+        self.advance(now);
+        let until = match call.service {
+            Service::Sqs => self.receive_waits(call, arrived)?,
+            Service::Ecr | Service::Sns | Service::Events | Service::Sts => return None,
+        };
+        Some(self.next_scheduled().map_or(until, |at| at.min(until)))
     }
 
     /// Does one look at a call that arrived at a moment, now being another.
@@ -101,6 +121,9 @@ impl World {
             match entry.remove() {
                 Scheduled::ScanDone { repository, digest } => {
                     self.finish_scan(&repository, &digest)
+                }
+                Scheduled::Redelivery { queue, handle } => {
+                    self.with_queue(&queue, |queue, now| queue.return_early(&handle, now));
                 }
                 Scheduled::Event { account, region, event } => {
                     self.deliver_event(&account, &region, event)

@@ -249,6 +249,43 @@ async fn somebody_can_move_a_tag_just_before_a_call() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn somebody_can_delete_the_image_or_the_repository_between_any_two_calls() {
+    let scene = scene();
+    let (repo, digest) = (scene.repo.clone(), scene.digest.clone());
+    let delete = move |sim: &Sim| sim.delete_image(&repo, &digest);
+    scene.sim.set_faults(FaultRule::on("BatchDeleteImage").once().act(delete));
+    let output = scene.untag(&["a"]).await.unwrap();
+    assert_eq!(output.failures()[0].failure_code().unwrap().as_str(), "ImageNotFound");
+
+    let repo = scene.repo.clone();
+    let delete = move |sim: &Sim| sim.delete_repository(&repo);
+    scene.sim.set_faults(FaultRule::on("BatchDeleteImage").once().act(delete));
+    let refused = scene.untag(&["a"]).await.unwrap_err();
+    assert!(refused.into_service_error().is_repository_not_found_exception());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receive_whose_answer_is_lost_or_late_has_taken_its_messages() {
+    let scene = scene();
+    scene.sim.send("q", "m");
+    let receive = || {
+        let receive = scene.sqs.receive_message().queue_url(&scene.url);
+        receive.wait_time_seconds(20).visibility_timeout(10).send()
+    };
+    scene.sim.set_faults(FaultRule::on("ReceiveMessage").once().fault(Fault::HangAfter));
+    receive().await.unwrap_err();
+    assert_eq!(scene.sim.queue("q").messages[0].receive_count, 1);
+
+    let late = Fault::DelayReply(Duration::from_secs(12));
+    scene.sim.set_faults(FaultRule::on("ReceiveMessage").once().fault(late));
+    let first = receive().await.unwrap();
+    assert_eq!(scene.sim.queue("q").visible, 1, "the visibility timeout ran while the answer came");
+    let second = receive().await.unwrap();
+    assert_eq!(first.messages()[0].message_id(), second.messages()[0].message_id());
+    assert_ne!(first.messages()[0].receipt_handle(), second.messages()[0].receipt_handle());
+}
+
+#[tokio::test(start_paused = true)]
 async fn rules_pick_calls_by_service_and_content() {
     let scene = scene();
     scene.sim.create_repository("other");

@@ -1,13 +1,14 @@
 //! Queues and topics.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
 use super::misuse;
 use crate::sim::Sim;
 use crate::sns::topic_arn;
-use crate::sqs::{NewMessage, Queue, QueueKey};
+use crate::sqs::{Message, NewMessage, Queue, QueueKey};
 
 impl Sim {
     pub(crate) fn queue_key(&self, name: &str) -> QueueKey {
@@ -96,17 +97,37 @@ impl Sim {
 
     /// Makes a message visible at once, whoever has it in hand: how SQS comes to deliver twice.
     pub fn make_visible(&self, queue_name: &str, message_id: &str) {
-        let key = self.queue_key(queue_name);
+        self.with_messages(queue_name, |message, now| {
+            if message.id == message_id {
+                message.visible_at = now;
+            }
+        });
+    }
+
+    /// Makes every message that somebody has in hand visible at once.
+    pub fn make_all_visible(&self, queue_name: &str) {
+        self.with_messages(queue_name, |message, now| {
+            if message.in_flight(now) {
+                message.visible_at = now;
+            }
+        });
+    }
+
+    /// Lets somebody else receive a message, whoever has it in hand: the receipt handles given out before are stale.
+    pub fn receive_elsewhere(&self, queue_name: &str, message_id: &str, visibility: Duration) {
+        self.with_messages(queue_name, |message, now| {
+            if message.id == message_id {
+                message.receive(now, visibility);
+            }
+        });
+    }
+
+    fn with_messages(&self, queue_name: &str, act: impl FnMut(&mut Message, SystemTime)) {
+        let (key, mut act) = (self.queue_key(queue_name), act);
         self.change(|world| {
-            let now = world.now;
-            let messages = world
-                .queues
-                .get_mut(&key)
-                .into_iter()
-                .flat_map(|queue| queue.messages.values_mut());
-            messages
-                .filter(|message| message.id == message_id)
-                .for_each(|message| message.visible_at = now);
+            world.with_queue(&key, |queue, now| {
+                queue.messages.values_mut().for_each(|message| act(message, now));
+            });
         });
     }
 

@@ -1,18 +1,16 @@
-//! Sending, receiving, deleting and changing the visibility of single messages.
+//! Sending, deleting and changing the visibility of single messages.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::queue::Received;
 use super::{Message, QueueKey, invalid, no_such_queue};
 use crate::api::{ApiError, Input, Outcome};
-use crate::clock::unix_millis;
 use crate::ids::md5_hex;
-use crate::world::{Step, World};
+use crate::world::World;
 
 /// What a sender gives.
 #[derive(Debug, Default)]
@@ -29,7 +27,12 @@ fn missing(parameter: &str) -> ApiError {
 }
 
 /// An integer member that must lie in a range if it is there.
-fn ranged(input: &Value, name: &str, low: i64, high: i64) -> Result<Option<u64>, ApiError> {
+pub(super) fn ranged(
+    input: &Value,
+    name: &str,
+    low: i64,
+    high: i64,
+) -> Result<Option<u64>, ApiError> {
     match input.int(name) {
         None => Ok(None),
         Some(value) if (low..=high).contains(&value) => Ok(Some(value.unsigned_abs())),
@@ -102,72 +105,6 @@ impl World {
         Ok(reply)
     }
 
-    /// One look into the queue: messages, or how long to wait before the next look.
-    pub(super) fn receive_message(
-        &mut self,
-        key: &QueueKey,
-        input: &Value,
-        arrived: SystemTime,
-    ) -> Step {
-        match self.try_receive(key, input, arrived) {
-            Ok(step) => step,
-            Err(error) => Step::Done(Err(error)),
-        }
-    }
-
-    fn try_receive(
-        &mut self,
-        key: &QueueKey,
-        input: &Value,
-        arrived: SystemTime,
-    ) -> Result<Step, ApiError> {
-        let max = ranged(input, "MaxNumberOfMessages", 1, 10)?.unwrap_or(1);
-        let wait = ranged(input, "WaitTimeSeconds", 0, 20)?;
-        let visibility = ranged(input, "VisibilityTimeout", 0, 43_200)?;
-
-        self.redrive_exhausted(key);
-        let now = self.now;
-        let queue = self.queues.get_mut(key).ok_or_else(no_such_queue)?;
-        queue.expire(now);
-        let visibility = match visibility {
-            Some(seconds) => Duration::from_secs(seconds),
-            None => queue.seconds("VisibilityTimeout", 30),
-        };
-        let max = usize::try_from(max).unwrap_or(1);
-        let received = queue.receive(now, max, visibility, || self.ids.nonce())?;
-        if !received.is_empty() {
-            let messages: Vec<_> = received.into_iter().map(|one| describe(one, input)).collect();
-            return Ok(Step::Done(Ok(json!({"Messages": messages}))));
-        }
-        let wait = match wait {
-            Some(seconds) => Duration::from_secs(seconds),
-            None => queue.seconds("ReceiveMessageWaitTimeSeconds", 0),
-        };
-        let deadline = arrived + wait;
-        if now >= deadline {
-            return Ok(Step::Done(Ok(json!({}))));
-        }
-        let next = queue.next_visible(now);
-        Ok(Step::Wait { until: next.map_or(deadline, |at| at.min(deadline)) })
-    }
-
-    /// Moves messages that have had all their receives to the dead-letter queue, if that exists.
-    fn redrive_exhausted(&mut self, key: &QueueKey) {
-        let Some((target, receives)) = self.queues.get(key).and_then(super::Queue::redrive) else {
-            return;
-        };
-        if !self.queues.contains_key(&target) {
-            return;
-        }
-        let moved = self.with_queue(key, |queue, now| queue.take_exhausted(now, receives));
-        for mut message in moved.unwrap_or_default() {
-            message.system.insert("DeadLetterQueueSourceArn".to_owned(), key.arn());
-            message.received_at = None;
-            self.with_queue(&target, |queue, _| queue.push(message));
-            self.redriven += 1;
-        }
-    }
-
     pub(super) fn delete_message(&mut self, key: &QueueKey, input: &Value) -> Outcome {
         let handle = input.text("ReceiptHandle").ok_or_else(|| missing("ReceiptHandle"))?;
         let done = self.with_queue(key, |queue, _| queue.delete(handle));
@@ -183,46 +120,8 @@ impl World {
     }
 }
 
-/// A received message with the attributes that were asked for, and only those.
-fn describe(received: Received, input: &Value) -> Value {
-    let Received { message, handle } = received;
-    let mut reply = json!({
-        "MessageId": message.id,
-        "ReceiptHandle": handle,
-        "Body": message.body,
-        "MD5OfBody": md5_hex(message.body.as_bytes()),
-    });
-
-    let mut wanted = input.texts("MessageSystemAttributeNames");
-    wanted.extend(input.texts("AttributeNames"));
-    let mut system = message.system;
-    system.insert("SentTimestamp".to_owned(), unix_millis(message.sent_at));
-    system.insert("ApproximateReceiveCount".to_owned(), message.receive_count.to_string());
-    let first = message.first_received_at.map(unix_millis).unwrap_or_default();
-    system.insert("ApproximateFirstReceiveTimestamp".to_owned(), first);
-    system.retain(|name, _| wanted.contains(&"All") || wanted.contains(&name.as_str()));
-    if !system.is_empty() {
-        reply.set("Attributes", json!(system));
-    }
-
-    let wanted = input.texts("MessageAttributeNames");
-    let asked_for = |name: &str| {
-        wanted.iter().any(|pattern| match pattern.strip_suffix(".*") {
-            Some(prefix) => name.starts_with(prefix),
-            None => *pattern == "All" || *pattern == name,
-        })
-    };
-    let attributes: BTreeMap<_, _> =
-        message.attributes.into_iter().filter(|(name, _)| asked_for(name)).collect();
-    if !attributes.is_empty() {
-        reply.set("MD5OfMessageAttributes", json!(attributes_md5(&attributes)));
-        reply.set("MessageAttributes", Value::Object(Map::from_iter(attributes)));
-    }
-    reply
-}
-
 /// SQS's digest of message attributes: name, type and value of each, length-prefixed, in order of name.
-fn attributes_md5(attributes: &BTreeMap<String, Value>) -> String {
+pub(super) fn attributes_md5(attributes: &BTreeMap<String, Value>) -> String {
     fn prefixed(out: &mut Vec<u8>, bytes: &[u8]) {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         out.extend_from_slice(&length.to_be_bytes());

@@ -4,6 +4,7 @@ mod attributes;
 mod batch;
 mod messages;
 mod queue;
+mod receive;
 
 use serde_json::{Value, json};
 
@@ -159,7 +160,7 @@ impl World {
     }
 
     /// Runs `act` on a queue and the world's time; nothing when there is no such queue.
-    fn with_queue<T>(
+    pub(crate) fn with_queue<T>(
         &mut self,
         key: &QueueKey,
         act: impl FnOnce(&mut Queue, std::time::SystemTime) -> T,

@@ -58,6 +58,14 @@ impl Message {
     pub(crate) fn delayed(&self, now: SystemTime) -> bool {
         self.visible_at > now && self.received_at.is_none()
     }
+
+    /// Hands the message out once more: the handle of the receive before goes stale.
+    pub(crate) fn receive(&mut self, now: SystemTime, visibility: Duration) {
+        self.receive_count += 1;
+        self.received_at = Some(now);
+        self.first_received_at.get_or_insert(now);
+        self.visible_at = now + visibility;
+    }
 }
 
 /// The content of a receipt handle: which message of which queue, and which of its receives.
@@ -114,34 +122,55 @@ impl Queue {
             .collect()
     }
 
-    /// Hands out up to `max` visible messages, oldest first, and makes them invisible.
+    /// Whether a receive would get a message.
+    pub(crate) fn has_visible(&self, now: SystemTime) -> bool {
+        self.messages.values().any(|message| message.visible_at <= now)
+    }
+
+    /// Whether there are so many messages in flight that no more can be.
+    pub(crate) fn is_over_limit(&self, now: SystemTime) -> bool {
+        self.messages.values().filter(|message| message.in_flight(now)).count() >= MAX_IN_FLIGHT
+    }
+
+    /// Hands out up to `max` visible messages, oldest first or in an order that is drawn, and makes them invisible.
     pub(crate) fn receive(
         &mut self,
         now: SystemTime,
         max: usize,
         visibility: Duration,
+        order: Option<&mut fastrand::Rng>,
         mut nonce: impl FnMut() -> String,
-    ) -> Result<Vec<Received>, ApiError> {
-        let in_flight = self.messages.values().filter(|message| message.in_flight(now)).count();
-        if in_flight >= MAX_IN_FLIGHT {
-            return Err(ApiError::new("OverLimit", "Too many messages in flight").with_status(403));
-        }
+    ) -> Vec<Received> {
+        let visible = self.messages.iter().filter(|(_, message)| message.visible_at <= now);
+        let mut slots: Vec<u64> = match order {
+            None => visible.map(|(slot, _)| *slot).take(max).collect(),
+            Some(order) => {
+                let mut slots: Vec<_> = visible.map(|(slot, _)| *slot).collect();
+                order.shuffle(&mut slots);
+                slots
+            }
+        };
+        slots.truncate(max);
         let arn = self.key.arn();
-        let received = self
-            .messages
-            .iter_mut()
-            .filter(|(_, message)| message.visible_at <= now)
-            .take(max)
-            .map(|(slot, message)| {
-                message.receive_count += 1;
-                message.received_at = Some(now);
-                message.first_received_at.get_or_insert(now);
-                message.visible_at = now + visibility;
-                let content = format!("{arn} {slot} {} {}", message.receive_count, nonce());
-                Received { message: message.clone(), handle: STANDARD.encode(content) }
-            })
-            .collect();
-        Ok(received)
+        let mut take = |slot: u64| {
+            let message = self.messages.get_mut(&slot)?;
+            message.receive(now, visibility);
+            let content = format!("{arn} {slot} {} {}", message.receive_count, nonce());
+            Some(Received { message: message.clone(), handle: STANDARD.encode(content) })
+        };
+        slots.into_iter().filter_map(&mut take).collect()
+    }
+
+    /// Makes what a receive handed out visible again, unless it was deleted or received again meanwhile.
+    pub(crate) fn return_early(&mut self, handle: &str, now: SystemTime) {
+        let Ok(receipt) = self.receipt(handle) else {
+            return;
+        };
+        if let Some(message) = self.messages.get_mut(&receipt.slot)
+            && message.receive_count == receipt.receive
+        {
+            message.visible_at = message.visible_at.min(now);
+        }
     }
 
     /// Deletes by receipt handle. The handle of an earlier receive succeeds and deletes nothing.
