@@ -73,9 +73,6 @@ pub enum RunError {
     /// A part of the worker ended that must not.
     #[error("a task of the worker ended: {0}")]
     Task(#[from] JoinError),
-    /// The HTTP server failed.
-    #[error("the HTTP server failed: {0}")]
-    Http(std::io::Error),
     /// Stopping took longer than the grace period.
     #[error("not everything could be settled within the grace period of {}", humantime::format_duration(*.0))]
     GraceExceeded(Duration),
@@ -263,21 +260,17 @@ pub async fn run(settings: Settings, sdk: &SdkConfig) -> Result<(), RunError> {
     info!(version = env!("CARGO_PKG_VERSION"), %address, "listening");
     let shutdown = Shutdown::default();
     let stop_server = CancellationToken::new();
-    let stopped = stop_server.clone();
-    let server = axum::serve(listener, app.router())
-        .with_graceful_shutdown(async move { stopped.cancelled().await });
-    let mut server = std::pin::pin!(async { server.await.map_err(RunError::Http) });
-    let mut signals = std::pin::pin!(signals.stop(&shutdown));
-    let mut work = std::pin::pin!(app.work(&shutdown));
-    let result = tokio::select! {
-        biased;
-        result = &mut signals => result,
-        result = &mut work => result,
-        result = &mut server => return result,
+    let server = http::serve(listener, app.router(), stop_server.clone());
+    let work = async {
+        let result = tokio::select! {
+            biased;
+            result = signals.stop(&shutdown) => result,
+            result = app.work(&shutdown) => result,
+        };
+        stop_server.cancel();
+        result
     };
-    // A client that keeps its connection open does not keep the process alive.
-    stop_server.cancel();
-    let _ = tokio::time::timeout(Duration::from_millis(500), server).await;
+    let (result, ()) = tokio::join!(work, server);
     if result.is_ok() {
         info!("stopped");
     }

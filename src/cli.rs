@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use tracing::{error, warn};
 
 use crate::config::{self, Settings, Sources};
+use crate::domain::text::escaped;
 use crate::{app, http, telemetry};
 
 /// Exit code of a worker that could not begin or did not end in order, and of a command that failed.
@@ -75,7 +76,7 @@ pub async fn main(arguments: Arguments) -> ExitCode {
 }
 
 fn failed(code: u8, why: impl std::fmt::Display) -> ExitCode {
-    eprintln!("tagwarden: {}", printable(&why.to_string(), &[]));
+    eprintln!("tagwarden: {}", escaped(&why.to_string(), &[]));
     ExitCode::from(code)
 }
 
@@ -91,25 +92,10 @@ fn look_failed(error: &app::live::LookError) -> ExitCode {
 /// Prints to standard output. A reader that has gone away, such as `head`, is no failure.
 fn print(text: &str) -> ExitCode {
     use std::io::Write as _;
-    match writeln!(std::io::stdout(), "{}", printable(text.trim_end(), &['\n'])) {
+    match writeln!(std::io::stdout(), "{}", escaped(text.trim_end(), &['\n'])) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => failed(FAILED, error),
         _ => ExitCode::SUCCESS,
     }
-}
-
-/// Escapes, as JSON would, what a terminal acts on and what turns the direction of writing: events, answers of AWS and
-/// files can hold any text.
-fn printable(text: &str, allowed: &[char]) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for one in text.chars() {
-        let turns = matches!(one, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if (one.is_control() || turns) && !allowed.contains(&one) {
-            safe.push_str(&format!("\\u{:04x}", u32::from(one)));
-        } else {
-            safe.push(one);
-        }
-    }
-    safe
 }
 
 async fn run(settings: Settings, sources: &Sources) -> ExitCode {

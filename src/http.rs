@@ -1,5 +1,7 @@
 //! Health and metrics over HTTP, for load balancers, Prometheus and the container's health check.
 
+pub mod serve;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,8 @@ use tokio::time::timeout;
 
 use crate::health::Health;
 use crate::telemetry::instruments::Instruments;
+
+pub use serve::serve;
 
 /// What the handlers show.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Report, RolePolicy, Setting};
+use crate::domain::text::escaped;
 
 /// The widest column; what is longer stands out of it.
 const WIDEST: usize = 44;
@@ -16,7 +17,7 @@ impl fmt::Display for Report {
         let values = width(|entry| entry.value.chars().count());
         writeln!(f, "Configuration: each key, its value, and where that is from")?;
         for Setting { key, value, origin } in &self.configuration {
-            let value = if value.is_empty() { "-" } else { value };
+            let value = if value.is_empty() { "-".into() } else { escaped(value, &[]) };
             writeln!(f, "  {key:<keys$}  {value:<values$}  {origin}")?;
         }
         for RolePolicy { of, policy } in &self.policies {
@@ -33,14 +34,14 @@ impl fmt::Display for Report {
         for tried in &self.permissions {
             writeln!(f, "  {:<7}  {:<actions$}  {}", tried.result, tried.action, tried.resource)?;
             if let Some(why) = &tried.why {
-                writeln!(f, "           {why}")?;
+                writeln!(f, "           {}", escaped(why, &[]))?;
             }
         }
         let lines = self.notes.iter().map(|note| ("note", note));
         let lines = lines.chain(self.warnings.iter().map(|warning| ("warning", warning)));
         for (at, (label, line)) in lines.enumerate() {
             let gap = if at == 0 { "\n" } else { "" };
-            writeln!(f, "{gap}{label}: {line}")?;
+            writeln!(f, "{gap}{label}: {}", escaped(line, &[]))?;
         }
         match self.summary() {
             Some(summary) => writeln!(f, "\n{summary}"),

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::SystemTime;
 
+use super::text::is_unseen;
+
 /// How bad a finding is, worst first. The union of what ECR and Inspector report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
@@ -236,7 +238,7 @@ impl Finding {
 /// Texts of findings come from other people's packages and end in other people's mail: one short line each.
 #[must_use]
 pub fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(256).collect()
+    text.chars().map(|c| if is_unseen(c) { ' ' } else { c }).take(256).collect()
 }
 
 /// What ECR's present scan of one image says.

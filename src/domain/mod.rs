@@ -13,4 +13,5 @@ pub mod notice;
 pub mod origin;
 pub mod plan;
 pub mod policy;
+pub mod text;
 pub mod untag;

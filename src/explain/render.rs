@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::image::ExplainedImage;
 use super::{Explanation, Verdict};
+use crate::domain::text::escaped;
 
 impl Verdict {
     /// The verdict in words.
@@ -30,7 +31,7 @@ impl Verdict {
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let event = &self.event;
-        let mut line = |label: &str, value: &str| writeln!(f, "{label:<11}{value}");
+        let mut line = |label: &str, value: &str| writeln!(f, "{label:<11}{}", escaped(value, &[]));
         line("verdict", self.verdict.in_words())?;
         line("judged", self.judged)?;
         let mut parts = vec![format!("{} {}", event.source, event.detail_type)];
@@ -57,7 +58,8 @@ impl fmt::Display for Explanation {
         for key in &self.policy {
             let by = if key.by_rule { " (by the rule)" } else { "" };
             let remark = key.remark.map(|remark| format!(" ({remark})")).unwrap_or_default();
-            writeln!(f, "  {:<width$}  {}{by}{remark}", key.key, key.value)?;
+            let value = escaped(&key.value, &[]);
+            writeln!(f, "  {:<width$}  {value}{by}{remark}", key.key)?;
         }
         Ok(())
     }
@@ -70,7 +72,8 @@ impl fmt::Display for ExplainedImage {
             _ => "that the event is about",
         });
         writeln!(f, "{} {digest}", self.kind)?;
-        let mut line = |label: &str, value: &str| writeln!(f, "  {label:<11}{value}");
+        let mut line =
+            |label: &str, value: &str| writeln!(f, "  {label:<11}{}", escaped(value, &[]));
         line("verdict", self.verdict.in_words())?;
         if let Some(child) = &self.cause {
             let platform = child.platform.as_deref().unwrap_or("no platform given");

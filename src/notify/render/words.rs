@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::Cut;
 use crate::domain::findings::{Finding, Package, SeverityCounts};
 use crate::domain::notice::NoticeAction;
+use crate::domain::text::is_unseen;
 use crate::notify::Notice;
 
 /// Packages of a finding that a line names.
@@ -219,11 +220,7 @@ pub(super) fn finding_line(
 /// The start of a text on one line. Control characters and those that change the order or the visibility of others
 /// become spaces.
 pub(super) fn plain(text: &str, most: usize) -> String {
-    let unseen = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
-    start(text, most).chars().map(|c| if unseen(c) { ' ' } else { c }).collect()
+    start(text, most).chars().map(|c| if is_unseen(c) { ' ' } else { c }).collect()
 }
 
 /// The start of a text; three dots say that there was more.

@@ -6,6 +6,7 @@ use super::*;
 use crate::domain::findings::{Package, SeverityCounts};
 use crate::domain::judgement::Judgement;
 use crate::domain::origin::Origin;
+use crate::domain::text::is_unseen;
 
 /// Texts that other people's packages could bring.
 fn text() -> impl Strategy<Value = String> {
@@ -25,6 +26,11 @@ fn text() -> impl Strategy<Value = String> {
         "\u{1b}[2J",
         "\u{202e}",
         "\u{2028}",
+        "\u{9b}31m",
+        "\u{200b}",
+        "\u{e0041}",
+        "[text](javascript:alert(1))",
+        "&lt;!channel&gt;",
         "[click](https://evil.example)",
         "https://evil.example",
         "<https://evil.example|click>",
@@ -116,8 +122,13 @@ fn any_notice() -> impl Strategy<Value = Notice> {
             notice.reasons.extend(judgement.reasons.iter().chain(&judgement.notes).cloned());
         }
         notice.judgement = why.1;
-        notice.event =
-            Origin { id: None, source: event.0, detail_type: event.1, time: event.2, at: None };
+        notice.event = Origin {
+            id: Some(event.3.clone()),
+            source: event.0,
+            detail_type: event.1,
+            time: event.2,
+            at: None,
+        };
         notice.event_id = event.3;
         notice
     })
@@ -134,9 +145,13 @@ proptest! {
             let subject = &rendered.subject;
             prop_assert!(subject.len() < 100, "{subject}");
             prop_assert!(subject.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{subject}");
-            prop_assert!(rendered.attributes.values().all(|value| !value.is_empty()));
+            prop_assert!(subject.starts_with(|c: char| c.is_ascii_alphanumeric()), "{subject}");
+            for value in rendered.attributes.values() {
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
+                prop_assert!(!value.is_empty() && value.bytes().all(plain), "{value:?}");
+            }
             if format == NoticeFormat::Text {
-                prop_assert!(!rendered.body.contains(|c: char| c.is_control() && c != '\n'));
+                prop_assert!(!rendered.body.contains(|c: char| is_unseen(c) && c != '\n'));
             } else {
                 prop_assert!(serde_json::from_str::<Value>(&rendered.body).is_ok());
             }
@@ -150,6 +165,14 @@ proptest! {
         prop_assert!(description.chars().count() <= 2900, "too long: {}: {description}", description.chars().count());
         prop_assert!(!description.contains(['<', '>']), "markup: {description}");
         prop_assert!(!description.contains("@here"), "{description}");
+        // Whatever else is in it: the space that nobody sees is our own.
+        for part in [&chat["id"], &chat["content"]["title"], &chat["metadata"]] {
+            let part = part.to_string();
+            prop_assert!(!part.contains(|c: char| is_unseen(c) && c != '\u{200b}'), "{part:?}");
+            prop_assert!(!part.contains(['<', '>']) && !part.contains("@here"), "{part}");
+        }
+        let unseen = |c: char| is_unseen(c) && !['\n', '\u{200b}'].contains(&c);
+        prop_assert!(!description.contains(unseen), "{description:?}");
         let mut fenced = false;
         for line in description.lines() {
             if line == "```" {
@@ -160,7 +183,10 @@ proptest! {
                 let labels = if line.starts_with('*') { 2 } else { 0 };
                 prop_assert_eq!(words.matches('*').count(), labels, "{}", line);
                 prop_assert!(!words.contains(['|', '[', ']', '~', '\\']), "{line}");
-                prop_assert!(!words.contains(char::is_control), "{line}");
+                for word in words.split(' ').filter(|word| word.contains("://")) {
+                    let leads = word.starts_with("https://") || word.starts_with("http://");
+                    prop_assert!(leads, "{line}");
+                }
                 let called = words.split('@').skip(1).any(|after| !after.starts_with('\u{200b}'));
                 prop_assert!(!called, "{line}");
             }

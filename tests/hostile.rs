@@ -1,0 +1,26 @@
+//! Texts that are meant to break out of where they are shown: of events, of findings and of AWS's own errors, in logs,
+//! notices and at the terminal.
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+#[path = "hostile/logs.rs"]
+mod logs;
+#[path = "hostile/notices.rs"]
+mod notices;
+#[expect(dead_code, reason = "other test crates use the rest")]
+mod process;
+#[path = "commands/support.rs"]
+#[expect(dead_code, reason = "other test crates use the rest")]
+mod support;
+#[path = "hostile/terminal.rs"]
+mod terminal;
+#[path = "hostile/texts.rs"]
+mod texts;
+#[path = "worker/support.rs"]
+#[expect(dead_code, unreachable_pub, reason = "other test crates use the rest")]
+mod worker;
