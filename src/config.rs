@@ -10,6 +10,7 @@ mod policy;
 mod raw;
 mod schema;
 mod shape;
+mod yaml;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -61,6 +62,31 @@ pub enum ConfigError {
     /// The configuration text cannot be read.
     #[error("configuration: {0}")]
     Text(String),
+}
+
+impl ConfigError {
+    /// The same in one line that can be read, whatever keys and values hold.
+    fn in_one_line(self) -> Self {
+        let line = |text: &str| start(&text.replace(char::is_control, " "), 1000);
+        match self {
+            Self::Key { key, problem } => {
+                // A key without a name, as TOML writes it.
+                let key = if key.is_empty() { r#""""#.to_owned() } else { start(&line(&key), 200) };
+                Self::Key { key, problem: line(&problem) }
+            }
+            Self::File { path, problem } => Self::File { path, problem: line(&problem) },
+            Self::Text(problem) => Self::Text(line(&problem)),
+            two @ Self::TwoFiles { .. } => two,
+        }
+    }
+}
+
+/// The start of a text; three dots say that there was more.
+fn start(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+    }
 }
 
 /// Where the configuration comes from, gathered by the caller so that tests can give their own.
@@ -238,7 +264,9 @@ impl JudgingSettings {
         let region = ["AWS_REGION", "AWS_DEFAULT_REGION"]
             .into_iter()
             .find_map(|name| Region::parse(sources.environment.get(name)?).ok());
-        raw::RawSettings::read(sources)?.check_judging(region.as_ref())
+        raw::RawSettings::read(sources)
+            .and_then(|raw| raw.check_judging(region.as_ref()))
+            .map_err(ConfigError::in_one_line)
     }
 }
 
@@ -248,7 +276,9 @@ impl Settings {
     /// # Errors
     /// The first thing that is wrong, by key.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
-        raw::RawSettings::read(sources)?.check()
+        raw::RawSettings::read(sources)
+            .and_then(raw::RawSettings::check)
+            .map_err(ConfigError::in_one_line)
     }
 }
 

@@ -11,7 +11,7 @@ use super::policy;
 use super::raw::{FORMATS, List, RawAws, RawLimits, RawNotify, RawSettings};
 use super::{
     AwsSettings, ConfigError, JudgingSettings, LimitSettings, LogFormat, NoticeFormat,
-    NotifySettings, QueueSettings, Settings, TopicSettings, UntagBy,
+    NotifySettings, QueueSettings, Settings, TopicSettings, UntagBy, start,
 };
 use crate::domain::globs::Globs;
 use crate::domain::image::{AccountId, Home, InvalidName, Region};
@@ -20,6 +20,9 @@ use crate::domain::notice::NoticeAction;
 const QUEUE_EXAMPLE: &str =
     "the queue's URL, such as https://sqs.eu-west-1.amazonaws.com/111122223333/tagwarden";
 const TOPIC_EXAMPLE: &str = "the topic's ARN, such as arn:aws:sns:eu-west-1:111122223333:tagwarden";
+
+/// Characters of a value that an error quotes.
+const SHOWN: usize = 200;
 
 impl RawSettings {
     /// Checks every key.
@@ -235,7 +238,7 @@ pub(super) fn missing(key: &str, expected: &str) -> ConfigError {
 
 /// A name that was given before.
 pub(super) fn again(key: &str, name: &str, what: &str) -> ConfigError {
-    let problem = format!("is {name:?} again; name each {what} once");
+    let problem = format!("is {:?} again; name each {what} once", start(name, SHOWN));
     ConfigError::Key { key: key.to_owned(), problem }
 }
 
@@ -309,5 +312,6 @@ pub(super) fn names<T: Ord>(
 }
 
 pub(super) fn wrong(key: &str, value: &str, expected: &str) -> ConfigError {
-    ConfigError::Key { key: key.to_owned(), problem: format!("is {value:?}; expected {expected}") }
+    let problem = format!("is {:?}; expected {expected}", start(value, SHOWN));
+    ConfigError::Key { key: key.to_owned(), problem }
 }

@@ -55,6 +55,10 @@ pub struct Entry {
 /// # Errors
 /// A source that cannot be read, an unknown key, or a value of the wrong shape.
 pub fn effective(sources: &Sources) -> Result<Vec<Entry>, ConfigError> {
+    entries(sources).map_err(ConfigError::in_one_line)
+}
+
+fn entries(sources: &Sources) -> Result<Vec<Entry>, ConfigError> {
     let layers = Layers::read(sources)?;
     RawSettings::of(layers.merged.clone())?;
     let set = sources.environment.iter().filter(|(_, value)| !value.is_empty());

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use config::{Config, Environment, File, FileFormat, Value, ValueKind};
+use config::{Config, Environment, File, FileFormat, Source as _, Value, ValueKind};
 
-use super::{ConfigError, FILE_VARIABLE, KEY_PREFIX, Sources, TEXT_VARIABLE};
+use super::{ConfigError, FILE_VARIABLE, KEY_PREFIX, Sources, TEXT_VARIABLE, yaml};
 
 /// A key that is absent here is required, or has no value by default.
 const DEFAULTS: &str = r#"
@@ -109,10 +109,15 @@ fn configuration_file(sources: &Sources) -> Result<Option<(String, Layer)>, Conf
         // The text may come from a secret, so nothing of it is quoted.
         (None, Some(text)) => parse(text, FileFormat::Toml)
             .map(|config| Some((TEXT_VARIABLE.to_owned(), Layer(config))))
-            .map_err(|error| {
-                let line = line_of(&error).map(|line| format!(" (line {line})"));
-                let line = line.unwrap_or_default();
-                ConfigError::Text(format!("{TEXT_VARIABLE} is not valid TOML{line}"))
+            .map_err(|error| match error {
+                config::ConfigError::Message(problem) => {
+                    ConfigError::Text(format!("{TEXT_VARIABLE}: {problem}"))
+                }
+                error => {
+                    let line = line_of(&error).map(|line| format!(" (line {line})"));
+                    let line = line.unwrap_or_default();
+                    ConfigError::Text(format!("{TEXT_VARIABLE} is not valid TOML{line}"))
+                }
             }),
         (Some((_, path)), None) => match read_file(&path) {
             Ok(config) => Ok(Some((path.display().to_string(), Layer(config)))),
@@ -129,14 +134,35 @@ fn read_file(path: &Path) -> Result<Config, String> {
         _ => return Err("its name must end in .toml, .yaml, .yml or .json".to_owned()),
     };
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
-    parse(&text, format).map_err(|error| one_line(&error))
+    parse(&text, format).map_err(|error| without_the_text(&error))
+}
+
+/// The TOML parser quotes the line that is wrong, which may hold a secret.
+fn without_the_text(error: &config::ConfigError) -> String {
+    let text = error.to_string();
+    let is_quoted = |line: &&str| {
+        line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).starts_with('|')
+    };
+    one_line(&text.lines().filter(|line| !is_quoted(line)).collect::<Vec<_>>().join(" "))
 }
 
 /// A key or section of which a file gives the name only (YAML, with everything below it commented out) is not given.
 fn parse(text: &str, format: FileFormat) -> Result<Config, config::ConfigError> {
-    let mut config = Config::builder().add_source(File::from_str(text, format)).build()?;
+    if matches!(format, FileFormat::Yaml) {
+        yaml::check(text).map_err(config::ConfigError::Message)?;
+    }
+    let file = File::from_str(text, format);
+    if let Some(key) = file.collect()?.keys().find(|key| names_an_item(key)) {
+        return Err(config::ConfigError::Message(format!("key {key} is unknown")));
+    }
+    let mut config = Config::builder().add_source(file).build()?;
     drop_nil(&mut config.cache);
     Ok(config)
+}
+
+/// The config crate takes such a key for the path of one item, and makes room for all the items before it.
+fn names_an_item(key: &str) -> bool {
+    key.contains('[')
 }
 
 fn drop_nil(value: &mut Value) {
@@ -159,6 +185,10 @@ fn variables(environment: &HashMap<String, String>) -> Result<Environment, Confi
         if let Some(list) = FILE_ONLY.into_iter().find(|list| is_within(&key, list)) {
             let problem = format!("is set by {name}; write it in a file, variables cannot give it");
             return Err(ConfigError::Key { key: list.to_owned(), problem });
+        }
+        if names_an_item(&key) {
+            let problem = format!("is set by {name} and unknown");
+            return Err(ConfigError::Key { key, problem });
         }
         if let Some(other) = ours.insert(key.clone(), name) {
             let (first, second) = (name.min(other), name.max(other));

@@ -19,6 +19,8 @@ use crate::domain::policy::{Action, InUse, IndexRule, Mode, Policy, Rule, Terms,
 const LONGEST_GRACE: Duration = Duration::from_secs(3650 * 24 * 3600);
 /// The worker looks at the newest 50 images, of which the one that violates the policy may be one.
 pub(super) const MOST_KEPT: usize = 49;
+/// Bytes of a glob. Names of repositories have at most 256, tags 300.
+const LONGEST_GLOB: usize = 1000;
 
 pub(super) fn policy(mut raw: RawPolicy) -> Result<Policy, ConfigError> {
     let base = terms("policy", raw.take_terms(), Terms::default())?;
@@ -203,6 +205,11 @@ fn exception(at: usize, raw: RawException) -> Result<Exception, ConfigError> {
 }
 
 pub(super) fn globs(key: &str, patterns: List) -> Result<Globs, ConfigError> {
+    // Nested braces are read by recursion, and nothing that a glob can match is as long.
+    if let Some(long) = patterns.0.iter().find(|pattern| pattern.len() > LONGEST_GLOB) {
+        let expected = format!("globs of at most {LONGEST_GLOB} bytes");
+        return Err(wrong(key, long, &expected));
+    }
     Globs::new(patterns.0).map_err(|error| ConfigError::Key {
         key: key.to_owned(),
         problem: format!("{error}; expected globs such as release-*"),

@@ -1,0 +1,82 @@
+//! A bound for YAML's aliases. Each stands for a copy of what it names, so that nine short lines can come to a billion
+//! items.
+
+use std::collections::HashMap;
+
+use yaml_rust2::Event;
+use yaml_rust2::parser::{EventReceiver, Parser};
+
+/// Items that a file may come to, long texts counted as several.
+const MOST: usize = 100_000;
+/// Bytes of text that count as one more item.
+const LONG: usize = 64;
+
+/// Refuses a text that its aliases make too large. What is no YAML is left to whoever reads it, but reading it ends only
+/// where it goes wrong.
+pub(super) fn check(text: &str) -> Result<(), String> {
+    let mut size = Size::default();
+    let _ = Parser::new_from_str(text).load(&mut size, true);
+    if size.whole > MOST {
+        return Err(format!("it comes to more than {MOST} items; expected fewer aliases (*name)"));
+    }
+    Ok(())
+}
+
+/// What has been read so far comes to.
+#[derive(Debug, Default)]
+struct Size {
+    whole: usize,
+    /// Anchors and the sizes of what they name.
+    named: HashMap<usize, usize>,
+    /// Lists and tables that are still open: the anchor, and how much there was before.
+    open: Vec<(usize, usize)>,
+}
+
+impl Size {
+    fn add(&mut self, size: usize) {
+        self.whole = self.whole.saturating_add(size);
+    }
+}
+
+impl EventReceiver for Size {
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Scalar(text, _, anchor, _) => {
+                let size = 1 + text.len() / LONG;
+                self.named.insert(anchor, size);
+                self.add(size);
+            }
+            Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
+                self.open.push((anchor, self.whole));
+                self.add(1);
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                if let Some((anchor, before)) = self.open.pop() {
+                    self.named.insert(anchor, self.whole.saturating_sub(before));
+                }
+            }
+            Event::Alias(anchor) => self.add(self.named.get(&anchor).copied().unwrap_or(0)),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aliases_may_stand_for_something_but_not_for_everything() {
+        let tables = |count: usize| {
+            let line = |at| format!("a{at}: &a{at} [{}]\n", format!("*a{}, ", at - 1).repeat(9));
+            "a0: &a0 [x]\n".to_owned() + &(1..count).map(line).collect::<String>()
+        };
+        assert_eq!(check(&tables(3)), Ok(()));
+        for text in [tables(9), tables(9) + "*unknown", tables(9) + "]"] {
+            let error = check(&text).unwrap_err();
+            assert!(error.contains("aliases"), "{error}");
+        }
+        assert_eq!(check("a: [1"), Ok(()), "the reader says what is wrong");
+        assert_eq!(check("a: &a [*a, *a]"), Ok(()));
+    }
+}

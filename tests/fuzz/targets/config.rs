@@ -1,0 +1,174 @@
+//! Any text as configuration. The first byte says as what: `t` the variable that holds TOML, `f` a file in TOML, `y` in
+//! YAML, `j` in JSON, `e` environment variables by lines; in upper case the same, with a secret in it.
+
+use std::io::Write as _;
+use std::time::{Duration, SystemTime};
+
+use tagwarden::check::{Report, iam};
+use tagwarden::config::{
+    ConfigError, Entry, FILE_VARIABLE, JudgingSettings, Settings, Sources, TEXT_VARIABLE, effective,
+};
+use tagwarden::domain::exception::Exception;
+use tagwarden::domain::image::{AccountId, Digest, Region};
+use tagwarden::domain::policy::{Policy, Terms};
+use tempfile::NamedTempFile;
+
+/// Characters of the longest line that an error may become.
+const LONGEST_ERROR: usize = 1500;
+/// The value of `aws.external_id`.
+const SECRET: &str = "c4n4ry-external-id";
+const NEEDED: [(&str, &str); 2] = [
+    ("TAGWARDEN__QUEUE__URL", "https://sqs.eu-west-1.amazonaws.com/111122223333/tagwarden"),
+    ("TAGWARDEN__NOTIFY__TOPIC_ARN", "arn:aws:sns:eu-west-1:111122223333:tagwarden"),
+];
+
+/// Loads a configuration, and holds what comes of it against what the worker and its operators rely on.
+pub(crate) fn run(data: &[u8]) {
+    let Some((form, text)) = data.split_first() else { return };
+    let text = String::from_utf8_lossy(text);
+    let (sources, _file) = sources(char::from(*form), &text);
+    let loaded = Settings::load(&sources);
+    let entries = effective(&sources);
+    match JudgingSettings::load(&sources) {
+        Ok(judging) => policy_is_checked(&judging.policy),
+        Err(error) => {
+            error_helps(&error, &text);
+            assert!(loaded.is_err(), "what can be run can be judged by: {error}");
+        }
+    }
+    match (loaded, entries) {
+        (Ok(settings), Ok(entries)) => {
+            settings_are_checked(&settings);
+            policy_is_checked(&settings.policy);
+            report_renders(&settings, entries, &text);
+        }
+        (Ok(_), Err(error)) => panic!("what loads can be shown: {error}"),
+        (Err(error), entries) => {
+            error_helps(&error, &text);
+            if let Err(error) = entries {
+                error_helps(&error, &text);
+            }
+        }
+    }
+}
+
+/// Where the configuration comes from, and the file that holds it, if any.
+fn sources(form: char, text: &str) -> (Sources, Option<NamedTempFile>) {
+    let mut sources = Sources::default();
+    let mut text = text.to_owned();
+    if form.is_ascii_uppercase() {
+        match form {
+            'T' | 'F' => text.insert_str(0, &format!("aws.external_id = \"{SECRET}\"")),
+            'J' => text.insert_str(0, &format!("{{\"aws\": {{\"external_id\": \"{SECRET}\"")),
+            'Y' => text.insert_str(0, &format!("aws:\n  external_id: {SECRET}")),
+            _ => text.push_str(&format!("\nTAGWARDEN__AWS__EXTERNAL_ID={SECRET}")),
+        }
+    }
+    let ending = match form.to_ascii_lowercase() {
+        'f' => ".toml",
+        'y' => ".yaml",
+        'j' => ".json",
+        'e' => {
+            let lines = text.lines().filter_map(|line| line.split_once('='));
+            // Not a file of this machine.
+            let lines = lines.filter(|(name, _)| *name != FILE_VARIABLE);
+            sources.environment =
+                lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            return (sources, None);
+        }
+        _ => {
+            sources.environment = NEEDED.map(|(name, value)| (name.into(), value.into())).into();
+            sources.environment.insert(TEXT_VARIABLE.to_owned(), text);
+            return (sources, None);
+        }
+    };
+    let mut file = tempfile::Builder::new().suffix(ending).tempfile().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    sources.file = Some(file.path().to_owned());
+    sources.environment = NEEDED.map(|(name, value)| (name.into(), value.into())).into();
+    (sources, Some(file))
+}
+
+/// One line that is not endless, says where, and gives no secret away.
+fn error_helps(error: &ConfigError, text: &str) {
+    match error {
+        ConfigError::Key { key, problem } => assert!(!key.is_empty() && !problem.is_empty()),
+        ConfigError::File { problem, .. } => assert!(!problem.is_empty()),
+        ConfigError::TwoFiles { .. } => {}
+        ConfigError::Text(problem) => {
+            assert!(problem.contains("(line ") || problem.contains("key "), "{problem}");
+        }
+    }
+    let line = error.to_string();
+    assert!(line.chars().count() <= LONGEST_ERROR && !line.contains(char::is_control), "{line:?}");
+    assert!(text.contains(SECRET) || !line.contains(SECRET), "{line}");
+}
+
+fn report_renders(settings: &Settings, entries: Vec<Entry>, text: &str) {
+    let place = iam::Place {
+        own: settings.queue.home(),
+        queue: settings.queue.name(),
+        ..iam::Place::default()
+    };
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    let report = Report::new(settings, entries, &place, now);
+    let (people, programs) = (report.to_string(), report.json());
+    serde_json::from_str::<serde_json::Value>(&programs).unwrap();
+    for shown in [people, programs] {
+        assert!(text.contains(SECRET) || !shown.contains(SECRET), "{shown}");
+    }
+}
+
+fn settings_are_checked(settings: &Settings) {
+    let Settings { queue, notify, limits, aws, grace, .. } = settings;
+    assert!((1..=1024).contains(&queue.max_in_flight));
+    assert!(within(queue.visibility_timeout, 2, 43_200));
+    assert!(within(*grace, 2, 120));
+    assert!(queue.name().is_some());
+    for limit in [limits.untags_per_hour, limits.untags_per_hour_per_repository] {
+        assert_ne!(limit, Some(0));
+    }
+    assert!(aws.external_id.is_none() || aws.assume_role.is_some());
+    assert!(!notify.topics.is_empty());
+    for (at, topic) in notify.topics.iter().enumerate() {
+        assert!(topic.arn.contains(topic.region.as_str()) && !topic.actions.is_empty());
+        assert!(notify.topics.iter().take(at).all(|earlier| earlier.arn != topic.arn));
+    }
+}
+
+fn within(duration: Duration, least: u64, most: u64) -> bool {
+    (Duration::from_secs(least)..=Duration::from_secs(most)).contains(&duration)
+}
+
+fn policy_is_checked(policy: &Policy) {
+    terms_are_checked(&policy.base);
+    for account in policy.accounts.iter().flatten() {
+        assert_eq!(AccountId::parse(account.as_str()).as_ref(), Ok(account));
+    }
+    for region in policy.regions.iter().flatten() {
+        assert_eq!(Region::parse(region.as_str()).as_ref(), Ok(region));
+    }
+    for (at, rule) in policy.rules.iter().enumerate() {
+        assert!(!rule.repositories.is_empty() && rule.name != Policy::BASE);
+        assert!(rule.name.len() <= 128 && !rule.name.contains(char::is_control));
+        assert!(policy.rules.iter().take(at).all(|earlier| earlier.name != rule.name));
+        terms_are_checked(&rule.terms);
+    }
+    for exception in &policy.exceptions {
+        let Exception { id, digest, owner, reason, .. } = exception;
+        assert!(!id.is_empty() || digest.is_some());
+        if let Some(digest) = digest {
+            assert_eq!(Digest::parse(digest.as_str()).as_ref(), Ok(digest));
+        }
+        for text in [owner, reason] {
+            assert!(!text.trim().is_empty() && text.len() <= 500);
+            assert!(!text.contains(char::is_control));
+        }
+    }
+}
+
+fn terms_are_checked(terms: &Terms) {
+    assert!(terms.keep_at_least <= 49);
+    assert!(terms.grace.is_none_or(|grace| grace <= Duration::from_secs(3650 * 24 * 3600)));
+    assert!(terms.min_score.is_none_or(|score| (0.0..=10.0).contains(&score.value())));
+}
