@@ -221,10 +221,12 @@ impl App {
         tasks.spawn(async move {
             exceptions::watch(&policy.exceptions, &clock, &instruments, &stop).await;
         });
-        // The batchers end when the consumer has let go of them.
-        tasks.spawn(consumer.run());
-        while let Some(ended) = tasks.join_next().await {
-            ended?;
+        let consumer = tasks.spawn(consumer.run());
+        while let Some(ended) = tasks.join_next_with_id().await {
+            // Nobody waits any more for what the batchers may still be sending.
+            if ended?.0 == consumer.id() {
+                break;
+            }
         }
         Ok(())
     }

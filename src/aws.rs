@@ -186,6 +186,12 @@ impl AwsError {
         self.code.as_deref() == Some(code)
     }
 
+    /// Whether it says that there is no such queue.
+    #[must_use]
+    pub fn is_missing_queue(&self) -> bool {
+        self.is("QueueDoesNotExist") || self.is("AWS.SimpleQueueService.NonExistentQueue")
+    }
+
     fn from_sdk<E>(operation: Operation, error: &SdkError<E, HttpResponse>) -> Self
     where
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::aws::{AwsError, ErrorClass};
 use crate::telemetry::instruments::Instruments;
 
 /// Why polling is paused.
@@ -57,7 +58,10 @@ impl State {
         if self.overreached {
             return Some(Obstacle::Stopped);
         }
-        if [Pause::Settling, Pause::Topic, Pause::Credentials].iter().any(|&on| self.paused(on)) {
+        if self.paused(Pause::Settling) {
+            return Some(Obstacle::SettlingPaused);
+        }
+        if [Pause::Topic, Pause::Credentials].iter().any(|&on| self.paused(on)) {
             return Some(Obstacle::Paused);
         }
         self.paused(Pause::Registry).then_some(Obstacle::RegistryPaused)
@@ -69,17 +73,32 @@ impl State {
 pub enum Obstacle {
     /// An over-reach: until a restart.
     Stopped,
+    /// What is received could not be settled.
+    SettlingPaused,
     /// A refusal that concerns every message.
     Paused,
     /// The registry refused everything so far; another repository may still be allowed.
     RegistryPaused,
 }
 
+/// When the polling loop last showed that it lives.
+#[derive(Clone, Copy, Debug)]
+struct Beats {
+    /// It turned over.
+    turned: Instant,
+    /// It turned over otherwise than by a call that was never answered.
+    answered: Instant,
+}
+
+/// For how long calls that are never answered count as turning over. An endpoint that hangs for longer is as good as a
+/// loop that does: a new task may reach another.
+const UNANSWERED: Duration = Duration::from_secs(180);
+
 /// The process's health. Shared by the loop that has it and the server that shows it.
 #[derive(Debug)]
 pub struct Health {
     state: watch::Sender<State>,
-    beat: Mutex<Instant>,
+    beats: Mutex<Beats>,
     limit: Duration,
     instruments: Arc<Instruments>,
 }
@@ -89,12 +108,28 @@ impl Health {
     #[must_use]
     pub fn new(limit: Duration, instruments: Arc<Instruments>) -> Self {
         let (state, _) = watch::channel(State::default());
-        Self { state, beat: Mutex::new(Instant::now()), limit, instruments }
+        let beats = Beats { turned: Instant::now(), answered: Instant::now() };
+        Self { state, beats: Mutex::new(beats), limit, instruments }
     }
 
-    /// The polling loop has turned over: success, error, timeout and deliberate pause all count.
+    /// The polling loop has turned over by success, by an error, or in a deliberate pause.
     pub fn beat(&self) {
-        *self.beat.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        let now = Instant::now();
+        *self.beats.lock().unwrap_or_else(PoisonError::into_inner) =
+            Beats { turned: now, answered: now };
+    }
+
+    /// The polling loop has turned over, and nothing is known of whether anybody answers it.
+    pub fn turned(&self) {
+        self.beats.lock().unwrap_or_else(PoisonError::into_inner).turned = Instant::now();
+    }
+
+    /// The polling loop has turned over by a call that failed.
+    pub fn beat_after(&self, error: &AwsError) {
+        match error.class {
+            ErrorClass::Timeout => self.turned(),
+            _ => self.beat(),
+        }
     }
 
     /// Whether the loop turns over.
@@ -102,8 +137,14 @@ impl Health {
     /// # Errors
     /// For how long it has not.
     pub fn live(&self) -> Result<(), Duration> {
-        let silent = self.beat.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
-        if silent <= self.limit { Ok(()) } else { Err(silent) }
+        let Beats { turned, answered } = *self.beats.lock().unwrap_or_else(PoisonError::into_inner);
+        if turned.elapsed() > self.limit {
+            return Err(turned.elapsed());
+        }
+        if answered.elapsed() > UNANSWERED.max(self.limit) {
+            return Err(answered.elapsed());
+        }
+        Ok(())
     }
 
     /// Whether the worker is ready to work.

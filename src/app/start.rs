@@ -88,7 +88,6 @@ impl App {
     {
         let mut pause = Duration::from_secs(1);
         loop {
-            self.health.beat();
             let result = tokio::select! {
                 biased;
                 () = shutdown.draining() => return Ok(None),
@@ -98,6 +97,7 @@ impl App {
                 Ok(value) => return Ok(Some(value)),
                 Err(error) => error,
             };
+            self.health.beat_after(&error);
             if !error.class.is_transient() {
                 return Err(RunError::Refused { what, remedy: remedy(what, &error), error });
             }

@@ -15,6 +15,9 @@ use super::{Message, ReceiptHandle, Visibility};
 use crate::aws::{AwsError, ErrorClass};
 use crate::telemetry::instruments::Instruments;
 
+/// Longest pause between two attempts to settle.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
 /// The state of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -222,6 +225,16 @@ impl<'a> HeldLease<'a> {
         }
     }
 
+    /// Gives up an attempt to settle that is not answered, and makes the message visible instead. Where the attempt took
+    /// effect after all, there is nothing left to make visible.
+    ///
+    /// # Errors
+    /// As those of [`settle`](Self::settle).
+    pub async fn release(&mut self) -> Result<(), SettleError> {
+        self.lease.step(Instant::now(), Input::NotSettled);
+        self.settle(Settlement::Visible(Duration::ZERO)).await
+    }
+
     /// Settles the message. What fails for now is tried again while the lease lasts.
     ///
     /// # Errors
@@ -246,7 +259,7 @@ impl<'a> HeldLease<'a> {
                         && Instant::now() + pause < self.lease.expires =>
                 {
                     sleep(pause).await;
-                    pause = pause.saturating_mul(2);
+                    pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
                 }
                 Err(error) if error.class.is_refusal() => {
                     self.lease.step(Instant::now(), Input::NotSettled);

@@ -77,6 +77,9 @@ pub trait Queue: Send + Sync + 'static {
         receipts: &[ReceiptHandle],
     ) -> impl Future<Output = Vec<Result<(), AwsError>>> + Send;
 
+    /// Asks whether messages may be deleted and changed, without touching any.
+    fn may_settle(&self) -> impl Future<Output = Result<(), AwsError>> + Send;
+
     /// Changes the visibility of up to ten messages. One result for each, in order.
     fn change_visibility(
         &self,

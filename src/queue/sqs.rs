@@ -15,11 +15,14 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::{Message, Queue, QueueInfo, ReceiptHandle, Visibility};
-use crate::aws::{Aws, AwsError, Operation};
+use crate::aws::{Aws, AwsError, ErrorClass, Operation};
 use crate::domain::image::{AccountId, Home, Region};
 
 /// SQS's longest wait (SQS API reference, ReceiveMessage).
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
+/// The receipt handle of no message.
+const NO_RECEIPT: &str = "tagwarden-asks-whether-it-may";
 
 /// The queue at one URL.
 #[derive(Debug)]
@@ -153,6 +156,16 @@ impl Queue for SqsQueue {
             (done, answer.failed)
         });
         results(operation, receipts.len(), answer)
+    }
+
+    async fn may_settle(&self) -> Result<(), AwsError> {
+        let receipt = ReceiptHandle(NO_RECEIPT.to_owned());
+        let change = Visibility { receipt: receipt.clone(), timeout: Duration::ZERO };
+        let deletes = self.delete(&[receipt]).await;
+        let changes = self.change_visibility(&[change]).await;
+        // That there is no such message is an answer too.
+        let mut errors = deletes.into_iter().chain(changes).filter_map(Result::err);
+        errors.find(|error| error.class != ErrorClass::Rejected).map_or(Ok(()), Err)
     }
 
     async fn change_visibility(&self, changes: &[Visibility]) -> Vec<Result<(), AwsError>> {

@@ -1,27 +1,20 @@
-//! The polling loop: permits, receives, dispatch, and the settling of every message that came.
+//! The polling loop: permits, receives, dispatch.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use super::assess::{Assessor, Context, Job};
-use super::disposition::{Disposition, disposition};
-use super::outcome::{Failure, Outcome};
-use super::probe::Probe;
-use super::report::{self, Assessed};
+use super::assess::Assessor;
+use super::message::Worker;
 use super::turns::{Permit, Turns};
 use crate::aws::AwsError;
-use crate::domain::image::Digest;
-use crate::event::{self, Kind, Parsed};
 use crate::health::{Health, Obstacle, Pause};
 use crate::notify::Notifier;
-use crate::queue::lease::{HeldLease, SettleError, Settlement, Settler};
+use crate::queue::lease::Settler;
 use crate::queue::{Message, Queue};
 use crate::registry::Registry;
 use crate::shutdown::Shutdown;
@@ -103,6 +96,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
             let messages = match self.receive(held.permits.len()).await {
                 Ok(messages) => messages,
                 Err(error) => {
+                    self.health().beat_after(&error);
                     failures += 1;
                     self.after_failed_receive(&error, failures).await;
                     continue;
@@ -138,7 +132,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
     /// Waits until something may be received, and takes as many permits as one receive can use. `None`: draining.
     async fn permits(&self, permits: &Permits, canary: &mut Instant) -> Option<Held> {
         loop {
-            self.health().beat();
+            self.health().turned();
             if self.shutdown().is_draining() {
                 return None;
             }
@@ -147,6 +141,11 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
                 None => self.several(permits).await?,
                 // Every permit may be held by a call that is refused: the canary has one of its own.
                 Some(Obstacle::RegistryPaused) if due => permits.one().or_else(|| permits.spare()),
+                Some(Obstacle::SettlingPaused) if due && permits.is_idle() => {
+                    *canary = Instant::now() + CANARY;
+                    self.ask_to_settle().await;
+                    None
+                }
                 // The calls in hand are the probes. Where there are none left, a new message is one.
                 Some(Obstacle::Paused) if due && permits.is_idle() => permits.one(),
                 Some(_) => None,
@@ -161,6 +160,16 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
                 () = self.health().clear() => {}
                 () = sleep(BEAT) => {}
             }
+            self.health().beat();
+        }
+    }
+
+    /// Asks whether messages may be settled again, when no lease is left by which that would show: another message
+    /// would only lose its lease too.
+    async fn ask_to_settle(&self) {
+        match self.queue.may_settle().await {
+            Ok(()) => self.assessor.set_paused(Pause::Settling, false, None),
+            Err(error) => warn!(%error, "messages still cannot be settled"),
         }
     }
 
@@ -195,6 +204,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
 
     fn after_receive(&self, received: usize) {
         let context = self.assessor.context();
+        self.health().beat();
         context.instruments.received(received);
         context.instruments.polled(context.clock.now());
         // A receive that succeeds was signed with our own credentials.
@@ -217,149 +227,5 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
             () = self.shutdown().draining() => {}
             () = sleep(pause.mul_f64(1.0 - fastrand::f64() / 4.0)) => {}
         }
-    }
-}
-
-/// What one message needs.
-struct Worker<R, N> {
-    assessor: Arc<Assessor<R, N>>,
-    settler: Settler,
-    visibility: Duration,
-    turns: Arc<Turns>,
-    canary: bool,
-}
-
-impl<R: Registry, N: Notifier> Worker<R, N> {
-    async fn work_on(&self, message: Message, mut permit: Permit) {
-        let context = self.assessor.context();
-        let instruments = &context.instruments;
-        let _in_flight = instruments.in_flight();
-        let started = Instant::now();
-        let mut lease = HeldLease::new(&message, self.visibility, &self.settler, instruments);
-        let parsed = self.parse(&message);
-        let event = match &parsed {
-            Ok(Parsed::Assess(event)) => Some(event.as_ref()),
-            _ => None,
-        };
-        let mut digests: Vec<_> =
-            event.and_then(|event| event.digest.clone()).into_iter().collect();
-        let work = async {
-            match &parsed {
-                Err(malformed) => Err(malformed.clone().into()),
-                Ok(Parsed::Ignored { reason, .. }) => Ok(Outcome::Ignored(reason)),
-                Ok(Parsed::Assess(event)) => {
-                    let job = Job { message: &message, event, canary: self.canary, at_once: false };
-                    self.assess(job, &mut permit, &mut digests).await
-                }
-            }
-        };
-        let work = AssertUnwindSafe(work).catch_unwind().map(|caught| {
-            caught.unwrap_or_else(|_| {
-                instruments.panicked();
-                Err(Failure::Panicked)
-            })
-        });
-        let work = async {
-            tokio::select! {
-                biased;
-                result = work => result,
-                () = context.shutdown.abandoned() => Err(Failure::Abandoned),
-            }
-        };
-        let Ok(result) = lease.run(work).await else {
-            warn!(message_id = message.id, "the lease was lost; the message comes again");
-            return;
-        };
-        let most = context.max_receive_count;
-        let disposition = disposition(&result, message.receive_count, most, fastrand::f64());
-        let age = event.and_then(|event| event.origin.at).map(|at| context.clock.since(at));
-        instruments.assessed(started.elapsed(), age);
-        let settlement = match disposition {
-            Disposition::Delete => Settlement::Delete,
-            Disposition::Retry(delay) | Disposition::Redrive(delay) => Settlement::Visible(delay),
-            Disposition::Release => Settlement::Visible(Duration::ZERO),
-        };
-        let reason = match &result {
-            Ok(outcome) => outcome.as_str(),
-            Err(failure) => failure.as_str(),
-        };
-        match self.settle(&mut lease, settlement).await {
-            Ok(()) => instruments.settled(disposition.as_str(), reason),
-            Err(error) => {
-                warn!(message_id = message.id, %error, "cannot settle; the message comes again");
-            }
-        }
-        report::assessed(&Assessed {
-            message: &message,
-            last_receive: context.is_last_receive(&message),
-            parsed: &parsed,
-            digests: &digests,
-            result: &result,
-            disposition,
-            took: started.elapsed(),
-        });
-    }
-
-    /// Assesses the image when it is its repository's turn.
-    async fn assess(
-        &self,
-        job: Job<'_>,
-        permit: &mut Permit,
-        digests: &mut Vec<Digest>,
-    ) -> Result<Outcome, Failure> {
-        if let Some(result) = self.assessor.at_a_glance(job).await {
-            return result;
-        }
-        // The canary is to find out at once.
-        if job.canary {
-            return self.assessor.assess(job, digests).await;
-        }
-        let Context { shutdown, .. } = self.assessor.context();
-        let patient = self.assessor.context().is_last_receive(job.message);
-        let mut turn = self.turns.take(&job.event.repository, permit, patient, shutdown).await?;
-        let result = turn.run(permit, self.assessor.assess(job, digests)).await;
-        if !matches!(result, Err(Failure::Transient(_))) {
-            turn.got_on();
-        }
-        result
-    }
-
-    /// Settles the message. Where the queue refuses that, polling pauses, the lease is kept and the settling is the probe.
-    async fn settle(
-        &self,
-        lease: &mut HeldLease<'_>,
-        settlement: Settlement,
-    ) -> Result<(), SettleError> {
-        let Context { health, shutdown, .. } = self.assessor.context();
-        let mut probe = Probe::default();
-        loop {
-            let error = match lease.settle(settlement).await {
-                Err(SettleError::Refused(error)) => error,
-                result => {
-                    if result.is_ok() && health.set_paused(Pause::Settling, false) {
-                        info!(pause = ?Pause::Settling, "polling goes on");
-                    }
-                    return result;
-                }
-            };
-            if health.set_paused(Pause::Settling, true) {
-                warn!(pause = ?Pause::Settling, %error, "polling paused until messages can be settled");
-            }
-            if lease.run(probe.wait(shutdown)).await?.is_err() {
-                return Err(SettleError::Refused(error));
-            }
-        }
-    }
-
-    fn parse(&self, message: &Message) -> Result<Parsed, event::Malformed> {
-        let context = self.assessor.context();
-        let parsed = event::parse(&message.body, &context.own);
-        let kind = match &parsed {
-            Ok(Parsed::Assess(event)) => event.kind,
-            Ok(Parsed::Ignored { kind, .. }) => *kind,
-            Err(_) => Kind::Malformed,
-        };
-        context.instruments.event(kind.as_str());
-        parsed
     }
 }

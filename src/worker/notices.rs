@@ -14,8 +14,9 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let Case { job, image, plan, .. } = case;
         // Only an earlier delivery of ours takes tags off an image with our mark in our name.
         let ours = job.is_redelivered() && plan.marked;
-        // The event's tags are those of its own image, not of an index that holds it.
-        let its = job.event.digest.as_ref().is_none_or(|digest| *digest == image.digest);
+        // The event's tags are those of its own image, not of an index that holds it. Without a digest they may be those
+        // of several images.
+        let its = job.event.digest.as_ref().is_some_and(|digest| *digest == image.digest);
         let terms = self.terms(*job);
         let claimed = job.event.tags.iter().filter(|tag| {
             ours && its

@@ -91,15 +91,17 @@ impl Told {
     }
 }
 
-/// What makes a notice the same news. Where something was done, that is its id: it is repeated for a topic that failed,
-/// and those that did not need not hear it again. Where nothing was done, it is the image, the tags and the reasons,
-/// whatever event led there.
+/// What makes a notice the same news. Where something was done, that is its id and the tags that went: it is repeated for
+/// a topic that failed, and those that did not need not hear it again. Where nothing was done, it is the image, the tags
+/// and the reasons, whatever event led there.
 fn key(topic: &str, notice: &Notice) -> String {
     let Notice { id, action, repository, digest, reasons, tags, .. } = notice;
     let word = action.as_str();
     match action {
         NoticeAction::Quarantined | NoticeAction::Deleted | NoticeAction::Failed => {
-            format!("{topic} {word} {id}")
+            let mut gone: Vec<_> = tags.untagged.iter().chain(&tags.claimed).collect();
+            gone.sort();
+            format!("{topic} {word} {id} {gone:?}")
         }
         NoticeAction::WouldUntag | NoticeAction::Blocked | NoticeAction::Unscanned => {
             let mut tags: Vec<_> = tags.kept.iter().chain(&tags.would_untag).collect();

@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long anything may take before the test gives it up.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -102,6 +102,7 @@ impl Lines {
     /// The first line, from the start of the output on, of which `pick` makes something.
     pub async fn find<T>(&mut self, what: &str, pick: impl Fn(&str) -> Option<T>) -> T {
         let mut next = 0;
+        let deadline = Instant::now() + DEADLINE;
         loop {
             while let Some(line) = self.seen.get(next) {
                 if let Some(found) = pick(line) {
@@ -109,7 +110,7 @@ impl Lines {
                 }
                 next += 1;
             }
-            match timeout(DEADLINE, self.coming.recv()).await {
+            match timeout_at(deadline, self.coming.recv()).await {
                 Ok(Some(line)) => self.seen.push(line),
                 Ok(None) => panic!("the output ended without {what}:\n{}", self.seen.join("\n")),
                 Err(_) => panic!("waited in vain for {what}:\n{}", self.seen.join("\n")),

@@ -239,19 +239,3 @@ async fn a_queue_that_hangs_cannot_hold_the_process_beyond_its_grace_period() {
 
     assert!(matches!(ended, Err(RunError::GraceExceeded(_))), "{ended:?}");
 }
-
-#[tokio::test(start_paused = true)]
-async fn the_loop_is_alive_on_an_idle_queue_and_not_when_its_receive_is_stuck_for_good() {
-    let world = World::new();
-    let app = world.app();
-    let test = async {
-        tokio::time::sleep(Duration::from_secs(3600)).await;
-        assert_eq!(app.health().live(), Ok(()));
-        world.sim.set_faults(vec![FaultRule::on("ReceiveMessage").hang()]);
-        tokio::time::sleep(Duration::from_secs(3600)).await;
-        assert_eq!(app.health().live(), Ok(()), "a receive that hangs times out");
-    };
-    world.work(&app, &Shutdown::default(), test).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(3600)).await;
-    assert!(app.health().live().is_err(), "a loop that has stopped turning is not alive");
-}

@@ -8,6 +8,7 @@
 )]
 
 mod acts;
+mod crash_points;
 mod dispositions;
 mod exceptions;
 mod fairness;
@@ -16,6 +17,7 @@ mod flights;
 mod holds;
 mod leases;
 mod limits;
+mod liveness;
 mod metrics;
 mod multi_arch;
 mod overreach;

@@ -82,6 +82,14 @@ impl World {
         App::new(Settings::load(&sources).unwrap(), &self.sim.sdk_config()).unwrap()
     }
 
+    /// A worker for which one key is another.
+    pub fn app_with(&self, key: &str, value: &str) -> App {
+        let mut environment = self.variables.clone();
+        environment.insert(format!("TAGWARDEN__{key}"), value.to_owned());
+        let sources = Sources { file: None, environment };
+        App::new(Settings::load(&sources).unwrap(), &self.sim.sdk_config()).unwrap()
+    }
+
     /// Pushes an image with this scan result; no event.
     pub fn image(&self, tags: &[&str], scan: ScanResult) -> String {
         self.image_in(&self.repository, tags, scan)

@@ -1,0 +1,22 @@
+//! The real binary against the simulated AWS over HTTP, under signals and faults: whatever ends the process or is taken
+//! from it, at whichever call, no message is lost or left behind, and what AWS gives back it takes up without a restart.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+#[path = "signals/collector.rs"]
+mod collector;
+#[path = "signals/every_call.rs"]
+mod every_call;
+mod process;
+#[path = "signals/refused.rs"]
+mod refused;
+#[path = "signals/scenario.rs"]
+mod scenario;
+#[path = "signals/second_signal.rs"]
+mod second_signal;
+#[path = "process/world.rs"]
+#[expect(dead_code, reason = "other test crates use the rest")]
+mod world;

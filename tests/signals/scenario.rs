@@ -1,0 +1,153 @@
+//! The work that is disturbed: an image over the limit with two tags and a protected one, and an image without
+//! findings, whose events wait in the queue; and what it comes to when nothing disturbs it.
+
+use std::collections::BTreeSet;
+
+use aws_sim::{Call, CallOutcome, QueueView, ScanResult, Sim};
+use serde_json::Value;
+
+use crate::process::within_deadline;
+use crate::world::{DEAD_LETTERS, Gate, QUEUE, World, quarantine_tag};
+
+/// A world with the two events, behind a gate.
+pub(crate) struct Scenario {
+    pub(crate) world: World,
+    pub(crate) gate: Gate,
+    violating: String,
+    clean: String,
+}
+
+/// What an undisturbed run shows.
+pub(crate) struct Reference {
+    /// How many messages the worker took at once.
+    pub(crate) max_in_flight: usize,
+    /// Its calls up to the receive that finds the queue empty.
+    pub(crate) calls: Vec<Call>,
+    notice: Value,
+}
+
+impl Reference {
+    /// How many messages a call handed out.
+    pub(crate) fn handed_out(&self, call: usize) -> usize {
+        let reply = self.calls[call].reply.as_ref();
+        reply.and_then(|reply| reply["Messages"].as_array()).map_or(0, Vec::len)
+    }
+}
+
+impl Scenario {
+    /// For a worker that takes so many messages at once. With one, its calls come one after another, in the same order
+    /// in every run.
+    pub(crate) async fn new(max_in_flight: usize) -> Self {
+        let world = World::new()
+            .await
+            .set("TAGWARDEN__POLICY__PROTECTED_TAGS", "release-*")
+            .set("TAGWARDEN__QUEUE__MAX_IN_FLIGHT", max_in_flight.to_string())
+            .set("TAGWARDEN__SHUTDOWN__GRACE", "4s");
+        let violating = world.violation(&["1.0", "latest", "release-7"]);
+        let clean = world.sim.push_image(&world.repository, &["2.0"], "clean");
+        world.sim.set_findings(&world.repository, &clean, ScanResult::basic(&[]));
+        world.sim.emit_scan_event(&world.repository, &clean);
+        let gate = Gate::before(&world).await;
+        let world = world.set("AWS_ENDPOINT_URL", &gate.endpoint);
+        Self { world, gate, violating, clean }
+    }
+
+    /// Lets a worker do its work in peace.
+    pub(crate) async fn undisturbed(max_in_flight: usize) -> Reference {
+        let scenario = Self::new(max_in_flight).await;
+        let worker = scenario.world.worker().await;
+        within_deadline("an idle worker", scenario.world.sim.wait_until(is_idle)).await;
+        let reference = Reference {
+            max_in_flight,
+            calls: scenario.world.sim.calls(),
+            notice: scenario.notices().remove(0),
+        };
+        drop(worker);
+        scenario.assert_done();
+        scenario.assert_ends_like(&reference);
+        reference
+    }
+
+    /// Waits until this call, by its number in the order of arrival, is in the service's hands. Where messages are worked
+    /// on side by side, a run may be done before it has made as many calls as another.
+    pub(crate) async fn in_hand(&self, call: usize) {
+        let wait = self.world.sim.wait_until(|sim| sim.calls().len() > call || is_idle(sim));
+        within_deadline("the call", wait).await;
+    }
+
+    pub(crate) fn queue(&self) -> QueueView {
+        self.world.sim.queue(QUEUE)
+    }
+
+    /// The messages that nobody can receive now.
+    pub(crate) fn in_flight(&self) -> Vec<String> {
+        let messages = self.queue().messages.into_iter();
+        messages.filter(|message| message.in_flight).map(|message| message.id).collect()
+    }
+
+    /// The message of the image over the limit was deleted only with all its effect.
+    pub(crate) fn assert_deleted_only_when_done(&self) {
+        if !self.queue().messages.iter().any(|message| message.body.contains(&self.violating)) {
+            self.assert_done();
+        }
+    }
+
+    /// Lets another worker do what is left, once these messages have become visible again.
+    pub(crate) async fn finish(&self, invisible: &[String]) {
+        let sim = &self.world.sim;
+        sim.clear_faults();
+        if !self.queue().messages.is_empty() {
+            // It has made calls of its own by then: the connections of the worker before it are gone, and no receive of
+            // that one takes a message any more.
+            let _worker = self.world.worker().await;
+            invisible.iter().for_each(|message| sim.make_visible(QUEUE, message));
+            let done = sim.wait_until(|sim| sim.queue(QUEUE).messages.is_empty());
+            within_deadline("an empty queue", done).await;
+        }
+    }
+
+    /// Everything is as if nothing had happened, but that the team may have been told more than once.
+    pub(crate) fn assert_ends_like(&self, reference: &Reference) {
+        self.assert_done();
+        assert_eq!(self.queue().messages, []);
+        assert_eq!(self.world.sim.queue(DEAD_LETTERS).messages, []);
+        assert_eq!(self.world.tags(&self.clean), ["2.0"]);
+        for notice in self.notices() {
+            assert_eq!(notice["id"], reference.notice["id"]);
+            assert_eq!(notice["action"], reference.notice["action"]);
+        }
+    }
+
+    /// The image has lost its tags but the protected one, and the team knows of each.
+    fn assert_done(&self) {
+        let kept = [quarantine_tag(&self.violating), "release-7".to_owned()];
+        assert_eq!(self.world.tags(&self.violating), kept);
+        let notices = self.notices();
+        let gone = notices.iter().flat_map(|notice| {
+            let tags = ["untagged", "claimed"].map(|word| notice["tags"][word].as_array());
+            tags.into_iter().flatten().flatten().filter_map(Value::as_str)
+        });
+        assert_eq!(
+            gone.collect::<BTreeSet<_>>(),
+            BTreeSet::from(["1.0", "latest"]),
+            "{notices:#?}"
+        );
+    }
+
+    fn notices(&self) -> Vec<Value> {
+        let published = self.world.sim.notices(&self.world.topic);
+        published
+            .iter()
+            .map(|notice| serde_json::from_str(&notice.message).expect("a notice"))
+            .collect()
+    }
+}
+
+/// Whether there is nothing left to do but to wait for messages.
+fn is_idle(sim: &Sim) -> bool {
+    let calls = sim.calls();
+    let mut open = calls.iter().filter(|call| call.outcome == CallOutcome::Unanswered);
+    sim.queue(QUEUE).messages.is_empty()
+        && open.next().is_some_and(|call| call.operation == "ReceiveMessage")
+        && open.next().is_none()
+}
