@@ -5,7 +5,7 @@ mod watch;
 
 use std::future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aws_smithy_async::time::TimeSource as _;
 use tokio::sync::Notify;
@@ -79,6 +79,11 @@ impl Sim {
     /// What the virtual clock shows.
     pub fn now(&self) -> SystemTime {
         self.inner.clock.now()
+    }
+
+    /// How long the simulation has existed, in virtual time.
+    pub fn age(&self) -> Duration {
+        self.inner.clock.elapsed()
     }
 
     /// Carries the simulation over into the current tokio runtime, whose clock is another: virtual time goes on from

@@ -1,0 +1,149 @@
+//! What goes wrong in a seed: the fault plan, drawn call by call from the seed.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_sim::{ApiCall, Fault, FaultPlan, FaultRule, Service, Sim};
+use fastrand::Rng;
+
+use crate::events::{Duty, pushed};
+use crate::oracle::Oracle;
+use crate::scene::{ACCOUNT, PROTECTED, QUEUE, Refused, Scene};
+
+/// Strikes about every tenth call, so many times.
+pub struct Chaos {
+    rng: Rng,
+    left: usize,
+    scene: Arc<Scene>,
+    oracle: Arc<Mutex<Oracle>>,
+    pushes: usize,
+}
+
+impl Chaos {
+    pub fn new(seed: u64, scene: Arc<Scene>, oracle: Arc<Mutex<Oracle>>) -> Self {
+        let mut rng = Rng::with_seed(seed ^ 0x00C0_FFEE);
+        Self { left: rng.usize(20..150), rng, scene, oracle, pushes: 10_000 }
+    }
+
+    fn draw(&mut self, call: &ApiCall) -> Option<Fault> {
+        let codes = |list: &[&'static str], rng: &mut Rng| list[rng.usize(..list.len())];
+        let service = call.service;
+        let rng = &mut self.rng;
+        Some(match rng.u8(..32) {
+            0..=3 => Fault::error(codes(service.throttling_codes(), rng)),
+            4..=5 => Fault::error(codes(service.server_error_codes(), rng)),
+            6..=7 => match Fault::error(codes(service.server_error_codes(), rng)) {
+                Fault::ErrorBefore(error) => Fault::ErrorAfter(error),
+                other => other,
+            },
+            8..=9 => Fault::Delay(Duration::from_millis(rng.u64(100..20_000))),
+            10..=11 => Fault::DelayReply(Duration::from_millis(rng.u64(100..20_000))),
+            12 => Fault::Hang,
+            13 => Fault::HangAfter,
+            14..=15 => Fault::ConnectionReset,
+            16..=17 => Fault::ConnectionResetAfter,
+            18..=20 => fail_entries(call, rng)?,
+            21..=22 if call.operation == "ReceiveMessage" => {
+                Fault::Redeliver(Duration::from_millis(rng.u64(..30_000)))
+            }
+            23 => Fault::error(codes(service.expired_credentials_codes(), rng)),
+            24 => Fault::error(service.access_denied_code()),
+            25..=31 => self.somebody_else(),
+            _ => return None,
+        })
+    }
+
+    /// Somebody else moves or deletes something just before the call.
+    fn somebody_else(&mut self) -> Fault {
+        let rng = &mut self.rng;
+        let images: Vec<_> = self.scene.images.values().collect();
+        let one = images[rng.usize(..images.len())].clone();
+        let others: Vec<_> =
+            images.iter().filter(|other| other.repository == one.repository).collect();
+        let other = (**others[rng.usize(..others.len())]).clone();
+        let tag = match rng.u8(..4) {
+            0 => format!("{PROTECTED}moved"),
+            _ => one.tags.first().cloned().unwrap_or_else(|| "fresh".to_owned()),
+        };
+        let what = rng.u8(..20);
+        self.pushes += 1;
+        let event = pushed(&other, &tag, self.pushes).to_string();
+        let oracle = Arc::clone(&self.oracle);
+        let covered = !self.scene.out_of_reach.contains(&one.repository);
+        Fault::Act(Arc::new(move |sim: &Sim| match what {
+            // A tag moves to another image, and ECR says so.
+            0..=11 if sim.tags(&other.repository, &other.digest).is_some() => {
+                sim.tag_image(&other.repository, &tag, &other.digest);
+                let id = sim.send(QUEUE, &event);
+                let duty = if covered { Duty::Assess(other.clone()) } else { Duty::None };
+                let mut oracle = oracle.lock().unwrap();
+                oracle.sent(sim, &id, duty);
+                oracle.touched(&other.repository, sim);
+            }
+            12..=16 if sim.tag_target(&one.repository, &tag).is_some() => {
+                sim.untag_image(&one.repository, &tag);
+                oracle.lock().unwrap().touched(&one.repository, sim);
+            }
+            17..=18
+                if one.holders.is_empty() && sim.tags(&one.repository, &one.digest).is_some() =>
+            {
+                sim.delete_image(&one.repository, &one.digest);
+                oracle.lock().unwrap().touched(&one.repository, sim);
+            }
+            19 => {
+                sim.delete_repository(&one.repository);
+                oracle.lock().unwrap().touched(&one.repository, sim);
+            }
+            _ => {}
+        }))
+    }
+}
+
+impl FaultPlan for Chaos {
+    fn faults(&mut self, call: &ApiCall) -> Vec<Fault> {
+        if self.left == 0 || self.rng.u8(..12) > 0 {
+            return Vec::new();
+        }
+        let fault = self.draw(call);
+        self.left -= usize::from(fault.is_some());
+        fault.into_iter().collect()
+    }
+}
+
+/// Some entries of a batch fail.
+fn fail_entries(call: &ApiCall, rng: &mut Rng) -> Option<Fault> {
+    let code = match call.operation.as_str() {
+        "BatchDeleteImage" => "KmsError",
+        "DeleteMessageBatch" | "ChangeMessageVisibilityBatch" => match rng.u8(..4) {
+            0 => "ReceiptHandleIsInvalid",
+            _ => "InternalError",
+        },
+        _ => return None,
+    };
+    let odd = rng.bool();
+    // By what an entry says, so that it does not matter how often it is asked.
+    let picked = move |entry: &serde_json::Value| (entry.to_string().len() % 2 == 1) == odd;
+    Some(Fault::FailEntries { code: code.to_owned(), entries: Arc::new(picked) })
+}
+
+/// Half an hour without one permission.
+pub fn refusal(refused: Refused) -> Vec<FaultRule> {
+    let denied = |rule: FaultRule, service: Service| rule.error(service.access_denied_code());
+    match refused {
+        Refused::Receive => vec![denied(FaultRule::on("ReceiveMessage"), Service::Sqs)],
+        Refused::Delete => ["DeleteMessageBatch", "ChangeMessageVisibilityBatch"]
+            .map(|operation| denied(FaultRule::on(operation), Service::Sqs))
+            .to_vec(),
+        Refused::Registry => vec![denied(FaultRule::on_service(Service::Ecr), Service::Ecr)],
+        Refused::Topic => vec![denied(FaultRule::on("Publish"), Service::Sns)],
+        Refused::Credentials => [Service::Sqs, Service::Ecr, Service::Sns]
+            .map(|service| {
+                FaultRule::on_service(service).error(service.expired_credentials_codes()[0])
+            })
+            .to_vec(),
+        Refused::OneRepository => {
+            let rule = FaultRule::on_service(Service::Ecr).repository("team/api").account(ACCOUNT);
+            vec![denied(rule, Service::Ecr)]
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Whole workers on one queue, under random faults, signals and other people's changes, judged at every call.
+//!
+//! Each seed is a run of its own in virtual time with the real AWS SDK against the simulated AWS. `TAGWARDEN_SEED=7`
+//! runs one seed and prints what happened; `TAGWARDEN_SEEDS=100000` says how many the ignored test runs.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed"
+)]
+#![expect(unreachable_pub, reason = "modules of one test crate")]
+
+mod chaos;
+mod events;
+mod notices;
+mod oracle;
+mod run;
+mod scene;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use run::{Report, run};
+
+/// Seeds of an ordinary run.
+const SEEDS: u64 = 200;
+
+/// Runs these seeds on every core; says what they came to, and panics with what the failing ones did.
+fn run_all(seeds: u64) {
+    let next = AtomicU64::new(0);
+    let failed = Mutex::new(Vec::new());
+    let sums = Mutex::new(BTreeMap::<&'static str, u64>::new());
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get().min(8));
+    thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        return;
+                    }
+                    let report = run(seed);
+                    let mut sums = sums.lock().unwrap();
+                    for (what, count) in &report.counts {
+                        *sums.entry(what).or_default() += count;
+                    }
+                    if !report.wrong.is_empty() {
+                        failed.lock().unwrap().push(report);
+                    }
+                }
+            });
+        }
+    });
+    println!("{seeds} seeds: {:?}", sums.into_inner().unwrap());
+    let failed = failed.into_inner().unwrap();
+    for report in failed.iter().take(3) {
+        println!("{}", shown(report));
+    }
+    let seeds: Vec<_> = failed.iter().map(|report| report.seed).collect();
+    assert!(failed.is_empty(), "seeds {seeds:?}; TAGWARDEN_SEED=<seed> shows one of them in full");
+}
+
+/// A failing seed: what is wrong, and the faults that led there.
+fn shown(report: &Report) -> String {
+    format!(
+        "seed {}: {}\n{}\nfault plan:\n{}",
+        report.seed,
+        report.settings,
+        report.wrong.join("\n"),
+        report.faults.join("\n")
+    )
+}
+
+#[test]
+fn nothing_is_lost_doubled_or_wrongly_untagged_whatever_goes_wrong() {
+    match std::env::var("TAGWARDEN_SEED").ok() {
+        Some(seed) => {
+            let report = run(seed.parse().expect("TAGWARDEN_SEED is a number"));
+            println!("{}", report.trace);
+            println!("{}", shown(&report));
+            assert!(report.wrong.is_empty());
+        }
+        None => run_all(SEEDS),
+    }
+}
+
+#[test]
+#[ignore = "as many seeds as TAGWARDEN_SEEDS says"]
+fn nothing_is_lost_over_many_seeds() {
+    let seeds = std::env::var("TAGWARDEN_SEEDS").ok();
+    run_all(seeds.map_or(10_000, |seeds| seeds.parse().expect("TAGWARDEN_SEEDS is a number")));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace_byte_for_byte() {
+    for seed in [1, 2, 3, 5, 8] {
+        let (first, second) = (run(seed), run(seed));
+        assert!(first.trace.len() > 10_000, "seed {seed}");
+        let differ = first.trace.lines().zip(second.trace.lines()).find(|(one, two)| one != two);
+        assert_eq!(differ, None, "seed {seed}");
+        assert_eq!(first.trace.len(), second.trace.len(), "seed {seed}");
+    }
+}

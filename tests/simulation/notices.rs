@@ -1,0 +1,97 @@
+//! What the team was told of what went.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sim::RepoKey;
+use serde_json::Value;
+
+type Of = (RepoKey, String);
+
+/// What each topic still has to hear.
+#[derive(Debug, Default)]
+pub struct Notices {
+    topics: Vec<String>,
+    /// Images of which tags went and of which the topic has heard nothing since.
+    untold: BTreeSet<(String, Of)>,
+    /// Tags that a worker knows to have gone, and that were not named to the topic.
+    known: BTreeMap<(String, String, Of), BTreeSet<String>>,
+    told_of: BTreeSet<Of>,
+}
+
+impl Notices {
+    pub fn new(topics: Vec<String>) -> Self {
+        Self { topics, ..Self::default() }
+    }
+
+    /// Tags of an image went.
+    pub fn gone(&mut self, repository: &RepoKey, digest: &str) {
+        for topic in &self.topics {
+            self.untold.insert((topic.clone(), (repository.clone(), digest.to_owned())));
+        }
+    }
+
+    /// A worker has it from the registry that a tag went.
+    pub fn knows(&mut self, caller: &str, repository: &RepoKey, digest: &str, tag: &str) {
+        for topic in &self.topics {
+            let of = (repository.clone(), digest.to_owned());
+            let key = (caller.to_owned(), topic.clone(), of);
+            self.known.entry(key).or_default().insert(tag.to_owned());
+        }
+    }
+
+    /// A worker ended with what it knew.
+    pub fn forget(&mut self, caller: &str) {
+        self.known.retain(|(of, ..), _| of != caller);
+    }
+
+    /// A topic has accepted a notice: its action, and whose image it is about.
+    pub fn published(&mut self, request: &Value) -> (String, RepoKey, String) {
+        let topic = request["TopicArn"].as_str().unwrap_or_default();
+        let notice: Value = serde_json::from_str(request["Message"].as_str().unwrap_or_default())
+            .unwrap_or_default();
+        let text = |key: &str| notice["image"][key].as_str().unwrap_or_default();
+        let repository = RepoKey::new(text("account"), text("region"), text("repository"));
+        let digest = text("digest").to_owned();
+        let of = (repository.clone(), digest.clone());
+        let action = notice["action"].as_str().unwrap_or_default().to_owned();
+        if action != "unscanned" && action != "would_untag" {
+            self.untold.remove(&(topic.to_owned(), of.clone()));
+        }
+        self.told_of.insert(of.clone());
+        let named = ["untagged", "claimed"].map(|key| &notice["tags"][key]);
+        let named: BTreeSet<_> = named
+            .into_iter()
+            .flat_map(|list| list.as_array())
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        for ((_, to, about), tags) in &mut self.known {
+            if to == topic && *about == of {
+                tags.retain(|tag| !named.contains(tag.as_str()));
+            }
+        }
+        (action, repository, digest)
+    }
+
+    /// Whether every topic has heard of an image since its tags went.
+    pub fn is_told(&self, repository: &RepoKey, digest: &str) -> bool {
+        let of = (repository.clone(), digest.to_owned());
+        !self.topics.iter().any(|topic| self.untold.contains(&(topic.clone(), of.clone())))
+    }
+
+    /// Whether anything was ever told of an image.
+    pub fn was_told_of(&self, repository: &RepoKey, digest: &str) -> bool {
+        self.told_of.contains(&(repository.clone(), digest.to_owned()))
+    }
+
+    /// Images of which tags went and nothing was told.
+    pub fn untold(&self) -> BTreeSet<Of> {
+        self.untold.iter().map(|(_, of)| of.clone()).collect()
+    }
+
+    /// Tags that a worker knew to have gone, and that were not named, by image.
+    pub fn unnamed(&self) -> Vec<(Of, BTreeSet<String>)> {
+        let unnamed = self.known.iter().filter(|(_, tags)| !tags.is_empty());
+        unnamed.map(|((_, _, of), tags)| (of.clone(), tags.clone())).collect()
+    }
+}

@@ -1,0 +1,401 @@
+//! Judges a seed at every call, by what the simulated AWS knows and by nothing that the workers say of themselves.
+//!
+//! The numbers are those of the invariants in docs/architecture.md.
+
+mod leases;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sim::{Call, CallOutcome, Moment, RepoKey, Sim};
+use serde_json::Value;
+
+use crate::events::Duty;
+use crate::notices::Notices;
+use crate::scene::{ACCOUNT, DEAD_LETTERS, Image, PROTECTED, QUEUE, Scene};
+use leases::Leases;
+
+/// Calls that change an image.
+const CHANGES: [&str; 2] = ["PutImage", "BatchDeleteImage"];
+
+/// Tags and images of a repository.
+type Snapshot = (BTreeMap<String, String>, BTreeSet<String>);
+
+/// What is known of a seed so far.
+pub struct Oracle {
+    scene: Arc<Scene>,
+    duties: BTreeMap<String, Duty>,
+    sent_at: BTreeMap<String, Duration>,
+    leases: Leases,
+    notices: Notices,
+    before: Option<Snapshot>,
+    draining: BTreeMap<String, Duration>,
+    now: Duration,
+    /// When somebody else last changed a repository.
+    touched: BTreeMap<RepoKey, Duration>,
+    wrong: Vec<String>,
+    pub counts: BTreeMap<&'static str, u64>,
+}
+
+pub fn quarantine(digest: &str) -> String {
+    digest.replace("sha256:", "quarantine-")
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
+}
+
+/// The repository of an ECR call.
+fn repository(call: &Call) -> RepoKey {
+    let account = call.request["registryId"].as_str().unwrap_or(ACCOUNT);
+    RepoKey::new(account, &call.region, text(&call.request, "repositoryName"))
+}
+
+impl Oracle {
+    pub fn new(scene: Arc<Scene>) -> Self {
+        Self {
+            notices: Notices::new(scene.topics.clone()),
+            scene,
+            duties: BTreeMap::new(),
+            sent_at: BTreeMap::new(),
+            leases: Leases::default(),
+            before: None,
+            draining: BTreeMap::new(),
+            now: Duration::ZERO,
+            touched: BTreeMap::new(),
+            wrong: Vec::new(),
+            counts: BTreeMap::new(),
+        }
+    }
+
+    pub fn wrong(&mut self, what: String) {
+        self.wrong.push(format!("{:>9.3} s  {what}", self.now.as_secs_f64()));
+    }
+
+    /// What ought not to have happened.
+    pub fn found(&self) -> Vec<String> {
+        self.wrong.clone()
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    /// A message was sent.
+    pub fn sent(&mut self, sim: &Sim, id: &str, duty: Duty) {
+        self.count("messages");
+        self.sent_at.insert(id.to_owned(), sim.age());
+        self.duties.insert(id.to_owned(), duty);
+    }
+
+    /// Somebody else changed a repository.
+    pub fn touched(&mut self, repository: &RepoKey, sim: &Sim) {
+        self.count("changes by others");
+        self.touched.insert(repository.clone(), sim.age());
+    }
+
+    pub fn started(&mut self, caller: &str) {
+        self.draining.remove(caller);
+        self.count("starts");
+    }
+
+    pub fn draining(&mut self, caller: &str) {
+        self.draining.insert(caller.to_owned(), self.now);
+        self.count("signals");
+    }
+
+    /// A worker has ended: what it knew is gone.
+    pub fn ended(&mut self, caller: &str) {
+        self.leases.ended(caller);
+        self.notices.forget(caller);
+    }
+
+    /// Invariant 15: nothing of a message is in the metrics.
+    pub fn metrics(&mut self, text: &str) {
+        let names = ["team/", "secret", "shared", "foreign", "sha256", "quarantine-", "v0.0"];
+        if let Some(name) = names.iter().find(|name| text.contains(*name)) {
+            self.wrong(format!("15: {name:?} in the metrics"));
+        }
+    }
+
+    pub fn see(&mut self, sim: &Sim, call: &Call, moment: Moment) {
+        self.now = sim.age();
+        match (call.operation.as_str(), moment) {
+            ("ReceiveMessage", Moment::Arrived) => {
+                let since = self.draining.get(&call.caller).map(|at| self.now - *at);
+                // What was under way at the signal may arrive a moment later.
+                if since.is_some_and(|since| since > Duration::from_millis(100)) {
+                    self.wrong(format!("12: {} receives after the stop signal", call.caller));
+                }
+            }
+            ("ReceiveMessage", _) => self.leases.received(call, moment, self.now),
+            ("DeleteMessageBatch" | "ChangeMessageVisibilityBatch", _) => {
+                let wrong = self.leases.changed(call, moment, self.now);
+                wrong.into_iter().for_each(|what| self.wrong(what));
+                if moment == Moment::After && call.operation == "DeleteMessageBatch" {
+                    self.deleted(sim, call);
+                }
+            }
+            ("Publish", Moment::After) if call.outcome == CallOutcome::Ok => {
+                self.count("notices");
+                let notice = self.notices.published(&call.request);
+                let (action, repository, digest) = notice;
+                let done = ["quarantined", "deleted", "would_untag", "blocked"];
+                if done.contains(&action.as_str()) && !self.is_bad(&repository, &digest) {
+                    self.wrong(format!("6: {action} is told of {digest}, which is not bad"));
+                }
+            }
+            (operation, moment) if CHANGES.contains(&operation) => self.change(sim, call, moment),
+            _ => {}
+        }
+        if moment == Moment::Arrived && call.request.get("repositoryName").is_some() {
+            let repository = repository(call);
+            if self.scene.out_of_reach.contains(&repository) {
+                self.wrong(format!("7: {} on {repository:?}", call.operation));
+            }
+        }
+    }
+
+    fn image(&self, repository: &RepoKey, digest: &str) -> Option<&Image> {
+        self.scene.images.get(&(repository.clone(), digest.to_owned()))
+    }
+
+    fn is_bad(&self, repository: &RepoKey, digest: &str) -> bool {
+        self.image(repository, digest).is_some_and(|image| image.is_bad_at(self.now))
+    }
+
+    /// A call that changes an image.
+    fn change(&mut self, sim: &Sim, call: &Call, moment: Moment) {
+        let repository = repository(call);
+        let snapshot = || -> Snapshot {
+            (sim.repository_tags(&repository), sim.images(&repository).into_iter().collect())
+        };
+        match moment {
+            Moment::Arrived => {
+                if self.scene.settings.audit {
+                    self.wrong(format!("8: {} in audit mode", call.operation));
+                }
+                let leased = self.leases.held_by(&call.caller, self.now);
+                let obliges = |id: &&str| match self.duties.get(*id) {
+                    Some(Duty::Assess(image) | Duty::Resolve(image)) => {
+                        image.repository == repository
+                    }
+                    _ => false,
+                };
+                if !leased.iter().any(|id| obliges(&id.as_str())) {
+                    self.wrong(format!("9: {} by {} outside a lease", call.operation, call.caller));
+                }
+            }
+            Moment::Before => {
+                for id in call.request["imageIds"].as_array().into_iter().flatten() {
+                    let (tag, digest) = (text(id, "imageTag"), text(id, "imageDigest"));
+                    let is_there = sim.tags(&repository, digest).is_some();
+                    let marked = sim.tag_target(&repository, &quarantine(digest));
+                    if is_there && tag != quarantine(digest) && marked.as_deref() != Some(digest) {
+                        self.wrong(format!("4: {tag} of {digest} is to go, and there is no mark"));
+                    }
+                }
+                self.before = Some(snapshot());
+            }
+            Moment::After => {
+                if let Some(before) = self.before.take() {
+                    self.changed(call, &repository, &before, &snapshot());
+                }
+            }
+            Moment::Answered if call.operation == "BatchDeleteImage" => {
+                let ids = call.reply.iter().flat_map(|reply| reply["imageIds"].as_array());
+                for id in ids.flatten() {
+                    let (tag, digest) = (text(id, "imageTag"), text(id, "imageDigest"));
+                    if tag != quarantine(digest) {
+                        self.notices.knows(&call.caller, &repository, digest, tag);
+                    }
+                }
+            }
+            Moment::Answered => {}
+        }
+    }
+
+    /// Holds what a call did to a repository against what it may do.
+    fn changed(&mut self, call: &Call, repository: &RepoKey, before: &Snapshot, after: &Snapshot) {
+        let asked = call.request["imageIds"].as_array().into_iter().flatten();
+        let asked: BTreeSet<_> =
+            asked.map(|id| (text(id, "imageTag"), text(id, "imageDigest"))).collect();
+        for (tag, digest) in &before.0 {
+            if after.0.get(tag) == Some(digest) {
+                continue;
+            }
+            let what = format!("{tag} of {digest} in {}", repository.name);
+            let is_mark = *tag == quarantine(digest);
+            if !asked.contains(&(tag.as_str(), digest.as_str())) {
+                self.wrong(format!("3, 5: {what} went, and was not asked for by tag and digest"));
+            }
+            if !self.is_bad(repository, digest) {
+                self.wrong(format!("6: {what} went, and is not bad"));
+            }
+            if tag.starts_with(PROTECTED) {
+                self.wrong(format!("7: {what} went, and is protected"));
+            }
+            if is_mark && !self.scene.settings.delete {
+                self.wrong(format!("4: the mark {what} went"));
+            }
+            if is_mark && !self.notices.is_told(repository, digest) {
+                self.wrong(format!("5: {what} is deleted before the team is told"));
+            }
+            if !is_mark {
+                self.count("tags untagged");
+                self.notices.gone(repository, digest);
+            }
+        }
+        for (tag, digest) in &after.0 {
+            if before.0.get(tag) != Some(digest) && *tag != quarantine(digest) {
+                self.wrong(format!("3: {tag} is put on {digest}"));
+            }
+        }
+        for digest in before.1.difference(&after.1) {
+            self.count("images deleted");
+            if !self.scene.settings.delete {
+                self.wrong(format!("4: image {digest} went"));
+            }
+        }
+    }
+
+    /// The images that a message obliges to act on: its own, and the indexes that are bad by it.
+    fn obliged(&self, duty: &Duty) -> Vec<Image> {
+        let (Duty::Assess(image) | Duty::Resolve(image)) = duty else { return Vec::new() };
+        if !image.is_bad_at(self.now) {
+            return Vec::new();
+        }
+        let holders =
+            image.holders.iter().filter_map(|digest| self.image(&image.repository, digest));
+        let bad_by_it = |holder: &Image| Image { bad_from: image.bad_from, ..holder.clone() };
+        std::iter::once(image.clone()).chain(holders.map(bad_by_it)).collect()
+    }
+
+    /// Tags of an image that may not stay; none of an index whose bad images somebody else deleted.
+    fn left(&self, sim: &Sim, image: &Image) -> Vec<String> {
+        let is_to_blame = |child: &&Image| {
+            child.repository == image.repository
+                && child.holders.contains(&image.digest)
+                && child.is_bad_at(self.now)
+                && sim.tags(&child.repository, &child.digest).is_some()
+        };
+        if image.is_index && !self.scene.images.values().any(|child| is_to_blame(&child)) {
+            return Vec::new();
+        }
+        let mut tags = sim.tags(&image.repository, &image.digest).unwrap_or_default();
+        tags.retain(|tag| !tag.starts_with(PROTECTED) && *tag != quarantine(&image.digest));
+        tags
+    }
+
+    /// Invariant 1: messages that are gone have had every effect that they oblige to.
+    fn deleted(&mut self, sim: &Sim, call: &Call) {
+        let there: BTreeSet<_> =
+            sim.queue(QUEUE).messages.into_iter().map(|message| message.id).collect();
+        for (id, received_at) in self.leases.gone(call, &there) {
+            let sent_at = self.sent_at.get(&id).copied().unwrap_or_default();
+            self.count("messages deleted");
+            let Some(duty) = self.duties.get(&id).cloned() else { continue };
+            if duty == Duty::Poison {
+                self.wrong(format!("2: poison {id} was deleted"));
+            }
+            for image in self.obliged(&duty) {
+                let key = (&image.repository, image.digest.as_str());
+                let others = self.duties.iter().filter(|(other, _)| there.contains(*other));
+                let mut others = others.flat_map(|(_, duty)| self.obliged(duty));
+                let in_other_hands = others.any(|other| {
+                    other.repository == image.repository && other.digest == image.digest
+                });
+                // Of an image that somebody else deleted in the middle of it, nobody needs to hear.
+                let is_there = sim.tags(key.0, key.1).is_some();
+                if is_there && !in_other_hands && !self.notices.is_told(key.0, key.1) {
+                    self.wrong(format!("1: {id} was deleted and {} is not told", image.digest));
+                }
+                let touched = self.touched.get(key.0).is_some_and(|at| *at >= received_at);
+                let due = image.is_bad_at(sent_at) && !touched && !self.scene.settings.audit;
+                let left = self.left(sim, &image);
+                if due && matches!(duty, Duty::Assess(_)) && !left.is_empty() {
+                    self.wrong(format!("1: {id} was deleted and {left:?} are left of {image:?}"));
+                }
+            }
+        }
+    }
+
+    /// Invariant 2, and the end of the others: everything that was sent is done, or dead with its reason.
+    pub fn conclude(&mut self, sim: &Sim, log: &str) {
+        self.now = sim.age();
+        let dead: BTreeMap<_, _> = sim
+            .queue(DEAD_LETTERS)
+            .messages
+            .into_iter()
+            .map(|message| (message.id, message.body))
+            .collect();
+        for (id, duty) in self.duties.clone() {
+            let is_dead = dead.contains_key(&id);
+            if !is_dead && !self.leases.is_gone(&id) {
+                self.wrong(format!("2: {id} is neither done nor dead: {duty:?}"));
+            }
+            if duty == Duty::Poison && !is_dead {
+                self.wrong(format!("2: poison {id} is not dead"));
+            }
+            let said = log.lines().any(|line| line.contains(&id) && line.contains("goes_to"));
+            if is_dead && !said && self.leases.was_in_hand(&id) {
+                self.wrong(format!("2: {id} is dead, and no line says why: {duty:?}"));
+            }
+            if is_dead && duty != Duty::Poison {
+                self.count("good dead letters");
+                if self.scene.settings.refused.is_some() {
+                    self.wrong(format!("11: {id} is dead by a refusal: {duty:?}"));
+                }
+            }
+        }
+        let undone: BTreeSet<_> = self
+            .duties
+            .iter()
+            .filter(|(id, _)| dead.contains_key(*id))
+            .flat_map(|(_, duty)| self.obliged(duty))
+            .map(|image| (image.repository, image.digest))
+            .collect();
+        for (id, duty) in self.duties.clone() {
+            for image in self.obliged(&duty) {
+                let sent_at = self.sent_at.get(&id).copied().unwrap_or_default();
+                let key = (image.repository.clone(), image.digest.clone());
+                // What tags led to is known only to whoever resolved them.
+                let due = matches!(duty, Duty::Assess(_)) && image.is_bad_at(sent_at);
+                let left = self.left(sim, &image);
+                if due && !self.scene.settings.audit && !undone.contains(&key) && !left.is_empty() {
+                    self.wrong(format!("2: {id} is done and {left:?} are left of {image:?}"));
+                }
+                let untouched = !self.touched.contains_key(&image.repository);
+                if due && untouched && !undone.contains(&key) && self.scene.settings.audit {
+                    let told = self.notices.was_told_of(&image.repository, &image.digest);
+                    if !told && !left.is_empty() {
+                        self.wrong(format!("2: nobody was told of {image:?}"));
+                    }
+                }
+            }
+        }
+        let digestless: BTreeSet<_> = self
+            .duties
+            .values()
+            .filter(|duty| matches!(duty, Duty::Resolve(_)))
+            .flat_map(|duty| self.obliged(duty))
+            .map(|image| (image.repository, image.digest))
+            .collect();
+        for key in self.notices.untold() {
+            if sim.tags(&key.0, &key.1).is_none() {
+                self.count("deleted by others before it was told");
+            } else if digestless.contains(&key) {
+                // The known gap: nothing leads back to an image whose tags were all that named it.
+                self.count("known gap: digestless and untold");
+            } else if !undone.contains(&key) {
+                self.wrong(format!("2: tags of {key:?} went and nobody was told"));
+            }
+        }
+        for (key, tags) in self.notices.unnamed() {
+            if !undone.contains(&key) {
+                self.wrong(format!("2: {tags:?} of {key:?} went, the worker knew, and named none"));
+            }
+        }
+    }
+}

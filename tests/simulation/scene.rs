@@ -1,0 +1,253 @@
+//! What a seed starts from: settings, repositories, images, and which of them are bad.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use aws_sim::{RepoKey, ScanResult, Sim, SimConfig};
+use fastrand::Rng;
+
+pub const ACCOUNT: &str = "111122223333";
+pub const OTHER_ACCOUNT: &str = "444455556666";
+pub const REGION: &str = "eu-west-1";
+pub const QUEUE: &str = "tagwarden";
+pub const DEAD_LETTERS: &str = "tagwarden-dlq";
+/// Tags that the policy protects start with this.
+pub const PROTECTED: &str = "release-";
+/// How long a received message stays invisible: a number of seconds that no other delay is likely to be.
+pub const VISIBILITY: u64 = 47;
+
+/// What the workers of a seed are told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub seed: u64,
+    pub audit: bool,
+    pub delete: bool,
+    pub tasks: usize,
+    pub max_in_flight: usize,
+    pub topics: usize,
+    /// One thing is refused for half an hour, and nothing else goes wrong.
+    pub refused: Option<Refused>,
+    pub reorder: bool,
+}
+
+/// What a refusing seed refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    Receive,
+    Delete,
+    Registry,
+    Topic,
+    Credentials,
+    OneRepository,
+}
+
+impl Settings {
+    fn of(seed: u64, rng: &mut Rng) -> Self {
+        const REFUSED: [Refused; 6] = [
+            Refused::Receive,
+            Refused::Delete,
+            Refused::Registry,
+            Refused::Topic,
+            Refused::Credentials,
+            Refused::OneRepository,
+        ];
+        let audit = rng.u8(..100) < 12;
+        Self {
+            seed,
+            audit,
+            delete: !audit && rng.u8(..100) < 20,
+            tasks: rng.usize(1..=3),
+            max_in_flight: [1, 3, 8, 32][rng.usize(..4)],
+            topics: rng.usize(1..=2),
+            refused: seed.is_multiple_of(5).then(|| REFUSED[(seed / 5 % 6) as usize]),
+            reorder: rng.bool(),
+        }
+    }
+}
+
+/// An image or an index, as the seed made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    pub repository: RepoKey,
+    pub digest: String,
+    pub tags: Vec<String>,
+    /// From when on the policy is violated, by the simulation's age.
+    pub bad_from: Option<Duration>,
+    /// The indexes that hold it.
+    pub holders: Vec<String>,
+    pub is_index: bool,
+}
+
+impl Image {
+    pub fn is_bad_at(&self, at: Duration) -> bool {
+        self.bad_from.is_some_and(|from| from <= at)
+    }
+}
+
+/// The world of one seed.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    pub settings: Settings,
+    pub repositories: Vec<RepoKey>,
+    /// The repositories that the policy leaves out.
+    pub out_of_reach: BTreeSet<RepoKey>,
+    pub images: BTreeMap<(RepoKey, String), Image>,
+    pub topics: Vec<String>,
+    pub queue_url: String,
+}
+
+pub fn bad() -> ScanResult {
+    ScanResult::basic(&[("CRITICAL", 1), ("HIGH", 2)])
+}
+
+pub fn clean() -> ScanResult {
+    ScanResult::basic(&[("LOW", 2)])
+}
+
+impl Scene {
+    /// Makes the simulation and what is in it.
+    pub fn new(seed: u64, rng: &mut Rng) -> (Sim, Self) {
+        let settings = Settings::of(seed, rng);
+        let sim = Sim::new(SimConfig {
+            seed,
+            reorder: settings.reorder,
+            latency: Duration::from_millis(rng.u64(2..40)),
+            ..SimConfig::default()
+        });
+        let (queue_url, _) = sim.create_queue_with_redrive(QUEUE, 10, &[]);
+        let topics = (0..settings.topics).map(|at| sim.create_topic(&format!("team-{at}")));
+        let topics = topics.collect();
+        let mut scene = Self {
+            settings,
+            repositories: Vec::new(),
+            out_of_reach: BTreeSet::new(),
+            images: BTreeMap::new(),
+            topics,
+            queue_url,
+        };
+        let places = [
+            (ACCOUNT, REGION, "team/app"),
+            (ACCOUNT, REGION, "team/api"),
+            (ACCOUNT, "us-east-1", "team/app"),
+            (OTHER_ACCOUNT, REGION, "shared"),
+            (ACCOUNT, REGION, "secret/keys"),
+            ("777788889999", REGION, "foreign"),
+        ];
+        for (account, region, name) in places {
+            let repository = sim.create_repository_in(account, region, name);
+            if name == "secret/keys" || name == "foreign" {
+                scene.out_of_reach.insert(repository.clone());
+            }
+            scene.fill(&sim, rng, &repository);
+            scene.repositories.push(repository);
+        }
+        (sim, scene)
+    }
+
+    fn fill(&mut self, sim: &Sim, rng: &mut Rng, repository: &RepoKey) {
+        let mut untagged = Vec::new();
+        for number in 0..rng.usize(3..7) {
+            let tags = match rng.u8(..10) {
+                0 => Vec::new(),
+                1 => (0..rng.usize(100..130)).map(|at| format!("many-{number}-{at}")).collect(),
+                _ => tags(rng, number),
+            };
+            let bad_from = (rng.u8(..100) < 55).then(|| match rng.u8(..4) {
+                0 => Duration::from_secs(rng.u64(60..600)),
+                _ => Duration::ZERO,
+            });
+            let content = format!("{repository:?} {number}");
+            let names: Vec<_> = tags.iter().map(String::as_str).collect();
+            let digest = sim.push_image(repository, &names, &content);
+            let is_bad = bad_from == Some(Duration::ZERO);
+            sim.set_findings(repository, &digest, if is_bad { bad() } else { clean() });
+            if tags.is_empty() {
+                untagged.push(digest.clone());
+            }
+            self.add(repository, &digest, tags, bad_from, false);
+        }
+        let children: Vec<_> =
+            self.images.keys().filter(|(at, _)| at == repository).cloned().collect();
+        for number in 0..rng.usize(0..3) {
+            let mut held: Vec<_> = children.iter().filter(|_| rng.u8(..3) == 0).cloned().collect();
+            held.extend(untagged.pop().map(|digest| (repository.clone(), digest)));
+            held.dedup();
+            if held.is_empty() {
+                continue;
+            }
+            let platforms: Vec<_> = (0..held.len()).map(|at| format!("linux/arch{at}")).collect();
+            let list = held.iter().zip(&platforms);
+            let list: Vec<_> =
+                list.map(|((_, digest), platform)| (digest.as_str(), platform.as_str())).collect();
+            let tags = tags(rng, 100 + number);
+            let names: Vec<_> = tags.iter().map(String::as_str).collect();
+            let digest = sim.push_index(repository, &names, &list);
+            if self.images.contains_key(&(repository.clone(), digest.clone())) {
+                continue;
+            }
+            let bad_from = held.iter().filter_map(|child| self.images[child].bad_from).min();
+            for child in &held {
+                if let Some(image) = self.images.get_mut(child) {
+                    image.holders.push(digest.clone());
+                }
+            }
+            self.add(repository, &digest, tags, bad_from, true);
+        }
+    }
+
+    fn add(
+        &mut self,
+        repository: &RepoKey,
+        digest: &str,
+        tags: Vec<String>,
+        bad_from: Option<Duration>,
+        is_index: bool,
+    ) {
+        let image = Image {
+            repository: repository.clone(),
+            digest: digest.to_owned(),
+            tags,
+            bad_from,
+            holders: Vec::new(),
+            is_index,
+        };
+        self.images.insert((repository.clone(), digest.to_owned()), image);
+    }
+
+    /// The environment of a worker.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let settings = &self.settings;
+        let topics: String = self
+            .topics
+            .iter()
+            .map(|arn| format!("[[notify.topics]]\narn = {arn:?}\nformat = \"json\"\n"))
+            .collect();
+        [
+            ("TAGWARDEN__QUEUE__URL", self.queue_url.clone()),
+            ("TAGWARDEN__QUEUE__MAX_IN_FLIGHT", settings.max_in_flight.to_string()),
+            ("TAGWARDEN__QUEUE__VISIBILITY_TIMEOUT", format!("{VISIBILITY}s")),
+            (
+                "TAGWARDEN__POLICY__MODE",
+                if settings.audit { "audit" } else { "enforce" }.to_owned(),
+            ),
+            (
+                "TAGWARDEN__POLICY__ACTION",
+                if settings.delete { "delete" } else { "quarantine" }.to_owned(),
+            ),
+            ("TAGWARDEN__POLICY__PROTECTED_TAGS", format!("{PROTECTED}*")),
+            ("TAGWARDEN__POLICY__REPOSITORIES__EXCLUDE", "secret/*".to_owned()),
+            ("TAGWARDEN__POLICY__ACCOUNTS", format!("{ACCOUNT},{OTHER_ACCOUNT}")),
+            ("TAGWARDEN_CONFIG_TEXT", topics),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .to_vec()
+    }
+}
+
+fn tags(rng: &mut Rng, number: usize) -> Vec<String> {
+    let mut tags: Vec<_> = (0..rng.usize(1..4)).map(|at| format!("v{number}.{at}")).collect();
+    if rng.u8(..4) == 0 {
+        tags.push(format!("{PROTECTED}{number}"));
+    }
+    tags
+}
