@@ -119,6 +119,7 @@ impl App {
             aws.clone(),
             settings.queue.url.clone(),
             settings.queue.visibility_timeout,
+            clock.clone(),
         );
         let limit = queue.wait().saturating_add(LIVENESS_SLACK);
         Ok(Self {

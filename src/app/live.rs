@@ -128,7 +128,8 @@ pub async fn try_permissions(settings: &Settings, sdk: &SdkConfig) -> Result<Tri
     let instruments = Arc::new(instruments(&settings.policy).map_err(RunError::from)?);
     let aws = Aws::new(sdk, settings.aws.clone(), instruments);
     let (url, visibility) = (settings.queue.url.clone(), settings.queue.visibility_timeout);
-    let queue = SqsQueue::new(aws.clone(), url, visibility);
+    let clock = aws.clock().ok_or(RunError::NoRegion)?;
+    let queue = SqsQueue::new(aws.clone(), url, visibility, clock);
     let own = match queue.info().await {
         Ok(info) => Some(info.home),
         // Every other call would come to the same, each after its own time.

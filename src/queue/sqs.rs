@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::{Message, Queue, QueueInfo, ReceiptHandle, Visibility};
 use crate::aws::{Aws, AwsError, ErrorClass, Operation};
+use crate::clock::Clock;
 use crate::domain::image::{AccountId, Home, Region};
 
 /// SQS's longest wait (SQS API reference, ReceiveMessage).
@@ -34,12 +35,13 @@ pub struct SqsQueue {
     url: String,
     visibility: Duration,
     wait: Duration,
+    clock: Clock,
 }
 
 impl SqsQueue {
-    /// The queue at `url`; received messages stay invisible for `visibility`.
+    /// The queue at `url`; received messages stay invisible for `visibility`. The clock is set by the queue's.
     #[must_use]
-    pub fn new(aws: Aws, url: String, visibility: Duration) -> Self {
+    pub fn new(aws: Aws, url: String, visibility: Duration, clock: Clock) -> Self {
         // A lease counts from before the receive, so the wait must leave most of it.
         let wait = (visibility / 3).clamp(Duration::from_secs(1), LONGEST_WAIT);
         Self {
@@ -50,6 +52,7 @@ impl SqsQueue {
             url,
             visibility,
             wait,
+            clock,
         }
     }
 
@@ -109,6 +112,7 @@ impl Queue for SqsQueue {
             .wait_time_seconds(whole_seconds(self.wait))
             .visibility_timeout(whole_seconds(self.visibility))
             .message_system_attribute_names(System::ApproximateReceiveCount)
+            .message_system_attribute_names(System::ApproximateFirstReceiveTimestamp)
             .message_system_attribute_names(System::SentTimestamp);
         let leased_from = Instant::now();
         let answer = self.aws.call(Operation::ReceiveMessage, request.send()).await?;
@@ -120,16 +124,26 @@ impl Queue for SqsQueue {
             .filter_map(|message| {
                 let attributes = message.attributes.unwrap_or_default();
                 let number = |name| attributes.get(&name).and_then(|text| text.parse::<u64>().ok());
+                let time = |name| {
+                    number(name)
+                        .map(|millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
+                };
+                let receive_count = number(System::ApproximateReceiveCount)
+                    .and_then(|count| count.try_into().ok())
+                    .unwrap_or(1);
+                // The first receive is this one.
+                if let (1, Some(now)) =
+                    (receive_count, time(System::ApproximateFirstReceiveTimestamp))
+                {
+                    self.clock.set(received_at, now);
+                }
                 Some(Message {
                     id: message.message_id.unwrap_or_default(),
                     // Without a handle a message can neither be kept nor settled; it comes again.
                     receipt: ReceiptHandle(message.receipt_handle?),
                     body: message.body.unwrap_or_default(),
-                    receive_count: number(System::ApproximateReceiveCount)
-                        .and_then(|count| count.try_into().ok())
-                        .unwrap_or(1),
-                    sent_at: number(System::SentTimestamp)
-                        .map(|millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis)),
+                    receive_count,
+                    sent_at: time(System::SentTimestamp),
                     leased_from,
                     received_at,
                 })

@@ -20,7 +20,7 @@ use crate::queue::Message;
 const KEPT: Duration = Duration::from_secs(60);
 /// Images of which a result is kept.
 const MOST: usize = 256;
-/// How far the queue's clock and ours may be apart.
+/// How far the clocks of the queue's own machines may be apart.
 const SKEW: Duration = Duration::from_secs(2);
 
 /// When something was begun, by both clocks.

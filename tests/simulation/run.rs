@@ -48,6 +48,8 @@ enum Step {
     Start(usize),
     Terminate(usize),
     Kill(usize),
+    /// The clocks of all tasks are so many seconds ahead of AWS's from now on.
+    Clock(i64),
     Refuse,
     Quiet,
 }
@@ -122,6 +124,10 @@ impl Seed {
             steps.push((REFUSAL.1, Step::Quiet));
         } else {
             steps.push((QUIET, Step::Quiet));
+            for _ in 0..rng.usize(0..4) {
+                let at = Duration::from_millis(rng.u64(..1_000_000));
+                steps.push((at, Step::Clock(rng.i64(-1_200..1_200))));
+            }
             for _ in 0..rng.usize(0..6) {
                 let at = Duration::from_millis(rng.u64(5_000..1_000_000));
                 let task = rng.usize(..tasks);
@@ -201,6 +207,7 @@ impl Seed {
                             self.sim.set_faults(refusal(refused));
                         }
                     }
+                    Step::Clock(ahead) => self.sim.set_callers_clock(ahead),
                     Step::Quiet => self.sim.clear_faults(),
                 }
             }

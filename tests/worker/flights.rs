@@ -106,6 +106,27 @@ async fn a_message_that_is_sent_after_the_first_look_gets_an_assessment_of_its_o
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clock_that_is_ahead_makes_no_message_look_older_than_it_is() {
+    for ahead in [-600, 200, 600] {
+        let world = World::new();
+        let digest = world.image(&["1.0"], ScanResult::basic(&[]));
+        world.sim.set_callers_clock(ahead);
+        world.send(&event(&digest, "first"));
+        world
+            .run_while(async {
+                world.done().await;
+                sleep(A_WHILE).await;
+                world.sim.set_findings(&world.repository, &digest, critical());
+                world.send(&event(&digest, "second"));
+                world.done().await;
+            })
+            .await;
+
+        assert_eq!(world.tags(&digest), [quarantine(&digest)], "{ahead}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_that_is_sent_after_the_result_gets_an_assessment_of_its_own() {
     let world = World::new();
     let digest = world.image(&["1.0"], ScanResult::basic(&[]));
