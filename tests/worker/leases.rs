@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use aws_sim::{CallOutcome, FaultRule};
+use aws_sim::{CallOutcome, Fault, FaultRule};
 use serde_json::json;
 use tagwarden::app::RunError;
+use tagwarden::aws::Operation;
 use tagwarden::shutdown::Shutdown;
 
-use super::support::{QUEUE, World, basic, critical, in_repository, quarantine};
+use super::support::{QUEUE, REGION, World, basic, critical, enhanced, in_repository, quarantine};
 
 fn violating(world: &World, tag: &str) -> String {
     let digest = world.image(&[tag], critical());
@@ -238,4 +239,38 @@ async fn a_queue_that_hangs_cannot_hold_the_process_beyond_its_grace_period() {
     let ended = world.work(&app, &Shutdown::default(), test).await;
 
     assert!(matches!(ended, Err(RunError::GraceExceeded(_))), "{ended:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_any_kind_that_is_never_answered_is_given_up_and_made_again() {
+    let role = "arn:aws:iam::{account}:role/tagwarden";
+    let operations = Operation::ALL.map(Operation::name).into_iter().chain(["AssumeRole"]);
+    for operation in operations {
+        for fault in [Fault::Hang, Fault::HangAfter] {
+            let case = format!("{operation} {fault}");
+            let world = World::new()
+                .set("POLICY__ACCOUNTS", "444455556666")
+                .set("AWS__ASSUME_ROLE", role)
+                .set("QUEUE__VISIBILITY_TIMEOUT", "40s");
+            let repository = world.sim.create_repository_in("444455556666", REGION, "team/app");
+            let digest = world.image_in(&repository, &["1.0"], critical());
+            world.send(&enhanced(&repository, &digest, &["1.0"], &json!({"CRITICAL": 1})));
+            // Every attempt of the first call, so that only a call made anew can succeed. The others take long enough for
+            // a heartbeat to be due.
+            let slow = ["DescribeImageScanFindings", "BatchGetImage", "PutImage"];
+            let slow = slow.map(|call| FaultRule::on(call).delay(Duration::from_secs(9)));
+            let never = FaultRule::on(operation).first(3).fault(fault);
+            world.sim.set_faults([vec![never], slow.to_vec()].concat());
+
+            world.run_to_the_end().await;
+
+            let tags = world.sim.tags(&repository, &digest).unwrap();
+            assert_eq!(tags, [quarantine(&digest)], "{case}");
+            let struck =
+                |call: &aws_sim::Call| call.faults.iter().any(|fault| fault.contains("hang"));
+            assert!(world.sim.calls_of(operation).iter().any(struck), "{case} did not happen");
+            assert!(!world.notices().is_empty(), "{case}");
+            assert_eq!(world.dead_letters(), 0, "{case}");
+        }
+    }
 }
