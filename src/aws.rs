@@ -203,7 +203,6 @@ impl AwsError {
             }
             _ if has_credentials_error(error) => ErrorClass::Credentials,
             SdkError::TimeoutError(_) => ErrorClass::Timeout,
-            SdkError::DispatchFailure(failure) if failure.is_timeout() => ErrorClass::Timeout,
             SdkError::ConstructionFailure(_) => ErrorClass::Rejected,
             _ => ErrorClass::Connection,
         };

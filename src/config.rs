@@ -21,6 +21,7 @@ use crate::domain::globs::Globs;
 use crate::domain::image::{Home, Region};
 use crate::domain::notice::NoticeAction;
 use crate::domain::policy::Policy;
+use crate::domain::text::{is_unseen, start};
 
 pub use effective::{Entry, Origin, effective};
 pub use schema::schema;
@@ -67,7 +68,7 @@ pub enum ConfigError {
 impl ConfigError {
     /// The same in one line that can be read, whatever keys and values hold.
     fn in_one_line(self) -> Self {
-        let line = |text: &str| start(&text.replace(char::is_control, " "), 1000);
+        let line = |text: &str| start(&text.replace(is_unseen, " "), 1000);
         match self {
             Self::Key { key, problem } => {
                 // A key without a name, as TOML writes it.
@@ -78,14 +79,6 @@ impl ConfigError {
             Self::Text(problem) => Self::Text(line(&problem)),
             two @ Self::TwoFiles { .. } => two,
         }
-    }
-}
-
-/// The start of a text; three dots say that there was more.
-fn start(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
     }
 }
 

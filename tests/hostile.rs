@@ -8,8 +8,6 @@
     reason = "a test that cannot go on has failed"
 )]
 
-#[path = "hostile/logs.rs"]
-mod logs;
 #[path = "hostile/notices.rs"]
 mod notices;
 #[expect(dead_code, reason = "other test crates use the rest")]

@@ -401,7 +401,6 @@ async fn on_a_real_socket_the_health_check_passes_whoever_sits_there_and_a_stop_
     assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
     stop.cancel();
     task.join_next().await.unwrap().unwrap();
-    assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
 }
 
 #[tokio::test]

@@ -88,16 +88,19 @@ impl App {
     {
         let mut pause = Duration::from_secs(1);
         loop {
+            self.health.beat();
             let result = tokio::select! {
                 biased;
                 () = shutdown.draining() => return Ok(None),
                 result = check() => result,
             };
             let error = match result {
-                Ok(value) => return Ok(Some(value)),
+                Ok(value) => {
+                    self.health.beat();
+                    return Ok(Some(value));
+                }
                 Err(error) => error,
             };
-            self.health.beat_after(&error);
             if !error.class.is_transient() {
                 return Err(RunError::Refused { what, remedy: remedy(what, &error), error });
             }

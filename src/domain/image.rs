@@ -282,6 +282,17 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_that_hangs_something_on_an_image_is_known_by_its_whole_form() {
+        let is_referrer = |tag: &str| Tag::parse(tag).unwrap().is_referrer();
+        for ending in ["", ".sig", ".att", ".sbom"] {
+            assert!(is_referrer(&format!("sha256-{HEX}{ending}")), "{ending:?}");
+        }
+        for other in ["1.0", "sha256-abc.sig", &format!("sha256-{HEX}.1"), HEX] {
+            assert!(!is_referrer(other), "{other}");
+        }
+    }
+
+    #[test]
     fn an_arn_gives_account_region_name_and_digest_in_any_partition() {
         let arn = RepositoryArn::parse(
             "arn:aws-us-gov:ecr:us-gov-west-1:111122223333:repository/team/app",
@@ -299,6 +310,9 @@ mod tests {
             "arn:aws:ec2:eu-west-1:111122223333:instance/i-1",
             "arn:aws:ecr:eu-west-1:111122223333:repository/",
             "arn:aws:ecr:eu-west-1::repository/team/app",
+            "urn:aws:ecr:eu-west-1:111122223333:repository/team/app",
+            "arn:other:ecr:eu-west-1:111122223333:repository/team/app",
+            "arn:aws:ecr-public:eu-west-1:111122223333:repository/team/app",
             "arn:aws:ecr",
         ] {
             assert!(RepositoryArn::parse(bad).is_err(), "{bad}");

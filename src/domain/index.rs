@@ -27,3 +27,18 @@ impl Index {
         self.children.iter().find(|child| child.digest == *digest)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_is_found_by_its_digest_alone() {
+        let digest =
+            |of: char| Digest::parse(format!("sha256:{}", of.to_string().repeat(64))).unwrap();
+        let child = |of| Child { digest: digest(of), platform: None };
+        let index = Index { digest: digest('a'), children: vec![child('b'), child('c')] };
+        assert_eq!(index.child(&digest('c')), Some(&child('c')));
+        assert_eq!(index.child(&digest('a')), None, "the index is not its own child");
+    }
+}

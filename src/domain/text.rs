@@ -34,6 +34,15 @@ pub fn escaped<'a>(text: &'a str, ours: &[char]) -> Cow<'a, str> {
     Cow::Owned(safe)
 }
 
+/// The start of a text, so many characters at the most; three dots say that there was more.
+#[must_use]
+pub fn start(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(most.saturating_sub(3)).chain("...".chars()).collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -46,6 +46,8 @@ pub enum Input {
     Settle,
     /// The queue refused to settle it: nothing has happened, and it is to be kept.
     NotSettled,
+    /// Nobody waits any longer for the answer to what was sent: it is as if nothing had been.
+    LetGo,
 }
 
 /// What a lease asks for.
@@ -102,7 +104,9 @@ impl Lease {
                 self.phase = Phase::Settling;
                 return Output::Settle;
             }
-            (Phase::Settling, Input::NotSettled) => self.phase = Phase::Held { beat: now },
+            (Phase::Settling, Input::NotSettled) | (_, Input::LetGo) => {
+                self.phase = Phase::Held { beat: now };
+            }
             (Phase::Settling, _) => return Output::Stop,
             (Phase::Held { beat }, Input::Tick) if now >= beat => {
                 self.phase = Phase::Extending { since: now };
@@ -225,13 +229,14 @@ impl<'a> HeldLease<'a> {
         }
     }
 
-    /// Gives up an attempt to settle that is not answered, and makes the message visible instead. Where the attempt took
-    /// effect after all, there is nothing left to make visible.
+    /// Gives up whatever is not answered yet, and makes the message visible instead, at the end of the time for work. A
+    /// delete that took effect after all leaves nothing to make visible; a heartbeat that arrives later hides the message once
+    /// more, as it would without this.
     ///
     /// # Errors
     /// As those of [`settle`](Self::settle).
     pub async fn release(&mut self) -> Result<(), SettleError> {
-        self.lease.step(Instant::now(), Input::NotSettled);
+        self.lease.step(Instant::now(), Input::LetGo);
         self.settle(Settlement::Visible(Duration::ZERO)).await
     }
 

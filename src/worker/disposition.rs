@@ -205,6 +205,15 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_again_says_after_how_long() {
+        let wait = Duration::from_secs(54);
+        assert_eq!(Disposition::Retry(wait).wait(), Some(wait));
+        assert_eq!(Disposition::Redrive(wait).wait(), Some(wait));
+        assert_eq!(Disposition::Release.wait(), None);
+        assert_eq!(Disposition::Delete.wait(), None);
+    }
+
+    #[test]
     fn every_label_set_is_listed() {
         let sets = Disposition::label_sets();
         let failures = [

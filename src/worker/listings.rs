@@ -131,9 +131,12 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             match due.filter(|due| *due > Instant::now() && !job.at_once) {
                 Some(due) => {
                     drop(slot);
+                    let is_last = self.context.is_last_receive(job.message);
                     tokio::select! {
                         biased;
-                        () = self.context.shutdown.draining() => return Err(Failure::Abandoned),
+                        () = self.context.shutdown.draining(), if !is_last => {
+                            return Err(Failure::Abandoned);
+                        }
                         () = sleep_until(due) => {}
                     }
                 }

@@ -13,7 +13,7 @@ use super::disposition::{Disposition, disposition};
 use super::outcome::{Failure, Outcome};
 use super::probe::Probe;
 use super::report::{self, Assessed};
-use super::turns::{Permit, Turns};
+use super::turns::{Permit, Turn, Turns};
 use crate::domain::image::Digest;
 use crate::event::{self, Kind, Parsed};
 use crate::health::Pause;
@@ -48,13 +48,15 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
         };
         let mut digests: Vec<_> =
             event.and_then(|event| event.digest.clone()).into_iter().collect();
+        // Kept until the message is settled: so long it is in hand.
+        let mut turn = None;
         let work = async {
             match &parsed {
                 Err(malformed) => Err(malformed.clone().into()),
                 Ok(Parsed::Ignored { reason, .. }) => Ok(Outcome::Ignored(reason)),
                 Ok(Parsed::Assess(event)) => {
                     let job = Job { message: &message, event, canary: self.canary, at_once: false };
-                    self.assess(job, &mut permit, &mut digests).await
+                    self.assess(job, &mut permit, &mut turn, &mut digests).await
                 }
             }
         };
@@ -89,14 +91,14 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
             settled = self.settle(&mut lease, settlement) => Some(settled),
             () = context.shutdown.abandoned(), if disposition != Disposition::Release => None,
         };
-        let (settled, result, disposition) = match settled {
-            Some(settled) => (settled, result, disposition),
-            // The queue does not answer, and there is no more time to wait for it.
-            None => (lease.release().await, Err(Failure::Abandoned), Disposition::Release),
-        };
         let reason = match &result {
             Ok(outcome) => outcome.as_str(),
             Err(failure) => failure.as_str(),
+        };
+        let (settled, disposition, reason) = match settled {
+            Some(settled) => (settled, disposition, reason),
+            // The queue does not answer, and there is no more time to wait for it.
+            None => (lease.release().await, Disposition::Release, Failure::Abandoned.as_str()),
         };
         match settled {
             Ok(()) => instruments.settled(disposition.as_str(), reason),
@@ -116,10 +118,11 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
     }
 
     /// Assesses the image when it is its repository's turn.
-    async fn assess(
-        &self,
-        job: Job<'_>,
+    async fn assess<'a>(
+        &'a self,
+        job: Job<'a>,
         permit: &mut Permit,
+        turn: &mut Option<Turn<'a>>,
         digests: &mut Vec<Digest>,
     ) -> Result<Outcome, Failure> {
         if let Some(result) = self.assessor.at_a_glance(job).await {
@@ -130,13 +133,9 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
             return self.assessor.assess(job, digests).await;
         }
         let Context { shutdown, .. } = self.assessor.context();
-        let patient = self.assessor.context().is_last_receive(job.message);
-        let mut turn = self.turns.take(&job.event.repository, permit, patient, shutdown).await?;
-        let result = turn.run(permit, self.assessor.assess(job, digests)).await;
-        if !matches!(result, Err(Failure::Transient(_))) {
-            turn.got_on();
-        }
-        result
+        let is_last = self.assessor.context().is_last_receive(job.message);
+        let taken = self.turns.take(&job.event.repository, permit, is_last, shutdown).await?;
+        turn.insert(taken).run(permit, self.assessor.assess(job, digests)).await
     }
 
     /// Settles the message. Where the queue refuses that, polling pauses, the lease is kept and the settling is the probe.

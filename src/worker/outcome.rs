@@ -146,8 +146,8 @@ pub enum Failure {
         /// When to look again.
         again: Duration,
     },
-    /// Others of its repository are in the way, and none of them gets on.
-    #[error("too many messages wait for their turn, and the repository is stuck")]
+    /// Others of its repository are in the way, and they are slow.
+    #[error("too many messages of the repository wait for their turn, and it is slow")]
     Crowded,
     /// Some tags are still there.
     #[error("not every tag could be untagged: {0}")]

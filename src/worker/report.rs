@@ -38,7 +38,7 @@ pub(super) fn assessed(of: &Assessed<'_>) {
         Ok(outcome) => (outcome.as_str(), outcome.why().map(str::to_owned)),
         Err(failure) => (failure.as_str(), Some(failure.to_string())),
     };
-    let dead = of.last_receive && of.result.is_err() && of.disposition != Disposition::Release;
+    let dead = of.last_receive && of.result.is_err();
     macro_rules! line {
         ($emit:ident) => {
             $emit!(

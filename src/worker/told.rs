@@ -44,7 +44,7 @@ impl Told {
         map.insert(key(topic, notice), now);
     }
 
-    /// A topic has not accepted this notice: what it heard before under the same id was less.
+    /// A topic has not accepted this notice, though it may have heard the same before.
     pub(super) fn missed(&self, topic: &str, notice: &Notice) {
         self.map().remove(&key(topic, notice));
     }

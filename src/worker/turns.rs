@@ -1,10 +1,10 @@
 //! Whose turn it is: one slow repository leaves room for the others.
 //!
 //! A message that needs ECR takes a turn of its repository. A repository may have as many turns as it leaves to the
-//! others, as switches share out a buffer by a dynamic threshold: one that is busy has half of the permits, two have a
-//! third each, and some are always free. Its further messages wait under heartbeat without a permit, so that polling
-//! goes on past them. A message that is slow steps aside: it goes on without its permit, and as long as it does, its
-//! repository gets few further turns.
+//! others, as switches share out a buffer by a dynamic threshold: one that is busy has half of the permits, the next half
+//! of what is left. Its further messages wait under heartbeat without a permit, so that polling goes on past them. A
+//! message that is slow steps aside: it goes on without its permit, and as long as it does, its repository gets few
+//! further turns, and what finds no place to wait comes again later.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 
 use super::outcome::Failure;
 use crate::domain::image::Repository;
@@ -24,8 +24,8 @@ const PLACES_PER_PERMIT: usize = 16;
 const SLOW: Duration = Duration::from_secs(1);
 /// What part of its turns a repository has left while one of its messages is slow.
 const LEFT_TO_SLOW: usize = 8;
-/// A repository of which no message got on for so long is stuck.
-const STUCK: Duration = Duration::from_secs(5);
+/// How many times the places there are for messages on their last receive: they cannot come again.
+const MORE_FOR_THE_LAST: usize = 4;
 
 /// The right to work on one message. It can be given up for a while.
 #[derive(Debug)]
@@ -70,27 +70,27 @@ enum Stand {
 }
 
 /// Number of a repository's messages by where they stand.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Share {
-    by_stand: [usize; 3],
-    /// When one of them last got on.
-    moved: Instant,
+    waiting: usize,
+    at_work: usize,
+    aside: usize,
 }
 
 impl Share {
     fn at(&self, stand: Stand) -> usize {
-        match (stand, self.by_stand) {
-            (Stand::Waiting, [count, ..])
-            | (Stand::AtWork, [_, count, _])
-            | (Stand::Aside, [.., count]) => count,
+        match stand {
+            Stand::Waiting => self.waiting,
+            Stand::AtWork => self.at_work,
+            Stand::Aside => self.aside,
         }
     }
 
     fn at_mut(&mut self, stand: Stand) -> &mut usize {
-        match (stand, &mut self.by_stand) {
-            (Stand::Waiting, [count, ..])
-            | (Stand::AtWork, [_, count, _])
-            | (Stand::Aside, [.., count]) => count,
+        match stand {
+            Stand::Waiting => &mut self.waiting,
+            Stand::AtWork => &mut self.at_work,
+            Stand::Aside => &mut self.aside,
         }
     }
 }
@@ -126,13 +126,6 @@ impl Turn<'_> {
         }
         work.await
     }
-
-    /// The message got on: whatever became of it, the repository is not stuck.
-    pub(super) fn got_on(&self) {
-        if let Some(share) = self.turns.shares().get_mut(self.repository) {
-            share.moved = Instant::now();
-        }
-    }
 }
 
 impl Drop for Turn<'_> {
@@ -140,7 +133,7 @@ impl Drop for Turn<'_> {
         let mut shares = self.turns.shares();
         if let Some(share) = shares.get_mut(self.repository) {
             *share.at_mut(self.stand) -= 1;
-            if share.by_stand == [0; 3] {
+            if *share == Share::default() {
                 shares.remove(self.repository);
             }
         }
@@ -166,80 +159,89 @@ impl Turns {
 
     /// Lets one more message of a repository stand there, if that leaves the others at least as much room.
     fn try_stand<'a>(&'a self, repository: &'a Repository, stand: Stand) -> Option<Turn<'a>> {
+        let places = self.permits.saturating_mul(PLACES_PER_PERMIT);
+        let room = if stand == Stand::AtWork { self.permits } else { places };
+        self.try_stand_in(room, repository, stand)
+    }
+
+    fn try_stand_in<'a>(
+        &'a self,
+        room: usize,
+        repository: &'a Repository,
+        stand: Stand,
+    ) -> Option<Turn<'a>> {
         let mut shares = self.shares();
         let taken: usize = shares.values().map(|share| share.at(stand)).sum();
-        let room = match stand {
-            Stand::AtWork => self.permits,
-            Stand::Waiting | Stand::Aside => self.permits.saturating_mul(PLACES_PER_PERMIT),
-        };
         let left = room.saturating_sub(taken);
-        let new = || Share { by_stand: [0; 3], moved: Instant::now() };
-        let share = shares.get(repository).copied().unwrap_or_else(new);
-        let is_slow = stand == Stand::AtWork && share.at(Stand::Aside) > 0;
+        let share = shares.get(repository).copied().unwrap_or_default();
+        let is_slow = stand == Stand::AtWork && share.aside > 0;
         let left = if is_slow { left.div_ceil(LEFT_TO_SLOW) } else { left };
         if share.at(stand) >= left {
             return None;
         }
-        *shares.entry(repository.clone()).or_insert(share).at_mut(stand) += 1;
+        *shares.entry(repository.clone()).or_default().at_mut(stand) += 1;
         Some(Turn { turns: self, repository, stand })
     }
 
-    /// When the repository counts as stuck, if nothing of it gets on until then. `None`: it has nothing in hand.
-    fn stuck_at(&self, repository: &Repository) -> Option<Instant> {
-        Some(self.shares().get(repository)?.moved + STUCK)
+    fn is_slow(&self, repository: &Repository) -> bool {
+        self.shares().get(repository).is_some_and(|share| share.aside > 0)
     }
 
-    /// Waits for a turn, without the permit meanwhile. `patient`: whatever comes; otherwise the message comes again
-    /// where too many wait already and the repository is stuck.
+    /// A place to wait at; there are more for a message that cannot come again.
+    fn try_wait<'a>(&'a self, repository: &'a Repository, is_last: bool) -> Option<Turn<'a>> {
+        let more = self.permits.saturating_mul(PLACES_PER_PERMIT * MORE_FOR_THE_LAST);
+        match self.try_stand(repository, Stand::Waiting) {
+            None if is_last => self.try_stand_in(more, repository, Stand::Waiting),
+            place => place,
+        }
+    }
+
+    /// Waits for a turn, without the permit where there is a place to wait at. Where there is none and the repository is
+    /// slow, the message comes again, unless this is its last receive; a drain ends no last receive either.
     pub(super) async fn take<'a>(
         &'a self,
         repository: &'a Repository,
         permit: &mut Permit,
-        patient: bool,
+        is_last: bool,
         shutdown: &Shutdown,
     ) -> Result<Turn<'a>, Failure> {
-        if let Some(turn) = self.try_stand(repository, Stand::AtWork) {
-            return Ok(turn);
-        }
         let wait = async {
-            let _place = match self.try_stand(repository, Stand::Waiting) {
-                None if !patient => Some(self.place(repository).await?),
-                place => place,
-            };
-            permit.give_up();
-            let turn = loop {
+            loop {
                 let changed = self.changed.notified();
                 if let Some(turn) = self.try_stand(repository, Stand::AtWork) {
-                    break turn;
+                    return Ok(turn);
+                }
+                if let Some(place) = self.try_wait(repository, is_last) {
+                    permit.give_up();
+                    let turn = self.next(repository).await;
+                    // Whoever waits for a place may have the permit that is waited for here.
+                    drop(place);
+                    permit.take_again().await;
+                    return Ok(turn);
+                }
+                if !is_last && self.is_slow(repository) {
+                    return Err(Failure::Crowded);
                 }
                 changed.await;
-            };
-            permit.take_again().await;
-            Ok(turn)
+            }
         };
         tokio::select! {
             biased;
-            () = shutdown.draining() => Err(Failure::Abandoned),
+            () = shutdown.draining(), if !is_last => match self.try_stand(repository, Stand::AtWork) {
+                Some(turn) => Ok(turn),
+                None => Err(Failure::Abandoned),
+            },
             turn = wait => turn,
         }
     }
 
-    /// A place to wait at, for which is waited with the permit in hand, while the repository's messages get on.
-    async fn place<'a>(&'a self, repository: &'a Repository) -> Result<Turn<'a>, Failure> {
+    async fn next<'a>(&'a self, repository: &'a Repository) -> Turn<'a> {
         loop {
             let changed = self.changed.notified();
-            if let Some(place) = self.try_stand(repository, Stand::Waiting) {
-                return Ok(place);
+            if let Some(turn) = self.try_stand(repository, Stand::AtWork) {
+                return turn;
             }
-            let stuck = self.stuck_at(repository);
-            if stuck.is_some_and(|stuck| stuck <= Instant::now()) {
-                return Err(Failure::Crowded);
-            }
-            tokio::select! {
-                biased;
-                () = changed => {}
-                () = sleep_until(stuck.unwrap_or_else(|| Instant::now() + STUCK)) => {}
-            }
+            changed.await;
         }
     }
 }
@@ -310,25 +312,55 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_too_many_wait_for_a_repository_that_is_stuck_the_message_comes_again() {
+    async fn where_too_many_wait_for_a_repository_that_is_slow_the_message_comes_again() {
         let turns = Turns::new(1);
         let (a, permits) = (repository("a"), Arc::new(Semaphore::new(2)));
         let shutdown = Shutdown::default();
         let held = turns.try_stand(&a, Stand::AtWork).unwrap();
         let _all: Vec<_> = std::iter::from_fn(|| turns.try_stand(&a, Stand::Waiting)).collect();
 
-        let started = Instant::now();
         let mut permit = Permit::try_of(&permits).unwrap();
-        let refused = turns.take(&a, &mut permit, false, &shutdown).await;
-        assert!(matches!(refused, Err(Failure::Crowded)));
-        assert_eq!(started.elapsed(), STUCK);
-        assert_eq!(permits.available_permits(), 1, "it had its permit all the time");
+        let waits = turns.take(&a, &mut permit, false, &shutdown);
+        tokio::pin!(waits);
+        assert!(futures_util::poll!(&mut waits).is_pending());
+        assert_eq!(permits.available_permits(), 1, "while it is fast, with the permit in hand");
 
-        let patient = turns.take(&a, &mut permit, true, &shutdown);
-        tokio::pin!(patient);
-        assert!(futures_util::poll!(&mut patient).is_pending(), "its last receive waits");
+        let _slow = turns.try_stand(&a, Stand::Aside).unwrap();
+        turns.changed.notify_waiters();
+        assert!(matches!(waits.await, Err(Failure::Crowded)));
+
+        let mut permit = Permit::try_of(&permits).unwrap();
+        let last = turns.take(&a, &mut permit, true, &shutdown);
+        tokio::pin!(last);
+        assert!(futures_util::poll!(&mut last).is_pending(), "its last receive waits");
+        assert_eq!(permits.available_permits(), 1, "at a place that others do not get");
         drop(held);
-        assert!(patient.await.is_ok());
+        assert!(last.await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_a_turn_and_waits_for_a_permit_leaves_the_place_to_who_has_one() {
+        let turns = Turns::new(1);
+        let (a, permits) = (repository("a"), Arc::new(Semaphore::new(1)));
+        let shutdown = Shutdown::default();
+        let held = turns.try_stand(&a, Stand::AtWork).unwrap();
+        let mut places: Vec<_> =
+            std::iter::from_fn(|| turns.try_stand(&a, Stand::Waiting)).collect();
+        places.pop();
+
+        let mut permit = Permit::try_of(&permits).unwrap();
+        let first = turns.take(&a, &mut permit, false, &shutdown);
+        tokio::pin!(first);
+        assert!(futures_util::poll!(&mut first).is_pending(), "at the last place");
+        let mut permit = Permit::try_of(&permits).unwrap();
+        let second = turns.take(&a, &mut permit, false, &shutdown);
+        tokio::pin!(second);
+        assert!(futures_util::poll!(&mut second).is_pending(), "with the last permit");
+        drop(held);
+        assert!(futures_util::poll!(&mut first).is_pending(), "it has the turn and no permit");
+        assert!(futures_util::poll!(&mut second).is_pending(), "it has the place now");
+        drop(first.await.unwrap());
+        assert!(second.await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

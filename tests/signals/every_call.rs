@@ -79,7 +79,7 @@ impl Case<'_> {
         // The one exception: what a receive hands out by an answer that never comes cannot be released, for nobody has
         // its receipt handle. It comes again when its visibility timeout passes.
         let lost = match self.answer {
-            Answer::LostWithEffect => self.reference.handed_out(self.call),
+            Answer::LostWithEffect => scenario.handed_out(self.call),
             Answer::Comes | Answer::Lost => 0,
         };
         let invisible = scenario.in_flight();

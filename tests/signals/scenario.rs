@@ -26,13 +26,7 @@ pub(crate) struct Reference {
     notice: Value,
 }
 
-impl Reference {
-    /// How many messages a call handed out.
-    pub(crate) fn handed_out(&self, call: usize) -> usize {
-        let reply = self.calls[call].reply.as_ref();
-        reply.and_then(|reply| reply["Messages"].as_array()).map_or(0, Vec::len)
-    }
-}
+impl Reference {}
 
 impl Scenario {
     /// For a worker that takes so many messages at once. With one, its calls come one after another, in the same order
@@ -42,7 +36,7 @@ impl Scenario {
             .await
             .set("TAGWARDEN__POLICY__PROTECTED_TAGS", "release-*")
             .set("TAGWARDEN__QUEUE__MAX_IN_FLIGHT", max_in_flight.to_string())
-            .set("TAGWARDEN__SHUTDOWN__GRACE", "4s");
+            .set("TAGWARDEN__SHUTDOWN__GRACE", "8s");
         let violating = world.violation(&["1.0", "latest", "release-7"]);
         let clean = world.sim.push_image(&world.repository, &["2.0"], "clean");
         world.sim.set_findings(&world.repository, &clean, ScanResult::basic(&[]));
@@ -73,6 +67,13 @@ impl Scenario {
     pub(crate) async fn in_hand(&self, call: usize) {
         let wait = self.world.sim.wait_until(|sim| sim.calls().len() > call || is_idle(sim));
         within_deadline("the call", wait).await;
+    }
+
+    /// How many messages a call handed out.
+    pub(crate) fn handed_out(&self, call: usize) -> usize {
+        let calls = self.world.sim.calls();
+        let reply = calls.get(call).and_then(|call| call.reply.as_ref());
+        reply.and_then(|reply| reply["Messages"].as_array()).map_or(0, Vec::len)
     }
 
     pub(crate) fn queue(&self) -> QueueView {

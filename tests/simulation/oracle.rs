@@ -117,6 +117,9 @@ impl Oracle {
         if let Some(name) = names.iter().find(|name| text.contains(*name)) {
             self.wrong(format!("15: {name:?} in the metrics"));
         }
+        if !text.contains("tagwarden_panics_total 0") {
+            self.wrong("a worker's assessment panicked".to_owned());
+        }
     }
 
     pub fn see(&mut self, sim: &Sim, call: &Call, moment: Moment) {

@@ -221,6 +221,12 @@ impl Seed {
         let deadline = Instant::now() + Duration::from_secs(60);
         while let Ok(Some((task, result))) = timeout_at(deadline, running.next()).await {
             self.task_ended(task, &result, None);
+            if !matches!(result, Ok(Ok(()))) {
+                self.wrong(format!("{} does not end in order: {result:?}", key(task)));
+            }
+        }
+        if !running.is_empty() {
+            self.wrong("not every task ends".to_owned());
         }
         self.report(&log)
     }

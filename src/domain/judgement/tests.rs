@@ -107,6 +107,17 @@ fn each_key_alone_turns_the_verdict_and_says_why() {
 }
 
 #[test]
+fn the_ten_worst_of_the_findings_that_count_are_named() {
+    let mut list: Vec<_> =
+        (10..22).map(|at| Finding::new(format!("CVE-{at}"), Severity::High)).collect();
+    list.push(critical());
+    let judgement = judged(&excepting(exception("CVE-10")), list);
+    let named: Vec<_> = judgement.worst.iter().map(|finding| finding.id.as_str()).collect();
+    let high = (11..20).map(|at| format!("CVE-{at}"));
+    assert_eq!(named, ["CVE-2026-1".to_owned()].into_iter().chain(high).collect::<Vec<_>>());
+}
+
+#[test]
 fn each_key_counts_what_it_is_not_about() {
     let violates = |policy: &Policy, change: &dyn Fn(&mut Finding)| {
         let mut finding = critical();

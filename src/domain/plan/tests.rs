@@ -82,6 +82,36 @@ fn an_image_in_use_is_held_only_where_the_terms_say_so() {
 }
 
 #[test]
+fn people_pull_by_any_tag_but_the_mark_and_those_that_hang_something_on_an_image() {
+    let mark = format!("quarantine-{}", "a".repeat(64));
+    let foreign = format!("quarantine-{}", "b".repeat(64));
+    let signature = format!("sha256-{}.sig", "b".repeat(64));
+    for tags in [&["1.0"][..], &[&mark, "1.0"], &[&signature, "1.0"], &[&foreign]] {
+        assert!(image(tags).is_tagged(), "{tags:?}");
+        assert!(!image(tags).is_referrer(), "{tags:?}");
+    }
+    let none: [&[&str]; 3] = [&[], &[&mark], &[&mark, &signature]];
+    for tags in none {
+        assert!(!image(tags).is_tagged(), "{tags:?}");
+        assert!(!image(tags).is_referrer(), "{tags:?}");
+    }
+    assert!(!image(&[&signature]).is_tagged());
+    assert!(image(&[&signature]).is_referrer());
+}
+
+#[test]
+fn what_is_no_image_or_archived_or_untagged_cannot_be_pulled() {
+    let pullable =
+        |kind, storage, tags: &[&str]| Image { kind, storage, ..image(tags) }.is_pullable();
+    assert!(pullable(Kind::Image, Storage::Active, &["1.0"]));
+    assert!(pullable(Kind::Index, Storage::Active, &["1.0"]));
+    assert!(!pullable(Kind::Artifact, Storage::Active, &["1.0"]));
+    assert!(!pullable(Kind::Image, Storage::Archived, &["1.0"]));
+    assert!(!pullable(Kind::Image, Storage::Activating, &["1.0"]));
+    assert!(!pullable(Kind::Image, Storage::Active, &[]));
+}
+
+#[test]
 fn lag_of_enhanced_scanning_is_waited_for_but_a_completed_basic_scan_is_believed() {
     let policy = Policy::default();
     let three: SeverityCounts = [(Severity::Critical, 3)].into_iter().collect();
@@ -117,6 +147,17 @@ fn what_ecr_shows_and_the_policy_accepts_is_no_lag() {
     );
     assert!(keeps(&shown, Claimed::Finding(&finding)));
     assert!(keeps(&empty, Claimed::Finding(&finding)), "excepted, whenever it appears");
+}
+
+#[test]
+fn a_finding_that_was_closed_or_suppressed_is_not_waited_for_and_another_one_is_no_answer_to_it() {
+    let of = |id: &str| Finding::new(id, Severity::Critical);
+    let closed = Findings::with_inactive(SeverityCounts::default(), vec![], vec![of("CVE-1")]);
+    let decided = |id: &str| {
+        decided(&Policy::default(), &Scan::Active(closed.clone()), Claimed::Finding(&of(id)))
+    };
+    assert!(matches!(decided("CVE-1"), Decision::Keep(_)));
+    assert!(matches!(decided("CVE-2"), Decision::Wait(_)));
 }
 
 #[test]

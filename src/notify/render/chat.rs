@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use super::Cut;
 use super::words::{
     capitalised, counts_line, enumerated, finding_line, headline, meaning, next_step, plain,
-    reasons, start, subject, tag_lines, unnamed, worst,
+    reasons, subject, tag_lines, unnamed, worst,
 };
 use crate::domain::notice::NoticeAction;
 use crate::domain::policy::Mode;
+use crate::domain::text::start;
 use crate::notify::Notice;
 use crate::notify::undo::Undo;
 

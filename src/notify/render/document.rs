@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::Cut;
-use super::words::{start, worst};
+use super::words::worst;
 use crate::domain::findings::{Finding, Package, Score};
+use crate::domain::text::start;
 use crate::notify::Notice;
 use crate::notify::undo::Undo;
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::Cut;
 use crate::domain::findings::{Finding, Package, SeverityCounts};
 use crate::domain::notice::NoticeAction;
-use crate::domain::text::is_unseen;
+use crate::domain::text::{is_unseen, start};
 use crate::notify::Notice;
 
 /// Packages of a finding that a line names.
@@ -221,14 +221,6 @@ pub(super) fn finding_line(
 /// become spaces.
 pub(super) fn plain(text: &str, most: usize) -> String {
     start(text, most).chars().map(|c| if is_unseen(c) { ' ' } else { c }).collect()
-}
-
-/// The start of a text; three dots say that there was more.
-pub(super) fn start(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        None => text.to_owned(),
-        Some(_) => text.chars().take(most.saturating_sub(3)).chain("...".chars()).collect(),
-    }
 }
 
 /// With a capital at the start.

@@ -1,3 +1,5 @@
+mod settling;
+
 use std::sync::{Arc, Mutex};
 
 use tokio::task::JoinSet;
@@ -38,10 +40,17 @@ fn a_lease_ends_a_margin_before_its_visibility_timeout() {
 
 #[test]
 fn a_failed_heartbeat_is_sent_again_and_a_refuted_one_ends_the_lease() {
-    let again = [(30, Input::Tick), (31, Input::NotExtended), (37, Input::Tick)];
-    assert_eq!(outputs(&again)[2], Output::Extend);
+    let again = [(30, Input::Tick), (31, Input::NotExtended), (33, Input::Tick), (34, Input::Tick)];
+    assert!(matches!(outputs(&again)[2], Output::WaitUntil(_)), "not at once");
+    assert_eq!(outputs(&again)[3], Output::Extend);
     let gone = [(30, Input::Tick), (31, Input::Gone), (32, Input::Settle)];
     assert_eq!(outputs(&gone)[1..], [Output::Stop, Output::Stop]);
+}
+
+#[test]
+fn a_lease_that_is_being_settled_asks_for_nothing_more() {
+    let steps = [(1, Input::Settle), (2, Input::Tick), (40, Input::Tick), (41, Input::Settle)];
+    assert_eq!(outputs(&steps)[1..], [Output::Stop; 3]);
 }
 
 /// What the queue knows of a lease, in seconds from its start, and what the lease has asked for.
@@ -63,13 +72,14 @@ fn explore(
     path: &mut Vec<(u64, Input)>,
     depth: usize,
 ) -> usize {
-    const INPUTS: [Input; 6] = [
+    const INPUTS: [Input; 7] = [
         Input::Tick,
         Input::Extended,
         Input::NotExtended,
         Input::Gone,
         Input::Settle,
         Input::NotSettled,
+        Input::LetGo,
     ];
     if depth == 0 {
         return 1;
@@ -86,10 +96,10 @@ fn explore(
             {
                 known.granted = sent + 60;
             }
-            if matches!(input, Input::Extended | Input::NotExtended) {
+            if matches!(input, Input::Extended | Input::NotExtended | Input::LetGo) {
                 known.sent = None;
             }
-            known.settling &= input != Input::NotSettled;
+            known.settling &= !matches!(input, Input::NotSettled | Input::LetGo);
             match output {
                 Output::Extend | Output::Settle => {
                     assert!(!known.stopped, "it was over: {path:?}");
@@ -121,7 +131,7 @@ fn in_every_sequence_the_lease_is_settled_at_most_once_and_never_after_its_end_o
     let known = Known { granted: 60, sent: None, settling: false, stopped: false };
     let cases = explore(start, &lease, known, &mut Vec::new(), 5);
     println!("{cases} sequences of a lease");
-    assert_eq!(cases, 18_usize.pow(5));
+    assert_eq!(cases, 21_usize.pow(5));
 }
 
 /// What the queue does with a heartbeat.
@@ -160,6 +170,19 @@ const CALL: Duration = Duration::from_secs(10);
 fn failed(class: ErrorClass) -> AwsError {
     let operation = Operation::ChangeMessageVisibilityBatch;
     AwsError { class, ..AwsError::unexpected(operation, "simulated") }
+}
+
+/// A message that is received now.
+fn message() -> Message {
+    Message {
+        id: "one".to_owned(),
+        receipt: ReceiptHandle("handle".to_owned()),
+        body: String::new(),
+        receive_count: 1,
+        sent_at: None,
+        leased_from: Instant::now(),
+        received_at: Instant::now(),
+    }
 }
 
 /// Lets one message be worked on for `work`, and be settled; says what the queue saw.
@@ -255,16 +278,7 @@ async fn play(
     }));
 
     let settler = Settler { deletes, changes };
-    let message = Message {
-        id: "one".to_owned(),
-        receipt: ReceiptHandle("handle".to_owned()),
-        body: String::new(),
-        receive_count: 1,
-        sent_at: None,
-        leased_from: Instant::now(),
-        received_at: Instant::now(),
-    };
-    let mut lease = HeldLease::new(&message, VISIBILITY, &settler, instruments);
+    let mut lease = HeldLease::new(&message(), VISIBILITY, &settler, instruments);
     let settlement = match delete {
         true => Settlement::Delete,
         false => Settlement::Visible(Duration::ZERO),

@@ -1,0 +1,80 @@
+//! What becomes of a settling that the queue does not do.
+
+use std::future::pending;
+
+use super::*;
+
+/// What the queue is asked for, and when.
+type Asked = Arc<Mutex<Vec<(Settlement, Instant)>>>;
+
+/// A queue that answers every delete with this failure, or not at all, and makes visible whatever is asked of it.
+fn queue(failure: Option<ErrorClass>) -> (Settler, Asked, JoinSet<()>) {
+    let (deletes, delete_entries) = Batcher::new(Operation::DeleteMessageBatch);
+    let (changes, change_entries) = Batcher::new(Operation::ChangeMessageVisibilityBatch);
+    let asked = Asked::default();
+    let (deleted, changed) = (Arc::clone(&asked), Arc::clone(&asked));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(batch::run(delete_entries, move |_: Vec<ReceiptHandle>| {
+        deleted.lock().unwrap().push((Settlement::Delete, Instant::now()));
+        async move {
+            match failure {
+                Some(class) => vec![Err(failed(class))],
+                None => pending().await,
+            }
+        }
+    }));
+    tasks.spawn(batch::run(change_entries, move |changes: Vec<Visibility>| {
+        let settlement = Settlement::Visible(changes[0].timeout);
+        changed.lock().unwrap().push((settlement, Instant::now()));
+        async { vec![Ok(())] }
+    }));
+    (Settler { deletes, changes }, asked, tasks)
+}
+
+/// How deleting a message ends that was received just now, and when the queue was asked for it, counted from then.
+async fn deleted(failure: ErrorClass) -> (SettleError, Vec<Duration>) {
+    let start = Instant::now();
+    let (settler, asked, _tasks) = queue(Some(failure));
+    let instruments = Instruments::new(&Labels::default()).unwrap();
+    let mut lease = HeldLease::new(&message(), VISIBILITY, &settler, &instruments);
+    let error = lease.settle(Settlement::Delete).await.unwrap_err();
+    let asked = asked.lock().unwrap().iter().map(|&(_, at)| at - start).collect();
+    (error, asked)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_for_now_is_tried_again_until_the_lease_ends_and_not_beyond() {
+    let (error, asked) = deleted(ErrorClass::Unavailable).await;
+    assert!(matches!(error, SettleError::Aws(_)), "{error:?}");
+    let (last, end) = (asked[asked.len() - 1], Duration::from_secs(55));
+    assert!(last < end && last + LONGEST_PAUSE + Duration::from_secs(1) > end, "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_refusal_says_that_the_lease_can_be_kept() {
+    for class in [ErrorClass::Refused, ErrorClass::Credentials] {
+        let (error, asked) = deleted(class).await;
+        assert!(matches!(error, SettleError::Refused(_)), "{error:?}");
+        assert_eq!(asked.len(), 1);
+    }
+    let (error, asked) = deleted(ErrorClass::Rejected).await;
+    assert!(matches!(error, SettleError::Aws(_)), "the queue knows no such lease: {error:?}");
+    assert_eq!(asked.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_that_is_given_up_makes_the_message_visible_at_once() {
+    let (settler, asked, _tasks) = queue(None);
+    let instruments = Instruments::new(&Labels::default()).unwrap();
+    let mut lease = HeldLease::new(&message(), VISIBILITY, &settler, &instruments);
+    tokio::select! {
+        biased;
+        settled = lease.settle(Settlement::Delete) => panic!("{settled:?}"),
+        () = sleep(Duration::from_secs(20)) => {}
+    }
+
+    lease.release().await.unwrap();
+
+    let asked: Vec<_> = asked.lock().unwrap().iter().map(|&(settlement, _)| settlement).collect();
+    assert_eq!(asked, [Settlement::Delete, Settlement::Visible(Duration::ZERO)]);
+}

@@ -1,0 +1,18 @@
+//! What the worker logs of texts that are meant to break out of a line, or are none of a log's business.
+//!
+//! A test crate of its own: a worker that runs beside these without a subscriber would silence call sites for all.
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+#[path = "hostile/logs.rs"]
+mod logs;
+#[path = "hostile/texts.rs"]
+mod texts;
+#[path = "worker/support.rs"]
+#[expect(dead_code, unreachable_pub, reason = "other test crates use the rest")]
+mod worker;
