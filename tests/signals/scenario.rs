@@ -1,9 +1,10 @@
 //! The work that is disturbed: an image over the limit with two tags and a protected one, and an image without
 //! findings, whose events wait in the queue; and what it comes to when nothing disturbs it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
-use aws_sim::{Call, CallOutcome, QueueView, ScanResult, Sim};
+use aws_sim::{Call, CallOutcome, Moment, QueueView, ScanResult, Sim};
 use serde_json::Value;
 
 use crate::process::within_deadline;
@@ -15,6 +16,8 @@ pub(crate) struct Scenario {
     pub(crate) gate: Gate,
     violating: String,
     clean: String,
+    /// How many messages each receive took out of the queue, whether or not its answer came.
+    handed_out: Arc<Mutex<BTreeMap<usize, usize>>>,
 }
 
 /// What an undisturbed run shows.
@@ -25,8 +28,6 @@ pub(crate) struct Reference {
     pub(crate) calls: Vec<Call>,
     notice: Value,
 }
-
-impl Reference {}
 
 impl Scenario {
     /// For a worker that takes so many messages at once. With one, its calls come one after another, in the same order
@@ -41,9 +42,17 @@ impl Scenario {
         let clean = world.sim.push_image(&world.repository, &["2.0"], "clean");
         world.sim.set_findings(&world.repository, &clean, ScanResult::basic(&[]));
         world.sim.emit_scan_event(&world.repository, &clean);
+        let handed_out = Arc::new(Mutex::new(BTreeMap::new()));
+        let seen = Arc::clone(&handed_out);
+        world.sim.watch(move |_, call, moment| {
+            let messages = call.reply.as_ref().and_then(|reply| reply["Messages"].as_array());
+            if let (Moment::After, Some(messages)) = (moment, messages) {
+                seen.lock().expect("nobody panics with it").insert(call.seq, messages.len());
+            }
+        });
         let gate = Gate::before(&world).await;
         let world = world.set("AWS_ENDPOINT_URL", &gate.endpoint);
-        Self { world, gate, violating, clean }
+        Self { world, gate, violating, clean, handed_out }
     }
 
     /// Lets a worker do its work in peace.
@@ -71,9 +80,8 @@ impl Scenario {
 
     /// How many messages a call handed out.
     pub(crate) fn handed_out(&self, call: usize) -> usize {
-        let calls = self.world.sim.calls();
-        let reply = calls.get(call).and_then(|call| call.reply.as_ref());
-        reply.and_then(|reply| reply["Messages"].as_array()).map_or(0, Vec::len)
+        let handed_out = self.handed_out.lock().expect("nobody panics with it");
+        handed_out.get(&call).copied().unwrap_or_default()
     }
 
     pub(crate) fn queue(&self) -> QueueView {

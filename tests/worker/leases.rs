@@ -54,6 +54,12 @@ async fn a_lost_lease_stops_the_work_and_is_not_settled() {
     assert_eq!(world.tags(&digest), [quarantine(&digest)], "the next delivery did it");
     assert_eq!(world.sim.calls_of("BatchDeleteImage").len(), 1);
     assert_eq!(world.sim.calls_of("DeleteMessageBatch").len(), 1);
+    for call in world.sim.calls_of("ChangeMessageVisibilityBatch") {
+        assert_eq!(
+            call.request["Entries"][0]["VisibilityTimeout"], 10,
+            "only heartbeats: {call:#?}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,12 +93,15 @@ async fn a_delete_that_fails_for_one_entry_is_tried_again_for_that_entry() {
             .fail_entries_where("InternalError", |entry| entry["Id"] == "1"),
     ]);
 
-    world.run_to_the_end().await;
+    let app = world.run_to_the_end().await;
 
     let deletes = world.sim.calls_of("DeleteMessageBatch");
     let sizes: Vec<_> =
         deletes.iter().map(|call| call.request["Entries"].as_array().unwrap().len()).collect();
     assert_eq!(sizes, [3, 1]);
+    let metrics = app.instruments().render().unwrap();
+    let received = "tagwarden_messages_received_total 3\n";
+    assert!(metrics.contains(received), "under the same lease: {metrics}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@
 )]
 
 mod acts;
+mod answers;
 mod crash_points;
 mod dispositions;
 mod exceptions;
