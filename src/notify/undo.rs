@@ -59,8 +59,10 @@ fn exception(notice: &Notice) -> String {
 /// shell leaves alone. A tag that was pushed anew in the meantime stays where it is: put-image would move it back.
 fn command(notice: &Notice, quarantine: &Tag, tags: &[&Tag]) -> String {
     let repository = &notice.repository;
+    // No media type is longer (RFC 6838, section 4.2), and nothing here is cut to fit.
     let harmless = |text: &&String| {
-        text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"./+-".contains(&byte))
+        text.len() <= 255
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"./+-".contains(&byte))
     };
     let media_type = notice.media_type.as_ref().filter(harmless);
     let accept =

@@ -1,13 +1,14 @@
 //! What AWS answers to a call, or for one entry of a batch, is read: nothing that failed counts as done.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use aws_sim::{FaultRule, ScanResult};
-use serde_json::json;
+use aws_sim::{FaultRule, RepoKey, ScanResult};
+use serde_json::{Value, json};
 use tagwarden::shutdown::Shutdown;
 use tokio::time::sleep;
 
-use super::support::{QUEUE, World, critical, quarantine, settled};
+use super::support::{DEAD_LETTERS, QUEUE, World, basic, critical, enhanced, quarantine, settled};
 
 /// The first call has no effect, and its answer names none of its entries.
 fn silent(operation: &str) -> Vec<FaultRule> {
@@ -93,4 +94,123 @@ async fn an_index_that_cannot_be_read_for_now_is_not_passed_over() {
     assert_eq!(world.tags(&index), [quarantine(&index)]);
     assert_eq!(world.tags(&child), [quarantine(&child)]);
     assert_eq!(world.tags(&clean), ["clean"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mark_that_somebody_takes_off_after_the_look_is_put_back_before_anything_is_untagged() {
+    let world = World::new();
+    let digest = world.image(&["1.0"], critical());
+    let mark = quarantine(&digest);
+    world.sim.tag_image(&world.repository, &mark, &digest);
+    world.scanned(&digest);
+    let (repository, taken) = (world.repository.clone(), mark.clone());
+    world.sim.set_faults(FaultRule::on("BatchGetImage").once().act(move |sim| {
+        sim.untag_image(&repository, &taken);
+    }));
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.sim.tags(&world.repository, &digest), Some(vec![mark]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_messages_cannot_be_settled_none_is_received_to_lose_its_lease() {
+    let denied = |operation| FaultRule::on(operation).error("AccessDeniedException");
+    let cases = [
+        vec![denied("ChangeMessageVisibilityBatch")],
+        vec![denied("ChangeMessageVisibilityBatch"), denied("DeleteMessageBatch")],
+    ];
+    for faults in cases {
+        let world = World::new();
+        world.sim.send(QUEUE, "no event");
+        world.sim.set_faults(faults);
+        let app = world.app();
+        let test = async {
+            sleep(Duration::from_secs(6 * 3600)).await;
+            assert!(app.health().ready().is_err());
+            assert_eq!(world.sim.queue(QUEUE).messages.remove(0).receive_count, 1);
+            world.sim.clear_faults();
+            world.sim.wait_until(|sim| !sim.queue(DEAD_LETTERS).messages.is_empty()).await;
+            assert_eq!(app.health().ready(), Ok(()));
+        };
+        world.work(&app, &Shutdown::default(), test).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_hangs_holds_up_only_its_own_entries() {
+    let world = World::new();
+    world.sim.set_faults(FaultRule::on("DeleteMessageBatch").once().hang());
+    let event = || world.send(&basic("", &["1.0"], &json!({})));
+    let test = async {
+        event();
+        sleep(Duration::from_secs(1)).await;
+        event();
+        world.done().await;
+    };
+
+    world.run_while(test).await;
+
+    let deletes = world.sim.calls_of("DeleteMessageBatch");
+    assert!(deletes[1].at - deletes[0].at < Duration::from_secs(5), "{deletes:#?}");
+}
+
+/// The tags that notices name as gone.
+fn named(world: &World) -> BTreeSet<String> {
+    let lists = |notice: &Value| ["untagged", "claimed"].map(|list| notice["tags"][list].clone());
+    let lists: Vec<_> = world.notices().iter().flat_map(lists).collect();
+    let tags = lists.iter().filter_map(Value::as_array).flatten().filter_map(Value::as_str);
+    tags.map(str::to_owned).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_that_went_unseen_after_others_were_told_is_told_too() {
+    let world = World::new();
+    world.violating(&["a", "b"]);
+    world.sim.set_faults(vec![
+        FaultRule::on("BatchDeleteImage")
+            .once()
+            .fail_entries_where("KmsError", |id| id["imageTag"] == "b"),
+        FaultRule::on("BatchDeleteImage").skip(1).first(3).reset_after(),
+    ]);
+
+    world.run_to_the_end().await;
+
+    assert_eq!(named(&world), ["a", "b"].map(str::to_owned).into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_findings_are_other_news_and_a_tag_that_comes_back_goes_with_a_notice_of_its_own() {
+    for (mode, scan) in [("audit", ScanResult::basic(&[("CRITICAL", 2)])), ("enforce", critical())]
+    {
+        let world = World::new().set("POLICY__MODE", mode);
+        let digest = world.violating(&["1.0"]);
+        let test = async {
+            world.done().await;
+            sleep(Duration::from_secs(300)).await;
+            world.sim.tag_image(&world.repository, "1.0", &digest);
+            world.sim.set_findings(&world.repository, &digest, scan);
+            world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
+            world.done().await;
+        };
+
+        world.run_while(test).await;
+
+        assert_eq!(world.notices().len(), 2, "{mode}: {:#?}", world.notices());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_names_many_accounts_fills_nobodys_mailbox() {
+    let world = World::new();
+    for number in 0..150 {
+        let elsewhere =
+            RepoKey::new(&format!("{:012}", 700_000_000_000_u64 + number), "eu-west-1", "x");
+        let digest = format!("sha256:{number:064x}");
+        world.send(&enhanced(&elsewhere, &digest, &["1.0"], &json!({"CRITICAL": 1})));
+    }
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.notices().len(), 100);
 }

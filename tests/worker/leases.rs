@@ -90,7 +90,7 @@ async fn a_delete_that_fails_for_one_entry_is_tried_again_for_that_entry() {
     world.sim.set_faults(vec![
         FaultRule::on("DeleteMessageBatch")
             .once()
-            .fail_entries_where("InternalError", |entry| entry["Id"] == "1"),
+            .fail_entries_where("InternalError", |entry| entry["Id"] == "0"),
     ]);
 
     let app = world.run_to_the_end().await;
