@@ -202,7 +202,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         for tag in &event.tags {
             let repository = &event.repository;
             let found = self.ecr(job, || self.registry.resolve(repository, tag)).await?;
-            if let Some(digest) = found
+            if let Some(digest) = found.or_else(|| self.told.image_that_lost(repository, tag))
                 && !digests.contains(&digest)
             {
                 digests.push(digest);

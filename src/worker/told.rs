@@ -77,6 +77,14 @@ impl Told {
         });
     }
 
+    /// The image of a repository that lost this tag, where the team could not be told of that.
+    pub(super) fn image_that_lost(&self, repository: &Repository, tag: &Tag) -> Option<Digest> {
+        let untold = self.untold();
+        let mut lost =
+            untold.iter().filter(|((of, _), tags)| of == repository && tags.contains(tag));
+        lost.next().map(|((_, digest), _)| digest.clone())
+    }
+
     /// The tags of an image that went and of which the team could not be told.
     pub(super) fn left_to_tell(&self, repository: &Repository, digest: &Digest) -> Vec<Tag> {
         self.untold().get(&(repository.clone(), digest.clone())).cloned().unwrap_or_default()

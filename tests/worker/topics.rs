@@ -200,6 +200,25 @@ async fn a_message_waits_longer_and_longer_for_the_topic_that_refuses() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_an_event_without_a_digest_too_the_topic_that_refused_hears_later() {
+    let world = two();
+    world.sim.set_faults(failing("bad", "AuthorizationError"));
+    let digest = world.image(&["1.0"], critical());
+    let mut event = basic(&digest, &["1.0"], &json!({"CRITICAL": 1}));
+    event["detail"].as_object_mut().unwrap().remove("image-digest");
+    world.send(&event);
+    let test = async {
+        world.sim.wait_until(|sim| sim.calls_of("Publish").len() >= 2).await;
+        world.sim.clear_faults();
+        world.done().await;
+    };
+    world.run_while(test).await;
+
+    assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+    assert_eq!(told(&world, "bad"), ["quarantined"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_every_topic_refuses_polling_pauses_until_one_does_not() {
     let world = two();
     let app = world.app();
