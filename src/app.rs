@@ -28,7 +28,8 @@ use crate::queue::lease::Settler;
 use crate::queue::sqs::SqsQueue;
 use crate::queue::{Queue as _, batch};
 use crate::registry::ecr::EcrRegistry;
-use crate::shutdown::{Shutdown, time_for_work};
+use crate::shutdown::{Shutdown, time_for_work, time_to_flush};
+use crate::telemetry::export::{Export, MetricExport};
 use crate::telemetry::instruments::{Instruments, Labels, MetricsError};
 use crate::worker::assess::{Assessor, Context, VERDICTS};
 use crate::worker::consumer::Consumer;
@@ -109,7 +110,19 @@ impl App {
     /// # Errors
     /// Where the environment lacks what every call needs.
     pub fn new(settings: Settings, sdk: &SdkConfig) -> Result<Self, RunError> {
-        let instruments = Arc::new(instruments(&settings.policy)?);
+        Self::exporting(settings, sdk, &mut Export::default())
+    }
+
+    /// The same, and its metrics are exported where that is wanted.
+    ///
+    /// # Errors
+    /// Where the environment lacks what every call needs.
+    pub fn exporting(
+        settings: Settings,
+        sdk: &SdkConfig,
+        export: &mut Export,
+    ) -> Result<Self, RunError> {
+        let instruments = Arc::new(instruments(&settings.policy, export.take_metrics())?);
         let aws = Aws::new(sdk, settings.aws.clone(), Arc::clone(&instruments));
         let region = sdk.region().and_then(|region| Region::parse(region.as_ref()).ok());
         let (Some(_), Some(clock)) = (region, aws.clock()) else {
@@ -170,7 +183,7 @@ impl App {
         self.health.draining();
         sleep(work).await;
         shutdown.abandon();
-        sleep(grace.saturating_sub(work)).await;
+        sleep(grace.saturating_sub(work + time_to_flush(grace))).await;
     }
 
     async fn check_and_consume(&self, shutdown: &Shutdown) -> Result<(), RunError> {
@@ -233,10 +246,10 @@ impl App {
     }
 }
 
-fn instruments(policy: &Policy) -> Result<Instruments, MetricsError> {
+fn instruments(policy: &Policy, export: Option<MetricExport>) -> Result<Instruments, MetricsError> {
     let call_outcomes: Vec<_> =
         std::iter::once("ok").chain(ErrorClass::ALL.map(ErrorClass::as_str)).collect();
-    Instruments::new(&Labels {
+    let labels = Labels {
         settled: &Disposition::label_sets(),
         events: &Kind::ALL.map(Kind::as_str),
         verdicts: &VERDICTS,
@@ -245,17 +258,18 @@ fn instruments(policy: &Policy) -> Result<Instruments, MetricsError> {
         call_outcomes: &call_outcomes,
         exceptions: &policy.exceptions.iter().map(ToString::to_string).collect::<Vec<_>>(),
         standings: &Standing::ALL.map(Standing::as_str),
-    })
+    };
+    Instruments::exporting(&labels, export)
 }
 
 /// Binds the port, works until a signal, and stops in order.
 ///
 /// # Errors
 /// [`RunError`] says why the worker could not begin or did not end in order.
-pub async fn run(settings: Settings, sdk: &SdkConfig) -> Result<(), RunError> {
+pub async fn run(settings: Settings, sdk: &SdkConfig, mut export: Export) -> Result<(), RunError> {
     let signals = Signals::listen()?;
-    let listen = settings.listen;
-    let app = App::new(settings, sdk)?;
+    let (listen, grace) = (settings.listen, settings.grace);
+    let app = App::exporting(settings, sdk, &mut export)?;
     let listener = TcpListener::bind(listen)
         .await
         .map_err(|error| RunError::Listen { address: listen, error })?;
@@ -274,6 +288,7 @@ pub async fn run(settings: Settings, sdk: &SdkConfig) -> Result<(), RunError> {
         result
     };
     let (result, ()) = tokio::join!(work, server);
+    export.end(app.instruments.provider(), time_to_flush(grace)).await;
     if result.is_ok() {
         info!("stopped");
     }

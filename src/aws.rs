@@ -1,6 +1,7 @@
 //! What the adapters share: configuration per account and Region, timeouts, classes of errors, and one
 //! place where every call is timed and counted.
 
+mod attempts;
 mod operation;
 mod permission;
 
@@ -19,14 +20,17 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sqs::config::http::HttpResponse;
 use aws_sdk_sqs::config::retry::RetryPartition;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_sqs::operation::RequestId as _;
+use aws_sdk_sqs::operation::RequestId;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::clock::Clock;
 use crate::config::AwsSettings;
 use crate::domain::image::{Home, Region};
 use crate::telemetry::instruments::Instruments;
+use crate::telemetry::traces;
 
+pub use attempts::CountAttempts;
 pub use operation::Operation;
 pub use permission::{Permission, Tried};
 
@@ -353,7 +357,7 @@ impl Aws {
         config.into_builder().credentials_provider(provider).build()
     }
 
-    /// Waits for one call, counts and times it, and sorts its error into a class.
+    /// Waits for one call, counts, times and traces it, and sorts its error into a class.
     ///
     /// # Errors
     /// The call's own error.
@@ -363,15 +367,29 @@ impl Aws {
         call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     ) -> Result<T, AwsError>
     where
+        T: RequestId,
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
     {
-        let started = Instant::now();
-        let result = call.await.map_err(|error| AwsError::from_sdk(operation, &error));
-        let outcome = match &result {
-            Ok(_) => "ok",
-            Err(error) => error.class.as_str(),
-        };
         let (service, name) = (operation.service(), operation.name());
+        let span = traces::call(service, name);
+        let started = Instant::now();
+        let (result, attempts) = attempts::counted(Box::pin(call)).instrument(span.clone()).await;
+        let result = result.map_err(|error| AwsError::from_sdk(operation, &error));
+        let (outcome, request_id) = match &result {
+            Ok(answer) => ("ok", answer.request_id()),
+            Err(error) => {
+                traces::failed(
+                    &span,
+                    error.code.as_deref().unwrap_or(error.class.as_str()),
+                    &error.message,
+                );
+                (error.class.as_str(), error.request_id.as_deref())
+            }
+        };
+        span.record("aws.request_id", request_id);
+        if attempts > 1 {
+            span.record("http.request.resend_count", attempts - 1);
+        }
         self.instruments.aws_call(service, name, outcome, started.elapsed());
         result
     }

@@ -11,6 +11,7 @@ use tracing::{error, warn};
 
 use crate::config::{self, Settings, Sources};
 use crate::domain::text::escaped;
+use crate::telemetry::export::Export;
 use crate::{app, http, telemetry};
 
 /// Exit code of a worker that could not begin or did not end in order, and of a command that failed.
@@ -99,14 +100,19 @@ fn print(text: &str) -> ExitCode {
 }
 
 async fn run(settings: Settings, sources: &Sources) -> ExitCode {
-    if let Err(error) = telemetry::logs::install(settings.log_format) {
+    let export = match tokio::task::spawn_blocking(Export::from_environment).await {
+        Ok(Ok(export)) => export,
+        Ok(Err(error)) => return failed(BAD_INPUT, error),
+        Err(error) => return failed(FAILED, error),
+    };
+    if let Err(error) = telemetry::logs::install(settings.log_format, export.tracer()) {
         return failed(FAILED, format_args!("cannot set up logs: {error}"));
     }
     telemetry::logs::log_panics();
     for name in sources.unread_variables() {
         warn!(name, "environment variable is not read; keys are set by TAGWARDEN__SECTION__KEY");
     }
-    match app::run(settings, &app::aws_from_environment().await).await {
+    match app::run(settings, &app::aws_from_environment().await, export).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!(%error, "cannot go on");

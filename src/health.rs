@@ -168,17 +168,20 @@ impl Health {
     /// Queue and topic were checked; work begins.
     pub fn started(&self) {
         self.state.send_modify(|state| state.started = true);
+        self.changed();
     }
 
     /// The stop signal has come.
     pub fn draining(&self) {
         self.state.send_modify(|state| state.draining = true);
+        self.changed();
         self.instruments.draining();
     }
 
     /// A delete took more than was asked for: nothing is untagged any more in this process.
     pub fn overreached(&self) {
         self.state.send_modify(|state| state.overreached = true);
+        self.changed();
         self.instruments.overreach();
     }
 
@@ -202,9 +205,14 @@ impl Health {
             true
         });
         if news {
+            self.changed();
             self.instruments.paused(self.state.borrow().paused.contains(&true));
         }
         news
+    }
+
+    fn changed(&self) {
+        self.instruments.ready(self.ready().is_ok());
     }
 
     /// Why nothing is to be received now, if so.

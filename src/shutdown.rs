@@ -40,6 +40,12 @@ impl Shutdown {
     }
 }
 
+/// How long the last spans and metrics may take to be delivered when everything else has ended.
+#[must_use]
+pub fn time_to_flush(grace: Duration) -> Duration {
+    (grace / 10).min(Duration::from_secs(2))
+}
+
 /// How long after the signal work in hand may go on, so that releasing the rest and flushing still fit into `grace`.
 #[must_use]
 pub fn time_for_work(grace: Duration) -> Duration {

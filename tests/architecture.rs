@@ -21,7 +21,7 @@ const FLOORS: [&[&str]; 10] = [
 ];
 
 /// The only files that may name an AWS type.
-const AWS_ROOMS: [&str; 10] = [
+const AWS_ROOMS: [&str; 11] = [
     "src/queue/sqs.rs",
     "src/queue/sqs/permissions.rs",
     "src/registry/ecr/permissions.rs",
@@ -30,6 +30,7 @@ const AWS_ROOMS: [&str; 10] = [
     "src/registry/ecr/findings.rs",
     "src/notify/sns.rs",
     "src/aws.rs",
+    "src/aws/attempts.rs",
     "src/app.rs",
     "src/app/live.rs",
 ];

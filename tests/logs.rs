@@ -8,6 +8,8 @@
     reason = "a test that cannot go on has failed"
 )]
 
+#[path = "logs/fields.rs"]
+mod fields;
 #[path = "hostile/logs.rs"]
 mod logs;
 #[path = "hostile/texts.rs"]

@@ -19,6 +19,7 @@ use crate::queue::sqs::SqsQueue;
 use crate::queue::{Message, Queue as _, ReceiptHandle};
 use crate::registry::ecr::EcrRegistry;
 use crate::shutdown::Shutdown;
+use crate::telemetry::traces::Delivery;
 use crate::worker::assess::{Assessor, Context, Job};
 use crate::worker::look::Look;
 use crate::worker::outcome::Failure;
@@ -79,7 +80,7 @@ pub async fn look(
     if sdk.region().is_none() {
         return Err(RunError::NoRegion.into());
     }
-    let instruments = Arc::new(instruments(&settings.policy).map_err(RunError::from)?);
+    let instruments = Arc::new(instruments(&settings.policy, None).map_err(RunError::from)?);
     let aws = Aws::new(sdk, settings.aws, Arc::clone(&instruments));
     let clock = aws.clock().ok_or(RunError::NoRegion)?;
     let registry = EcrRegistry::new(aws, own.clone(), UntagBy::TagAndDigest);
@@ -103,6 +104,7 @@ pub async fn look(
         sent_at: None,
         leased_from: now,
         received_at: now,
+        delivery: Delivery::default(),
     };
     let job = Job { message: &message, event, canary: false, at_once: true };
     Ok(assessor.look(job).await?)
@@ -125,7 +127,7 @@ pub async fn try_permissions(settings: &Settings, sdk: &SdkConfig) -> Result<Tri
     if sdk.region().is_none() {
         return Err(RunError::NoRegion.into());
     }
-    let instruments = Arc::new(instruments(&settings.policy).map_err(RunError::from)?);
+    let instruments = Arc::new(instruments(&settings.policy, None).map_err(RunError::from)?);
     let aws = Aws::new(sdk, settings.aws.clone(), instruments);
     let (url, visibility) = (settings.queue.url.clone(), settings.queue.visibility_timeout);
     let clock = aws.clock().ok_or(RunError::NoRegion)?;

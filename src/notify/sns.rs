@@ -7,7 +7,7 @@ use aws_sdk_sns::{Client, config};
 
 use super::Notifier;
 use super::render::Rendered;
-use crate::aws::{Aws, AwsError, Operation};
+use crate::aws::{Aws, AwsError, CountAttempts, Operation};
 use crate::domain::image::Region;
 
 /// One topic.
@@ -23,7 +23,7 @@ impl SnsNotifier {
     #[must_use]
     pub fn new(aws: Aws, topic_arn: String, region: &Region) -> Self {
         let config = config::Builder::from(&aws.in_region(region));
-        let config = config.retry_partition(Aws::retry_quota());
+        let config = config.retry_partition(Aws::retry_quota()).interceptor(CountAttempts);
         Self { client: Client::from_conf(config.build()), aws, topic_arn }
     }
 }

@@ -8,8 +8,10 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
+use tracing::{Instrument as _, Span};
 
 use crate::aws::{AwsError, ErrorClass, Operation};
+use crate::telemetry::traces;
 
 /// The most entries that SQS takes in one batch.
 const BATCH: usize = 10;
@@ -18,7 +20,12 @@ const LINGER: Duration = Duration::from_millis(10);
 /// Entries that may wait before submitting waits too.
 const BACKLOG: usize = 1024;
 
-type Entry<T> = (T, oneshot::Sender<Result<(), AwsError>>);
+/// What is to be sent, who waits for the result, and where in which trace.
+struct Entry<T> {
+    entry: T,
+    reply: oneshot::Sender<Result<(), AwsError>>,
+    span: Span,
+}
 
 /// The sending side: cheap to clone; entries go out as long as [`run`] runs.
 pub struct Batcher<T> {
@@ -65,7 +72,8 @@ impl<T> Batcher<T> {
                 request_id: None,
             };
             let (reply, result) = oneshot::channel();
-            entries.send((entry, reply)).await.map_err(|_| stopped())?;
+            let entry = Entry { entry, reply, span: Span::current() };
+            entries.send(entry).await.map_err(|_| stopped())?;
             result.await.unwrap_or_else(|_| Err(stopped()))
         }
     }
@@ -88,9 +96,14 @@ where
             first = receiver.recv(), if open => match first {
                 None => open = false,
                 Some(first) => {
+                    let batch = gather(first, &mut receiver).await;
+                    let span = traces::settle(batch.len());
+                    for entry in &batch {
+                        span.follows_from(&entry.span);
+                    }
                     let (entries, replies): (Vec<_>, Vec<_>) =
-                        gather(first, &mut receiver).await.into_iter().unzip();
-                    let results = send(entries);
+                        batch.into_iter().map(|entry| (entry.entry, entry.reply)).unzip();
+                    let results = send(entries).instrument(span);
                     sending.push(async move {
                         for (reply, result) in replies.into_iter().zip(results.await) {
                             // Whoever asked may be gone; the entry was sent all the same.

@@ -245,6 +245,7 @@ impl<'a> HeldLease<'a> {
     /// # Errors
     /// [`SettleError::Refused`]: nothing has happened; the lease can be kept by [`run`](Self::run) and settled later.
     /// Otherwise the message will become visible again by itself.
+    #[tracing::instrument(name = "settle", skip_all)]
     pub async fn settle(&mut self, settlement: Settlement) -> Result<(), SettleError> {
         if self.lease.step(Instant::now(), Input::Settle) != Output::Settle {
             return Err(SettleError::Lost(LeaseLost));

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::aws::AwsError;
 use crate::domain::image::Home;
+use crate::telemetry::traces::Delivery;
 
 /// Names one receive of one message; every receive gives a new one.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -41,6 +42,8 @@ pub struct Message {
     pub leased_from: Instant,
     /// The instant at which it was in our hands: it was certainly sent before.
     pub received_at: Instant,
+    /// How it came, for its trace.
+    pub delivery: Delivery,
 }
 
 /// What the queue says of itself.

@@ -3,6 +3,7 @@
 mod permissions;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_config::SdkConfig;
@@ -13,14 +14,20 @@ use aws_sdk_sqs::types::{
 use aws_sdk_sqs::{Client, config};
 use serde::Deserialize;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::{Message, Queue, QueueInfo, ReceiptHandle, Visibility};
-use crate::aws::{Aws, AwsError, ErrorClass, Operation};
+use crate::aws::{Aws, AwsError, CountAttempts, ErrorClass, Operation};
 use crate::clock::Clock;
 use crate::domain::image::{AccountId, Home, Region};
+use crate::telemetry::traces::{self, Delivery, Place};
 
 /// SQS's longest wait (SQS API reference, ReceiveMessage).
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
+/// W3C's trace context, as message attributes.
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
 
 /// The receipt handle of no message.
 const NO_RECEIPT: &str = "tagwarden-asks-whether-it-may";
@@ -33,6 +40,7 @@ pub struct SqsQueue {
     settler: Client,
     client: Client,
     url: String,
+    name: Arc<str>,
     visibility: Duration,
     wait: Duration,
     clock: Clock,
@@ -49,6 +57,7 @@ impl SqsQueue {
             settler: client(&aws.for_settling()),
             client: client(aws.config()),
             aws,
+            name: url.rsplit('/').next().unwrap_or_default().into(),
             url,
             visibility,
             wait,
@@ -64,7 +73,9 @@ impl SqsQueue {
 }
 
 fn client(config: &SdkConfig) -> Client {
-    let config = config::Builder::from(config).retry_partition(Aws::retry_quota());
+    let config = config::Builder::from(config)
+        .retry_partition(Aws::retry_quota())
+        .interceptor(CountAttempts);
     Client::from_conf(config.build())
 }
 
@@ -113,10 +124,17 @@ impl Queue for SqsQueue {
             .visibility_timeout(whole_seconds(self.visibility))
             .message_system_attribute_names(System::ApproximateReceiveCount)
             .message_system_attribute_names(System::ApproximateFirstReceiveTimestamp)
-            .message_system_attribute_names(System::SentTimestamp);
+            .message_system_attribute_names(System::SentTimestamp)
+            .message_system_attribute_names(System::AwsTraceHeader)
+            .message_attribute_names(TRACEPARENT)
+            .message_attribute_names(TRACESTATE);
+        let span = traces::receive(&self.name);
         let leased_from = Instant::now();
-        let answer = self.aws.call(Operation::ReceiveMessage, request.send()).await?;
+        let call = self.aws.call(Operation::ReceiveMessage, request.send());
+        let answer = call.instrument(span.clone()).await?;
         let received_at = Instant::now();
+        span.record("messaging.batch.message_count", answer.messages().len());
+        let received = Place::of(&span);
         Ok(answer
             .messages
             .unwrap_or_default()
@@ -137,7 +155,18 @@ impl Queue for SqsQueue {
                 {
                     self.clock.set(received_at, now);
                 }
+                let header = |name| {
+                    let attribute = message.message_attributes.as_ref()?.get(name)?;
+                    attribute.string_value()
+                };
+                let xray = attributes.get(&System::AwsTraceHeader).map(String::as_str);
+                let delivery = Delivery {
+                    queue: Arc::clone(&self.name),
+                    sent: Place::sent_by(header(TRACEPARENT), header(TRACESTATE), xray),
+                    received: received.clone(),
+                };
                 Some(Message {
+                    delivery,
                     id: message.message_id.unwrap_or_default(),
                     // Without a handle a message can neither be kept nor settled; it comes again.
                     receipt: ReceiptHandle(message.receipt_handle?),

@@ -15,7 +15,7 @@ use aws_sdk_ecr::{Client, config};
 
 use super::manifest::{MEDIA_TYPES, index_of, kind_of};
 use super::{Manifest, PAGE, Registry, Tagging};
-use crate::aws::{Aws, AwsError, ErrorClass, Operation};
+use crate::aws::{Aws, AwsError, CountAttempts, ErrorClass, Operation};
 use crate::config::UntagBy;
 use crate::domain::findings::Scan;
 use crate::domain::image::{Digest, Home, InvalidName, Repository, Tag};
@@ -55,7 +55,8 @@ impl EcrRegistry {
             return client.clone();
         }
         let config = config::Builder::from(&self.aws.at(home, &self.own).await);
-        let client = Client::from_conf(config.retry_partition(Aws::retry_quota()).build());
+        let config = config.retry_partition(Aws::retry_quota()).interceptor(CountAttempts);
+        let client = Client::from_conf(config.build());
         let mut clients = self.clients();
         if clients.len() >= MOST_CLIENTS {
             clients.clear();

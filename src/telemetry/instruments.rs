@@ -6,8 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider as _, UpDownCounter};
-use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use prometheus::{Registry, TextEncoder};
+
+use super::export::MetricExport;
 
 /// Builds every instrument under its name, unit and description.
 struct Builder<'a>(&'a Meter);
@@ -65,7 +67,7 @@ pub struct Labels<'a> {
 /// The instruments. Cheap to share behind an `Arc`; every method is one line at the place that counts.
 pub struct Instruments {
     registry: Registry,
-    _provider: SdkMeterProvider,
+    provider: SdkMeterProvider,
     messages_received: Counter<u64>,
     messages_settled: Counter<u64>,
     events: Counter<u64>,
@@ -81,6 +83,7 @@ pub struct Instruments {
     leases_lost: Counter<u64>,
     panics: Counter<u64>,
     poll_last_success: Gauge<f64>,
+    ready: Gauge<u64>,
     paused: Gauge<u64>,
     draining: Gauge<u64>,
     overreach: Counter<u64>,
@@ -106,13 +109,29 @@ impl Instruments {
     /// # Errors
     /// Where the exporter refuses its registry.
     pub fn new(labels: &Labels<'_>) -> Result<Self, MetricsError> {
+        Self::exporting(labels, None)
+    }
+
+    /// The same, and what is counted is also sent by this exporter, as metrics of this resource.
+    ///
+    /// # Errors
+    /// Where the exporter refuses its registry.
+    pub fn exporting(
+        labels: &Labels<'_>,
+        export: Option<MetricExport>,
+    ) -> Result<Self, MetricsError> {
         let registry = Registry::new();
         let exporter = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
             .scope_info_enabled(false)
             .without_target_info()
             .build()?;
-        let provider = SdkMeterProvider::builder().with_reader(exporter).build();
+        let mut provider = SdkMeterProvider::builder().with_reader(exporter);
+        if let Some((exporter, resource)) = export {
+            let reader = PeriodicReader::builder(exporter).build();
+            provider = provider.with_reader(reader).with_resource(resource);
+        }
+        let provider = provider.build();
         let meter = provider.meter("tagwarden");
         let build = Builder(&meter);
         let instruments = Self {
@@ -159,6 +178,7 @@ impl Instruments {
                 .with_unit("s")
                 .with_description("Unix time of the last successful receive")
                 .build(),
+            ready: build.gauge("tagwarden_ready", "1 while /readyz says so"),
             paused: build
                 .gauge("tagwarden_paused", "1 while polling is paused because AWS refuses"),
             draining: build.gauge("tagwarden_draining", "1 from the stop signal on"),
@@ -174,7 +194,7 @@ impl Instruments {
                 .gauge("tagwarden_exceptions", "Exceptions of the policy, by where they stand"),
             exception_labels: labels.exceptions.iter().enumerate().map(exception_labels).collect(),
             registry,
-            _provider: provider,
+            provider,
         };
         instruments.zero(labels);
         meter
@@ -190,7 +210,7 @@ impl Instruments {
             counter.add(0, &[]);
         }
         self.in_flight.add(0, &[]);
-        for gauge in [&self.paused, &self.draining] {
+        for gauge in [&self.ready, &self.paused, &self.draining] {
             gauge.record(0, &[]);
         }
         self.poll_last_success.record(0.0, &[]);
@@ -221,6 +241,12 @@ impl Instruments {
                 self.aws_requests.add(0, &call_labels(service, operation, outcome));
             }
         }
+    }
+
+    /// What has to be flushed when the worker ends.
+    #[must_use]
+    pub fn provider(&self) -> SdkMeterProvider {
+        self.provider.clone()
     }
 
     /// The metrics in Prometheus' text format.
@@ -328,6 +354,11 @@ impl Instruments {
     /// An assessment panicked.
     pub fn panicked(&self) {
         self.panics.add(1, &[]);
+    }
+
+    /// The worker is ready, or is not any more.
+    pub fn ready(&self, ready: bool) {
+        self.ready.record(u64::from(ready), &[]);
     }
 
     /// Polling is paused, or goes on.

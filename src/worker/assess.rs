@@ -31,6 +31,7 @@ use crate::queue::Message;
 use crate::registry::Registry;
 use crate::shutdown::Shutdown;
 use crate::telemetry::instruments::Instruments;
+use crate::telemetry::logs::AUDIT;
 
 /// Every word of the metric label `verdict`.
 pub const VERDICTS: [&str; 5] = ["keep", "untag", "wait", "unscanned", "none"];
@@ -361,7 +362,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             return Ok(Outcome::Blocked);
         }
         info!(
-            target: "tagwarden::audit",
+            target: AUDIT,
             message_id = job.message.id,
             event_id = job.event_id(),
             account = %case.repository().account,

@@ -10,11 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::observe::{Seen, Sight};
 use super::outcome::{Failure, Outcome};
 use crate::domain::image::{Digest, Repository, Tag};
 use crate::queue::Message;
+use crate::telemetry::traces::{self, Place};
 
 /// How long a result is kept for messages that are still in the queue.
 const KEPT: Duration = Duration::from_secs(60);
@@ -74,6 +76,8 @@ pub(super) struct Landed {
 struct Last {
     began: Began,
     ended: Instant,
+    /// Where it was done.
+    place: Option<Place>,
     /// The tags that its event named, where its message had been delivered before: those of them that had gone before
     /// it are told too.
     claimed: Option<Vec<Tag>>,
@@ -133,6 +137,7 @@ impl Flights {
         let flight = self.of(image);
         let mut last = flight.lock().await;
         if let Some(last) = last.as_ref().filter(|last| last.serves((message, tags))) {
+            traces::refer_to(last.place.as_ref());
             let Speaks::BySight(sight) = &last.landed.speaks else {
                 return last.landed.result.clone().map(|outcome| joined(&outcome));
             };
@@ -147,7 +152,8 @@ impl Flights {
         let began = Began::now(time_of_day());
         let landed = work(None).await;
         let claimed = (message.receive_count > 1).then(|| tags.to_vec());
-        *last = Some(Last { began, ended: Instant::now(), claimed, landed: landed.clone() });
+        let (ended, place) = (Instant::now(), Place::of(&Span::current()));
+        *last = Some(Last { began, ended, place, claimed, landed: landed.clone() });
         landed.result
     }
 

@@ -5,15 +5,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::assess::{Assessor, Job};
 use super::outcome::{Failure, Outcome};
-use crate::domain::image::Home;
+use crate::domain::image::{Digest, Home};
 use crate::domain::notice::NoticeAction;
 use crate::domain::policy::OutOfReach;
 use crate::notify::Notifier;
 use crate::registry::Registry;
+use crate::telemetry::logs::AUDIT;
 
 /// How often the team is told of the same account and Region.
 const EVERY: Duration = Duration::from_secs(24 * 3600);
@@ -51,6 +52,17 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     pub(super) async fn refuse(&self, job: Job<'_>, why: OutOfReach) -> Result<Outcome, Failure> {
         let repository = &job.event.repository;
         let home = repository.home();
+        info!(
+            target: AUDIT,
+            message_id = job.message.id,
+            event_id = job.event_id(),
+            account = %repository.account,
+            region = %repository.region,
+            repository = %repository.name,
+            digest = job.event.digest.as_ref().map(Digest::as_str),
+            why = why.as_str(),
+            "out of reach"
+        );
         if let (OutOfReach::Account | OutOfReach::Region, Some(digest)) = (why, &job.event.digest)
             && self.foreign.is_news(&home)
         {

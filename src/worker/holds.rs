@@ -64,6 +64,7 @@ fn is_passing(error: &AwsError) -> bool {
 
 impl<R: Registry, N: Notifier> Assessor<R, N> {
     /// Adds to the plan why nothing may be untagged, if so.
+    #[tracing::instrument(name = "decide", skip_all)]
     pub(super) async fn hold(
         &self,
         job: Job<'_>,

@@ -119,6 +119,7 @@ impl Listings {
 impl<R: Registry, N: Notifier> Assessor<R, N> {
     /// The repository's tagged images as they were at some time after the job's message was sent. `None`: there is
     /// no such repository.
+    #[tracing::instrument(name = "observe", skip_all)]
     pub(super) async fn listing(&self, job: Job<'_>) -> Result<Option<Arc<Listing>>, Failure> {
         let repository = &job.event.repository;
         let slot = self.listings.slot(repository);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{Instrument as _, warn};
 
 use super::assess::{Assessor, Context, Job};
 use super::disposition::{Disposition, disposition};
@@ -21,6 +21,7 @@ use crate::notify::Notifier;
 use crate::queue::Message;
 use crate::queue::lease::{HeldLease, SettleError, Settlement, Settler};
 use crate::registry::Registry;
+use crate::telemetry::traces;
 
 /// What the work on one message needs.
 #[derive(Debug)]
@@ -35,13 +36,20 @@ pub(super) struct Worker<R, N> {
 
 impl<R: Registry, N: Notifier> Worker<R, N> {
     /// Works on a message and settles it.
-    pub(super) async fn work_on(&self, message: Message, mut permit: Permit) {
+    pub(super) async fn work_on(&self, message: Message, permit: Permit) {
+        let Message { delivery, id, receive_count, body, .. } = &message;
+        let span = traces::process(delivery, id, *receive_count, body.len());
+        self.work(message, permit).instrument(span).await;
+    }
+
+    async fn work(&self, message: Message, mut permit: Permit) {
         let context = self.assessor.context();
         let instruments = &context.instruments;
         let _in_flight = instruments.in_flight();
         let started = Instant::now();
         let mut lease = HeldLease::new(&message, self.visibility, &self.settler, instruments);
         let parsed = self.parse(&message);
+        report::identify(&parsed);
         let event = match &parsed {
             Ok(Parsed::Assess(event)) => Some(event.as_ref()),
             _ => None,

@@ -95,6 +95,7 @@ impl Seen {
 
 impl<R: Registry, N: Notifier> Assessor<R, N> {
     /// Looks at the image with this digest and judges it.
+    #[tracing::instrument(name = "observe", skip_all, fields(%digest))]
     pub(super) async fn observe(&self, job: Job<'_>, digest: &Digest) -> Result<Seen, Failure> {
         let repository = &job.event.repository;
         let image = self.ecr(job, || self.registry.image(repository, digest)).await?;
@@ -178,6 +179,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     }
 
     /// Looks at an index that holds an image that violates the policy.
+    #[tracing::instrument(name = "observe", skip_all, fields(%digest))]
     pub(super) async fn observe_holder(
         &self,
         job: Job<'_>,
@@ -256,6 +258,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         Ok(scan.map(|scan| Sight { image: image.clone(), scan }))
     }
 
+    #[tracing::instrument(name = "decide", skip_all)]
     fn decided(
         &self,
         job: Job<'_>,

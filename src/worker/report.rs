@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::{Span, error, info, warn};
 
 use super::disposition::Disposition;
 use super::outcome::{Failure, Outcome};
 use crate::domain::image::Digest;
 use crate::event::{Malformed, Parsed};
 use crate::queue::Message;
+use crate::telemetry::traces;
 
 /// What is known of a message when it has been settled.
 pub(super) struct Assessed<'a> {
@@ -21,6 +22,23 @@ pub(super) struct Assessed<'a> {
     pub(super) result: &'a Result<Outcome, Failure>,
     pub(super) disposition: Disposition,
     pub(super) took: Duration,
+}
+
+/// Says in the current span what the message is about, as soon as that is known.
+pub(super) fn identify(parsed: &Result<Parsed, Malformed>) {
+    let span = Span::current();
+    let (origin, event) = match parsed {
+        Ok(Parsed::Assess(event)) => (&event.origin, Some(event)),
+        Ok(Parsed::Ignored { origin, .. }) => (origin.as_ref(), None),
+        Err(_) => return,
+    };
+    span.record("event_id", origin.id.as_deref());
+    if let Some(event) = event {
+        span.record("account", event.repository.account.as_str());
+        span.record("region", event.repository.region.as_str());
+        span.record("repository", event.repository.name.as_str());
+        span.record("digest", event.digest.as_ref().map(Digest::as_str));
+    }
 }
 
 /// Writes the line: information where the message is done with, a warning where it comes again, an error where it will
@@ -39,6 +57,12 @@ pub(super) fn assessed(of: &Assessed<'_>) {
         Err(failure) => (failure.as_str(), Some(failure.to_string())),
     };
     let dead = of.last_receive && of.result.is_err();
+    let span = Span::current();
+    span.record("tagwarden.outcome", outcome);
+    span.record("tagwarden.disposition", of.disposition.as_str());
+    if of.result.is_err() && of.disposition != Disposition::Release {
+        traces::failed(&span, outcome, why.as_deref().unwrap_or_default());
+    }
     macro_rules! line {
         ($emit:ident) => {
             $emit!(
@@ -59,7 +83,7 @@ pub(super) fn assessed(of: &Assessed<'_>) {
                 goes_to = dead.then_some("the dead-letter queue"),
                 receive_count = of.message.receive_count,
                 body_bytes = of.message.body.len(),
-                milliseconds = u64::try_from(of.took.as_millis()).unwrap_or(u64::MAX),
+                duration_ms = u64::try_from(of.took.as_millis()).unwrap_or(u64::MAX),
                 "assessed"
             )
         };

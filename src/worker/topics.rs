@@ -3,17 +3,19 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::join_all;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
-use super::assess::Assessor;
+use super::assess::{Assessor, joined};
 use super::outcome::Failure;
 use super::probe::Probe;
 use crate::aws::AwsError;
 use crate::config::TopicSettings;
+use crate::domain::image::Tag;
 use crate::health::Pause;
 use crate::notify::render::render;
 use crate::notify::{Notice, Notifier};
 use crate::registry::Registry;
+use crate::telemetry::logs::AUDIT;
 
 /// How often a notice of tags that went is tried before its lease is given up.
 const TELL_ATTEMPTS: u32 = 4;
@@ -39,10 +41,37 @@ impl<N> Topic<N> {
     }
 }
 
+/// The audit record of an act, or of a refusal to act: whatever is told, whether or not anybody hears it.
+fn audit(notice: &Notice) {
+    let Notice { repository, tags, judgement, .. } = notice;
+    info!(
+        target: AUDIT,
+        notice_id = notice.id,
+        event_id = notice.event_id,
+        account = %repository.account,
+        region = %repository.region,
+        repository = %repository.name,
+        digest = %notice.digest,
+        cause = notice.cause.as_ref().map(|child| child.digest.as_str()),
+        action = notice.action.as_str(),
+        mode = notice.mode.as_str(),
+        rule = judgement.as_ref().map(|judgement| judgement.rule.as_str()),
+        reasons = notice.reasons.join("; "),
+        untagged = joined(&tags.untagged),
+        claimed = joined(&tags.claimed),
+        would_untag = joined(&tags.would_untag),
+        kept = joined(&tags.kept),
+        quarantine = tags.quarantine.as_ref().map(Tag::as_str),
+        "notice"
+    );
+}
+
 impl<R: Registry, N: Notifier> Assessor<R, N> {
     /// Tells the team. Where every topic refuses us, polling pauses and the notice itself is the probe. A notice of tags
     /// that went is tried several times before the lease is given up: by the next delivery they are only claimed.
+    #[tracing::instrument(name = "tell", skip_all, fields(notice_id = notice.id))]
     pub(super) async fn tell(&self, notice: Notice) -> Result<(), Failure> {
+        audit(&notice);
         let told = self.tell_topics(&notice).await;
         match &told {
             Ok(()) => self.told.told(&notice),
@@ -58,7 +87,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let mut left: Vec<_> = self.topics.iter().filter(to_tell).collect();
         if left.is_empty() {
             // No topic was asked: this says nothing of whether they still refuse us.
-            debug!(notice = notice.id, "no topic is left to tell");
+            debug!("no topic is left to tell");
             return Ok(());
         }
         let mut attempts = if notice.tags.untagged.is_empty() { 1 } else { TELL_ATTEMPTS };
@@ -86,7 +115,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                 if attempts == 0 || !gravest.class.is_transient() {
                     return Err(Failure::NotTold(gravest.clone()));
                 }
-                warn!(notice = notice.id, error = %gravest, "cannot tell yet");
+                warn!(error = %gravest, "cannot tell yet");
             }
             left = topics;
             probe.wait(&self.context.shutdown).await?;

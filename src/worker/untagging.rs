@@ -78,22 +78,34 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     }
 
     /// Mark, untag, tell, and delete the image where the policy says so.
-    async fn enforce(&self, case: &Case<'_>, mut grant: Grant<'_>) -> Result<Outcome, Failure> {
+    async fn enforce(&self, case: &Case<'_>, grant: Grant<'_>) -> Result<Outcome, Failure> {
+        match self.mark_and_untag(case, grant).await? {
+            Some((manifest, done, halt)) => self.finish(case, &manifest, done, halt).await,
+            None => Ok(Outcome::Absent),
+        }
+    }
+
+    /// Mark and untag: what went, and what stood in the way of more. `None`: the image is gone.
+    #[tracing::instrument(name = "act", skip_all, fields(digest = %case.image.digest))]
+    async fn mark_and_untag(
+        &self,
+        case: &Case<'_>,
+        mut grant: Grant<'_>,
+    ) -> Result<Option<(Manifest, Untagged, Option<Halt>)>, Failure> {
         if self.context.health.is_overreached() {
             return Err(Failure::Stopped);
         }
-        let Some(manifest) = self.manifest(case).await? else { return Ok(Outcome::Absent) };
+        let Some(manifest) = self.manifest(case).await? else { return Ok(None) };
         let (repository, quarantine) = (case.repository(), &case.plan.quarantine);
         let tag = || self.registry.tag(repository, &manifest, quarantine);
         if let Tagging::RefusedForGood(reason) = self.ecr(case.job, tag).await? {
             self.count("mark", "refused", 1);
             let reason = format!("the quarantine tag is refused: {reason}");
-            return self.blocked(case, Vec::new(), case.plan.untag.clone(), reason).await;
+            return Ok(Some((manifest, Untagged::default(), Some(Halt::Blocked(reason)))));
         }
         self.count("mark", "done", 1);
         let (done, halt) = self.untag(case, "untag", &case.plan.untag, Some(&mut grant)).await;
-        drop(grant);
-        self.finish(case, &manifest, done, halt).await
+        Ok(Some((manifest, done, halt)))
     }
 
     /// The image's manifest: what it takes to put a tag on it.

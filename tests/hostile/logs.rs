@@ -18,7 +18,7 @@ const MARKER: &str = "MARKER-7f3a-of-the-tests";
 
 /// What is logged.
 #[derive(Clone, Debug, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -33,7 +33,7 @@ impl io::Write for Log {
 
 impl Log {
     /// Logs what happens in this thread until the guard is dropped.
-    fn of_this_thread(format: LogFormat) -> (Self, tracing::subscriber::DefaultGuard) {
+    pub(crate) fn of_this_thread(format: LogFormat) -> (Self, tracing::subscriber::DefaultGuard) {
         let log = Self::default();
         let writer = log.clone();
         let all = subscriber(format, EnvFilter::new("info"), move || writer.clone(), false);
@@ -45,7 +45,7 @@ impl Log {
     }
 
     /// Every line is ours, and nothing in it does anything but to be read.
-    fn check(&self, format: LogFormat) -> Vec<String> {
+    pub(crate) fn check(&self, format: LogFormat) -> Vec<String> {
         let text = self.text();
         assert_eq!(unseen(&text, &['\n']), None);
         let lines: Vec<_> = text.split_terminator('\n').map(str::to_owned).collect();

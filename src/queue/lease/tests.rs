@@ -8,6 +8,7 @@ use super::super::batch;
 use super::*;
 use crate::aws::Operation;
 use crate::telemetry::instruments::Labels;
+use crate::telemetry::traces::Delivery;
 
 const VISIBILITY: Duration = Duration::from_secs(60);
 
@@ -182,6 +183,7 @@ fn message() -> Message {
         sent_at: None,
         leased_from: Instant::now(),
         received_at: Instant::now(),
+        delivery: Delivery::default(),
     }
 }
 

@@ -1,0 +1,228 @@
+//! Traces and metrics over OTLP, set up by OpenTelemetry's standard environment variables. Without an endpoint nothing is
+//! exported. What cannot be delivered is dropped: the worker never waits for a collector.
+
+use std::thread;
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_aws::detector::EcsResourceDetector;
+use opentelemetry_otlp::{
+    ExporterBuildError, MetricExporter, OTEL_EXPORTER_OTLP_ENDPOINT,
+    OTEL_EXPORTER_OTLP_METRICS_ENDPOINT, OTEL_EXPORTER_OTLP_METRICS_PROTOCOL,
+    OTEL_EXPORTER_OTLP_PROTOCOL, OTEL_EXPORTER_OTLP_PROTOCOL_HTTP_PROTOBUF,
+    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, OTEL_EXPORTER_OTLP_TRACES_PROTOCOL, Protocol, SpanExporter,
+    WithExportConfig as _,
+};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::resource::EnvResourceDetector;
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tracing::warn;
+
+/// OTLP cannot be set up as the environment asks for it.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// An endpoint that the worker cannot speak to.
+    #[error(
+        "{variable} is {value:?}: give the http:// URL of a collector beside the worker, such as http://localhost:4318"
+    )]
+    Endpoint {
+        /// Which variable.
+        variable: &'static str,
+        /// What it says.
+        value: String,
+    },
+    /// A protocol that the worker does not speak.
+    #[error("{variable} is {value:?}: only http/protobuf is spoken; leave the variable out")]
+    Protocol {
+        /// Which variable.
+        variable: &'static str,
+        /// What it says.
+        value: String,
+    },
+    /// The exporter cannot be built.
+    #[error("cannot set up the export over OTLP: {0}")]
+    Build(#[from] ExporterBuildError),
+}
+
+/// One kind of telemetry and the variables that are about it alone.
+struct Signal {
+    endpoint: &'static str,
+    protocol: &'static str,
+    exporter: &'static str,
+}
+
+const TRACES: Signal = Signal {
+    endpoint: OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
+    protocol: OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
+    exporter: "OTEL_TRACES_EXPORTER",
+};
+const METRICS: Signal = Signal {
+    endpoint: OTEL_EXPORTER_OTLP_METRICS_ENDPOINT,
+    protocol: OTEL_EXPORTER_OTLP_METRICS_PROTOCOL,
+    exporter: "OTEL_METRICS_EXPORTER",
+};
+
+/// Environment variables by their names; an empty one counts as not set.
+type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+impl Signal {
+    /// Whether it is to be exported.
+    fn is_wanted(&self, variable: Variable<'_>) -> Result<bool, ExportError> {
+        let said = |name: &'static str| variable(name).map(|value| (name, value));
+        let is = |name: &str, word: &str| {
+            variable(name).is_some_and(|value| value.eq_ignore_ascii_case(word))
+        };
+        if is("OTEL_SDK_DISABLED", "true") || is(self.exporter, "none") {
+            return Ok(false);
+        }
+        let endpoint = said(self.endpoint).or_else(|| said(OTEL_EXPORTER_OTLP_ENDPOINT));
+        let Some((name, value)) = endpoint else { return Ok(false) };
+        if !value.starts_with("http://") {
+            return Err(ExportError::Endpoint { variable: name, value });
+        }
+        let protocol = said(self.protocol).or_else(|| said(OTEL_EXPORTER_OTLP_PROTOCOL));
+        match protocol {
+            Some((variable, value)) if value != OTEL_EXPORTER_OTLP_PROTOCOL_HTTP_PROTOBUF => {
+                Err(ExportError::Protocol { variable, value })
+            }
+            _ => Ok(true),
+        }
+    }
+}
+
+/// Where metrics are sent, and who sends them.
+pub type MetricExport = (MetricExporter, Resource);
+
+/// What is exported: nothing, traces, metrics, or both.
+#[derive(Debug, Default)]
+pub struct Export {
+    traces: Option<SdkTracerProvider>,
+    metrics: Option<MetricExport>,
+}
+
+impl Export {
+    /// Sets up what the environment asks for. On ECS the task's metadata endpoint is asked what the resource is, a second
+    /// for each of two questions at the most. Blocks meanwhile.
+    ///
+    /// # Errors
+    /// Where the environment asks for what cannot be done.
+    pub fn from_environment() -> Result<Self, ExportError> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let traces = TRACES.is_wanted(&variable)?;
+        let metrics = METRICS.is_wanted(&variable)?;
+        if !traces && !metrics {
+            return Ok(Self::default());
+        }
+        let resource = resource(&variable);
+        let traces = traces.then(|| tracer_provider(&resource)).transpose()?;
+        let metrics = metrics.then(metric_exporter).transpose()?;
+        Ok(Self { traces, metrics: metrics.map(|exporter| (exporter, resource)) })
+    }
+
+    /// What makes spans, where traces are exported.
+    #[must_use]
+    pub fn tracer(&self) -> Option<SdkTracer> {
+        self.traces.as_ref().map(|provider| provider.tracer("tagwarden"))
+    }
+
+    /// The export of metrics, where they are exported.
+    pub fn take_metrics(&mut self) -> Option<MetricExport> {
+        self.metrics.take()
+    }
+
+    /// Delivers what has not been delivered yet, of these metrics too, for so long at the most, and ends the export.
+    pub async fn end(self, metrics: SdkMeterProvider, limit: Duration) {
+        let (done, ended) = oneshot::channel();
+        // Exporters block, and one that hangs must not hold up the end of the process.
+        let threads = thread::Builder::new().name("telemetry".to_owned()).spawn(move || {
+            let metrics = metrics.shutdown_with_timeout(limit);
+            let traces = self.traces.map(|traces| traces.shutdown_with_timeout(limit));
+            let problem = traces.into_iter().chain([metrics]).find_map(Result::err);
+            // Nobody waits any more where it took too long.
+            drop(done.send(problem.map(|problem| problem.to_string())));
+        });
+        if threads.is_err() {
+            return;
+        }
+        let problem = match timeout(limit, ended).await {
+            Ok(Ok(None)) => return,
+            Ok(Ok(Some(problem))) => problem,
+            _ => "the collector does not answer".to_owned(),
+        };
+        warn!(problem, "the last spans and metrics may not have been delivered");
+    }
+}
+
+fn tracer_provider(resource: &Resource) -> Result<SdkTracerProvider, ExporterBuildError> {
+    let exporter =
+        SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build()?;
+    let provider = SdkTracerProvider::builder().with_batch_exporter(exporter);
+    Ok(provider.with_resource(resource.clone()).build())
+}
+
+fn metric_exporter() -> Result<MetricExporter, ExporterBuildError> {
+    MetricExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build()
+}
+
+/// Who sends: the service, the task that it runs in, and what the environment adds or says better.
+fn resource(variable: Variable<'_>) -> Resource {
+    let resource = Resource::builder_empty()
+        .with_service_name("tagwarden")
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .with_detectors(&[Box::new(EcsResourceDetector), Box::new(EnvResourceDetector::new())]);
+    match variable("OTEL_SERVICE_NAME") {
+        Some(name) => resource.with_service_name(name).build(),
+        None => resource.build(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(variables: &[(&str, &str)]) -> Result<bool, String> {
+        let variable = |name: &str| {
+            let value = variables.iter().find(|(known, _)| *known == name);
+            value.map(|(_, value)| (*value).to_owned())
+        };
+        TRACES.is_wanted(&variable).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_endpoint_switches_the_export_on() {
+        assert_eq!(wanted(&[]), Ok(false));
+        for variable in ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] {
+            assert_eq!(wanted(&[(variable, "http://localhost:4318")]), Ok(true), "{variable}");
+        }
+        assert_eq!(wanted(&[("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://a")]), Ok(false));
+    }
+
+    #[test]
+    fn the_standard_switches_turn_it_off() {
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318");
+        assert_eq!(wanted(&[endpoint, ("OTEL_SDK_DISABLED", "TRUE")]), Ok(false));
+        assert_eq!(wanted(&[endpoint, ("OTEL_TRACES_EXPORTER", "none")]), Ok(false));
+        assert_eq!(wanted(&[endpoint, ("OTEL_TRACES_EXPORTER", "otlp")]), Ok(true));
+        assert_eq!(wanted(&[endpoint, ("OTEL_METRICS_EXPORTER", "none")]), Ok(true));
+    }
+
+    #[test]
+    fn what_cannot_be_spoken_is_said_at_the_start() {
+        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4317");
+        let grpc = wanted(&[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]);
+        assert_eq!(
+            grpc,
+            Err("OTEL_EXPORTER_OTLP_PROTOCOL is \"grpc\": only http/protobuf is spoken; leave the variable out".to_owned())
+        );
+        let tls =
+            wanted(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://xray.eu-west-1.amazonaws.com")]);
+        assert_eq!(
+            tls,
+            Err("OTEL_EXPORTER_OTLP_ENDPOINT is \"https://xray.eu-west-1.amazonaws.com\": give the http:// URL of a collector beside the worker, such as http://localhost:4318".to_owned())
+        );
+    }
+}

@@ -1,0 +1,202 @@
+//! Spans, by OpenTelemetry's conventions for messaging and for the AWS SDK. A field with a dot in its name is for traces
+//! alone; the others are in every log line below the span too.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use opentelemetry::Context;
+use opentelemetry::propagation::TextMapPropagator;
+use opentelemetry::trace::{SpanContext, TraceContextExt as _};
+use opentelemetry_aws::trace::{MissingSampledBehavior, XrayPropagator};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use tracing::field::{Empty, display};
+use tracing::{Span, error_span, info_span};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+/// A place in a trace, from where the work on a message is led on or referred to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place(SpanContext);
+
+impl Place {
+    fn valid(context: &SpanContext) -> Option<Self> {
+        context.is_valid().then(|| Self(context.clone()))
+    }
+
+    /// Where this span is; `None` where spans are not exported.
+    #[must_use]
+    pub fn of(span: &Span) -> Option<Self> {
+        Self::valid(span.context().span().span_context())
+    }
+
+    /// Where a message says that it was sent, by W3C's headers or by X-Ray's. What cannot be read counts as not said.
+    #[must_use]
+    pub fn sent_by(
+        traceparent: Option<&str>,
+        tracestate: Option<&str>,
+        xray: Option<&str>,
+    ) -> Option<Self> {
+        let headers: HashMap<_, _> =
+            [("traceparent", traceparent), ("tracestate", tracestate), ("x-amzn-trace-id", xray)]
+                .into_iter()
+                .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+                .collect();
+        // A header that leaves the decision open leaves it to us.
+        let xray =
+            XrayPropagator::new().with_missing_sampled_behavior(MissingSampledBehavior::Sampled);
+        let read = |propagator: &dyn TextMapPropagator| {
+            let context = propagator.extract_with_context(&Context::new(), &headers);
+            Self::valid(context.span().span_context())
+        };
+        read(&TraceContextPropagator::new()).or_else(|| read(&xray))
+    }
+}
+
+/// A receive of messages from a queue.
+pub fn receive(queue: &str) -> Span {
+    info_span!(
+        "receive",
+        otel.name = format!("receive {queue}"),
+        otel.kind = "client",
+        messaging.system = "aws_sqs",
+        messaging.operation.name = "receive",
+        "messaging.operation.type" = "receive",
+        messaging.destination.name = queue,
+        messaging.batch.message_count = Empty,
+    )
+}
+
+/// A batch of deletes or of changes of visibility. It stands in a trace of its own and refers to the messages.
+pub fn settle(entries: usize) -> Span {
+    info_span!(
+        parent: None,
+        "settle batch",
+        otel.kind = "client",
+        messaging.system = "aws_sqs",
+        messaging.operation.name = "settle",
+        "messaging.operation.type" = "settle",
+        messaging.batch.message_count = entries,
+    )
+}
+
+/// How a message came, as far as traces know.
+#[derive(Clone, Debug, Default)]
+pub struct Delivery {
+    /// The queue's name.
+    pub queue: Arc<str>,
+    /// Where it was sent.
+    pub sent: Option<Place>,
+    /// The receive that brought it.
+    pub received: Option<Place>,
+}
+
+/// The work on one message. Log lines below it bear its ids, whatever their level.
+pub fn process(delivery: &Delivery, message_id: &str, receive_count: u32, bytes: usize) -> Span {
+    let span = error_span!(
+        parent: None,
+        "process",
+        otel.name = format!("process {}", delivery.queue),
+        otel.kind = "consumer",
+        messaging.system = "aws_sqs",
+        messaging.operation.name = "process",
+        "messaging.operation.type" = "process",
+        messaging.destination.name = &*delivery.queue,
+        messaging.message.id = message_id,
+        messaging.message.body.size = bytes,
+        tagwarden.receive_count = receive_count,
+        tagwarden.outcome = Empty,
+        tagwarden.disposition = Empty,
+        "error.type" = Empty,
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+        message_id,
+        event_id = Empty,
+        account = Empty,
+        region = Empty,
+        repository = Empty,
+        digest = Empty,
+        trace_id = Empty,
+        span_id = Empty,
+    );
+    if let Some(Place(sent)) = &delivery.sent {
+        // The span is new, so its parent can still be set.
+        let _ = span.set_parent(Context::new().with_remote_span_context(sent.clone()));
+    }
+    if let Some(Place(received)) = &delivery.received {
+        span.add_link(received.clone());
+    }
+    if let Some(Place(own)) = Place::of(&span) {
+        span.record("trace_id", display(own.trace_id()));
+        span.record("span_id", display(own.span_id()));
+    }
+    span
+}
+
+/// Refers from the current span to the place where its work was done.
+pub fn refer_to(place: Option<&Place>) {
+    if let Some(Place(context)) = place {
+        Span::current().add_link(context.clone());
+    }
+}
+
+/// One call of an AWS operation, repeated attempts included.
+pub fn call(service: &str, operation: &str) -> Span {
+    let service = service.to_ascii_uppercase();
+    info_span!(
+        "call",
+        otel.name = format!("{service}/{operation}"),
+        otel.kind = "client",
+        rpc.system = "aws-api",
+        rpc.service = service,
+        rpc.method = operation,
+        aws.request_id = Empty,
+        http.request.resend_count = Empty,
+        "error.type" = Empty,
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+    )
+}
+
+/// Something that was done on the way failed.
+pub fn failed(span: &Span, kind: &str, description: &str) {
+    span.record("error.type", kind);
+    span.record("otel.status_code", "ERROR");
+    span.record("otel.status_description", description);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const XRAY: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8";
+
+    fn ids(place: Option<Place>) -> Option<(String, String, bool)> {
+        let Place(context) = place?;
+        let ids = (context.trace_id().to_string(), context.span_id().to_string());
+        Some((ids.0, ids.1, context.is_sampled()))
+    }
+
+    fn some(trace: &str, span: &str, sampled: bool) -> Option<(String, String, bool)> {
+        Some((trace.to_owned(), span.to_owned(), sampled))
+    }
+
+    #[test]
+    fn the_headers_of_w3c_and_of_xray_are_read() {
+        let w3c = some("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", true);
+        assert_eq!(ids(Place::sent_by(Some(TRACEPARENT), None, None)), w3c);
+        let xray = |sampled| some("5759e988bd862e3fe1be46a994272793", "53995c3f42cd8ad8", sampled);
+        for (tail, sampled) in [(";Sampled=1", true), (";Sampled=0", false), ("", true)] {
+            let header = format!("{XRAY}{tail}");
+            assert_eq!(ids(Place::sent_by(None, None, Some(&header))), xray(sampled), "{tail:?}");
+        }
+        assert_eq!(ids(Place::sent_by(Some(TRACEPARENT), None, Some(XRAY))), w3c, "both");
+    }
+
+    #[test]
+    fn what_cannot_be_read_counts_as_not_said() {
+        for header in ["", "Root=", "Root=1-5759e988-bd862e3fe1be46a994272793", "00-0-0-0", "\u{0}"]
+        {
+            assert_eq!(Place::sent_by(Some(header), None, Some(header)), None, "{header:?}");
+        }
+    }
+}
