@@ -266,8 +266,12 @@ fn instruments(policy: &Policy, export: Option<MetricExport>) -> Result<Instrume
 ///
 /// # Errors
 /// [`RunError`] says why the worker could not begin or did not end in order.
-pub async fn run(settings: Settings, sdk: &SdkConfig, mut export: Export) -> Result<(), RunError> {
-    let signals = Signals::listen()?;
+pub async fn run(
+    settings: Settings,
+    signals: Signals,
+    sdk: &SdkConfig,
+    mut export: Export,
+) -> Result<(), RunError> {
     let (listen, grace) = (settings.listen, settings.grace);
     let app = App::exporting(settings, sdk, &mut export)?;
     let listener = TcpListener::bind(listen)
@@ -297,13 +301,18 @@ pub async fn run(settings: Settings, sdk: &SdkConfig, mut export: Export) -> Res
 
 /// The signals that stop the worker, from the moment this is made. One that comes before ends the process at once, or
 /// is lost where the process is the first of its container.
-struct Signals {
+#[derive(Debug)]
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn listen() -> Result<Self, RunError> {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// [`RunError::Signals`].
+    pub fn listen() -> Result<Self, RunError> {
         let listen = |kind| signal(kind).map_err(RunError::Signals);
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,

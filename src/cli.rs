@@ -100,6 +100,10 @@ fn print(text: &str) -> ExitCode {
 }
 
 async fn run(settings: Settings, sources: &Sources) -> ExitCode {
+    let signals = match app::Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return failed(FAILED, error),
+    };
     let export = match tokio::task::spawn_blocking(Export::from_environment).await {
         Ok(Ok(export)) => export,
         Ok(Err(error)) => return failed(BAD_INPUT, error),
@@ -112,7 +116,7 @@ async fn run(settings: Settings, sources: &Sources) -> ExitCode {
     for name in sources.unread_variables() {
         warn!(name, "environment variable is not read; keys are set by TAGWARDEN__SECTION__KEY");
     }
-    match app::run(settings, &app::aws_from_environment().await, export).await {
+    match app::run(settings, signals, &app::aws_from_environment().await, export).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!(%error, "cannot go on");

@@ -1,9 +1,9 @@
-//! Tells a registry that refuses everything from one account or repository that refuses us.
+//! Tells a registry that refuses everything from one account, Region or repository that refuses us.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-use crate::domain::image::Repository;
+use crate::domain::image::{AccountId, Region, Repository};
 
 /// Refusals in a row, without any answer between, that look like everything being refused.
 const IN_A_ROW: usize = 5;
@@ -11,10 +11,46 @@ const IN_A_ROW: usize = 5;
 #[derive(Debug, Default)]
 struct Run {
     refusals: usize,
-    /// The repository that all of the run came from; `None` once there were two.
-    only: Option<Repository>,
-    /// The last two repositories that answered.
-    answered: VecDeque<Repository>,
+    repositories: Trail<Repository>,
+    accounts: Trail<AccountId>,
+    regions: Trail<Region>,
+}
+
+/// What the refusals of the run have in common, if anything.
+#[derive(Debug)]
+struct Trail<T> {
+    /// What all of the run came from; `None` once there were two.
+    only: Option<T>,
+    /// The last two that answered.
+    answered: VecDeque<T>,
+}
+
+impl<T> Default for Trail<T> {
+    fn default() -> Self {
+        Self { only: None, answered: VecDeque::new() }
+    }
+}
+
+impl<T: Clone + PartialEq> Trail<T> {
+    fn refused(&mut self, one: &T, is_first: bool) {
+        if is_first {
+            self.only = Some(one.clone());
+        } else if self.only.as_ref() != Some(one) {
+            self.only = None;
+        }
+    }
+
+    fn answered(&mut self, one: &T) {
+        if !self.answered.contains(one) {
+            self.answered.push_front(one.clone());
+            self.answered.truncate(2);
+        }
+    }
+
+    /// Whether only one refuses, while another has answered before.
+    fn is_one_alone(&self) -> bool {
+        self.only.as_ref().is_some_and(|only| self.answered.iter().any(|other| other != only))
+    }
 }
 
 /// Counts refusals of the registry.
@@ -23,16 +59,17 @@ pub(super) struct Refusals(Mutex<Run>);
 
 impl Refusals {
     /// A call about this repository was refused. Says whether everything seems to be: five in a row, unless all of
-    /// them are about one repository while another has answered before.
+    /// them are about one repository, one account or one Region while another has answered before.
     pub(super) fn refused(&self, repository: &Repository) -> bool {
         let mut run = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if run.refusals == 0 {
-            run.only = Some(repository.clone());
-        } else if run.only.as_ref() != Some(repository) {
-            run.only = None;
-        }
+        let is_first = run.refusals == 0;
         run.refusals += 1;
-        let only_here = run.only.is_some() && run.answered.iter().any(|other| other != repository);
+        run.repositories.refused(repository, is_first);
+        run.accounts.refused(&repository.account, is_first);
+        run.regions.refused(&repository.region, is_first);
+        let only_here = run.repositories.is_one_alone()
+            || run.accounts.is_one_alone()
+            || run.regions.is_one_alone();
         run.refusals >= IN_A_ROW && !only_here
     }
 
@@ -40,17 +77,16 @@ impl Refusals {
     pub(super) fn answered(&self, repository: &Repository) {
         let mut run = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         run.refusals = 0;
-        if !run.answered.contains(repository) {
-            run.answered.push_front(repository.clone());
-            run.answered.truncate(2);
-        }
+        run.repositories.answered(repository);
+        run.accounts.answered(&repository.account);
+        run.regions.answered(&repository.region);
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::domain::image::{AccountId, Region, RepositoryName};
+    use crate::domain::image::RepositoryName;
 
     pub(in crate::worker) fn repository(name: &str) -> Repository {
         Repository {
@@ -85,5 +121,27 @@ pub(super) mod tests {
         refusals.answered(&repository("good"));
         assert_eq!(refused(&refusals, "bad", 9), [false; 9]);
         assert_eq!(refused(&refusals, "good", 1), [true], "now the other refuses too");
+    }
+    fn elsewhere(account: &str, region: &str, name: &str) -> Repository {
+        let (account, region) = (AccountId::parse(account), Region::parse(region));
+        Repository { account: account.unwrap(), region: region.unwrap(), ..repository(name) }
+    }
+
+    #[test]
+    fn one_account_or_region_that_refuses_is_not_everything_where_another_has_answered() {
+        let refusals = Refusals::default();
+        refusals.answered(&repository("a"));
+        for name in ["a", "b", "c", "d", "e", "f"] {
+            for region in ["eu-west-1", "us-east-1"] {
+                assert!(!refusals.refused(&elsewhere("444455556666", region, name)));
+            }
+        }
+        refusals.answered(&repository("a"));
+        for name in ["a", "b", "c", "d", "e", "f"] {
+            for account in ["111122223333", "444455556666"] {
+                assert!(!refusals.refused(&elsewhere(account, "ap-east-1", name)));
+            }
+        }
+        assert!(refusals.refused(&repository("b")), "now it is neither one account nor one Region");
     }
 }
