@@ -14,6 +14,7 @@ mod yaml;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,6 +33,17 @@ pub const FILE_VARIABLE: &str = "TAGWARDEN_CONFIG";
 pub const TEXT_VARIABLE: &str = "TAGWARDEN_CONFIG_TEXT";
 /// What every environment variable that sets a key begins with.
 const KEY_PREFIX: &str = "TAGWARDEN__";
+
+/// The SDK's variables that choose among AWS's endpoints.
+const ENDPOINT_KINDS: [&str; 2] = ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"];
+/// The SDK's variables that name the endpoints of the services that the worker calls.
+const ENDPOINTS: [&str; 5] = [
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_ECR",
+    "AWS_ENDPOINT_URL_SNS",
+    "AWS_ENDPOINT_URL_SQS",
+    "AWS_ENDPOINT_URL_STS",
+];
 
 /// Why the configuration cannot be used. Each message is one line.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +113,25 @@ impl Sources {
             .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         Self { file, environment }
+    }
+
+    /// The SDK refuses every call of a service for which both an endpoint and a kind of endpoint are set, which looks as
+    /// if the network were down.
+    fn one_kind_of_endpoint(&self) -> Result<(), ConfigError> {
+        let value = |name: &str| self.environment.get(name).map(String::as_str).unwrap_or_default();
+        let is_true = |name: &str| value(name).eq_ignore_ascii_case("true");
+        if is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") {
+            return Ok(());
+        }
+        let kind = ENDPOINT_KINDS.into_iter().find(|name| is_true(name));
+        let endpoint = ENDPOINTS.into_iter().find(|name| !value(name).is_empty());
+        match (kind, endpoint) {
+            (Some(kind), Some(endpoint)) => Err(ConfigError::Text(format!(
+                "{kind} and {endpoint} are both set, of which the AWS SDK takes one only; set {kind} alone, or name an \
+                 endpoint of that kind for each service"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Environment variables that look like ours and are not read by anything, such as
@@ -194,13 +225,34 @@ pub struct NotifySettings {
     pub topics: Vec<TopicSettings>,
 }
 
-/// `limits.*`: how much one process may untag. `None`: as much as it comes to.
-#[derive(Clone, Copy, Debug, Default)]
+/// `limits.*`: how much all tasks together may untag. `None`: as much as it comes to.
+#[derive(Clone, Copy, Debug)]
 pub struct LimitSettings {
     /// Tags in an hour.
     pub untags_per_hour: Option<usize>,
     /// Tags in an hour in one repository.
     pub untags_per_hour_per_repository: Option<usize>,
+    /// How many tasks share the limits.
+    pub tasks: NonZeroUsize,
+}
+
+impl LimitSettings {
+    /// What each task may do of such a limit.
+    #[must_use]
+    pub fn share(&self, limit: usize) -> usize {
+        limit / self.tasks
+    }
+}
+
+impl Default for LimitSettings {
+    /// No limits.
+    fn default() -> Self {
+        Self {
+            untags_per_hour: None,
+            untags_per_hour_per_repository: None,
+            tasks: NonZeroUsize::MIN,
+        }
+    }
 }
 
 /// `aws.*`
@@ -271,6 +323,7 @@ impl Settings {
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
         raw::RawSettings::read(sources)
             .and_then(raw::RawSettings::check)
+            .and_then(|settings| sources.one_kind_of_endpoint().map(|()| settings))
             .map_err(ConfigError::in_one_line)
     }
 }

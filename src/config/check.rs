@@ -1,6 +1,7 @@
 //! The checks that make settings of what files and variables write.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ const QUEUE_EXAMPLE: &str =
     "the queue's URL, such as https://sqs.eu-west-1.amazonaws.com/111122223333/tagwarden";
 const TOPIC_EXAMPLE: &str = "the topic's ARN, such as arn:aws:sns:eu-west-1:111122223333:tagwarden";
 
+/// The most tasks that can share the limits.
+pub(super) const MOST_TASKS: usize = 1000;
 /// Characters of a value that an error quotes.
 const SHOWN: usize = 200;
 
@@ -29,7 +32,7 @@ impl RawSettings {
     pub(super) fn check(self) -> Result<Settings, ConfigError> {
         let visibility = given("queue.visibility_timeout", self.queue.visibility_timeout)?;
         let listen = given("http.listen", self.http.listen)?;
-        Ok(Settings {
+        let settings = Settings {
             queue: QueueSettings {
                 url: queue_url(self.queue.url)?,
                 max_in_flight: within(
@@ -68,7 +71,9 @@ impl RawSettings {
                 &given("telemetry.log_format", self.telemetry.log_format)?,
                 &[("json", LogFormat::Json), ("pretty", LogFormat::Pretty)],
             )?,
-        })
+        };
+        one_partition(&settings.notify, &settings.aws)?;
+        Ok(settings)
     }
 
     /// Checks what it takes to judge an image; queue and topic may be missing.
@@ -145,6 +150,8 @@ fn actions(key: &str, words: &List) -> Result<BTreeSet<NoticeAction>, ConfigErro
 }
 
 fn limits(raw: &RawLimits) -> Result<LimitSettings, ConfigError> {
+    const TASKS: &str = "limits.tasks";
+    let tasks = within(TASKS, &given(TASKS, raw.tasks.clone())?, 1..=MOST_TASKS)?;
     let limit = |key: &str, value: Option<&Value>| {
         let text = value.map(ToString::to_string).unwrap_or_default();
         if text == "unlimited" {
@@ -152,7 +159,15 @@ fn limits(raw: &RawLimits) -> Result<LimitSettings, ConfigError> {
         }
         let number = text.parse().ok().filter(|number| *number > 0);
         let expected = "a whole number from 1, or unlimited; to untag nothing, use policy.mode";
-        number.map(Some).ok_or_else(|| wrong(key, &text, expected))
+        let number: usize = number.ok_or_else(|| wrong(key, &text, expected))?;
+        if number < tasks {
+            let problem = format!(
+                "is {tasks}, and the share of each in the {number} of {key} would be none; expected at most {number} \
+                 tasks, or at least {tasks} for {key}"
+            );
+            return Err(ConfigError::Key { key: TASKS.to_owned(), problem });
+        }
+        Ok(Some(number))
     };
     Ok(LimitSettings {
         untags_per_hour: limit("limits.untags_per_hour", raw.untags_per_hour.as_ref())?,
@@ -160,6 +175,7 @@ fn limits(raw: &RawLimits) -> Result<LimitSettings, ConfigError> {
             "limits.untags_per_hour_per_repository",
             raw.untags_per_hour_per_repository.as_ref(),
         )?,
+        tasks: NonZeroUsize::new(tasks).unwrap_or(NonZeroUsize::MIN),
     })
 }
 
@@ -182,12 +198,26 @@ fn aws(raw: RawAws) -> Result<AwsSettings, ConfigError> {
     Ok(AwsSettings { assume_role: raw.assume_role, external_id: raw.external_id })
 }
 
+/// No role reaches from one partition of AWS into another.
+fn one_partition(notify: &NotifySettings, aws: &AwsSettings) -> Result<(), ConfigError> {
+    let partition = |arn: &str| arn.split(':').nth(1).unwrap_or_default().to_owned();
+    let (Some(role), Some(topic)) = (&aws.assume_role, notify.topics.first()) else {
+        return Ok(());
+    };
+    let expected = format!("a role of the partition of {}", topic.arn);
+    match partition(role) == partition(&topic.arn) {
+        true => Ok(()),
+        false => Err(wrong("aws.assume_role", role, &expected)),
+    }
+}
+
 /// The account and the Region that a queue's URL names. That of an emulator names no Region: `elsewhere` is it then.
 pub(super) fn home_of(url: &str, elsewhere: Option<&Region>) -> Option<Home> {
     let uri = url.parse::<Uri>().ok()?;
     let account = uri.path().split('/').find(|part| !part.is_empty())?;
-    let named = uri.host()?.strip_prefix("sqs.").and_then(|rest| rest.split('.').next());
-    let region = named.and_then(|region| Region::parse(region).ok());
+    // That of an interface VPC endpoint has its id before the service.
+    let mut labels = uri.host()?.split('.').skip_while(|label| *label != "sqs").skip(1);
+    let region = labels.next().and_then(|region| Region::parse(region).ok());
     let region = region.or_else(|| elsewhere.cloned())?;
     Some(Home { account: AccountId::parse(account).ok()?, region })
 }

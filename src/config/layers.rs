@@ -36,6 +36,7 @@ undefined = "unlimited"
 [limits]
 untags_per_hour = "unlimited"
 untags_per_hour_per_repository = "unlimited"
+tasks = 1
 [registry]
 untag = "tag_and_digest"
 [http]

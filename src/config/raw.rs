@@ -224,7 +224,7 @@ pub(super) struct RawRepositories {
     pub(super) exclude: List,
 }
 
-/// How much may be untagged in an hour, by each task
+/// How much may be untagged in an hour, by all tasks together
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct RawLimits {
@@ -234,6 +234,9 @@ pub(super) struct RawLimits {
     /// Tags that may be untagged in an hour in one repository, or unlimited
     #[schemars(schema_with = "schema::untags")]
     pub(super) untags_per_hour_per_repository: Option<Value>,
+    /// How many tasks share these limits at the most, 1 to 1000: each takes an equal part of them, rounded down
+    #[schemars(schema_with = "schema::tasks")]
+    pub(super) tasks: Option<Value>,
 }
 
 /// How tags are deleted

@@ -5,6 +5,7 @@ use schemars::transform::RecursiveTransform;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
+use super::check::MOST_TASKS;
 use super::layers::defaults;
 use super::policy::MOST_KEPT;
 use super::raw::RawSettings;
@@ -67,6 +68,10 @@ pub(super) fn keep_at_least(_: &mut SchemaGenerator) -> Schema {
 
 pub(super) fn untags(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"anyOf": [{"type": "integer", "minimum": 1}, word(&["unlimited"])]})
+}
+
+pub(super) fn tasks(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "integer", "minimum": 1, "maximum": MOST_TASKS})
 }
 
 pub(super) fn score(_: &mut SchemaGenerator) -> Schema {

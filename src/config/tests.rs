@@ -103,6 +103,7 @@ fn queue_and_topic_are_enough_and_the_rest_has_the_documented_defaults() {
     assert!(!violates(&settings, Severity::Medium, u64::MAX));
     assert_eq!(settings.limits.untags_per_hour, None);
     assert_eq!(settings.limits.untags_per_hour_per_repository, None);
+    assert_eq!(settings.limits.tasks.get(), 1);
     assert_eq!(settings.untag_by, UntagBy::TagAndDigest);
     assert_eq!(settings.aws.assume_role, None);
     assert_eq!(settings.listen.to_string(), "0.0.0.0:8080");
@@ -149,6 +150,7 @@ fn every_variable_sets_its_key() {
         ("TAGWARDEN__POLICY__UNSCANNED", "ignore"),
         ("TAGWARDEN__LIMITS__UNTAGS_PER_HOUR", "200"),
         ("TAGWARDEN__LIMITS__UNTAGS_PER_HOUR_PER_REPOSITORY", "20"),
+        ("TAGWARDEN__LIMITS__TASKS", "4"),
         ("TAGWARDEN__REGISTRY__UNTAG", "tag"),
         ("TAGWARDEN__AWS__ASSUME_ROLE", "arn:aws:iam::{account}:role/tagwarden"),
         ("TAGWARDEN__AWS__EXTERNAL_ID", "0042"),
@@ -168,6 +170,7 @@ fn every_variable_sets_its_key() {
     assert_eq!(base.protected_tags.matching("prod-1"), Some("prod-*"));
     assert_eq!(settings.limits.untags_per_hour, Some(200));
     assert_eq!(settings.limits.untags_per_hour_per_repository, Some(20));
+    assert_eq!(settings.limits.tasks.get(), 4);
     assert!(!violates(&settings, Severity::Critical, 2));
     assert!(violates(&settings, Severity::Critical, 3));
     assert!(!violates(&settings, Severity::High, 99));
@@ -306,5 +309,24 @@ fn judging_needs_neither_queue_nor_topic_but_what_is_given_must_be_right() {
     for variable in ["TAGWARDEN__QUEUE__URL", "TAGWARDEN__POLICY__MODE", "TAGWARDEN__NOSUCH__KEY"] {
         let error = JudgingSettings::load(&only(&[(variable, "x")])).unwrap_err();
         assert!(one_line(&error).starts_with("configuration key "), "{error}");
+    }
+}
+
+#[test]
+fn a_queue_url_names_account_and_region_in_every_partition_and_at_a_vpc_endpoint() {
+    for (host, region) in [
+        ("sqs.eu-west-1.amazonaws.com", Some("eu-west-1")),
+        ("sqs.cn-north-1.amazonaws.com.cn", Some("cn-north-1")),
+        ("sqs.us-gov-west-1.amazonaws.com", Some("us-gov-west-1")),
+        ("sqs.eusc-de-east-1.amazonaws.eu", Some("eusc-de-east-1")),
+        ("sqs.us-isob-east-1.sc2s.sgov.gov", Some("us-isob-east-1")),
+        ("vpce-0a1b-2c3d.sqs.eu-west-1.vpce.amazonaws.com", Some("eu-west-1")),
+        ("localhost:4566", None),
+    ] {
+        let url = format!("https://{host}/111122223333/tagwarden");
+        let home = load(&[("TAGWARDEN__QUEUE__URL", &url)]).unwrap().queue.home();
+        let home = home.map(|home| (home.account.to_string(), home.region.to_string()));
+        let expected = region.map(|region| ("111122223333".to_owned(), region.to_owned()));
+        assert_eq!(home, expected, "{host}");
     }
 }

@@ -48,7 +48,7 @@ impl Explainer<'_> {
         }
         keys.extend(self.reach());
         keys.extend(self.limits.iter().map(|(key, value)| Key {
-            remark: Some("for each task in an hour; not judged here"),
+            remark: Some("not judged here"),
             ..Key::new(key.clone(), value.clone())
         }));
         keys

@@ -1,4 +1,4 @@
-//! How much this process may untag in an hour, so that the day of a Log4Shell does not empty a registry.
+//! How much this process may untag in an hour, its share of what all tasks may, so that the day of a Log4Shell does not empty a registry.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -157,6 +157,23 @@ impl Allowance {
         }
     }
 
+    /// The limit that is reached, in words.
+    fn reached(&self, here: bool) -> String {
+        let LimitSettings { untags_per_hour, untags_per_hour_per_repository, tasks } = self.limits;
+        let (name, limit) = if here {
+            (PER_REPOSITORY, untags_per_hour_per_repository)
+        } else {
+            (PER_HOUR, untags_per_hour)
+        };
+        let limit = limit.unwrap_or_default();
+        match (tasks.get(), self.limits.share(limit)) {
+            (1, _) => format!("{name} of {limit} is reached"),
+            (tasks, share) => {
+                format!("{name} of {limit}, {share} for each of {tasks} tasks, is reached")
+            }
+        }
+    }
+
     /// Asks to untag so many tags of one image.
     pub(super) fn admit<'a>(
         &'a self,
@@ -174,8 +191,12 @@ impl Allowance {
         all.turn(window);
         let here = repositories.entry(repository.clone()).or_default();
         here.turn(window);
-        let LimitSettings { untags_per_hour, untags_per_hour_per_repository } = self.limits;
-        let limits = [(true, untags_per_hour_per_repository, here), (false, untags_per_hour, all)];
+        let LimitSettings { untags_per_hour, untags_per_hour_per_repository, .. } = self.limits;
+        let share = |limit: Option<usize>| limit.map(|limit| self.limits.share(limit));
+        let limits = [
+            (true, share(untags_per_hour_per_repository), here),
+            (false, share(untags_per_hour), all),
+        ];
         let mut room = tags;
         for (_, limit, meter) in &limits {
             room = room.min(limit.map_or(tags, |limit| meter.room(limit, tags)));
@@ -186,10 +207,9 @@ impl Allowance {
             } else if let Some(limit) = limit.filter(|&limit| meter.room(limit, tags) == 0) {
                 let window = meter.book(limit, digest, tags.min(limit));
                 let start = WINDOW.saturating_mul(u32::try_from(window).unwrap_or(u32::MAX));
-                let name = if here { PER_REPOSITORY } else { PER_HOUR };
                 return Admission::Later(Deferral {
                     here,
-                    reason: format!("{name} of {limit} is reached"),
+                    reason: self.reached(here),
                     again: start.saturating_sub(past) + Duration::from_secs(1),
                     news: !std::mem::replace(&mut meter.told, true),
                 });
@@ -201,6 +221,7 @@ impl Allowance {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use tokio::time::advance;
@@ -216,7 +237,15 @@ mod tests {
     }
 
     fn allowance(all: Option<usize>, here: Option<usize>) -> Allowance {
-        Allowance::new(LimitSettings { untags_per_hour: all, untags_per_hour_per_repository: here })
+        shared(all, here, 1)
+    }
+
+    fn shared(all: Option<usize>, here: Option<usize>, tasks: usize) -> Allowance {
+        Allowance::new(LimitSettings {
+            untags_per_hour: all,
+            untags_per_hour_per_repository: here,
+            tasks: NonZeroUsize::new(tasks).unwrap(),
+        })
     }
 
     fn later(admission: Admission<'_>) -> Deferral {
@@ -253,6 +282,23 @@ mod tests {
             later(allowance.admit(&repository("d"), &digest(), 3)).news,
             "a new window is news again"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn several_tasks_share_the_limits_in_equal_parts_rounded_down() {
+        let allowance = shared(Some(100), Some(11), 4);
+        assert_eq!(now(allowance.admit(&repository("a"), &digest(), 2)), 2);
+        let here = later(allowance.admit(&repository("a"), &digest(), 1));
+        let words =
+            "limits.untags_per_hour_per_repository of 11, 2 for each of 4 tasks, is reached";
+        assert_eq!(here.reason, words);
+        let repositories = ["b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+        for name in repositories {
+            assert_eq!(now(allowance.admit(&repository(name), &digest(), 2)), 2);
+        }
+        assert_eq!(now(allowance.admit(&repository("m"), &digest(), 1)), 1);
+        let all = later(allowance.admit(&repository("n"), &digest(), 1));
+        assert_eq!(all.reason, "limits.untags_per_hour of 100, 25 for each of 4 tasks, is reached");
     }
 
     #[tokio::test(start_paused = true)]

@@ -133,6 +133,32 @@ async fn partitions_follow_the_region() {
 }
 
 #[tokio::test]
+async fn every_arn_is_of_the_partition_roles_in_other_accounts_included() {
+    for (region, partition, domain) in [
+        ("cn-north-1", "aws-cn", "amazonaws.com.cn"),
+        ("us-gov-west-1", "aws-us-gov", "amazonaws.com"),
+        ("eusc-de-east-1", "aws-eusc", "amazonaws.eu"),
+        ("us-iso-east-1", "aws-iso", "c2s.ic.gov"),
+    ] {
+        let config = format!(
+            "queue.url = 'https://sqs.{region}.{domain}/111122223333/q'
+            notify.topic_arn = 'arn:{partition}:sns:{region}:111122223333:t'
+            policy.accounts = ['111122223333', '444455556666']
+            aws.assume_role = 'arn:{partition}:iam::{{account}}:role/tagwarden'"
+        );
+        let shown = policies(&config).await;
+        let arns: Vec<_> = shown.match_indices("arn:").map(|(at, _)| &shown[at..]).collect();
+        let foreign = arns.iter().find(|arn| !arn.starts_with(&format!("arn:{partition}:")));
+        assert_eq!(foreign, None, "{shown}");
+        for service in ["sqs", "sns", "kms", "ecr", "iam"] {
+            let arn = format!("arn:{partition}:{service}:");
+            assert!(arns.iter().any(|known| known.starts_with(&arn)), "no {service} in {shown}");
+        }
+        assert!(shown.contains(&format!("sqs.{region}.")), "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn topics_in_several_regions_and_accounts_have_their_own_keys() {
     let config = "
         queue.url = 'https://sqs.eu-west-1.amazonaws.com/111122223333/q'

@@ -307,3 +307,28 @@ async fn an_image_that_waited_for_a_later_hour_and_is_held_then_is_told_so() {
     let limit = "limits.untags_per_hour of 1 is reached";
     assert_eq!(reasons, [limit, "it is in use in 1 place (in_use)"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn tasks_that_share_the_limits_untag_no_more_together_than_one_alone_would() {
+    let world = limited(7).set("LIMITS__TASKS", "3").set("QUEUE__MAX_IN_FLIGHT", "1");
+    several(&world, 20);
+    let (first, second, third) = (world.app(), world.app(), world.app());
+    let shutdown = Shutdown::default();
+    let test = async {
+        sleep(HOUR - Duration::from_secs(10)).await;
+        assert_eq!(by_the_hour(&world), [6], "two for each of three tasks");
+        let told = with_action(&world, "blocked");
+        assert_eq!(told.len(), 3, "each task tells of its own share");
+        let reason = told[0]["reasons"].as_array().unwrap().last().unwrap();
+        let words = "limits.untags_per_hour of 7, 2 for each of 3 tasks, is reached";
+        assert_eq!(limit_of(reason), words);
+        shutdown.drain();
+    };
+
+    let (first, second, third, ()) =
+        tokio::join!(first.work(&shutdown), second.work(&shutdown), third.work(&shutdown), test);
+
+    for ended in [first, second, third] {
+        ended.unwrap();
+    }
+}

@@ -48,6 +48,9 @@ fn errors_in_variables_name_the_key_what_is_wrong_and_what_would_be_right() {
         ("LIMITS__UNTAGS_PER_HOUR", "none"),
         ("LIMITS__UNTAGS_PER_HOUR_PER_REPOSITORY", "-5"),
         ("LIMITS__UNTAGS_PER_DAY", "5"),
+        ("LIMITS__TASKS", "0"),
+        ("LIMITS__TASKS", "1001"),
+        ("LIMITS__TASKS", "all"),
         ("REGISTRY__UNTAG", "digest"),
         ("AWS__ASSUME_ROLE", "arn:aws:iam::111122223333:role/x"),
         ("AWS__EXTERNAL_ID", "abc"),
@@ -155,4 +158,61 @@ fn errors_in_files_name_the_key_what_is_wrong_and_what_would_be_right() {
     let lines: Vec<_> =
         cases.iter().map(|text| format!("{text}\n  {}", toml_error(text))).collect();
     insta::assert_snapshot!(lines.join("\n\n"));
+}
+
+#[test]
+fn limits_that_leave_a_task_nothing_are_a_contradiction() {
+    for key in ["untags_per_hour", "untags_per_hour_per_repository"] {
+        let load_with = |limit: &str, tasks: &str| {
+            let variable = format!("TAGWARDEN__LIMITS__{}", key.to_uppercase());
+            load(&[(variable.as_str(), limit), ("TAGWARDEN__LIMITS__TASKS", tasks)])
+        };
+        assert_eq!(
+            one_line(&load_with("3", "4").unwrap_err()),
+            format!(
+                "configuration key limits.tasks: is 4, and the share of each in the 3 of limits.{key} would be none; \
+                 expected at most 3 tasks, or at least 4 for limits.{key}"
+            )
+        );
+        load_with("4", "4").unwrap();
+        load_with("unlimited", "1000").unwrap();
+    }
+}
+
+#[test]
+fn a_role_of_another_partition_than_the_topic_is_a_contradiction() {
+    let load_with = |topic: &str, role: &str| {
+        load(&[("TAGWARDEN__NOTIFY__TOPIC_ARN", topic), ("TAGWARDEN__AWS__ASSUME_ROLE", role)])
+    };
+    let topic = "arn:aws-us-gov:sns:us-gov-west-1:111122223333:team";
+    let role = |partition: &str| format!("arn:{partition}:iam::{{account}}:role/tagwarden");
+    load_with(topic, &role("aws-us-gov")).unwrap();
+    assert_eq!(
+        one_line(&load_with(topic, &role("aws")).unwrap_err()),
+        format!(
+            "configuration key aws.assume_role: is {:?}; expected a role of the partition of {topic}",
+            role("aws")
+        )
+    );
+}
+
+#[test]
+fn an_endpoint_and_a_kind_of_endpoint_are_a_contradiction() {
+    let fips = ("AWS_USE_FIPS_ENDPOINT", "true");
+    let sqs = ("AWS_ENDPOINT_URL_SQS", "https://vpce-1.sqs.us-east-1.vpce.amazonaws.com");
+    assert_eq!(
+        one_line(&load(&[fips, sqs]).unwrap_err()),
+        "configuration: AWS_USE_FIPS_ENDPOINT and AWS_ENDPOINT_URL_SQS are both set, of which the AWS SDK takes one \
+         only; set AWS_USE_FIPS_ENDPOINT alone, or name an endpoint of that kind for each service"
+    );
+    assert!(load(&[("AWS_USE_DUALSTACK_ENDPOINT", "True"), sqs]).is_err());
+    for variables in [
+        vec![fips],
+        vec![sqs],
+        vec![("AWS_USE_FIPS_ENDPOINT", "false"), sqs],
+        vec![fips, ("AWS_ENDPOINT_URL", "")],
+        vec![fips, sqs, ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")],
+    ] {
+        load(&variables).unwrap();
+    }
 }

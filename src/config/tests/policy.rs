@@ -27,6 +27,7 @@ fn every_key_of_the_policy_and_of_the_limits_can_stand_in_a_file() {
         [limits]
         untags_per_hour = 200
         untags_per_hour_per_repository = "20"
+        tasks = 4
     "#;
     let yaml = "
 policy:
@@ -42,7 +43,7 @@ policy:
   exploit_only: true
   grace: 7d
   unscanned: ignore
-limits: {untags_per_hour: 200, untags_per_hour_per_repository: 20}
+limits: {untags_per_hour: 200, untags_per_hour_per_repository: 20, tasks: 4}
 ";
     let json = r#"{"policy": {
         "mode": "audit", "action": "delete",
@@ -50,7 +51,7 @@ limits: {untags_per_hour: 200, untags_per_hour_per_repository: 20}
         "protected_tags": ["prod-*"], "index": "all", "keep_at_least": "3", "in_use": "block",
         "fixable_only": ["medium", "high"], "min_score": "7.5", "exploit_only": "true", "grace": "7d",
         "unscanned": "ignore"
-    }, "limits": {"untags_per_hour": 200.0, "untags_per_hour_per_repository": 20}}"#;
+    }, "limits": {"untags_per_hour": 200.0, "untags_per_hour_per_repository": 20, "tasks": "4"}}"#;
     for settings in in_each_format(toml, yaml, json) {
         let base = &settings.policy.base;
         assert_eq!((base.mode, base.action), (Mode::Audit, Action::Delete));
@@ -61,6 +62,7 @@ limits: {untags_per_hour: 200, untags_per_hour_per_repository: 20}
         assert_narrowed(base);
         assert_eq!(settings.limits.untags_per_hour, Some(200));
         assert_eq!(settings.limits.untags_per_hour_per_repository, Some(20));
+        assert_eq!(settings.limits.tasks.get(), 4);
     }
 }
 

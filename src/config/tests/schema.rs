@@ -123,7 +123,7 @@ fn full() -> Value {
             }],
         },
         "policy": policy,
-        "limits": {"untags_per_hour": 100, "untags_per_hour_per_repository": "unlimited"},
+        "limits": {"untags_per_hour": 100, "untags_per_hour_per_repository": "unlimited", "tasks": 4},
         "registry": {"untag": "tag"},
         "aws": {"assume_role": "arn:aws:iam::{account}:role/tagwarden", "external_id": "x"},
         "http": {"listen": "127.0.0.1:8080"},
@@ -180,6 +180,8 @@ fn what_is_wrong_in_a_document_is_wrong_by_the_schema_and_to_the_loader() {
         ("/policy/exceptions/0/digest", json!("latest")),
         ("/policy/exceptions/0/owner", json!("")),
         ("/limits/untags_per_hour", json!(0)),
+        ("/limits/tasks", json!(0)),
+        ("/limits/tasks", json!(1001)),
         ("/registry/untag", json!("digest")),
     ];
     for (pointer, value) in wrong {

@@ -125,8 +125,9 @@ fn settings_are_checked(settings: &Settings) {
     assert!(within(queue.visibility_timeout, 2, 43_200));
     assert!(within(*grace, 2, 120));
     assert!(queue.name().is_some());
+    assert!(limits.tasks.get() <= 1000);
     for limit in [limits.untags_per_hour, limits.untags_per_hour_per_repository] {
-        assert_ne!(limit, Some(0));
+        assert_ne!(limit.map(|limit| limits.share(limit)), Some(0));
     }
     assert!(aws.external_id.is_none() || aws.assume_role.is_some());
     assert!(!notify.topics.is_empty());
