@@ -13,6 +13,8 @@ mod every_call;
 mod process;
 #[path = "signals/refused.rs"]
 mod refused;
+#[path = "signals/rolling.rs"]
+mod rolling;
 #[path = "signals/scenario.rs"]
 mod scenario;
 #[path = "signals/second_signal.rs"]

@@ -194,13 +194,12 @@ fn keys(settings: &Settings, arns: &Arns<'_>) -> Vec<Statement> {
     statements
 }
 
-/// A service as `kms:ViaService` names it. For China, sources disagree about the ending.
+/// A service as `kms:ViaService` names it. Where a partition has a domain of its own, sources disagree about the ending.
 fn services(service: &str, region: &str) -> BTreeSet<String> {
-    let mut names = BTreeSet::from([format!("{service}.{region}.amazonaws.com")]);
-    if region.starts_with("cn-") {
-        names.insert(format!("{service}.{region}.amazonaws.com.cn"));
-    }
-    names
+    const DOMAINS: [(&str, &str); 2] = [("cn-", "amazonaws.com.cn"), ("eusc-", "amazonaws.eu")];
+    let own = DOMAINS.iter().filter(|(prefix, _)| region.starts_with(prefix));
+    let domains = own.map(|(_, domain)| *domain).chain(["amazonaws.com"]);
+    domains.map(|domain| format!("{service}.{region}.{domain}")).collect()
 }
 
 /// What the worker does with images, in these accounts.

@@ -127,9 +127,11 @@ impl Lines {
     }
 }
 
-/// The binary with this command line and this environment, killed when it is dropped.
+/// The binary with this command line and this environment, killed when it is dropped. It is Cargo's own, or what
+/// `TAGWARDEN_TEST_BINARY` names: `tests/image/run` has the image's tried so.
 pub fn tagwarden(arguments: &[&str], variables: &Variables) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tagwarden"));
+    let binary = std::env::var_os("TAGWARDEN_TEST_BINARY");
+    let mut command = Command::new(binary.unwrap_or(env!("CARGO_BIN_EXE_tagwarden").into()));
     command.args(arguments).env_clear().envs(variables).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

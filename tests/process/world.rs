@@ -47,8 +47,13 @@ impl World {
 
     /// A world at an address where nobody serves it yet.
     pub fn at(address: SocketAddr) -> Self {
+        Self::with_receives(address, 2)
+    }
+
+    /// The same with a queue that permits so many receives of a message.
+    pub fn with_receives(address: SocketAddr, receives: u32) -> Self {
         let sim = Sim::default();
-        let (url, _) = sim.create_queue_with_redrive(QUEUE, 2, &[]);
+        let (url, _) = sim.create_queue_with_redrive(QUEUE, receives, &[]);
         let topic = sim.create_topic("team");
         let scans = json!({"source": ["aws.ecr"], "detail-type": ["ECR Image Scan"]});
         sim.put_rule("scans", scans, QUEUE);

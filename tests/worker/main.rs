@@ -7,6 +7,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod accounts;
 mod acts;
 mod answers;
 mod crash_points;
@@ -22,10 +23,12 @@ mod liveness;
 mod metrics;
 mod multi_arch;
 mod overreach;
+mod partitions;
 mod policy;
 mod refusals;
 mod regressions;
 mod repositories;
+mod rolling;
 mod scan_states;
 mod sharing;
 mod support;

@@ -90,6 +90,13 @@ impl World {
         App::new(Settings::load(&sources).unwrap(), &self.sim.sdk_config()).unwrap()
     }
 
+    /// A worker whose calls can be told from those of others by their access key.
+    pub fn app_as(&self, access_key: &str) -> App {
+        let sources = Sources { file: None, environment: self.variables.clone() };
+        let sdk = self.sim.sdk_config_as(access_key);
+        App::new(Settings::load(&sources).unwrap(), &sdk).unwrap()
+    }
+
     /// Pushes an image with this scan result; no event.
     pub fn image(&self, tags: &[&str], scan: ScanResult) -> String {
         self.image_in(&self.repository, tags, scan)

@@ -1,0 +1,108 @@
+//! Programs of Python that tests need: installed from PyPI once under `target/`.
+#![expect(clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(unreachable_pub, reason = "a module of more than one test crate")]
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Set to 1 where there is no Python, or no way to PyPI.
+const SKIP: &str = "TAGWARDEN_SKIP_PYPI";
+
+/// A Python with packages.
+pub struct Python {
+    root: PathBuf,
+}
+
+impl Python {
+    /// A Python with these packages, installed first where they are not yet. `None` where the environment says that tests
+    /// which need it are to be skipped. Tests of any process wait for each other.
+    ///
+    /// # Panics
+    ///
+    /// Where they cannot be installed.
+    pub fn with(packages: &[&str]) -> Option<Self> {
+        if std::env::var(SKIP).is_ok_and(|value| value == "1") {
+            println!("skipped, because {SKIP}=1");
+            return None;
+        }
+        match Self::installed(packages) {
+            Ok(python) => Some(python),
+            Err(why) => panic!(
+                "this test needs python3 and {} from PyPI ({SKIP}=1 skips it): {why}",
+                packages.join(", ")
+            ),
+        }
+    }
+
+    /// Starts the interpreter.
+    pub fn command(&self) -> Command {
+        let packages = self.packages();
+        if packages.exists() {
+            let mut python = Command::new("python3");
+            python.env("PYTHONPATH", packages);
+            return python;
+        }
+        Command::new(self.interpreter())
+    }
+
+    /// Where programs of these packages are, and the search path of Python that they need, if any.
+    pub fn programs(&self) -> (PathBuf, Option<PathBuf>) {
+        let packages = self.packages();
+        if packages.exists() {
+            return (packages.join("bin"), Some(packages));
+        }
+        (self.root.join("bin"), None)
+    }
+
+    /// The interpreter of the virtual environment.
+    fn interpreter(&self) -> PathBuf {
+        self.root.join("bin/python")
+    }
+
+    /// The packages where virtual environments cannot be had.
+    fn packages(&self) -> PathBuf {
+        self.root.join("packages")
+    }
+
+    fn installed(packages: &[&str]) -> Result<Self, String> {
+        let name: String = packages.join("_").replace(['[', ']', ','], "-");
+        let root = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("python").join(name);
+        let readable = |error: std::io::Error| format!("{}: {error}", root.display());
+        fs::create_dir_all(root.with_file_name("")).map_err(readable)?;
+        let mut lock = root.clone().into_os_string();
+        lock.push(".lock");
+        let lock = File::create(lock).map_err(readable)?;
+        lock.lock().map_err(readable)?;
+        let complete = root.join("complete");
+        let python = Self { root: root.clone() };
+        if !complete.exists() {
+            python.install(packages)?;
+            File::create(complete).map_err(readable)?;
+        }
+        Ok(python)
+    }
+
+    fn install(&self, packages: &[&str]) -> Result<(), String> {
+        let pip = ["-m", "pip", "install", "--quiet"];
+        drop(fs::remove_dir_all(&self.root));
+        if run(Command::new("python3").args(["-m", "venv"]).arg(&self.root)).is_ok() {
+            return run(Command::new(self.interpreter()).args(pip).args(packages));
+        }
+        drop(fs::remove_dir_all(&self.root));
+        let target = self.packages();
+        run(Command::new("python3").args(pip).args(packages).arg("--target").arg(target))
+    }
+}
+
+/// Runs a command to its end; the last line that it says where it fails.
+fn run(command: &mut Command) -> Result<(), String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output =
+        command.stdin(Stdio::null()).output().map_err(|error| format!("{name}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(format!("{name}: {}", stderr.lines().last().unwrap_or("failed")))
+}

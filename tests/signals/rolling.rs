@@ -1,0 +1,146 @@
+//! Tasks that are replaced one after another while messages come in, as ECS does it where at least as many as are
+//! desired are to be healthy: an old task gets SIGTERM when `/healthz` of a new one says so.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_sim::{CallOutcome, FaultRule, Moment, Service, Sim};
+use hyper::StatusCode;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use crate::process::{Ended, Worker, within_deadline};
+use crate::world::{DEAD_LETTERS, LOOPBACK, QUEUE, World, assert_in_order, lines, quarantine_tag};
+
+/// Tasks that run at any time, and how many of them are replaced.
+const TASKS: usize = 2;
+const REPLACEMENTS: usize = 8;
+/// Messages that are on the queue or in hand while tasks are replaced.
+const BACKLOG: usize = 12;
+
+/// Keeps the queue at its length until all tasks are replaced. The digests of all images.
+async fn load(world: &World, replaced: &Cell<bool>) -> Vec<String> {
+    let mut digests = Vec::new();
+    while !replaced.get() {
+        let tags = [format!("v{}", digests.len()), format!("latest-{}", digests.len())];
+        digests.push(world.violation(&[&tags[0], &tags[1]]));
+        world
+            .sim
+            .wait_until(|sim| replaced.get() || sim.queue(QUEUE).messages.len() < BACKLOG)
+            .await;
+    }
+    digests
+}
+
+/// Who received each message last, by access key.
+type Holders = Arc<Mutex<BTreeMap<String, String>>>;
+
+fn holders(sim: &Sim) -> Holders {
+    let holders = Holders::default();
+    let seen = Arc::clone(&holders);
+    sim.watch(move |_, call, moment| {
+        let messages = call.reply.as_ref().and_then(|reply| reply["Messages"].as_array());
+        if let (Moment::After, Some(messages)) = (moment, messages) {
+            let ids = messages.iter().filter_map(|message| message["MessageId"].as_str());
+            let held = ids.map(|id| (id.to_owned(), call.caller.clone()));
+            seen.lock().expect("nobody panics with it").extend(held);
+        }
+    });
+    holders
+}
+
+/// A task whose calls can be told from those of others by its access key.
+struct Task {
+    key: String,
+    worker: Worker,
+}
+
+impl Task {
+    async fn start(world: &World, number: usize) -> Self {
+        let key = format!("AKIATASK{number}");
+        let mut variables = world.variables.clone();
+        variables.insert("AWS_ACCESS_KEY_ID".to_owned(), key.clone());
+        Self { key, worker: Worker::start(&variables).await }
+    }
+
+    /// Sends SIGTERM and waits for the end, at which it holds no message any more.
+    async fn stopped(self, world: &World, holders: &Holders) -> Ended {
+        let ended = self.worker.stopped().await;
+        assert_in_order(&ended);
+        let holders = holders.lock().expect("nobody panics with it").clone();
+        let mut in_flight =
+            world.sim.queue(QUEUE).messages.into_iter().filter(|message| message.in_flight);
+        let held = in_flight.find(|message| holders[&message.id] == self.key);
+        assert_eq!(held, None, "{} has not released it", self.key);
+        ended
+    }
+}
+
+/// Replaces the tasks, and stops the last when there is nothing left to do. How each ended.
+async fn deployments(world: &World, holders: &Holders, replaced: &Cell<bool>) -> Vec<Ended> {
+    let mut running = VecDeque::new();
+    let mut ended = Vec::new();
+    for number in 0..TASKS {
+        running.push_back(Task::start(world, number).await);
+    }
+    for number in TASKS..TASKS + REPLACEMENTS {
+        let new = Task::start(world, number).await;
+        assert_eq!(new.worker.get("/healthz").await.0, StatusCode::OK);
+        running.push_back(new);
+        let old = running.pop_front().expect("a task that runs");
+        ended.push(old.stopped(world, holders).await);
+    }
+    replaced.set(true);
+    let done = world.sim.wait_until(|sim| sim.queue(QUEUE).messages.is_empty());
+    within_deadline("an empty queue", done).await;
+    for last in running {
+        ended.push(last.stopped(world, holders).await);
+    }
+    ended
+}
+
+#[tokio::test]
+async fn a_rolling_replacement_of_tasks_loses_no_message_and_acts_on_no_image_twice() {
+    let listener = TcpListener::bind(LOOPBACK).await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    // A task that stops gives back what it has not begun, and that is a receive.
+    let mut world = World::with_receives(address, 10);
+    world.serve(listener).await;
+    let slowly = FaultRule::on_service(Service::Ecr).delay(Duration::from_millis(20));
+    world.sim.set_faults(slowly);
+    let holders = holders(&world.sim);
+    let replaced = Cell::new(false);
+
+    let (digests, ended) =
+        tokio::join!(load(&world, &replaced), deployments(&world, &holders, &replaced));
+
+    let in_hand = |ended: &&Ended| {
+        lines(ended, "draining").iter().any(|line| line["in_flight"].as_u64() > Some(0))
+    };
+    let interrupted = ended.iter().filter(in_hand).count();
+    println!("{} images, {interrupted} of {} tasks with work in hand", digests.len(), ended.len());
+    assert!(interrupted >= REPLACEMENTS / 2, "{interrupted}");
+    for digest in &digests {
+        assert_eq!(world.tags(digest), [quarantine_tag(digest)]);
+    }
+    let notices = world.sim.notices(&world.topic);
+    let told: BTreeSet<_> = notices
+        .iter()
+        .map(|notice| serde_json::from_str::<Value>(&notice.message).expect("a notice"))
+        .map(|notice| notice["image"]["digest"].to_string())
+        .collect();
+    assert_eq!((notices.len(), told.len()), (digests.len(), digests.len()));
+    let mut untagged = BTreeMap::<_, usize>::new();
+    for call in world.sim.calls_of("BatchDeleteImage") {
+        assert_eq!(call.outcome, CallOutcome::Ok);
+        for id in call.request["imageIds"].as_array().expect("a list") {
+            *untagged.entry(id["imageTag"].to_string()).or_default() += 1;
+        }
+    }
+    assert_eq!(untagged.len(), 2 * digests.len());
+    assert!(untagged.values().all(|times| *times == 1), "{untagged:?}");
+    assert_eq!(world.sim.queue(DEAD_LETTERS).messages, []);
+    assert_eq!(world.sim.queue(QUEUE).messages, []);
+}

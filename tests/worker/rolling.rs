@@ -1,0 +1,140 @@
+//! Tasks that are replaced one after another while messages come in, as a deployment does it: a new task is healthy
+//! before an old one is told to stop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_sim::{CallOutcome, Moment, Sim, SimConfig};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use serde_json::json;
+use tagwarden::shutdown::Shutdown;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::support::{QUEUE, World, basic, critical, quarantine};
+
+const IMAGES: usize = 60;
+/// Tasks that run at any time.
+const TASKS: usize = 2;
+
+/// Sends an event about another image every now and then.
+async fn load(world: &World, seed: u64) -> Vec<String> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut digests = Vec::new();
+    for number in 0..IMAGES {
+        let tags = [format!("v{number}"), format!("latest-{number}")];
+        let tags = [tags[0].as_str(), tags[1].as_str()];
+        let digest = world.image(&tags, critical());
+        let mut event = basic(&digest, &tags, &json!({"CRITICAL": 1}));
+        event["id"] = json!(digest);
+        world.send(&event);
+        digests.push(digest);
+        sleep(Duration::from_millis(rng.u64(0..1_500))).await;
+    }
+    digests
+}
+
+/// Who received each message last, by access key.
+type Holders = Arc<Mutex<BTreeMap<String, String>>>;
+
+fn holders(sim: &Sim) -> Holders {
+    let holders = Holders::default();
+    let seen = Arc::clone(&holders);
+    sim.watch(move |_, call, moment| {
+        let messages = call.reply.as_ref().and_then(|reply| reply["Messages"].as_array());
+        if let (Moment::After, Some(messages)) = (moment, messages) {
+            let ids = messages.iter().filter_map(|message| message["MessageId"].as_str());
+            let held = ids.map(|id| (id.to_owned(), call.caller.clone()));
+            seen.lock().unwrap().extend(held);
+        }
+    });
+    holders
+}
+
+/// The messages that this task received last and that nobody can receive now.
+fn stranded(sim: &Sim, holders: &Holders, task: &str) -> Vec<String> {
+    let holders = holders.lock().unwrap().clone();
+    let in_flight = sim.queue(QUEUE).messages.into_iter().filter(|message| message.in_flight);
+    in_flight.map(|message| message.id).filter(|id| holders[id] == task).collect()
+}
+
+/// Replaces tasks until told otherwise. Gives the number of tasks that there were.
+async fn deployments(world: &World, seed: u64, until: &Shutdown) -> usize {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let holders = holders(&world.sim);
+    let mut running = Vec::new();
+    let mut ending = FuturesUnordered::new();
+    let mut tasks = 0;
+    let mut next = Instant::now();
+    loop {
+        if tasks < TASKS || Instant::now() >= next {
+            let (name, app) =
+                (format!("AKIATASK{tasks}"), world.app_as(&format!("AKIATASK{tasks}")));
+            let shutdown = Shutdown::default();
+            let health = Arc::clone(app.health());
+            let stop = shutdown.clone();
+            ending.push(async move { (name, app.work(&stop).await) });
+            running.insert(0, shutdown);
+            tasks += 1;
+            // A target group asks /healthz, and has the old task stopped as soon as the new one answers.
+            assert_eq!(health.live(), Ok(()));
+            if running.len() > TASKS {
+                running.pop().unwrap().drain();
+            }
+            next = Instant::now() + Duration::from_millis(rng.u64(500..4_000));
+        }
+        tokio::select! {
+            biased;
+            Some((name, ended)) = ending.next() => {
+                ended.unwrap();
+                assert_eq!(stranded(&world.sim, &holders, &name), [""; 0], "{name} has not released them");
+            }
+            () = until.draining() => break,
+            () = sleep_until(next) => {}
+        }
+    }
+    for shutdown in running {
+        shutdown.drain();
+    }
+    while let Some((name, ended)) = ending.next().await {
+        ended.unwrap();
+        assert_eq!(stranded(&world.sim, &holders, &name), [""; 0], "{name} has not released them");
+    }
+    tasks
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rolling_replacement_of_tasks_loses_no_message_and_acts_on_no_image_twice() {
+    for seed in 0..6 {
+        let latency = Duration::from_millis(10 + 40 * seed);
+        let world = World::with(SimConfig { seed, latency, ..SimConfig::default() });
+        let done = Shutdown::default();
+        let work = async {
+            let digests = load(&world, seed).await;
+            world.done().await;
+            done.drain();
+            digests
+        };
+        let (digests, tasks) = tokio::join!(work, deployments(&world, seed, &done));
+
+        assert!(tasks > 10, "{tasks}");
+        for digest in &digests {
+            assert_eq!(world.tags(digest), [quarantine(digest)], "seed {seed}");
+        }
+        let told: Vec<_> =
+            world.notices().iter().map(|notice| notice["image"]["digest"].to_string()).collect();
+        assert_eq!(told.len(), IMAGES, "one notice an image, seed {seed}");
+        assert_eq!(told.iter().collect::<BTreeSet<_>>().len(), IMAGES, "seed {seed}");
+        let mut untagged = BTreeMap::<_, usize>::new();
+        for call in world.sim.calls_of("BatchDeleteImage") {
+            assert_eq!(call.outcome, CallOutcome::Ok);
+            for id in call.request["imageIds"].as_array().unwrap() {
+                *untagged.entry(id["imageTag"].to_string()).or_default() += 1;
+            }
+        }
+        assert_eq!(untagged.len(), 2 * IMAGES, "seed {seed}");
+        assert!(untagged.values().all(|times| *times == 1), "seed {seed}: {untagged:?}");
+        assert_eq!((world.dead_letters(), world.sim.queue(QUEUE).messages.len()), (0, 0));
+    }
+}
