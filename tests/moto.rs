@@ -9,6 +9,9 @@
 #[path = "moto/conformance.rs"]
 mod conformance;
 mod process;
+#[path = "process/python.rs"]
+#[expect(dead_code, reason = "other test crates use the rest")]
+mod python;
 #[path = "moto/server.rs"]
 mod server;
 

@@ -1,11 +1,9 @@
 //! moto's server: installed from PyPI once under `target/`, started on a free port, killed when its handle is dropped.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(clippy::expect_used, reason = "a test that cannot go on has failed")]
 #![expect(unreachable_pub, reason = "a module of a test crate")]
 
-use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -16,10 +14,7 @@ use tokio::process::Child;
 
 use super::REGION;
 use super::process::{Lines, ask};
-
-const VERSION: &str = "5.2.5";
-/// Set to 1 where there is no Python, or no way to PyPI.
-const SKIP: &str = "TAGWARDEN_SKIP_MOTO";
+use super::python::Python;
 
 /// A running moto.
 pub struct Moto {
@@ -31,16 +26,8 @@ pub struct Moto {
 impl Moto {
     /// Starts moto. `None` where the environment says that these tests are to be skipped.
     pub async fn start() -> Option<Self> {
-        if std::env::var(SKIP).is_ok_and(|value| value == "1") {
-            println!("skipped, because {SKIP}=1");
-            return None;
-        }
-        let mut command: tokio::process::Command = match installed() {
-            Ok(python) => python.into(),
-            Err(why) => panic!(
-                "these tests need python3 and moto {VERSION} from PyPI ({SKIP}=1 skips them): {why}"
-            ),
-        };
+        let python = Python::with(&["moto[server]==5.2.5"])?;
+        let mut command = tokio::process::Command::from(python.command());
         command.args(["-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.kill_on_drop(true).spawn().expect("moto can be started");
@@ -108,58 +95,4 @@ impl Moto {
         assert_eq!(status, expected, "{path} {headers:?}: {answer}");
         answer
     }
-}
-
-/// A Python that has moto, installed first where it is not yet. Tests of any process wait for each other.
-fn installed() -> Result<Command, String> {
-    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name(format!("moto-{VERSION}"));
-    let readable = |error: std::io::Error| format!("{}: {error}", root.display());
-    let lock =
-        File::create(root.with_file_name(format!("moto-{VERSION}.lock"))).map_err(readable)?;
-    lock.lock().map_err(readable)?;
-    let complete = root.join("complete");
-    if !complete.exists() {
-        install(&root)?;
-        File::create(complete).map_err(readable)?;
-    }
-    let packages = packages(&root);
-    if packages.exists() {
-        let mut python = Command::new("python3");
-        python.env("PYTHONPATH", packages);
-        return Ok(python);
-    }
-    Ok(Command::new(python_of(&root)))
-}
-
-/// The interpreter of the virtual environment.
-fn python_of(root: &Path) -> PathBuf {
-    root.join("bin/python")
-}
-
-/// The packages where virtual environments cannot be had.
-fn packages(root: &Path) -> PathBuf {
-    root.join("packages")
-}
-
-fn install(root: &Path) -> Result<(), String> {
-    let package = format!("moto[server]=={VERSION}");
-    let pip = ["-m", "pip", "install", "--quiet", &package];
-    drop(fs::remove_dir_all(root));
-    if run(Command::new("python3").args(["-m", "venv"]).arg(root)).is_ok() {
-        return run(Command::new(python_of(root)).args(pip));
-    }
-    drop(fs::remove_dir_all(root));
-    run(Command::new("python3").args(pip).arg("--target").arg(packages(root)))
-}
-
-/// Runs a command to its end; the last line that it says where it fails.
-fn run(command: &mut Command) -> Result<(), String> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output =
-        command.stdin(Stdio::null()).output().map_err(|error| format!("{name}: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(format!("{name}: {}", stderr.lines().last().unwrap_or("failed")))
 }

@@ -142,11 +142,15 @@ impl Input for Value {
 
 /// The ARN partition of a region.
 pub(crate) fn partition(region: &str) -> &'static str {
-    if region.starts_with("us-gov-") {
-        "aws-us-gov"
-    } else if region.starts_with("cn-") {
-        "aws-cn"
-    } else {
-        "aws"
-    }
+    const PARTITIONS: [(&str, &str); 7] = [
+        ("us-gov-", "aws-us-gov"),
+        ("cn-", "aws-cn"),
+        ("eusc-", "aws-eusc"),
+        ("us-iso-", "aws-iso"),
+        ("us-isob-", "aws-iso-b"),
+        ("eu-isoe-", "aws-iso-e"),
+        ("us-isof-", "aws-iso-f"),
+    ];
+    let known = PARTITIONS.iter().find(|(prefix, _)| region.starts_with(prefix));
+    known.map_or("aws", |(_, partition)| partition)
 }

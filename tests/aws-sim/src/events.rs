@@ -8,6 +8,7 @@ use crate::api::{ApiCall, ApiError, Input, Outcome, partition};
 use crate::clock::iso_seconds;
 use crate::pattern;
 use crate::sqs::{NewMessage, QueueKey};
+use crate::tags;
 use crate::world::World;
 
 /// What identifies a rule: account, region and name.
@@ -21,7 +22,7 @@ pub(crate) struct Rule {
     pub(crate) targets: BTreeMap<String, String>,
 }
 
-fn rule_arn((account, region, name): &RuleKey) -> String {
+pub(crate) fn rule_arn((account, region, name): &RuleKey) -> String {
     format!("arn:{}:events:{region}:{account}:rule/{name}", partition(region))
 }
 
@@ -47,6 +48,9 @@ impl World {
         match call.operation.as_str() {
             "PutRule" => self.put_rule(call),
             "PutTargets" => self.put_targets(call),
+            "RemoveTargets" => self.remove_targets(call),
+            "DeleteRule" => self.delete_rule(call),
+            "ListTagsForResource" => self.list_tags_of_rule(call),
             "ListRules" => Ok(self.list_rules(call)),
             "PutEvents" => Ok(self.put_events(call)),
             _ => Err(ApiError::unknown_operation(call)),
@@ -70,7 +74,11 @@ impl World {
         let pattern = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
         let key = rule_key(call, name);
         let arn = rule_arn(&key);
+        let is_new = !self.rules.contains_key(&key);
         self.set_rule(key, pattern).map_err(malformed)?;
+        if is_new {
+            self.tag_resource(arn.clone(), tags::of_list(call.input.list("Tags")));
+        }
         Ok(json!({"RuleArn": arn}))
     }
 
@@ -99,6 +107,42 @@ impl World {
             }
         }
         Ok(json!({"FailedEntryCount": failed.len(), "FailedEntries": failed}))
+    }
+
+    fn remove_targets(&mut self, call: &ApiCall) -> Outcome {
+        let name = call.input.text("Rule").unwrap_or_default();
+        let rule = self.rules.get_mut(&rule_key(call, name)).ok_or_else(|| no_such_rule(name))?;
+        let mut failed = Vec::new();
+        for id in call.input.texts("Ids") {
+            if rule.targets.remove(id).is_none() {
+                failed.push(json!({
+                    "TargetId": id,
+                    "ErrorCode": "ResourceNotFoundException",
+                    "ErrorMessage": format!("Rule {name} does not have target {id}."),
+                }));
+            }
+        }
+        Ok(json!({"FailedEntryCount": failed.len(), "FailedEntries": failed}))
+    }
+
+    /// Deletes a rule without targets. One that is not there is no error.
+    fn delete_rule(&mut self, call: &ApiCall) -> Outcome {
+        let key = rule_key(call, call.input.text("Name").unwrap_or_default());
+        if self.rules.get(&key).is_some_and(|rule| !rule.targets.is_empty()) {
+            let message = "Rule can't be deleted since it has targets.";
+            return Err(ApiError::new("ValidationException", message));
+        }
+        self.rules.remove(&key);
+        self.resource_tags.remove(&rule_arn(&key));
+        Ok(json!({}))
+    }
+
+    fn list_tags_of_rule(&self, call: &ApiCall) -> Outcome {
+        let arn = call.input.text("ResourceARN").unwrap_or_default();
+        if !self.rules.keys().any(|key| rule_arn(key) == arn) {
+            return Err(no_such_rule(arn));
+        }
+        Ok(json!({"Tags": tags::to_list(&self.tags_of_resource(arn))}))
     }
 
     fn list_rules(&self, call: &ApiCall) -> Value {

@@ -6,8 +6,10 @@ use std::time::SystemTime;
 use serde_json::Value;
 
 use crate::ecr::{RepoKey, Repository};
+use crate::events::rule_arn;
 use crate::sim::Sim;
 use crate::sns::Published;
+use crate::sqs::QueueKey;
 use crate::trace::Call;
 
 /// A queue as it stands.
@@ -105,6 +107,16 @@ impl Sim {
     pub fn notices(&self, topic_arn: &str) -> Vec<Published> {
         self.read(|world| {
             world.topics.get(topic_arn).map(|topic| topic.published.clone()).unwrap_or_default()
+        })
+    }
+
+    /// The ARNs of everything that somebody may have made and left: repositories, queues, topics and rules.
+    pub fn resources(&self) -> Vec<String> {
+        self.read(|world| {
+            let repositories = world.repositories.keys().map(RepoKey::arn);
+            let queues = world.queues.keys().map(QueueKey::arn);
+            let rules = world.rules.keys().map(rule_arn);
+            repositories.chain(queues).chain(world.topics.keys().cloned()).chain(rules).collect()
         })
     }
 

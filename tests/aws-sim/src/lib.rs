@@ -30,7 +30,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `wire`, `protocol`, `query`, `api` | requests and replies, in each service's protocol |
-//! | `world`, `sqs`, `ecr`, `sns`, `events`, `pattern`, `sts` | the state machine: synchronous, given the time |
+//! | `world`, `sqs`, `ecr`, `sns`, `events`, `pattern`, `sts`, `tags` | the state machine: synchronous, given the time |
 //! | `fault`, `codes`, `partial` | what goes wrong, and with which call |
 //! | `sim`, `clock`, `signature`, `trace` | the asynchronous shell: the course of a call, virtual time, the record of calls |
 //! | `connector`, `server` | the two faces |
@@ -71,7 +71,7 @@
 //!   deletes, and does not extend. No queue policies, no encryption, no move tasks. `DeleteQueue` and
 //!   `PurgeQueue` act at once, without AWS's 60 seconds. The receive count goes on counting in the dead-letter queue.
 //!   A dropped poll has taken nothing; `Fault::HangAfter` is the receive whose answer is lost.
-//! - ECR: layers are not modelled, and so never missing; no lifecycle, replication or referrers. Pull-through cache
+//! - ECR: layers are checked only in a repository that has had one uploaded; no lifecycle, replication or referrers. Pull-through cache
 //!   rules are listed, and nothing is pulled through. Images are archived and activated by set-up only, at once. That
 //!   `PutImage` refuses an archived image, that `BatchGetImage` calls it `ImageNotFound`, and that an image on its way
 //!   back (`ACTIVATING`) is treated as an archived one are guesses.
@@ -115,6 +115,7 @@ mod sim;
 mod sns;
 mod sqs;
 mod sts;
+mod tags;
 mod trace;
 mod wildcard;
 mod wire;

@@ -12,6 +12,7 @@ use crate::events::{Rule, RuleKey};
 use crate::ids::Ids;
 use crate::sns::Topic;
 use crate::sqs::{Queue, QueueKey};
+use crate::tags::Tags;
 use crate::trace::Call;
 
 /// What one look at a call comes to.
@@ -47,6 +48,8 @@ pub(crate) struct World {
     /// Pull-through cache rules, and when they were made.
     pub(crate) cache_rules: BTreeMap<CacheRuleKey, SystemTime>,
     pub(crate) rules: BTreeMap<RuleKey, Rule>,
+    /// The tags of repositories, queues and rules, by ARN.
+    pub(crate) resource_tags: BTreeMap<String, Tags>,
     /// Every event that was put on a bus.
     pub(crate) events: Vec<Value>,
     /// Every call that could be parsed.
@@ -69,6 +72,7 @@ impl World {
             repositories: BTreeMap::new(),
             cache_rules: BTreeMap::new(),
             rules: BTreeMap::new(),
+            resource_tags: BTreeMap::new(),
             events: Vec::new(),
             calls: Vec::new(),
             redriven: 0,

@@ -213,3 +213,39 @@ async fn an_assumed_role_acts_as_its_account() {
     assert_eq!(output.image_ids()[0].image_tag(), Some("v1"));
     assert_eq!(sim.calls_of("ListImages")[0].account, "444455556666");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_has_its_tags_and_goes_after_its_targets() {
+    let sim = Sim::default();
+    sim.create_queue("q", &[]);
+    let tags = json!([{"Key": "team", "Value": "platform"}]);
+    let rule = json!({"Name": "r", "EventPattern": r#"{"source": ["team.app"]}"#, "Tags": tags});
+    let (_, made) = event_bridge(&sim, "PutRule", rule).await;
+    let named = json!({"ResourceARN": made["RuleArn"]});
+    let target = json!({"Rule": "r", "Targets": [{"Id": "q", "Arn": sim.queue_arn("q")}]});
+    event_bridge(&sim, "PutTargets", target).await;
+    let (_, listed) = event_bridge(&sim, "ListTagsForResource", named.clone()).await;
+    assert_eq!(listed["Tags"], tags);
+
+    let delete = json!({"Name": "r"});
+    let (status, error) = event_bridge(&sim, "DeleteRule", delete.clone()).await;
+    assert_eq!((status, &error["__type"]), (400, &json!("ValidationException")));
+    let targets = json!({"Rule": "r", "Ids": ["q", "gone"]});
+    let (_, removed) = event_bridge(&sim, "RemoveTargets", targets.clone()).await;
+    assert_eq!(
+        (&removed["FailedEntryCount"], &removed["FailedEntries"][0]["TargetId"]),
+        (&json!(1), &json!("gone"))
+    );
+    sim.put_event(json!({"source": "team.app"}));
+    assert_eq!(sim.queue("q").visible, 0);
+
+    // Deleting what is not there is no error; asking about it is.
+    for _ in 0..2 {
+        assert_eq!(event_bridge(&sim, "DeleteRule", delete.clone()).await.0, 200);
+    }
+    assert_eq!(sim.resources(), [sim.queue_arn("q")]);
+    for (operation, input) in [("RemoveTargets", targets), ("ListTagsForResource", named)] {
+        let (_, error) = event_bridge(&sim, operation, input).await;
+        assert_eq!(error["__type"], "ResourceNotFoundException");
+    }
+}

@@ -424,3 +424,20 @@ async fn a_message_older_than_the_retention_period_is_gone() {
     sleep(Duration::from_secs(60)).await;
     assert!(receive(&client, &url).await.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_keeps_the_tags_that_it_was_made_with_until_it_goes() {
+    let sim = Sim::default();
+    let client = client(&sim);
+    for expected in [Some("platform"), None] {
+        let create = client.create_queue().queue_name("q");
+        let create =
+            create.set_tags(expected.map(|team| [("team".to_owned(), team.to_owned())].into()));
+        let url = create.send().await.unwrap().queue_url.unwrap();
+        let listed = client.list_queue_tags().queue_url(&url).send().await.unwrap();
+        assert_eq!(listed.tags().and_then(|tags| tags.get("team")).map(String::as_str), expected);
+        client.delete_queue().queue_url(&url).send().await.unwrap();
+        let gone = client.list_queue_tags().queue_url(&url).send().await.unwrap_err();
+        assert!(gone.into_service_error().is_queue_does_not_exist());
+    }
+}

@@ -7,6 +7,7 @@ mod finding;
 pub(crate) mod findings;
 mod image;
 mod inspector;
+mod layers;
 mod page;
 mod push;
 mod read;
@@ -16,6 +17,7 @@ mod scan;
 use serde_json::{Value, json};
 
 use crate::api::{ApiCall, ApiError, Input, Outcome};
+use crate::tags;
 use crate::world::World;
 
 pub(crate) use cache::CacheRuleKey;
@@ -36,6 +38,11 @@ impl World {
             "DeleteRepository" => self.delete_repository(call),
             "PutImageTagMutability" => self.put_image_tag_mutability(call),
             "PutImageScanningConfiguration" => self.put_image_scanning_configuration(call),
+            "ListTagsForResource" => self.list_tags_of_repository(call),
+            "GetRegistryScanningConfiguration" => Ok(registry_scanning(call)),
+            "InitiateLayerUpload" => self.initiate_layer_upload(call),
+            "UploadLayerPart" => self.upload_layer_part(call),
+            "CompleteLayerUpload" => self.complete_layer_upload(call),
             "PutImage" => self.put_image(call),
             "BatchGetImage" => self.batch_get_image(call),
             "ListImages" => self.list_images(call),
@@ -76,6 +83,7 @@ impl World {
         repository.set_mutability(&call.input);
         repository.set_scanning(&call.input);
         let reply = json!({"repository": repository.describe()});
+        self.tag_resource(key.arn(), tags::of_list(call.input.list("tags")));
         self.repositories.insert(key, repository);
         Ok(reply)
     }
@@ -116,7 +124,17 @@ impl World {
         }
         let (key, reply) = (repository.key.clone(), json!({"repository": repository.describe()}));
         self.repositories.remove(&key);
+        self.resource_tags.remove(&key.arn());
         Ok(reply)
+    }
+
+    fn list_tags_of_repository(&self, call: &ApiCall) -> Outcome {
+        let arn = call.input.text("resourceArn").unwrap_or_default();
+        if !self.repositories.keys().any(|key| key.arn() == arn) {
+            let message = format!("The repository with ARN '{arn}' does not exist");
+            return Err(ApiError::new("RepositoryNotFoundException", message));
+        }
+        Ok(json!({"tags": tags::to_list(&self.tags_of_resource(arn))}))
     }
 
     fn put_image_tag_mutability(&mut self, call: &ApiCall) -> Outcome {
@@ -138,6 +156,14 @@ impl World {
             "imageScanningConfiguration": {"scanOnPush": repository.scan_on_push},
         }))
     }
+}
+
+/// How the registry scans: by basic scanning, on push where a repository says so.
+fn registry_scanning(call: &ApiCall) -> Value {
+    json!({
+        "registryId": call.account,
+        "scanningConfiguration": {"scanType": "BASIC", "rules": []},
+    })
 }
 
 fn no_such_repository(key: &RepoKey) -> ApiError {

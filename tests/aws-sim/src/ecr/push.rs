@@ -65,6 +65,13 @@ impl World {
             );
             return Err(ApiError::new("ReferencedImagesNotFoundException", message));
         }
+        let missing = repository.layers.missing(&document);
+        if !missing.is_empty() {
+            let message = format!(
+                "Layers with digests '{missing:?}' required for pushing image into repository do not exist"
+            );
+            return Err(ApiError::new("LayersNotFoundException", message));
+        }
         let key = repository.key.clone();
         if repository.image(&digest).is_some_and(|image| !image.is_active()) {
             let message = format!(

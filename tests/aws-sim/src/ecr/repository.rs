@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::findings::ScanResult;
+use super::layers::Layers;
 use super::{Image, invalid};
 use crate::api::{ApiCall, ApiError, Input, partition};
 use crate::clock::unix_seconds;
@@ -60,6 +61,7 @@ pub(crate) struct Repository {
     /// The wildcard filters that go with `_WITH_EXCLUSION`.
     pub(crate) exclusions: Vec<String>,
     pub(crate) scan_on_push: bool,
+    pub(super) layers: Layers,
     images: BTreeMap<String, Image>,
     /// Tag to digest; every image has its own tags as well.
     tags: BTreeMap<String, String>,
@@ -77,6 +79,7 @@ impl Repository {
             mutability: "MUTABLE".to_owned(),
             exclusions: Vec::new(),
             scan_on_push: false,
+            layers: Layers::default(),
             images: BTreeMap::new(),
             tags: BTreeMap::new(),
             parents: BTreeMap::new(),

@@ -9,6 +9,7 @@ mod receive;
 use serde_json::{Value, json};
 
 use crate::api::{ApiCall, ApiError, Input, Outcome, partition};
+use crate::tags;
 use crate::world::{Step, World};
 
 pub(crate) use batch::failure;
@@ -73,11 +74,16 @@ impl World {
                     "ReceiveMessage" => return self.receive_message(&key, input, arrived),
                     "DeleteQueue" => {
                         self.queues.remove(&key);
+                        self.resource_tags.remove(&key.arn());
                         Ok(json!({}))
                     }
                     "PurgeQueue" => {
                         self.with_queue(&key, |queue, _| queue.messages.clear());
                         Ok(json!({}))
+                    }
+                    "ListQueueTags" => {
+                        let tags = self.tags_of_resource(&key.arn());
+                        Ok(if tags.is_empty() { json!({}) } else { json!({"Tags": tags}) })
                     }
                     "GetQueueAttributes" => self.get_queue_attributes(&key, input),
                     "SetQueueAttributes" => self.set_queue_attributes(&key, input),
@@ -131,6 +137,7 @@ impl World {
         } else {
             let queue = Queue::new(key.clone(), self.now, attributes);
             self.queues.insert(key.clone(), queue);
+            self.tag_resource(key.arn(), tags::of_map(call.input.get("tags")));
         }
         Ok(json!({"QueueUrl": key.url()}))
     }

@@ -1,9 +1,10 @@
-//! ECR's registries through the real SDK: the archive, findings in detail, events, cache rules, manifests, many images.
+//! ECR's registries through the real SDK: the archive, findings in detail, events, cache rules, layers, manifests, many images.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod archive;
 mod events;
 mod findings;
+mod layers;
 mod manifests;
 mod scale;
 mod settings;

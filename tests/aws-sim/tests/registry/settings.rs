@@ -1,6 +1,7 @@
 //! Settings of registries and repositories: pull-through cache rules and tag mutability.
 
 use aws_sdk_ecr::error::ProvideErrorMetadata;
+use aws_sdk_ecr::types::{ScanType, Tag};
 use aws_sim::{CallOutcome, FaultRule, manifest};
 
 use super::{Scene, by_tag};
@@ -81,4 +82,29 @@ async fn each_mutability_forbids_moving_tags_of_its_own_and_nothing_else() {
         let filters: Vec<_> = filters.iter().map(|filter| filter.filter()).collect();
         assert_eq!(filters, exclusions, "{mutability}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repository_keeps_the_tags_that_it_was_made_with_until_it_goes() {
+    let Scene { client, .. } = Scene::new();
+    let tag = Tag::builder().key("team").value("platform").build().unwrap();
+    let create = client.create_repository().repository_name("team/other").tags(tag.clone());
+    let made = create.send().await.unwrap().repository.unwrap();
+    let arn = made.repository_arn().unwrap();
+    let listed = client.list_tags_for_resource().resource_arn(arn).send().await.unwrap();
+    assert_eq!(listed.tags(), [tag]);
+    client.delete_repository().repository_name("team/other").send().await.unwrap();
+    let gone = client.list_tags_for_resource().resource_arn(arn).send().await.unwrap_err();
+    assert!(gone.into_service_error().is_repository_not_found_exception());
+    client.create_repository().repository_name("team/other").send().await.unwrap();
+    let listed = client.list_tags_for_resource().resource_arn(arn).send().await.unwrap();
+    assert_eq!(listed.tags(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_says_that_it_scans_by_basic_scanning() {
+    let Scene { client, .. } = Scene::new();
+    let answer = client.get_registry_scanning_configuration().send().await.unwrap();
+    let scanning = answer.scanning_configuration.unwrap();
+    assert_eq!(scanning.scan_type(), Some(&ScanType::Basic));
 }
