@@ -1,0 +1,28 @@
+//! What is under deploy/, checked with the tools of its ecosystem: cfn-lint, botocore and moto, which are installed from PyPI
+//! below `target/`; and held against what the worker does, asks for and counts.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+#[path = "deploy/alarms.rs"]
+mod alarms;
+#[path = "deploy/events.rs"]
+mod events;
+#[path = "deploy/guide.rs"]
+mod guide;
+#[expect(dead_code, reason = "other test crates use the rest")]
+mod process;
+#[path = "process/python.rs"]
+#[expect(dead_code, reason = "other test crates use the rest")]
+mod python;
+#[path = "deploy/role.rs"]
+mod role;
+#[path = "deploy/stacks.rs"]
+mod stacks;
+#[path = "deploy/task.rs"]
+mod task;
+#[path = "deploy/tools.rs"]
+mod tools;

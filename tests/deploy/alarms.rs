@@ -1,0 +1,185 @@
+//! Alarms and dashboard: every figure that they look at is there, and every alarm is explained.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::stacks::EVERYTHING;
+use super::tools::{Tools, list, of_type, text};
+
+const NAMESPACE: &str = "tagwarden/tagwarden";
+
+/// A figure: its name and its dimensions.
+type Figure = (String, BTreeMap<String, String>);
+
+fn figure(name: &Value, dimensions: Option<&Value>) -> Figure {
+    let all = dimensions.map(list).unwrap_or_default().iter();
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    (text(name), all.map(|one| (text(&one["Name"]), text(&one["Value"]))).collect())
+}
+
+/// The worker's own figures that alarms and the dashboard of a stack look at.
+fn own_figures(stack: &Value) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    for (_, alarm) in of_type(stack, "AWS::CloudWatch::Alarm") {
+        if alarm["Namespace"] == NAMESPACE {
+            figures.push(figure(&alarm["MetricName"], alarm.get("Dimensions")));
+        }
+    }
+    for widget in widgets(stack) {
+        for metric in list(&widget["properties"]["metrics"]) {
+            let [namespace, name, rest @ ..] = list(metric) else { panic!("{metric}") };
+            let pairs = rest.as_chunks::<2>().0.iter();
+            let text = |value: &Value| value.as_str().expect("text").to_owned();
+            if namespace == NAMESPACE {
+                let dimensions = pairs.map(|[name, value]| (text(name), text(value)));
+                figures.push((text(name), dimensions.collect()));
+            }
+        }
+    }
+    figures
+}
+
+fn widgets(stack: &Value) -> Vec<Value> {
+    let [(_, dashboard)] = of_type(stack, "AWS::CloudWatch::Dashboard")[..] else {
+        panic!("{stack:#}")
+    };
+    let body = dashboard["DashboardBody"].as_str().expect("text");
+    let body: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"));
+    list(&body["widgets"]).to_vec()
+}
+
+/// The instruments' names as OTLP has them, with their labels: docs/metrics.md is made from the instruments.
+fn instruments() -> BTreeMap<String, Vec<String>> {
+    let page = text("docs/metrics.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `tagwarden_"));
+    let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    rows.map(|row| {
+        let (name, rest) = row.split_once('`').expect("a name");
+        let name = name.strip_suffix("_total").or(name.strip_suffix("_seconds")).unwrap_or(name);
+        let labels = rest.split('|').nth(2).expect("labels");
+        (format!("tagwarden_{name}"), quoted(labels))
+    })
+    .collect()
+}
+
+/// Whether the page lists this value for this label of a counter.
+fn is_listed(page: &str, metric: &str, label: &str, value: &str) -> bool {
+    let start = format!("- `{metric}_total`, `{label}`:");
+    page.lines().any(|line| line.starts_with(&start) && line.contains(&format!("`{value}`")))
+}
+
+#[test]
+fn every_figure_of_the_worker_is_one_of_its_instruments() {
+    let Some(tools) = Tools::new() else { return };
+    let (instruments, page) = (instruments(), text("docs/metrics.md"));
+    let figures = own_figures(&tools.stack(&[]));
+    assert!(figures.len() > 10, "{figures:?}");
+    for (metric, dimensions) in figures {
+        let labels = instruments.get(&metric).unwrap_or_else(|| panic!("no instrument {metric}"));
+        for (label, value) in dimensions {
+            assert!(labels.contains(&label), "{metric} has no {label}");
+            assert!(
+                is_listed(&page, &metric, &label, &value),
+                "{metric}: {label} is never {value}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_collector_hands_on_every_figure_that_is_looked_at() {
+    let Some(tools) = Tools::new() else { return };
+    let mut figures: Vec<_> = own_figures(&tools.stack(&[]));
+    let missing = |figures: &[Figure]| {
+        let input = serde_json::to_string(figures).expect("JSON");
+        tools.json(&["tests/deploy/covered.py", "deploy/collector.yaml"], &input)
+    };
+    assert_eq!(missing(&figures), json!([]));
+    // What is not declared is found missing.
+    figures.push(("tagwarden_notices".to_owned(), BTreeMap::new()));
+    assert_eq!(missing(&figures), json!([["tagwarden_notices", {}]]));
+}
+
+#[test]
+fn every_alarm_has_its_name_somebody_to_tell_and_a_section_that_explains_it() {
+    let Some(tools) = Tools::new() else { return };
+    let guide = text("docs/operations.md");
+    let headings: Vec<_> = guide
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| line.trim_start_matches('#').trim())
+        .collect();
+    let stack = tools.stack(&EVERYTHING);
+    let alarms = of_type(&stack, "AWS::CloudWatch::Alarm");
+    assert_eq!(alarms.len(), 11);
+    for (name, alarm) in alarms {
+        let kebab = name.chars().fold(String::new(), |mut kebab, letter| {
+            if letter.is_uppercase() {
+                kebab.push('-');
+            }
+            kebab.push(letter.to_ascii_lowercase());
+            kebab
+        });
+        assert_eq!(alarm["AlarmName"], format!("tagwarden{kebab}"));
+        let description = alarm["AlarmDescription"].as_str().expect("text");
+        assert!(
+            description.ends_with(&format!("docs/operations.md, section {name}.")),
+            "{description}"
+        );
+        assert!(list(&alarm["AlarmActions"]).len() == 1 && alarm["TreatMissingData"].is_string());
+        assert!(headings.contains(&name), "docs/operations.md has no section {name}");
+    }
+}
+
+#[test]
+fn a_topic_of_ones_own_takes_the_place_of_the_stacks() {
+    let Some(tools) = Tools::new() else { return };
+    let topic = "arn:aws:sns:eu-west-1:111122223333:on-call";
+    let stack = tools.stack(&[&format!("AlarmTopicArn={topic}"), "AlarmEmail=on-call@example.com"]);
+    assert_eq!(of_type(&stack, "AWS::SNS::Topic").len(), 1);
+    for (name, alarm) in of_type(&stack, "AWS::CloudWatch::Alarm") {
+        assert_eq!(alarm["AlarmActions"], json!([topic]), "{name}");
+    }
+}
+
+#[test]
+fn the_watch_for_missing_scans_covers_the_hours_that_are_asked_for() {
+    let Some(tools) = Tools::new() else { return };
+    for (hours, seconds) in [("6", 21_600), ("12", 43_200), ("24", 86_400)] {
+        let stack = tools.stack(&[&format!("NoScanEventsHours={hours}")]);
+        let metrics = list(&stack["resources"]["NoScanEvents"]["Properties"]["Metrics"]);
+        let periods: Vec<_> =
+            metrics.iter().filter_map(|one| one["MetricStat"]["Period"].as_u64()).collect();
+        assert_eq!(periods, [seconds; 4]);
+    }
+    let off = tools.stack(&["NoScanEventsHours=0"]);
+    assert_eq!(off["resources"].get("NoScanEvents"), None);
+}
+
+#[test]
+fn the_dashboard_shows_what_the_alarms_look_at() {
+    let Some(tools) = Tools::new() else { return };
+    let stack = tools.stack(&[]);
+    let shown: Vec<_> = widgets(&stack)
+        .iter()
+        .flat_map(|widget| list(&widget["properties"]["metrics"]).to_vec())
+        .map(|metric| (metric[0].clone(), metric[1].clone()))
+        .collect();
+    let mut looked_at = Map::new();
+    for (name, alarm) in of_type(&stack, "AWS::CloudWatch::Alarm") {
+        let Some(metrics) = alarm.get("Metrics") else {
+            looked_at.insert(name.to_owned(), json!([[alarm["Namespace"], alarm["MetricName"]]]));
+            continue;
+        };
+        let figures = list(metrics).iter().filter_map(|one| one["MetricStat"].get("Metric"));
+        let figures: Vec<_> =
+            figures.map(|one| json!([one["Namespace"], one["MetricName"]])).collect();
+        looked_at.insert(name.to_owned(), json!(figures));
+    }
+    for (name, figures) in looked_at {
+        for figure in list(&figures) {
+            assert!(shown.contains(&(figure[0].clone(), figure[1].clone())), "{name}: {figure}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+"""Says which metrics the collector hands to CloudWatch.
+
+    covered.py collector.yaml    with [[metric, {label: value}], ...] on standard input: those that it does not hand on
+"""
+
+import json
+import pathlib
+import re
+import sys
+
+import yaml
+
+
+def declared(exporter, metric, labels):
+    """Whether a declaration of the EMF exporter has this metric by exactly these dimensions and takes these labels."""
+    for one in exporter["metric_declarations"]:
+        matchers = one.get("label_matchers", [])
+        named = any(re.search(pattern, metric) for pattern in one["metric_name_selectors"])
+        by_these = any(sorted(dimensions) == sorted(labels) for dimensions in one["dimensions"])
+        taken = not matchers or any(
+            re.search(matcher["regex"], ";".join(labels.get(name, "") for name in matcher["label_names"]))
+            for matcher in matchers
+        )
+        if named and by_these and taken:
+            return True
+    return False
+
+
+def passes(processors, metric):
+    """Whether the filter lets a metric of this name through."""
+    drops = processors.get("filter", {}).get("metrics", {}).get("metric", [])
+    for rule in drops:
+        pattern = re.fullmatch(r'not IsMatch\(name, "(.+)"\)', rule)
+        assert pattern, f"a rule of the filter that is new to this test: {rule}"
+        if not re.search(pattern.group(1), metric):
+            return False
+    return True
+
+
+def main():
+    config = yaml.safe_load(pathlib.Path(sys.argv[1]).read_text())
+    exporter = config["exporters"]["awsemf"]
+    assert exporter["dimension_rollup_option"] == "NoDimensionRollup"
+    assert exporter["namespace"] == "${env:METRICS_NAMESPACE}"
+    missing = [
+        [metric, labels]
+        for metric, labels in json.load(sys.stdin)
+        if not (declared(exporter, metric, labels) and passes(config["processors"], metric))
+    ]
+    print(json.dumps(missing))
+
+
+main()

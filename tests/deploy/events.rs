@@ -1,0 +1,118 @@
+//! The rules' patterns, held against events as AWS writes them and against what the worker makes of them.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use aws_sim::Sim;
+use serde_json::Value;
+use tagwarden::domain::image::{AccountId, Home, Region};
+use tagwarden::event::{Parsed, parse};
+
+use super::tools::{Tools, of_type, path};
+
+/// Events that a rule takes though the worker then ignores them: a pattern cannot tell them from others.
+const TAKEN_IN_VAIN: [&str; 2] = [
+    // The worker compares tag and digest. To leave out every tag that looks like our mark would hide an image under one.
+    "ecr_image_action.push.own_quarantine_tag",
+    // What is an image is known better by the worker than by a list in a pattern.
+    "ecr_image_action.push.helm_chart",
+];
+
+/// Every fixture that an event bus can carry: its name and the event.
+fn events() -> Vec<(String, Value)> {
+    let mut events = Vec::new();
+    for entry in fs::read_dir(path("tests/fixtures")).expect("a folder") {
+        let file = entry.expect("an entry").path();
+        let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
+        let text = fs::read_to_string(&file).expect("text");
+        let event: Value = serde_json::from_str(&text).expect("JSON");
+        // What came through a topic was no event of a bus.
+        if event.get("source").is_some() {
+            events.push((name, event));
+        }
+    }
+    assert!(events.len() > 30, "{}", events.len());
+    events.sort_by(|one, other| one.0.cmp(&other.0));
+    events
+}
+
+/// The rules of a bus that take an event.
+fn takers(rules: &[(&str, &Value)], event: &Value) -> Vec<String> {
+    let sim = Sim::default();
+    for (name, rule) in rules {
+        sim.create_queue(name, &[]);
+        let text = |key: &str| event[key].as_str().expect("text");
+        sim.put_rule_in(text("account"), text("region"), name, rule["EventPattern"].clone(), name);
+    }
+    sim.put_event(event.clone());
+    let taken = rules.iter().filter(|(name, _)| !sim.queue(name).messages.is_empty());
+    taken.map(|(name, _)| (*name).to_owned()).collect()
+}
+
+fn is_assessed(event: &Value) -> bool {
+    let own = Home {
+        account: AccountId::parse("111122223333").expect("an account"),
+        region: Region::parse("eu-west-1").expect("a Region"),
+    };
+    matches!(parse(&event.to_string(), &own), Ok(Parsed::Assess(_)))
+}
+
+/// The rules of the default bus.
+fn rules(stack: &Value) -> Vec<(&str, &Value)> {
+    let mut rules = of_type(stack, "AWS::Events::Rule");
+    rules.retain(|(_, rule)| rule.get("EventBusName").is_none());
+    rules
+}
+
+#[test]
+fn every_event_that_the_worker_would_assess_is_taken_by_one_rule_and_hardly_any_other() {
+    let Some(tools) = Tools::new() else { return };
+    let stack = tools.stack(&[]);
+    let rules = rules(&stack);
+    assert_eq!(rules.len(), 4);
+    let mut used = BTreeSet::new();
+    for (name, event) in events() {
+        let takers = takers(&rules, &event);
+        let expected = is_assessed(&event) || TAKEN_IN_VAIN.contains(&name.as_str());
+        assert_eq!(takers.len(), usize::from(expected), "{name}: {takers:?}");
+        used.extend(takers);
+    }
+    assert_eq!(used.len(), 4, "{used:?}");
+}
+
+#[test]
+fn no_rule_looks_at_severities() {
+    let Some(tools) = Tools::new() else { return };
+    let stack = tools.stack(&["CreateEventBus=true"]);
+    for (name, rule) in of_type(&stack, "AWS::Events::Rule") {
+        let pattern = rule["EventPattern"].to_string().to_lowercase();
+        assert!(!pattern.contains("severity"), "{name}: {pattern}");
+    }
+}
+
+#[test]
+fn other_accounts_and_regions_forward_the_same_events_and_the_bus_hands_them_on() {
+    let Some(tools) = Tools::new() else { return };
+    let (member, stack) = (tools.member(&[]), tools.stack(&["CreateEventBus=true"]));
+    let patterns = |rules: Vec<(&str, &Value)>| -> Vec<_> {
+        rules
+            .into_iter()
+            .map(|(name, rule)| (name.to_owned(), rule["EventPattern"].clone()))
+            .collect()
+    };
+    let forwarded = of_type(&member, "AWS::Events::Rule");
+    assert_eq!(patterns(forwarded.clone()), patterns(rules(&stack)));
+    for (name, rule) in &forwarded {
+        assert_eq!(
+            rule["Targets"][0]["Arn"], "arn:aws:events:eu-west-1:111122223333:event-bus/tagwarden",
+            "{name}"
+        );
+    }
+    let mut on_bus = of_type(&stack, "AWS::Events::Rule");
+    on_bus.retain(|(_, rule)| rule["EventBusName"] == "tagwarden");
+    for (name, event) in events() {
+        if !takers(&forwarded, &event).is_empty() {
+            assert_eq!(takers(&on_bus, &event), ["ForwardedRule"], "{name}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! What docs/operations.md tells an operator to type exists.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::tools::{Tools, text};
+
+/// The commands of the guide: the lines of its code blocks, with continued lines joined.
+fn commands() -> Vec<String> {
+    let guide = text("docs/operations.md");
+    let mut commands = Vec::new();
+    for block in guide.split("```").skip(1).step_by(2) {
+        commands.extend(block.replace("\\\n", " ").lines().map(str::to_owned));
+    }
+    commands
+}
+
+fn names(template: &Value, section: &str) -> BTreeSet<String> {
+    template[section].as_object().expect("a section").keys().cloned().collect()
+}
+
+#[test]
+fn every_parameter_and_output_that_the_guide_names_is_there() {
+    let Some(tools) = Tools::new() else { return };
+    let load = |name: &str| {
+        let program = "import json, sys; sys.path.insert(0, 'tests/deploy'); import template; \
+                       print(json.dumps(template.load(sys.argv[1])))";
+        tools.json(&["-c", program, name], "")
+    };
+    let (central, member) = (load("deploy/tagwarden.yaml"), load("deploy/member.yaml"));
+    let (mut parameters, mut outputs) = (0, 0);
+    for command in commands() {
+        if let Some((before, given)) = command.split_once("--parameter-overrides") {
+            let template = if before.contains("member.yaml") { &member } else { &central };
+            let known = names(template, "Parameters");
+            for (name, _) in given.split_whitespace().filter_map(|one| one.split_once('=')) {
+                assert!(known.contains(name), "no parameter {name}: {command}");
+                parameters += 1;
+            }
+        }
+        let known = names(&central, "Outputs");
+        for part in command.split("output ").skip(1) {
+            let name: String = part.chars().take_while(char::is_ascii_alphanumeric).collect();
+            if name.starts_with(|first: char| first.is_ascii_uppercase()) && name != "NAME" {
+                assert!(known.contains(&name), "no output {name}: {command}");
+                outputs += 1;
+            }
+        }
+    }
+    assert!(parameters > 10 && outputs > 5, "{parameters} {outputs}");
+}

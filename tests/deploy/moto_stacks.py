@@ -1,0 +1,208 @@
+"""Creates the stacks in moto, an account that has nothing to do with AWS, says what became of them, as JSON, registers the task
+definition and puts the lifecycle policy.
+
+    moto_stacks.py tagwarden.yaml member.yaml task-definition.json quarantine-lifecycle-policy.json
+"""
+
+import json
+import os
+import pathlib
+import sys
+
+import template as cloudformation
+
+os.environ |= {
+    "AWS_ACCESS_KEY_ID": "x",
+    "AWS_SECRET_ACCESS_KEY": "x",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "MOTO_ACCOUNT_ID": cloudformation.ACCOUNT,
+}
+
+import boto3  # noqa: E402
+from moto import mock_aws  # noqa: E402
+
+ACCOUNT, REGION = cloudformation.ACCOUNT, cloudformation.REGION
+
+
+def alarm(properties):
+    call("cloudwatch").put_metric_alarm(**properties | {"Threshold": float(properties["Threshold"])})
+
+
+def queue_policy(properties):
+    for url in properties["Queues"]:
+        attributes = {"Policy": json.dumps(properties["PolicyDocument"])}
+        call("sqs").set_queue_attributes(QueueUrl=url, Attributes=attributes)
+
+
+def topic_policy(properties):
+    for arn in properties["Topics"]:
+        policy = json.dumps(properties["PolicyDocument"])
+        call("sns").set_topic_attributes(TopicArn=arn, AttributeName="Policy", AttributeValue=policy)
+
+
+def bucket_policy(properties):
+    policy = json.dumps(properties["PolicyDocument"])
+    call("s3").put_bucket_policy(Bucket=properties["Bucket"], Policy=policy)
+
+
+def bus_policy(properties):
+    statement = properties["Statement"] | {"Sid": properties["StatementId"]}
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    call("events").put_permission(EventBusName=properties["EventBusName"], Policy=json.dumps(policy))
+
+
+def scalable_target(properties):
+    capacity = {name: int(properties[name]) for name in ("MinCapacity", "MaxCapacity")}
+    call("application-autoscaling").register_scalable_target(**properties | capacity)
+
+
+def scaling_policy(properties):
+    tracking = dict(properties["TargetTrackingScalingPolicyConfiguration"])
+    tracking["TargetValue"] = float(tracking["TargetValue"])
+    call("application-autoscaling").put_scaling_policy(
+        PolicyName=properties["PolicyName"],
+        PolicyType=properties["PolicyType"],
+        ServiceNamespace="ecs",
+        ResourceId="service/tagwarden/tagwarden",
+        ScalableDimension="ecs:service:DesiredCount",
+        TargetTrackingScalingPolicyConfiguration=tracking,
+    )
+
+
+# moto's CloudFormation lacks these types, so they are made by the calls that CloudFormation makes for them.
+LACKING = {
+    "AWS::ApplicationAutoScaling::ScalableTarget": scalable_target,
+    "AWS::ApplicationAutoScaling::ScalingPolicy": scaling_policy,
+    "AWS::CloudWatch::Alarm": alarm,
+    "AWS::Events::EventBusPolicy": bus_policy,
+    "AWS::S3::BucketPolicy": bucket_policy,
+    "AWS::SNS::TopicPolicy": topic_policy,
+    "AWS::SQS::QueuePolicy": queue_policy,
+}
+
+
+def call(service):
+    return boto3.client(service, REGION)
+
+
+class Made(cloudformation.Stack):
+    """A stack of which some resources are there already."""
+
+    there = {}
+
+    def physical(self, name, attribute):
+        if attribute == "Ref" and name in self.there:
+            return self.there[name]
+        return super().physical(name, attribute)
+
+
+def create(name, path, parameters):
+    """Creates a stack: what moto has no code for, last."""
+    body = cloudformation.load(path)
+    resources = body["Resources"]
+    stack = Made(body, parameters, name)
+    assert stack.broken_rules() == [], stack.broken_rules()
+    known = {one: made for one, made in resources.items() if made["Type"] not in LACKING}
+    # moto hands the bus itself to the rule where it should hand its name.
+    text = json.dumps(body | {"Resources": known}).replace('{"Ref": "EventBus"}', f'"{name}"')
+    client = call("cloudformation")
+    client.create_stack(
+        StackName=name,
+        TemplateBody=text,
+        Capabilities=["CAPABILITY_NAMED_IAM"],
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+    )
+    there = client.describe_stack_resources(StackName=name)["StackResources"]
+    there = {one["LogicalResourceId"]: one.get("PhysicalResourceId") for one in there if "LogicalResourceId" in one}
+    # The record of a resource whose name stands in for it is empty.
+    stack.there = {key: value for key, value in there.items() if value}
+    for one, made in stack.made()["resources"].items():
+        if made["Type"] in LACKING:
+            LACKING[made["Type"]](made["Properties"])
+    answer = client.describe_stacks(StackName=name)["Stacks"][0]
+    outputs = {one["OutputKey"]: one["OutputValue"] for one in answer.get("Outputs", [])}
+    left_out = {made["Type"] for one, made in resources.items() if one not in known}
+    return {"status": answer["StackStatus"], "made": sorted(there), "made_by_calls": sorted(left_out), "outputs": outputs}
+
+
+def network():
+    """What an installer has already: a network and a load balancer."""
+    ec2, elb = call("ec2"), call("elbv2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnets = []
+    for at, zone in enumerate("ab"):
+        subnet = ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{at}.0/24", AvailabilityZone=REGION + zone)
+        subnets.append(subnet["Subnet"]["SubnetId"])
+    table = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+    groups = [
+        ec2.create_security_group(GroupName=name, Description=name, VpcId=vpc)["GroupId"]
+        for name in ("balancer", "prometheus")
+    ]
+    balancer = elb.create_load_balancer(Name="balancer", Subnets=subnets)["LoadBalancers"][0]["LoadBalancerArn"]
+    action = {"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "404"}}
+    listener = elb.create_listener(LoadBalancerArn=balancer, Protocol="HTTP", Port=80, DefaultActions=[action])
+    return {
+        "VpcId": vpc,
+        "SubnetIds": ",".join(subnets),
+        "CreateVpcEndpoints": "true",
+        "RouteTableIds": table,
+        "NatSubnetId": subnets[0],
+        "NatRouteTableId": table,
+        "ListenerArn": listener["Listeners"][0]["ListenerArn"],
+        "LoadBalancerSecurityGroupId": groups[0],
+        "PrometheusSecurityGroupId": groups[1],
+    }
+
+
+def delivered(queue_url, bus, event):
+    """What comes out of the queue when an event is put on a bus."""
+    entry = {
+        "EventBusName": bus,
+        "Source": event["source"],
+        "DetailType": event["detail-type"],
+        "Detail": json.dumps(event["detail"]),
+    }
+    call("events").put_events(Entries=[entry])
+    messages = call("sqs").receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=0)
+    messages = messages.get("Messages", [])
+    for message in messages:
+        call("sqs").delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
+    return len(messages)
+
+
+def main():
+    central, member, task, lifecycle = sys.argv[1:]
+    repository = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/tagwarden"
+    options = {
+        "Mode": "enforce",
+        "WorkerImage": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/tagwarden:0.1.0",
+        "ImageRepositoryArns": repository,
+        "NoticeEmail": "team@example.com",
+        "AlarmEmail": "on-call@example.com",
+        "MemberAccounts": "444455556666,777788889999",
+        "MemberExternalId": "external",
+        "ConfigParameterName": "/tagwarden/config",
+    }
+    made = create("tagwarden", central, network() | options)
+    outputs = made["outputs"]
+    event = {"source": "aws.ecr", "detail-type": "ECR Image Scan", "detail": {"repository-name": "team/app"}}
+    report = {
+        "central": made,
+        "delivered_from_default_bus": delivered(outputs["QueueUrl"], "default", event),
+        "delivered_from_own_bus": delivered(outputs["QueueUrl"], "tagwarden", event),
+    }
+    trust = {"WorkerRoleArn": outputs["TaskRoleArn"], "ExternalId": "external"}
+    forward = {"Mode": "enforce", "EventBusArn": outputs["EventBusArn"]}
+    report["member"] = create("tagwarden-member", member, trust | forward)
+    report["delivered_with_member"] = delivered(outputs["QueueUrl"], "default", event)
+    names = [one["AlarmName"] for one in call("cloudwatch").describe_alarms()["MetricAlarms"]]
+    report["alarms"] = sorted(name for name in names if not name.startswith("TargetTracking-"))
+    call("ecs").register_task_definition(**json.loads(pathlib.Path(task).read_text()))
+    call("ecr").create_repository(repositoryName="team/app")
+    policy = pathlib.Path(lifecycle).read_text()
+    call("ecr").put_lifecycle_policy(repositoryName="team/app", lifecyclePolicyText=policy)
+    print(json.dumps(report, indent=2))
+
+
+with mock_aws():
+    main()

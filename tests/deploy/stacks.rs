@@ -1,0 +1,370 @@
+//! The CloudFormation templates.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::tools::{Tools, list, of_type, path, text};
+
+const DAYS_14: u64 = 14 * 24 * 60 * 60;
+
+/// Everything that a parameter can switch on.
+pub(crate) const EVERYTHING: [&str; 14] = [
+    "CreateVpcEndpoints=true",
+    "RouteTableIds=rtb-0a",
+    "NatSubnetId=subnet-0a",
+    "NatRouteTableId=rtb-0a",
+    "ListenerArn=arn:aws:elasticloadbalancing:eu-west-1:111122223333:listener/app/a/b/c",
+    "LoadBalancerSecurityGroupId=sg-0a",
+    "PrometheusSecurityGroupId=sg-0b",
+    "NoticeEmail=team@example.com",
+    "AlarmEmail=on-call@example.com",
+    "MemberAccounts=444455556666,777788889999",
+    "MemberExternalId=external",
+    "KmsKeyArn=arn:aws:kms:eu-west-1:111122223333:key/1234abcd",
+    "ConfigKmsKeyArn=arn:aws:kms:eu-west-1:111122223333:key/1234abcd",
+    "ConfigParameterName=/tagwarden/config",
+];
+
+#[test]
+fn cfn_lint_has_nothing_to_say() {
+    let Some(tools) = Tools::new() else { return };
+    let regions = ["eu-west-1", "us-east-1", "us-gov-west-1", "cn-north-1"];
+    let templates = ["deploy/tagwarden.yaml", "deploy/member.yaml"];
+    let program = "import cfnlint.runner; cfnlint.runner.main()";
+    let command =
+        [&["-c", program, "--regions"], &regions[..], &["--template"], &templates[..]].concat();
+    let output = tools.run(&command, "");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
+fn moto_creates_both_stacks_and_delivers_events_through_them() {
+    let Some(tools) = Tools::new() else { return };
+    let files = [
+        "deploy/tagwarden.yaml",
+        "deploy/member.yaml",
+        "task-definition.json",
+        "deploy/quarantine-lifecycle-policy.json",
+    ];
+    let made = tools.json(&[&["tests/deploy/moto_stacks.py"], &files[..]].concat(), "");
+    for (stack, types) in [
+        (
+            "central",
+            &[
+                // moto's CloudFormation lacks these; they are made by the calls that CloudFormation makes.
+                "AWS::ApplicationAutoScaling::ScalableTarget",
+                "AWS::ApplicationAutoScaling::ScalingPolicy",
+                "AWS::CloudWatch::Alarm",
+                "AWS::Events::EventBusPolicy",
+                "AWS::S3::BucketPolicy",
+                "AWS::SNS::TopicPolicy",
+                "AWS::SQS::QueuePolicy",
+            ][..],
+        ),
+        ("member", &["AWS::CloudWatch::Alarm", "AWS::SQS::QueuePolicy"]),
+    ] {
+        assert_eq!(made[stack]["status"], "CREATE_COMPLETE", "{made:#}");
+        assert_eq!(made[stack]["made_by_calls"], json!(types));
+    }
+    assert_eq!(made["delivered_from_default_bus"], 1, "{made:#}");
+    assert_eq!(made["delivered_from_own_bus"], 1, "{made:#}");
+    // In moto both stacks are in one account and Region, so that the event comes by the bus as well.
+    assert_eq!(made["delivered_with_member"], 2, "{made:#}");
+    assert_eq!(made["alarms"], json!(expected_alarms()), "{made:#}");
+}
+
+/// The alarms' names, of both stacks and of the scaling policy, in order.
+fn expected_alarms() -> Vec<String> {
+    let names = [
+        "dead-letters",
+        "leases-lost",
+        "limit-reached",
+        "no-scan-events",
+        "not-ready",
+        "notices-failing",
+        "oldest-message",
+        "oldest-message-day",
+        "overreach",
+        "tasks-missing",
+        "undelivered-events",
+    ];
+    let own = names.map(|name| format!("tagwarden-{name}"));
+    let mut all = own.to_vec();
+    all.push("tagwarden-member-undelivered-events".to_owned());
+    all.sort();
+    all
+}
+
+#[test]
+fn contradictory_parameters_are_refused_before_anything_is_made() {
+    let Some(tools) = Tools::new() else { return };
+    let central = "deploy/tagwarden.yaml";
+    for (parameters, complaint) in [
+        (&["CreateVpcEndpoints=true"][..], "CreateVpcEndpoints needs RouteTableIds"),
+        (&["NatSubnetId=subnet-0a"], "NatSubnetId needs NatRouteTableId"),
+        (
+            &["ListenerArn=arn:aws:elasticloadbalancing:eu-west-1:111122223333:listener/app/a/b/c"],
+            "ListenerArn needs LoadBalancerSecurityGroupId",
+        ),
+        (&["MemberAccounts=444455556666"], "MemberAccounts needs MemberExternalId"),
+        (
+            &[
+                "ConfigParameterName=/a",
+                "ConfigSecretArn=arn:aws:secretsmanager:eu-west-1:111122223333:secret:a-b",
+            ],
+            "exclude each other",
+        ),
+        (&["Mode=observe"], "not one of"),
+        (&["Repositories=Team/*"], "Repositories: Team/* is not"),
+        (&["MinTasks=0"], "MinTasks"),
+    ] {
+        let said = tools.refused(central, parameters);
+        assert!(said.contains(complaint), "{parameters:?}: {said}");
+    }
+    let trust =
+        ["Mode=audit", "EventBusArn=arn:aws:events:eu-west-1:111122223333:event-bus/tagwarden"];
+    let said = tools.refused("deploy/member.yaml", &trust);
+    assert!(said.contains("CreateRole needs WorkerRoleArn"), "{said}");
+    // The installer chooses.
+    let said = tools.refused("deploy/member.yaml", &trust[1..]);
+    assert!(said.contains("Mode has no default"), "{said}");
+}
+
+#[test]
+fn every_queue_keeps_14_days_is_encrypted_and_refuses_what_is_not_tls() {
+    let Some(tools) = Tools::new() else { return };
+    let key = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd";
+    for (stack, has_key) in
+        [(tools.stack(&[]), false), (tools.stack(&EVERYTHING), true), (tools.member(&[]), false)]
+    {
+        let policies = of_type(&stack, "AWS::SQS::QueuePolicy");
+        for (name, queue) in of_type(&stack, "AWS::SQS::Queue") {
+            assert_eq!(queue["MessageRetentionPeriod"], DAYS_14, "{name}");
+            if has_key {
+                assert_eq!(queue["KmsMasterKeyId"], key, "{name}");
+            } else {
+                assert_eq!(queue["SqsManagedSseEnabled"], true, "{name}");
+            }
+            let url = format!("/{}", queue["QueueName"].as_str().expect("a name"));
+            let of_this = policies.iter().filter(|(_, policy)| {
+                policy["Queues"][0].as_str().is_some_and(|queue| queue.ends_with(&url))
+            });
+            let [(_, policy)] = of_this.collect::<Vec<_>>()[..] else { panic!("{name}") };
+            let deny = &policy["PolicyDocument"]["Statement"][0];
+            assert_eq!((&deny["Effect"], &deny["Principal"]), (&json!("Deny"), &json!("*")));
+            assert_eq!(deny["Condition"], json!({"Bool": {"aws:SecureTransport": "false"}}));
+        }
+    }
+}
+
+#[test]
+fn only_the_rules_of_the_stack_send_and_what_they_cannot_is_kept() {
+    let Some(tools) = Tools::new() else { return };
+    for stack in [tools.stack(&[]), tools.stack(&EVERYTHING), tools.member(&[])] {
+        let mut senders = BTreeSet::new();
+        let mut undelivered = BTreeSet::new();
+        for (name, rule) in of_type(&stack, "AWS::Events::Rule") {
+            let bus = rule["EventBusName"].as_str().map(|bus| format!("{bus}/"));
+            senders.insert(format!(
+                "arn:aws:events:eu-west-1:111122223333:rule/{}{name}",
+                bus.unwrap_or_default()
+            ));
+            for target in list(&rule["Targets"]) {
+                assert_eq!(target["RetryPolicy"]["MaximumRetryAttempts"], 185);
+                let kept = target["DeadLetterConfig"]["Arn"].as_str().expect("a queue");
+                undelivered.insert(kept.to_owned());
+                assert_ne!(target["Arn"], kept);
+            }
+        }
+        assert!(senders.len() >= 4 && undelivered.len() == 1, "{senders:?} {undelivered:?}");
+        let mut receivers = 0;
+        for (_, policy) in of_type(&stack, "AWS::SQS::QueuePolicy") {
+            let Some(allow) = policy["PolicyDocument"]["Statement"].get(1) else { continue };
+            assert_eq!(allow["Principal"], json!({"Service": "events.amazonaws.com"}));
+            assert_eq!(allow["Action"], "sqs:SendMessage");
+            let allowed = list(&allow["Condition"]["ArnEquals"]["aws:SourceArn"]);
+            let allowed = allowed.iter().map(|arn| arn.as_str().expect("an ARN").to_owned());
+            assert_eq!(allowed.collect::<BTreeSet<_>>(), senders);
+            receivers += 1;
+        }
+        let forwards = of_type(&stack, "AWS::SQS::Queue").len() == 1;
+        assert_eq!(receivers, if forwards { 1 } else { 2 });
+    }
+}
+
+#[test]
+fn the_queue_moves_what_was_received_ten_times_to_the_dead_letter_queue() {
+    let Some(tools) = Tools::new() else { return };
+    let stack = tools.stack(&[]);
+    let queue = &stack["resources"]["Queue"]["Properties"];
+    assert_eq!(
+        queue["RedrivePolicy"],
+        json!({"deadLetterTargetArn": "arn:aws:sqs:eu-west-1:111122223333:tagwarden-dead-letters", "maxReceiveCount": 10})
+    );
+    let letters = &stack["resources"]["DeadLetterQueue"]["Properties"];
+    assert_eq!(
+        letters["RedriveAllowPolicy"],
+        json!({"redrivePermission": "byQueue", "sourceQueueArns": ["arn:aws:sqs:eu-west-1:111122223333:tagwarden"]})
+    );
+}
+
+/// Every text of a document that names something by its ARN.
+fn arns(document: &Value, found: &mut Vec<String>) {
+    match document {
+        Value::String(text) => found.extend(text.contains("arn:").then(|| text.clone())),
+        Value::Array(items) => items.iter().for_each(|item| arns(item, found)),
+        Value::Object(members) => members.values().for_each(|member| arns(member, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn templates_hold_in_every_partition() {
+    let Some(tools) = Tools::new() else { return };
+    for (region, partition) in [("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")] {
+        let region = format!("AWS::Region={region}");
+        let image = format!("arn:{partition}:ecr:x-y-1:111122223333:repository/tagwarden");
+        let image = format!("ImageRepositoryArns={image}");
+        let members = ["MemberAccounts=444455556666", "MemberExternalId=external"];
+        let parameters = [&members[..], &[&region, &image, "ConfigParameterName=/a"]].concat();
+        let bus = format!("EventBusArn=arn:{partition}:events:x-y-1:111122223333:event-bus/t");
+        let role = format!("WorkerRoleArn=arn:{partition}:iam::111122223333:role/t");
+        for (made, least) in
+            [(tools.stack(&parameters), 40), (tools.member(&[&region, &bus, &role]), 15)]
+        {
+            let mut found = Vec::new();
+            arns(&made, &mut found);
+            assert!(found.len() >= least, "{} {found:#?}", found.len());
+            for arn in found {
+                let own =
+                    arn.starts_with(&format!("arn:{partition}:")) || arn.starts_with("arn:*:");
+                assert!(own, "{arn}");
+            }
+        }
+    }
+}
+
+#[test]
+fn audit_records_stay_private_and_outlive_the_stack() {
+    let Some(tools) = Tools::new() else { return };
+    let stack = tools.stack(&["AuditDays=30"]);
+    let bucket = &stack["resources"]["AuditBucket"];
+    assert_eq!(bucket["DeletionPolicy"], "Retain");
+    let properties = &bucket["Properties"];
+    let blocks = properties["PublicAccessBlockConfiguration"].as_object().expect("blocks");
+    assert!(blocks.len() == 4 && blocks.values().all(|block| block == true));
+    assert_eq!(properties["VersioningConfiguration"]["Status"], "Enabled");
+    assert_eq!(properties["LifecycleConfiguration"]["Rules"][0]["ExpirationInDays"], "30");
+    let deny = &stack["resources"]["AuditBucketPolicy"]["Properties"]["PolicyDocument"];
+    assert_eq!(
+        deny["Statement"][0]["Condition"],
+        json!({"Bool": {"aws:SecureTransport": "false"}})
+    );
+}
+
+#[test]
+fn nothing_reaches_a_task_but_whom_the_installer_names() {
+    let Some(tools) = Tools::new() else { return };
+    let ingress = |stack: &Value| -> Vec<_> {
+        let all = of_type(stack, "AWS::EC2::SecurityGroupIngress").into_iter();
+        all.map(|(_, rule)| (rule["SourceSecurityGroupId"].clone(), rule["ToPort"].clone()))
+            .collect()
+    };
+    let bare = tools.stack(&[]);
+    assert_eq!(ingress(&bare), []);
+    let group = &bare["resources"]["SecurityGroup"]["Properties"];
+    assert_eq!(group.get("SecurityGroupIngress"), None);
+    assert!(list(&group["SecurityGroupEgress"]).iter().all(|rule| rule["ToPort"] == 443));
+    let everything = tools.stack(&EVERYTHING);
+    let named = [(json!("sg-0a"), json!(8080)), (json!("sg-0b"), json!(8080))];
+    assert_eq!(ingress(&everything), named);
+}
+
+#[test]
+fn the_load_balancer_asks_for_liveness_and_not_for_readiness() {
+    let Some(tools) = Tools::new() else { return };
+    let stack = tools.stack(&EVERYTHING);
+    let [(_, group)] = of_type(&stack, "AWS::ElasticLoadBalancingV2::TargetGroup")[..] else {
+        panic!("{stack:#}")
+    };
+    assert_eq!((&group["HealthCheckPath"], &group["Port"]), (&json!("/healthz"), &json!(8080)));
+    assert_eq!(
+        (&group["TargetType"], &group["Matcher"]["HttpCode"]),
+        (&json!("ip"), &json!("200"))
+    );
+    let service = &stack["resources"]["Service"]["Properties"];
+    assert_eq!(service["HealthCheckGracePeriodSeconds"], 60);
+    let bare = tools.stack(&[]);
+    let service = &bare["resources"]["Service"]["Properties"];
+    assert_eq!(service.get("HealthCheckGracePeriodSeconds"), None);
+    let deployment = &service["DeploymentConfiguration"];
+    assert_eq!(deployment["DeploymentCircuitBreaker"], json!({"Enable": true, "Rollback": true}));
+    assert_eq!(service["EnableExecuteCommand"], false);
+}
+
+#[test]
+fn tasks_are_scaled_by_backlog_or_held_at_a_number() {
+    let Some(tools) = Tools::new() else { return };
+    let scaled = tools.stack(&["MinTasks=2", "MaxTasks=6"]);
+    let target = &scaled["resources"]["ScalableTarget"]["Properties"];
+    assert_eq!((&target["MinCapacity"], &target["MaxCapacity"]), (&json!("2"), &json!("6")));
+    assert_eq!(target["ResourceId"], "service/tagwarden/tagwarden");
+    // A deployment must not undo what the scaling policy did.
+    assert_eq!(scaled["resources"]["Service"]["Properties"].get("DesiredCount"), None);
+    let held = tools.stack(&["MinTasks=2", "MaxTasks=2"]);
+    assert_eq!(held["resources"].get("ScalableTarget"), None);
+    assert_eq!(held["resources"]["Service"]["Properties"]["DesiredCount"], "2");
+}
+
+#[test]
+fn endpoints_are_made_for_every_service_that_a_task_calls() {
+    let Some(tools) = Tools::new() else { return };
+    let stack = tools.stack(&EVERYTHING);
+    let endpoints = of_type(&stack, "AWS::EC2::VPCEndpoint").into_iter().map(|(_, endpoint)| {
+        let name = endpoint["ServiceName"].as_str().expect("a name");
+        name.strip_prefix("com.amazonaws.eu-west-1.").expect("of this Region").to_owned()
+    });
+    let services = [
+        "ecr.api",
+        "ecr.dkr",
+        "kms",
+        "logs",
+        "monitoring",
+        "s3",
+        "secretsmanager",
+        "sns",
+        "sqs",
+        "ssm",
+        "sts",
+        "xray",
+    ];
+    assert_eq!(endpoints.collect::<BTreeSet<_>>(), services.map(str::to_owned).into());
+    // The service waits for each of them.
+    let after = stack["resources"]["Service"]["Metadata"]["After"].to_string();
+    for (name, _) in of_type(&stack, "AWS::EC2::VPCEndpoint") {
+        assert!(after.contains(name), "{name}: {after}");
+    }
+}
+
+#[test]
+fn the_lifecycle_policy_keeps_quarantined_images_by_count() {
+    let policy: Value =
+        serde_json::from_str(&text("deploy/quarantine-lifecycle-policy.json")).expect("JSON");
+    let [rule] = list(&policy["rules"]) else { panic!("{policy:#}") };
+    // The age of an image counts from its push: by age, a mark on an old image would not last a day.
+    assert_eq!(rule["selection"]["countType"], "imageCountMoreThan");
+    assert_eq!(rule["selection"]["tagStatus"], "tagged");
+    assert_eq!(rule["selection"]["tagPatternList"], json!(["quarantine-*"]));
+    assert_eq!(rule["action"], json!({"type": "expire"}));
+}
+
+#[test]
+fn the_template_carries_the_routers_and_the_collectors_configuration() {
+    let Some(tools) = Tools::new() else { return };
+    assert!(path("deploy/fluent-bit.conf").exists() && path("deploy/collector.yaml").exists());
+    let output = tools.run(&["tests/deploy/copies.py"], "");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
