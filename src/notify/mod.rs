@@ -89,6 +89,7 @@ pub trait Notifier: Send + Sync + 'static {
     /// Checks that notices can be sent.
     fn check(&self) -> impl Future<Output = Result<(), AwsError>> + Send;
 
-    /// Sends one notice. Returning means that it was accepted; it may be sent twice, never lost in silence.
-    fn publish(&self, notice: &Rendered) -> impl Future<Output = Result<(), AwsError>> + Send;
+    /// Sends one notice; SNS's id of the message. Returning means that it was accepted; it may be sent twice, never lost in
+    /// silence.
+    fn publish(&self, notice: &Rendered) -> impl Future<Output = Result<String, AwsError>> + Send;
 }

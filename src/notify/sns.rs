@@ -34,7 +34,7 @@ impl Notifier for SnsNotifier {
         self.aws.call(Operation::GetTopicAttributes, request.send()).await.map(drop)
     }
 
-    async fn publish(&self, notice: &Rendered) -> Result<(), AwsError> {
+    async fn publish(&self, notice: &Rendered) -> Result<String, AwsError> {
         let mut request = self
             .client
             .publish()
@@ -48,6 +48,7 @@ impl Notifier for SnsNotifier {
                 .map_err(|error| AwsError::unexpected(Operation::Publish, error.to_string()))?;
             request = request.message_attributes(*name, attribute);
         }
-        self.aws.call(Operation::Publish, request.send()).await.map(drop)
+        let answer = self.aws.call(Operation::Publish, request.send()).await?;
+        Ok(answer.message_id.unwrap_or_default())
     }
 }

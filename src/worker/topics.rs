@@ -134,8 +134,10 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             .refuses
             .store(result.as_ref().is_err_and(|error| error.class.is_refusal()), Ordering::Relaxed);
         match result {
-            Ok(()) => {
-                self.told.heard(&topic.settings.arn, notice);
+            Ok(sns_message_id) => {
+                let topic = topic.settings.arn.as_str();
+                info!(notice_id = notice.id, topic, sns_message_id, "told");
+                self.told.heard(topic, notice);
                 None
             }
             Err(error) => {

@@ -73,7 +73,7 @@ async fn every_line_about_a_message_bears_its_ids() {
         .filter(ours)
         .collect();
     let messages: Vec<_> = own.iter().map(|line| line["message"].as_str().unwrap()).collect();
-    assert_eq!(messages, ["plan", "notice", "cannot tell yet", "assessed"]);
+    assert_eq!(messages, ["plan", "notice", "cannot tell yet", "told", "assessed"]);
     for line in own {
         assert_eq!(line["digest"], digest, "{line}");
         assert_eq!(line["repository"], "team/app", "{line}");
