@@ -16,7 +16,6 @@ mod guide;
 #[expect(dead_code, reason = "other test crates use the rest")]
 mod process;
 #[path = "process/python.rs"]
-#[expect(dead_code, reason = "other test crates use the rest")]
 mod python;
 #[path = "deploy/role.rs"]
 mod role;

