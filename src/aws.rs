@@ -22,7 +22,7 @@ use aws_sdk_sqs::config::retry::RetryPartition;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::operation::RequestId;
 use tokio::time::Instant;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::clock::Clock;
 use crate::config::AwsSettings;
@@ -370,8 +370,25 @@ impl Aws {
         T: RequestId,
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
     {
+        let span = traces::call(operation.service(), operation.name());
+        self.call_in(&span, operation, call).await
+    }
+
+    /// The same in a span of the caller's, which has room for what there is to say of a call.
+    ///
+    /// # Errors
+    /// The call's own error.
+    pub async fn call_in<T, E>(
+        &self,
+        span: &Span,
+        operation: Operation,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, AwsError>
+    where
+        T: RequestId,
+        E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+    {
         let (service, name) = (operation.service(), operation.name());
-        let span = traces::call(service, name);
         let started = Instant::now();
         let (result, attempts) = attempts::counted(Box::pin(call)).instrument(span.clone()).await;
         let result = result.map_err(|error| AwsError::from_sdk(operation, &error));
@@ -379,7 +396,7 @@ impl Aws {
             Ok(answer) => ("ok", answer.request_id()),
             Err(error) => {
                 traces::failed(
-                    &span,
+                    span,
                     error.code.as_deref().unwrap_or(error.class.as_str()),
                     &error.message,
                 );

@@ -97,7 +97,10 @@ async fn the_work_on_a_message_is_one_trace_from_its_receive_to_its_settling() {
     let receive = told.by_id(&process.links[0]);
     assert_eq!((receive.name.as_str(), receive.kind), ("receive tagwarden", "client"));
     assert_eq!(receive.attribute("messaging.operation.type"), "receive");
-    assert_ne!(receive.attribute("messaging.batch.message_count"), "0");
+    // Those that brought nothing, and the one that was cut off at the end, are not told.
+    for receive in told.all("receive tagwarden") {
+        assert_eq!(receive.attribute("messaging.batch.message_count"), "1");
+    }
     let settle = own.iter().find(|span| span.name == "settle").expect("a settle");
     let batch = told.all("settle batch").into_iter().find(|batch| batch.links.contains(&settle.id));
     let delete = told.one("SQS/DeleteMessageBatch");
@@ -118,14 +121,11 @@ async fn every_call_says_its_operation_its_request_id_and_how_it_went() {
 
     let calls: Vec<_> = told.spans.iter().filter(|span| span.has("rpc.system")).collect();
     assert!(calls.len() > 8, "{told:#?}");
-    let last = told.all("SQS/ReceiveMessage").pop().expect("a receive");
     for call in &calls {
         assert_eq!((call.kind, call.attribute("rpc.system").as_str()), ("client", "aws-api"));
         let name = format!("{}/{}", call.attribute("rpc.service"), call.attribute("rpc.method"));
-        assert_eq!(call.name, name);
-        // The receive in flight at the end was not awaited.
-        let cut_off = call.name == "SQS/ReceiveMessage" && call.id == last.id;
-        assert!(call.has("aws.request_id") || cut_off, "{call:#?}");
+        assert!(call.name == name || name == "SQS/ReceiveMessage", "{call:#?}");
+        assert!(call.has("aws.request_id"), "{call:#?}");
     }
     let retried: Vec<_> =
         calls.iter().filter(|call| call.has("http.request.resend_count")).collect();

@@ -14,7 +14,6 @@ use aws_sdk_sqs::types::{
 use aws_sdk_sqs::{Client, config};
 use serde::Deserialize;
 use tokio::time::Instant;
-use tracing::Instrument as _;
 
 use super::{Message, Queue, QueueInfo, ReceiptHandle, Visibility};
 use crate::aws::{Aws, AwsError, CountAttempts, ErrorClass, Operation};
@@ -130,8 +129,7 @@ impl Queue for SqsQueue {
             .message_attribute_names(TRACESTATE);
         let span = traces::receive(&self.name);
         let leased_from = Instant::now();
-        let call = self.aws.call(Operation::ReceiveMessage, request.send());
-        let answer = call.instrument(span.clone()).await?;
+        let answer = self.aws.call_in(&span, Operation::ReceiveMessage, request.send()).await?;
         let received_at = Instant::now();
         span.record("messaging.batch.message_count", answer.messages().len());
         let received = Place::of(&span);

@@ -4,8 +4,8 @@
 use std::thread;
 use std::time::Duration;
 
-use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::{Context, KeyValue};
 use opentelemetry_aws::detector::EcsResourceDetector;
 use opentelemetry_otlp::{
     ExporterBuildError, MetricExporter, OTEL_EXPORTER_OTLP_ENDPOINT,
@@ -15,12 +15,17 @@ use opentelemetry_otlp::{
     WithExportConfig as _,
 };
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::resource::EnvResourceDetector;
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{
+    BatchSpanProcessor, SdkTracer, SdkTracerProvider, Span, SpanData, SpanProcessor,
+};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::warn;
+
+use super::traces;
 
 /// OTLP cannot be set up as the environment asks for it.
 #[derive(Debug, thiserror::Error)]
@@ -160,8 +165,37 @@ impl Export {
 fn tracer_provider(resource: &Resource) -> Result<SdkTracerProvider, ExporterBuildError> {
     let exporter =
         SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build()?;
-    let provider = SdkTracerProvider::builder().with_batch_exporter(exporter);
+    let processor = WithoutIdle(BatchSpanProcessor::builder(exporter).build());
+    let provider = SdkTracerProvider::builder().with_span_processor(processor);
     Ok(provider.with_resource(resource.clone()).build())
+}
+
+/// Exports what [`traces::is_idle`] leaves over.
+#[derive(Debug)]
+struct WithoutIdle(BatchSpanProcessor);
+
+impl SpanProcessor for WithoutIdle {
+    fn on_start(&self, span: &mut Span, context: &Context) {
+        self.0.on_start(span, context);
+    }
+
+    fn on_end(&self, span: SpanData) {
+        if !traces::is_idle(&span) {
+            self.0.on_end(span);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.0.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.0.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.0.set_resource(resource);
+    }
 }
 
 fn metric_exporter() -> Result<MetricExporter, ExporterBuildError> {

@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use opentelemetry::Context;
 use opentelemetry::propagation::TextMapPropagator;
-use opentelemetry::trace::{SpanContext, TraceContextExt as _};
+use opentelemetry::trace::{SpanContext, Status, TraceContextExt as _};
+use opentelemetry::{Context, Value};
 use opentelemetry_aws::trace::{MissingSampledBehavior, XrayPropagator};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::SpanData;
 use tracing::field::{Empty, display};
 use tracing::{Span, error_span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -51,7 +52,7 @@ impl Place {
     }
 }
 
-/// A receive of messages from a queue.
+/// The call that receives messages from a queue. It is exported only where it brought some, or failed.
 pub fn receive(queue: &str) -> Span {
     info_span!(
         "receive",
@@ -62,7 +63,26 @@ pub fn receive(queue: &str) -> Span {
         "messaging.operation.type" = "receive",
         messaging.destination.name = queue,
         messaging.batch.message_count = Empty,
+        rpc.system = "aws-api",
+        rpc.service = "SQS",
+        rpc.method = "ReceiveMessage",
+        aws.request_id = Empty,
+        http.request.resend_count = Empty,
+        "error.type" = Empty,
+        otel.status_code = Empty,
+        otel.status_description = Empty,
     )
+}
+
+/// Whether a span that has ended is worth nobody's while: a receive that brought nothing, as every idle minute has some.
+pub(super) fn is_idle(span: &SpanData) -> bool {
+    let attribute = |name: &str| {
+        let mut all = span.attributes.iter();
+        all.find(|attribute| attribute.key.as_str() == name).map(|attribute| &attribute.value)
+    };
+    let receives = attribute("messaging.operation.type").is_some_and(|of| of.as_str() == "receive");
+    let brought = attribute("messaging.batch.message_count").is_some_and(|of| *of != Value::I64(0));
+    receives && !brought && !matches!(span.status, Status::Error { .. })
 }
 
 /// A batch of deletes or of changes of visibility. It stands in a trace of its own and refers to the messages.
