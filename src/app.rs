@@ -122,12 +122,12 @@ impl App {
         sdk: &SdkConfig,
         export: &mut Export,
     ) -> Result<Self, RunError> {
-        let instruments = Arc::new(instruments(&settings.policy, export.take_metrics())?);
-        let aws = Aws::new(sdk, settings.aws.clone(), Arc::clone(&instruments));
         let region = sdk.region().and_then(|region| Region::parse(region.as_ref()).ok());
-        let (Some(_), Some(clock)) = (region, aws.clock()) else {
+        let (Some(_), Some(clock)) = (region, Aws::clock_of(sdk)) else {
             return Err(RunError::NoRegion);
         };
+        let instruments = Arc::new(instruments(&settings.policy, export.take_metrics())?);
+        let aws = Aws::new(sdk, settings.aws.clone(), Arc::clone(&instruments));
         let queue = SqsQueue::new(
             aws.clone(),
             settings.queue.url.clone(),
@@ -268,16 +268,16 @@ fn instruments(policy: &Policy, export: Option<MetricExport>) -> Result<Instrume
 /// [`RunError`] says why the worker could not begin or did not end in order.
 pub async fn run(
     settings: Settings,
-    signals: Signals,
+    mut signals: Signals,
     sdk: &SdkConfig,
     mut export: Export,
 ) -> Result<(), RunError> {
     let (listen, grace) = (settings.listen, settings.grace);
-    let app = App::exporting(settings, sdk, &mut export)?;
     let listener = TcpListener::bind(listen)
         .await
         .map_err(|error| RunError::Listen { address: listen, error })?;
     let address = listener.local_addr().unwrap_or(listen);
+    let app = App::exporting(settings, sdk, &mut export)?;
     info!(version = env!("CARGO_PKG_VERSION"), %address, "listening");
     let shutdown = Shutdown::default();
     let stop_server = CancellationToken::new();
@@ -292,7 +292,15 @@ pub async fn run(
         result
     };
     let (result, ()) = tokio::join!(work, server);
-    export.end(app.instruments.provider(), time_to_flush(grace)).await;
+    let flush = match result {
+        Err(RunError::SecondSignal) => Duration::ZERO,
+        _ => time_to_flush(grace),
+    };
+    tokio::select! {
+        biased;
+        signal = signals.next() => info!(signal, "stopping at once"),
+        () = export.end(app.instruments.provider(), flush) => {}
+    }
     if result.is_ok() {
         info!("stopped");
     }
@@ -328,7 +336,7 @@ impl Signals {
     }
 
     /// The first signal drains; the second ends the wait. Returns only on the second.
-    async fn stop(mut self, shutdown: &Shutdown) -> Result<(), RunError> {
+    async fn stop(&mut self, shutdown: &Shutdown) -> Result<(), RunError> {
         let name = self.next().await;
         info!(signal = name, "stopping: no new messages; work in hand goes on");
         shutdown.drain();

@@ -27,6 +27,7 @@ use tracing::{Instrument as _, Span};
 use crate::clock::Clock;
 use crate::config::AwsSettings;
 use crate::domain::image::{Home, Region};
+use crate::domain::text::start;
 use crate::telemetry::instruments::Instruments;
 use crate::telemetry::traces;
 
@@ -38,6 +39,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const CALL_TIMEOUT: Duration = Duration::from_secs(25);
 const ATTEMPTS: u32 = 3;
+/// How much of what AWS says of an error is kept, in characters.
+const LONGEST_MESSAGE: usize = 1024;
 
 /// What kind of failure a call met. It decides what becomes of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,7 +214,7 @@ impl AwsError {
             _ => ErrorClass::Connection,
         };
         let message = match error.as_service_error().and_then(ProvideErrorMetadata::message) {
-            Some(message) => message.to_owned(),
+            Some(message) => start(without_request(message), LONGEST_MESSAGE),
             None => on_one_line(error),
         };
         Self {
@@ -222,6 +225,11 @@ impl AwsError {
             request_id: error.request_id().map(str::to_owned),
         }
     }
+}
+
+/// What AWS says of a signature goes on with the request as it was signed, session token included.
+fn without_request(message: &str) -> &str {
+    message.split("The Canonical String").next().unwrap_or_default().trim_end()
 }
 
 /// An error and its causes, without the SDK's line breaks and debug output.
@@ -298,8 +306,8 @@ impl Aws {
     ///
     /// `None` only where the SDK's configuration was built without a time source.
     #[must_use]
-    pub fn clock(&self) -> Option<Clock> {
-        let source = self.config.time_source()?;
+    pub fn clock_of(config: &SdkConfig) -> Option<Clock> {
+        let source = config.time_source()?;
         Some(Clock::new(move || source.now()))
     }
 

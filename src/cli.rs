@@ -116,7 +116,9 @@ async fn run(settings: Settings, sources: &Sources) -> ExitCode {
     for name in sources.unread_variables() {
         warn!(name, "environment variable is not read; keys are set by TAGWARDEN__SECTION__KEY");
     }
-    match app::run(settings, signals, &app::aws_from_environment().await, export).await {
+    let sdk = app::aws_from_environment().await;
+    // Boxed: the futures below are deep, and grow with every layer of the SDK.
+    match Box::pin(app::run(settings, signals, &sdk, export)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!(%error, "cannot go on");

@@ -53,6 +53,20 @@ impl State {
         Pause::ALL.iter().zip(self.paused).any(|(&known, on)| known == pause && on)
     }
 
+    /// Whether the worker is ready to work, or why not.
+    fn ready(&self) -> Result<(), &'static str> {
+        if self.draining {
+            return Err("draining");
+        }
+        if self.overreached {
+            return Err("stopped by an over-reach: read the log, then restart");
+        }
+        if let Some(pause) = Pause::ALL.into_iter().find(|&pause| self.paused(pause)) {
+            return Err(pause.reason());
+        }
+        if self.started { Ok(()) } else { Err("starting") }
+    }
+
     /// Why nothing is to be received now, if so.
     fn obstacle(&self) -> Option<Obstacle> {
         if self.overreached {
@@ -152,36 +166,23 @@ impl Health {
     /// # Errors
     /// Why not, in words.
     pub fn ready(&self) -> Result<(), &'static str> {
-        let state = self.state.borrow();
-        if state.draining {
-            return Err("draining");
-        }
-        if state.overreached {
-            return Err("stopped by an over-reach: read the log, then restart");
-        }
-        if let Some(pause) = Pause::ALL.into_iter().find(|&pause| state.paused(pause)) {
-            return Err(pause.reason());
-        }
-        if state.started { Ok(()) } else { Err("starting") }
+        self.state.borrow().ready()
     }
 
     /// Queue and topic were checked; work begins.
     pub fn started(&self) {
-        self.state.send_modify(|state| state.started = true);
-        self.changed();
+        self.change(|state| state.started = true);
     }
 
     /// The stop signal has come.
     pub fn draining(&self) {
-        self.state.send_modify(|state| state.draining = true);
-        self.changed();
+        self.change(|state| state.draining = true);
         self.instruments.draining();
     }
 
     /// A delete took more than was asked for: nothing is untagged any more in this process.
     pub fn overreached(&self) {
-        self.state.send_modify(|state| state.overreached = true);
-        self.changed();
+        self.change(|state| state.overreached = true);
         self.instruments.overreach();
     }
 
@@ -193,7 +194,7 @@ impl Health {
 
     /// Pauses polling, or lets it go on. Says whether that is news.
     pub fn set_paused(&self, pause: Pause, on: bool) -> bool {
-        let news = self.state.send_if_modified(|state| {
+        self.state.send_if_modified(|state| {
             if state.paused(pause) == on {
                 return false;
             }
@@ -202,17 +203,22 @@ impl Health {
                     *flag = on;
                 }
             }
+            self.show(state);
             true
-        });
-        if news {
-            self.changed();
-            self.instruments.paused(self.state.borrow().paused.contains(&true));
-        }
-        news
+        })
     }
 
-    fn changed(&self) {
-        self.instruments.ready(self.ready().is_ok());
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        self.state.send_modify(|state| {
+            change(state);
+            self.show(state);
+        });
+    }
+
+    /// Shows the state in the metrics, while nobody else can change it.
+    fn show(&self, state: &State) {
+        self.instruments.ready(state.ready().is_ok());
+        self.instruments.paused(state.paused.contains(&true));
     }
 
     /// Why nothing is to be received now, if so.

@@ -13,10 +13,11 @@ use std::collections::BTreeSet;
 
 use aws_sdk_sqs::types::MessageAttributeValue;
 use aws_sim::{FaultRule, ScanResult};
-use process::{Worker, within_deadline};
+use process::{Signal, Worker, within_deadline};
 use receiver::{Receiver, Span, Told};
 use serde_json::{Value, json};
-use world::{QUEUE, World, assert_in_order};
+use tokio::net::TcpListener;
+use world::{LOOPBACK, QUEUE, World, assert_in_order};
 
 /// A world with a receiver, which hears nothing before the worker flushes at its end.
 async fn world() -> (World, Receiver) {
@@ -97,14 +98,30 @@ async fn the_work_on_a_message_is_one_trace_from_its_receive_to_its_settling() {
     let receive = told.by_id(&process.links[0]);
     assert_eq!((receive.name.as_str(), receive.kind), ("receive tagwarden", "client"));
     assert_eq!(receive.attribute("messaging.operation.type"), "receive");
-    // Those that brought nothing, and the one that was cut off at the end, are not told.
-    for receive in told.all("receive tagwarden") {
-        assert_eq!(receive.attribute("messaging.batch.message_count"), "1");
-    }
     let settle = own.iter().find(|span| span.name == "settle").expect("a settle");
-    let batch = told.all("settle batch").into_iter().find(|batch| batch.links.contains(&settle.id));
+    let batch = told
+        .all("batch DeleteMessageBatch")
+        .into_iter()
+        .find(|batch| batch.links.contains(&settle.id));
     let delete = told.one("SQS/DeleteMessageBatch");
     assert_eq!(Some(&delete.parent), batch.map(|batch| &batch.id), "{told:#?}");
+}
+
+#[tokio::test]
+async fn a_receive_that_brought_nothing_is_not_told() {
+    let (world, receiver) = world().await;
+    // A third of it is how long a receive waits.
+    let world = world.set("TAGWARDEN__QUEUE__VISIBILITY_TIMEOUT", "3s");
+    let worker = world.worker().await;
+    let polls = world.sim.wait_until(|sim| sim.calls_of("ReceiveMessage").len() > 2);
+    within_deadline("polls", polls).await;
+    world.violation(&["1.0"]);
+    let empty = world.sim.wait_until(|sim| sim.queue(QUEUE).messages.is_empty());
+    within_deadline("the settling", empty).await;
+    let (told, _) = told(worker, &receiver).await;
+    let receive = told.one("receive tagwarden");
+    assert_eq!(receive.value("messaging.batch.message_count"), 1);
+    assert_eq!(told.one("process tagwarden").value("tagwarden.receive_count"), 1);
 }
 
 #[tokio::test]
@@ -208,8 +225,11 @@ async fn who_sends_is_said_by_the_tasks_metadata_and_by_the_environment() {
     let world = world
         .set("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=production")
         .set("OTEL_SERVICE_NAME", "tagwarden-eu");
-    let worker = world.worker().await;
+    let mut worker = world.worker().await;
+    world.violation(&["1.0"]);
+    assessed(&mut worker, "quarantined").await;
     let (told, _) = told(worker, &receiver).await;
+    assert!(!told.spans.is_empty() && !told.metrics.is_empty(), "{told:#?}");
     assert_eq!(told.resources.len(), 1, "traces and metrics are of the same: {told:#?}");
     let mut resource = told.resources.into_iter().next().expect("a resource");
     let version = resource.as_object_mut().and_then(|of| of.remove("service.version"));
@@ -241,6 +261,67 @@ async fn the_same_metrics_are_exported_that_are_shown() {
     assert!(
         (sum("tagwarden_messages_settled", ("reason", "quarantined")) - 1.0).abs() < f64::EPSILON
     );
+}
+
+#[tokio::test]
+async fn gauges_are_in_every_export_also_where_counters_are_told_by_what_was_added() {
+    let (world, receiver) = world().await;
+    let world = world
+        .set("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "lowmemory")
+        .set("OTEL_METRIC_EXPORT_INTERVAL", "50");
+    let worker = world.worker().await;
+    for _ in 0..3 {
+        let export = within_deadline("an export", receiver.next_metrics()).await;
+        assert!(export.contains(&"tagwarden_ready".to_owned()), "{export:?}");
+        assert!(export.contains(&"tagwarden_paused".to_owned()), "{export:?}");
+    }
+    assert_in_order(&worker.stopped().await);
+}
+
+#[tokio::test]
+async fn a_collector_that_hangs_holds_up_no_second_signal() {
+    let listener = TcpListener::bind(LOOPBACK).await.expect("a free port");
+    let collector = format!("http://{}", listener.local_addr().expect("an address"));
+    let world = World::new()
+        .await
+        .set("OTEL_BSP_SCHEDULE_DELAY", "3600000")
+        .set("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
+        .set("TAGWARDEN__SHUTDOWN__GRACE", "2m");
+    let mut worker = world.worker().await;
+    world.violation(&["1.0"]);
+    assessed(&mut worker, "quarantined").await;
+    worker.signal(Signal::TERM);
+    worker.logged("draining", |_| true).await;
+    worker.signal(Signal::TERM);
+    let ended = worker.ended().await;
+    assert_ne!(ended.code, None, "{:#?}", ended.log);
+    let waited =
+        |line: &&Value| line["message"].as_str().is_some_and(|text| text.contains("collector"));
+    assert_eq!(ended.log.iter().filter(waited).count(), 0, "{:#?}", ended.log);
+}
+
+#[tokio::test]
+async fn a_collector_that_refuses_is_told_of_once() {
+    let (world, receiver) = world().await;
+    receiver.refuse();
+    let world = world.set("OTEL_BSP_SCHEDULE_DELAY", "10");
+    let mut worker = world.worker().await;
+    world.violation(&["1.0"]);
+    worker
+        .logged("the collector does not take it; it is dropped", |line| line["what"] == "traces")
+        .await;
+    let ended = worker.stopped().await;
+    assert_in_order(&ended);
+    let refused =
+        |line: &&Value| line["message"] == "the collector does not take it; it is dropped";
+    let mut of: Vec<_> =
+        ended.log.iter().filter(refused).map(|line| line["what"].clone()).collect();
+    of.sort_by_key(Value::to_string);
+    of.dedup();
+    assert_eq!(of.len(), ended.log.iter().filter(refused).count(), "{:#?}", ended.log);
+    let sdk =
+        |line: &&Value| line["target"].as_str().is_some_and(|of| of.starts_with("opentelemetry"));
+    assert_eq!(ended.log.iter().filter(sdk).count(), 0, "{:#?}", ended.log);
 }
 
 #[tokio::test]

@@ -82,7 +82,7 @@ pub async fn look(
     }
     let instruments = Arc::new(instruments(&settings.policy, None).map_err(RunError::from)?);
     let aws = Aws::new(sdk, settings.aws, Arc::clone(&instruments));
-    let clock = aws.clock().ok_or(RunError::NoRegion)?;
+    let clock = Aws::clock_of(sdk).ok_or(RunError::NoRegion)?;
     let registry = EcrRegistry::new(aws, own.clone(), UntagBy::TagAndDigest);
     let context = Context {
         policy: settings.policy,
@@ -130,7 +130,7 @@ pub async fn try_permissions(settings: &Settings, sdk: &SdkConfig) -> Result<Tri
     let instruments = Arc::new(instruments(&settings.policy, None).map_err(RunError::from)?);
     let aws = Aws::new(sdk, settings.aws.clone(), instruments);
     let (url, visibility) = (settings.queue.url.clone(), settings.queue.visibility_timeout);
-    let clock = aws.clock().ok_or(RunError::NoRegion)?;
+    let clock = Aws::clock_of(sdk).ok_or(RunError::NoRegion)?;
     let queue = SqsQueue::new(aws.clone(), url, visibility, clock);
     let own = match queue.info().await {
         Ok(info) => Some(info.home),

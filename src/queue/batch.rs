@@ -47,14 +47,17 @@ impl<T> fmt::Debug for Batcher<T> {
 
 /// The receiving side, to be given to [`run`].
 #[derive(Debug)]
-pub struct Entries<T>(mpsc::Receiver<Entry<T>>);
+pub struct Entries<T> {
+    operation: Operation,
+    receiver: mpsc::Receiver<Entry<T>>,
+}
 
 impl<T> Batcher<T> {
     /// A batcher for one operation.
     #[must_use]
     pub fn new(operation: Operation) -> (Self, Entries<T>) {
         let (entries, receiver) = mpsc::channel(BACKLOG);
-        (Self { operation, entries }, Entries(receiver))
+        (Self { operation, entries }, Entries { operation, receiver })
     }
 
     /// Sends one entry with the next batch and waits for its own result.
@@ -86,7 +89,7 @@ where
     F: Fn(Vec<T>) -> Fut,
     Fut: Future<Output = Vec<Result<(), AwsError>>>,
 {
-    let mut receiver = entries.0;
+    let Entries { operation, mut receiver } = entries;
     let mut sending = FuturesUnordered::new();
     let mut open = true;
     while open || !sending.is_empty() {
@@ -97,7 +100,7 @@ where
                 None => open = false,
                 Some(first) => {
                     let batch = gather(first, &mut receiver).await;
-                    let span = traces::settle(batch.len());
+                    let span = traces::batch(operation.name(), batch.len());
                     for entry in &batch {
                         span.follows_from(&entry.span);
                     }

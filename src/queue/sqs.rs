@@ -131,7 +131,7 @@ impl Queue for SqsQueue {
         let leased_from = Instant::now();
         let answer = self.aws.call_in(&span, Operation::ReceiveMessage, request.send()).await?;
         let received_at = Instant::now();
-        span.record("messaging.batch.message_count", answer.messages().len());
+        span.record("messaging.batch.message_count", traces::number(answer.messages().len()));
         let received = Place::of(&span);
         Ok(answer
             .messages

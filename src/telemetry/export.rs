@@ -1,9 +1,11 @@
 //! Traces and metrics over OTLP, set up by OpenTelemetry's standard environment variables. Without an endpoint nothing is
 //! exported. What cannot be delivered is dropped: the worker never waits for a collector.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use futures_util::future::{OptionFuture, join};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_aws::detector::EcsResourceDetector;
@@ -16,14 +18,16 @@ use opentelemetry_otlp::{
 };
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::metrics::SdkMeterProvider;
-use opentelemetry_sdk::resource::EnvResourceDetector;
+use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
+use opentelemetry_sdk::metrics::{SdkMeterProvider, Temporality};
+use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
 use opentelemetry_sdk::trace::{
     BatchSpanProcessor, SdkTracer, SdkTracerProvider, Span, SpanData, SpanProcessor,
 };
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::traces;
 
@@ -100,7 +104,7 @@ impl Signal {
 }
 
 /// Where metrics are sent, and who sends them.
-pub type MetricExport = (MetricExporter, Resource);
+pub type MetricExport = (Watched<MetricExporter>, Resource);
 
 /// What is exported: nothing, traces, metrics, or both.
 #[derive(Debug, Default)]
@@ -141,30 +145,36 @@ impl Export {
 
     /// Delivers what has not been delivered yet, of these metrics too, for so long at the most, and ends the export.
     pub async fn end(self, metrics: SdkMeterProvider, limit: Duration) {
-        let (done, ended) = oneshot::channel();
-        // Exporters block, and one that hangs must not hold up the end of the process.
-        let threads = thread::Builder::new().name("telemetry".to_owned()).spawn(move || {
-            let metrics = metrics.shutdown_with_timeout(limit);
-            let traces = self.traces.map(|traces| traces.shutdown_with_timeout(limit));
-            let problem = traces.into_iter().chain([metrics]).find_map(Result::err);
-            // Nobody waits any more where it took too long.
-            drop(done.send(problem.map(|problem| problem.to_string())));
-        });
-        if threads.is_err() {
-            return;
-        }
-        let problem = match timeout(limit, ended).await {
-            Ok(Ok(None)) => return,
-            Ok(Ok(Some(problem))) => problem,
-            _ => "the collector does not answer".to_owned(),
-        };
-        warn!(problem, "the last spans and metrics may not have been delivered");
+        let traces = self
+            .traces
+            .map(|traces| ending("traces", limit, move || traces.shutdown_with_timeout(limit)));
+        let metrics = ending("metrics", limit, move || metrics.shutdown_with_timeout(limit));
+        join(OptionFuture::from(traces), metrics).await;
+    }
+}
+
+/// Ends one export. Exporters block, and one that hangs must not hold up the other or the end of the process.
+async fn ending(
+    what: &'static str,
+    limit: Duration,
+    end: impl FnOnce() -> OTelSdkResult + Send + 'static,
+) {
+    let (done, ended) = oneshot::channel();
+    let thread = thread::Builder::new().name(what.to_owned());
+    // Nobody waits any more where it took too long.
+    let thread = thread.spawn(move || drop(done.send(end())));
+    if thread.is_err() || limit.is_zero() {
+        return;
+    }
+    if !matches!(timeout(limit, ended).await, Ok(Ok(Ok(())))) {
+        warn!(what, "the collector has not taken the last of it");
     }
 }
 
 fn tracer_provider(resource: &Resource) -> Result<SdkTracerProvider, ExporterBuildError> {
     let exporter =
         SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build()?;
+    let exporter = Watched::new("traces", exporter);
     let processor = WithoutIdle(BatchSpanProcessor::builder(exporter).build());
     let provider = SdkTracerProvider::builder().with_span_processor(processor);
     Ok(provider.with_resource(resource.clone()).build())
@@ -198,8 +208,71 @@ impl SpanProcessor for WithoutIdle {
     }
 }
 
-fn metric_exporter() -> Result<MetricExporter, ExporterBuildError> {
-    MetricExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build()
+fn metric_exporter() -> Result<Watched<MetricExporter>, ExporterBuildError> {
+    let exporter = MetricExporter::builder().with_http().with_protocol(Protocol::HttpBinary);
+    Ok(Watched::new("metrics", exporter.build()?))
+}
+
+/// An exporter that says once when its collector takes nothing any more, and once when it does again: the SDK says the
+/// former of every batch, as an error.
+#[derive(Debug)]
+pub struct Watched<E> {
+    what: &'static str,
+    exporter: E,
+    fails: AtomicBool,
+}
+
+impl<E> Watched<E> {
+    fn new(what: &'static str, exporter: E) -> Self {
+        Self { what, exporter, fails: AtomicBool::new(false) }
+    }
+
+    fn seen(&self, result: OTelSdkResult) -> OTelSdkResult {
+        if self.fails.swap(result.is_err(), Ordering::Relaxed) != result.is_err() {
+            let what = self.what;
+            match &result {
+                Ok(()) => info!(what, "the collector takes it again"),
+                Err(error) => warn!(what, %error, "the collector does not take it; it is dropped"),
+            }
+        }
+        result
+    }
+}
+
+impl opentelemetry_sdk::trace::SpanExporter for Watched<SpanExporter> {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        self.seen(self.exporter.export(batch).await)
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
+}
+
+impl PushMetricExporter for Watched<MetricExporter> {
+    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
+        self.seen(self.exporter.export(metrics).await)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn temporality(&self) -> Temporality {
+        self.exporter.temporality()
+    }
 }
 
 /// Who sends: the service, the task that it runs in, and what the environment adds or says better.
@@ -207,7 +280,11 @@ fn resource(variable: Variable<'_>) -> Resource {
     let resource = Resource::builder_empty()
         .with_service_name("tagwarden")
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-        .with_detectors(&[Box::new(EcsResourceDetector), Box::new(EnvResourceDetector::new())]);
+        .with_detectors(&[
+            Box::new(TelemetryResourceDetector),
+            Box::new(EcsResourceDetector),
+            Box::new(EnvResourceDetector::new()),
+        ]);
     match variable("OTEL_SERVICE_NAME") {
         Some(name) => resource.with_service_name(name).build(),
         None => resource.build(),

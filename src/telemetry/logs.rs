@@ -22,6 +22,9 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use crate::config::LogFormat;
 use crate::domain::text::escaped;
 
+/// What is logged where nobody says: of the export of traces and metrics what [`super::export`] says of it.
+const DEFAULT: &str = "info,opentelemetry=off";
+
 /// The target of audit records: every act, and every refusal to act.
 pub const AUDIT: &str = "tagwarden::audit";
 
@@ -32,9 +35,9 @@ pub const AUDIT: &str = "tagwarden::audit";
 /// Where a subscriber is installed already.
 pub fn install(format: LogFormat, tracer: Option<SdkTracer>) -> Result<(), TryInitError> {
     let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|filter| !filter.is_empty());
-    let filter = wanted.as_deref().unwrap_or("info").parse::<EnvFilter>();
+    let filter = wanted.as_deref().unwrap_or(DEFAULT).parse::<EnvFilter>();
     let problem = filter.as_ref().err().map(ToString::to_string);
-    let filter = filter.unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new(DEFAULT));
     let traces = tracer.map(|tracer| {
         tracing_opentelemetry::layer()
             .with_tracer(tracer)
@@ -42,6 +45,7 @@ pub fn install(format: LogFormat, tracer: Option<SdkTracer>) -> Result<(), TryIn
             .with_threads(false)
             .with_target(false)
             .with_tracked_inactivity(false)
+            .with_context_activation(false)
             // Log lines go to the log, and the spans of libraries nowhere.
             .with_filter(filter_fn(|of| of.is_span() && of.target().starts_with("tagwarden")))
     });
@@ -101,14 +105,16 @@ where
                 fields.extend(object(&own.fields));
             }
         }
-        fields.retain(|name, _| !name.contains('.'));
         let mut own = String::new();
         context.format_fields(Writer::new(&mut own), event)?;
         fields.extend(object(&own));
+        fields.retain(|name, _| {
+            !name.contains('.') && !["timestamp", "level", "target"].contains(&name.as_str())
+        });
         let mut time = String::new();
         SystemTime.format_time(&mut Writer::new(&mut time))?;
-        let message = fields.remove("message");
         let metadata = event.metadata();
+        let message = fields.remove("message").unwrap_or_else(|| metadata.name().into());
         let mut line = Vec::new();
         let write = |line: &mut Vec<u8>| -> serde_json::Result<()> {
             let mut serializer = serde_json::Serializer::new(line);
@@ -116,9 +122,7 @@ where
             map.serialize_entry("timestamp", &time)?;
             map.serialize_entry("level", metadata.level().as_str())?;
             map.serialize_entry("target", metadata.target())?;
-            if let Some(message) = message {
-                map.serialize_entry("message", &message)?;
-            }
+            map.serialize_entry("message", &message)?;
             for (name, value) in &fields {
                 map.serialize_entry(name, value)?;
             }

@@ -14,6 +14,15 @@ use tracing::field::{Empty, display};
 use tracing::{Span, error_span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
+/// By this X-Ray makes the spans that begin a piece of work the service of its map, also where they continue a trace.
+const SERVICE: &str = "tagwarden";
+
+/// The layer of spans takes signed numbers as numbers, and unsigned ones as text.
+#[must_use]
+pub fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 /// A place in a trace, from where the work on a message is led on or referred to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place(SpanContext);
@@ -36,12 +45,16 @@ impl Place {
         tracestate: Option<&str>,
         xray: Option<&str>,
     ) -> Option<Self> {
-        let headers: HashMap<_, _> =
-            [("traceparent", traceparent), ("tracestate", tracestate), ("x-amzn-trace-id", xray)]
-                .into_iter()
-                .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
-                .collect();
         // A header that leaves the decision open leaves it to us.
+        let xray = xray.map(|header| header.replace("Sampled=?", "Sampled=1"));
+        let headers: HashMap<_, _> = [
+            ("traceparent", traceparent),
+            ("tracestate", tracestate),
+            ("x-amzn-trace-id", xray.as_deref()),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+        .collect();
         let xray =
             XrayPropagator::new().with_missing_sampled_behavior(MissingSampledBehavior::Sampled);
         let read = |propagator: &dyn TextMapPropagator| {
@@ -55,9 +68,12 @@ impl Place {
 /// The call that receives messages from a queue. It is exported only where it brought some, or failed.
 pub fn receive(queue: &str) -> Span {
     info_span!(
+        target: "tagwarden::queue",
         "receive",
         otel.name = format!("receive {queue}"),
         otel.kind = "client",
+        aws.span.kind = "LOCAL_ROOT",
+        aws.local.service = SERVICE,
         messaging.system = "aws_sqs",
         messaging.operation.name = "receive",
         "messaging.operation.type" = "receive",
@@ -86,15 +102,18 @@ pub(super) fn is_idle(span: &SpanData) -> bool {
 }
 
 /// A batch of deletes or of changes of visibility. It stands in a trace of its own and refers to the messages.
-pub fn settle(entries: usize) -> Span {
+pub fn batch(operation: &str, entries: usize) -> Span {
     info_span!(
+        target: "tagwarden::queue",
         parent: None,
-        "settle batch",
+        "batch",
+        otel.name = format!("batch {operation}"),
         otel.kind = "client",
+        aws.span.kind = "LOCAL_ROOT",
+        aws.local.service = SERVICE,
         messaging.system = "aws_sqs",
-        messaging.operation.name = "settle",
-        "messaging.operation.type" = "settle",
-        messaging.batch.message_count = entries,
+        messaging.operation.name = operation,
+        messaging.batch.message_count = number(entries),
     )
 }
 
@@ -109,20 +128,23 @@ pub struct Delivery {
     pub received: Option<Place>,
 }
 
-/// The work on one message. Log lines below it bear its ids, whatever their level.
+/// The work on one message. Log lines below it bear its ids, also where only warnings or errors are logged.
 pub fn process(delivery: &Delivery, message_id: &str, receive_count: u32, bytes: usize) -> Span {
     let span = error_span!(
+        target: "tagwarden::worker",
         parent: None,
         "process",
         otel.name = format!("process {}", delivery.queue),
         otel.kind = "consumer",
+        aws.span.kind = "LOCAL_ROOT",
+        aws.local.service = SERVICE,
         messaging.system = "aws_sqs",
         messaging.operation.name = "process",
         "messaging.operation.type" = "process",
         messaging.destination.name = &*delivery.queue,
         messaging.message.id = message_id,
-        messaging.message.body.size = bytes,
-        tagwarden.receive_count = receive_count,
+        messaging.message.body.size = number(bytes),
+        tagwarden.receive_count = i64::from(receive_count),
         tagwarden.outcome = Empty,
         tagwarden.disposition = Empty,
         "error.type" = Empty,
@@ -162,6 +184,7 @@ pub fn refer_to(place: Option<&Place>) {
 pub fn call(service: &str, operation: &str) -> Span {
     let service = service.to_ascii_uppercase();
     info_span!(
+        target: "tagwarden::aws",
         "call",
         otel.name = format!("{service}/{operation}"),
         otel.kind = "client",
@@ -205,7 +228,9 @@ mod tests {
         let w3c = some("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", true);
         assert_eq!(ids(Place::sent_by(Some(TRACEPARENT), None, None)), w3c);
         let xray = |sampled| some("5759e988bd862e3fe1be46a994272793", "53995c3f42cd8ad8", sampled);
-        for (tail, sampled) in [(";Sampled=1", true), (";Sampled=0", false), ("", true)] {
+        for (tail, sampled) in
+            [(";Sampled=1", true), (";Sampled=0", false), (";Sampled=?", true), ("", true)]
+        {
             let header = format!("{XRAY}{tail}");
             assert_eq!(ids(Place::sent_by(None, None, Some(&header))), xray(sampled), "{tail:?}");
         }

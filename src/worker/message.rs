@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
-use tracing::{Instrument as _, warn};
+use tracing::{Instrument as _, Span, warn};
 
 use super::assess::{Assessor, Context, Job};
 use super::disposition::{Disposition, disposition};
@@ -82,7 +82,9 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
             }
         };
         let Ok(result) = lease.run(work).await else {
-            warn!(message_id = message.id, "the lease was lost; the message comes again");
+            let what = "the lease was lost; the message comes again";
+            warn!(message_id = message.id, "{what}");
+            traces::failed(&Span::current(), "lease_lost", what);
             return;
         };
         let most = context.max_receive_count;
@@ -108,7 +110,7 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
             // The queue does not answer, and there is no more time to wait for it.
             None => (lease.release().await, Disposition::Release, Failure::Abandoned.as_str()),
         };
-        match settled {
+        match &settled {
             Ok(()) => instruments.settled(disposition.as_str(), reason),
             Err(error) => {
                 warn!(message_id = message.id, %error, "cannot settle; the message comes again");
@@ -123,6 +125,9 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
             disposition,
             took: started.elapsed(),
         });
+        if let Err(error) = settled {
+            traces::failed(&Span::current(), "not_settled", &error.to_string());
+        }
     }
 
     /// Assesses the image when it is its repository's turn.

@@ -12,6 +12,7 @@ use crate::domain::notice::NoticeAction;
 use crate::domain::untag::AnsweredId;
 use crate::notify::Notifier;
 use crate::registry::{Manifest, Registry, Tagging};
+use crate::telemetry::logs::AUDIT;
 
 /// Attempts to put back what went.
 const PUT_BACK_ATTEMPTS: u32 = 6;
@@ -29,8 +30,9 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let repository = case.repository();
         let took = described(beyond);
         error!(
+            target: AUDIT,
             message_id = case.job.message.id,
-            repository = %repository,
+            repository = %repository.name,
             digest = %case.image.digest,
             asked = joined(&case.plan.untag),
             beyond = took,
@@ -43,7 +45,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             if lost.is_empty() {
                 break;
             }
-            warn!(repository = %repository, lost = lost.join("; "), attempt, "putting back again");
+            warn!(repository = %repository.name, lost = lost.join("; "), attempt, "putting back again");
             sleep(Duration::from_secs(1) * attempt).await;
             lost = self.put_back(case, manifest, beyond).await;
         }
@@ -57,7 +59,8 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         } else {
             self.count("put_back", "failed", 1);
             error!(
-                repository = %repository,
+                target: AUDIT,
+                repository = %repository.name,
                 digest = %case.image.digest,
                 lost = lost.join("; "),
                 "over-reach: could not put back; use the manifest logged before with `aws ecr put-image`"
@@ -137,7 +140,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let repository = case.repository();
         match self.ecr(case.job, || self.registry.tag(repository, manifest, tag)).await {
             Ok(Tagging::Confirmed) => {
-                info!(repository = %repository, digest = %manifest.digest, %tag, "put back");
+                info!(target: AUDIT, digest = %manifest.digest, %tag, "put back");
                 Ok(())
             }
             Ok(Tagging::RefusedForGood(reason)) => Err(format!("{tag}: {reason}")),

@@ -115,7 +115,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                 if attempts == 0 || !gravest.class.is_transient() {
                     return Err(Failure::NotTold(gravest.clone()));
                 }
-                warn!(error = %gravest, "cannot tell yet");
+                warn!(notice_id = notice.id, error = %gravest, "cannot tell yet");
             }
             left = topics;
             probe.wait(&self.context.shutdown).await?;

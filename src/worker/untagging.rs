@@ -1,7 +1,9 @@
 //! The acts that change an image: mark, untag, and delete.
 
 use super::allowance::{Admission, Deferral, Grant};
-use super::assess::{Assessor, Case};
+use tracing::info;
+
+use super::assess::{Assessor, Case, joined};
 use super::outcome::{Failure, Outcome};
 use crate::aws::ErrorClass;
 use crate::domain::image::Tag;
@@ -10,6 +12,7 @@ use crate::domain::plan::Plan;
 use crate::domain::untag::{AnsweredId, TagFailure, Untagged};
 use crate::notify::{NoticeTags, Notifier};
 use crate::registry::{Manifest, Registry, Tagging, UNTAG_BATCH};
+use crate::telemetry::logs::AUDIT;
 
 /// Every label set of `image_actions_total`: action, outcome, mode.
 pub const IMAGE_ACTIONS: [(&str, &str, &str); 11] = [
@@ -58,6 +61,14 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                 outcome => return Ok(outcome),
             }
         };
+        info!(
+            target: AUDIT,
+            digest = %case.image.digest,
+            kept = joined(left),
+            reasons = deferral.reason,
+            again_in_seconds = deferral.again.as_secs(),
+            "put off"
+        );
         if deferral.news {
             let kept = case.plan.kept.iter().chain(left).cloned().collect();
             let tags = NoticeTags { kept, ..NoticeTags::default() };
@@ -233,7 +244,10 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     ) -> Result<Outcome, Failure> {
         let quarantine = std::slice::from_ref(&case.plan.quarantine);
         match self.untag(case, "delete", quarantine, None).await.1 {
-            None => Ok(Outcome::Deleted),
+            None => {
+                info!(target: AUDIT, digest = %case.image.digest, "image deleted");
+                Ok(Outcome::Deleted)
+            }
             Some(Halt::Failure(failure)) => Err(failure),
             Some(Halt::Blocked(reason)) => self.blocked(case, Vec::new(), Vec::new(), reason).await,
             Some(Halt::Overreach(beyond)) => {

@@ -132,11 +132,17 @@ async fn every_refusal_to_act_is_recorded_too() {
     assert_eq!(recorded(&log_of(&elsewhere).await), ["out of reach"]);
 
     let limited = World::new().set("LIMITS__UNTAGS_PER_HOUR", "1");
-    for tag in ["1.0", "2.0"] {
+    for tag in ["1.0", "2.0", "3.0"] {
         limited.violating(&[tag]);
     }
     let records = recorded(&log_of(&limited).await);
-    assert!(records.contains(&"notice blocked".to_owned()), "{records:?}");
+    let count = |record: &str| records.iter().filter(|one| *one == record).count();
+    let told = [count("notice quarantined"), count("put off"), count("notice blocked")];
+    assert_eq!(told, [3, 2, 1], "each refusal, and what was told of it once an hour: {records:?}");
+
+    let deleted = World::new().set("POLICY__ACTION", "delete");
+    deleted.violating(&["1.0"]);
+    assert_eq!(recorded(&log_of(&deleted).await), ["plan", "notice deleted", "image deleted"]);
 
     let refused = World::new();
     let digest = refused.image(&["1.0"], critical());

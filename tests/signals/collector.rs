@@ -3,9 +3,10 @@
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::world::{LOOPBACK, World, assert_in_order, silent_port};
+use crate::world::{LOOPBACK, World, assert_in_order, lines, silent_port};
 
-/// Quarantines an image and stops, with the standard variables set to this collector.
+/// Quarantines an image and stops, with the standard variables set to this collector. The log says
+/// of both, traces and metrics, that they were lost.
 async fn work_and_stop(collector: &str) {
     let mut world = World::new().await.set("TAGWARDEN__SHUTDOWN__GRACE", "4s");
     for signal in ["TRACES", "METRICS", "LOGS"] {
@@ -18,7 +19,14 @@ async fn work_and_stop(collector: &str) {
     let digest = world.violation(&["1.0"]);
     worker.logged("assessed", |line| line["outcome"] == "quarantined").await;
     world.assert_quarantined(&digest);
-    assert_in_order(&worker.stopped().await);
+    let ended = worker.stopped().await;
+    assert_in_order(&ended);
+    let dropped = lines(&ended, "the collector does not take it; it is dropped");
+    let left = lines(&ended, "the collector has not taken the last of it");
+    for what in ["traces", "metrics"] {
+        let lost = dropped.iter().chain(&left).any(|line| line["what"] == what);
+        assert!(lost, "{what}: {:#?}", ended.log);
+    }
 }
 
 #[tokio::test]

@@ -2,10 +2,12 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -14,10 +16,11 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use opentelemetry_proto::tonic::trace::v1 as otlp;
-use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode as Status;
 use prost::Message as _;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::world::{ACCOUNT, LOOPBACK, REGION};
@@ -52,7 +55,7 @@ impl Span {
             id: hex(&span.span_id),
             parent: hex(&span.parent_span_id),
             links: span.links.iter().map(|link| hex(&link.span_id)).collect(),
-            failed: span.status.is_some_and(|status| status.code() == StatusCode::Error),
+            failed: span.status.is_some_and(|status| status.code() == Status::Error),
             attributes: object(span.attributes),
             name: span.name,
         }
@@ -60,6 +63,11 @@ impl Span {
 
     pub(crate) fn has(&self, name: &str) -> bool {
         self.attributes.contains_key(name)
+    }
+
+    /// An attribute as it came.
+    pub(crate) fn value(&self, name: &str) -> Value {
+        self.attributes.get(name).cloned().unwrap_or_default()
     }
 
     /// An attribute as text.
@@ -153,6 +161,9 @@ impl Told {
 pub(crate) struct Receiver {
     pub(crate) endpoint: String,
     told: Arc<Mutex<Told>>,
+    /// The metrics of each export.
+    exports: tokio::sync::Mutex<mpsc::UnboundedReceiver<Vec<String>>>,
+    refuses: Arc<AtomicBool>,
     _serving: JoinSet<()>,
 }
 
@@ -162,26 +173,52 @@ impl Receiver {
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
         let told = Arc::<Mutex<Told>>::default();
         let (traces, metrics) = (Arc::clone(&told), Arc::clone(&told));
+        let (sender, exports) = mpsc::unbounded_channel();
+        let refuses = Arc::<AtomicBool>::default();
+        let (refuse_traces, refuse_metrics) = (Arc::clone(&refuses), Arc::clone(&refuses));
         let router = Router::new()
             .route(
                 "/v1/traces",
                 post(async move |body: Bytes| {
+                    if refuse_traces.load(Ordering::Relaxed) {
+                        return StatusCode::FORBIDDEN;
+                    }
                     let request = ExportTraceServiceRequest::decode(body).expect("protobuf");
                     traces.lock().expect("a receiver").traces(request);
+                    StatusCode::OK
                 }),
             )
             .route(
                 "/v1/metrics",
                 post(async move |body: Bytes| {
+                    if refuse_metrics.load(Ordering::Relaxed) {
+                        return StatusCode::FORBIDDEN;
+                    }
                     let request = ExportMetricsServiceRequest::decode(body).expect("protobuf");
+                    let names = request.resource_metrics.iter().flat_map(|of| &of.scope_metrics);
+                    let names = names.flat_map(|of| &of.metrics).map(|of| of.name.clone());
+                    // Nobody waits for it any more where the test has ended.
+                    drop(sender.send(names.collect()));
                     metrics.lock().expect("a receiver").metrics(request);
+                    StatusCode::OK
                 }),
             )
             .route("/v4/id", get(async || container().to_string()))
             .route("/v4/id/task", get(async || task().to_string()));
         let mut serving = JoinSet::new();
         serving.spawn(async move { axum::serve(listener, router).await.expect("a server") });
-        Self { endpoint, told, _serving: serving }
+        let exports = tokio::sync::Mutex::new(exports);
+        Self { endpoint, told, exports, refuses, _serving: serving }
+    }
+
+    /// Takes nothing from now on.
+    pub(crate) fn refuse(&self) {
+        self.refuses.store(true, Ordering::Relaxed);
+    }
+
+    /// The names of the metrics of the next export.
+    pub(crate) async fn next_metrics(&self) -> Vec<String> {
+        self.exports.lock().await.recv().await.expect("an export")
     }
 
     /// Everything that was told until now.
