@@ -10,6 +10,8 @@
 mod collector;
 #[path = "signals/every_call.rs"]
 mod every_call;
+#[path = "signals/footprint.rs"]
+mod footprint;
 mod process;
 #[path = "signals/refused.rs"]
 mod refused;

@@ -194,9 +194,14 @@ impl Worker {
         value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {sample}:\n{text}"))
     }
 
+    /// The id of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("a process that runs")
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let id = self.child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+        let id = self.id().try_into().ok().and_then(Pid::from_raw);
         kill_process(id.expect("a process that runs"), signal).expect("a signal that arrives");
     }
 
