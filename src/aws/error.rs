@@ -1,0 +1,284 @@
+//! What went wrong with a call: its class, which decides what becomes of the message, and what AWS says of it.
+
+use std::error::Error;
+use std::fmt;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_sqs::config::http::HttpResponse;
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::operation::RequestId as _;
+
+use super::Operation;
+use crate::domain::text::start;
+
+/// How much of what AWS says of an error is kept, in characters.
+const LONGEST_MESSAGE: usize = 1024;
+
+/// What kind of failure a call met. It decides what becomes of the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// Too many calls.
+    Throttled,
+    /// The service or its key management failed.
+    Unavailable,
+    /// No answer in time. The call may have taken effect.
+    Timeout,
+    /// No connection, or it was lost. The call may have taken effect.
+    Connection,
+    /// The caller is not allowed, or the queue or topic does not exist.
+    Refused,
+    /// Our own credentials are missing, expired or not accepted.
+    Credentials,
+    /// The service finds fault with the request itself; sent again it fails again.
+    Rejected,
+}
+
+impl ErrorClass {
+    /// Every class.
+    pub const ALL: [Self; 7] = [
+        Self::Throttled,
+        Self::Unavailable,
+        Self::Timeout,
+        Self::Connection,
+        Self::Refused,
+        Self::Credentials,
+        Self::Rejected,
+    ];
+
+    /// The word of metrics and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+            Self::Connection => "connection",
+            Self::Refused => "refused",
+            Self::Credentials => "credentials",
+            Self::Rejected => "rejected",
+        }
+    }
+
+    /// Whether nobody's permission is at stake and the same call may well succeed later.
+    #[must_use]
+    pub fn is_transient(self) -> bool {
+        matches!(self, Self::Throttled | Self::Unavailable | Self::Timeout | Self::Connection)
+    }
+
+    /// Whether somebody's permission is at stake.
+    #[must_use]
+    pub fn is_refusal(self) -> bool {
+        matches!(self, Self::Refused | Self::Credentials)
+    }
+
+    fn of_code(code: &str, status: u16) -> Self {
+        match code {
+            "Throttling"
+            | "ThrottlingException"
+            | "ThrottledException"
+            | "Throttled"
+            | "TooManyRequestsException"
+            | "RequestThrottled"
+            | "RequestThrottledException"
+            | "RequestLimitExceeded"
+            | "OverLimit" => Self::Throttled,
+            "AccessDenied"
+            | "AccessDeniedException"
+            | "AuthorizationError"
+            | "AuthorizationErrorException"
+            | "NotAuthorized"
+            | "OptInRequired"
+            | "UnauthorizedOperation"
+            | "QueueDoesNotExist"
+            | "AWS.SimpleQueueService.NonExistentQueue"
+            | "NotFound"
+            | "NotFoundException" => Self::Refused,
+            "ExpiredToken"
+            | "ExpiredTokenException"
+            | "IncompleteSignature"
+            | "InvalidAccessKeyId"
+            | "InvalidClientTokenId"
+            | "InvalidSignatureException"
+            | "MissingAuthenticationToken"
+            | "MissingAuthenticationTokenException"
+            | "RequestExpired"
+            | "SignatureDoesNotMatch"
+            | "UnrecognizedClientException" => Self::Credentials,
+            // The queue knows no such lease, whoever it blames for that.
+            "ReceiptHandleIsInvalid"
+            | "MessageNotInflight"
+            | "AWS.SimpleQueueService.MessageNotInflight"
+            | "InvalidParameterValue" => Self::Rejected,
+            // A key that is disabled or throttled is mended outside of us, and often by itself.
+            kms if kms.to_ascii_lowercase().starts_with("kms") => Self::Unavailable,
+            _ if status >= 500 => Self::Unavailable,
+            _ if status == 429 => Self::Throttled,
+            _ if status == 403 => Self::Refused,
+            _ => Self::Rejected,
+        }
+    }
+}
+
+/// A failed call to AWS.
+#[derive(Clone, Debug)]
+pub struct AwsError {
+    /// Which call.
+    pub operation: Operation,
+    /// What kind of failure.
+    pub class: ErrorClass,
+    /// AWS's error code, where AWS answered.
+    pub code: Option<String>,
+    /// What AWS or the SDK says.
+    pub message: String,
+    /// AWS's id of the request, for a support case.
+    pub request_id: Option<String>,
+}
+
+impl AwsError {
+    /// An answer that the API does not describe.
+    #[must_use]
+    pub fn unexpected(operation: Operation, message: impl Into<String>) -> Self {
+        Self {
+            operation,
+            class: ErrorClass::Rejected,
+            code: None,
+            message: message.into(),
+            request_id: None,
+        }
+    }
+
+    /// A failure of one entry of a batch: AWS gives a code and a message, and says whose fault it is.
+    #[must_use]
+    pub fn of_entry(operation: Operation, code: &str, message: &str, sender_fault: bool) -> Self {
+        Self {
+            operation,
+            class: ErrorClass::of_code(code, if sender_fault { 400 } else { 500 }),
+            code: Some(code.to_owned()),
+            message: message.to_owned(),
+            request_id: None,
+        }
+    }
+
+    /// Whether AWS answered with this error code.
+    #[must_use]
+    pub fn is(&self, code: &str) -> bool {
+        self.code.as_deref() == Some(code)
+    }
+
+    /// Whether it says that there is no such queue.
+    #[must_use]
+    pub fn is_missing_queue(&self) -> bool {
+        self.is("QueueDoesNotExist") || self.is("AWS.SimpleQueueService.NonExistentQueue")
+    }
+
+    pub(super) fn from_sdk<E>(operation: Operation, error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        let class = match error {
+            SdkError::ServiceError(service) => {
+                let status = service.raw().status().as_u16();
+                ErrorClass::of_code(service.err().code().unwrap_or_default(), status)
+            }
+            _ if has_credentials_error(error) => ErrorClass::Credentials,
+            SdkError::TimeoutError(_) => ErrorClass::Timeout,
+            SdkError::ConstructionFailure(_) => ErrorClass::Rejected,
+            _ => ErrorClass::Connection,
+        };
+        let message = match error.as_service_error().and_then(ProvideErrorMetadata::message) {
+            Some(message) => start(without_request(message), LONGEST_MESSAGE),
+            None => on_one_line(error),
+        };
+        Self {
+            operation,
+            class,
+            code: error.as_service_error().and_then(|error| error.code()).map(str::to_owned),
+            message,
+            request_id: error.request_id().map(str::to_owned),
+        }
+    }
+}
+
+/// What AWS says of a signature goes on with the request as it was signed, session token included.
+fn without_request(message: &str) -> &str {
+    message.split("The Canonical String").next().unwrap_or_default().trim_end()
+}
+
+/// An error and its causes, without the SDK's line breaks and debug output.
+fn on_one_line(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Whether our own credentials could not be had: the SDK wraps that in various ways.
+fn has_credentials_error<E>(error: &SdkError<E, HttpResponse>) -> bool
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let mut source = error.source();
+    while let Some(error) = source {
+        if error.is::<CredentialsError>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+impl fmt::Display for AwsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} ", self.operation.service(), self.operation.name())?;
+        match &self.code {
+            Some(code) => write!(f, "answered {code}: {}", self.message)?,
+            None => write!(f, "failed ({}): {}", self.class.as_str(), self.message)?,
+        }
+        match &self.request_id {
+            Some(id) => write!(f, " (request id {id})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for AwsError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_fall_into_the_class_that_decides_what_becomes_of_the_message() {
+        for (code, status, class) in [
+            ("ThrottlingException", 400, ErrorClass::Throttled),
+            ("OverLimit", 400, ErrorClass::Throttled),
+            ("AccessDeniedException", 400, ErrorClass::Refused),
+            ("QueueDoesNotExist", 400, ErrorClass::Refused),
+            ("NotFound", 404, ErrorClass::Refused),
+            ("ExpiredTokenException", 400, ErrorClass::Credentials),
+            ("UnrecognizedClientException", 400, ErrorClass::Credentials),
+            ("ReceiptHandleIsInvalid", 500, ErrorClass::Rejected),
+            ("KmsDisabled", 400, ErrorClass::Unavailable),
+            ("KMSAccessDenied", 400, ErrorClass::Unavailable),
+            ("ServerException", 500, ErrorClass::Unavailable),
+            ("", 503, ErrorClass::Unavailable),
+            ("", 429, ErrorClass::Throttled),
+            ("", 403, ErrorClass::Refused),
+            ("InvalidParameterException", 400, ErrorClass::Rejected),
+            ("ImageNotFoundException", 400, ErrorClass::Rejected),
+        ] {
+            assert_eq!(ErrorClass::of_code(code, status), class, "{code} {status}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_aws_repeats_in_its_answer_is_not_kept() {
+        let message = "The request signature we calculated does not match the signature you provided.\n\n\
+                       The Canonical String for this request should have been\n'POST\nx-amz-security-token:SECRET'";
+        assert!(without_request(message).ends_with("you provided."));
+    }
+}
