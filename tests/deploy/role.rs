@@ -131,6 +131,21 @@ async fn the_task_role_grants_what_check_asks_for_and_what_the_other_containers_
 }
 
 #[tokio::test]
+async fn topics_of_the_configuration_are_granted_by_a_parameter() {
+    let Some(tools) = Tools::new() else { return };
+    let topic = "arn:aws:sns:eu-west-1:111122223333:chat";
+    let parameters = ["Mode=audit", &format!("NoticeTopicArns={topic}")];
+    let stack = tools.stack(&parameters);
+    let mut variables = environment(&tools.task_definition(&parameters));
+    let text = format!("[[notify.topics]]\narn = {topic:?}\nformat = 'chat'");
+    variables.insert("TAGWARDEN_CONFIG_TEXT".to_owned(), text);
+    let asked = grants(&check(&variables).await["policies"][0]["policy"]);
+    let [own, _] = policies(&stack, "TaskRole")[..] else { panic!("{stack:#}") };
+    assert_eq!(grants(own)["sns:Publish"], asked["sns:Publish"]);
+    assert_eq!(asked["sns:Publish"].len(), 2);
+}
+
+#[tokio::test]
 async fn the_role_in_other_accounts_grants_what_check_asks_for_there() {
     let Some(tools) = Tools::new() else { return };
     for mode in ["Mode=enforce", "Mode=audit"] {
