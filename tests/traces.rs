@@ -287,17 +287,19 @@ async fn a_collector_that_hangs_holds_up_no_second_signal() {
         .set("OTEL_BSP_SCHEDULE_DELAY", "3600000")
         .set("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
         .set("TAGWARDEN__SHUTDOWN__GRACE", "2m");
-    let mut worker = world.worker().await;
-    world.violation(&["1.0"]);
-    assessed(&mut worker, "quarantined").await;
-    worker.signal(Signal::TERM);
-    worker.logged("draining", |_| true).await;
-    worker.signal(Signal::TERM);
-    let ended = worker.ended().await;
-    assert_ne!(ended.code, None, "{:#?}", ended.log);
-    let waited =
-        |line: &&Value| line["message"].as_str().is_some_and(|text| text.contains("collector"));
-    assert_eq!(ended.log.iter().filter(waited).count(), 0, "{:#?}", ended.log);
+    for hangs in ["Publish", "nothing"] {
+        world.sim.set_faults(FaultRule::on(hangs).hang());
+        let mut worker = world.worker().await;
+        world.violation(&[hangs]);
+        world.called("Publish").await;
+        worker.signal(Signal::TERM);
+        worker.logged("draining", |_| true).await;
+        worker.signal(Signal::TERM);
+        let ended = worker.ended().await;
+        let waited =
+            |line: &&Value| line["message"].as_str().is_some_and(|of| of.contains("collector"));
+        assert_eq!(ended.log.iter().filter(waited).count(), 0, "{hangs}: {:#?}", ended.log);
+    }
 }
 
 #[tokio::test]
