@@ -15,6 +15,11 @@ use tokio::time::timeout;
 use super::python::Python;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/verify-aws.sh");
+/// Starts a program that heeds Ctrl-C, also where the tests themselves run in the background, in which case they do not and
+/// neither would what they start.
+const HEEDING_CTRL_C: &str = "import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])";
 /// How long anything may take before the test gives it up. Only a test that fails meets it.
 const DEADLINE: Duration = Duration::from_secs(900);
 
@@ -46,8 +51,13 @@ impl Account {
 
     /// The script with this command line, in a process group of its own, as a shell would start it.
     fn script(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(SCRIPT);
-        command.args(arguments).env_clear().kill_on_drop(true).process_group(0);
+        let mut command = Command::new("python3");
+        command
+            .args(["-c", HEEDING_CTRL_C, SCRIPT])
+            .args(arguments)
+            .env_clear()
+            .kill_on_drop(true)
+            .process_group(0);
         command
             .env("PATH", &self.path)
             .env("HOME", self.home.path())
