@@ -12,6 +12,8 @@ mod collector;
 mod every_call;
 #[path = "signals/footprint.rs"]
 mod footprint;
+#[path = "process/holders.rs"]
+mod holders;
 mod process;
 #[path = "signals/refused.rs"]
 mod refused;

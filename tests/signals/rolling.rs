@@ -3,14 +3,14 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aws_sim::{CallOutcome, FaultRule, Moment, Service, Sim};
+use aws_sim::{CallOutcome, FaultRule, Service};
 use hyper::StatusCode;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
+use crate::holders::Holders;
 use crate::process::{Ended, Worker, within_deadline};
 use crate::world::{DEAD_LETTERS, LOOPBACK, QUEUE, World, assert_in_order, lines, quarantine_tag};
 
@@ -34,23 +34,6 @@ async fn load(world: &World, replaced: &Cell<bool>) -> Vec<String> {
     digests
 }
 
-/// Who received each message last, by access key.
-type Holders = Arc<Mutex<BTreeMap<String, String>>>;
-
-fn holders(sim: &Sim) -> Holders {
-    let holders = Holders::default();
-    let seen = Arc::clone(&holders);
-    sim.watch(move |_, call, moment| {
-        let messages = call.reply.as_ref().and_then(|reply| reply["Messages"].as_array());
-        if let (Moment::After, Some(messages)) = (moment, messages) {
-            let ids = messages.iter().filter_map(|message| message["MessageId"].as_str());
-            let held = ids.map(|id| (id.to_owned(), call.caller.clone()));
-            seen.lock().expect("nobody panics with it").extend(held);
-        }
-    });
-    holders
-}
-
 /// A task whose calls can be told from those of others by its access key.
 struct Task {
     key: String,
@@ -69,11 +52,8 @@ impl Task {
     async fn stopped(self, world: &World, holders: &Holders) -> Ended {
         let ended = self.worker.stopped().await;
         assert_in_order(&ended);
-        let holders = holders.lock().expect("nobody panics with it").clone();
-        let mut in_flight =
-            world.sim.queue(QUEUE).messages.into_iter().filter(|message| message.in_flight);
-        let held = in_flight.find(|message| holders[&message.id] == self.key);
-        assert_eq!(held, None, "{} has not released it", self.key);
+        let held = holders.stranded(&world.sim, QUEUE, &self.key);
+        assert_eq!(held, [""; 0], "{} has not released them", self.key);
         ended
     }
 }
@@ -110,7 +90,7 @@ async fn a_rolling_replacement_of_tasks_loses_no_message_and_acts_on_no_image_tw
     world.serve(listener).await;
     let slowly = FaultRule::on_service(Service::Ecr).delay(Duration::from_millis(20));
     world.sim.set_faults(slowly);
-    let holders = holders(&world.sim);
+    let holders = Holders::of(&world.sim);
     let replaced = Cell::new(false);
 
     let (digests, ended) =

@@ -16,6 +16,8 @@ mod exceptions;
 mod fairness;
 mod families;
 mod flights;
+#[path = "../process/holders.rs"]
+mod holders;
 mod holds;
 mod leases;
 mod limits;

@@ -2,10 +2,10 @@
 //! before an old one is told to stop.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sim::{CallOutcome, Moment, Sim, SimConfig};
+use aws_sim::{CallOutcome, SimConfig};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use serde_json::json;
@@ -13,6 +13,7 @@ use tagwarden::shutdown::Shutdown;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::support::{QUEUE, World, basic, critical, quarantine};
+use crate::holders::Holders;
 
 const IMAGES: usize = 60;
 /// Tasks that run at any time.
@@ -35,34 +36,10 @@ async fn load(world: &World, seed: u64) -> Vec<String> {
     digests
 }
 
-/// Who received each message last, by access key.
-type Holders = Arc<Mutex<BTreeMap<String, String>>>;
-
-fn holders(sim: &Sim) -> Holders {
-    let holders = Holders::default();
-    let seen = Arc::clone(&holders);
-    sim.watch(move |_, call, moment| {
-        let messages = call.reply.as_ref().and_then(|reply| reply["Messages"].as_array());
-        if let (Moment::After, Some(messages)) = (moment, messages) {
-            let ids = messages.iter().filter_map(|message| message["MessageId"].as_str());
-            let held = ids.map(|id| (id.to_owned(), call.caller.clone()));
-            seen.lock().unwrap().extend(held);
-        }
-    });
-    holders
-}
-
-/// The messages that this task received last and that nobody can receive now.
-fn stranded(sim: &Sim, holders: &Holders, task: &str) -> Vec<String> {
-    let holders = holders.lock().unwrap().clone();
-    let in_flight = sim.queue(QUEUE).messages.into_iter().filter(|message| message.in_flight);
-    in_flight.map(|message| message.id).filter(|id| holders[id] == task).collect()
-}
-
 /// Replaces tasks until told otherwise. Gives the number of tasks that there were.
 async fn deployments(world: &World, seed: u64, until: &Shutdown) -> usize {
     let mut rng = fastrand::Rng::with_seed(seed);
-    let holders = holders(&world.sim);
+    let holders = Holders::of(&world.sim);
     let mut running = Vec::new();
     let mut ending = FuturesUnordered::new();
     let mut tasks = 0;
@@ -88,7 +65,7 @@ async fn deployments(world: &World, seed: u64, until: &Shutdown) -> usize {
             biased;
             Some((name, ended)) = ending.next() => {
                 ended.unwrap();
-                assert_eq!(stranded(&world.sim, &holders, &name), [""; 0], "{name} has not released them");
+                assert_eq!(holders.stranded(&world.sim, QUEUE, &name), [""; 0], "{name} has not released them");
             }
             () = until.draining() => break,
             () = sleep_until(next) => {}
@@ -99,7 +76,11 @@ async fn deployments(world: &World, seed: u64, until: &Shutdown) -> usize {
     }
     while let Some((name, ended)) = ending.next().await {
         ended.unwrap();
-        assert_eq!(stranded(&world.sim, &holders, &name), [""; 0], "{name} has not released them");
+        assert_eq!(
+            holders.stranded(&world.sim, QUEUE, &name),
+            [""; 0],
+            "{name} has not released them"
+        );
     }
     tasks
 }
