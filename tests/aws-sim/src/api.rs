@@ -1,9 +1,12 @@
 //! One call to one service, whatever its protocol: the parsed request, and the error it may end in.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::sqs::ReceivedMessage;
 
 /// The simulated services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -102,6 +105,49 @@ impl ApiError {
 
 /// What an operation comes to.
 pub(crate) type Outcome = Result<Value, ApiError>;
+
+/// What a call is answered with.
+pub(crate) type Answer = Result<Reply, ApiError>;
+
+/// The reply of a success. Received messages become a tree only where one is asked for, since building it is a fifth
+/// of what a receive costs.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Tree(Value),
+    Messages(Vec<ReceivedMessage>),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Messages<'a> {
+    messages: &'a [ReceivedMessage],
+}
+
+impl Reply {
+    pub(crate) fn tree(&self) -> Cow<'_, Value> {
+        match self {
+            Self::Tree(tree) => Cow::Borrowed(tree),
+            Self::Messages(messages) => Cow::Owned(json!(Messages { messages })),
+        }
+    }
+
+    pub(crate) fn into_tree(self) -> Value {
+        match self {
+            Self::Tree(tree) => tree,
+            messages @ Self::Messages(_) => messages.tree().into_owned(),
+        }
+    }
+
+    /// The JSON text: the same in either form.
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        let written = match self {
+            Self::Tree(tree) => serde_json::to_vec(tree),
+            Self::Messages(messages) => serde_json::to_vec(&Messages { messages }),
+        };
+        // With strings as keys it can always be written.
+        written.unwrap_or_default()
+    }
+}
 
 /// Typed access to the members of a JSON object.
 pub(crate) trait Input {

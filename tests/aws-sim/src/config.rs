@@ -13,6 +13,19 @@ pub enum DeleteRules {
     WholeImage,
 }
 
+/// What is kept of what happens, for a test to look at afterwards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Record {
+    /// Every call with its request and its reply, and every event.
+    #[default]
+    Calls,
+    /// How many calls of each operation came, and nothing else: for load tests, whose memory must not grow with the
+    /// number of calls. [`Sim::calls`](crate::Sim::calls), [`Sim::calls_of`](crate::Sim::calls_of),
+    /// [`Sim::wait_for_calls`](crate::Sim::wait_for_calls), [`Sim::watch`](crate::Sim::watch) and
+    /// [`Sim::events`](crate::Sim::events) have nothing to go by then, and panic.
+    Counts,
+}
+
 /// The settings of a simulation. The same settings and the same calls give the same bytes.
 #[derive(Clone, Debug)]
 pub struct SimConfig {
@@ -32,11 +45,13 @@ pub struct SimConfig {
     pub scan_time: Duration,
     /// Whether a receive hands out visible messages in a random order, by the seed, instead of the order of arrival.
     pub reorder: bool,
+    /// What is kept of the calls and events.
+    pub record: Record,
 }
 
 impl Default for SimConfig {
     /// Account 111122223333 in eu-west-1, seed 0, 2026-01-02T03:04:05Z, AWS's rules, 1 ms a call, instant scans,
-    /// messages in order.
+    /// messages in order, every call recorded.
     fn default() -> Self {
         Self {
             account: "111122223333".to_owned(),
@@ -47,6 +62,7 @@ impl Default for SimConfig {
             latency: Duration::from_millis(1),
             scan_time: Duration::ZERO,
             reorder: false,
+            record: Record::Calls,
         }
     }
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::api::{ApiCall, ApiError, Input, Outcome, partition};
 use crate::clock::iso_seconds;
+use crate::config::Record;
 use crate::pattern;
 use crate::sqs::{NewMessage, QueueKey};
 use crate::tags;
@@ -226,6 +227,8 @@ impl World {
             let message = NewMessage { body: event.to_string(), ..NewMessage::default() };
             self.enqueue(&queue, message);
         }
-        self.events.push(event);
+        if self.config.record == Record::Calls {
+            self.events.push(event);
+        }
     }
 }

@@ -14,15 +14,18 @@ impl Ids {
 
     /// An identifier in the form of a version 4 UUID.
     pub(crate) fn uuid(&mut self) -> String {
-        let hex = format!("{:032x}", self.0.u128(..));
-        let part = |from, to| hex.get(from..to).unwrap_or_default();
+        let bits = self.0.u128(..);
+        // So many hexadecimal digits from so many digits before the end.
+        let part = |digits: u32, before: u32| {
+            u64::try_from((bits >> (4 * before)) & ((1 << (4 * digits)) - 1)).unwrap_or_default()
+        };
         format!(
-            "{}-{}-4{}-a{}-{}",
-            part(0, 8),
-            part(8, 12),
-            part(13, 16),
-            part(17, 20),
-            part(20, 32)
+            "{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}",
+            part(8, 24),
+            part(4, 20),
+            part(3, 16),
+            part(3, 12),
+            part(12, 0)
         )
     }
 
@@ -34,7 +37,8 @@ impl Ids {
 
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 /// `sha256:` and the digest of the bytes: what a registry calls a manifest.

@@ -51,7 +51,7 @@ impl Sim {
                 return QueueView::default();
             };
             let mut view = QueueView::default();
-            for message in queue.messages.values() {
+            for message in queue.messages.iter() {
                 let in_flight = message.in_flight(world.now);
                 let delayed = message.delayed(world.now);
                 view.in_flight += usize::from(in_flight);
@@ -75,6 +75,12 @@ impl Sim {
             }
             view
         })
+    }
+
+    /// How many messages a queue holds, visible or not.
+    pub fn queue_length(&self, name: &str) -> usize {
+        let key = self.queue_key(name);
+        self.read(|world| world.queues.get(&key).map_or(0, |queue| queue.messages.len()))
     }
 
     fn repository<T: Default>(&self, key: &RepoKey, look: impl FnOnce(&Repository) -> T) -> T {
@@ -121,19 +127,43 @@ impl Sim {
     }
 
     /// Every event that was put on any bus, whether or not a rule matched it.
+    ///
+    /// # Panics
+    ///
+    /// Under [`Record::Counts`](crate::Record::Counts).
+    #[track_caller]
     pub fn events(&self) -> Vec<Value> {
+        self.require_record("events");
         self.read(|world| world.events.clone())
     }
 
     /// Every call, in order of arrival.
+    ///
+    /// # Panics
+    ///
+    /// Under [`Record::Counts`](crate::Record::Counts).
+    #[track_caller]
     pub fn calls(&self) -> Vec<Call> {
-        self.read(|world| world.calls.clone())
+        self.require_record("calls");
+        self.read(|world| world.trace.calls().to_vec())
     }
 
     /// The calls of an operation, in order of arrival.
+    ///
+    /// # Panics
+    ///
+    /// Under [`Record::Counts`](crate::Record::Counts).
+    #[track_caller]
     pub fn calls_of(&self, operation: &str) -> Vec<Call> {
+        self.require_record("calls_of");
         self.read(|world| {
-            world.calls.iter().filter(|call| call.operation == operation).cloned().collect()
+            let calls = world.trace.calls().iter();
+            calls.filter(|call| call.operation == operation).cloned().collect()
         })
+    }
+
+    /// How many calls of each operation have come, whatever became of them.
+    pub fn call_counts(&self) -> BTreeMap<String, usize> {
+        self.read(|world| world.trace.counts().clone())
     }
 }

@@ -58,6 +58,14 @@
 //! injected delays, the latency of the in-process face and long polls. A condition is awaited with [`Sim::wait_until`],
 //! which is woken by every change.
 //!
+//! # Under load
+//!
+//! Every call is recorded with its request and its reply, and every event, so memory grows with them. Under
+//! [`Record::Counts`] only the number of calls of each operation is kept, for [`Sim::call_counts`]; what looks at the
+//! record of calls or events panics. Faults work as ever, published notices are kept, and [`Sim::wait_until`] is woken
+//! by every change. How many messages a queue holds hardly matters to what a call costs, unless
+//! [`SimConfig::reorder`] is set; [`Sim::queue`] copies them all.
+//!
 //! # How it differs from AWS
 //!
 //! - There are no permissions: every account may do everything. Refusals are injected as faults. `AssumeRole` accepts
@@ -122,7 +130,7 @@ mod wire;
 mod world;
 
 pub use api::{ApiCall, ApiError, Service};
-pub use config::{DeleteRules, SimConfig};
+pub use config::{DeleteRules, Record, SimConfig};
 pub use ecr::RepoKey;
 pub use ecr::findings::{Finding, ScanResult, Scanning};
 pub use fault::{

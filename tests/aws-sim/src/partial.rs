@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::api::{ApiCall, Input, Outcome};
+use crate::api::{Answer, ApiCall, Input, Reply};
 use crate::fault::EntryPredicate;
 use crate::sqs::failure;
 
@@ -47,25 +47,26 @@ impl PartialFailure {
     }
 
     /// Puts the failures into the reply.
-    pub(crate) fn merge(self, call: &ApiCall, outcome: Outcome) -> Outcome {
+    pub(crate) fn merge(self, call: &ApiCall, answer: Answer) -> Answer {
         let Some((_, member)) = members(call).filter(|_| !self.failures.is_empty()) else {
-            return outcome;
+            return answer;
         };
-        outcome.map(|mut reply| {
+        answer.map(|reply| {
+            let mut reply = reply.into_tree();
             match reply.get_mut(member).and_then(Value::as_array_mut) {
                 Some(list) => list.extend(self.failures),
                 None => reply.set(member, Value::Array(self.failures)),
             }
-            reply
+            Reply::Tree(reply)
         })
     }
 
     /// The reply of a batch of which nothing was carried out.
-    pub(crate) fn nothing(call: &ApiCall) -> Outcome {
-        Ok(match call.operation.as_str() {
+    pub(crate) fn nothing(call: &ApiCall) -> Answer {
+        Ok(Reply::Tree(match call.operation.as_str() {
             "BatchDeleteImage" => json!({"imageIds": [], "failures": []}),
             "BatchGetImage" => json!({"images": [], "failures": []}),
             _ => json!({"Successful": [], "Failed": []}),
-        })
+        }))
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::api::{ApiCall, ApiError, Outcome, Protocol, Service};
+use crate::api::{Answer, ApiCall, ApiError, Protocol, Service};
 use crate::config::SimConfig;
 use crate::query;
 use crate::sts;
@@ -62,26 +62,30 @@ fn parse_query(request: &Request, signed_for: Option<&str>) -> Result<Parsed, Re
     }
 }
 
-/// Writes what an operation came to.
+/// Writes what a call is answered with.
 pub(crate) fn render(
     protocol: Protocol,
     operation: &str,
-    outcome: &Outcome,
+    answer: &Answer,
     request_id: &str,
 ) -> Response {
-    let (status, body, error_header) = match (protocol, outcome) {
-        (Protocol::Query, Ok(reply)) => (200, query::reply(operation, reply, request_id), None),
-        (Protocol::Query, Err(error)) => (error.status, query::error(error, request_id), None),
-        (_, Ok(reply)) => (200, reply.to_string(), None),
+    let (status, body, error_header) = match (protocol, answer) {
+        (Protocol::Query, Ok(reply)) => {
+            (200, query::reply(operation, &reply.tree(), request_id).into_bytes(), None)
+        }
+        (Protocol::Query, Err(error)) => {
+            (error.status, query::error(error, request_id).into_bytes(), None)
+        }
+        (_, Ok(reply)) => (200, reply.to_json(), None),
         (Protocol::Json10 { query_mode }, Err(error)) => {
             let side = if error.status < 500 { "Sender" } else { "Receiver" };
             let header = query_mode.then(|| format!("{};{side}", sqs_query_code(&error.code)));
             let body = json!({"__type": format!("com.amazonaws.sqs#{}", error.code), "message": error.message});
-            (error.status, body.to_string(), header)
+            (error.status, body.to_string().into_bytes(), header)
         }
         (Protocol::Json11, Err(error)) => {
             let body = json!({"__type": error.code, "message": error.message});
-            (error.status, body.to_string(), None)
+            (error.status, body.to_string().into_bytes(), None)
         }
     };
     let content_type = match protocol {
@@ -94,7 +98,7 @@ pub(crate) fn render(
         ("x-amzn-requestid".to_owned(), request_id.to_owned()),
     ];
     headers.extend(error_header.map(|value| ("x-amzn-query-error".to_owned(), value)));
-    Response { status, headers, body: body.into_bytes() }
+    Response { status, headers, body }
 }
 
 /// The code that SQS's older query protocol has for an error; SDKs map on this one.

@@ -13,8 +13,9 @@ use tokio::time::sleep_until;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{CallersClock, Clock};
-use crate::config::SimConfig;
+use crate::config::{Record, SimConfig};
 use crate::fault::{FaultPlan, NoFaults};
+use crate::setup::misuse;
 use crate::trace::{Call, CallOutcome};
 use crate::world::World;
 
@@ -142,6 +143,14 @@ impl Sim {
         result
     }
 
+    /// Ends a test that asks for a record which is not kept, instead of one that is empty.
+    #[track_caller]
+    pub(crate) fn require_record(&self, what: &str) {
+        if self.config().record == Record::Counts {
+            misuse(format_args!("{what} needs Record::Calls"));
+        }
+    }
+
     /// Waits until something is true. It is asked again after every change of the simulation, and whenever a message
     /// becomes visible or a scan ends; never by polling.
     pub async fn wait_until(&self, mut condition: impl FnMut(&Self) -> bool) {
@@ -166,13 +175,18 @@ impl Sim {
     }
 
     /// Waits until so many calls of an operation have been answered, and gives them.
+    ///
+    /// # Panics
+    ///
+    /// Under [`Record::Counts`].
     pub async fn wait_for_calls(&self, operation: &str, count: usize) -> Vec<Call> {
+        self.require_record("wait_for_calls");
         let answered =
             |call: &&Call| call.operation == operation && call.outcome != CallOutcome::Unanswered;
         self.wait_until(|sim| {
-            sim.read(|world| world.calls.iter().filter(answered).count()) >= count
+            sim.read(|world| world.trace.calls().iter().filter(answered).count()) >= count
         })
         .await;
-        self.read(|world| world.calls.iter().filter(answered).cloned().collect())
+        self.read(|world| world.trace.calls().iter().filter(answered).cloned().collect())
     }
 }

@@ -1,11 +1,13 @@
 //! The record of every call, for assertions and for comparing runs.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::api::{ApiCall, Outcome, Service};
+use crate::api::{Answer, ApiCall, Service};
+use crate::config::Record;
 
 /// How a call ended, as its caller saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -68,14 +70,86 @@ impl Call {
             reply: None,
         }
     }
+
     /// Sets how it ended.
-    pub(crate) fn end(&mut self, outcome: &Outcome) {
-        self.outcome = match outcome {
+    pub(crate) fn end(&mut self, answer: &Answer) {
+        self.outcome = match answer {
             Ok(reply) => {
-                self.reply = Some(reply.clone());
+                self.reply = Some(reply.tree().into_owned());
                 CallOutcome::Ok
             }
             Err(error) => CallOutcome::Error(error.code.clone()),
         };
+    }
+}
+
+/// What is kept of the calls that could be parsed.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    record: Record,
+    calls: Vec<Call>,
+    arrived: usize,
+    counts: BTreeMap<String, usize>,
+}
+
+impl Trace {
+    pub(crate) fn new(record: Record) -> Self {
+        Self { record, calls: Vec::new(), arrived: 0, counts: BTreeMap::new() }
+    }
+
+    /// Enters a call; its place in the order of arrival.
+    pub(crate) fn enter(&mut self, at: Duration, call: &ApiCall) -> usize {
+        let seq = self.arrived;
+        self.arrived += 1;
+        match self.counts.get_mut(&call.operation) {
+            Some(count) => *count += 1,
+            None => drop(self.counts.insert(call.operation.clone(), 1)),
+        }
+        if self.record == Record::Calls {
+            self.calls.push(Call::arriving(seq, at, call));
+        }
+        seq
+    }
+
+    /// The calls in order of arrival; none where they are only counted.
+    pub(crate) fn calls(&self) -> &[Call] {
+        &self.calls
+    }
+
+    /// A call by its place, unless they are only counted.
+    pub(crate) fn call(&mut self, seq: usize) -> Option<&mut Call> {
+        self.calls.get_mut(seq)
+    }
+
+    /// How many calls of each operation have come.
+    pub(crate) fn counts(&self) -> &BTreeMap<String, usize> {
+        &self.counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SimConfig;
+    use crate::sim::Sim;
+    use crate::wire::Request;
+    use serde_json::json;
+
+    async fn kept(record: Record) -> (usize, usize) {
+        let sim = Sim::new(SimConfig { record, ..SimConfig::default() });
+        let headers = vec![("x-amz-target".to_owned(), "AmazonSQS.ListQueues".to_owned())];
+        let request = Request { headers, ..Request::default() };
+        for _ in 0..2 {
+            assert!(sim.handle(request.clone()).await.is_ok());
+            sim.put_event(json!({"source": "somebody"}));
+        }
+        assert_eq!(sim.call_counts(), BTreeMap::from([("ListQueues".to_owned(), 2)]));
+        sim.read(|world| (world.trace.calls().len(), world.events.len()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_calls_are_only_counted_neither_calls_nor_events_are_kept() {
+        assert_eq!(kept(Record::Calls).await, (2, 2));
+        assert_eq!(kept(Record::Counts).await, (0, 0));
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use crate::api::{ApiCall, Outcome, Service};
+use crate::api::{Answer, ApiCall, Reply, Service};
 use crate::config::SimConfig;
 use crate::ecr::{CacheRuleKey, RepoKey, Repository};
 use crate::events::{Rule, RuleKey};
@@ -13,12 +13,12 @@ use crate::ids::Ids;
 use crate::sns::Topic;
 use crate::sqs::{Queue, QueueKey};
 use crate::tags::Tags;
-use crate::trace::Call;
+use crate::trace::Trace;
 
 /// What one look at a call comes to.
 pub(crate) enum Step {
     /// The call is answered.
-    Done(Outcome),
+    Done(Answer),
     /// The call waits: look again when the world changes, and at this moment at the latest.
     Wait { until: SystemTime },
 }
@@ -50,10 +50,9 @@ pub(crate) struct World {
     pub(crate) rules: BTreeMap<RuleKey, Rule>,
     /// The tags of repositories, queues and rules, by ARN.
     pub(crate) resource_tags: BTreeMap<String, Tags>,
-    /// Every event that was put on a bus.
+    /// Every event that was put on a bus, where that is recorded.
     pub(crate) events: Vec<Value>,
-    /// Every call that could be parsed.
-    pub(crate) calls: Vec<Call>,
+    pub(crate) trace: Trace,
     /// How many messages have moved to a dead-letter queue: also a call that goes on waiting can move some.
     pub(crate) redriven: usize,
     agenda: BTreeMap<(SystemTime, u64), Scheduled>,
@@ -65,6 +64,7 @@ impl World {
         Self {
             now: config.epoch,
             ids: Ids::with_seed(config.seed),
+            trace: Trace::new(config.record),
             order: config.reorder.then(|| fastrand::Rng::with_seed(config.seed)),
             config,
             queues: BTreeMap::new(),
@@ -74,7 +74,6 @@ impl World {
             rules: BTreeMap::new(),
             resource_tags: BTreeMap::new(),
             events: Vec::new(),
-            calls: Vec::new(),
             redriven: 0,
             agenda: BTreeMap::new(),
             scheduled: 0,
@@ -106,10 +105,10 @@ impl World {
                 }
                 done @ Step::Done(_) => done,
             },
-            Service::Ecr => Step::Done(self.ecr(call)),
-            Service::Sns => Step::Done(self.sns(call)),
-            Service::Events => Step::Done(self.event_bridge(call)),
-            Service::Sts => Step::Done(self.sts(call)),
+            Service::Ecr => Step::Done(self.ecr(call).map(Reply::Tree)),
+            Service::Sns => Step::Done(self.sns(call).map(Reply::Tree)),
+            Service::Events => Step::Done(self.event_bridge(call).map(Reply::Tree)),
+            Service::Sts => Step::Done(self.sts(call).map(Reply::Tree)),
         };
         // What is due at once, such as the end of an instant scan, happens before the answer.
         self.advance(now);
@@ -148,7 +147,8 @@ impl World {
 
     /// When something next changes by itself: a scheduled act, or a message that becomes visible.
     pub(crate) fn next_change(&self) -> Option<SystemTime> {
-        let visible = self.queues.values().filter_map(|queue| queue.next_visible(self.now));
+        let visible =
+            self.queues.values().filter_map(|queue| queue.messages.next_visible(self.now));
         visible.chain(self.next_scheduled()).min()
     }
 }

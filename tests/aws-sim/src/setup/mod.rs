@@ -15,6 +15,6 @@ use std::fmt::Display;
     reason = "a mistake in a test's set-up must be loud, and is not an outcome of the simulation"
 )]
 #[track_caller]
-fn misuse(what: impl Display) -> ! {
+pub(crate) fn misuse(what: impl Display) -> ! {
     panic!("aws-sim set-up: {what}")
 }

@@ -26,12 +26,9 @@ impl Sim {
         let attributes =
             attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         self.change(|world| {
-            let now = world.now;
-            let queue = world
-                .queues
-                .entry(key.clone())
-                .or_insert_with(|| Queue::new(key, now, BTreeMap::new()));
-            queue.attributes.extend(attributes);
+            let queue = Queue::new(&key, world.now, BTreeMap::new());
+            let queue = world.queues.entry(key).or_insert(queue);
+            queue.set_attributes(attributes);
         });
         url
     }
@@ -126,7 +123,7 @@ impl Sim {
         let (key, mut act) = (self.queue_key(queue_name), act);
         self.change(|world| {
             world.with_queue(&key, |queue, now| {
-                queue.messages.values_mut().for_each(|message| act(message, now));
+                queue.messages.update_all(now, |message| act(message, now));
             });
         });
     }

@@ -7,12 +7,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, sleep_until};
 
 use super::{Moment, Sim};
-use crate::api::{ApiCall, ApiError, Outcome};
+use crate::api::{Answer, ApiCall, ApiError, Reply};
 use crate::fault::Fault;
 use crate::partial::PartialFailure;
 use crate::protocol;
 use crate::signature;
-use crate::trace::{Call, CallOutcome};
+use crate::trace::CallOutcome;
 use crate::wire::{ConnectionFault, Request, Response};
 use crate::world::{Step, World};
 
@@ -74,16 +74,15 @@ impl Sim {
         self.inner.changed.notify_waiters();
         self.tell(seq, Moment::Arrived);
         // A late call takes its course even if its caller gives it up meanwhile: the request is on its way.
-        let outcome = if course.faults.iter().any(|fault| matches!(fault, Fault::Delay(_))) {
+        let answer = if course.faults.iter().any(|fault| matches!(fault, Fault::Delay(_))) {
             let sim = self.clone();
             finish(self.inner.late.spawn(async move { sim.suffer(course).await })).await
         } else {
             self.suffer(course).await
         };
-        self.record(seq, &outcome);
+        self.record(seq, &answer);
         self.tell(seq, Moment::Answered);
-        let outcome = outcome?;
-        Ok(protocol::render(protocol, &operation, &outcome, &request_id))
+        Ok(protocol::render(protocol, &operation, &answer?, &request_id))
     }
 
     /// Enters a call in the record, and asks the plan what goes wrong with it.
@@ -92,23 +91,21 @@ impl Sim {
         let mut plan = self.faults();
         let (seq, request_id) = {
             let mut world = self.world();
-            let seq = world.calls.len();
-            world.calls.push(Call::arriving(seq, at, &call));
-            (seq, world.ids.uuid())
+            (world.trace.enter(at, &call), world.ids.uuid())
         };
         let mut faults = plan.faults(&call);
         // What would come after the end of a call does not strike it.
         if let Some(last) = faults.iter().position(Fault::is_final) {
             faults.truncate(last + 1);
         }
-        if let Some(entry) = self.world().calls.get_mut(seq) {
+        if let Some(entry) = self.world().trace.call(seq) {
             entry.faults = faults.iter().map(ToString::to_string).collect();
         }
         (request_id, Course { seq, call, faults, unsigned })
     }
 
     /// Carries a call out under its faults.
-    async fn suffer(&self, course: Course) -> Result<Outcome, ConnectionFault> {
+    async fn suffer(&self, course: Course) -> Result<Answer, ConnectionFault> {
         let Course { seq, mut call, faults, unsigned } = course;
         let mut aftermath = Aftermath::default();
         for fault in faults {
@@ -141,21 +138,21 @@ impl Sim {
         seq: usize,
         call: &ApiCall,
         aftermath: Aftermath,
-    ) -> Result<Outcome, ConnectionFault> {
+    ) -> Result<Answer, ConnectionFault> {
         let Aftermath { partial, edits, redeliver, reply_delay, ending } = aftermath;
-        let outcome = if partial.is_total {
+        let answer = if partial.is_total {
             partial.merge(call, PartialFailure::nothing(call))
         } else {
-            let outcome = partial.merge(call, self.perform(seq, call).await);
-            self.tell_effect(seq, &outcome);
-            outcome
+            let answer = partial.merge(call, self.perform(seq, call).await);
+            self.tell_effect(seq, &answer);
+            answer
         };
         self.change(|world| {
-            if let Some(entry) = world.calls.get_mut(seq) {
+            if let Some(entry) = world.trace.call(seq) {
                 entry.applied = true;
             }
-            if let (Some(after), Ok(reply)) = (redeliver, &outcome) {
-                world.redeliver(call, reply, after);
+            if let (Some(after), Ok(reply)) = (redeliver, &answer) {
+                world.redeliver(call, &reply.tree(), after);
             }
         });
 
@@ -163,9 +160,11 @@ impl Sim {
             sleep(reply_delay).await;
         }
         match ending {
-            Ending::Answer => Ok(outcome.map(|mut reply| {
+            Ending::Answer if edits.is_empty() => Ok(answer),
+            Ending::Answer => Ok(answer.map(|reply| {
+                let mut reply = reply.into_tree();
                 edits.iter().for_each(|edit| edit(&mut reply));
-                reply
+                Reply::Tree(reply)
             })),
             Ending::Error(error) => Ok(Err(error)),
             Ending::Reset => Err(ConnectionFault),
@@ -174,12 +173,12 @@ impl Sim {
     }
 
     /// Looks at the call until it is answered. A caller that goes away meanwhile has taken nothing.
-    async fn perform(&self, seq: usize, call: &ApiCall) -> Outcome {
+    async fn perform(&self, seq: usize, call: &ApiCall) -> Answer {
         let arrived = self.now();
         loop {
             let changed = self.inner.changed.notified();
             let until = match self.look(seq, call, arrived) {
-                Step::Done(outcome) => return outcome,
+                Step::Done(answer) => return answer,
                 Step::Wait { until } => until,
             };
             tokio::select! {
@@ -216,13 +215,13 @@ impl Sim {
         result
     }
 
-    fn record(&self, seq: usize, outcome: &Result<Outcome, ConnectionFault>) {
+    fn record(&self, seq: usize, answer: &Result<Answer, ConnectionFault>) {
         self.change(|world| {
-            let Some(entry) = world.calls.get_mut(seq) else {
+            let Some(entry) = world.trace.call(seq) else {
                 return;
             };
-            match outcome {
-                Ok(outcome) => entry.end(outcome),
+            match answer {
+                Ok(answer) => entry.end(answer),
                 Err(ConnectionFault) => entry.outcome = CallOutcome::ConnectionReset,
             }
         });

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::api::Outcome;
+use crate::api::Answer;
 use crate::sim::Sim;
 use crate::trace::Call;
 
@@ -45,7 +45,13 @@ impl Sim {
     /// has expired, keeps from having its effect has neither; a call whose caller has gone away is not answered.
     ///
     /// A panic of the watcher is one of the calling task, which may survive it: a test had better collect what it sees.
+    ///
+    /// # Panics
+    ///
+    /// Under [`Record::Counts`](crate::Record::Counts).
+    #[track_caller]
     pub fn watch(&self, watcher: impl FnMut(&Self, &Call, Moment) + Send + 'static) {
+        self.require_record("a watcher");
         self.inner.watching.set(Some(Arc::new(Mutex::new(Box::new(watcher)))));
     }
 
@@ -64,10 +70,10 @@ impl Sim {
     }
 
     /// Tells the watcher that a call had its effect, and what the service makes of it.
-    pub(super) fn tell_effect(&self, seq: usize, outcome: &Outcome) {
+    pub(super) fn tell_effect(&self, seq: usize, answer: &Answer) {
         self.tell_as(seq, Moment::After, |call| {
             call.applied = true;
-            call.end(outcome);
+            call.end(answer);
         });
     }
 
@@ -75,7 +81,7 @@ impl Sim {
         let Some(watcher) = self.inner.watching.watcher() else {
             return;
         };
-        let Some(mut call) = self.read(|world| world.calls.get(seq).cloned()) else {
+        let Some(mut call) = self.read(|world| world.trace.calls().get(seq).cloned()) else {
             return;
         };
         edit(&mut call);

@@ -69,23 +69,23 @@ fn valid_redrive(policy: &str) -> bool {
     })
 }
 
-fn all(queue: &Queue, now: SystemTime) -> BTreeMap<String, String> {
-    let count = |pick: fn(&super::Message, SystemTime) -> bool| {
-        queue.messages.values().filter(|message| pick(message, now)).count().to_string()
-    };
+fn all(queue: &mut Queue, now: SystemTime) -> BTreeMap<String, String> {
+    let visible = queue.messages.visible(now).len().to_string();
+    let delayed = queue.messages.delayed(now).to_string();
+    let in_flight = queue.messages.in_flight(now).to_string();
     let created = format!("{:.0}", unix_seconds(queue.created_at).floor());
     let mut attributes: BTreeMap<String, String> = NUMERIC
         .iter()
         .map(|(name, .., default)| ((*name).to_owned(), (*default).to_owned()))
         .collect();
-    attributes.extend(queue.attributes.clone());
+    attributes.extend(queue.attributes().clone());
     attributes.extend([
-        ("ApproximateNumberOfMessages".to_owned(), count(|message, now| message.visible_at <= now)),
-        ("ApproximateNumberOfMessagesDelayed".to_owned(), count(super::Message::delayed)),
-        ("ApproximateNumberOfMessagesNotVisible".to_owned(), count(super::Message::in_flight)),
+        ("ApproximateNumberOfMessages".to_owned(), visible),
+        ("ApproximateNumberOfMessagesDelayed".to_owned(), delayed),
+        ("ApproximateNumberOfMessagesNotVisible".to_owned(), in_flight),
         ("CreatedTimestamp".to_owned(), created.clone()),
         ("LastModifiedTimestamp".to_owned(), created),
-        ("QueueArn".to_owned(), queue.key.arn()),
+        ("QueueArn".to_owned(), queue.arn().to_owned()),
     ]);
     attributes
 }
@@ -109,7 +109,7 @@ impl World {
 
     pub(super) fn set_queue_attributes(&mut self, key: &QueueKey, input: &Value) -> Outcome {
         let attributes = checked(input)?;
-        self.with_queue(key, |queue, _| queue.attributes.extend(attributes));
+        self.with_queue(key, |queue, _| queue.set_attributes(attributes));
         Ok(json!({}))
     }
 }

@@ -55,7 +55,7 @@ impl World {
         system.entry("SenderId".to_owned()).or_insert_with(|| "AIDASIM".to_owned());
         self.with_queue(key, |queue, now| {
             let delay = new.delay.unwrap_or_else(|| queue.seconds("DelaySeconds", 0));
-            queue.push(Message {
+            let message = Message {
                 id: id.clone(),
                 body: new.body,
                 attributes: new.attributes,
@@ -65,7 +65,8 @@ impl World {
                 received_at: None,
                 receive_count: 0,
                 visible_at: now + delay,
-            });
+            };
+            queue.messages.push(message, now);
             id
         })
     }

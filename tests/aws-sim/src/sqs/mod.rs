@@ -5,16 +5,18 @@ mod batch;
 mod messages;
 mod queue;
 mod receive;
+mod store;
 
 use serde_json::{Value, json};
 
-use crate::api::{ApiCall, ApiError, Input, Outcome, partition};
+use crate::api::{ApiCall, ApiError, Input, Outcome, Reply, partition};
 use crate::tags;
 use crate::world::{Step, World};
 
 pub(crate) use batch::failure;
 pub(crate) use messages::NewMessage;
 pub(crate) use queue::{Message, Queue};
+pub(crate) use receive::ReceivedMessage;
 
 /// What identifies a queue.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,7 +101,7 @@ impl World {
                 },
             },
         };
-        Step::Done(outcome)
+        Step::Done(outcome.map(Reply::Tree))
     }
 
     /// The queue that a call addresses, if it exists.
@@ -128,14 +130,15 @@ impl World {
         };
         let attributes = attributes::checked(&call.input)?;
         if let Some(existing) = self.queues.get(&key) {
-            let same =
-                attributes.iter().all(|(name, value)| existing.attributes.get(name) == Some(value));
+            let same = attributes
+                .iter()
+                .all(|(name, value)| existing.attributes().get(name) == Some(value));
             if !same {
                 let message = "A queue already exists with the same name and a different value for an attribute.";
                 return Err(ApiError::new("QueueNameExists", message));
             }
         } else {
-            let queue = Queue::new(key.clone(), self.now, attributes);
+            let queue = Queue::new(&key, self.now, attributes);
             self.queues.insert(key.clone(), queue);
             self.tag_resource(key.arn(), tags::of_map(call.input.get("tags")));
         }

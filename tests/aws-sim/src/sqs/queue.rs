@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use super::store::Messages;
 use super::{QueueKey, invalid};
 use crate::api::{ApiError, Input};
 
@@ -18,13 +19,13 @@ const MAX_IN_FLIGHT: usize = 120_000;
 /// A standard queue.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    pub(crate) key: QueueKey,
+    arn: String,
     pub(crate) created_at: SystemTime,
     /// The attributes that were set; the others have AWS's defaults.
-    pub(crate) attributes: BTreeMap<String, String>,
-    /// Messages by their order of arrival.
-    pub(crate) messages: BTreeMap<u64, Message>,
-    next: u64,
+    attributes: BTreeMap<String, String>,
+    /// The dead-letter queue and the receives that a message is allowed.
+    redrive: Option<(QueueKey, u32)>,
+    pub(crate) messages: Messages,
 }
 
 /// A message in a queue.
@@ -45,8 +46,8 @@ pub(crate) struct Message {
 
 /// A message as a receive hands it out.
 #[derive(Debug)]
-pub(crate) struct Received {
-    pub(crate) message: Message,
+pub(crate) struct Received<'a> {
+    pub(crate) message: &'a Message,
     pub(crate) handle: String,
 }
 
@@ -76,16 +77,27 @@ struct Receipt {
 
 impl Queue {
     pub(crate) fn new(
-        key: QueueKey,
+        key: &QueueKey,
         now: SystemTime,
         attributes: BTreeMap<String, String>,
     ) -> Self {
-        Self { key, created_at: now, attributes, messages: BTreeMap::new(), next: 0 }
+        let (arn, messages) = (key.arn(), Messages::default());
+        let redrive = redrive(&attributes);
+        Self { arn, created_at: now, attributes, redrive, messages }
     }
 
-    pub(crate) fn push(&mut self, message: Message) {
-        self.messages.insert(self.next, message);
-        self.next += 1;
+    pub(crate) fn arn(&self) -> &str {
+        &self.arn
+    }
+
+    /// The attributes that were set.
+    pub(crate) fn attributes(&self) -> &BTreeMap<String, String> {
+        &self.attributes
+    }
+
+    pub(crate) fn set_attributes(&mut self, set: impl IntoIterator<Item = (String, String)>) {
+        self.attributes.extend(set);
+        self.redrive = redrive(&self.attributes);
     }
 
     pub(crate) fn seconds(&self, attribute: &str, default: u64) -> Duration {
@@ -94,42 +106,19 @@ impl Queue {
     }
 
     /// The dead-letter queue and the receives that a message is allowed.
-    pub(crate) fn redrive(&self) -> Option<(QueueKey, u32)> {
-        let policy: Value = serde_json::from_str(self.attributes.get("RedrivePolicy")?).ok()?;
-        let target = QueueKey::from_arn(policy.text("deadLetterTargetArn")?)?;
-        let receives = u32::try_from(policy.int("maxReceiveCount")?).ok()?;
-        Some((target, receives))
+    pub(crate) fn redrive(&self) -> Option<&(QueueKey, u32)> {
+        self.redrive.as_ref()
     }
 
     /// Drops what is older than the queue's retention period.
     pub(crate) fn expire(&mut self, now: SystemTime) {
         let retention = self.seconds("MessageRetentionPeriod", 345_600);
-        self.messages.retain(|_, message| message.sent_at + retention > now);
-    }
-
-    /// When the next invisible message becomes visible.
-    pub(crate) fn next_visible(&self, now: SystemTime) -> Option<SystemTime> {
-        self.messages.values().map(|message| message.visible_at).filter(|at| *at > now).min()
-    }
-
-    /// Takes out the visible messages that have had all their receives.
-    pub(crate) fn take_exhausted(&mut self, now: SystemTime, receives: u32) -> Vec<Message> {
-        let exhausted =
-            |message: &Message| message.visible_at <= now && message.receive_count >= receives;
-        self.messages
-            .extract_if(.., |_, message| exhausted(message))
-            .map(|(_, message)| message)
-            .collect()
-    }
-
-    /// Whether a receive would get a message.
-    pub(crate) fn has_visible(&self, now: SystemTime) -> bool {
-        self.messages.values().any(|message| message.visible_at <= now)
+        self.messages.expire(now, retention);
     }
 
     /// Whether there are so many messages in flight that no more can be.
-    pub(crate) fn is_over_limit(&self, now: SystemTime) -> bool {
-        self.messages.values().filter(|message| message.in_flight(now)).count() >= MAX_IN_FLIGHT
+    pub(crate) fn is_over_limit(&mut self, now: SystemTime) -> bool {
+        self.messages.in_flight(now) >= MAX_IN_FLIGHT
     }
 
     /// Hands out up to `max` visible messages, oldest first or in an order that is drawn, and makes them invisible.
@@ -140,48 +129,44 @@ impl Queue {
         visibility: Duration,
         order: Option<&mut fastrand::Rng>,
         mut nonce: impl FnMut() -> String,
-    ) -> Vec<Received> {
-        let visible = self.messages.iter().filter(|(_, message)| message.visible_at <= now);
-        let mut slots: Vec<u64> = match order {
-            None => visible.map(|(slot, _)| *slot).take(max).collect(),
+    ) -> Vec<Received<'_>> {
+        let visible = self.messages.visible(now);
+        let slots: Vec<u64> = match order {
+            None => visible.take(max).collect(),
             Some(order) => {
-                let mut slots: Vec<_> = visible.map(|(slot, _)| *slot).collect();
+                let mut slots: Vec<_> = visible.collect();
                 order.shuffle(&mut slots);
+                slots.truncate(max);
                 slots
             }
         };
-        slots.truncate(max);
-        let arn = self.key.arn();
-        let mut take = |slot: u64| {
-            let message = self.messages.get_mut(&slot)?;
-            message.receive(now, visibility);
-            let content = format!("{arn} {slot} {} {}", message.receive_count, nonce());
-            Some(Received { message: message.clone(), handle: STANDARD.encode(content) })
+        for slot in &slots {
+            self.messages.update(*slot, now, |message| message.receive(now, visibility));
+        }
+        let mut hand_out = |slot: u64| {
+            let message = self.messages.get(slot)?;
+            let content = format!("{} {slot} {} {}", self.arn, message.receive_count, nonce());
+            Some(Received { message, handle: STANDARD.encode(content) })
         };
-        slots.into_iter().filter_map(&mut take).collect()
+        slots.into_iter().filter_map(&mut hand_out).collect()
     }
 
     /// Makes what a receive handed out visible again, unless it was deleted or received again meanwhile.
     pub(crate) fn return_early(&mut self, handle: &str, now: SystemTime) {
-        let Ok(receipt) = self.receipt(handle) else {
-            return;
-        };
-        if let Some(message) = self.messages.get_mut(&receipt.slot)
-            && message.receive_count == receipt.receive
+        if let Ok(receipt) = self.receipt(handle)
+            && self.current(&receipt).is_some()
         {
-            message.visible_at = message.visible_at.min(now);
+            self.messages.update(receipt.slot, now, |message| {
+                message.visible_at = message.visible_at.min(now);
+            });
         }
     }
 
     /// Deletes by receipt handle. The handle of an earlier receive succeeds and deletes nothing.
     pub(crate) fn delete(&mut self, handle: &str) -> Result<(), ApiError> {
         let receipt = self.receipt(handle)?;
-        let current = self
-            .messages
-            .get(&receipt.slot)
-            .is_some_and(|message| message.receive_count == receipt.receive);
-        if current {
-            self.messages.remove(&receipt.slot);
+        if self.current(&receipt).is_some() {
+            self.messages.remove(receipt.slot);
         }
         Ok(())
     }
@@ -194,16 +179,12 @@ impl Queue {
         timeout: Duration,
     ) -> Result<(), ApiError> {
         let receipt = self.receipt(handle)?;
-        let message = self
-            .messages
-            .get_mut(&receipt.slot)
-            .filter(|message| message.receive_count == receipt.receive)
-            .ok_or_else(|| {
-                invalid(format!(
-                    "Value {handle} for parameter ReceiptHandle is invalid. Reason: Message does not exist or is \
-                     not available for visibility timeout change."
-                ))
-            })?;
+        let message = self.current(&receipt).ok_or_else(|| {
+            invalid(format!(
+                "Value {handle} for parameter ReceiptHandle is invalid. Reason: Message does not exist or is not \
+                 available for visibility timeout change."
+            ))
+        })?;
         if !message.in_flight(now) {
             return Err(ApiError::new(
                 "MessageNotInflight",
@@ -218,15 +199,22 @@ impl Queue {
                 timeout.as_secs()
             )));
         }
-        message.visible_at = until;
+        self.messages.update(receipt.slot, now, |message| message.visible_at = until);
         Ok(())
+    }
+
+    /// The message of a receipt handle, unless it was deleted or received again since.
+    fn current(&self, receipt: &Receipt) -> Option<&Message> {
+        let message = self.messages.get(receipt.slot);
+        message.filter(|message| message.receive_count == receipt.receive)
     }
 
     fn receipt(&self, handle: &str) -> Result<Receipt, ApiError> {
         let parse = || {
-            let content = String::from_utf8(STANDARD.decode(handle).ok()?).ok()?;
+            let content = STANDARD.decode(handle).ok()?;
+            let content = str::from_utf8(&content).ok()?;
             let mut parts = content.split(' ');
-            let ours = parts.next()? == self.key.arn();
+            let ours = parts.next()? == self.arn;
             let receipt =
                 Receipt { slot: parts.next()?.parse().ok()?, receive: parts.next()?.parse().ok()? };
             ours.then_some(receipt)
@@ -235,4 +223,11 @@ impl Queue {
             ApiError::new("ReceiptHandleIsInvalid", "The input receipt handle is invalid.")
         })
     }
+}
+
+fn redrive(attributes: &BTreeMap<String, String>) -> Option<(QueueKey, u32)> {
+    let policy: Value = serde_json::from_str(attributes.get("RedrivePolicy")?).ok()?;
+    let target = QueueKey::from_arn(policy.text("deadLetterTargetArn")?)?;
+    let receives = u32::try_from(policy.int("maxReceiveCount")?).ok()?;
+    Some((target, receives))
 }

@@ -1,14 +1,16 @@
 //! Receiving: looks into a queue until there is a message or the wait is over.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::messages::{attributes_md5, ranged};
 use super::queue::Received;
 use super::{Queue, QueueKey, no_such_queue};
-use crate::api::{ApiCall, ApiError, Input};
+use crate::api::{ApiCall, ApiError, Input, Reply};
 use crate::clock::unix_millis;
 use crate::ids::md5_hex;
 use crate::world::{Scheduled, Step, World};
@@ -37,7 +39,8 @@ impl Wanted {
             None => queue.seconds("ReceiveMessageWaitTimeSeconds", 0),
         };
         let deadline = arrived + wait;
-        (now < deadline).then(|| queue.next_visible(now).map_or(deadline, |at| at.min(deadline)))
+        (now < deadline)
+            .then(|| queue.messages.next_visible(now).map_or(deadline, |at| at.min(deadline)))
     }
 }
 
@@ -75,12 +78,13 @@ impl World {
         let (order, ids) = (self.order.as_mut(), &mut self.ids);
         let received = queue.receive(now, wanted.max, visibility, order, || ids.nonce());
         if !received.is_empty() {
-            let messages: Vec<_> = received.into_iter().map(|one| describe(one, input)).collect();
-            return Ok(Step::Done(Ok(json!({"Messages": messages}))));
+            let asked = Asked::of(input);
+            let messages = received.into_iter().map(|one| asked.describe(one)).collect();
+            return Ok(Step::Done(Ok(Reply::Messages(messages))));
         }
         Ok(match wanted.until(queue, now, arrived) {
             Some(until) => Step::Wait { until },
-            None => Step::Done(Ok(json!({}))),
+            None => Step::Done(Ok(Reply::Tree(json!({})))),
         })
     }
 
@@ -97,8 +101,8 @@ impl World {
         let key = self.queue_key(call).ok()?;
         let wanted = Wanted::of(&call.input).ok()?;
         self.tidy(&key);
-        let queue = self.queues.get(&key)?;
-        if queue.is_over_limit(self.now) || queue.has_visible(self.now) {
+        let queue = self.queues.get_mut(&key)?;
+        if queue.is_over_limit(self.now) || queue.messages.visible(self.now).len() > 0 {
             return None;
         }
         wanted.until(queue, self.now, arrived)
@@ -112,17 +116,18 @@ impl World {
     }
 
     fn redrive_exhausted(&mut self, key: &QueueKey) {
-        let Some((target, receives)) = self.queues.get(key).and_then(Queue::redrive) else {
+        let Some((target, receives)) = self.queues.get(key).and_then(Queue::redrive).cloned()
+        else {
             return;
         };
         if !self.queues.contains_key(&target) {
             return;
         }
-        let moved = self.with_queue(key, |queue, now| queue.take_exhausted(now, receives));
+        let moved = self.with_queue(key, |queue, now| queue.messages.take_exhausted(now, receives));
         for mut message in moved.unwrap_or_default() {
             message.system.insert("DeadLetterQueueSourceArn".to_owned(), key.arn());
             message.received_at = None;
-            self.with_queue(&target, |queue, _| queue.push(message));
+            self.with_queue(&target, |queue, now| queue.messages.push(message, now));
             self.redriven += 1;
         }
     }
@@ -140,40 +145,68 @@ impl World {
     }
 }
 
-/// A received message with the attributes that were asked for, and only those.
-fn describe(received: Received, input: &Value) -> Value {
-    let Received { message, handle } = received;
-    let mut reply = json!({
-        "MessageId": message.id,
-        "ReceiptHandle": handle,
-        "Body": message.body,
-        "MD5OfBody": md5_hex(message.body.as_bytes()),
-    });
+/// The attributes that a receive asks for.
+struct Asked<'a> {
+    system: Vec<&'a str>,
+    attributes: Vec<&'a str>,
+}
 
-    let mut wanted = input.texts("MessageSystemAttributeNames");
-    wanted.extend(input.texts("AttributeNames"));
-    let mut system = message.system;
-    system.insert("SentTimestamp".to_owned(), unix_millis(message.sent_at));
-    system.insert("ApproximateReceiveCount".to_owned(), message.receive_count.to_string());
-    let first = message.first_received_at.map(unix_millis).unwrap_or_default();
-    system.insert("ApproximateFirstReceiveTimestamp".to_owned(), first);
-    system.retain(|name, _| wanted.contains(&"All") || wanted.contains(&name.as_str()));
-    if !system.is_empty() {
-        reply.set("Attributes", json!(system));
+impl<'a> Asked<'a> {
+    fn of(input: &'a Value) -> Self {
+        let mut system = input.texts("MessageSystemAttributeNames");
+        system.extend(input.texts("AttributeNames"));
+        Self { system, attributes: input.texts("MessageAttributeNames") }
     }
 
-    let wanted = input.texts("MessageAttributeNames");
-    let asked_for = |name: &str| {
-        wanted.iter().any(|pattern| match pattern.strip_suffix(".*") {
+    fn for_system(&self, name: &str) -> bool {
+        self.system.iter().any(|asked| *asked == "All" || *asked == name)
+    }
+
+    fn for_attribute(&self, name: &str) -> bool {
+        self.attributes.iter().any(|pattern| match pattern.strip_suffix(".*") {
             Some(prefix) => name.starts_with(prefix),
             None => *pattern == "All" || *pattern == name,
         })
-    };
-    let attributes: BTreeMap<_, _> =
-        message.attributes.into_iter().filter(|(name, _)| asked_for(name)).collect();
-    if !attributes.is_empty() {
-        reply.set("MD5OfMessageAttributes", json!(attributes_md5(&attributes)));
-        reply.set("MessageAttributes", Value::Object(Map::from_iter(attributes)));
     }
-    reply
+
+    /// A received message with these attributes, and only these.
+    fn describe(&self, received: Received<'_>) -> ReceivedMessage {
+        let Received { message, handle } = received;
+        let given = message.system.iter().map(|(k, v)| (Cow::Owned(k.clone()), v.clone()));
+        let first = message.first_received_at.map(unix_millis).unwrap_or_default();
+        let counted = [
+            ("SentTimestamp", unix_millis(message.sent_at)),
+            ("ApproximateReceiveCount", message.receive_count.to_string()),
+            ("ApproximateFirstReceiveTimestamp", first),
+        ];
+        let system = given.chain(counted.map(|(name, value)| (Cow::Borrowed(name), value)));
+        let attributes = message.attributes.iter().filter(|(name, _)| self.for_attribute(name));
+        let attributes: BTreeMap<_, _> = attributes.map(|(k, v)| (k.clone(), v.clone())).collect();
+        ReceivedMessage {
+            attributes: system.filter(|(name, _)| self.for_system(name)).collect(),
+            body: message.body.clone(),
+            md5_of_body: md5_hex(message.body.as_bytes()),
+            md5_of_attributes: (!attributes.is_empty()).then(|| attributes_md5(&attributes)),
+            message_attributes: attributes,
+            message_id: message.id.clone(),
+            receipt_handle: handle,
+        }
+    }
+}
+
+/// A message in the reply to a receive. Its members stand in the order of a tree's, which are sorted.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ReceivedMessage {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    attributes: BTreeMap<Cow<'static, str>, String>,
+    body: String,
+    #[serde(rename = "MD5OfBody")]
+    md5_of_body: String,
+    #[serde(rename = "MD5OfMessageAttributes", skip_serializing_if = "Option::is_none")]
+    md5_of_attributes: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    message_attributes: BTreeMap<String, Value>,
+    message_id: String,
+    receipt_handle: String,
 }
