@@ -109,9 +109,10 @@ async fn run(settings: Settings, sources: &Sources) -> ExitCode {
         Ok(Err(error)) => return failed(BAD_INPUT, error),
         Err(error) => return failed(FAILED, error),
     };
-    if let Err(error) = telemetry::logs::install(settings.log_format, export.tracer()) {
-        return failed(FAILED, format_args!("cannot set up logs: {error}"));
-    }
+    let _last_lines = match telemetry::logs::install(settings.log_format, export.tracer()) {
+        Ok(last_lines) => last_lines,
+        Err(error) => return failed(FAILED, format_args!("cannot set up logs: {error}")),
+    };
     telemetry::logs::log_panics();
     for name in sources.unread_variables() {
         warn!(name, "environment variable is not read; keys are set by TAGWARDEN__SECTION__KEY");
