@@ -73,6 +73,7 @@ impl From<RepositoryArn> for Place {
 
 impl<'a> Envelope<'a> {
     pub(super) fn parse(body: &'a str) -> Result<Self, Malformed> {
+        object("the body", body)?;
         serde_json::from_str(body).map_err(|error| Malformed::json("", &error))
     }
 

@@ -159,37 +159,47 @@ impl Malformed {
 /// # Errors
 /// [`Malformed`] for anything that is neither an event for us nor one to ignore.
 pub fn parse(body: &str, own: &Home) -> Result<Parsed, Malformed> {
-    let problem = match Head::parse(body) {
-        Ok(head) => return family(&head, body, own),
+    let problem = match event(body, own) {
+        Ok(parsed) => return parsed,
         Err(problem) => problem,
     };
     let Some(message) = notification::message(body)? else { return Err(problem) };
-    Head::parse(&message)
-        .and_then(|head| family(&head, &message, own))
+    event(&message, own)
+        .flatten()
         .map_err(|Malformed(problem)| Malformed(format!("in an SNS notification: {problem}")))
 }
 
-/// Reads an event as its family writes it.
-fn family(head: &Head<'_>, body: &str, own: &Home) -> Result<Parsed, Malformed> {
-    match (head.source.as_ref(), head.detail_type.as_ref()) {
-        (ecr_image_scan::SOURCE, ecr_image_scan::DETAIL_TYPE) => {
-            ecr_image_scan::parse(&Envelope::parse(body)?, own)
-        }
-        (ecr_image_action::SOURCE, ecr_image_action::DETAIL_TYPE) => {
-            ecr_image_action::parse(&Envelope::parse(body)?, own)
-        }
-        (inspector2_scan::SOURCE, inspector2_scan::DETAIL_TYPE) => {
-            inspector2_scan::parse(&Envelope::parse(body)?, own)
-        }
-        (inspector2_finding::SOURCE, inspector2_finding::DETAIL_TYPE) => {
-            inspector2_finding::parse(&Envelope::parse(body)?, own)
-        }
+/// Reads an event. The outer error: it is none.
+fn event(body: &str, own: &Home) -> Result<Result<Parsed, Malformed>, Malformed> {
+    let envelope = Envelope::parse(body);
+    // Most are of a family, and are read once.
+    if let Ok(envelope) = &envelope
+        && let Some(parse) = family(&envelope.source, &envelope.detail_type)
+    {
+        return Ok(parse(envelope, own));
+    }
+    let head = Head::parse(body)?;
+    Ok(match (envelope, family(&head.source, &head.detail_type)) {
+        (Err(problem), Some(_)) => Err(problem),
         _ => Ok(Parsed::Ignored {
             kind: Kind::Other,
             origin: Box::new(head.origin()),
             reason: "events of this source and type are not for us",
         }),
-    }
+    })
+}
+
+/// How the family of this source and type reads its events.
+type Parse = fn(&Envelope<'_>, &Home) -> Result<Parsed, Malformed>;
+
+fn family(source: &str, detail_type: &str) -> Option<Parse> {
+    Some(match (source, detail_type) {
+        (ecr_image_scan::SOURCE, ecr_image_scan::DETAIL_TYPE) => ecr_image_scan::parse,
+        (ecr_image_action::SOURCE, ecr_image_action::DETAIL_TYPE) => ecr_image_action::parse,
+        (inspector2_scan::SOURCE, inspector2_scan::DETAIL_TYPE) => inspector2_scan::parse,
+        (inspector2_finding::SOURCE, inspector2_finding::DETAIL_TYPE) => inspector2_finding::parse,
+        _ => return None,
+    })
 }
 
 /// A digest as events write it: null and empty stand for none. `known` is what the event has said of it elsewhere.
