@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use tagwarden::cli::{self, Arguments};
 
-#[tokio::main]
+// One thread: a task is given a fraction of a core, and more work is shared by more tasks.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     cli::main(Arguments::parse()).await
 }

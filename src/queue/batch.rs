@@ -20,11 +20,11 @@ const LINGER: Duration = Duration::from_millis(10);
 /// Entries that may wait before submitting waits too.
 const BACKLOG: usize = 1024;
 
-/// What is to be sent, who waits for the result, and where in which trace.
+/// What is to be sent in one batch, who waits for the results, and where in which traces.
 struct Entry<T> {
-    entry: T,
-    reply: oneshot::Sender<Result<(), AwsError>>,
-    span: Span,
+    entries: Vec<T>,
+    reply: oneshot::Sender<Vec<Result<(), AwsError>>>,
+    spans: Vec<Span>,
 }
 
 /// The sending side: cheap to clone; entries go out as long as [`run`] runs.
@@ -65,19 +65,35 @@ impl<T> Batcher<T> {
     /// # Errors
     /// The entry's error, or the whole batch's.
     pub fn submit(&self, entry: T) -> impl Future<Output = Result<(), AwsError>> + use<T> {
-        let (operation, entries) = (self.operation, self.entries.clone());
+        let results = self.submit_all(vec![entry], vec![Span::current()]);
+        async move { results.await.pop().unwrap_or(Ok(())) }
+    }
+
+    /// Sends up to ten entries, each on behalf of a span, with the next batch that has room for all of them, and waits for
+    /// their results, in order.
+    pub fn submit_all(
+        &self,
+        entries: Vec<T>,
+        spans: Vec<Span>,
+    ) -> impl Future<Output = Vec<Result<(), AwsError>>> + use<T> {
+        let (operation, submitted) = (self.operation, self.entries.clone());
         async move {
-            let stopped = || AwsError {
-                operation,
-                class: ErrorClass::Connection,
-                code: None,
-                message: "the worker has stopped".to_owned(),
-                request_id: None,
+            let count = entries.len();
+            let (reply, results) = oneshot::channel();
+            let stopped = match submitted.send(Entry { entries, reply, spans }).await {
+                Ok(()) => results.await.ok(),
+                Err(_) => None,
             };
-            let (reply, result) = oneshot::channel();
-            let entry = Entry { entry, reply, span: Span::current() };
-            entries.send(entry).await.map_err(|_| stopped())?;
-            result.await.unwrap_or_else(|_| Err(stopped()))
+            stopped.unwrap_or_else(|| {
+                let stopped = AwsError {
+                    operation,
+                    class: ErrorClass::Connection,
+                    code: None,
+                    message: "the worker has stopped".to_owned(),
+                    request_id: None,
+                };
+                vec![Err(stopped); count]
+            })
         }
     }
 }
@@ -91,26 +107,41 @@ where
 {
     let Entries { operation, mut receiver } = entries;
     let mut sending = FuturesUnordered::new();
+    let mut next = None;
     let mut open = true;
-    while open || !sending.is_empty() {
+    while open || next.is_some() || !sending.is_empty() {
+        let is_open = open || next.is_some();
+        let first = async {
+            match next.take() {
+                Some(first) => Some(first),
+                None => receiver.recv().await,
+            }
+        };
         tokio::select! {
             biased;
             Some(()) = sending.next() => {}
-            first = receiver.recv(), if open => match first {
+            first = first, if is_open => match first {
                 None => open = false,
                 Some(first) => {
-                    let batch = gather(first, &mut receiver).await;
-                    let span = traces::batch(operation.name(), batch.len());
-                    for entry in &batch {
-                        span.follows_from(&entry.span);
+                    let batch = gather(first, &mut receiver, &mut next).await;
+                    let size = batch.iter().map(|entry| entry.entries.len()).sum();
+                    let span = traces::batch(operation.name(), size);
+                    let mut entries = Vec::with_capacity(size);
+                    let mut replies = Vec::with_capacity(batch.len());
+                    for entry in batch {
+                        for of in &entry.spans {
+                            span.follows_from(of);
+                        }
+                        replies.push((entry.entries.len(), entry.reply));
+                        entries.extend(entry.entries);
                     }
-                    let (entries, replies): (Vec<_>, Vec<_>) =
-                        batch.into_iter().map(|entry| (entry.entry, entry.reply)).unzip();
                     let results = send(entries).instrument(span);
                     sending.push(async move {
-                        for (reply, result) in replies.into_iter().zip(results.await) {
-                            // Whoever asked may be gone; the entry was sent all the same.
-                            let _ = reply.send(result);
+                        let mut results = results.await;
+                        for (count, reply) in replies {
+                            let rest = results.split_off(count.min(results.len()));
+                            // Whoever asked may be gone; the entries were sent all the same.
+                            let _ = reply.send(std::mem::replace(&mut results, rest));
                         }
                     });
                 }
@@ -119,12 +150,25 @@ where
     }
 }
 
-async fn gather<T>(first: Entry<T>, receiver: &mut mpsc::Receiver<Entry<T>>) -> Vec<Entry<T>> {
+/// Up to ten entries. What has no room with those is `next`.
+async fn gather<T>(
+    first: Entry<T>,
+    receiver: &mut mpsc::Receiver<Entry<T>>,
+    next: &mut Option<Entry<T>>,
+) -> Vec<Entry<T>> {
+    let mut size = first.entries.len();
     let mut batch = vec![first];
     let end = Instant::now() + LINGER;
-    while batch.len() < BATCH {
+    while size < BATCH {
         match timeout_at(end, receiver.recv()).await {
-            Ok(Some(entry)) => batch.push(entry),
+            Ok(Some(entry)) if size + entry.entries.len() > BATCH => {
+                *next = Some(entry);
+                break;
+            }
+            Ok(Some(entry)) => {
+                size += entry.entries.len();
+                batch.push(entry);
+            }
             Ok(None) | Err(_) => break,
         }
     }

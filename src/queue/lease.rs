@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use futures_util::future::OptionFuture;
 use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{Instrument as _, Span};
 
 use super::batch::Batcher;
 use super::{Message, ReceiptHandle, Visibility};
 use crate::aws::{AwsError, ErrorClass};
 use crate::telemetry::instruments::Instruments;
+use crate::telemetry::traces;
 
 /// Longest pause between two attempts to settle.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -245,8 +247,11 @@ impl<'a> HeldLease<'a> {
     /// # Errors
     /// [`SettleError::Refused`]: nothing has happened; the lease can be kept by [`run`](Self::run) and settled later.
     /// Otherwise the message will become visible again by itself.
-    #[tracing::instrument(name = "settle", skip_all)]
     pub async fn settle(&mut self, settlement: Settlement) -> Result<(), SettleError> {
+        self.settle_in_span(settlement).instrument(traces::settle(&Span::current())).await
+    }
+
+    async fn settle_in_span(&mut self, settlement: Settlement) -> Result<(), SettleError> {
         if self.lease.step(Instant::now(), Input::Settle) != Output::Settle {
             return Err(SettleError::Lost(LeaseLost));
         }

@@ -2,7 +2,6 @@
 
 mod permissions;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -242,20 +241,21 @@ fn results(
         Ok(answer) => answer,
         Err(error) => return vec![Err(error); entries],
     };
-    let mut by_id: HashMap<String, Result<(), AwsError>> =
-        done.into_iter().map(|id| (id, Ok(()))).collect();
+    let mut results: Vec<_> = (0..entries)
+        .map(|_| Err(AwsError::unexpected(operation, "the answer leaves this entry out")))
+        .collect();
+    let mut set = |id: &str, result| {
+        if let Some(entry) = id.parse().ok().and_then(|at: usize| results.get_mut(at)) {
+            *entry = result;
+        }
+    };
+    done.iter().for_each(|id| set(id, Ok(())));
     for entry in failed {
         let message = entry.message.unwrap_or_default();
         let error = AwsError::of_entry(operation, &entry.code, &message, entry.sender_fault);
-        by_id.insert(entry.id, Err(error));
+        set(&entry.id, Err(error));
     }
-    (0..entries)
-        .map(|at| {
-            by_id.remove(&at.to_string()).unwrap_or_else(|| {
-                Err(AwsError::unexpected(operation, "the answer leaves this entry out"))
-            })
-        })
-        .collect()
+    results
 }
 
 /// Rounded up: a message that is to come after a while must not come before it.

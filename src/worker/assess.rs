@@ -147,14 +147,17 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         &self.context
     }
 
-    /// What an event comes to without a call to ECR: the policy does not cover it, or its own counts show that no limit
-    /// is exceeded. `None`: ECR has to be asked.
-    pub(super) async fn at_a_glance(&self, job: Job<'_>) -> Option<Result<Outcome, Failure>> {
+    /// Whether an event needs no call to ECR: its own counts show that no limit of the policy that covers it is exceeded.
+    pub(super) fn is_cleared_at_a_glance(&self, event: &ImageEvent) -> bool {
         let Context { policy, own, .. } = &self.context;
-        if let Err(why) = policy.reach(&job.event.repository, own) {
-            return Some(self.refuse(job, why).await);
-        }
-        self.is_cleared(job).then_some(Ok(Outcome::Clean))
+        policy.reach(&event.repository, own).is_ok() && self.is_cleared(event)
+    }
+
+    /// What an event comes to that the policy does not cover.
+    pub(super) async fn out_of_reach(&self, job: Job<'_>) -> Option<Result<Outcome, Failure>> {
+        let Context { policy, own, .. } = &self.context;
+        let why = policy.reach(&job.event.repository, own).err()?;
+        Some(self.refuse(job, why).await)
     }
 
     /// Assesses the image that an event is about, and writes down which that is: an event without a digest is about
@@ -184,10 +187,11 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     }
 
     /// Whether the event's own counts show that no limit is exceeded.
-    pub(super) fn is_cleared(&self, job: Job<'_>) -> bool {
-        match &job.event.claim {
+    pub(super) fn is_cleared(&self, event: &ImageEvent) -> bool {
+        match &event.claim {
             Claim::Complete { counts: Some(counts), reporting } => {
-                self.terms(job).clear(counts, *reporting)
+                let (_, terms) = self.context.policy.terms(&event.repository.name);
+                terms.clear(counts, *reporting)
             }
             _ => false,
         }

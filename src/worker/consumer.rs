@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracing::{info, warn};
 
 use super::assess::Assessor;
@@ -28,6 +30,9 @@ const BEAT: Duration = Duration::from_secs(5);
 /// While the registry refuses everything, one message is taken in this time: it may be about a repository that
 /// does not refuse us.
 const CANARY: Duration = Duration::from_secs(60);
+/// How long a receive waits for more permits than are free, where messages in hand may give theirs back: a receive of ten
+/// costs what a receive of one does.
+const GATHER: Duration = Duration::from_millis(10);
 /// First and longest pause after a failed receive.
 const RECEIVE_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -89,36 +94,70 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
     pub async fn run(self) {
         let permits = Permits::new(self.max_in_flight);
         let mut tasks = JoinSet::new();
-        let mut failures = 0;
+        let mut polls = FuturesUnordered::new();
+        let mut pace = Pace::new(self.max_in_flight);
+        let worker = Arc::new(Worker {
+            assessor: Arc::clone(&self.assessor),
+            settler: self.settler.clone(),
+            visibility: self.visibility,
+            turns: Arc::clone(&permits.turns),
+        });
         let mut canary = Instant::now() + CANARY;
-        while let Some(mut held) = self.permits(&permits, &mut canary).await {
-            while tasks.try_join_next().is_some() {}
-            let messages = match self.receive(held.permits.len()).await {
-                Ok(messages) => messages,
-                Err(error) => {
-                    self.health().beat_after(&error);
-                    failures += 1;
-                    self.after_failed_receive(&error, failures).await;
-                    continue;
+        let mut draining = false;
+        while !(draining && polls.is_empty()) {
+            tokio::select! {
+                biased;
+                Some((held, received)) = polls.next() => {
+                    while tasks.try_join_next().is_some() {}
+                    self.after_receive(held, received, &mut pace, &worker, &mut tasks);
                 }
-            };
-            failures = 0;
-            self.after_receive(messages.len());
-            // A queue that gives more than was asked for has given what has no permit; it comes again.
-            for message in messages {
-                let Some(permit) = held.permits.pop() else { break };
-                let worker = Worker {
-                    assessor: Arc::clone(&self.assessor),
-                    settler: self.settler.clone(),
-                    visibility: self.visibility,
-                    turns: Arc::clone(&permits.turns),
-                    canary: held.canary,
-                };
-                tasks.spawn(async move { worker.work_on(message, permit).await });
+                held = self.permits(&permits, &pace, &mut canary), if !draining && polls.len() < pace.polls => {
+                    match held {
+                        Some(held) => polls.push(self.poll(held)),
+                        None => draining = true,
+                    }
+                }
             }
         }
         info!(in_flight = tasks.len(), "draining");
         while tasks.join_next().await.is_some() {}
+    }
+
+    async fn poll(&self, held: Held) -> (Held, Result<Vec<Message>, AwsError>) {
+        let received = self.receive(held.permits.len()).await;
+        (held, received)
+    }
+
+    fn after_receive(
+        &self,
+        mut held: Held,
+        received: Result<Vec<Message>, AwsError>,
+        pace: &mut Pace,
+        worker: &Arc<Worker<R, N>>,
+        tasks: &mut JoinSet<()>,
+    ) {
+        let messages = match received {
+            Ok(messages) => messages,
+            Err(error) => return self.after_failed_receive(&error, pace),
+        };
+        pace.received(messages.len(), held.permits.len());
+        self.show_success(messages.len());
+        let mut done = Vec::new();
+        // A queue that gives more than was asked for has given what has no permit; it comes again.
+        for message in messages {
+            let Some(permit) = held.permits.pop() else { break };
+            let Some(in_hand) = worker.look(message) else { continue };
+            if in_hand.is_done() {
+                done.push((in_hand, permit));
+                continue;
+            }
+            let (worker, canary) = (Arc::clone(worker), held.canary);
+            tasks.spawn(async move { worker.work_on(in_hand, permit, canary).await });
+        }
+        if !done.is_empty() {
+            let worker = Arc::clone(worker);
+            tasks.spawn(async move { worker.settle_together(done).await });
+        }
     }
 
     fn health(&self) -> &Health {
@@ -130,7 +169,12 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
     }
 
     /// Waits until something may be received, and takes as many permits as one receive can use. `None`: draining.
-    async fn permits(&self, permits: &Permits, canary: &mut Instant) -> Option<Held> {
+    async fn permits(&self, permits: &Permits, pace: &Pace, canary: &mut Instant) -> Option<Held> {
+        tokio::select! {
+            biased;
+            () = self.shutdown().draining() => return None,
+            () = sleep_until(pace.resume) => {}
+        }
         loop {
             self.health().turned();
             if self.shutdown().is_draining() {
@@ -185,9 +229,22 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
         if self.health().obstacle().is_some() {
             return Some(None);
         }
-        let more = || Permit::try_of(&permits.work);
-        let permits = std::iter::once(first).chain(std::iter::from_fn(more));
-        Some(Some(Held { permits: permits.take(MOST_RECEIVED).collect(), canary: false }))
+        let most = MOST_RECEIVED.min(permits.most);
+        let mut several = vec![first];
+        let end = Instant::now() + GATHER;
+        while several.len() < most {
+            let free = Permit::try_of(&permits.work);
+            let next = match free {
+                Some(permit) => Some(permit),
+                // Whoever polls, or works, may be done in a moment.
+                None => timeout_at(end, Permit::next_of(&permits.work)).await.ok().flatten(),
+            };
+            match next {
+                Some(permit) => several.push(permit),
+                None => break,
+            }
+        }
+        Some(Some(Held { permits: several, canary: false }))
     }
 
     /// One receive. The stop signal waits a moment for it: messages that are on their way would be stranded.
@@ -202,7 +259,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
         }
     }
 
-    fn after_receive(&self, received: usize) {
+    fn show_success(&self, received: usize) {
         let context = self.assessor.context();
         self.health().beat();
         context.instruments.received(received);
@@ -215,17 +272,53 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
         }
     }
 
-    async fn after_failed_receive(&self, error: &AwsError, failures: u32) {
+    fn after_failed_receive(&self, error: &AwsError, pace: &mut Pace) {
+        self.health().beat_after(error);
         if error.class.is_refusal() {
             self.health().set_paused(Pause::Queue, true);
         }
-        let (first, longest) = RECEIVE_BACKOFF;
-        let pause = first.saturating_mul(2_u32.saturating_pow(failures - 1)).min(longest);
-        warn!(%error, failures, retry_in_seconds = pause.as_secs(), "cannot receive");
-        tokio::select! {
-            biased;
-            () = self.shutdown().draining() => {}
-            () = sleep(pause.mul_f64(1.0 - fastrand::f64() / 4.0)) => {}
+        let pause = pace.failed();
+        warn!(%error, failures = pace.failures, retry_in_seconds = pause.as_secs(), "cannot receive");
+    }
+}
+
+/// How many receives are under way at once, and when the next may begin.
+#[derive(Debug)]
+struct Pace {
+    /// Receives at once: one while the queue is empty, more while every receive brings as many messages as it can.
+    polls: usize,
+    most: usize,
+    /// Receives that failed in a row.
+    failures: u32,
+    /// Not before.
+    resume: Instant,
+}
+
+impl Pace {
+    fn new(max_in_flight: usize) -> Self {
+        let most = max_in_flight.div_ceil(MOST_RECEIVED);
+        Self { polls: 1, most, failures: 0, resume: Instant::now() }
+    }
+
+    fn received(&mut self, received: usize, asked: usize) {
+        self.failures = 0;
+        self.polls = match received {
+            0 => 1,
+            _ if received >= asked => (self.polls + 1).min(self.most),
+            _ => self.polls,
+        };
+    }
+
+    /// For how long nothing is received now. What fails while nothing is received was begun before, and says nothing new.
+    fn failed(&mut self) -> Duration {
+        self.polls = 1;
+        let now = Instant::now();
+        if self.resume <= now {
+            let (first, longest) = RECEIVE_BACKOFF;
+            let pause = first.saturating_mul(2_u32.saturating_pow(self.failures)).min(longest);
+            self.failures += 1;
+            self.resume = now + pause.mul_f64(1.0 - fastrand::f64() / 4.0);
         }
+        self.resume - now
     }
 }

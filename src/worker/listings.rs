@@ -19,9 +19,11 @@ use crate::notify::Notifier;
 use crate::queue::Message;
 use crate::registry::{INDEX_BATCH, PAGE, Registry};
 
-/// A repository is listed at most once in this time for each thousand tagged images, the most of one call: so that
-/// listing it takes about a call a second at the most.
-const WINDOW: Duration = Duration::from_secs(1);
+/// A repository is listed once in this time, over time, for each thousand tagged images, the most of one call: so that
+/// listing it takes about ten calls a second at the most.
+const WINDOW: Duration = Duration::from_millis(100);
+/// How far listings may run ahead of that: whoever comes after a quiet while does not wait.
+const AHEAD: Duration = Duration::from_millis(500);
 /// How long a listing serves messages that were sent before it: others come and go meanwhile.
 const KEPT: Duration = Duration::from_secs(60);
 /// Indexes, and images that they hold, that are remembered: about 40 MB.
@@ -65,7 +67,8 @@ impl Listing {
 #[derive(Debug, Default)]
 struct Slot {
     began: Option<Began>,
-    window: Duration,
+    /// Until when the windows of the listings so far last, one after the other.
+    taken_until: Option<Instant>,
     listing: Option<Arc<Listing>>,
 }
 
@@ -73,9 +76,20 @@ impl Slot {
     /// The listing, where it began after this message was sent.
     fn serving(&self, message: &Message) -> Option<Arc<Listing>> {
         let listing = self.listing.as_ref()?;
-        let fresh = |began: Began| began.at().elapsed() < KEPT.max(self.window);
-        let began = self.began.filter(|began| began.after_sending(message) && fresh(*began));
+        // As long as the next listing has to wait, there is no better one.
+        let is_kept = |began: &Began| began.at().elapsed() < KEPT || self.due().is_some();
+        let began = self.began.filter(|began| began.after_sending(message) && is_kept(began));
         began.map(|_| Arc::clone(listing))
+    }
+
+    /// When the next listing may begin, if not now.
+    fn due(&self) -> Option<Instant> {
+        self.taken_until?.checked_sub(AHEAD).filter(|due| *due > Instant::now())
+    }
+
+    fn take_windows(&mut self, pages: u32) {
+        let from = self.taken_until.unwrap_or_else(Instant::now).max(Instant::now());
+        self.taken_until = Some(from + WINDOW.saturating_mul(pages));
     }
 }
 
@@ -128,8 +142,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             if let Some(listing) = slot.serving(job.message) {
                 return Ok(Some(listing));
             }
-            let due = slot.began.map(|began| began.at() + slot.window);
-            match due.filter(|due| *due > Instant::now() && !job.at_once) {
+            match slot.due().filter(|_| !job.at_once) {
                 Some(due) => {
                     drop(slot);
                     let is_last = self.context.is_last_receive(job.message);
@@ -145,12 +158,12 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             }
         };
         slot.began = Some(Began::now(self.context.clock.now()));
-        slot.window = WINDOW;
+        slot.take_windows(1);
         slot.listing = None;
         let images = self.ecr(job, || self.registry.tagged(repository)).await?;
         let Some(mut images) = images else { return Ok(None) };
         let pages = u32::try_from(images.len().div_ceil(PAGE.into())).unwrap_or(u32::MAX);
-        slot.window = WINDOW.saturating_mul(pages.max(1));
+        slot.take_windows(pages.saturating_sub(1));
         images.sort_by_key(|image| Reverse(image.pushed_at));
         // Where ECR gives no media type, only the manifest tells.
         let may_be_index = |image: &&Image| image.kind == Kind::Index || image.media_type.is_none();

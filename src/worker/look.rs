@@ -29,7 +29,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         if let Err(why) = self.context.policy.reach(repository, &self.context.own) {
             return Ok(Look::OutOfReach(why));
         }
-        if self.is_cleared(job) {
+        if self.is_cleared(job.event) {
             return Ok(Look::Cleared);
         }
         let mut all = Vec::new();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, warn};
 
@@ -14,63 +15,145 @@ use super::outcome::{Failure, Outcome};
 use super::probe::Probe;
 use super::report::{self, Assessed};
 use super::turns::{Permit, Turn, Turns};
+use crate::aws::AwsError;
 use crate::domain::image::Digest;
-use crate::event::{self, Kind, Parsed};
+use crate::event::{self, ImageEvent, Kind, Parsed};
 use crate::health::Pause;
 use crate::notify::Notifier;
 use crate::queue::Message;
-use crate::queue::lease::{HeldLease, SettleError, Settlement, Settler};
+use crate::queue::lease::{HeldLease, Input, Lease, Output, SettleError, Settlement, Settler};
 use crate::registry::Registry;
+use crate::telemetry::instruments::InFlight;
 use crate::telemetry::traces;
 
-/// What the work on one message needs.
+/// What the work on messages needs.
 #[derive(Debug)]
 pub(super) struct Worker<R, N> {
     pub(super) assessor: Arc<Assessor<R, N>>,
     pub(super) settler: Settler,
     pub(super) visibility: Duration,
     pub(super) turns: Arc<Turns>,
-    /// Whether the message is to find out if another repository is still allowed.
-    pub(super) canary: bool,
+}
+
+/// A message in hand, and what there is to know of it without asking anybody.
+#[derive(Debug)]
+pub(super) struct InHand {
+    message: Message,
+    span: Span,
+    since: Instant,
+    parsed: Result<Parsed, event::Malformed>,
+    /// What it comes to at a glance.
+    glance: Option<Outcome>,
+    _counted: InFlight,
+}
+
+impl InHand {
+    /// Whether there is nothing left to do but to delete the message.
+    pub(super) fn is_done(&self) -> bool {
+        self.glance.is_some()
+    }
+
+    fn event(&self) -> Option<&ImageEvent> {
+        match &self.parsed {
+            Ok(Parsed::Assess(event)) => Some(event),
+            _ => None,
+        }
+    }
+
+    fn named(&self) -> Vec<Digest> {
+        self.event().and_then(|event| event.digest.clone()).into_iter().collect()
+    }
 }
 
 impl<R: Registry, N: Notifier> Worker<R, N> {
-    /// Works on a message and settles it.
-    pub(super) async fn work_on(&self, message: Message, permit: Permit) {
-        let Message { delivery, id, receive_count, body, .. } = &message;
-        let span = traces::process(delivery, id, *receive_count, body.len());
-        self.work(message, permit).instrument(span).await;
+    fn context(&self) -> &Context {
+        self.assessor.context()
     }
 
-    async fn work(&self, message: Message, mut permit: Permit) {
-        let context = self.assessor.context();
-        let instruments = &context.instruments;
-        let _in_flight = instruments.in_flight();
-        let started = Instant::now();
-        let mut lease = HeldLease::new(&message, self.visibility, &self.settler, instruments);
-        let parsed = self.parse(&message);
-        report::identify(&parsed);
-        let event = match &parsed {
-            Ok(Parsed::Assess(event)) => Some(event.as_ref()),
-            _ => None,
+    /// Takes a message in hand. `None`: that panicked, and the message comes again.
+    pub(super) fn look(&self, message: Message) -> Option<InHand> {
+        let Message { delivery, id, receive_count, body, .. } = &message;
+        let span = traces::process(delivery, id, *receive_count, body.len());
+        let since = Instant::now();
+        let instruments = &self.context().instruments;
+        let counted = instruments.in_flight();
+        let look = || span.in_scope(|| self.parse(&message));
+        let Ok((parsed, glance)) = std::panic::catch_unwind(AssertUnwindSafe(look)) else {
+            instruments.panicked();
+            return None;
         };
-        let mut digests: Vec<_> =
-            event.and_then(|event| event.digest.clone()).into_iter().collect();
+        Some(InHand { message, span, since, parsed, glance, _counted: counted })
+    }
+
+    /// Deletes the messages of one receive that are done with at a glance, by one call. What cannot be deleted so is
+    /// settled by itself.
+    pub(super) async fn settle_together(&self, mut done: Vec<(InHand, Permit)>) {
+        let judged = Instant::now();
+        let results = self.delete_together(&done).await;
+        // Backwards: what takes the place of one that is taken out has been looked at.
+        for at in (0..done.len()).rev() {
+            if let Some(Ok(())) = results.get(at) {
+                let (one, _) = done.swap_remove(at);
+                let result = one.glance.clone().ok_or(Failure::Abandoned);
+                one.span.in_scope(|| {
+                    self.assessed(&one, judged - one.since);
+                    self.report(&one, &one.named(), &result, Disposition::Delete, &Ok(()));
+                });
+            }
+        }
+        let alone = done.into_iter().map(|(one, permit)| self.work_on(one, permit, false));
+        join_all(alone).await;
+    }
+
+    /// One result for each message, or none at all where nobody waits for them any longer.
+    async fn delete_together(&self, done: &[(InHand, Permit)]) -> Vec<Result<(), AwsError>> {
+        let Some((first, _)) = done.first() else { return Vec::new() };
+        // What one receive brings is leased from the same instant.
+        let mut lease = Lease::new(first.message.leased_from, self.visibility);
+        if lease.step(Instant::now(), Input::Settle) != Output::Settle {
+            return Vec::new();
+        }
+        let spans: Vec<_> = done.iter().map(|(one, _)| traces::settle(&one.span)).collect();
+        let receipts = done.iter().map(|(one, _)| one.message.receipt.clone()).collect();
+        let results = tokio::select! {
+            biased;
+            results = self.settler.deletes.submit_all(receipts, spans.clone()) => results,
+            () = self.context().shutdown.abandoned() => Vec::new(),
+        };
+        if results.iter().any(Result::is_ok) {
+            self.assessor.set_paused(Pause::Settling, false, None);
+        }
+        results
+    }
+
+    /// Works on a message and settles it. A `canary` is to find out if another repository is still allowed.
+    pub(super) async fn work_on(&self, in_hand: InHand, permit: Permit, canary: bool) {
+        let span = in_hand.span.clone();
+        self.work(&in_hand, permit, canary).instrument(span).await;
+    }
+
+    async fn work(&self, in_hand: &InHand, mut permit: Permit, canary: bool) {
+        let context = self.context();
+        let InHand { message, parsed, glance, since, .. } = in_hand;
+        let mut lease =
+            HeldLease::new(message, self.visibility, &self.settler, &context.instruments);
+        let mut digests = in_hand.named();
         // Kept until the message is settled: so long it is in hand.
         let mut turn = None;
         let work = async {
-            match &parsed {
-                Err(malformed) => Err(malformed.clone().into()),
-                Ok(Parsed::Ignored { reason, .. }) => Ok(Outcome::Ignored(reason)),
-                Ok(Parsed::Assess(event)) => {
-                    let job = Job { message: &message, event, canary: self.canary, at_once: false };
-                    self.assess(job, &mut permit, &mut turn, &mut digests).await
+            match (glance, parsed) {
+                (Some(outcome), _) => Ok(outcome.clone()),
+                (None, Err(malformed)) => Err(malformed.clone().into()),
+                (None, Ok(Parsed::Ignored { reason, .. })) => Ok(Outcome::Ignored(reason)),
+                (None, Ok(Parsed::Assess(event))) => {
+                    let job = Job { message, event, canary, at_once: false };
+                    Box::pin(self.assess(job, &mut permit, &mut turn, &mut digests)).await
                 }
             }
         };
         let work = AssertUnwindSafe(work).catch_unwind().map(|caught| {
             caught.unwrap_or_else(|_| {
-                instruments.panicked();
+                context.instruments.panicked();
                 Err(Failure::Panicked)
             })
         });
@@ -89,8 +172,7 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
         };
         let most = context.max_receive_count;
         let disposition = disposition(&result, message.receive_count, most, fastrand::f64());
-        let age = event.and_then(|event| event.origin.at).map(|at| context.clock.since(at));
-        instruments.assessed(started.elapsed(), age);
+        self.assessed(in_hand, since.elapsed());
         let settlement = match disposition {
             Disposition::Delete => Settlement::Delete,
             Disposition::Retry(delay) | Disposition::Redrive(delay) => Settlement::Visible(delay),
@@ -101,29 +183,51 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
             settled = self.settle(&mut lease, settlement) => Some(settled),
             () = context.shutdown.abandoned(), if disposition != Disposition::Release => None,
         };
-        let reason = match &result {
+        match settled {
+            Some(settled) => self.report(in_hand, &digests, &result, disposition, &settled),
+            // The queue does not answer, and there is no more time to wait for it.
+            None => {
+                let settled = lease.release().await;
+                self.report(in_hand, &digests, &result, Disposition::Release, &settled);
+            }
+        }
+    }
+
+    fn assessed(&self, in_hand: &InHand, took: Duration) {
+        let Context { clock, instruments, .. } = self.context();
+        let at = in_hand.event().and_then(|event| event.origin.at);
+        instruments.assessed(took, at.map(|at| clock.since(at)));
+    }
+
+    /// Counts and logs what became of a message.
+    fn report(
+        &self,
+        in_hand: &InHand,
+        digests: &[Digest],
+        result: &Result<Outcome, Failure>,
+        disposition: Disposition,
+        settled: &Result<(), SettleError>,
+    ) {
+        let InHand { message, parsed, since, .. } = in_hand;
+        let reason = match result {
+            _ if disposition == Disposition::Release => Failure::Abandoned.as_str(),
             Ok(outcome) => outcome.as_str(),
             Err(failure) => failure.as_str(),
         };
-        let (settled, disposition, reason) = match settled {
-            Some(settled) => (settled, disposition, reason),
-            // The queue does not answer, and there is no more time to wait for it.
-            None => (lease.release().await, Disposition::Release, Failure::Abandoned.as_str()),
-        };
-        match &settled {
-            Ok(()) => instruments.settled(disposition.as_str(), reason),
+        match settled {
+            Ok(()) => self.context().instruments.settled(disposition.as_str(), reason),
             Err(error) => {
                 warn!(message_id = message.id, %error, "cannot settle; the message comes again");
             }
         }
         report::assessed(&Assessed {
-            message: &message,
-            last_receive: context.is_last_receive(&message),
-            parsed: &parsed,
-            digests: &digests,
-            result: &result,
+            message,
+            last_receive: self.context().is_last_receive(message),
+            parsed,
+            digests,
+            result,
             disposition,
-            took: started.elapsed(),
+            took: since.elapsed(),
         });
         if let Err(error) = settled {
             traces::failed(&Span::current(), "not_settled", &error.to_string());
@@ -138,7 +242,7 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
         turn: &mut Option<Turn<'a>>,
         digests: &mut Vec<Digest>,
     ) -> Result<Outcome, Failure> {
-        if let Some(result) = self.assessor.at_a_glance(job).await {
+        if let Some(result) = self.assessor.out_of_reach(job).await {
             return result;
         }
         // The canary is to find out at once.
@@ -177,15 +281,20 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
         }
     }
 
-    fn parse(&self, message: &Message) -> Result<Parsed, event::Malformed> {
-        let context = self.assessor.context();
+    /// What a message says, and what it comes to where that says it all.
+    fn parse(&self, message: &Message) -> (Result<Parsed, event::Malformed>, Option<Outcome>) {
+        let context = self.context();
         let parsed = event::parse(&message.body, &context.own);
-        let kind = match &parsed {
-            Ok(Parsed::Assess(event)) => event.kind,
-            Ok(Parsed::Ignored { kind, .. }) => *kind,
-            Err(_) => Kind::Malformed,
+        let (kind, glance) = match &parsed {
+            Ok(Parsed::Assess(event)) => {
+                let clean = self.assessor.is_cleared_at_a_glance(event);
+                (event.kind, clean.then_some(Outcome::Clean))
+            }
+            Ok(Parsed::Ignored { kind, reason, .. }) => (*kind, Some(Outcome::Ignored(reason))),
+            Err(_) => (Kind::Malformed, None),
         };
         context.instruments.event(kind.as_str());
-        parsed
+        report::identify(&parsed);
+        (parsed, glance)
     }
 }

