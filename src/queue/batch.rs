@@ -15,7 +15,9 @@ use crate::telemetry::traces;
 
 /// The most entries that SQS takes in one batch.
 const BATCH: usize = 10;
-/// How long the first entry of a batch waits for others.
+/// A batch of so many entries waits for no others: waiting would save less than it costs.
+const ENOUGH: usize = 5;
+/// How long the first entry of a smaller batch waits for others.
 const LINGER: Duration = Duration::from_millis(10);
 /// Entries that may wait before submitting waits too.
 const BACKLOG: usize = 1024;
@@ -160,7 +162,12 @@ async fn gather<T>(
     let mut batch = vec![first];
     let end = Instant::now() + LINGER;
     while size < BATCH {
-        match timeout_at(end, receiver.recv()).await {
+        let received = match receiver.try_recv() {
+            Ok(entry) => Ok(Some(entry)),
+            Err(_) if size >= ENOUGH => break,
+            Err(_) => timeout_at(end, receiver.recv()).await,
+        };
+        match received {
             Ok(Some(entry)) if size + entry.entries.len() > BATCH => {
                 *next = Some(entry);
                 break;

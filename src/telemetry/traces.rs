@@ -175,7 +175,11 @@ pub fn process(delivery: &Delivery, message_id: &str, receive_count: u32, bytes:
 
 /// The settling of a message, below the work on it.
 pub fn settle(process: &Span) -> Span {
-    info_span!(target: "tagwarden::queue", parent: process, "settle")
+    info_span!(
+        target: "tagwarden::queue",
+        parent: process,
+        "settle",
+    )
 }
 
 /// Refers from the current span to the place where its work was done.

@@ -229,7 +229,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
         if self.health().obstacle().is_some() {
             return Some(None);
         }
-        let most = MOST_RECEIVED.min(permits.most);
+        let most = most_received(permits.most);
         let mut several = vec![first];
         let end = Instant::now() + GATHER;
         while several.len() < most {
@@ -244,7 +244,9 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
                 None => break,
             }
         }
-        Some(Some(Held { permits: several, canary: false }))
+        // The stop signal may have come meanwhile.
+        let draining = self.shutdown().is_draining();
+        Some((!draining).then_some(Held { permits: several, canary: false }))
     }
 
     /// One receive. The stop signal waits a moment for it: messages that are on their way would be stranded.
@@ -282,6 +284,12 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
     }
 }
 
+/// The most messages of one receive with so many permits. Receives that wait hold about half of them, and leave the rest
+/// to messages that gave theirs up until their turn.
+fn most_received(permits: usize) -> usize {
+    MOST_RECEIVED.min(permits.div_ceil(2))
+}
+
 /// How many receives are under way at once, and when the next may begin.
 #[derive(Debug)]
 struct Pace {
@@ -296,7 +304,7 @@ struct Pace {
 
 impl Pace {
     fn new(max_in_flight: usize) -> Self {
-        let most = max_in_flight.div_ceil(MOST_RECEIVED);
+        let most = max_in_flight.div_ceil(2 * most_received(max_in_flight));
         Self { polls: 1, most, failures: 0, resume: Instant::now() }
     }
 

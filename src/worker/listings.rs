@@ -20,8 +20,8 @@ use crate::queue::Message;
 use crate::registry::{INDEX_BATCH, PAGE, Registry};
 
 /// A repository is listed once in this time, over time, for each thousand tagged images, the most of one call: so that
-/// listing it takes about ten calls a second at the most.
-const WINDOW: Duration = Duration::from_millis(100);
+/// listing it takes about twenty calls a second at the most.
+const WINDOW: Duration = Duration::from_millis(50);
 /// How far listings may run ahead of that: whoever comes after a quiet while does not wait.
 const AHEAD: Duration = Duration::from_millis(500);
 /// How long a listing serves messages that were sent before it: others come and go meanwhile.

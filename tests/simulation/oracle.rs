@@ -100,8 +100,8 @@ impl Oracle {
         self.count("starts");
     }
 
-    pub fn draining(&mut self, caller: &str) {
-        self.draining.insert(caller.to_owned(), self.now);
+    pub fn draining(&mut self, caller: &str, now: Duration) {
+        self.draining.insert(caller.to_owned(), now);
         self.count("signals");
     }
 

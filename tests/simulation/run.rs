@@ -194,7 +194,7 @@ impl Seed {
                         if let Some(running) = tasks.get_mut(&task) {
                             running.shutdown.drain();
                             running.terminated_at = Some(Instant::now());
-                            self.oracle.lock().unwrap().draining(&key(task));
+                            self.oracle.lock().unwrap().draining(&key(task), self.sim.age());
                         }
                     }
                     Step::Kill(task) => {

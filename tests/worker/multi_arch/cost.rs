@@ -1,7 +1,5 @@
 //! What it costs to find the indexes that hold an image.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::{AMD, ARM, child, clean, listings, named, scanned};
