@@ -249,7 +249,9 @@ impl App {
 fn instruments(policy: &Policy, export: Option<MetricExport>) -> Result<Instruments, MetricsError> {
     let call_outcomes: Vec<_> =
         std::iter::once("ok").chain(ErrorClass::ALL.map(ErrorClass::as_str)).collect();
+    let paced = Operation::ALL.into_iter().filter(|operation| operation.is_paced());
     let labels = Labels {
+        paced: &paced.map(Operation::name).collect::<Vec<_>>(),
         settled: &Disposition::label_sets(),
         events: &Kind::ALL.map(Kind::as_str),
         verdicts: &VERDICTS,

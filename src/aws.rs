@@ -4,6 +4,7 @@
 mod attempts;
 mod error;
 mod operation;
+mod pacing;
 mod permission;
 
 use std::future::Future;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -33,6 +35,8 @@ pub use error::{AwsError, ErrorClass};
 pub use operation::Operation;
 pub use permission::{Permission, Tried};
 
+use pacing::{LONGEST_WAIT, Line, Pacing, WaitedTooLong};
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const CALL_TIMEOUT: Duration = Duration::from_secs(25);
@@ -44,6 +48,7 @@ pub struct Aws {
     config: SdkConfig,
     settings: AwsSettings,
     instruments: Arc<Instruments>,
+    pacing: Option<Arc<Pacing>>,
 }
 
 impl Aws {
@@ -55,7 +60,13 @@ impl Aws {
             .timeout_config(timeouts(ATTEMPT_TIMEOUT, CALL_TIMEOUT))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .build();
-        Self { config, settings, instruments }
+        Self { config, settings, instruments, pacing: None }
+    }
+
+    /// The same for one account and Region, whose APIs are paced where AWS throttles them there.
+    #[must_use]
+    pub fn paced(&self) -> Self {
+        Self { pacing: Some(Arc::new(Pacing::new())), ..self.clone() }
     }
 
     /// A quota of retries for one client alone. The SDK's default is one for all clients of a service and Region, so
@@ -100,12 +111,14 @@ impl Aws {
         self.once(ATTEMPT_TIMEOUT)
     }
 
-    /// Configuration for calls that are not repeated behind their caller's back.
+    /// Configuration for calls that are not repeated behind their caller's back. Their answers are small, and the limit
+    /// holds for the whole of them: watching over their throughput would be work for nothing.
     fn once(&self, limit: Duration) -> SdkConfig {
         self.config
             .to_builder()
             .timeout_config(timeouts(limit, limit))
             .retry_config(RetryConfig::disabled())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .build()
     }
 
@@ -128,10 +141,11 @@ impl Aws {
         config.into_builder().credentials_provider(provider).build()
     }
 
-    /// Waits for one call, counts, times and traces it, and sorts its error into a class.
+    /// Waits for one call, counts, times and traces it, and sorts its error into a class. A call that is paced waits for
+    /// its turn before.
     ///
     /// # Errors
-    /// The call's own error.
+    /// The call's own error, or that its turn did not come in time.
     pub async fn call<T, E>(
         &self,
         operation: Operation,
@@ -141,11 +155,31 @@ impl Aws {
         T: RequestId,
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
     {
+        let line = self.pacing.as_ref().and_then(|pacing| pacing.line(operation));
+        if let Some(line) = line {
+            self.turn(operation, line).await?;
+        }
         let span = traces::call(operation.service(), operation.name());
-        self.call_in(&span, operation, call).await
+        self.follow(&span, operation, line.cloned(), call).await
     }
 
-    /// The same in a span of the caller's, which has room for what there is to say of a call.
+    async fn turn(&self, operation: Operation, line: &Line) -> Result<(), AwsError> {
+        if line.is_free() {
+            return Ok(());
+        }
+        self.instruments.paced(operation.name());
+        line.turn().await.map_err(|WaitedTooLong| AwsError {
+            operation,
+            class: ErrorClass::Throttled,
+            code: None,
+            message: format!(
+                "not sent: AWS throttles it, and its turn did not come in {LONGEST_WAIT:?}"
+            ),
+            request_id: None,
+        })
+    }
+
+    /// The same, never paced, in a span of the caller's, which has room for what there is to say of a call.
     ///
     /// # Errors
     /// The call's own error.
@@ -159,9 +193,24 @@ impl Aws {
         T: RequestId,
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
     {
+        self.follow(span, operation, None, call).await
+    }
+
+    async fn follow<T, E>(
+        &self,
+        span: &Span,
+        operation: Operation,
+        line: Option<Arc<Line>>,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, AwsError>
+    where
+        T: RequestId,
+        E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+    {
         let (service, name) = (operation.service(), operation.name());
         let started = Instant::now();
-        let (result, attempts) = attempts::counted(Box::pin(call)).instrument(span.clone()).await;
+        let counted = attempts::counted(line, Box::pin(call));
+        let (result, attempts) = counted.instrument(span.clone()).await;
         let result = result.map_err(|error| AwsError::from_sdk(operation, &error));
         let (outcome, request_id) = match &result {
             Ok(answer) => ("ok", answer.request_id()),

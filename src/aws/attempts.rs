@@ -1,19 +1,34 @@
-//! How often the SDK sent one call.
+//! How often the SDK sent one call, and what AWS said to each attempt.
 
 use std::cell::Cell;
 use std::future::Future;
+use std::sync::Arc;
 
+use aws_sdk_sqs::config::http::HttpResponse;
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
-use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextRef;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeTransmitInterceptorContextRef, Error, FinalizerInterceptorContextRef,
+};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 
-tokio::task_local! {
-    static ATTEMPTS: Cell<i64>;
+use super::ErrorClass;
+use super::pacing::Line;
+
+/// A call under way.
+struct Sending {
+    attempts: Cell<i64>,
+    line: Option<Arc<Line>>,
+    is_throttled: fn(&Error, u16) -> bool,
 }
 
-/// Counts the attempts of a client's calls: the SDK tells of them in no other way.
+tokio::task_local! {
+    static SENDING: Sending;
+}
+
+/// Counts the attempts of a client's calls, and sees which are throttled: the SDK tells of them in no other way.
 #[derive(Debug)]
 pub struct CountAttempts;
 
@@ -29,16 +44,58 @@ impl Intercept for CountAttempts {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         // Credentials may be fetched by a call of the SDK's own, which nobody counts.
-        let _ = ATTEMPTS.try_with(|attempts| attempts.set(attempts.get() + 1));
+        let _ = SENDING.try_with(|sending| {
+            let before = sending.attempts.replace(sending.attempts.get() + 1);
+            if before > 0
+                && let Some(line) = &sending.line
+            {
+                line.resent();
+            }
+        });
+        Ok(())
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let _ = SENDING.try_with(|sending| {
+            if let Some(line) = &sending.line
+                && let Some(Err(error)) = context.output_or_error()
+                && let Some(error) = error.as_operation_error()
+                && let Some(response) = context.response()
+                && (sending.is_throttled)(error, response.status().as_u16())
+            {
+                line.throttled();
+            }
+        });
         Ok(())
     }
 }
 
-/// The result of a call, and how often it was sent.
-pub(super) async fn counted<T>(call: impl Future<Output = T>) -> (T, i64) {
+/// The result of a call, and how often it was sent. A paced one tells its line how that went.
+pub(super) async fn counted<T, E>(
+    line: Option<Arc<Line>>,
+    call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+) -> (Result<T, SdkError<E, HttpResponse>>, i64)
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+{
     let call = async {
         let result = call.await;
-        (result, ATTEMPTS.with(Cell::get))
+        (result, SENDING.with(|sending| sending.attempts.get()))
     };
-    ATTEMPTS.scope(Cell::new(0), call).await
+    let sending = Sending { attempts: Cell::new(0), line, is_throttled: is_throttled::<E> };
+    SENDING.scope(sending, call).await
+}
+
+/// Whether an error of a call whose errors are these says that it was throttled.
+fn is_throttled<E>(error: &Error, status: u16) -> bool
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+{
+    let code = error.downcast_ref::<E>().and_then(ProvideErrorMetadata::code);
+    ErrorClass::of_code(code.unwrap_or_default(), status) == ErrorClass::Throttled
 }

@@ -71,7 +71,7 @@ impl ErrorClass {
         matches!(self, Self::Refused | Self::Credentials)
     }
 
-    fn of_code(code: &str, status: u16) -> Self {
+    pub(super) fn of_code(code: &str, status: u16) -> Self {
         match code {
             "Throttling"
             | "ThrottlingException"

@@ -56,6 +56,12 @@ impl Operation {
         }
     }
 
+    /// Whether its calls are paced where AWS throttles them. The queue must not wait, and the topics' quotas are far away.
+    #[must_use]
+    pub fn is_paced(self) -> bool {
+        self.service() == "ecr"
+    }
+
     /// The operation's name.
     #[must_use]
     pub fn name(self) -> &'static str {

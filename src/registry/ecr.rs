@@ -4,7 +4,7 @@ mod findings;
 mod permissions;
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use aws_sdk_ecr::operation::batch_get_image::BatchGetImageOutput;
 use aws_sdk_ecr::types::{
@@ -30,43 +30,50 @@ const MOST_PAGES: usize = 200;
 /// Clients that are kept: one for each account and Region in use.
 const MOST_CLIENTS: usize = 256;
 
+/// The registry of one account and Region: its client, and what its calls are paced by.
+#[derive(Debug)]
+struct Place {
+    client: Client,
+    aws: Aws,
+}
+
 /// Every registry that the policy reaches, each by a client for its account and Region.
 #[derive(Debug)]
 pub struct EcrRegistry {
     aws: Aws,
     own: Home,
     untag_by: UntagBy,
-    clients: Mutex<HashMap<Home, Client>>,
+    places: Mutex<HashMap<Home, Arc<Place>>>,
 }
 
 impl EcrRegistry {
     /// Registries as seen from our own account.
     #[must_use]
     pub fn new(aws: Aws, own: Home, untag_by: UntagBy) -> Self {
-        Self { aws, own, untag_by, clients: Mutex::default() }
+        Self { aws, own, untag_by, places: Mutex::default() }
     }
 
-    async fn client(&self, repository: &Repository) -> Client {
-        self.client_at(&repository.home()).await
+    async fn place(&self, repository: &Repository) -> Arc<Place> {
+        self.place_at(&repository.home()).await
     }
 
-    async fn client_at(&self, home: &Home) -> Client {
-        if let Some(client) = self.clients().get(home) {
-            return client.clone();
+    async fn place_at(&self, home: &Home) -> Arc<Place> {
+        if let Some(place) = self.places().get(home) {
+            return Arc::clone(place);
         }
         let config = config::Builder::from(&self.aws.at(home, &self.own).await);
         let config = config.retry_partition(Aws::retry_quota()).interceptor(CountAttempts);
-        let client = Client::from_conf(config.build());
-        let mut clients = self.clients();
-        if clients.len() >= MOST_CLIENTS {
-            clients.clear();
+        let place = Place { client: Client::from_conf(config.build()), aws: self.aws.paced() };
+        let mut places = self.places();
+        if places.len() >= MOST_CLIENTS {
+            places.clear();
         }
-        clients.entry(home.clone()).or_insert(client).clone()
+        Arc::clone(places.entry(home.clone()).or_insert_with(|| Arc::new(place)))
     }
 
-    fn clients(&self) -> std::sync::MutexGuard<'_, HashMap<Home, Client>> {
+    fn places(&self) -> std::sync::MutexGuard<'_, HashMap<Home, Arc<Place>>> {
         // A map of clients is whole at every point where a panic could leave it.
-        self.clients.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.places.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     async fn describe(
@@ -75,19 +82,19 @@ impl EcrRegistry {
         id: ImageIdentifier,
     ) -> Result<Option<ImageDetail>, AwsError> {
         let operation = Operation::DescribeImages;
-        let request = self
-            .client(repository)
-            .await
+        let place = self.place(repository).await;
+        let request = place
+            .client
             .describe_images()
             .registry_id(repository.account.as_str())
             .repository_name(repository.name.as_str())
             .image_ids(id);
-        let answer = match found(self.aws.call(operation, request.clone().send()).await)? {
+        let answer = match found(place.aws.call(operation, request.clone().send()).await)? {
             Some(answer) => Some(answer),
             // ECR leaves archived images out unless they are asked for (ECR API reference, DescribeImagesFilter).
             None => {
                 let any = DescribeImagesFilter::builder().image_status(ImageStatusFilter::Any);
-                let again = self.aws.call(operation, request.filter(any.build()).send()).await;
+                let again = place.aws.call(operation, request.filter(any.build()).send()).await;
                 match again {
                     // A registry without an archive may not know the filter.
                     Err(error) if error.class == ErrorClass::Rejected => None,
@@ -104,15 +111,15 @@ impl EcrRegistry {
         repository: &Repository,
         ids: Vec<ImageIdentifier>,
     ) -> Result<Option<BatchGetImageOutput>, AwsError> {
-        let request = self
-            .client(repository)
-            .await
+        let place = self.place(repository).await;
+        let request = place
+            .client
             .batch_get_image()
             .registry_id(repository.account.as_str())
             .repository_name(repository.name.as_str())
             .set_image_ids(Some(ids))
             .set_accepted_media_types(Some(MEDIA_TYPES.map(str::to_owned).to_vec()));
-        found(self.aws.call(Operation::BatchGetImage, request.send()).await)
+        found(place.aws.call(Operation::BatchGetImage, request.send()).await)
     }
 
     async fn delete(
@@ -128,14 +135,14 @@ impl EcrRegistry {
                 UntagBy::Tag => id.build(),
             }
         });
-        let request = self
-            .client(repository)
-            .await
+        let place = self.place(repository).await;
+        let request = place
+            .client
             .batch_delete_image()
             .registry_id(repository.account.as_str())
             .repository_name(repository.name.as_str())
             .set_image_ids(Some(ids.collect()));
-        let answer = self.aws.call(Operation::BatchDeleteImage, request.send()).await?;
+        let answer = place.aws.call(Operation::BatchDeleteImage, request.send()).await?;
         let deleted = answer.image_ids.unwrap_or_default().into_iter();
         let failures = answer.failures.unwrap_or_default().into_iter();
         Ok(Answer {
@@ -191,9 +198,9 @@ impl Registry for EcrRegistry {
         digest: &Digest,
     ) -> Result<Option<Scan>, AwsError> {
         let operation = Operation::DescribeImageScanFindings;
-        let request = self
-            .client(repository)
-            .await
+        let place = self.place(repository).await;
+        let request = place
+            .client
             .describe_image_scan_findings()
             .registry_id(repository.account.as_str())
             .repository_name(repository.name.as_str())
@@ -203,7 +210,7 @@ impl Registry for EcrRegistry {
         let mut token = None;
         loop {
             let page = request.clone().set_next_token(token).send();
-            let answer = match self.aws.call(operation, page).await {
+            let answer = match place.aws.call(operation, page).await {
                 Err(error) if error.is("ScanNotFoundException") => {
                     return Ok(Some(Scan::Pending("not found".to_owned())));
                 }
@@ -250,9 +257,9 @@ impl Registry for EcrRegistry {
 
     async fn tagged(&self, repository: &Repository) -> Result<Option<Vec<Image>>, AwsError> {
         let operation = Operation::DescribeImages;
-        let request = self
-            .client(repository)
-            .await
+        let place = self.place(repository).await;
+        let request = place
+            .client
             .describe_images()
             .registry_id(repository.account.as_str())
             .repository_name(repository.name.as_str())
@@ -262,7 +269,7 @@ impl Registry for EcrRegistry {
         let mut token = None;
         for _ in 0..MOST_PAGES {
             let page = request.clone().set_next_token(token).send();
-            let Some(page) = found(self.aws.call(operation, page).await)? else {
+            let Some(page) = found(place.aws.call(operation, page).await)? else {
                 return Ok(None);
             };
             // One image that we cannot make sense of must not hide all others.
@@ -308,9 +315,9 @@ impl Registry for EcrRegistry {
 
     async fn pull_through_prefixes(&self, home: &Home) -> Result<Vec<String>, AwsError> {
         let operation = Operation::DescribePullThroughCacheRules;
-        let request = self
-            .client_at(home)
-            .await
+        let place = self.place_at(home).await;
+        let request = place
+            .client
             .describe_pull_through_cache_rules()
             .registry_id(home.account.as_str())
             .max_results(PAGE.into());
@@ -318,7 +325,7 @@ impl Registry for EcrRegistry {
         let mut token = None;
         for _ in 0..MOST_PAGES {
             let page = request.clone().set_next_token(token).send();
-            let page = self.aws.call(operation, page).await?;
+            let page = place.aws.call(operation, page).await?;
             let rules = page.pull_through_cache_rules.unwrap_or_default().into_iter();
             prefixes.extend(rules.filter_map(|rule| rule.ecr_repository_prefix));
             token = page.next_token.filter(|token| !token.is_empty());
@@ -337,9 +344,9 @@ impl Registry for EcrRegistry {
         tag: &Tag,
     ) -> Result<Tagging, AwsError> {
         let operation = Operation::PutImage;
-        let request = self
-            .client(repository)
-            .await
+        let place = self.place(repository).await;
+        let request = place
+            .client
             .put_image()
             .registry_id(repository.account.as_str())
             .repository_name(repository.name.as_str())
@@ -347,7 +354,7 @@ impl Registry for EcrRegistry {
             .set_image_manifest_media_type(manifest.media_type.clone())
             .image_digest(manifest.digest.as_str())
             .image_tag(tag.as_str());
-        let error = match self.aws.call(operation, request.send()).await {
+        let error = match place.aws.call(operation, request.send()).await {
             Ok(answer) => {
                 let id = answer.image.and_then(|image| image.image_id);
                 let digest = id.and_then(|id| id.image_digest);

@@ -56,6 +56,8 @@ pub struct Labels<'a> {
     pub image_actions: &'a [(&'static str, &'static str, &'static str)],
     /// AWS operations that are called: service and operation.
     pub operations: &'a [(&'static str, &'static str)],
+    /// Those of them that can be paced.
+    pub paced: &'a [&'static str],
     /// How calls end.
     pub call_outcomes: &'a [&'static str],
     /// The policy's exceptions by name, in their order.
@@ -76,6 +78,7 @@ pub struct Instruments {
     notices: Counter<u64>,
     aws_requests: Counter<u64>,
     aws_request_duration: Histogram<f64>,
+    paced_calls: Counter<u64>,
     assessment_duration: Histogram<f64>,
     event_age: Histogram<f64>,
     in_flight: UpDownCounter<i64>,
@@ -153,6 +156,10 @@ impl Instruments {
                 "tagwarden_aws_request_duration",
                 "Duration of calls to AWS, retries included",
                 &CALL_SECONDS,
+            ),
+            paced_calls: build.counter(
+                "tagwarden_paced_calls",
+                "Calls held to a pace because AWS throttles their operation",
             ),
             assessment_duration: build.seconds(
                 "tagwarden_assessment_duration",
@@ -235,6 +242,9 @@ impl Instruments {
         for told in [true, false] {
             self.notices.add(0, &[notice_label(told)]);
             self.lease_extensions.add(0, &[extension_label(told)]);
+        }
+        for operation in labels.paced {
+            self.paced_calls.add(0, &[KeyValue::new("operation", *operation)]);
         }
         for &(service, operation) in labels.operations {
             for outcome in labels.call_outcomes {
@@ -324,6 +334,11 @@ impl Instruments {
             took.as_secs_f64(),
             &[KeyValue::new("service", service), KeyValue::new("operation", operation)],
         );
+    }
+
+    /// A call is to wait for its turn.
+    pub fn paced(&self, operation: &'static str) {
+        self.paced_calls.add(1, &[KeyValue::new("operation", operation)]);
     }
 
     /// An assessment ended.

@@ -25,6 +25,7 @@ mod liveness;
 mod metrics;
 mod multi_arch;
 mod overreach;
+mod pacing;
 mod partitions;
 mod policy;
 mod refusals;

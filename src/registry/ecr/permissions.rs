@@ -16,7 +16,7 @@ impl EcrRegistry {
     /// that is none and has another digest than it claims cannot be put, and an image that does not exist cannot be
     /// deleted. Where the role in another account cannot be assumed, that is all that is said.
     pub async fn try_permissions(&self, repository: &Repository, enforce: bool) -> Vec<Tried> {
-        let client = self.client(repository).await;
+        let client = self.place(repository).await.client.clone();
         let (account, name) = (repository.account.as_str(), repository.name.as_str());
         let id = || ImageIdentifier::builder().image_digest(NO_DIGEST);
         let images = client
