@@ -1,0 +1,346 @@
+//! What is measured, one after the other.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::task::LocalSet;
+use tokio::time::sleep;
+
+use crate::Arguments;
+use crate::aws::{self, Order, Place};
+use crate::contender::{Contender, Running, binary_size};
+use crate::core::Cores;
+use crate::mix::Mix;
+use crate::plot;
+use crate::report::{Measurement, Report, percentile};
+
+/// How much is done.
+struct Scale {
+    floods: usize,
+    violating: usize,
+    probes: usize,
+    soak: usize,
+    idle: Duration,
+    starts: usize,
+    concurrency: &'static [usize],
+}
+
+const MEASURE: Scale = Scale {
+    floods: 50_000,
+    violating: 2_000,
+    probes: 400,
+    soak: 1_000_000,
+    idle: Duration::from_secs(60),
+    starts: 9,
+    concurrency: &[1, 2, 4, 8, 16, 32, 64, 128, 256],
+};
+
+/// Everything once, and nothing for long.
+const TRY: Scale = Scale {
+    floods: 300,
+    violating: 20,
+    probes: 5,
+    soak: 1_000,
+    idle: Duration::ZERO,
+    starts: 1,
+    concurrency: &[8, 64],
+};
+
+/// Measures what the command line asks for, and says what came of it.
+pub(crate) async fn main(arguments: &Arguments) {
+    let cores = Cores::of_this_process();
+    cores.stay_beside();
+    let conductor = Conductor {
+        scale: if arguments.bench { MEASURE } else { TRY },
+        only: arguments.only.iter().filter(|word| !word.starts_with('-')).cloned().collect(),
+        scripts: scripts(arguments),
+        cores,
+    };
+    let report = LocalSet::new().run_until(conductor.measure()).await;
+    if arguments.bench {
+        println!("{report}");
+    } else {
+        println!("{} measurements tried", report.measurements.len());
+    }
+    if let Some(file) = &arguments.json {
+        std::fs::write(file, report.json()).expect("a file that can be written");
+    }
+    if let Some(file) = &arguments.plot {
+        std::fs::write(file, plot::concurrency(&report)).expect("a file that can be written");
+    }
+}
+
+struct Conductor {
+    scale: Scale,
+    only: Vec<String>,
+    /// Programs of other languages that do the same job.
+    scripts: Vec<(&'static str, Contender)>,
+    cores: Cores,
+}
+
+fn scripts(arguments: &Arguments) -> Vec<(&'static str, Contender)> {
+    let boto3 = arguments.boto3.as_ref().map(|packages| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/contenders/worker.py");
+        let packages = packages.display().to_string();
+        Contender::script(["python3", script], [("PYTHONPATH".to_owned(), packages)])
+    });
+    let node = arguments.node.as_ref().map(|folder| {
+        let script = folder.join("worker.mjs").display().to_string();
+        Contender::script(["node", &script], [("NODE_NO_WARNINGS".to_owned(), "1".to_owned())])
+    });
+    [("boto3 worker", boto3), ("Node worker", node)]
+        .into_iter()
+        .filter_map(|(name, contender)| Some((name, contender?)))
+        .collect()
+}
+
+/// The simulated AWS as a child process.
+struct Aws {
+    _child: Child,
+    orders: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+    place: Place,
+}
+
+impl Aws {
+    async fn start() -> Self {
+        let mut command = Command::new(std::env::current_exe().expect("a path"));
+        command.args(["--role", "aws"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn().expect("a program that starts");
+        let orders = child.stdin.take().expect("a pipe");
+        let mut answers = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let place = answers.next_line().await.expect("text").expect("a line");
+        let place = serde_json::from_str(&place).expect("a place");
+        Self { _child: child, orders, answers, place }
+    }
+
+    async fn order(&mut self, order: &Order) -> aws::Result {
+        let line = format!("{}\n", serde_json::to_string(order).expect("JSON"));
+        self.orders.write_all(line.as_bytes()).await.expect("a process that listens");
+        let answer = self.answers.next_line().await.expect("text").expect("an answer");
+        serde_json::from_str(&answer).expect("a result")
+    }
+}
+
+impl Conductor {
+    async fn measure(self) -> Report {
+        let mut report = Report::new(&self.cores, binary_size());
+        let floods = self.scale.floods;
+        for loops in [1, 2, 4] {
+            let name = format!("bare SDK loop, {loops} at once, clean");
+            self.flood(&mut report, name, Contender::Bare(loops), Mix::Clean, floods).await;
+        }
+        let silent = Contender::worker_with("RUST_LOG", "off,tagwarden::app=info");
+        let name = "worker, clean, no logs".to_owned();
+        self.flood(&mut report, name, silent, Mix::Clean, floods).await;
+        let export = Contender::worker_with("OTEL_EXPORTER_OTLP_ENDPOINT", "collector");
+        for (mix, word) in [(Mix::Clean, "clean"), (Mix::Realistic, "mix")] {
+            let name = format!("worker, {word}");
+            self.flood(&mut report, name, Contender::worker(), mix, floods).await;
+            let name = format!("worker, {word}, traces");
+            self.flood(&mut report, name, export.clone(), mix, floods).await;
+            for (name, script) in &self.scripts {
+                let name = format!("{name}, {word}");
+                self.flood(&mut report, name, script.clone(), mix, floods / 5).await;
+            }
+        }
+        self.violating(&mut report).await;
+        self.latency(&mut report).await;
+        self.concurrency(&mut report).await;
+        self.tasks(&mut report).await;
+        self.soak(&mut report).await;
+        self.life(&mut report).await;
+        report
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        let wanted = self.only.is_empty() || self.only.iter().any(|word| name.contains(word));
+        if wanted {
+            eprintln!("{name} ...");
+        }
+        wanted
+    }
+
+    async fn start(&self, aws: &Aws, contender: &Contender) -> Running {
+        let mut contender = contender.clone();
+        if let Contender::Worker(variables) = &mut contender {
+            for (name, value) in variables {
+                if *name == "OTEL_EXPORTER_OTLP_ENDPOINT" {
+                    value.clone_from(&aws.place.collector);
+                }
+            }
+        }
+        Running::start(&contender, &aws.place, &self.cores).await
+    }
+
+    /// Throughput: messages come as fast as they are taken.
+    async fn flood(
+        &self,
+        report: &mut Report,
+        name: String,
+        contender: Contender,
+        mix: Mix,
+        messages: usize,
+    ) {
+        if !self.wants(&name) {
+            return;
+        }
+        let mut aws = Aws::start().await;
+        let running = self.start(&aws, &contender).await;
+        aws.order(&Order::Flood(Mix::Clean, 100)).await;
+        let before = running.taken();
+        let result = aws.order(&Order::Flood(mix, messages)).await;
+        let after = running.taken();
+        let (_, printed) = running.stop().await;
+        assert_done_once(&result, &contender);
+        report.add(Measurement::of_flood(name, &result, before, after, printed));
+    }
+
+    async fn violating(&self, report: &mut Report) {
+        let name = "worker, violating images alone";
+        if !self.wants(name) {
+            return;
+        }
+        let mut aws = Aws::start().await;
+        let contender = Contender::worker();
+        let running = self.start(&aws, &contender).await;
+        let before = running.taken();
+        let result = aws.order(&Order::Flood(Mix::Violating, self.scale.violating)).await;
+        let after = running.taken();
+        let (_, printed) = running.stop().await;
+        assert_done_once(&result, &contender);
+        report.add(Measurement::of_flood(name.to_owned(), &result, before, after, printed));
+    }
+
+    async fn latency(&self, report: &mut Report) {
+        for (name, load) in [("latency, idle queue", 0), ("latency, 5,000 clean a second", 5_000)] {
+            if !self.wants(name) {
+                continue;
+            }
+            let mut aws = Aws::start().await;
+            let running = self.start(&aws, &Contender::worker()).await;
+            let result = aws.order(&Order::Probe(self.scale.probes, load)).await;
+            running.stop().await;
+            let mut measurement = Measurement::new(name);
+            measurement.p50_ms = percentile(&result.latencies, 0.5);
+            measurement.p99_ms = percentile(&result.latencies, 0.99);
+            report.add(measurement);
+        }
+    }
+
+    /// Against an AWS that takes 10 ms for every answer: throughput by max_in_flight, until the core is full.
+    async fn concurrency(&self, report: &mut Report) {
+        for in_flight in self.scale.concurrency {
+            let name = format!("concurrency, {in_flight} in flight");
+            if !self.wants(&name) {
+                continue;
+            }
+            let mut aws = Aws::start().await;
+            aws.order(&Order::Delay(10)).await;
+            let contender = Contender::worker_with("TAGWARDEN__QUEUE__MAX_IN_FLIGHT", in_flight);
+            let running = self.start(&aws, &contender).await;
+            let before = running.taken();
+            let messages = (in_flight * self.scale.floods / 300).min(self.scale.floods);
+            let result = aws.order(&Order::Flood(Mix::Realistic, messages.max(100))).await;
+            let after = running.taken();
+            let probe = aws.order(&Order::Probe(self.scale.probes.min(100), 100)).await;
+            running.stop().await;
+            assert_done_once(&result, &contender);
+            let mut measurement = Measurement::of_flood(name, &result, before, after, 0);
+            measurement.in_flight = Some(*in_flight);
+            measurement.p50_ms = percentile(&probe.latencies, 0.5);
+            measurement.p99_ms = percentile(&probe.latencies, 0.99);
+            report.add(measurement);
+        }
+    }
+
+    /// Several workers on one queue.
+    async fn tasks(&self, report: &mut Report) {
+        for tasks in 1..=3 {
+            let name = format!("{tasks} workers on one queue");
+            if !self.wants(&name) {
+                continue;
+            }
+            let mut aws = Aws::start().await;
+            aws.order(&Order::Delay(10)).await;
+            let contender = Contender::worker();
+            let mut workers = Vec::new();
+            for _ in 0..tasks {
+                workers.push(self.start(&aws, &contender).await);
+            }
+            let messages = (self.scale.floods / 10) * tasks;
+            let result = aws.order(&Order::Flood(Mix::Realistic, messages)).await;
+            for worker in workers {
+                worker.stop().await;
+            }
+            assert_done_once(&result, &contender);
+            let mut measurement = Measurement::new(&name);
+            measurement.per_second = Some(result.messages as f64 / result.seconds);
+            report.add(measurement);
+        }
+    }
+
+    /// Whether memory stays where it is.
+    async fn soak(&self, report: &mut Report) {
+        if !self.wants("soak") {
+            return;
+        }
+        let mut aws = Aws::start().await;
+        let running = self.start(&aws, &Contender::worker()).await;
+        for tenth in 1..=10 {
+            aws.order(&Order::Flood(Mix::Clean, self.scale.soak / 10)).await;
+            let mut measurement =
+                Measurement::new(&format!("soak, {} messages", tenth * (self.scale.soak / 10)));
+            let taken = running.taken();
+            (measurement.resident, measurement.peak) = (Some(taken.resident), Some(taken.peak));
+            report.add(measurement);
+        }
+        running.stop().await;
+    }
+
+    /// Start, idleness and end.
+    async fn life(&self, report: &mut Report) {
+        if !self.wants("life") {
+            return;
+        }
+        let aws = Aws::start().await;
+        let (mut starts, mut stops) = (Vec::new(), Vec::new());
+        for _ in 0..self.scale.starts {
+            let running = self.start(&aws, &Contender::worker()).await;
+            starts.push(running.until_ready * 1e3);
+            stops.push(running.stop().await.0 * 1e3);
+        }
+        for (name, mut times) in
+            [("life, start to ready", starts), ("life, SIGTERM to exit, idle", stops)]
+        {
+            times.sort_by(f64::total_cmp);
+            let mut measurement = Measurement::new(name);
+            measurement.p50_ms = percentile(&times, 0.5);
+            measurement.p99_ms = percentile(&times, 0.99);
+            report.add(measurement);
+        }
+        let running = self.start(&aws, &Contender::worker()).await;
+        let before = running.taken();
+        sleep(self.scale.idle).await;
+        let after = running.taken();
+        let mut measurement = Measurement::new("life, idle");
+        let seconds = self.scale.idle.as_secs_f64();
+        measurement.core_percent =
+            (seconds > 0.0).then(|| (after.cpu - before.cpu) / seconds * 100.0);
+        (measurement.resident, measurement.peak) = (Some(after.resident), Some(after.peak));
+        report.add(measurement);
+    }
+}
+
+/// No image was acted on twice, and none was left out.
+fn assert_done_once(result: &aws::Result, contender: &Contender) {
+    if !matches!(contender, Contender::Worker(_)) {
+        return;
+    }
+    let calls = |operation| result.calls.get(operation).copied().unwrap_or_default();
+    assert_eq!(calls("PutImage"), result.violating, "{result:?}");
+    assert_eq!(calls("BatchDeleteImage"), result.violating, "{result:?}");
+    assert_eq!(result.notices, result.violating, "{result:?}");
+}
