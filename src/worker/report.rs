@@ -44,14 +44,12 @@ pub(super) fn identify(parsed: &Result<Parsed, Malformed>) {
 /// Writes the line: information where the message is done with, a warning where it comes again, an error where it will
 /// not come again or we are at fault.
 pub(super) fn assessed(of: &Assessed<'_>) {
-    let (kind, origin, named) = match of.parsed {
-        Ok(Parsed::Assess(event)) => (Some(event.kind), Some(&event.origin), event.digest.as_ref()),
-        Ok(Parsed::Ignored { kind, origin, .. }) => (Some(*kind), Some(origin.as_ref()), None),
-        Err(_) => (None, None, None),
+    let (kind, origin) = match of.parsed {
+        Ok(Parsed::Assess(event)) => (Some(event.kind), Some(&event.origin)),
+        Ok(Parsed::Ignored { kind, origin, .. }) => (Some(*kind), Some(origin.as_ref())),
+        Err(_) => (None, None),
     };
-    // What the event names is in the span, and so in the line.
-    let found = || of.digests.iter().map(Digest::as_str).collect::<Vec<_>>().join(",");
-    let found = (!of.digests.is_empty() && named.is_none()).then(found);
+    let digests: Vec<_> = of.digests.iter().map(Digest::as_str).collect();
     let (outcome, why) = match of.result {
         Ok(outcome) => (outcome.as_str(), outcome.why().map(str::to_owned)),
         Err(failure) => (failure.as_str(), Some(failure.to_string())),
@@ -66,10 +64,13 @@ pub(super) fn assessed(of: &Assessed<'_>) {
     macro_rules! line {
         ($emit:ident) => {
             $emit!(
+                // Account, Region and repository stand in the span, and so in the line.
+                message_id = of.message.id,
+                event_id = origin.and_then(|origin| origin.id.as_deref()),
                 event_kind = kind.map(|kind| kind.as_str()),
                 source = origin.map(|origin| origin.source.as_str()),
                 detail_type = origin.map(|origin| origin.detail_type.as_str()),
-                digest = found,
+                digest = (!digests.is_empty()).then(|| digests.join(",")),
                 outcome,
                 why,
                 disposition = of.disposition.as_str(),
