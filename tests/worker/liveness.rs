@@ -184,7 +184,7 @@ async fn work_that_holds_every_permit_never_fails_liveness() {
     let test = async {
         world.sim.wait_until(|sim| !sim.calls_of("DeleteMessageBatch").is_empty()).await;
         assert_alive_for(&app, 10 * MINUTE).await;
-        assert_eq!(world.sim.calls_of("ReceiveMessage").len(), 1, "the two hold every permit");
+        assert_eq!(world.sim.calls_of("ReceiveMessage").len(), 2, "the two hold every permit");
         assert_ready(&app).await;
         world.sim.clear_faults();
         world.done().await;
