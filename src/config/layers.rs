@@ -115,8 +115,8 @@ fn configuration_file(sources: &Sources) -> Result<Option<(String, Layer)>, Conf
                     ConfigError::Text(format!("{TEXT_VARIABLE}: {problem}"))
                 }
                 error => {
-                    let line = line_of(&error).map(|line| format!(" (line {line})"));
-                    let line = line.unwrap_or_default();
+                    let line = line_of(&error).or_else(|| first_bad_line(text));
+                    let line = line.map(|line| format!(" (line {line})")).unwrap_or_default();
                     ConfigError::Text(format!("{TEXT_VARIABLE} is not valid TOML{line}"))
                 }
             }),
@@ -223,6 +223,16 @@ fn line_of(error: &config::ConfigError) -> Option<usize> {
     let text = error.to_string();
     let (_, rest) = text.split_once(" at line ")?;
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// The line of an error of which the parser does not say where it is, such as a number with a letter in it.
+fn first_bad_line(text: &str) -> Option<usize> {
+    let ends = text.match_indices('\n').map(|(at, _)| at + 1).chain([text.len()]);
+    let is_bad = |end: usize| {
+        let error = text.get(..end).and_then(|start| parse(start, FileFormat::Toml).err());
+        error.is_some_and(|error| line_of(&error).is_none())
+    };
+    ends.enumerate().find(|(_, end)| is_bad(*end)).map(|(at, _)| at + 1)
 }
 
 pub(super) fn one_line(error: &impl ToString) -> String {

@@ -216,3 +216,12 @@ fn an_endpoint_and_a_kind_of_endpoint_are_a_contradiction() {
         load(&variables).unwrap();
     }
 }
+
+#[test]
+fn a_number_that_is_none_is_found_by_its_line() {
+    let text = "[queue]\nurl = \"x\"\nmax_in_flight = 8_\u{fffd}5\n";
+    let variables = [(TEXT_VARIABLE.to_owned(), text.to_owned())].into();
+    let error = Settings::load(&Sources { environment: variables, ..Sources::default() });
+    let error = error.unwrap_err().to_string();
+    assert!(error.ends_with("TAGWARDEN_CONFIG_TEXT is not valid TOML (line 3)"), "{error}");
+}
