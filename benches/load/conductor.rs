@@ -146,7 +146,9 @@ impl Conductor {
                 self.flood(&mut report, name, script.clone(), mix, floods / 5).await;
             }
         }
-        self.violating(&mut report).await;
+        let name = "worker, violating images alone".to_owned();
+        let images = self.scale.violating;
+        self.flood(&mut report, name, Contender::worker(), Mix::Violating, images).await;
         self.latency(&mut report).await;
         self.concurrency(&mut report).await;
         self.tasks(&mut report).await;
@@ -196,22 +198,6 @@ impl Conductor {
         let (_, printed) = running.stop().await;
         assert_done_once(&result, &contender);
         report.add(Measurement::of_flood(name, &result, before, after, printed));
-    }
-
-    async fn violating(&self, report: &mut Report) {
-        let name = "worker, violating images alone";
-        if !self.wants(name) {
-            return;
-        }
-        let mut aws = Aws::start().await;
-        let contender = Contender::worker();
-        let running = self.start(&aws, &contender).await;
-        let before = running.taken();
-        let result = aws.order(&Order::Flood(Mix::Violating, self.scale.violating)).await;
-        let after = running.taken();
-        let (_, printed) = running.stop().await;
-        assert_done_once(&result, &contender);
-        report.add(Measurement::of_flood(name.to_owned(), &result, before, after, printed));
     }
 
     async fn latency(&self, report: &mut Report) {
