@@ -15,7 +15,7 @@ use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::sts::AssumeRoleProvider;
-use aws_config::timeout::TimeoutConfig;
+use aws_config::timeout::{TimeoutConfig, TimeoutConfigBuilder};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_sqs::config::http::HttpResponse;
 use aws_sdk_sqs::config::retry::RetryPartition;
@@ -57,7 +57,9 @@ impl Aws {
     pub fn new(config: &SdkConfig, settings: AwsSettings, instruments: Arc<Instruments>) -> Self {
         let config = config
             .to_builder()
-            .timeout_config(timeouts(ATTEMPT_TIMEOUT, CALL_TIMEOUT))
+            .timeout_config(
+                timeouts(CALL_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build(),
+            )
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .build();
         Self { config, settings, instruments, pacing: None }
@@ -65,8 +67,8 @@ impl Aws {
 
     /// The same for one account and Region, whose APIs are paced where AWS throttles them there.
     #[must_use]
-    pub fn paced(&self) -> Self {
-        Self { pacing: Some(Arc::new(Pacing::new())), ..self.clone() }
+    pub fn paced(&self, home: &Home) -> Self {
+        Self { pacing: Some(Arc::new(Pacing::new(home))), ..self.clone() }
     }
 
     /// A quota of retries for one client alone. The SDK's default is one for all clients of a service and Region, so
@@ -116,7 +118,7 @@ impl Aws {
     fn once(&self, limit: Duration) -> SdkConfig {
         self.config
             .to_builder()
-            .timeout_config(timeouts(limit, limit))
+            .timeout_config(timeouts(limit).build())
             .retry_config(RetryConfig::disabled())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .build()
@@ -232,10 +234,6 @@ impl Aws {
     }
 }
 
-fn timeouts(attempt: Duration, call: Duration) -> TimeoutConfig {
-    TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .operation_attempt_timeout(attempt)
-        .operation_timeout(call)
-        .build()
+fn timeouts(call: Duration) -> TimeoutConfigBuilder {
+    TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(call)
 }

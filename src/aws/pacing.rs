@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::{info, warn};
 
 use super::Operation;
+use crate::domain::image::Home;
 
 /// The longest that a call waits for its turn. Its message comes again later.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(20);
@@ -127,6 +129,11 @@ impl Pacer {
         Self { from, sent: Sent::default(), pace: None }
     }
 
+    /// The rate of its pace, if it has one, in calls a second.
+    fn rate(&self) -> Option<f64> {
+        self.pace.as_ref().map(|pace| pace.rate)
+    }
+
     /// Lets a call of an unpaced API be sent now.
     fn start_unpaced(&mut self, now: Duration) -> bool {
         if self.pace.is_none() {
@@ -184,6 +191,8 @@ pub(super) struct WaitedTooLong;
 /// The calls of one API to one account and Region.
 #[derive(Debug)]
 pub(super) struct Line {
+    operation: Operation,
+    home: Home,
     began: Instant,
     pacer: Mutex<Pacer>,
     /// Whoever holds it is next. It goes to those who wait in the order in which they came.
@@ -191,9 +200,14 @@ pub(super) struct Line {
 }
 
 impl Line {
-    fn new(operation: Operation) -> Self {
-        let pacer = Mutex::new(Pacer::new(operation));
-        Self { began: Instant::now(), pacer, first: tokio::sync::Mutex::default() }
+    fn new(operation: Operation, home: Home) -> Self {
+        Self {
+            operation,
+            home,
+            began: Instant::now(),
+            pacer: Mutex::new(Pacer::new(operation)),
+            first: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Lets a call be sent at once if its API is not paced.
@@ -224,8 +238,35 @@ impl Line {
 
     fn ask<T>(&self, question: impl FnOnce(&mut Pacer, Duration) -> T) -> T {
         let mut pacer = self.pacer();
+        let before = pacer.rate();
         // Read under the lock, so that it never goes back.
-        question(&mut pacer, self.began.elapsed())
+        let answer = question(&mut pacer, self.began.elapsed());
+        let after = pacer.rate();
+        drop(pacer);
+        self.say(before, after);
+        answer
+    }
+
+    /// Logs that a pace begins or ends.
+    fn say(&self, before: Option<f64>, after: Option<f64>) {
+        let (operation, Home { account, region }) = (self.operation.name(), &self.home);
+        match (before, after) {
+            (None, Some(calls_per_second)) => warn!(
+                operation,
+                %account,
+                %region,
+                calls_per_second,
+                "AWS throttles this operation: its calls are paced from now on"
+            ),
+            (Some(calls_per_second), None) => info!(
+                operation,
+                %account,
+                %region,
+                calls_per_second,
+                "AWS does not throttle this operation any more: its calls are paced no longer"
+            ),
+            _ => {}
+        }
     }
 
     fn pacer(&self) -> MutexGuard<'_, Pacer> {
@@ -240,9 +281,10 @@ pub(super) struct Pacing(Vec<(Operation, Arc<Line>)>);
 
 impl Pacing {
     /// Nothing is paced yet.
-    pub(super) fn new() -> Self {
-        let lines = Operation::ALL.into_iter().filter(|operation| operation.is_paced());
-        Self(lines.map(|operation| (operation, Arc::new(Line::new(operation)))).collect())
+    pub(super) fn new(home: &Home) -> Self {
+        let paced = Operation::ALL.into_iter().filter(|operation| operation.is_paced());
+        let line = |operation| (operation, Arc::new(Line::new(operation, home.clone())));
+        Self(paced.map(line).collect())
     }
 
     /// The line of an operation, where it is one that is paced.

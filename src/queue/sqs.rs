@@ -51,9 +51,9 @@ impl SqsQueue {
         // A lease counts from before the receive, so the wait must leave most of it.
         let wait = (visibility / 3).clamp(Duration::from_secs(1), LONGEST_WAIT);
         Self {
-            receiver: client(&aws.for_receive(wait)),
-            settler: client(&aws.for_settling()),
-            client: client(aws.config()),
+            receiver: Client::from_conf(partition(&aws.for_receive(wait)).build()),
+            settler: Client::from_conf(partition(&aws.for_settling()).build()),
+            client: Client::from_conf(partition(aws.config()).interceptor(CountAttempts).build()),
             aws,
             name: url.rsplit('/').next().unwrap_or_default().into(),
             url,
@@ -70,11 +70,9 @@ impl SqsQueue {
     }
 }
 
-fn client(config: &SdkConfig) -> Client {
-    let config = config::Builder::from(config)
-        .retry_partition(Aws::retry_quota())
-        .interceptor(CountAttempts);
-    Client::from_conf(config.build())
+/// A client's configuration with a quota of retries of its own.
+fn partition(config: &SdkConfig) -> config::Builder {
+    config::Builder::from(config).retry_partition(Aws::retry_quota())
 }
 
 /// The redrive policy as SQS writes it; the count is a number or a string of one.
@@ -113,7 +111,8 @@ impl Queue for SqsQueue {
     }
 
     async fn receive(&self, max: usize) -> Result<Vec<Message>, AwsError> {
-        let request = self
+        let span = traces::receive(&self.name);
+        let mut request = self
             .receiver
             .receive_message()
             .queue_url(&self.url)
@@ -122,11 +121,14 @@ impl Queue for SqsQueue {
             .visibility_timeout(whole_seconds(self.visibility))
             .message_system_attribute_names(System::ApproximateReceiveCount)
             .message_system_attribute_names(System::ApproximateFirstReceiveTimestamp)
-            .message_system_attribute_names(System::SentTimestamp)
-            .message_system_attribute_names(System::AwsTraceHeader)
-            .message_attribute_names(TRACEPARENT)
-            .message_attribute_names(TRACESTATE);
-        let span = traces::receive(&self.name);
+            .message_system_attribute_names(System::SentTimestamp);
+        // Where a message was sent says nothing to a worker that exports no traces.
+        if !span.is_disabled() {
+            request = request
+                .message_system_attribute_names(System::AwsTraceHeader)
+                .message_attribute_names(TRACEPARENT)
+                .message_attribute_names(TRACESTATE);
+        }
         let leased_from = Instant::now();
         let answer = self.aws.call_in(&span, Operation::ReceiveMessage, request.send()).await?;
         let received_at = Instant::now();
@@ -137,29 +139,29 @@ impl Queue for SqsQueue {
             .unwrap_or_default()
             .into_iter()
             .filter_map(|message| {
-                let attributes = message.attributes.unwrap_or_default();
-                let number = |name| attributes.get(&name).and_then(|text| text.parse::<u64>().ok());
-                let time = |name| {
-                    number(name)
-                        .map(|millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
-                };
-                let receive_count = number(System::ApproximateReceiveCount)
-                    .and_then(|count| count.try_into().ok())
-                    .unwrap_or(1);
+                let (mut receive_count, mut first, mut sent_at, mut xray) = (1, None, None, None);
+                for (name, value) in message.attributes.unwrap_or_default() {
+                    match name {
+                        System::ApproximateReceiveCount => {
+                            receive_count = value.parse().unwrap_or(1);
+                        }
+                        System::ApproximateFirstReceiveTimestamp => first = time(&value),
+                        System::SentTimestamp => sent_at = time(&value),
+                        System::AwsTraceHeader => xray = Some(value),
+                        _ => {}
+                    }
+                }
                 // The first receive is this one.
-                if let (1, Some(now)) =
-                    (receive_count, time(System::ApproximateFirstReceiveTimestamp))
-                {
+                if let (1, Some(now)) = (receive_count, first) {
                     self.clock.set(received_at, now);
                 }
                 let header = |name| {
                     let attribute = message.message_attributes.as_ref()?.get(name)?;
                     attribute.string_value()
                 };
-                let xray = attributes.get(&System::AwsTraceHeader).map(String::as_str);
                 let delivery = Delivery {
                     queue: Arc::clone(&self.name),
-                    sent: Place::sent_by(header(TRACEPARENT), header(TRACESTATE), xray),
+                    sent: Place::sent_by(header(TRACEPARENT), header(TRACESTATE), xray.as_deref()),
                     received: received.clone(),
                 };
                 Some(Message {
@@ -169,7 +171,7 @@ impl Queue for SqsQueue {
                     receipt: ReceiptHandle(message.receipt_handle?),
                     body: message.body.unwrap_or_default(),
                     receive_count,
-                    sent_at: time(System::SentTimestamp),
+                    sent_at,
                     leased_from,
                     received_at,
                 })
@@ -256,6 +258,11 @@ fn results(
         set(&entry.id, Err(error));
     }
     results
+}
+
+/// A time as SQS writes it, in milliseconds since 1970.
+fn time(text: &str) -> Option<SystemTime> {
+    Some(SystemTime::UNIX_EPOCH + Duration::from_millis(text.parse().ok()?))
 }
 
 /// Rounded up: a message that is to come after a while must not come before it.

@@ -63,7 +63,7 @@ impl EcrRegistry {
         }
         let config = config::Builder::from(&self.aws.at(home, &self.own).await);
         let config = config.retry_partition(Aws::retry_quota()).interceptor(CountAttempts);
-        let place = Place { client: Client::from_conf(config.build()), aws: self.aws.paced() };
+        let place = Place { client: Client::from_conf(config.build()), aws: self.aws.paced(home) };
         let mut places = self.places();
         if places.len() >= MOST_CLIENTS {
             places.clear();

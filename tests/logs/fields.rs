@@ -151,3 +151,20 @@ async fn every_refusal_to_act_is_recorded_too() {
     assert_eq!(recorded(&log_of(&refused).await), ["plan", "notice blocked"]);
     assert_eq!(refused.sim.queue(QUEUE).messages, []);
 }
+
+#[tokio::test(start_paused = true)]
+async fn that_a_pace_begins_is_logged_once_with_what_is_paced_and_where() {
+    let world = World::new();
+    world.sim.set_faults(FaultRule::on("PutImage").first(3).error("ThrottlingException"));
+    world.violating(&["1.0"]);
+    world.violating(&["2.0"]);
+    let log = log_of(&world).await;
+    let paced: Vec<_> = log.iter().filter(|line| line["calls_per_second"].is_number()).collect();
+    let [began] = paced[..] else { panic!("{paced:#?}") };
+    assert_eq!(began["level"], "WARN");
+    let expected = "AWS throttles this operation: its calls are paced from now on";
+    assert_eq!(began["message"], expected);
+    let place = [&began["operation"], &began["account"], &began["region"]];
+    assert_eq!(place, ["PutImage", "111122223333", "eu-west-1"]);
+    assert_eq!(began["calls_per_second"], 5.0);
+}

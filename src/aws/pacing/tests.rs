@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use tokio::time::{advance, sleep};
 
 use super::*;
+use crate::domain::image::{AccountId, Region};
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -14,6 +15,11 @@ fn pacer() -> Pacer {
     Pacer::new(Operation::DescribeImages)
 }
 
+fn home() -> Home {
+    let (account, region) = (AccountId::parse("111122223333"), Region::parse("eu-west-1"));
+    Home { account: account.unwrap(), region: region.unwrap() }
+}
+
 /// A pacer that was throttled at 0 and has this rate.
 fn paced(rate: f64) -> Pacer {
     let pace = Pace { rate, first: rate, ..Pace::beginning(rate, ms(0)) };
@@ -21,7 +27,7 @@ fn paced(rate: f64) -> Pacer {
 }
 
 fn rate(pacer: &Pacer) -> Option<f64> {
-    pacer.pace.as_ref().map(|pace| (pace.rate * 100.0).round() / 100.0)
+    pacer.rate().map(|rate| (rate * 100.0).round() / 100.0)
 }
 
 /// Calls that are always wanted, up to this time: when each was sent.
@@ -182,7 +188,7 @@ proptest! {
 
 /// A line that has just been throttled: two calls a second.
 fn line() -> Line {
-    let line = Line::new(Operation::DescribeImages);
+    let line = Line::new(Operation::DescribeImages, home());
     assert!(line.is_free());
     line.throttled();
     assert!(!line.is_free());
