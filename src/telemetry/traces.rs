@@ -10,8 +10,8 @@ use opentelemetry::{Context, Value};
 use opentelemetry_aws::trace::{MissingSampledBehavior, XrayPropagator};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SpanData;
-use tracing::field::{Empty, display};
-use tracing::{Span, error_span, info_span};
+use tracing::field::Empty;
+use tracing::{Span, error_span, info_span, record_all};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 /// By this X-Ray makes the spans that begin a piece of work the service of its map, also where they continue a trace.
@@ -55,6 +55,9 @@ impl Place {
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
         .collect();
+        if headers.is_empty() {
+            return None;
+        }
         let xray =
             XrayPropagator::new().with_missing_sampled_behavior(MissingSampledBehavior::Sampled);
         let read = |propagator: &dyn TextMapPropagator| {
@@ -167,8 +170,7 @@ pub fn process(delivery: &Delivery, message_id: &str, receive_count: u32, bytes:
         span.add_link(received.clone());
     }
     if let Some(Place(own)) = Place::of(&span) {
-        span.record("trace_id", display(own.trace_id()));
-        span.record("span_id", display(own.span_id()));
+        record_all!(span, trace_id = %own.trace_id(), span_id = %own.span_id());
     }
     span
 }

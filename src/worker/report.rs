@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tracing::{Span, error, info, warn};
+use tracing::{Span, error, info, record_all, warn};
 
 use super::disposition::Disposition;
 use super::outcome::{Failure, Outcome};
@@ -32,13 +32,15 @@ pub(super) fn identify(parsed: &Result<Parsed, Malformed>) {
         Ok(Parsed::Ignored { origin, .. }) => (origin.as_ref(), None),
         Err(_) => return,
     };
-    span.record("event_id", origin.id.as_deref());
-    if let Some(event) = event {
-        span.record("account", event.repository.account.as_str());
-        span.record("region", event.repository.region.as_str());
-        span.record("repository", event.repository.name.as_str());
-        span.record("digest", event.digest.as_ref().map(Digest::as_str));
-    }
+    let repository = event.map(|event| &event.repository);
+    record_all!(
+        span,
+        event_id = origin.id.as_deref(),
+        account = repository.map(|repository| repository.account.as_str()),
+        region = repository.map(|repository| repository.region.as_str()),
+        repository = repository.map(|repository| repository.name.as_str()),
+        digest = event.and_then(|event| event.digest.as_ref()).map(Digest::as_str),
+    );
 }
 
 /// Writes the line: information where the message is done with, a warning where it comes again, an error where it will
@@ -56,8 +58,7 @@ pub(super) fn assessed(of: &Assessed<'_>) {
     };
     let dead = of.last_receive && of.result.is_err();
     let span = Span::current();
-    span.record("tagwarden.outcome", outcome);
-    span.record("tagwarden.disposition", of.disposition.as_str());
+    record_all!(span, tagwarden.outcome = outcome, tagwarden.disposition = of.disposition.as_str(),);
     if of.result.is_err() && of.disposition != Disposition::Release {
         traces::failed(&span, outcome, why.as_deref().unwrap_or_default());
     }

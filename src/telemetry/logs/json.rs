@@ -18,8 +18,8 @@ use tracing_subscriber::registry::LookupSpan;
 use super::is_logged;
 use crate::domain::text::escaped;
 
-/// What every line has of its own.
-const OWN: [&str; 4] = ["timestamp", "level", "target", "message"];
+/// What every line begins with.
+const OWN: [&str; 3] = ["timestamp", "level", "target"];
 
 /// Writes one object: the time, the level, the target, the message, then the fields of the event and of the spans that
 /// it is in, the innermost first. Of two with the same name the innermost is written.
@@ -36,7 +36,7 @@ where
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         if let Some(span) = context.span(id) {
-            let mut fields = Fields::new();
+            let mut fields = Fields::begin(512, Of::Last);
             attributes.record(&mut fields);
             span.extensions_mut().insert(fields);
         }
@@ -51,76 +51,90 @@ where
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut own = Fields::new();
-        event.record(&mut own);
         let metadata = event.metadata();
         let mut time = String::new();
         // Writing into memory does not fail.
         let _ = SystemTime.format_time(&mut Writer::new(&mut time));
-        let mut line = Vec::with_capacity(1024);
+        let mut line = Fields::begin(1024, Of::First);
         let _ = write!(
-            line,
-            r#"{{"timestamp":"{time}","level":"{}","target":"{}","message":"#,
+            line.json,
+            r#"{{"timestamp":"{time}","level":"{}","target":"{}""#,
             metadata.level(),
             metadata.target()
         );
-        match own.find("message") {
-            Some(message) => line.extend_from_slice(message),
-            None => json(&mut line, metadata.name()),
-        }
-        let mut written = Vec::from(OWN);
-        own.write_others(&mut line, &mut written);
+        line.places.extend(OWN.map(|name| (name, 0..0)));
+        // The message comes first, wherever its event has it.
+        line.only = Some("message");
+        event.record(&mut line);
+        line.add("message", |into| json(into, metadata.name()));
+        line.only = None;
+        event.record(&mut line);
         for span in context.event_scope(event).into_iter().flatten() {
             if let Some(fields) = span.extensions().get::<Fields>() {
-                fields.write_others(&mut line, &mut written);
+                line.add_others(fields);
             }
         }
-        line.extend_from_slice(b"}\n");
+        line.json.extend_from_slice(b"}\n");
         // Nobody could be told that the log cannot be written.
-        let _ = self.0.make_writer_for(metadata).write_all(&line);
+        let _ = self.0.make_writer_for(metadata).write_all(&line.json);
     }
 }
 
-/// Fields by name, each as JSON.
+/// Which of two fields with the same name counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Of {
+    First,
+    Last,
+}
+
+/// Fields by name, each as it stands in a line, from the comma before its name on.
 #[derive(Debug)]
 struct Fields {
     places: Vec<(&'static str, Range<usize>)>,
     json: Vec<u8>,
+    counts: Of,
+    /// The one name that is added; `None`: all are.
+    only: Option<&'static str>,
 }
 
 impl Fields {
-    /// With room for most.
-    fn new() -> Self {
-        Self { places: Vec::with_capacity(16), json: Vec::with_capacity(512) }
+    /// With room for most fields, and for so many bytes.
+    fn begin(room: usize, counts: Of) -> Self {
+        Self { places: Vec::with_capacity(24), json: Vec::with_capacity(room), counts, only: None }
     }
 
-    fn find(&self, name: &str) -> Option<&[u8]> {
-        let (_, place) = self.places.iter().find(|(known, _)| *known == name)?;
-        self.json.get(place.clone())
+    fn has(&self, name: &str) -> bool {
+        self.places.iter().any(|(known, _)| *known == name)
     }
 
-    /// Writes those whose names have not been written yet.
-    fn write_others(&self, line: &mut Vec<u8>, written: &mut Vec<&'static str>) {
-        for (name, place) in &self.places {
-            if !written.contains(name)
-                && let Some(value) = self.json.get(place.clone())
+    /// Adds those whose names are not there yet.
+    fn add_others(&mut self, others: &Self) {
+        for (name, place) in &others.places {
+            if !self.has(name)
+                && let Some(field) = others.json.get(place.clone())
             {
-                written.push(name);
-                let _ = write!(line, ",\"{name}\":");
-                line.extend_from_slice(value);
+                let start = self.json.len();
+                self.json.extend_from_slice(field);
+                self.places.push((name, start..self.json.len()));
             }
         }
     }
 
-    fn add(&mut self, field: &Field, write: impl FnOnce(&mut Vec<u8>)) {
-        let name = field.name();
-        if !is_logged(name) {
+    fn add(&mut self, name: &'static str, write: impl FnOnce(&mut Vec<u8>)) {
+        if !is_logged(name) || self.only.is_some_and(|only| only != name) {
+            return;
+        }
+        let known = self.places.iter().position(|(known, _)| *known == name);
+        if known.is_some() && self.counts == Of::First {
             return;
         }
         let start = self.json.len();
+        for part in [",\"", name, "\":"] {
+            self.json.extend_from_slice(part.as_bytes());
+        }
         write(&mut self.json);
         let place = start..self.json.len();
-        match self.places.iter_mut().find(|(known, _)| *known == name) {
+        match known.and_then(|at| self.places.get_mut(at)) {
             Some((_, old)) => *old = place,
             None => self.places.push((name, place)),
         }
@@ -129,27 +143,27 @@ impl Fields {
 
 impl Visit for Fields {
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.add(field, |into| json(into, &value));
+        self.add(field.name(), |into| json(into, &value));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.add(field, |into| json(into, &value));
+        self.add(field.name(), |into| json(into, &value));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.add(field, |into| json(into, &value));
+        self.add(field.name(), |into| json(into, &value));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.add(field, |into| json(into, &value));
+        self.add(field.name(), |into| json(into, &value));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.add(field, |into| text(into, value));
+        self.add(field.name(), |into| text(into, value));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.add(field, |into| {
+        self.add(field.name(), |into| {
             let mut shown = String::new();
             let _ = write!(shown, "{value:?}");
             text(into, &shown);
