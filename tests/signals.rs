@@ -23,6 +23,8 @@ mod rolling;
 mod scenario;
 #[path = "signals/second_signal.rs"]
 mod second_signal;
+#[path = "signals/stalled_log.rs"]
+mod stalled_log;
 #[path = "process/world.rs"]
 #[expect(dead_code, reason = "other test crates use the rest")]
 mod world;

@@ -10,6 +10,7 @@ use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use prometheus::{Registry, TextEncoder};
 
 use super::export::MetricExport;
+use super::logs;
 
 /// Builds every instrument under its name, unit and description.
 struct Builder<'a>(&'a Meter);
@@ -204,6 +205,11 @@ impl Instruments {
             provider,
         };
         instruments.zero(labels);
+        meter
+            .u64_observable_counter("tagwarden_log_lines_lost")
+            .with_description("Log lines lost because standard output was not read fast enough")
+            .with_callback(|lines| lines.observe(logs::lost(), &[]))
+            .build();
         meter
             .u64_gauge("tagwarden_build_info")
             .with_description("Always 1; the label is the version")

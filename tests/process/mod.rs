@@ -201,8 +201,7 @@ impl Worker {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let id = self.id().try_into().ok().and_then(Pid::from_raw);
-        kill_process(id.expect("a process that runs"), signal).expect("a signal that arrives");
+        send_signal(self.id(), signal);
     }
 
     /// Waits for the end.
@@ -222,6 +221,12 @@ impl Worker {
         self.signal(Signal::TERM);
         self.ended().await
     }
+}
+
+/// Sends a signal to the process with this id.
+pub fn send_signal(process: u32, signal: Signal) {
+    let id = process.try_into().ok().and_then(Pid::from_raw);
+    kill_process(id.expect("a process that runs"), signal).expect("a signal that arrives");
 }
 
 /// Whether a log line has this message.

@@ -90,7 +90,7 @@ impl Shared {
         }
     }
 
-    /// Exchanges the lines that wait for an empty buffer, when there are some. `false`: the last ones.
+    /// Exchanges the lines that wait for an empty buffer, when there are some. `false`: there will be none any more.
     fn exchange(&self, buffer: &mut Vec<u8>) -> bool {
         let wait = |waiting: &mut Waiting| waiting.lines.is_empty() && !waiting.closed;
         let waiting = self.changed.wait_while(self.waiting(), wait);
@@ -100,19 +100,14 @@ impl Shared {
         let (mut waiting, _) = waiting.unwrap_or_else(PoisonError::into_inner);
         waiting.urgent = false;
         std::mem::swap(&mut waiting.lines, buffer);
-        !waiting.closed
+        !(waiting.closed && buffer.is_empty())
     }
 
     fn write(&self, mut out: impl Write) {
         let mut buffer = Vec::new();
         let mut known = 0;
-        let mut open = true;
-        while open {
-            open = self.exchange(&mut buffer);
-            // Nobody could be told that the log cannot be written.
-            let _ = out.write_all(&buffer).and_then(|()| out.flush());
-            buffer.clear();
-            buffer.shrink_to(KEPT);
+        while self.exchange(&mut buffer) {
+            // Said now, while there is room for it.
             if lost() > known {
                 let lines = lost() - known;
                 known += lines;
@@ -121,6 +116,10 @@ impl Shared {
                     "log lines were lost: standard output is not read as fast as it is written"
                 );
             }
+            // Nobody could be told that the log cannot be written.
+            let _ = out.write_all(&buffer).and_then(|()| out.flush());
+            buffer.clear();
+            buffer.shrink_to(KEPT);
         }
         self.waiting().ended = true;
         self.changed.notify_all();
@@ -172,3 +171,6 @@ impl<'a> MakeWriter<'a> for Output {
         Line { shared: &self.0, room, urgent: audit || *of.level() == Level::ERROR }
     }
 }
+
+#[cfg(test)]
+mod tests;
