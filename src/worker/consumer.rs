@@ -51,9 +51,10 @@ pub struct Consumer<Q, R, N> {
     pub visibility: Duration,
 }
 
-/// The right to work on so many messages at once, and one more for the canary.
+/// The right to work on so many messages at once, to have as many deleted besides, and one more for the canary.
 struct Permits {
     work: Arc<Semaphore>,
+    settling: Arc<Semaphore>,
     spare: Arc<Semaphore>,
     most: usize,
     turns: Arc<Turns>,
@@ -69,6 +70,7 @@ impl Permits {
     fn new(most: usize) -> Self {
         Self {
             work: Arc::new(Semaphore::new(most)),
+            settling: Arc::new(Semaphore::new(most)),
             spare: Arc::new(Semaphore::new(1)),
             most,
             turns: Arc::new(Turns::new(most)),
@@ -77,11 +79,18 @@ impl Permits {
 
     /// Whether no message is in hand.
     fn is_idle(&self) -> bool {
-        self.work.available_permits() == self.most && self.turns.is_idle()
+        [&self.work, &self.settling].iter().all(|of| of.available_permits() == self.most)
+            && self.turns.is_idle()
     }
 
     fn one(&self) -> Option<Held> {
         Some(Held { permits: vec![Permit::try_of(&self.work)?], canary: false })
+    }
+
+    /// A permit for a message that has only to be deleted: its own is free for the next receive, as long as that many
+    /// deletes are not yet answered.
+    fn to_settle(&self, own: Permit) -> Permit {
+        Permit::try_of(&self.settling).unwrap_or(own)
     }
 
     fn spare(&self) -> Option<Held> {
@@ -109,7 +118,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
                 biased;
                 Some((held, received)) = polls.next() => {
                     while tasks.try_join_next().is_some() {}
-                    self.after_receive(held, received, &mut pace, &worker, &mut tasks);
+                    self.after_receive(held, received, &mut pace, &permits, &worker, &mut tasks);
                 }
                 held = self.permits(&permits, &pace, &mut canary), if !draining && polls.len() < pace.polls => {
                     match held {
@@ -133,6 +142,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
         mut held: Held,
         received: Result<Vec<Message>, AwsError>,
         pace: &mut Pace,
+        permits: &Permits,
         worker: &Arc<Worker<R, N>>,
         tasks: &mut JoinSet<()>,
     ) {
@@ -148,7 +158,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
             let Some(permit) = held.permits.pop() else { break };
             let Some(in_hand) = worker.look(message) else { continue };
             if in_hand.is_done() {
-                done.push((in_hand, permit));
+                done.push((in_hand, permits.to_settle(permit)));
                 continue;
             }
             let (worker, canary) = (Arc::clone(worker), held.canary);
