@@ -54,6 +54,7 @@ pub(crate) async fn main(arguments: &Arguments) {
     cores.stay_beside();
     let conductor = Conductor {
         scale: if arguments.bench { MEASURE } else { TRY },
+        rounds: arguments.rounds,
         only: arguments.only.iter().filter(|word| !word.starts_with('-')).cloned().collect(),
         scripts: scripts(arguments),
         cores,
@@ -74,6 +75,7 @@ pub(crate) async fn main(arguments: &Arguments) {
 
 struct Conductor {
     scale: Scale,
+    rounds: usize,
     only: Vec<String>,
     /// Programs of other languages that do the same job.
     scripts: Vec<(&'static str, Contender)>,
@@ -127,34 +129,40 @@ impl Aws {
 impl Conductor {
     async fn measure(self) -> Report {
         let mut report = Report::new(&self.cores, binary_size());
-        let floods = self.scale.floods;
-        for loops in [1, 2, 4] {
-            let name = format!("bare SDK loop, {loops} at once, clean");
-            self.flood(&mut report, name, Contender::Bare(loops), Mix::Clean, floods).await;
+        for _ in 0..self.rounds {
+            self.floods(&mut report).await;
         }
-        let silent = Contender::worker_with("RUST_LOG", "off,tagwarden::app=info");
-        let name = "worker, clean, no logs".to_owned();
-        self.flood(&mut report, name, silent, Mix::Clean, floods).await;
-        let export = Contender::worker_with("OTEL_EXPORTER_OTLP_ENDPOINT", "collector");
-        for (mix, word) in [(Mix::Clean, "clean"), (Mix::Realistic, "mix")] {
-            let name = format!("worker, {word}");
-            self.flood(&mut report, name, Contender::worker(), mix, floods).await;
-            let name = format!("worker, {word}, traces");
-            self.flood(&mut report, name, export.clone(), mix, floods).await;
-            for (name, script) in &self.scripts {
-                let name = format!("{name}, {word}");
-                self.flood(&mut report, name, script.clone(), mix, floods / 5).await;
-            }
-        }
-        let name = "worker, violating images alone".to_owned();
-        let images = self.scale.violating;
-        self.flood(&mut report, name, Contender::worker(), Mix::Violating, images).await;
         self.latency(&mut report).await;
         self.concurrency(&mut report).await;
         self.tasks(&mut report).await;
         self.soak(&mut report).await;
         self.life(&mut report).await;
         report
+    }
+
+    async fn floods(&self, report: &mut Report) {
+        let floods = self.scale.floods;
+        for loops in [1, 2, 4] {
+            let name = format!("bare SDK loop, {loops} at once, clean");
+            self.flood(report, name, Contender::Bare(loops), Mix::Clean, floods).await;
+        }
+        let silent = Contender::worker_with("RUST_LOG", "off,tagwarden::app=info");
+        let name = "worker, clean, no logs".to_owned();
+        self.flood(report, name, silent, Mix::Clean, floods).await;
+        let export = Contender::worker_with("OTEL_EXPORTER_OTLP_ENDPOINT", "collector");
+        for (mix, word) in [(Mix::Clean, "clean"), (Mix::Realistic, "mix")] {
+            let name = format!("worker, {word}");
+            self.flood(report, name, Contender::worker(), mix, floods).await;
+            let name = format!("worker, {word}, traces");
+            self.flood(report, name, export.clone(), mix, floods).await;
+            for (name, script) in &self.scripts {
+                let name = format!("{name}, {word}");
+                self.flood(report, name, script.clone(), mix, floods / 5).await;
+            }
+        }
+        let name = "worker, violating images alone".to_owned();
+        let images = self.scale.violating;
+        self.flood(report, name, Contender::worker(), Mix::Violating, images).await;
     }
 
     fn wants(&self, name: &str) -> bool {

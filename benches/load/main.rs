@@ -40,6 +40,9 @@ struct Arguments {
     /// Measures the Node worker too; it and its packages are here (benches/contenders/README.md)
     #[arg(long, value_name = "DIR")]
     node: Option<PathBuf>,
+    /// Takes every flood so many times, in turns, and reports the quietest of each
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    rounds: usize,
     /// Only what has one of these in its name
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     only: Vec<String>,
