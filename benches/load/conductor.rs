@@ -149,6 +149,9 @@ impl Conductor {
         let silent = Contender::worker_with("RUST_LOG", "off,tagwarden::app=info");
         let name = "worker, clean, no logs".to_owned();
         self.flood(report, name, silent, Mix::Clean, floods).await;
+        let many = Contender::worker_with("TAGWARDEN__QUEUE__MAX_IN_FLIGHT", 128);
+        let name = "worker, clean, 128 in flight".to_owned();
+        self.flood(report, name, many, Mix::Clean, floods).await;
         let export = Contender::worker_with("OTEL_EXPORTER_OTLP_ENDPOINT", "collector");
         for (mix, word) in [(Mix::Clean, "clean"), (Mix::Realistic, "mix")] {
             let name = format!("worker, {word}");
@@ -239,7 +242,9 @@ impl Conductor {
             let messages = (in_flight * self.scale.floods / 300).min(self.scale.floods);
             let result = aws.order(&Order::Flood(Mix::Realistic, messages.max(100))).await;
             let after = running.taken();
-            let probe = aws.order(&Order::Probe(self.scale.probes.min(100), 100)).await;
+            // Less than one message in flight can bear, however few there are.
+            let load = u64::try_from(5 * in_flight).unwrap_or(u64::MAX);
+            let probe = aws.order(&Order::Probe(self.scale.probes.min(100), load)).await;
             running.stop().await;
             assert_done_once(&result, &contender);
             let mut measurement = Measurement::of_flood(name, &result, before, after, 0);
@@ -250,15 +255,15 @@ impl Conductor {
         }
     }
 
-    /// Several workers on one queue.
+    /// Several workers on one queue, and one where AWS is far away or slow: what a task works off.
     async fn tasks(&self, report: &mut Report) {
-        for tasks in 1..=3 {
-            let name = format!("{tasks} workers on one queue");
+        for (tasks, delay) in [(1, 10), (2, 10), (3, 10), (1, 100)] {
+            let name = format!("workers on one queue, {tasks}, {delay} ms a call");
             if !self.wants(&name) {
                 continue;
             }
             let mut aws = Aws::start().await;
-            aws.order(&Order::Delay(10)).await;
+            aws.order(&Order::Delay(delay)).await;
             let contender = Contender::worker();
             let mut workers = Vec::new();
             for _ in 0..tasks {
