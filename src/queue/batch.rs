@@ -68,7 +68,12 @@ impl<T> Batcher<T> {
     /// The entry's error, or the whole batch's.
     pub fn submit(&self, entry: T) -> impl Future<Output = Result<(), AwsError>> + use<T> {
         let results = self.submit_all(vec![entry], vec![Span::current()]);
-        async move { results.await.pop().unwrap_or(Ok(())) }
+        let operation = self.operation;
+        async move {
+            let missing =
+                || Err(AwsError::unexpected(operation, "the batch has no result for this entry"));
+            results.await.pop().unwrap_or_else(missing)
+        }
     }
 
     /// Sends up to ten entries, each on behalf of a span, with the next batch that has room for all of them, and waits for
@@ -125,7 +130,7 @@ where
             first = first, if is_open => match first {
                 None => open = false,
                 Some(first) => {
-                    let batch = gather(first, &mut receiver, &mut next).await;
+                    let batch = gather(first, &mut receiver, &mut next, &mut sending).await;
                     let size = batch.iter().map(|entry| entry.entries.len()).sum();
                     let span = traces::batch(operation.name(), size);
                     let mut entries = Vec::with_capacity(size);
@@ -152,11 +157,12 @@ where
     }
 }
 
-/// Up to ten entries. What has no room with those is `next`.
+/// Up to ten entries. What has no room with those is `next`. Batches that are being sent go on meanwhile.
 async fn gather<T>(
     first: Entry<T>,
     receiver: &mut mpsc::Receiver<Entry<T>>,
     next: &mut Option<Entry<T>>,
+    sending: &mut FuturesUnordered<impl Future<Output = ()>>,
 ) -> Vec<Entry<T>> {
     let mut size = first.entries.len();
     let mut batch = vec![first];
@@ -165,7 +171,11 @@ async fn gather<T>(
         let received = match receiver.try_recv() {
             Ok(entry) => Ok(Some(entry)),
             Err(_) if size >= ENOUGH => break,
-            Err(_) => timeout_at(end, receiver.recv()).await,
+            Err(_) => tokio::select! {
+                biased;
+                Some(()) = sending.next() => continue,
+                received = timeout_at(end, receiver.recv()) => received,
+            },
         };
         match received {
             Ok(Some(entry)) if size + entry.entries.len() > BATCH => {

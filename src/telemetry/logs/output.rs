@@ -2,9 +2,10 @@
 //!
 //! A log router that stalls must not stop the worker, nor take all its memory. Lines for which there is no room are lost
 //! and counted; audit records have room of their own. A process that is killed loses the lines of the last few
-//! milliseconds, though not those before an audit record: that is written at once.
+//! milliseconds; those up to an audit record are written without gathering more. Nobody waits for that: where standard
+//! output has stalled, a killed process loses what it has gathered since.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
@@ -103,6 +104,28 @@ impl Shared {
         !(waiting.closed && buffer.is_empty())
     }
 
+    /// Writes everything, however often standard output wants to be asked. Lines that it refuses are lost.
+    fn write_all(&self, out: &mut impl Write, mut lines: &[u8]) {
+        while !lines.is_empty() {
+            match out.write(lines) {
+                Ok(written @ 1..) => lines = lines.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Somebody has made the pipe one that does not wait.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let waiting = self.waiting();
+                    drop(self.changed.wait_timeout(waiting, GATHER));
+                }
+                Ok(0) | Err(_) => {
+                    let lost = lines.iter().filter(|byte| **byte == b'\n').count();
+                    LOST.fetch_add(lost as u64, Ordering::Relaxed);
+                    return;
+                }
+            }
+        }
+        // Nobody could be told that the log cannot be written.
+        let _ = out.flush();
+    }
+
     fn write(&self, mut out: impl Write) {
         let mut buffer = Vec::new();
         let mut known = 0;
@@ -116,8 +139,7 @@ impl Shared {
                     "log lines were lost: standard output is not read as fast as it is written"
                 );
             }
-            // Nobody could be told that the log cannot be written.
-            let _ = out.write_all(&buffer).and_then(|()| out.flush());
+            self.write_all(&mut out, &buffer);
             buffer.clear();
             buffer.shrink_to(KEPT);
         }
