@@ -128,6 +128,7 @@ fn rendering(criterion: &mut Criterion) {
 fn what_becomes_of(body: &str, own: &Home) -> &'static str {
     match event::parse(body, own) {
         Ok(Parsed::Assess(_)) => "assess",
+        Ok(Parsed::Sweep(_)) => "sweep",
         Ok(Parsed::Ignored { .. }) => "ignored",
         Err(_) => "malformed",
     }

@@ -18,6 +18,7 @@ use tracing::info;
 use crate::aws::{Aws, AwsError, ErrorClass, Operation};
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::domain::coverage::Coverage;
 use crate::domain::exception::Standing;
 use crate::domain::image::Region;
 use crate::domain::policy::Policy;
@@ -218,6 +219,7 @@ impl App {
             settler: Settler { deletes, changes },
             max_in_flight: self.settings.queue.max_in_flight,
             visibility: self.settings.queue.visibility_timeout,
+            sweep: self.settings.sweep,
         };
         let mut tasks = JoinSet::new();
         let queue = Arc::clone(&self.queue);
@@ -259,6 +261,7 @@ fn instruments(policy: &Policy, export: Option<MetricExport>) -> Result<Instrume
         operations: &Operation::ALL.map(|operation| (operation.service(), operation.name())),
         call_outcomes: &call_outcomes,
         exceptions: &policy.exceptions.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        coverages: &Coverage::ALL.map(Coverage::as_str),
         standings: &Standing::ALL.map(Standing::as_str),
     };
     Instruments::exporting(&labels, export)

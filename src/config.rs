@@ -255,6 +255,15 @@ impl Default for LimitSettings {
     }
 }
 
+/// `sweep.*`
+#[derive(Clone, Copy, Debug)]
+pub struct SweepSettings {
+    /// How old basic scanning's last look at an image is when a sweep asks for another; `None`: it never does.
+    pub rescan_after: Option<Duration>,
+    /// Calls of one API that this task's sweeps make in a second, in one account and Region.
+    pub calls_per_second: u32,
+}
+
 /// `aws.*`
 #[derive(Clone, Debug, Default)]
 pub struct AwsSettings {
@@ -275,6 +284,8 @@ pub struct Settings {
     pub policy: Policy,
     /// How much may be untagged.
     pub limits: LimitSettings,
+    /// How sweeps go about it.
+    pub sweep: SweepSettings,
     /// How tags are deleted.
     pub untag_by: UntagBy,
     /// Roles in other accounts.
@@ -298,6 +309,8 @@ pub struct JudgingSettings {
     pub own: Option<Home>,
     /// The topics, as far as they are given.
     pub topics: Vec<TopicSettings>,
+    /// How sweeps go about it.
+    pub sweep: SweepSettings,
 }
 
 impl JudgingSettings {

@@ -21,6 +21,8 @@ mod python;
 mod role;
 #[path = "deploy/stacks.rs"]
 mod stacks;
+#[path = "deploy/sweep.rs"]
+mod sweep;
 #[path = "deploy/task.rs"]
 mod task;
 #[path = "deploy/tools.rs"]

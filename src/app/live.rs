@@ -169,8 +169,8 @@ pub async fn try_permissions(settings: &Settings, sdk: &SdkConfig) -> Result<Tri
             if refusing.as_ref() == Some(&repository.account) {
                 continue;
             }
-            let enforce = mode == Mode::Enforce;
-            let tried = registry.try_permissions(&repository, enforce).await;
+            let (enforce, rescan) = (mode == Mode::Enforce, settings.sweep.rescan_after.is_some());
+            let tried = registry.try_permissions(&repository, enforce, rescan).await;
             if tried.iter().any(|tried| tried.action == "sts:AssumeRole") {
                 refusing = Some(repository.account);
             }

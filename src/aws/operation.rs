@@ -11,9 +11,12 @@ pub enum Operation {
     ReceiveMessage,
     DeleteMessageBatch,
     ChangeMessageVisibilityBatch,
+    SendMessageBatch,
+    DescribeRepositories,
     DescribeImages,
     DescribeImageScanFindings,
     DescribePullThroughCacheRules,
+    StartImageScan,
     BatchGetImage,
     PutImage,
     BatchDeleteImage,
@@ -23,14 +26,17 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::GetQueueAttributes,
         Self::ReceiveMessage,
         Self::DeleteMessageBatch,
         Self::ChangeMessageVisibilityBatch,
+        Self::SendMessageBatch,
+        Self::DescribeRepositories,
         Self::DescribeImages,
         Self::DescribeImageScanFindings,
         Self::DescribePullThroughCacheRules,
+        Self::StartImageScan,
         Self::BatchGetImage,
         Self::PutImage,
         Self::BatchDeleteImage,
@@ -45,10 +51,13 @@ impl Operation {
             Self::GetQueueAttributes
             | Self::ReceiveMessage
             | Self::DeleteMessageBatch
-            | Self::ChangeMessageVisibilityBatch => "sqs",
-            Self::DescribeImages
+            | Self::ChangeMessageVisibilityBatch
+            | Self::SendMessageBatch => "sqs",
+            Self::DescribeRepositories
+            | Self::DescribeImages
             | Self::DescribeImageScanFindings
             | Self::DescribePullThroughCacheRules
+            | Self::StartImageScan
             | Self::BatchGetImage
             | Self::PutImage
             | Self::BatchDeleteImage => "ecr",
@@ -70,9 +79,12 @@ impl Operation {
             Self::ReceiveMessage => "ReceiveMessage",
             Self::DeleteMessageBatch => "DeleteMessageBatch",
             Self::ChangeMessageVisibilityBatch => "ChangeMessageVisibilityBatch",
+            Self::SendMessageBatch => "SendMessageBatch",
+            Self::DescribeRepositories => "DescribeRepositories",
             Self::DescribeImages => "DescribeImages",
             Self::DescribeImageScanFindings => "DescribeImageScanFindings",
             Self::DescribePullThroughCacheRules => "DescribePullThroughCacheRules",
+            Self::StartImageScan => "StartImageScan",
             Self::BatchGetImage => "BatchGetImage",
             Self::PutImage => "PutImage",
             Self::BatchDeleteImage => "BatchDeleteImage",

@@ -15,6 +15,9 @@ use crate::domain::policy::Policy;
 const MANAGED_LIMIT: usize = 6_144;
 const INLINE_LIMIT: usize = 10_240;
 
+/// What is asked of the key of a queue or topic in the name of who sends to it and receives from it.
+const KEY_ACTIONS: [&str; 2] = ["kms:Decrypt", "kms:GenerateDataKey"];
+
 /// A policy document, its members in the order in which people write them.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -116,6 +119,7 @@ pub fn task_policy(settings: &Settings, place: &Place) -> Document {
             "sqs:DeleteMessage",
             "sqs:GetQueueAttributes",
             "sqs:ReceiveMessage",
+            "sqs:SendMessage",
         ],
         [format!("arn:{}:sqs:{region}:{account}:{queue}", arns.partition)],
     )];
@@ -132,7 +136,7 @@ pub fn task_policy(settings: &Settings, place: &Place) -> Document {
         accounts.extend(others.iter().map(ToString::to_string));
     }
     if !accounts.is_empty() {
-        statements.extend(images(&settings.policy, &arns, &accounts));
+        statements.extend(images(settings, &arns, &accounts));
     }
     if let Some(role) = settings.aws.assume_role.as_ref().filter(|_| !others.is_empty()) {
         let roles = others.iter().map(|account| role.replace("{account}", account.as_str()));
@@ -148,7 +152,7 @@ pub fn other_accounts_policy(settings: &Settings, place: &Place) -> Option<Docum
     let accounts: Vec<_> =
         other_accounts(&settings.policy, place).iter().map(ToString::to_string).collect();
     let arns = Arns::new(settings, place);
-    (!accounts.is_empty()).then(|| document(images(&settings.policy, &arns, &accounts)))
+    (!accounts.is_empty()).then(|| document(images(settings, &arns, &accounts)))
 }
 
 fn covers_own(policy: &Policy, place: &Place) -> bool {
@@ -174,7 +178,8 @@ fn keys(settings: &Settings, arns: &Arns<'_>) -> Vec<Statement> {
         let (region, account) = (place.region(), place.account());
         let key = place.queue_key.as_ref().and_then(Option::as_deref);
         let keys = [arns.key(region, account, key)].into();
-        statements.push(by_service("QueueKey", &["kms:Decrypt"], keys, services("sqs", region)));
+        let through = services("sqs", region);
+        statements.push(by_service("QueueKey", &KEY_ACTIONS, keys, through));
     }
     let (mut keys, mut through) = (BTreeSet::new(), BTreeSet::new());
     for topic in &settings.notify.topics {
@@ -188,8 +193,7 @@ fn keys(settings: &Settings, arns: &Arns<'_>) -> Vec<Statement> {
         through.extend(services("sns", region));
     }
     if !keys.is_empty() {
-        let actions = ["kms:Decrypt", "kms:GenerateDataKey"];
-        statements.push(by_service("TopicKeys", &actions, keys, through));
+        statements.push(by_service("TopicKeys", &KEY_ACTIONS, keys, through));
     }
     statements
 }
@@ -203,17 +207,19 @@ fn services(service: &str, region: &str) -> BTreeSet<String> {
 }
 
 /// What the worker does with images, in these accounts.
-fn images(policy: &Policy, arns: &Arns<'_>, accounts: &[String]) -> Vec<Statement> {
+fn images(settings: &Settings, arns: &Arns<'_>, accounts: &[String]) -> Vec<Statement> {
+    let policy = &settings.policy;
+    let mut reads =
+        vec!["ecr:BatchGetImage", "ecr:DescribeImageScanFindings", "ecr:DescribeImages"];
+    // Another scan changes nothing of an image, so that audit mode has it too.
+    reads.extend(settings.sweep.rescan_after.map(|_| "ecr:StartImageScan"));
     let on = |patterns: Vec<String>| repositories(policy, arns, accounts, &patterns);
     let mut statements = vec![
+        allow("ReadImages", &reads, on(covered(policy))),
+        // Who lists repositories asks for all of the registry.
         allow(
-            "ReadImages",
-            &["ecr:BatchGetImage", "ecr:DescribeImageScanFindings", "ecr:DescribeImages"],
-            on(covered(policy)),
-        ),
-        allow(
-            "ReadPullThroughCacheRules",
-            &["ecr:DescribePullThroughCacheRules"],
+            "ReadRegistry",
+            &["ecr:DescribePullThroughCacheRules", "ecr:DescribeRepositories"],
             ["*".to_owned()],
         ),
         // ECR asks Inspector in the caller's name (ECR user guide, "Required IAM permissions for enhanced scanning").

@@ -11,7 +11,7 @@ use crate::app::{self, live};
 use crate::clock::Clock;
 use crate::config::{self, ConfigError, JudgingSettings, Sources};
 use crate::domain::image::{AccountId, Home, Region};
-use crate::event::{self, ImageEvent, Parsed};
+use crate::event::{self, ImageEvent, Kind, Parsed};
 use crate::explain::{Explainer, Explanation, offline};
 
 /// The most that is read of an event: SQS's own limit.
@@ -118,11 +118,15 @@ async fn explained(
     let own = match (known, parsed) {
         (Some(known), _) => known,
         (None, Parsed::Assess(event)) => Home { account: event.repository.account.clone(), ..own },
-        (None, Parsed::Ignored { .. }) => own,
+        (None, Parsed::Ignored { .. } | Parsed::Sweep(_)) => own,
     };
     let explainer = Explainer { policy: &policy, topics: &topics, own: &own, limits };
     let event = match parsed {
         Parsed::Assess(event) => event,
+        Parsed::Sweep(order) => {
+            let what = "a step of a sweep, and about no single image: the worker looks at all that it covers";
+            return Ok(explainer.ignored(Kind::Sweep, &order.origin, what));
+        }
         Parsed::Ignored { kind, origin, reason } => {
             return Ok(explainer.ignored(*kind, origin, reason));
         }

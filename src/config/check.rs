@@ -9,10 +9,10 @@ use axum::http::Uri;
 use config::Value;
 
 use super::policy;
-use super::raw::{FORMATS, List, RawAws, RawLimits, RawNotify, RawSettings};
+use super::raw::{FORMATS, List, RawAws, RawLimits, RawNotify, RawSettings, RawSweep};
 use super::{
     AwsSettings, ConfigError, JudgingSettings, LimitSettings, LogFormat, NoticeFormat,
-    NotifySettings, QueueSettings, Settings, TopicSettings, UntagBy, start,
+    NotifySettings, QueueSettings, Settings, SweepSettings, TopicSettings, UntagBy, start,
 };
 use crate::domain::globs::Globs;
 use crate::domain::image::{AccountId, Home, InvalidName, Region};
@@ -51,6 +51,7 @@ impl RawSettings {
             policy: policy::policy(self.policy)?,
             aws: aws(self.aws)?,
             limits: limits(&self.limits)?,
+            sweep: sweep(self.sweep)?,
             untag_by: choice(
                 "registry.untag",
                 &given("registry.untag", self.registry.untag)?,
@@ -92,6 +93,7 @@ impl RawSettings {
                 (None, true) => Vec::new(),
                 _ => notify(self.notify)?.topics,
             },
+            sweep: sweep(self.sweep)?,
         })
     }
 }
@@ -147,6 +149,22 @@ fn actions(key: &str, words: &List) -> Result<BTreeSet<NoticeAction>, ConfigErro
         return Ok(NoticeAction::ALL.into());
     }
     words.0.iter().map(|word| choice(key, word, &choices)).collect()
+}
+
+fn sweep(raw: RawSweep) -> Result<SweepSettings, ConfigError> {
+    const AFTER: &str = "sweep.rescan_after";
+    const CALLS: &str = "sweep.calls_per_second";
+    let after = given(AFTER, raw.rescan_after)?;
+    // ECR scans an image once in a day when it is asked (ECR API reference, StartImageScan).
+    let (least, most) = (Duration::from_secs(24 * 3600), Duration::from_secs(365 * 24 * 3600));
+    let calls = within(CALLS, &given(CALLS, raw.calls_per_second)?, 1..=1000)?;
+    Ok(SweepSettings {
+        rescan_after: match after.as_str() {
+            "never" => None,
+            after => Some(duration(AFTER, after, least, most)?),
+        },
+        calls_per_second: u32::try_from(calls).unwrap_or(1),
+    })
 }
 
 fn limits(raw: &RawLimits) -> Result<LimitSettings, ConfigError> {

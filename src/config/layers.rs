@@ -37,6 +37,9 @@ undefined = "unlimited"
 untags_per_hour = "unlimited"
 untags_per_hour_per_repository = "unlimited"
 tasks = 1
+[sweep]
+rescan_after = "24h"
+calls_per_second = 20
 [registry]
 untag = "tag_and_digest"
 [http]

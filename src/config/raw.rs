@@ -18,11 +18,23 @@ pub(super) struct RawSettings {
     pub(super) notify: RawNotify,
     pub(super) policy: RawPolicy,
     pub(super) limits: RawLimits,
+    pub(super) sweep: RawSweep,
     pub(super) registry: RawRegistry,
     pub(super) aws: RawAws,
     pub(super) http: RawHttp,
     pub(super) shutdown: RawShutdown,
     pub(super) telemetry: RawTelemetry,
+}
+
+/// How a sweep looks at the images that are there, whatever events came
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub(super) struct RawSweep {
+    /// Ask basic scanning for another scan of an image whose last one is older than this, 24h at least, or never
+    pub(super) rescan_after: Option<String>,
+    /// Calls of one API that a task's sweeps make in a second, in one account and Region, 1 to 1000
+    #[schemars(schema_with = "schema::calls_per_second")]
+    pub(super) calls_per_second: Option<Value>,
 }
 
 /// The queue that scan events come from

@@ -62,6 +62,10 @@ pub(super) fn in_flight(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "integer", "minimum": 1, "maximum": 1024})
 }
 
+pub(super) fn calls_per_second(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "integer", "minimum": 1, "maximum": 1000})
+}
+
 pub(super) fn keep_at_least(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "integer", "minimum": 0, "maximum": MOST_KEPT})
 }

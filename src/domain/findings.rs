@@ -252,6 +252,8 @@ pub struct Findings {
     pub inactive: Vec<Finding>,
     /// In how many tasks or pods ECR saw the image run lately. Basic scanning does not say.
     pub in_use: u64,
+    /// When the scan ended. Enhanced scanning goes on.
+    pub completed_at: Option<SystemTime>,
 }
 
 impl Findings {
@@ -271,7 +273,7 @@ impl Findings {
         list.sort_by(|one, other| one.rank().cmp(&other.rank()));
         let listed = list.iter().map(|finding| (finding.severity, 1)).collect();
         let counts = summary.without(&inactive).at_least(&listed);
-        Self { counts, list, inactive, in_use: 0 }
+        Self { counts, list, inactive, in_use: 0, completed_at: None }
     }
 
     /// What the counts know of beyond the list.

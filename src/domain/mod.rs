@@ -2,6 +2,7 @@
 //!
 //! Everything here is pure: no I/O, no clock, no `async`, no AWS type. It imports nothing else of this crate.
 
+pub mod coverage;
 pub mod exception;
 pub mod findings;
 pub mod globs;

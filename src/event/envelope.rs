@@ -84,6 +84,11 @@ impl<'a> Envelope<'a> {
         serde_json::from_str(detail.get()).map_err(|error| Malformed::json("detail: ", &error))
     }
 
+    /// `detail` as it was written.
+    pub(super) fn raw_detail(&self) -> Option<&str> {
+        self.detail.map(RawValue::get)
+    }
+
     /// Whether any of the event's resources is an ECR repository or an image in one.
     pub(super) fn concerns_a_repository(&self) -> bool {
         self.arns().next().is_some()

@@ -10,6 +10,7 @@ mod inspector2_finding;
 mod inspector2_scan;
 mod notification;
 mod scan;
+pub mod sweep;
 
 use crate::domain::findings::{Finding, SeverityCounts};
 use crate::domain::image::{Digest, Home, InvalidName, Repository, Tag};
@@ -29,6 +30,8 @@ pub enum Kind {
     Inspector2Scan,
     /// "Inspector2 Finding": one finding of enhanced scanning.
     Inspector2Finding,
+    /// A message of a sweep.
+    Sweep,
     /// Any other event.
     Other,
     /// No event at all.
@@ -37,11 +40,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::EcrImageScan,
         Self::EcrImageAction,
         Self::Inspector2Scan,
         Self::Inspector2Finding,
+        Self::Sweep,
         Self::Other,
         Self::Malformed,
     ];
@@ -54,6 +58,7 @@ impl Kind {
             Self::EcrImageAction => "ecr_image_action",
             Self::Inspector2Scan => "inspector2_scan",
             Self::Inspector2Finding => "inspector2_finding",
+            Self::Sweep => "sweep",
             Self::Other => "other",
             Self::Malformed => "malformed",
         }
@@ -113,6 +118,8 @@ impl ImageEvent {
 pub enum Parsed {
     /// Assess this image.
     Assess(Box<ImageEvent>),
+    /// Take this step of a sweep.
+    Sweep(Box<sweep::Order>),
     /// An event, but not for us.
     Ignored {
         /// Its family.
@@ -198,6 +205,7 @@ fn family(source: &str, detail_type: &str) -> Option<Parse> {
         (ecr_image_action::SOURCE, ecr_image_action::DETAIL_TYPE) => ecr_image_action::parse,
         (inspector2_scan::SOURCE, inspector2_scan::DETAIL_TYPE) => inspector2_scan::parse,
         (inspector2_finding::SOURCE, inspector2_finding::DETAIL_TYPE) => inspector2_finding::parse,
+        (source, detail_type) if sweep::is_ours(source, detail_type) => sweep::parse,
         _ => return None,
     })
 }

@@ -8,6 +8,7 @@ use crate::domain::image::{AccountId, Region};
 mod ecr_image_action;
 mod inspector2_finding;
 mod notification;
+mod sweep;
 
 const HEX: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
@@ -93,6 +94,7 @@ fn every_fixture_is_read_as_its_family_says() {
             Ok(Parsed::Ignored { kind, reason, .. }) => {
                 format!("{} ignored: {reason}", kind.as_str())
             }
+            Ok(Parsed::Sweep(order)) => format!("sweep: {:?}", order.step),
             Err(error) => format!("malformed: {error}"),
         };
         lines.push(format!("{name}\n  {line}"));

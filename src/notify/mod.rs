@@ -4,6 +4,7 @@ pub mod render;
 #[cfg(test)]
 mod sample;
 pub mod sns;
+pub mod summary;
 mod undo;
 
 use std::future::Future;

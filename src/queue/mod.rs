@@ -64,6 +64,15 @@ pub struct Visibility {
     pub timeout: Duration,
 }
 
+/// A message to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Its body.
+    pub body: String,
+    /// For how long nobody can receive it.
+    pub delay: Duration,
+}
+
 /// What the worker needs of a queue.
 pub trait Queue: Send + Sync + 'static {
     /// Reads the queue's attributes: that it exists, may be used, and what its redrive policy is.
@@ -82,6 +91,10 @@ pub trait Queue: Send + Sync + 'static {
 
     /// Asks whether messages may be deleted and changed, without touching any.
     fn may_settle(&self) -> impl Future<Output = Result<(), AwsError>> + Send;
+
+    /// Sends messages, each to be seen after a delay (whole seconds, 900 at the most). Where some could not be sent, others
+    /// were all the same.
+    fn send(&self, messages: &[Outgoing]) -> impl Future<Output = Result<(), AwsError>> + Send;
 
     /// Changes the visibility of up to ten messages. One result for each, in order.
     fn change_visibility(

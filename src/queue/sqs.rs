@@ -9,12 +9,13 @@ use aws_config::SdkConfig;
 use aws_sdk_sqs::types::{
     BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry,
     DeleteMessageBatchRequestEntry, MessageSystemAttributeName as System, QueueAttributeName,
+    SendMessageBatchRequestEntry,
 };
 use aws_sdk_sqs::{Client, config};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::{Message, Queue, QueueInfo, ReceiptHandle, Visibility};
+use super::{Message, Outgoing, Queue, QueueInfo, ReceiptHandle, Visibility};
 use crate::aws::{Aws, AwsError, CountAttempts, ErrorClass, Operation};
 use crate::clock::Clock;
 use crate::domain::image::{AccountId, Home, Region};
@@ -22,6 +23,10 @@ use crate::telemetry::traces::{self, Delivery, Place};
 
 /// SQS's longest wait (SQS API reference, ReceiveMessage).
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
+/// SQS's longest delay, and the most bytes of one batch (SQS API reference, SendMessageBatch).
+const LONGEST_DELAY: Duration = Duration::from_secs(900);
+const LONGEST_BATCH: usize = 1_048_576;
 
 /// W3C's trace context, as message attributes.
 const TRACEPARENT: &str = "traceparent";
@@ -210,6 +215,31 @@ impl Queue for SqsQueue {
         errors.find(|error| error.class != ErrorClass::Rejected).map_or(Ok(()), Err)
     }
 
+    async fn send(&self, messages: &[Outgoing]) -> Result<(), AwsError> {
+        let operation = Operation::SendMessageBatch;
+        for messages in batches(messages) {
+            let entries = messages.iter().enumerate().filter_map(|(at, message)| {
+                SendMessageBatchRequestEntry::builder()
+                    .id(at.to_string())
+                    .message_body(&message.body)
+                    .delay_seconds(whole_seconds(message.delay.min(LONGEST_DELAY)))
+                    .build()
+                    .ok()
+            });
+            let request = self
+                .client
+                .send_message_batch()
+                .queue_url(&self.url)
+                .set_entries(Some(entries.collect()));
+            let answer = self.aws.call(operation, request.send()).await.map(|answer| {
+                let done = answer.successful.into_iter().map(|entry| entry.id).collect();
+                (done, answer.failed)
+            });
+            results(operation, messages.len(), answer).into_iter().collect::<Result<(), _>>()?;
+        }
+        Ok(())
+    }
+
     async fn change_visibility(&self, changes: &[Visibility]) -> Vec<Result<(), AwsError>> {
         let operation = Operation::ChangeMessageVisibilityBatch;
         let entries = changes.iter().enumerate().filter_map(|(at, change)| {
@@ -258,6 +288,22 @@ fn results(
         set(&entry.id, Err(error));
     }
     results
+}
+
+/// Messages by the batch: ten at the most, and no more bytes than SQS takes in one call.
+fn batches(messages: &[Outgoing]) -> impl Iterator<Item = &[Outgoing]> {
+    let mut left = messages;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = left.iter().take(10).take_while(|message| {
+            bytes += message.body.len();
+            bytes <= LONGEST_BATCH
+        });
+        // One that is too long by itself is for SQS to refuse.
+        let (batch, rest) = left.split_at(fits.count().max(1).min(left.len()));
+        left = rest;
+        (!batch.is_empty()).then_some(batch)
+    })
 }
 
 /// A time as SQS writes it, in milliseconds since 1970.

@@ -14,11 +14,11 @@ use aws_sdk_ecr::types::{
 use aws_sdk_ecr::{Client, config};
 
 use super::manifest::{MEDIA_TYPES, index_of, kind_of};
-use super::{Manifest, PAGE, Registry, Tagging};
+use super::{Manifest, PAGE, Page, Registry, Started, Tagging};
 use crate::aws::{Aws, AwsError, CountAttempts, ErrorClass, Operation};
 use crate::config::UntagBy;
 use crate::domain::findings::Scan;
-use crate::domain::image::{Digest, Home, InvalidName, Repository, Tag};
+use crate::domain::image::{Digest, Home, InvalidName, Repository, RepositoryName, Tag};
 use crate::domain::index::Index;
 use crate::domain::plan::{Image, Storage};
 use crate::domain::untag::{Answer, AnsweredFailure, AnsweredId, Untagged, reconcile};
@@ -282,6 +282,90 @@ impl Registry for EcrRegistry {
         }
         let problem = format!("more than {MOST_PAGES} pages of images in {repository}");
         Err(AwsError::unexpected(operation, problem))
+    }
+
+    async fn repositories(&self, home: &Home) -> Result<Vec<RepositoryName>, AwsError> {
+        let operation = Operation::DescribeRepositories;
+        let place = self.place_at(home).await;
+        let request = place
+            .client
+            .describe_repositories()
+            .registry_id(home.account.as_str())
+            .max_results(PAGE.into());
+        let mut names = Vec::new();
+        let mut token = None;
+        for _ in 0..MOST_PAGES {
+            let page = request.clone().set_next_token(token).send();
+            let page = place.aws.call(operation, page).await?;
+            let repositories = page.repositories.unwrap_or_default().into_iter();
+            let known = repositories.filter_map(|repository| repository.repository_name);
+            // A name that we cannot write is of no repository that the policy could name.
+            names.extend(known.filter_map(|name| RepositoryName::parse(name).ok()));
+            token = page.next_token.filter(|token| !token.is_empty());
+            if token.is_none() {
+                return Ok(names);
+            }
+        }
+        let problem = format!("more than {MOST_PAGES} pages of repositories in {}", home.account);
+        Err(AwsError::unexpected(operation, problem))
+    }
+
+    async fn page(
+        &self,
+        repository: &Repository,
+        next_token: Option<&str>,
+        most: u16,
+    ) -> Result<Option<Page>, AwsError> {
+        let place = self.place(repository).await;
+        let filter = DescribeImagesFilter::builder()
+            .tag_status(TagStatus::Tagged)
+            .image_status(ImageStatusFilter::Any);
+        let request = place
+            .client
+            .describe_images()
+            .registry_id(repository.account.as_str())
+            .repository_name(repository.name.as_str())
+            .filter(filter.build())
+            .set_next_token(next_token.map(str::to_owned))
+            .max_results(most.into());
+        let page = found(place.aws.call(Operation::DescribeImages, request.send()).await)?;
+        Ok(page.map(|page| {
+            let details = page.image_details.unwrap_or_default();
+            let all = details.len();
+            let images: Vec<_> =
+                details.into_iter().filter_map(|detail| image_of(detail).ok()).collect();
+            let unread = u64::try_from(all - images.len()).unwrap_or(u64::MAX);
+            let next_token = page.next_token.filter(|token| !token.is_empty());
+            Page { images, unread, next_token }
+        }))
+    }
+
+    async fn start_scan(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Started, AwsError> {
+        let place = self.place(repository).await;
+        let request = place
+            .client
+            .start_image_scan()
+            .registry_id(repository.account.as_str())
+            .repository_name(repository.name.as_str())
+            .image_id(ImageIdentifier::builder().image_digest(digest.as_str()).build());
+        let error = match place.aws.call(Operation::StartImageScan, request.send()).await {
+            Ok(_) => return Ok(Started::Begun),
+            Err(error) => error,
+        };
+        // ECR API reference, StartImageScan: once in 24 hours an image, and only where scanning is basic.
+        match error.code.as_deref() {
+            Some("LimitExceededException") => Ok(Started::TooSoon),
+            Some("UnsupportedImageTypeException") => Ok(Started::Unsupported),
+            Some(
+                "ImageNotFoundException" | "RepositoryNotFoundException" | "ImageArchivedException",
+            ) => Ok(Started::Refused),
+            Some("ValidationException") => Ok(Started::NotHere),
+            _ => Err(error),
+        }
     }
 
     async fn indexes(

@@ -7,7 +7,7 @@ use std::future::Future;
 
 use crate::aws::AwsError;
 use crate::domain::findings::Scan;
-use crate::domain::image::{Digest, Home, Repository, Tag};
+use crate::domain::image::{Digest, Home, Repository, RepositoryName, Tag};
 use crate::domain::index::Index;
 use crate::domain::plan::Image;
 use crate::domain::untag::Untagged;
@@ -31,6 +31,32 @@ pub enum Tagging {
     /// The registry will never do it: too many tags, layers or children gone, archived, or the tag is taken for
     /// good.
     RefusedForGood(String),
+}
+
+/// Some of a repository's tagged images.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Those images that we can make sense of.
+    pub images: Vec<Image>,
+    /// How many there were besides.
+    pub unread: u64,
+    /// Where the next page begins; `None`: this is the last.
+    pub next_token: Option<String>,
+}
+
+/// Whether a scan was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Started {
+    /// It was: its end comes as an event.
+    Begun,
+    /// The image was scanned within a day already.
+    TooSoon,
+    /// Basic scanning does not know what the image is made of.
+    Unsupported,
+    /// The image cannot be scanned, or is gone.
+    Refused,
+    /// The registry scans by itself (enhanced scanning), or the whole registry's daily quota is used up.
+    NotHere,
 }
 
 /// What the worker needs of a registry.
@@ -70,6 +96,27 @@ pub trait Registry: Send + Sync + 'static {
         &self,
         repository: &Repository,
     ) -> impl Future<Output = Result<Option<Vec<Image>>, AwsError>> + Send;
+
+    /// Every repository of a registry; all pages of it.
+    fn repositories(
+        &self,
+        home: &Home,
+    ) -> impl Future<Output = Result<Vec<RepositoryName>, AwsError>> + Send;
+
+    /// At most `most` tagged images of the repository, archived ones too, from where a token of another page says.
+    fn page(
+        &self,
+        repository: &Repository,
+        next_token: Option<&str>,
+        most: u16,
+    ) -> impl Future<Output = Result<Option<Page>, AwsError>> + Send;
+
+    /// Asks basic scanning to scan the image again.
+    fn start_scan(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> impl Future<Output = Result<Started, AwsError>> + Send;
 
     /// At most [`INDEX_BATCH`] indexes by their digests. Those that are gone, or are no indexes, are left out.
     fn indexes(

@@ -11,6 +11,7 @@ use prometheus::{Registry, TextEncoder};
 
 use super::export::MetricExport;
 use super::logs;
+use crate::domain::coverage::{Census, Coverage};
 
 /// Builds every instrument under its name, unit and description.
 struct Builder<'a>(&'a Meter);
@@ -65,6 +66,8 @@ pub struct Labels<'a> {
     pub exceptions: &'a [String],
     /// Where exceptions can stand.
     pub standings: &'a [&'static str],
+    /// Where images can stand that a sweep looks at.
+    pub coverages: &'a [&'static str],
 }
 
 /// The instruments. Cheap to share behind an `Arc`; every method is one line at the place that counts.
@@ -93,6 +96,9 @@ pub struct Instruments {
     overreach: Counter<u64>,
     exception_matches: Counter<u64>,
     exceptions: Gauge<u64>,
+    swept_images: Counter<u64>,
+    images: Gauge<u64>,
+    sweep_last_end: Gauge<f64>,
     exception_labels: Vec<[KeyValue; 2]>,
 }
 
@@ -200,6 +206,19 @@ impl Instruments {
             ),
             exceptions: build
                 .gauge("tagwarden_exceptions", "Exceptions of the policy, by where they stand"),
+            swept_images: build.counter(
+                "tagwarden_swept_images",
+                "Images that sweeps looked at, by where they stand",
+            ),
+            images: build.gauge(
+                "tagwarden_images",
+                "Images of the last sweep that this task told of, by where they stand",
+            ),
+            sweep_last_end: meter
+                .f64_gauge("tagwarden_sweep_last_end_timestamp")
+                .with_unit("s")
+                .with_description("Unix time of the end of that sweep")
+                .build(),
             exception_labels: labels.exceptions.iter().enumerate().map(exception_labels).collect(),
             registry,
             provider,
@@ -239,6 +258,11 @@ impl Instruments {
         for standing in labels.standings {
             self.exceptions_standing(standing, 0);
         }
+        for coverage in labels.coverages {
+            self.swept_images.add(0, &[KeyValue::new("coverage", *coverage)]);
+            self.images.record(0, &[KeyValue::new("coverage", *coverage)]);
+        }
+        self.sweep_last_end.record(0.0, &[]);
         for verdict in labels.verdicts {
             self.decisions.add(0, &[KeyValue::new("verdict", *verdict)]);
         }
@@ -297,6 +321,23 @@ impl Instruments {
     /// The policy spoke.
     pub fn decision(&self, verdict: &'static str) {
         self.decisions.add(1, &[KeyValue::new("verdict", verdict)]);
+    }
+
+    /// A sweep looked at these images.
+    pub fn swept(&self, census: &Census) {
+        for (coverage, images) in census.iter() {
+            self.swept_images.add(images, &[KeyValue::new("coverage", coverage.as_str())]);
+        }
+    }
+
+    /// This is what a sweep came to.
+    pub fn sweep_ended(&self, census: &Census, now: SystemTime) {
+        for coverage in Coverage::ALL {
+            let label = [KeyValue::new("coverage", coverage.as_str())];
+            self.images.record(census.of(coverage), &label);
+        }
+        let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.sweep_last_end.record(since_epoch.as_secs_f64(), &[]);
     }
 
     /// Something was done to an image, or failed to be.

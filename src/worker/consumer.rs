@@ -6,14 +6,16 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracing::{info, warn};
 
 use super::assess::Assessor;
 use super::message::Worker;
+use super::sweep::Sweeps;
 use super::turns::{Permit, Turns};
 use crate::aws::AwsError;
+use crate::config::SweepSettings;
 use crate::health::{Health, Obstacle, Pause};
 use crate::notify::Notifier;
 use crate::queue::lease::Settler;
@@ -49,6 +51,8 @@ pub struct Consumer<Q, R, N> {
     pub max_in_flight: usize,
     /// How long a received message stays invisible.
     pub visibility: Duration,
+    /// How sweeps go about it.
+    pub sweep: SweepSettings,
 }
 
 /// The right to work on so many messages at once, to have as many deleted besides, and one more for the canary.
@@ -110,6 +114,8 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
             settler: self.settler.clone(),
             visibility: self.visibility,
             turns: Arc::clone(&permits.turns),
+            queue: Arc::clone(&self.queue),
+            sweeps: Sweeps::new(self.sweep, self.max_in_flight),
         });
         let mut canary = Instant::now() + CANARY;
         let mut draining = false;
@@ -117,7 +123,9 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
             tokio::select! {
                 biased;
                 Some((held, received)) = polls.next() => {
-                    while tasks.try_join_next().is_some() {}
+                    while let Some(ended) = tasks.try_join_next() {
+                        self.after_task(ended);
+                    }
                     self.after_receive(held, received, &mut pace, &permits, &worker, &mut tasks);
                 }
                 held = self.permits(&permits, &pace, &mut canary), if !draining && polls.len() < pace.polls => {
@@ -129,7 +137,16 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
             }
         }
         info!(in_flight = tasks.len(), "draining");
-        while tasks.join_next().await.is_some() {}
+        while let Some(ended) = tasks.join_next().await {
+            self.after_task(ended);
+        }
+    }
+
+    /// What panics inside an assessment is caught there; this is the rest of a message's way.
+    fn after_task(&self, ended: Result<(), JoinError>) {
+        if ended.is_err_and(|error| error.is_panic()) {
+            self.assessor.context().instruments.panicked();
+        }
     }
 
     async fn poll(&self, held: Held) -> (Held, Result<Vec<Message>, AwsError>) {
@@ -143,7 +160,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
         received: Result<Vec<Message>, AwsError>,
         pace: &mut Pace,
         permits: &Permits,
-        worker: &Arc<Worker<R, N>>,
+        worker: &Arc<Worker<Q, R, N>>,
         tasks: &mut JoinSet<()>,
     ) {
         let messages = match received {
@@ -314,15 +331,18 @@ struct Pace {
 
 impl Pace {
     fn new(max_in_flight: usize) -> Self {
-        let most = max_in_flight.div_ceil(2 * most_received(max_in_flight));
+        // To the nearest, so that waiting receives never hold nearly every permit.
+        let each = most_received(max_in_flight);
+        let most = ((max_in_flight + each) / (2 * each)).max(1);
         Self { polls: 1, most, failures: 0, resume: Instant::now() }
     }
 
     fn received(&mut self, received: usize, asked: usize) {
         self.failures = 0;
         self.polls = match received {
-            0 => 1,
             _ if received >= asked => (self.polls + 1).min(self.most),
+            // The flood is over: what trickles in needs one receive.
+            _ if 2 * received < asked => 1,
             _ => self.polls,
         };
     }

@@ -92,7 +92,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     }
 
     /// The prefix by which the repository is filled from another registry, if it is.
-    async fn pull_through(&self, job: Job<'_>) -> Result<Option<String>, Failure> {
+    pub(super) async fn pull_through(&self, job: Job<'_>) -> Result<Option<String>, Failure> {
         let repository = &job.event.repository;
         let home = repository.home();
         if let Some(prefixes) = self.pull_through.known(&home) {

@@ -14,25 +14,28 @@ use super::disposition::{Disposition, disposition};
 use super::outcome::{Failure, Outcome};
 use super::probe::Probe;
 use super::report::{self, Assessed};
+use super::sweep::Sweeps;
 use super::turns::{Permit, Turn, Turns};
 use crate::aws::AwsError;
 use crate::domain::image::Digest;
 use crate::event::{self, ImageEvent, Kind, Parsed};
 use crate::health::Pause;
 use crate::notify::Notifier;
-use crate::queue::Message;
 use crate::queue::lease::{HeldLease, Input, Lease, Output, SettleError, Settlement, Settler};
+use crate::queue::{Message, Queue};
 use crate::registry::Registry;
 use crate::telemetry::instruments::InFlight;
 use crate::telemetry::traces;
 
 /// What the work on messages needs.
 #[derive(Debug)]
-pub(super) struct Worker<R, N> {
+pub(super) struct Worker<Q, R, N> {
+    pub(super) queue: Arc<Q>,
     pub(super) assessor: Arc<Assessor<R, N>>,
     pub(super) settler: Settler,
     pub(super) visibility: Duration,
     pub(super) turns: Arc<Turns>,
+    pub(super) sweeps: Sweeps,
 }
 
 /// A message in hand, and what there is to know of it without asking anybody.
@@ -65,8 +68,8 @@ impl InHand {
     }
 }
 
-impl<R: Registry, N: Notifier> Worker<R, N> {
-    fn context(&self) -> &Context {
+impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
+    pub(super) fn context(&self) -> &Context {
         self.assessor.context()
     }
 
@@ -145,6 +148,7 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
                 (Some(outcome), _) => Ok(outcome.clone()),
                 (None, Err(malformed)) => Err(malformed.clone().into()),
                 (None, Ok(Parsed::Ignored { reason, .. })) => Ok(Outcome::Ignored(reason)),
+                (None, Ok(Parsed::Sweep(order))) => Box::pin(self.sweep(message, order)).await,
                 (None, Ok(Parsed::Assess(event))) => {
                     let job = Job { message, event, canary, at_once: false };
                     Box::pin(self.assess(job, &mut permit, &mut turn, &mut digests)).await
@@ -195,7 +199,9 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
 
     fn assessed(&self, in_hand: &InHand, took: Duration) {
         let Context { clock, instruments, .. } = self.context();
-        let at = in_hand.event().and_then(|event| event.origin.at);
+        // What a sweep finds is as old as the sweep, and nobody's delay.
+        let event = in_hand.event().filter(|event| event.kind != Kind::Sweep);
+        let at = event.and_then(|event| event.origin.at);
         instruments.assessed(took, at.map(|at| clock.since(at)));
     }
 
@@ -290,6 +296,7 @@ impl<R: Registry, N: Notifier> Worker<R, N> {
                 let clean = self.assessor.is_cleared_at_a_glance(event);
                 (event.kind, clean.then_some(Outcome::Clean))
             }
+            Ok(Parsed::Sweep(_)) => (Kind::Sweep, None),
             Ok(Parsed::Ignored { kind, reason, .. }) => (*kind, Some(Outcome::Ignored(reason))),
             Err(_) => (Kind::Malformed, None),
         };

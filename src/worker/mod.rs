@@ -19,6 +19,8 @@ mod overreach;
 mod probe;
 mod refusals;
 mod report;
+pub mod survey;
+mod sweep;
 mod told;
 pub mod topics;
 mod turns;

@@ -22,6 +22,10 @@ pub struct Sight {
 }
 
 impl Sight {
+    pub(super) fn scan(&self) -> &Scan {
+        &self.scan
+    }
+
     pub(super) fn digest(&self) -> &Digest {
         &self.image.digest
     }
@@ -201,6 +205,17 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         image: Image,
         to_blame: Option<&Arc<Sight>>,
     ) -> Result<Seen, Failure> {
+        self.observe_children(job, image, to_blame, |_| ()).await
+    }
+
+    /// The same, and `noted` is shown what is seen of each child.
+    pub(super) async fn observe_children(
+        &self,
+        job: Job<'_>,
+        image: Image,
+        to_blame: Option<&Arc<Sight>>,
+        mut noted: impl FnMut(&Sight) + Send,
+    ) -> Result<Seen, Failure> {
         let digests = std::slice::from_ref(&image.digest);
         let index = self.indexes(job, digests).await?.pop();
         let Some(index) = index else { return Ok(Seen::Absent) };
@@ -223,6 +238,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                 None => self.sight_of_child(job, child).await?,
             };
             let Some(sight) = sight else { continue };
+            noted(&sight);
             look.in_use = look.in_use.max(sight.in_use());
             let both = [&child.digest, &image.digest];
             let of = child.platform.as_deref().unwrap_or("no platform");
@@ -252,7 +268,12 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         Ok(self.sight(job, &image).await?.map(Arc::new))
     }
 
-    async fn sight(&self, job: Job<'_>, image: &Image) -> Result<Option<Sight>, Failure> {
+    /// What ECR shows of the image; `None`: it is gone.
+    pub(super) async fn sight(
+        &self,
+        job: Job<'_>,
+        image: &Image,
+    ) -> Result<Option<Sight>, Failure> {
         let repository = &job.event.repository;
         let scan = self.ecr(job, || self.registry.scan(repository, &image.digest)).await?;
         Ok(scan.map(|scan| Sight { image: image.clone(), scan }))

@@ -10,6 +10,10 @@ use crate::event::Malformed;
 /// What happened to the image of a message that is done with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// A step of a sweep: what follows from it has been sent, or told.
+    Swept,
+    /// A step of a sweep for which there is no room: sent again.
+    PutOff,
     /// Not for us: another source, another kind of scan, our own quarantine tag.
     Ignored(&'static str),
     /// The policy does not cover the repository.
@@ -46,7 +50,9 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every word of [`Outcome::as_str`].
-    pub const WORDS: [&'static str; 16] = [
+    pub const WORDS: [&'static str; 18] = [
+        "swept",
+        "put_off",
         "ignored",
         "out_of_reach",
         "joined",
@@ -69,6 +75,8 @@ impl Outcome {
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
+            Self::Swept => "swept",
+            Self::PutOff => "put_off",
             Self::Ignored(_) => "ignored",
             Self::OutOfReach(_) => "out_of_reach",
             Self::Joined(_) => "joined",
@@ -104,7 +112,7 @@ impl Outcome {
     /// How much was done, for the one word that stands for several images.
     pub(super) fn gravity(&self) -> u8 {
         match self {
-            Self::Absent | Self::Ignored(_) | Self::OutOfReach(_) => 0,
+            Self::Absent | Self::Swept | Self::PutOff | Self::Ignored(_) | Self::OutOfReach(_) => 0,
             Self::NotAnImage | Self::Clean => 1,
             Self::LeftToScan => 2,
             Self::NothingToUntag => 3,

@@ -7,7 +7,7 @@ use tracing::{Span, error, info, record_all, warn};
 use super::disposition::Disposition;
 use super::outcome::{Failure, Outcome};
 use crate::domain::image::Digest;
-use crate::event::{Malformed, Parsed};
+use crate::event::{Kind, Malformed, Parsed};
 use crate::queue::Message;
 use crate::telemetry::traces;
 
@@ -29,6 +29,7 @@ pub(super) fn identify(parsed: &Result<Parsed, Malformed>) {
     let span = Span::current();
     let (origin, event) = match parsed {
         Ok(Parsed::Assess(event)) => (&event.origin, Some(event)),
+        Ok(Parsed::Sweep(order)) => (&order.origin, None),
         Ok(Parsed::Ignored { origin, .. }) => (origin.as_ref(), None),
         Err(_) => return,
     };
@@ -48,6 +49,7 @@ pub(super) fn identify(parsed: &Result<Parsed, Malformed>) {
 pub(super) fn assessed(of: &Assessed<'_>) {
     let (kind, origin) = match of.parsed {
         Ok(Parsed::Assess(event)) => (Some(event.kind), Some(&event.origin)),
+        Ok(Parsed::Sweep(order)) => (Some(Kind::Sweep), Some(&order.origin)),
         Ok(Parsed::Ignored { kind, origin, .. }) => (Some(*kind), Some(origin.as_ref())),
         Err(_) => (None, None),
     };
@@ -89,6 +91,8 @@ pub(super) fn assessed(of: &Assessed<'_>) {
         _ if dead => line!(error),
         (Err(Failure::Panicked), _) => line!(error),
         (Ok(_), _) | (_, Disposition::Release) => line!(info),
+        // Results of a sweep wait for each other.
+        (Err(Failure::Pending { .. }), _) if kind == Some(Kind::Sweep) => line!(info),
         (Err(_), _) => line!(warn),
     }
 }

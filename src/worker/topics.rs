@@ -11,8 +11,10 @@ use super::probe::Probe;
 use crate::aws::AwsError;
 use crate::config::TopicSettings;
 use crate::domain::image::Tag;
+use crate::domain::notice::NoticeAction;
 use crate::health::Pause;
 use crate::notify::render::render;
+use crate::notify::summary::Summary;
 use crate::notify::{Notice, Notifier};
 use crate::registry::Registry;
 use crate::telemetry::logs::AUDIT;
@@ -33,6 +35,12 @@ impl<N> Topic<N> {
     #[must_use]
     pub fn new(settings: TopicSettings, notifier: N, refuses: bool) -> Self {
         Self { settings, notifier, refuses: AtomicBool::new(refuses) }
+    }
+
+    /// Whether it gets everything, and so the summaries of sweeps.
+    fn wants_all(&self) -> bool {
+        let TopicSettings { repositories, actions, .. } = &self.settings;
+        repositories.is_empty() && NoticeAction::ALL.iter().all(|action| actions.contains(action))
     }
 
     fn wants(&self, notice: &Notice) -> bool {
@@ -78,6 +86,19 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             Err(_) => self.told.not_told(&notice),
         }
         told
+    }
+
+    /// Tells the topics that get everything what a sweep came to.
+    #[tracing::instrument(name = "tell", skip_all, fields(sweep = summary.sweep))]
+    pub(super) async fn tell_summary(&self, summary: &Summary) -> Result<(), Failure> {
+        for topic in self.topics.iter().filter(|topic| topic.wants_all()) {
+            let result = topic.notifier.publish(&summary.render(topic.settings.format)).await;
+            self.context.instruments.notice(result.is_ok());
+            let sns_message_id = result.map_err(Failure::NotTold)?;
+            let topic = topic.settings.arn.as_str();
+            info!(notice_id = summary.id(), topic, sns_message_id, "told");
+        }
+        Ok(())
     }
 
     async fn tell_topics(&self, notice: &Notice) -> Result<(), Failure> {

@@ -43,11 +43,16 @@ async fn policies(config: &str) -> String {
 
 /// The resources of one statement of the task's policy.
 async fn resources(config: &str, sid: &str) -> String {
+    member(config, sid, "Resource").await
+}
+
+/// The actions or resources of one statement of the task's policy.
+async fn member(config: &str, sid: &str, name: &str) -> String {
     let report = run(&["check", "--format", "json"], &bare(&format!("{HOME}{config}")), "").await;
     let report = report.json();
     let statements = report["policies"][0]["policy"]["Statement"].as_array().expect("statements");
     let of = statements.iter().find(|statement| statement["Sid"] == sid);
-    of.map(|statement| joined(&statement["Resource"])).unwrap_or_default()
+    of.map(|statement| joined(&statement[name])).unwrap_or_default()
 }
 
 fn repositories(names: &[&str]) -> String {
@@ -61,6 +66,19 @@ async fn nothing_can_be_changed_in_audit_mode() {
     assert_eq!(resources("policy.mode = 'audit'", "ChangeImages").await, "");
     let nothing_violates = "policy.max_findings = { critical = 'unlimited', high = 'unlimited' }";
     assert_eq!(resources(nothing_violates, "ChangeImages").await, "");
+}
+
+#[tokio::test]
+async fn scans_can_be_begun_unless_sweeps_never_do() {
+    for (config, begins) in [
+        ("", true),
+        ("policy.mode = 'audit'", true),
+        ("sweep.rescan_after = '7d'", true),
+        ("sweep.rescan_after = 'never'", false),
+    ] {
+        let actions = member(config, "ReadImages", "Action").await;
+        assert_eq!(actions.contains("ecr:StartImageScan"), begins, "{config}");
+    }
 }
 
 #[tokio::test]

@@ -6,17 +6,20 @@ use serde_json::{Value, json};
 use super::support::{ACCOUNT, QUEUE, REGION, World};
 
 /// Each operation that the worker calls, and the permission that it takes.
-const PERMISSIONS: [(&str, &str); 12] = [
+const PERMISSIONS: [(&str, &str); 15] = [
     ("GetQueueAttributes", "sqs:GetQueueAttributes"),
     ("ReceiveMessage", "sqs:ReceiveMessage"),
     ("DeleteMessageBatch", "sqs:DeleteMessage"),
     ("ChangeMessageVisibilityBatch", "sqs:ChangeMessageVisibility"),
+    ("SendMessageBatch", "sqs:SendMessage"),
     ("GetTopicAttributes", "sns:GetTopicAttributes"),
     ("Publish", "sns:Publish"),
     ("DescribeImages", "ecr:DescribeImages"),
     ("DescribeImageScanFindings", "ecr:DescribeImageScanFindings"),
     ("BatchGetImage", "ecr:BatchGetImage"),
     ("DescribePullThroughCacheRules", "ecr:DescribePullThroughCacheRules"),
+    ("DescribeRepositories", "ecr:DescribeRepositories"),
+    ("StartImageScan", "ecr:StartImageScan"),
     ("PutImage", "ecr:PutImage"),
     ("BatchDeleteImage", "ecr:BatchDeleteImage"),
 ];
@@ -122,6 +125,22 @@ async fn what_changes_images_is_tried_where_something_is_enforced() {
 }
 
 #[tokio::test]
+async fn a_scan_is_tried_where_sweeps_ask_for_one() {
+    for (config, tried) in [
+        ("policy.mode = 'audit'", true),
+        ("sweep.rescan_after = '7d'", true),
+        ("sweep.rescan_after = 'never'", false),
+    ] {
+        let world = full(config).await;
+        let (code, permissions) = permissions(&world).await;
+        assert_eq!(code, 0);
+        let granted = with_result(&permissions, "granted").contains(&"ecr:StartImageScan");
+        let called = !world.sim.calls_of("StartImageScan").is_empty();
+        assert_eq!((granted, called), (tried, tried), "{config}");
+    }
+}
+
+#[tokio::test]
 async fn every_account_and_region_is_tried_with_its_role() {
     let world = full(
         "policy.accounts = ['111122223333', '444455556666']
@@ -144,6 +163,7 @@ async fn keys(world: &World) -> Vec<(String, Value)> {
     let statements = report["policies"][0]["policy"]["Statement"].as_array().expect("statements");
     let name = |statement: &Value| statement["Sid"].as_str().expect("a name").to_owned();
     let keys = statements.iter().filter(|statement| statement["Action"][0] == "kms:Decrypt");
+    let keys = keys.inspect(|statement| assert_eq!(statement["Action"][1], "kms:GenerateDataKey"));
     keys.map(|statement| (name(statement), statement["Resource"].clone())).collect()
 }
 
@@ -201,7 +221,7 @@ async fn a_queue_or_topic_that_does_not_exist_is_not_a_permission_that_is_missin
     for said in [
         "create the queue, or correct queue.url",
         "create the topic, or correct its ARN",
-        "6 of 12 permissions could not be tried",
+        "7 of 15 permissions could not be tried",
     ] {
         assert!(shown.stdout.contains(said), "{said}: {}", shown.stdout);
     }
@@ -217,7 +237,7 @@ async fn a_role_that_cannot_be_assumed_is_named_once() {
     let (code, permissions) = permissions(&world).await;
     assert_eq!(code, 1);
     assert_eq!(with_result(&permissions, "missing"), ["sts:AssumeRole"], "{permissions:#?}");
-    assert_eq!(with_result(&permissions, "granted").len(), 6, "{permissions:#?}");
+    assert_eq!(with_result(&permissions, "granted").len(), 7, "{permissions:#?}");
     let last = permissions.last().expect("a permission");
     assert_eq!(last["resource"], "aws.assume_role in 444455556666");
     assert_eq!(world.sim.calls_of("DescribeImages"), []);

@@ -69,6 +69,10 @@ def scaling_policy(properties):
     )
 
 
+def schedule(properties):
+    call("scheduler").create_schedule(**properties)
+
+
 # moto's CloudFormation lacks these types, so they are made by the calls that CloudFormation makes for them.
 LACKING = {
     "AWS::ApplicationAutoScaling::ScalableTarget": scalable_target,
@@ -76,6 +80,7 @@ LACKING = {
     "AWS::CloudWatch::Alarm": alarm,
     "AWS::Events::EventBusPolicy": bus_policy,
     "AWS::S3::BucketPolicy": bucket_policy,
+    "AWS::Scheduler::Schedule": schedule,
     "AWS::SNS::TopicPolicy": topic_policy,
     "AWS::SQS::QueuePolicy": queue_policy,
 }
@@ -195,6 +200,9 @@ def main():
     forward = {"Mode": "enforce", "EventBusArn": outputs["EventBusArn"]}
     report["member"] = create("tagwarden-member", member, trust | forward)
     report["delivered_with_member"] = delivered(outputs["QueueUrl"], "default", event)
+    made = call("scheduler").get_schedule(Name="tagwarden-sweep")
+    report["schedule"] = {name: made[name] for name in ("ScheduleExpression", "FlexibleTimeWindow", "State")}
+    report["schedule"]["sends_to"] = made["Target"]["Arn"]
     names = [one["AlarmName"] for one in call("cloudwatch").describe_alarms()["MetricAlarms"]]
     report["alarms"] = sorted(name for name in names if not name.startswith("TargetTracking-"))
     call("ecs").register_task_definition(**json.loads(pathlib.Path(task).read_text()))

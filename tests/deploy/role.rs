@@ -8,6 +8,7 @@ use tagwarden::aws::Operation;
 use tokio::net::TcpListener;
 
 use super::process::{Worker, variables};
+use super::sweep::input;
 use super::task::{check, environment};
 use super::tools::{Tools, list, of_type};
 
@@ -184,13 +185,15 @@ fn a_role_that_only_reads_is_enough_for_audit() {
         let text = serde_json::to_string(&all).expect("JSON");
         assert!(text.contains("ecr:DescribeImages"));
         assert!(!text.contains("ecr:PutImage") && !text.contains("ecr:BatchDeleteImage"));
+        // Another look at an image changes nothing of it.
+        assert!(text.contains("ecr:StartImageScan"));
     }
 }
 
 /// The action of IAM that allows an operation: batches are allowed by the action of one.
 fn action(service: &str, operation: &str) -> String {
     let name = match operation {
-        "DeleteMessageBatch" | "ChangeMessageVisibilityBatch" => {
+        "DeleteMessageBatch" | "ChangeMessageVisibilityBatch" | "SendMessageBatch" => {
             operation.trim_end_matches("Batch")
         }
         _ => operation,
@@ -222,9 +225,12 @@ async fn the_task_role_grants_what_a_run_calls_and_nothing_else() {
     sim.set_findings(&repository, &digest, ScanResult::basic(&[("CRITICAL", 1)]));
     sim.emit_scan_event(&repository, &digest);
     sim.send("tagwarden", "no event");
+    sim.push_image(&sim.create_repository("team/old"), &["1.0"], "never scanned");
+    sim.send("tagwarden", input(&stack));
     let mut worker = Worker::start(&variables).await;
     worker.logged("assessed", |line| line["outcome"] == "quarantined").await;
     worker.logged("assessed", |line| line["outcome"] == "malformed").await;
+    worker.logged("sweep ends", |_| true).await;
     let ended = worker.stopped().await;
     assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
 

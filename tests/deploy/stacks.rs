@@ -62,6 +62,7 @@ fn moto_creates_both_stacks_and_delivers_events_through_them() {
                 "AWS::S3::BucketPolicy",
                 "AWS::SNS::TopicPolicy",
                 "AWS::SQS::QueuePolicy",
+                "AWS::Scheduler::Schedule",
             ][..],
         ),
         ("member", &["AWS::CloudWatch::Alarm", "AWS::SQS::QueuePolicy"]),
@@ -74,6 +75,15 @@ fn moto_creates_both_stacks_and_delivers_events_through_them() {
     // In moto both stacks are in one account and Region, so that the event comes by the bus as well.
     assert_eq!(made["delivered_with_member"], 2, "{made:#}");
     assert_eq!(made["alarms"], json!(expected_alarms()), "{made:#}");
+    assert_eq!(
+        made["schedule"],
+        json!({
+            "ScheduleExpression": "rate(1 day)",
+            "FlexibleTimeWindow": {"Mode": "FLEXIBLE", "MaximumWindowInMinutes": 15},
+            "State": "ENABLED",
+            "sends_to": "arn:aws:sqs:eu-west-1:111122223333:tagwarden",
+        })
+    );
 }
 
 /// The alarms' names, of both stacks and of the scaling policy, in order.
@@ -120,6 +130,7 @@ fn contradictory_parameters_are_refused_before_anything_is_made() {
         (&["Mode=observe"], "not one of"),
         (&["Repositories=Team/*"], "Repositories: Team/* is not"),
         (&["MinTasks=0"], "MinTasks"),
+        (&["SweepSchedule=daily"], "SweepSchedule: daily is not"),
     ] {
         let said = tools.refused(central, parameters);
         assert!(said.contains(complaint), "{parameters:?}: {said}");

@@ -57,6 +57,11 @@ pub fn plan(scene: &Scene, rng: &mut Rng) -> Vec<Planned> {
             planned.push(Planned { at, body: event.to_string(), duty });
         }
     }
+    // A sweep or two.
+    for number in 0..rng.usize(1..3) {
+        let at = Duration::from_millis(rng.u64(..600_000));
+        planned.push(Planned { at, body: sweep(rng, number), duty: Duty::None });
+    }
     let copies: Vec<_> = planned.iter().filter(|_| rng.u8(..10) == 0).cloned().collect();
     planned.extend(
         copies
@@ -152,6 +157,17 @@ fn poison(rng: &mut Rng, number: usize) -> String {
         }
         _ => "{".repeat(number + 1),
     }
+}
+
+/// What a schedule sends, in one of its shapes.
+fn sweep(rng: &mut Rng, number: usize) -> String {
+    let (source, detail_type, detail) = match rng.u8(..3) {
+        0 => ("aws.scheduler", "Scheduled Event", json!("{}")),
+        1 => ("tagwarden", "Sweep Registry", json!("{}")),
+        _ => ("tagwarden", "Sweep Registry", json!({})),
+    };
+    let id = format!("sweep-{number}");
+    json!({"id": id, "source": source, "detail-type": detail_type, "detail": detail}).to_string()
 }
 
 fn not_for_us(image: &Image, number: usize) -> String {

@@ -52,6 +52,11 @@ fn repository(call: &Call) -> RepoKey {
     RepoKey::new(account, &call.region, text(&call.request, "repositoryName"))
 }
 
+/// Whether a notice sums up a sweep.
+fn is_summary(call: &Call) -> bool {
+    text(&call.request, "Message").contains("tagwarden.sweep/1")
+}
+
 impl Oracle {
     pub fn new(scene: Arc<Scene>) -> Self {
         Self {
@@ -87,6 +92,31 @@ impl Oracle {
         self.count("messages");
         self.sent_at.insert(id.to_owned(), sim.age());
         self.duties.insert(id.to_owned(), duty);
+    }
+
+    /// A worker sent itself messages: those about an image oblige as any other.
+    fn sent_by_a_worker(&mut self, sim: &Sim, call: &Call) {
+        let reply = call.reply.as_ref();
+        let sent = reply.and_then(|reply| reply["Successful"].as_array()).into_iter().flatten();
+        for sent in sent {
+            let entries = call.request["Entries"].as_array().into_iter().flatten();
+            let entry = entries.into_iter().find(|entry| entry["Id"] == sent["Id"]);
+            let body = entry.map(|entry| text(entry, "MessageBody")).unwrap_or_default();
+            let body: Value = serde_json::from_str(body).unwrap_or_default();
+            if body["detail-type"] != "Sweep Image" {
+                self.count("steps of sweeps");
+                continue;
+            }
+            self.count("images of sweeps");
+            let detail = &body["detail"];
+            let [account, region, name] = ["account", "region", "repository"];
+            let repository =
+                RepoKey::new(text(detail, account), text(detail, region), text(detail, name));
+            match self.image(&repository, text(detail, "image_digest")).cloned() {
+                Some(image) => self.sent(sim, text(sent, "MessageId"), Duty::Assess(image)),
+                None => self.wrong(format!("a sweep sends an image that nobody pushed: {detail}")),
+            }
+        }
     }
 
     /// Somebody else changed a repository.
@@ -139,6 +169,10 @@ impl Oracle {
                 if moment == Moment::After && call.operation == "DeleteMessageBatch" {
                     self.deleted(sim, call);
                 }
+            }
+            ("SendMessageBatch", Moment::After) => self.sent_by_a_worker(sim, call),
+            ("Publish", Moment::After) if call.outcome == CallOutcome::Ok && is_summary(call) => {
+                self.count("summaries of sweeps");
             }
             ("Publish", Moment::After) if call.outcome == CallOutcome::Ok => {
                 self.count("notices");

@@ -35,4 +35,5 @@ mod rolling;
 mod scan_states;
 mod sharing;
 mod support;
+mod sweep;
 mod topics;

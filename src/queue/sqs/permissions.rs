@@ -5,14 +5,17 @@ use crate::aws::{AwsError, Operation, Permission, Tried};
 use crate::queue::Queue as _;
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, QueueAttributeName,
+    SendMessageBatchRequestEntry,
 };
 
 /// A receipt handle of no message.
 const NO_HANDLE: &str = "tagwarden-check";
+/// A second more than SQS delays any message, so that it takes none (SQS API reference, SendMessageBatch).
+const NO_DELAY: i32 = 901;
 
 impl SqsQueue {
-    /// Tries every permission on the queue. A receive of no messages and settlements of none are refused by SQS only
-    /// after it has looked at the permission.
+    /// Tries every permission on the queue. A receive of no messages, settlements of none and a message that cannot be sent
+    /// are refused by SQS only after it has looked at the permission.
     pub async fn try_permissions(&self) -> Vec<Tried> {
         let url = self.url.as_str();
         let client = &self.client;
@@ -27,7 +30,10 @@ impl SqsQueue {
             .change_message_visibility_batch()
             .queue_url(url)
             .set_entries(entry(change.build()));
-        let (delete, change) = (delete.send(), change.send());
+        let send = SendMessageBatchRequestEntry::builder().id("0").message_body("tagwarden check");
+        let send = send.delay_seconds(NO_DELAY).build();
+        let send = client.send_message_batch().queue_url(url).set_entries(entry(send));
+        let (delete, change, send) = (delete.send(), change.send(), send.send());
         let aws = &self.aws;
         vec![
             tried("sqs:GetQueueAttributes", url, self.info().await),
@@ -38,6 +44,7 @@ impl SqsQueue {
                 url,
                 aws.call(Operation::ChangeMessageVisibilityBatch, change).await,
             ),
+            tried("sqs:SendMessage", url, aws.call(Operation::SendMessageBatch, send).await),
         ]
     }
 

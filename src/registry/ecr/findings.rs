@@ -18,9 +18,11 @@ pub(super) fn scan_of(pages: Vec<DescribeImageScanFindingsOutput>) -> Scan {
     let findings = || {
         let mut summary = SeverityCounts::default();
         let (mut list, mut inactive, mut in_use) = (Vec::new(), Vec::new(), 0);
+        let mut completed_at = None;
         for (at, page) in pages.into_iter().enumerate() {
             let Some(findings) = page.image_scan_findings else { continue };
             if at == 0 {
+                completed_at = findings.image_scan_completed_at.and_then(|at| at.try_into().ok());
                 for (severity, count) in findings.finding_severity_counts.unwrap_or_default() {
                     summary.add(severity_of(&severity), u64::try_from(count).unwrap_or(0));
                 }
@@ -32,7 +34,7 @@ pub(super) fn scan_of(pages: Vec<DescribeImageScanFindingsOutput>) -> Scan {
                 of.push(enhanced(&finding));
             }
         }
-        Findings { in_use, ..Findings::with_inactive(summary, list, inactive) }
+        Findings { in_use, completed_at, ..Findings::with_inactive(summary, list, inactive) }
     };
     match status {
         Some(ScanStatus::Complete) => Scan::Complete(findings()),

@@ -12,10 +12,16 @@ const NO_DIGEST: &str = "sha256:000000000000000000000000000000000000000000000000
 const NO_TAG: &str = "tagwarden-check";
 
 impl EcrRegistry {
-    /// Tries every permission on a repository, those that change something only where `enforce` is set: a manifest
-    /// that is none and has another digest than it claims cannot be put, and an image that does not exist cannot be
-    /// deleted. Where the role in another account cannot be assumed, that is all that is said.
-    pub async fn try_permissions(&self, repository: &Repository, enforce: bool) -> Vec<Tried> {
+    /// Tries every permission on a repository, those that change something only where `enforce` is set, and that to begin a
+    /// scan only where `rescan` is: a manifest that is none and has another digest than it claims cannot be put, and an
+    /// image that does not exist can neither be deleted nor scanned. Where the role in another account cannot be assumed,
+    /// that is all that is said.
+    pub async fn try_permissions(
+        &self,
+        repository: &Repository,
+        enforce: bool,
+        rescan: bool,
+    ) -> Vec<Tried> {
         let client = self.place(repository).await.client.clone();
         let (account, name) = (repository.account.as_str(), repository.name.as_str());
         let id = || ImageIdentifier::builder().image_digest(NO_DIGEST);
@@ -67,6 +73,24 @@ impl EcrRegistry {
                 self.pull_through_prefixes(&repository.home()).await,
             ),
         ];
+        let repositories = client.describe_repositories().registry_id(account).max_results(1);
+        tried.push(Tried::new(
+            "ecr:DescribeRepositories",
+            &on,
+            aws.call(Operation::DescribeRepositories, repositories.send()).await,
+        ));
+        if rescan {
+            let scan = client
+                .start_image_scan()
+                .registry_id(account)
+                .repository_name(name)
+                .image_id(id().build());
+            tried.push(Tried::new(
+                "ecr:StartImageScan",
+                &on,
+                aws.call(Operation::StartImageScan, scan.send()).await,
+            ));
+        }
         if !enforce {
             return tried;
         }

@@ -8,16 +8,18 @@ use tagwarden::domain::findings::Finding;
 use tagwarden::domain::image::{AccountId, Digest, Home, Region, Repository, RepositoryName, Tag};
 use tagwarden::domain::origin::Origin;
 use tagwarden::domain::policy::Reporting;
+use tagwarden::event::sweep::Order;
 use tagwarden::event::{Claim, ImageEvent, Kind, Malformed, Parsed, parse};
 
 /// The closed set of the metric label `kind`.
-const KINDS: [&str; 6] = [
+const KINDS: [&str; 7] = [
     "ecr_image_action",
     "ecr_image_scan",
     "inspector2_finding",
     "inspector2_scan",
     "malformed",
     "other",
+    "sweep",
 ];
 /// Bytes of the longest line that an error may become.
 const LONGEST_ERROR: usize = 512;
@@ -32,6 +34,10 @@ pub(crate) fn run(data: &[u8]) {
     assert_eq!(parsed, parse(&body, &own), "the same body is read in the same way");
     match &parsed {
         Ok(Parsed::Assess(event)) => event_is_checked(event),
+        Ok(Parsed::Sweep(order)) => {
+            origin_is_printable(&order.origin);
+            sent_on_it_is_the_same(order, &own);
+        }
         Ok(Parsed::Ignored { kind, origin, reason }) => {
             assert!(KINDS.contains(&kind.as_str()) && *kind != Kind::Malformed);
             assert!(is_line(reason, 100), "{reason:?}");
@@ -91,7 +97,7 @@ fn event_is_checked(event: &ImageEvent) {
         }
         (Kind::Inspector2Finding, Claim::Active(finding)) => finding_is_in_lines(finding),
         (Kind::EcrImageScan | Kind::Inspector2Scan, Claim::Failed | Claim::Nothing)
-        | (Kind::EcrImageAction, Claim::Nothing) => {}
+        | (Kind::EcrImageAction | Kind::Sweep, Claim::Nothing) => {}
         other => panic!("{other:?}"),
     }
 }
@@ -102,6 +108,17 @@ fn finding_is_in_lines(finding: &Finding) {
     });
     for text in packages.chain([Some(&finding.id), finding.link.as_ref()]).flatten() {
         assert!(text.chars().count() <= 256 && !text.contains(char::is_control), "{text:?}");
+    }
+}
+
+/// A step that a task sends on is read as it was, whatever was in it.
+fn sent_on_it_is_the_same(order: &Order, own: &Home) {
+    let order = Order { sweep: order.sweep.clone().or(Some("sweep".to_owned())), ..order.clone() };
+    match parse(&order.body(), own) {
+        Ok(Parsed::Sweep(read)) => {
+            assert_eq!((&read.step, &read.sweep), (&order.step, &order.sweep));
+        }
+        other => panic!("{order:?} is read as {other:?}"),
     }
 }
 

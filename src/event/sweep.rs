@@ -1,0 +1,297 @@
+//! A sweep's own messages: what a schedule sends, and what tasks send each other by the queue.
+//!
+//! `Sweep Registry` becomes one message a repository, that one after the other of its slices; an image whose tags have to go
+//! becomes an event as any other, and what was found comes back as `Sweep Result`. Each may come twice.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::envelope::{Envelope, object};
+use super::{Claim, ImageEvent, Kind, Malformed, Parsed, digest, tags};
+use crate::domain::coverage::{Census, Coverage};
+use crate::domain::image::{AccountId, Digest, Home, Region, Repository, RepositoryName, Tag};
+use crate::domain::origin::Origin;
+
+/// The source of our own messages.
+pub const SOURCE: &str = "tagwarden";
+const REGISTRY: &str = "Sweep Registry";
+const REPOSITORY: &str = "Sweep Repository";
+const IMAGE: &str = "Sweep Image";
+const RESULT: &str = "Sweep Result";
+
+/// Schedules without an input of their own: EventBridge Scheduler's, and those of rules (EventBridge user guide). At our
+/// queue they can mean nothing else.
+pub(super) const SCHEDULES: [&str; 2] = ["aws.scheduler", "aws.events"];
+pub(super) const SCHEDULED: &str = "Scheduled Event";
+
+const KIND: Kind = Kind::Sweep;
+
+/// One step of a sweep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Where it came from.
+    pub origin: Origin,
+    /// The sweep's id; `None`: the message that begins it gives its own.
+    pub sweep: Option<String>,
+    /// What to do.
+    pub step: Step,
+}
+
+/// What a step is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Sweep every registry that the policy names.
+    All,
+    /// Sweep the repositories of one registry.
+    Registry(Home),
+    /// Look at the images of one repository, slice by slice.
+    Repository(Slice),
+    /// Gather what was found.
+    Result(Found),
+}
+
+/// So far a repository has been swept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slice {
+    /// Which repository.
+    pub repository: Repository,
+    /// Which one of how many of its registry.
+    pub number: u32,
+    /// How many repositories of its registry are swept.
+    pub of: u32,
+    /// How many slices have been looked at.
+    pub slices: u32,
+    /// How often the next one was put off in a row.
+    pub waits: u32,
+    /// Where ECR goes on listing; `None`: at the beginning.
+    pub next_token: Option<String>,
+    /// What was found in those slices.
+    pub census: Census,
+}
+
+/// What was found in some of the repositories of a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The registry.
+    pub home: Home,
+    /// How many of its repositories are swept.
+    pub of: u32,
+    /// Those of which the result is known, by their number.
+    pub repositories: BTreeMap<u32, (RepositoryName, Census)>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "the detail of a sweep")]
+struct SweepDetail {
+    sweep: Option<String>,
+    account: Option<String>,
+    region: Option<String>,
+    repository: Option<String>,
+    number: Option<u32>,
+    of: Option<u32>,
+    #[serde(default)]
+    slices: u32,
+    #[serde(default)]
+    waits: u32,
+    next_token: Option<String>,
+    #[serde(default)]
+    census: BTreeMap<String, u64>,
+    #[serde(default)]
+    repositories: BTreeMap<u32, (String, BTreeMap<String, u64>)>,
+    image_digest: Option<String>,
+    image_tags: Option<Vec<Option<String>>>,
+}
+
+pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malformed> {
+    let origin = envelope.origin()?;
+    if envelope.detail_type == SCHEDULED {
+        return Ok(ordered(origin, None, Step::All));
+    }
+    let detail = detail(envelope)?;
+    let sweep = detail.sweep.filter(|sweep| !sweep.is_empty());
+    if sweep.as_ref().is_some_and(|sweep| sweep.len() > 128 || sweep.contains(char::is_control)) {
+        let problem = "detail.sweep is over 128 bytes or holds control characters";
+        return Err(Malformed::new(problem));
+    }
+    let home = home(detail.account.as_deref(), detail.region.as_deref(), own)?;
+    if envelope.detail_type == REGISTRY {
+        let one = detail.account.is_some() || detail.region.is_some();
+        let step = if one { Step::Registry(home) } else { Step::All };
+        return Ok(ordered(origin, sweep, step));
+    }
+    let of = detail.of.unwrap_or_default();
+    if envelope.detail_type == RESULT {
+        let repositories = detail.repositories.into_iter().map(|(number, (repository, counts))| {
+            Ok((number, (name(&repository)?, census(&counts)?)))
+        });
+        let repositories = repositories.collect::<Result<_, _>>()?;
+        return Ok(ordered(origin, sweep, Step::Result(Found { home, of, repositories })));
+    }
+    let repository =
+        detail.repository.ok_or_else(|| Malformed::new("detail.repository is missing"))?;
+    let Home { account, region } = home;
+    let repository = Repository { account, region, name: name(&repository)? };
+    if envelope.detail_type == IMAGE {
+        let event = ImageEvent {
+            kind: KIND,
+            origin,
+            repository,
+            digest: digest("detail.image_digest", detail.image_digest, None)?,
+            tags: tags("detail.image_tags", detail.image_tags)?,
+            claim: Claim::Nothing,
+        };
+        return Ok(event.into_parsed());
+    }
+    let slice = Slice {
+        repository,
+        number: detail.number.unwrap_or_default(),
+        of,
+        slices: detail.slices,
+        waits: detail.waits,
+        next_token: detail.next_token,
+        census: census(&detail.census)?,
+    };
+    Ok(ordered(origin, sweep, Step::Repository(slice)))
+}
+
+fn ordered(origin: Origin, sweep: Option<String>, step: Step) -> Parsed {
+    Parsed::Sweep(Box::new(Order { origin, sweep, step }))
+}
+
+/// Whether it is one of a sweep's messages.
+pub(super) fn is_ours(source: &str, detail_type: &str) -> bool {
+    match source {
+        SOURCE => [REGISTRY, REPOSITORY, IMAGE, RESULT].contains(&detail_type),
+        schedule => SCHEDULES.contains(&schedule) && detail_type == SCHEDULED,
+    }
+}
+
+/// The detail: an object, or a text that holds one, as EventBridge Scheduler writes it; nothing at all for a sweep of
+/// everything.
+fn detail(envelope: &Envelope<'_>) -> Result<SweepDetail, Malformed> {
+    let json = match envelope.raw_detail() {
+        None | Some("null") => Cow::Borrowed("{}"),
+        Some(raw) if raw.starts_with('"') => {
+            let text: String =
+                serde_json::from_str(raw).map_err(|error| Malformed::json("detail: ", &error))?;
+            Cow::Owned(if text.trim().is_empty() { "{}".to_owned() } else { text })
+        }
+        Some(raw) => Cow::Borrowed(raw),
+    };
+    object("detail", &json)?;
+    serde_json::from_str(&json).map_err(|error| Malformed::json("detail: ", &error))
+}
+
+fn home(account: Option<&str>, region: Option<&str>, own: &Home) -> Result<Home, Malformed> {
+    let account = match account {
+        None => own.account.clone(),
+        Some(account) => {
+            AccountId::parse(account).map_err(|error| Malformed::name("detail.account", &error))?
+        }
+    };
+    let region = match region {
+        None => own.region.clone(),
+        Some(region) => {
+            Region::parse(region).map_err(|error| Malformed::name("detail.region", &error))?
+        }
+    };
+    Ok(Home { account, region })
+}
+
+fn name(text: &str) -> Result<RepositoryName, Malformed> {
+    RepositoryName::parse(text).map_err(|error| Malformed::name("detail.repository", &error))
+}
+
+fn census(counts: &BTreeMap<String, u64>) -> Result<Census, Malformed> {
+    let mut census = Census::default();
+    for (word, images) in counts {
+        let coverage = Coverage::from_word(word)
+            .ok_or_else(|| Malformed::new("the census counts something that no sweep counts"))?;
+        census.add(coverage, *images);
+    }
+    Ok(census)
+}
+
+fn counts(census: &Census) -> Value {
+    census.iter().map(|(coverage, images)| (coverage.as_str(), images)).collect()
+}
+
+impl Order {
+    /// The message that asks for this step. Its id is the same however often it is sent.
+    #[must_use]
+    pub fn body(&self) -> String {
+        let sweep = self.sweep.as_deref().unwrap_or_default();
+        let (detail_type, id, detail) = match &self.step {
+            Step::All => (REGISTRY, sweep.to_owned(), json!({"sweep": sweep})),
+            Step::Registry(Home { account, region }) => (
+                REGISTRY,
+                format!("{sweep}/{account}/{region}"),
+                json!({"sweep": sweep, "account": account.as_str(), "region": region.as_str()}),
+            ),
+            Step::Repository(slice) => {
+                let Slice { repository, number, of, slices, waits, next_token, census } = slice;
+                let Repository { account, region, name } = repository;
+                let detail = json!({
+                    "sweep": sweep,
+                    "account": account.as_str(),
+                    "region": region.as_str(),
+                    "repository": name.as_str(),
+                    "number": number,
+                    "of": of,
+                    "slices": slices,
+                    "waits": waits,
+                    "next_token": next_token,
+                    "census": counts(census),
+                });
+                (REPOSITORY, format!("{sweep}/{account}/{region}/{number}/{slices}"), detail)
+            }
+            Step::Result(Found { home: Home { account, region }, of, repositories }) => {
+                let repositories: serde_json::Map<_, _> = repositories
+                    .iter()
+                    .map(|(number, (name, census))| {
+                        (number.to_string(), json!([name.as_str(), counts(census)]))
+                    })
+                    .collect();
+                let detail = json!({
+                    "sweep": sweep,
+                    "account": account.as_str(),
+                    "region": region.as_str(),
+                    "of": of,
+                    "repositories": repositories,
+                });
+                (RESULT, format!("{sweep}/{account}/{region}/result"), detail)
+            }
+        };
+        body(detail_type, &id, &self.origin, &detail)
+    }
+}
+
+/// The message that asks to assess an image whose tags have to go, as a sweep saw it.
+#[must_use]
+pub fn image(order: &Order, repository: &Repository, image: &Digest, image_tags: &[Tag]) -> String {
+    let sweep = order.sweep.as_deref().unwrap_or_default();
+    let detail = json!({
+        "sweep": sweep,
+        "account": repository.account.as_str(),
+        "region": repository.region.as_str(),
+        "repository": repository.name.as_str(),
+        "image_digest": image.as_str(),
+        "image_tags": image_tags.iter().map(Tag::as_str).collect::<Vec<_>>(),
+    });
+    body(IMAGE, sweep, &order.origin, &detail)
+}
+
+fn body(detail_type: &str, id: &str, origin: &Origin, detail: &Value) -> String {
+    let time = origin.time.as_deref();
+    json!({
+        "source": SOURCE,
+        "detail-type": detail_type,
+        "id": id,
+        "time": time,
+        "detail": detail,
+    })
+    .to_string()
+}

@@ -1,0 +1,158 @@
+//! A sweep's own messages.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::domain::coverage::{Census, Coverage};
+use crate::domain::image::{AccountId, Digest, Home, Region, Repository, RepositoryName, Tag};
+use crate::domain::origin::Origin;
+use crate::event::sweep::{self, Found, Order, Slice, Step};
+use crate::event::{Claim, Kind, Malformed, Parsed, parse};
+
+fn own() -> Home {
+    let (account, region) = (AccountId::parse("111122223333"), Region::parse("eu-west-1"));
+    Home { account: account.unwrap(), region: region.unwrap() }
+}
+
+fn read(event: &Value) -> Result<Parsed, Malformed> {
+    parse(&event.to_string(), &own())
+}
+
+fn ordered(event: &Value) -> Order {
+    match read(event) {
+        Ok(Parsed::Sweep(order)) => *order,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ours(detail_type: &str, detail: &Value) -> Value {
+    json!({"source": "tagwarden", "detail-type": detail_type, "detail": detail})
+}
+
+#[test]
+fn a_schedule_asks_for_a_sweep_of_everything_in_whichever_shape() {
+    for detail in [json!({}), json!("{}"), json!(""), Value::Null] {
+        let order = ordered(&ours("Sweep Registry", &detail));
+        assert_eq!((order.step, order.sweep), (Step::All, None), "{detail}");
+    }
+    let without = json!({"source": "tagwarden", "detail-type": "Sweep Registry"});
+    assert_eq!(ordered(&without).step, Step::All);
+    for source in ["aws.scheduler", "aws.events"] {
+        let event =
+            json!({"source": source, "detail-type": "Scheduled Event", "id": "x", "detail": "{}"});
+        let order = ordered(&event);
+        assert_eq!((order.step, order.origin.id.as_deref()), (Step::All, Some("x")), "{source}");
+    }
+}
+
+#[test]
+fn one_registry_is_named_by_account_or_region_or_both() {
+    let step = |detail: Value| ordered(&ours("Sweep Registry", &detail)).step;
+    let home = |account: &str, region: &str| {
+        Step::Registry(Home {
+            account: AccountId::parse(account).unwrap(),
+            region: Region::parse(region).unwrap(),
+        })
+    };
+    assert_eq!(step(json!({"account": "444455556666"})), home("444455556666", "eu-west-1"));
+    assert_eq!(step(json!({"region": "us-east-1"})), home("111122223333", "us-east-1"));
+}
+
+#[test]
+fn an_image_of_a_sweep_is_assessed_as_any_other() {
+    let order = Order { origin: origin(), sweep: Some("s".to_owned()), step: Step::All };
+    let digest = Digest::parse(format!("sha256:{}", "a".repeat(64))).unwrap();
+    let tags = [Tag::parse("1.0").unwrap(), Tag::parse("latest").unwrap()];
+    let body = sweep::image(&order, &repository("team/app"), &digest, &tags);
+    let Ok(Parsed::Assess(event)) = parse(&body, &own()) else { panic!("{body}") };
+    assert_eq!((event.kind, &event.claim), (Kind::Sweep, &Claim::Nothing));
+    assert_eq!(event.origin.id.as_deref(), Some("s"), "one notice an image and sweep");
+    assert_eq!(event.repository, repository("team/app"));
+    assert_eq!((event.digest, event.tags.as_slice()), (Some(digest), tags.as_slice()));
+}
+
+#[test]
+fn what_is_wrong_with_a_message_of_a_sweep_is_said() {
+    let problem = |detail_type: &str, detail: Value| {
+        read(&ours(detail_type, &detail)).unwrap_err().to_string()
+    };
+    assert_eq!(problem("Sweep Registry", json!([])), "detail is not a JSON object");
+    assert_eq!(problem("Sweep Registry", json!("[]")), "detail is not a JSON object");
+    assert!(
+        problem("Sweep Registry", json!({"account": "x"})).starts_with("detail.account is not")
+    );
+    assert_eq!(problem("Sweep Repository", json!({})), "detail.repository is missing");
+    assert!(
+        problem("Sweep Repository", json!({"repository": "a b"})).starts_with("detail.repository")
+    );
+    let long = json!({"sweep": "s".repeat(129)});
+    assert!(problem("Sweep Registry", long).starts_with("detail.sweep is over 128 bytes"));
+    let counts = json!({"repository": "a", "census": {"heaven": 1}});
+    assert!(problem("Sweep Repository", counts).starts_with("the census counts something"));
+}
+
+#[test]
+fn other_events_of_schedules_and_other_types_of_ours_are_not_for_us() {
+    for (source, detail_type) in
+        [("aws.scheduler", "Other"), ("tagwarden", "Other"), ("other", "Sweep Registry")]
+    {
+        let event = json!({"source": source, "detail-type": detail_type, "detail": {}});
+        assert!(matches!(read(&event), Ok(Parsed::Ignored { .. })), "{source} {detail_type}");
+    }
+}
+
+fn origin() -> Origin {
+    Origin {
+        id: None,
+        source: "tagwarden".to_owned(),
+        detail_type: "Sweep Registry".to_owned(),
+        time: Some("2026-01-02T03:04:05Z".to_owned()),
+        at: humantime::parse_rfc3339("2026-01-02T03:04:05Z").ok(),
+    }
+}
+
+fn repository(name: &str) -> Repository {
+    let Home { account, region } = own();
+    Repository { account, region, name: RepositoryName::parse(name).unwrap() }
+}
+
+fn any_census() -> impl Strategy<Value = Census> {
+    let coverage = prop::sample::select(Coverage::ALL.to_vec());
+    prop::collection::btree_map(coverage, 1..u64::MAX / 32, 0..5).prop_map(|counts| {
+        let mut census = Census::default();
+        counts.into_iter().for_each(|(coverage, images)| census.add(coverage, images));
+        census
+    })
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let name = "[a-z]{2,8}(/[a-z0-9]{1,8})?";
+    let slice = (name, any::<[u32; 4]>(), prop::option::of("\\PC{1,20}"), any_census());
+    let slice = slice.prop_map(|(name, [number, of, slices, waits], next_token, census)| {
+        let repository = repository(&name);
+        Step::Repository(Slice { repository, number, of, slices, waits, next_token, census })
+    });
+    let repositories = prop::collection::btree_map(any::<u32>(), (name, any_census()), 0..5);
+    let found = (any::<u32>(), repositories).prop_map(|(of, repositories)| {
+        let named = |(name, census): (String, _)| (RepositoryName::parse(name).unwrap(), census);
+        let repositories: BTreeMap<_, _> =
+            repositories.into_iter().map(|(number, of)| (number, named(of))).collect();
+        Step::Result(Found { home: own(), of, repositories })
+    });
+    prop_oneof![Just(Step::All), Just(Step::Registry(own())), slice, found]
+}
+
+proptest! {
+    #[test]
+    fn a_step_that_is_sent_is_read_as_it_was(step in any_step(), sweep in "\\PC{1,32}") {
+        let sent = Order { origin: origin(), sweep: Some(sweep), step };
+        let Ok(Parsed::Sweep(read)) = parse(&sent.body(), &own()) else {
+            panic!("{}", sent.body());
+        };
+        prop_assert_eq!(&read.sweep, &sent.sweep);
+        prop_assert_eq!(&read.step, &sent.step);
+        prop_assert_eq!(read.origin.at, sent.origin.at, "when the sweep began goes with it");
+    }
+}

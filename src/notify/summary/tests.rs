@@ -1,0 +1,96 @@
+use super::*;
+use crate::domain::image::{AccountId, Region};
+
+fn census(counts: &[(Coverage, u64)]) -> Census {
+    let mut census = Census::default();
+    counts.iter().for_each(|(coverage, images)| census.add(*coverage, *images));
+    census
+}
+
+fn share(name: &str, counts: &[(Coverage, u64)]) -> Share {
+    Share { repository: RepositoryName::parse(name).unwrap(), census: census(counts) }
+}
+
+fn summary() -> Summary {
+    let (account, region) = (AccountId::parse("111122223333"), Region::parse("eu-west-1"));
+    Summary {
+        sweep: "7bf73129-1428-4cd3-a780-95db273d1602".to_owned(),
+        home: Home { account: account.unwrap(), region: region.unwrap() },
+        began: Some("2026-01-02T03:04:05Z".to_owned()),
+        swept: 3,
+        repositories: 3,
+        census: census(&[
+            (Coverage::Clean, 120),
+            (Coverage::Untag, 2),
+            (Coverage::NeverScanned, 7),
+            (Coverage::Archived, 1),
+        ]),
+        before: Some(census(&[(Coverage::Clean, 118), (Coverage::NeverScanned, 7)])),
+        mode: Mode::Enforce,
+        worst: Share::worst(vec![
+            share("team/good", &[(Coverage::Clean, 100)]),
+            share("team/dark", &[(Coverage::NeverScanned, 7)]),
+            share("team/bad", &[(Coverage::Untag, 2), (Coverage::Clean, 20)]),
+        ]),
+    }
+}
+
+#[test]
+fn the_summary_in_each_form() {
+    for (name, format) in
+        [("text", NoticeFormat::Text), ("json", NoticeFormat::Json), ("chat", NoticeFormat::Chat)]
+    {
+        let Rendered { subject, body, attributes } = summary().render(format);
+        let body = match serde_json::from_str::<Value>(&body) {
+            Ok(json) => serde_json::to_string_pretty(&json).unwrap(),
+            Err(_) => body,
+        };
+        insta::assert_snapshot!(name, format!("{subject}\n{attributes:?}\n\n{body}"));
+    }
+}
+
+#[test]
+fn the_worst_are_those_with_most_violations_then_with_most_that_nobody_knows() {
+    let shares = (0..20).map(|number| {
+        share(
+            &format!("r{number}"),
+            &[(Coverage::Blocked, number / 2), (Coverage::Expired, number)],
+        )
+    });
+    let worst = Share::worst(shares.collect());
+    let names: Vec<_> = worst.iter().map(|share| share.repository.as_str()).collect();
+    assert_eq!(names, ["r19", "r18", "r17", "r16", "r15", "r14", "r13", "r12", "r11", "r10"]);
+    assert_eq!(Share::worst(vec![share("clean", &[(Coverage::Clean, 5)])]), []);
+}
+
+#[test]
+fn what_is_missing_and_what_has_not_changed_is_said() {
+    let mut summary = summary();
+    summary.swept = 1;
+    assert!(
+        summary.headline().contains("2 repositories have not answered"),
+        "{}",
+        summary.headline()
+    );
+    summary.swept = 3;
+    summary.census = census(&[(Coverage::Clean, 118), (Coverage::NeverScanned, 7)]);
+    assert!(summary.headline().contains("Nothing has changed"), "{}", summary.headline());
+    summary.before = None;
+    assert!(!summary.headline().contains("Nothing has changed"), "{}", summary.headline());
+}
+
+#[test]
+fn the_id_is_of_the_sweep_and_the_registry_and_of_nothing_else() {
+    let (one, mut other) = (summary(), summary());
+    other.swept = 0;
+    assert_eq!(one.id(), other.id());
+    other.sweep.push('x');
+    assert_ne!(one.id(), other.id());
+}
+
+#[test]
+fn a_subject_is_short_whatever_is_counted() {
+    let mut summary = summary();
+    summary.census = census(&[(Coverage::Untag, u64::MAX), (Coverage::Expired, u64::MAX)]);
+    assert!(summary.subject().len() < 100, "{}", summary.subject());
+}
