@@ -2,6 +2,7 @@
 
 pub mod live;
 mod start;
+pub mod sweep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 mod check;
 mod explain;
+mod sweep;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,7 +19,7 @@ use crate::{app, http, telemetry};
 const FAILED: u8 = 1;
 /// Exit code of bad input: a configuration or an event that cannot be used; clap uses the same for a wrong command line.
 const BAD_INPUT: u8 = 2;
-/// Exit code of `explain` where tags would go.
+/// Exit code of `explain` and `sweep` where tags would go.
 const WOULD_UNTAG: u8 = 3;
 
 /// Takes the tags off container images in Amazon ECR that have Critical or High findings.
@@ -40,6 +41,8 @@ enum Command {
     Check(check::Arguments),
     /// Judge one event and say why, without touching anything
     Explain(explain::Arguments),
+    /// Look at every image that the policy covers, and say which would lose its tags; with --apply, take them off
+    Sweep(sweep::Arguments),
     /// Print the JSON Schema of the configuration file, for editors
     Schema,
     /// Ask a running worker on this machine whether it is alive (the container's health check)
@@ -65,6 +68,7 @@ pub async fn main(arguments: Arguments) -> ExitCode {
         },
         Command::Check(arguments) => check::main(&arguments, &sources).await,
         Command::Explain(arguments) => explain::main(arguments, &sources).await,
+        Command::Sweep(arguments) => Box::pin(sweep::main(arguments, &sources)).await,
         Command::Schema => print(&format!("{:#}", config::schema())),
         Command::Healthcheck => match Settings::load(&sources) {
             Ok(settings) => match http::healthcheck(settings.listen).await {

@@ -10,6 +10,7 @@
 //! - [`cli`]: the command line, exit codes.
 //! - [`app`]: the composition root, which owns every task and orders start and stop.
 //! - [`explain`]: judges one event without touching anything. [`check`]: what a configuration comes to and needs.
+//!   [`survey`]: what a sweep from the command line saw and did.
 //! - [`worker`]: the polling loop, the assessment of one image, the table of dispositions.
 //! - [`event`]: from bytes to *assess this image*. [`queue`]: receives, leases, batches. [`registry`]: what an
 //!   image is and the calls that change it. [`notify`]: notices and how they are sent. [`http`], [`health`],
@@ -34,5 +35,6 @@ pub mod notify;
 pub mod queue;
 pub mod registry;
 pub mod shutdown;
+pub mod survey;
 pub mod telemetry;
 pub mod worker;

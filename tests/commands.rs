@@ -24,3 +24,5 @@ mod process;
 mod schema;
 #[path = "commands/support.rs"]
 mod support;
+#[path = "commands/sweep.rs"]
+mod sweep;

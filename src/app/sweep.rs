@@ -1,0 +1,389 @@
+//! A sweep by hand: `tagwarden sweep` looks at every image that the policy covers, and acts by the worker's own path.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use tokio::time::Instant;
+
+use super::live::LookError;
+use super::{RunError, Signals, instruments};
+use crate::aws::{Aws, AwsError, ErrorClass};
+use crate::config::{JudgingSettings, LimitSettings, Settings, TopicSettings, UntagBy};
+use crate::domain::coverage::{Census, Coverage};
+use crate::domain::globs::Globs;
+use crate::domain::image::{Digest, Home, Repository, Tag};
+use crate::domain::origin::Origin;
+use crate::event::{Claim, ImageEvent, Kind, sweep};
+use crate::health::Health;
+use crate::notify::Notifier as _;
+use crate::notify::sns::SnsNotifier;
+use crate::queue::{Message, ReceiptHandle};
+use crate::registry::ecr::EcrRegistry;
+use crate::shutdown::Shutdown;
+use crate::survey::{Document, Planned};
+use crate::telemetry::traces::Delivery;
+use crate::worker::assess::{Assessor, Context, Job};
+use crate::worker::outcome::{Failure, Outcome};
+use crate::worker::survey::{Pace, SurveyPage};
+use crate::worker::topics::Topic;
+
+/// The detail-type that notices of this sweep name.
+const DETAIL_TYPE: &str = "Sweep Image";
+
+/// What to sweep, and how.
+#[derive(Debug)]
+pub struct Order {
+    /// What judging needs.
+    pub judging: JudgingSettings,
+    /// The worker's own account and Region.
+    pub own: Home,
+    /// What acting needs; `None`: only look.
+    pub acting: Option<Settings>,
+    /// The images to act on, and none else.
+    pub plan: Option<Document>,
+    /// Repositories to look at; none given means all.
+    pub repositories: Globs,
+    /// Whether clean images are listed too.
+    pub all: bool,
+}
+
+/// How far a sweep is.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// So many more repositories, or images of a plan, are to be looked at.
+    More(usize),
+    /// A repository has been looked at.
+    Repository(&'a Repository, &'a Census),
+    /// An image of a plan has been dealt with.
+    Image(&'a Repository, &'a Digest),
+    /// This could not be looked at.
+    Failed(String),
+}
+
+/// Sweeps until all is looked at and done, or a signal comes: then the image in hand is the last.
+///
+/// # Errors
+/// Where nothing can be looked at, and at a second signal.
+pub async fn sweep(
+    order: Order,
+    sdk: &SdkConfig,
+    mut signals: Signals,
+    on: &mut (dyn FnMut(Step<'_>) + Send),
+) -> Result<Document, LookError> {
+    let shutdown = Shutdown::default();
+    let mut run = Run::new(order, sdk, shutdown.clone()).await?;
+    tokio::select! {
+        biased;
+        _ = signals.stop(&shutdown) => {
+            Err(LookError::Other("stopped at once by a second signal".to_owned()))
+        }
+        result = run.run(on) => result.map(|()| run.document),
+    }
+}
+
+/// A sweep under way.
+struct Run {
+    assessor: Assessor<EcrRegistry, SnsNotifier>,
+    plan: Option<Vec<Planned>>,
+    acts: bool,
+    all: bool,
+    repositories: Globs,
+    message: Message,
+    origin: Origin,
+    pace: Pace,
+    document: Document,
+}
+
+impl Run {
+    async fn new(order: Order, sdk: &SdkConfig, shutdown: Shutdown) -> Result<Self, LookError> {
+        let Order { judging, own, acting, plan, repositories, all } = order;
+        if sdk.region().is_none() {
+            return Err(RunError::NoRegion.into());
+        }
+        let instruments = Arc::new(instruments(&judging.policy, None).map_err(RunError::from)?);
+        let aws = Aws::new(sdk, judging.aws, Arc::clone(&instruments));
+        let clock = Aws::clock_of(sdk).ok_or(RunError::NoRegion)?;
+        let topics = match &acting {
+            Some(settings) => topics(&aws, &settings.notify.topics).await?,
+            None => Vec::new(),
+        };
+        let acts = acting.is_some();
+        let limits = acting.as_ref().map_or_else(LimitSettings::default, |acting| acting.limits);
+        let untag_by = acting.map_or(UntagBy::TagAndDigest, |acting| acting.untag_by);
+        let now = clock.now();
+        let time = humantime::format_rfc3339_nanos(now).to_string();
+        let mode = judging.policy.base.mode;
+        let context = Context {
+            policy: judging.policy,
+            limits,
+            own: own.clone(),
+            max_receive_count: None,
+            health: Arc::new(Health::new(Duration::MAX, Arc::clone(&instruments))),
+            shutdown,
+            clock,
+            instruments,
+        };
+        let is_planned = plan.is_some();
+        let document = match plan {
+            Some(plan) => plan.to_apply(&own, mode),
+            None => Document::new(&own, mode, acts),
+        };
+        let planned = document.planned().map_err(|error| LookError::Other(error.to_string()))?;
+        let begun = Instant::now();
+        Ok(Self {
+            plan: is_planned.then_some(planned),
+            document,
+            assessor: Assessor::new(context, EcrRegistry::new(aws, own, untag_by), topics),
+            acts,
+            all,
+            repositories,
+            message: Message {
+                id: String::new(),
+                receipt: ReceiptHandle(String::new()),
+                body: String::new(),
+                receive_count: 1,
+                sent_at: Some(now),
+                leased_from: begun,
+                received_at: begun,
+                delivery: Delivery::default(),
+            },
+            origin: Origin {
+                id: Some(format!("sweep by hand of {time}")),
+                source: sweep::SOURCE.to_owned(),
+                detail_type: DETAIL_TYPE.to_owned(),
+                time: Some(time),
+                at: Some(now),
+            },
+            pace: Pace::new(judging.sweep.calls_per_second),
+        })
+    }
+
+    fn is_stopping(&self) -> bool {
+        let Context { shutdown, health, .. } = self.assessor.context();
+        shutdown.is_draining() || health.is_overreached()
+    }
+
+    async fn run(&mut self, on: &mut (dyn FnMut(Step<'_>) + Send)) -> Result<(), LookError> {
+        match self.plan.take() {
+            Some(plan) => {
+                on(Step::More(plan.len()));
+                for planned in &plan {
+                    if self.is_stopping() {
+                        self.document.complete = false;
+                        break;
+                    }
+                    self.apply_if_still_so(planned).await;
+                    on(Step::Image(&planned.repository, &planned.digest));
+                }
+                Ok(())
+            }
+            None => self.look(on).await,
+        }
+    }
+
+    async fn look(&mut self, on: &mut (dyn FnMut(Step<'_>) + Send)) -> Result<(), LookError> {
+        for home in self.homes() {
+            let covered = match self.assessor.covered(&home).await {
+                Ok(covered) => covered,
+                Err(error) if home == self.assessor.context().own && is_hopeless(&error) => {
+                    return Err(LookError::Failed { error });
+                }
+                Err(error) => {
+                    let problem = LookError::Failed { error }.to_string();
+                    on(Step::Failed(format!("{}/{}: {problem}", home.account, home.region)));
+                    self.document.failed(&home, None, problem);
+                    continue;
+                }
+            };
+            let admits = |one: &Repository| self.repositories.admit(one.name.as_str());
+            let admitted: Vec<_> = covered.into_iter().filter(admits).collect();
+            on(Step::More(admitted.len()));
+            for repository in &admitted {
+                if self.is_stopping() {
+                    self.document.complete = false;
+                    return Ok(());
+                }
+                self.repository(repository, on).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every account of the policy in every Region of it.
+    fn homes(&self) -> Vec<Home> {
+        let Context { policy, own, .. } = self.assessor.context();
+        let accounts = policy.accounts.clone().unwrap_or_else(|| [own.account.clone()].into());
+        let regions = policy.regions.clone().unwrap_or_else(|| [own.region.clone()].into());
+        let homes = accounts.into_iter().flat_map(|account| {
+            regions
+                .iter()
+                .map(move |region| Home { account: account.clone(), region: region.clone() })
+        });
+        homes.collect()
+    }
+
+    /// Looks at the whole of a repository, and then acts where that is wanted.
+    async fn repository(&mut self, repository: &Repository, on: &mut (dyn FnMut(Step<'_>) + Send)) {
+        let event = self.event(repository, None, &[]);
+        let from = self.document.images.len();
+        let mut census = Census::default();
+        let mut token: Option<String> = None;
+        loop {
+            let job = self.job(&event);
+            let page = self.assessor.survey(job, token.as_deref(), &self.pace).await;
+            let SurveyPage { images, unread, next_token, failure } = page;
+            census.add(Coverage::Failed, unread);
+            for surveyed in &images {
+                census.count(surveyed.coverage);
+                if self.all || is_of_note(surveyed.coverage) {
+                    self.document.add(repository, surveyed);
+                }
+            }
+            match failure {
+                None => {}
+                Some(Failure::Abandoned) => self.document.complete = false,
+                Some(failure) => {
+                    let problem = LookError::from(failure).to_string();
+                    on(Step::Failed(format!("{}: {problem}", repository.name)));
+                    self.document.failed(&repository.home(), Some(repository), problem);
+                }
+            }
+            token = next_token;
+            if token.is_none() {
+                break;
+            }
+        }
+        self.document.count(&census);
+        self.document.sort_from(from);
+        on(Step::Repository(repository, &census));
+        if self.acts {
+            let planned = self.document.planned().unwrap_or_default().into_iter();
+            for one in planned.filter(|one| one.position() >= from && one.goes) {
+                if self.is_stopping() {
+                    self.document.complete = false;
+                    return;
+                }
+                self.apply(&one).await;
+            }
+        }
+    }
+
+    fn event(&self, repository: &Repository, digest: Option<&Digest>, tags: &[Tag]) -> ImageEvent {
+        ImageEvent {
+            kind: Kind::Sweep,
+            origin: self.origin.clone(),
+            repository: repository.clone(),
+            digest: digest.cloned(),
+            tags: tags.to_vec(),
+            claim: Claim::Nothing,
+        }
+    }
+
+    fn job<'a>(&'a self, event: &'a ImageEvent) -> Job<'a> {
+        Job { message: &self.message, event, canary: false, at_once: true }
+    }
+
+    /// Acts on an image as the worker does.
+    async fn apply(&mut self, planned: &Planned) {
+        let Planned { repository, digest, untag, .. } = planned;
+        let event = self.event(repository, Some(digest), untag);
+        let result = Box::pin(self.assessor.assess(self.job(&event), &mut Vec::new())).await;
+        let (word, problem) = match result {
+            Ok(outcome) => (outcome.as_str(), undone(&outcome)),
+            Err(failure) => (failure.as_str(), Some(LookError::from(failure).to_string())),
+        };
+        self.document.done(planned.position(), word, problem);
+    }
+
+    /// The same, unless the registry or the policy has moved on since the plan was made.
+    async fn apply_if_still_so(&mut self, planned: &Planned) {
+        match self.moved_on(planned).await {
+            None => self.apply(planned).await,
+            Some(problem) => self.document.done(planned.position(), "refused", Some(problem)),
+        }
+    }
+
+    /// Why what was planned is no longer what would be done.
+    async fn moved_on(&self, planned: &Planned) -> Option<String> {
+        let Planned { repository, digest, .. } = planned;
+        let Context { policy, own, .. } = self.assessor.context();
+        if let Err(why) = policy.reach(repository, own) {
+            return Some(why.as_str().to_owned());
+        }
+        let event = self.event(repository, Some(digest), &[]);
+        let again = self.assessor.survey_again(self.job(&event), digest, &self.pace).await;
+        let again = match again {
+            Ok(again) => again,
+            Err(failure) => return Some(LookError::from(failure).to_string()),
+        };
+        let Some((now, holders)) = again.split_first() else {
+            return Some("the image is gone".to_owned());
+        };
+        if now.image.tags != planned.tags {
+            let tags = joined(&now.image.tags);
+            return Some(format!("its tags are not those of the plan: {tags}"));
+        }
+        if now.coverage != Coverage::Untag || now.untag != planned.untag {
+            let untag = joined(&now.untag);
+            let coverage = now.coverage.as_str();
+            return Some(format!("the judgement is not that of the plan: {coverage} {untag}"));
+        }
+        // Those of the plan are done with by now.
+        let unplanned = holders.iter().find(|index| index.coverage == Coverage::Untag)?;
+        Some(format!("the index {} would lose tags with it", unplanned.image.digest))
+    }
+}
+
+fn joined(tags: &[Tag]) -> String {
+    if tags.is_empty() {
+        return "none".to_owned();
+    }
+    tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether an image is listed where not all are: nothing is to be done or to be known of the others.
+fn is_of_note(coverage: Coverage) -> bool {
+    !matches!(coverage, Coverage::Clean | Coverage::Quarantined | Coverage::NotAnImage)
+}
+
+/// Why an image is not done with, by what the worker made of it.
+fn undone(outcome: &Outcome) -> Option<String> {
+    let why = match outcome {
+        Outcome::Blocked => "it keeps its tags, and the team was told why",
+        Outcome::Unscanned => "it can no longer be judged",
+        Outcome::LeftToScan => "its scan has begun anew",
+        Outcome::Overreach => {
+            "the registry took more than it was asked for: nothing more is untagged"
+        }
+        _ => return None,
+    };
+    Some(why.to_owned())
+}
+
+/// Whether every other call would come to the same, each after its own time.
+fn is_hopeless(error: &AwsError) -> bool {
+    matches!(error.class, ErrorClass::Credentials | ErrorClass::Timeout | ErrorClass::Connection)
+}
+
+/// The topics, asked before anything is done: one that answers is enough.
+async fn topics(
+    aws: &Aws,
+    settings: &[TopicSettings],
+) -> Result<Vec<Topic<SnsNotifier>>, LookError> {
+    let mut topics = Vec::new();
+    let mut refused = None;
+    let mut usable = false;
+    for settings in settings {
+        let notifier = SnsNotifier::new(aws.clone(), settings.arn.clone(), &settings.region);
+        let checked = notifier.check().await;
+        usable |= checked.is_ok();
+        let refuses = checked.as_ref().is_err_and(|error| !error.class.is_transient());
+        refused = checked.err().or(refused);
+        topics.push(Topic::new(settings.clone(), notifier, refuses));
+    }
+    match refused {
+        Some(error) if !usable => Err(LookError::Failed { error }),
+        _ => Ok(topics),
+    }
+}

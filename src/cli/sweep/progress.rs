@@ -1,0 +1,89 @@
+//! How far a sweep is: a bar for a person at a terminal, lines otherwise.
+
+use std::io::{self, IsTerminal as _, Write};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::app::sweep::Step;
+use crate::config::LogFormat;
+use crate::domain::coverage::Coverage;
+use crate::domain::text::escaped;
+use crate::telemetry::logs;
+
+/// What is logged where RUST_LOG does not say: warnings, and the record of every act.
+const FILTER: &str = "warn,tagwarden::audit=info";
+
+/// Says on standard error how far a sweep is.
+#[derive(Clone, Debug)]
+pub(super) struct Progress {
+    /// `None`: no terminal.
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg}");
+            ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
+        Self { bar }
+    }
+
+    pub(super) fn step(&self, step: &Step<'_>) {
+        let line = match step {
+            Step::More(more) => {
+                if let Some(bar) = &self.bar {
+                    bar.inc_length(u64::try_from(*more).unwrap_or(u64::MAX));
+                }
+                return;
+            }
+            Step::Repository(repository, census) => {
+                let (all, bad) = (census.sum(|_| true), census.sum(Coverage::violates));
+                format!("{repository}: images {all}, over a limit {bad}")
+            }
+            Step::Image(repository, digest) => format!("{repository}@{digest}"),
+            Step::Failed(problem) => problem.clone(),
+        };
+        let line = escaped(&line, &[]).into_owned();
+        match (&self.bar, step) {
+            (Some(bar), Step::Failed(_)) => bar.println(line),
+            (Some(bar), Step::Repository(repository, _) | Step::Image(repository, _)) => {
+                bar.set_message(repository.name.to_string());
+                bar.inc(1);
+            }
+            (Some(_), Step::More(_)) => {}
+            (None, _) => drop(writeln!(io::stderr(), "{line}")),
+        }
+    }
+
+    pub(super) fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Log lines go to standard error, beside the bar.
+impl Write for Progress {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| io::stderr().write(bytes)),
+            None => io::stderr().write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// Logs what the worker's own parts have to say.
+pub(super) fn log(progress: &Progress) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER));
+    let (writer, colour) = (progress.clone(), progress.bar.is_some());
+    let subscriber = logs::subscriber(LogFormat::Pretty, filter, move || writer.clone(), colour);
+    // There is one already only where this is part of another program.
+    drop(subscriber.try_init());
+}

@@ -1,0 +1,112 @@
+//! A sweep as a person reads it.
+
+use std::fmt;
+
+use comfy_table::{ContentArrangement, Table, presets};
+
+use super::{Document, Entry, Unread};
+use crate::domain::text::{escaped, start};
+
+/// Tags of one image that are named one by one.
+const NAMED: usize = 3;
+/// The most that is shown of a reason, in characters.
+const LONGEST: usize = 300;
+
+fn cell(text: &str) -> String {
+    escaped(&start(text, LONGEST), &[]).into_owned()
+}
+
+fn images(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "image" } else { "images" })
+}
+
+impl Entry {
+    fn row(&self, place: String) -> [String; 5] {
+        let quarantine = self.digest.replacen("sha256:", "quarantine-", 1);
+        let tags: Vec<_> = self.tags.iter().filter(|tag| **tag != quarantine).collect();
+        let mut named: Vec<_> = tags.iter().take(NAMED).map(ToString::to_string).collect();
+        if tags.len() > NAMED {
+            named.push(format!("{} more", tags.len() - NAMED));
+        }
+        let worst = self.worst.as_ref().map(|worst| {
+            let id = worst.id.as_deref().unwrap_or_default();
+            format!("{} {id}", worst.severity).trim_end().to_owned()
+        });
+        let verdict = self.outcome.as_ref().unwrap_or(&self.verdict);
+        let reason = self.problem.clone().unwrap_or_else(|| self.reasons.join("; "));
+        [place, named.join(", "), worst.unwrap_or_default(), verdict.clone(), reason]
+    }
+}
+
+impl Document {
+    /// The repository's name, and its registry where that is not our own.
+    fn place(&self, account: &str, region: &str, repository: Option<&str>) -> String {
+        let name = repository.unwrap_or("(all repositories)");
+        if account == self.account && region == self.region {
+            return name.to_owned();
+        }
+        format!("{account}/{region}/{name}")
+    }
+
+    fn table(&self) -> Option<Table> {
+        let listed = self.images.iter().map(|entry| {
+            entry.row(self.place(&entry.account, &entry.region, Some(&entry.repository)))
+        });
+        let failed = self.failed.iter().map(|unread| {
+            let Unread { account, region, repository, problem } = unread;
+            let place = self.place(account, region, repository.as_deref());
+            [place, String::new(), String::new(), "failed".to_owned(), problem.clone()]
+        });
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.set_header(["REPOSITORY", "TAGS", "WORST", "VERDICT", "REASON"]);
+        for row in listed.chain(failed) {
+            table.add_row(row.map(|text| cell(&text)));
+        }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        (!table.is_empty()).then_some(table)
+    }
+
+    fn conclusion(&self) -> String {
+        let to_go = self.to_go();
+        let undone = self.images.iter().filter(|entry| entry.problem.is_some()).count();
+        let done = self.images.iter().filter(|entry| entry.outcome.is_some()).count() - undone;
+        if !self.complete {
+            return format!("interrupted: {} done, the others are as they were", images(done));
+        }
+        match (self.applied, to_go, undone) {
+            (_, 0, _) if !self.is_whole() => "nothing to do as far as could be looked".to_owned(),
+            (_, 0, _) => "nothing to do".to_owned(),
+            (true, _, 0) => format!("{} done", images(done)),
+            (true, _, undone) => format!("{} done, {} not", images(done), images(undone)),
+            (false, ..) if self.images.iter().any(|entry| entry.verdict == "untag") => {
+                format!("tags of {} would go; --apply takes them off", images(to_go))
+            }
+            (false, ..) => {
+                format!("tags of {} would go, were it not for audit mode", images(to_go))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(table) = self.table() {
+            for line in table.lines() {
+                writeln!(f, "{}", line.trim_end())?;
+            }
+            writeln!(f)?;
+        }
+        let all: u64 = self.census.values().sum();
+        let counts: Vec<_> =
+            self.census.iter().map(|(word, images)| format!("{images} {word}")).collect();
+        let noun = if all == 1 { "image" } else { "images" };
+        match counts.is_empty() {
+            true => writeln!(f, "0 images")?,
+            false => writeln!(f, "{all} {noun}: {}", counts.join(", "))?,
+        }
+        writeln!(f, "{}", self.conclusion())
+    }
+}
