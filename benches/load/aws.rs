@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use aws_sim::{Fault, FaultRule, Record, ServerGuard, Sim, SimConfig};
+use aws_sim::{Fault, FaultRule, Record, ScanResult, ServerGuard, Sim, SimConfig};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader, stdin};
 use tokio::net::TcpListener;
@@ -17,6 +17,8 @@ const QUEUE: &str = "tagwarden";
 const PROBED: usize = 100;
 /// The number of the first probe's image, which no other image has.
 const PROBES: usize = 1_000_000_000;
+/// What a schedule sends.
+const SWEEP: &str = r#"{"source": "tagwarden", "detail-type": "Sweep Registry", "detail": {}}"#;
 /// Messages that wait in the queue while a flood lasts.
 const BACKLOG: usize = 2_000;
 
@@ -40,6 +42,9 @@ pub(crate) enum Order {
     Flood(Mix, usize),
     /// Pushes images that have to go, one after the other, while so many clean messages a second come besides.
     Probe(usize, u64),
+    /// Fills so many repositories with so many clean images each, has them swept, and pushes so many images besides that
+    /// have to go.
+    Sweep(usize, usize, usize),
 }
 
 /// What came of an order.
@@ -103,7 +108,15 @@ impl Aws {
                 Result::default()
             }
             Order::Flood(mix, messages) => self.flood(mix, messages).await,
-            Order::Probe(images, load) => self.probe(images, load).await,
+            Order::Probe(images, load) => self.probe(images, load, None).await,
+            Order::Sweep(repositories, images, probes) => {
+                for repository in 0..repositories {
+                    self.fill(repository, images);
+                }
+                let messages = repositories * images;
+                let result = self.probe(probes, 0, Some(SWEEP)).await;
+                Result { messages, ..result }
+            }
         }
     }
 
@@ -134,7 +147,17 @@ impl Aws {
         }
     }
 
-    async fn probe(&self, images: usize, load: u64) -> Result {
+    fn fill(&self, repository: usize, images: usize) {
+        let repository = self.sim.create_repository(&format!("swept/r{repository}"));
+        let tags: Vec<_> = (0..images).map(|number| format!("v{number}")).collect();
+        let images = tags.iter().map(|tag| (tag, format!("{} {tag}", repository.name)));
+        for digest in self.sim.push_images(&repository, images) {
+            let clean = ScanResult::basic(&[("MEDIUM", 9), ("LOW", 4)]);
+            self.sim.set_findings(&repository, &digest, clean);
+        }
+    }
+
+    async fn probe(&self, images: usize, load: u64, first: Option<&str>) -> Result {
         let repositories: Vec<_> = (0..PROBED)
             .map(|number| self.sim.create_repository(&mix::repository(number)))
             .collect();
@@ -143,6 +166,9 @@ impl Aws {
         let calls = self.sim.call_counts();
         let mut latencies = Vec::new();
         let started = Instant::now();
+        if let Some(first) = first {
+            self.sim.send(QUEUE, first);
+        }
         let feed = async {
             let mut ticks = interval(Duration::from_millis(10));
             for number in 0.. {

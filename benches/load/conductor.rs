@@ -22,6 +22,8 @@ struct Scale {
     violating: usize,
     probes: usize,
     soak: usize,
+    /// Repositories that are swept, and images of each.
+    sweep: (usize, usize),
     idle: Duration,
     starts: usize,
     concurrency: &'static [usize],
@@ -32,6 +34,7 @@ const MEASURE: Scale = Scale {
     violating: 2_000,
     probes: 400,
     soak: 1_000_000,
+    sweep: (200, 50),
     idle: Duration::from_secs(60),
     starts: 9,
     concurrency: &[1, 2, 4, 8, 16, 32, 64, 128, 256],
@@ -43,6 +46,7 @@ const TRY: Scale = Scale {
     violating: 20,
     probes: 5,
     soak: 1_000,
+    sweep: (3, 7),
     idle: Duration::ZERO,
     starts: 1,
     concurrency: &[8, 64],
@@ -135,6 +139,7 @@ impl Conductor {
         self.latency(&mut report).await;
         self.concurrency(&mut report).await;
         self.tasks(&mut report).await;
+        self.sweep(&mut report).await;
         self.soak(&mut report).await;
         self.life(&mut report).await;
         report
@@ -281,6 +286,32 @@ impl Conductor {
         }
     }
 
+    /// A sweep, and images that have to go while it lasts.
+    async fn sweep(&self, report: &mut Report) {
+        let (repositories, images) = self.scale.sweep;
+        for calls in [1000, 100] {
+            let name = format!(
+                "sweep, {} images in {repositories} repositories, {calls} calls a second",
+                repositories * images
+            );
+            if !self.wants(&name) {
+                continue;
+            }
+            let mut aws = Aws::start().await;
+            let setting = "TAGWARDEN__SWEEP__CALLS_PER_SECOND";
+            let running = self.start(&aws, &Contender::worker_with(setting, calls)).await;
+            let before = running.taken();
+            let probes = self.scale.probes.min(100);
+            let result = aws.order(&Order::Sweep(repositories, images, probes)).await;
+            let after = running.taken();
+            let (_, printed) = running.stop().await;
+            let mut measurement = Measurement::of_flood(name, &result, before, after, printed);
+            measurement.p50_ms = percentile(&result.latencies, 0.5);
+            measurement.p99_ms = percentile(&result.latencies, 0.99);
+            report.add(measurement);
+        }
+    }
+
     /// Whether memory stays where it is.
     async fn soak(&self, report: &mut Report) {
         if !self.wants("soak") {
@@ -321,6 +352,8 @@ impl Conductor {
             report.add(measurement);
         }
         let running = self.start(&aws, &Contender::worker()).await;
+        // By then the threads that a start needs have gone, and their time with them.
+        sleep(self.scale.idle / 4).await;
         let before = running.taken();
         sleep(self.scale.idle).await;
         let after = running.taken();
