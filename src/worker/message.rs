@@ -137,38 +137,21 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
 
     async fn work(&self, in_hand: &InHand, mut permit: Permit, canary: bool) {
         let context = self.context();
-        let InHand { message, parsed, glance, since, .. } = in_hand;
+        let InHand { message, glance, since, .. } = in_hand;
         let mut lease =
             HeldLease::new(message, self.visibility, &self.settler, &context.instruments);
         let mut digests = in_hand.named();
         // Kept until the message is settled: so long it is in hand.
         let mut turn = None;
-        let work = async {
-            match (glance, parsed) {
-                (Some(outcome), _) => Ok(outcome.clone()),
-                (None, Err(malformed)) => Err(malformed.clone().into()),
-                (None, Ok(Parsed::Ignored { reason, .. })) => Ok(Outcome::Ignored(reason)),
-                (None, Ok(Parsed::Sweep(order))) => Box::pin(self.sweep(message, order)).await,
-                (None, Ok(Parsed::Assess(event))) => {
-                    let job = Job { message, event, canary, at_once: false };
-                    Box::pin(self.assess(job, &mut permit, &mut turn, &mut digests)).await
-                }
+        let result = match glance {
+            // Its delete was sent already, together with others: from then on nothing extends its lease.
+            Some(outcome) => Ok(Ok(outcome.clone())),
+            None => {
+                let work = self.outcome(in_hand, &mut permit, canary, &mut turn, &mut digests);
+                lease.run(work).await
             }
         };
-        let work = AssertUnwindSafe(work).catch_unwind().map(|caught| {
-            caught.unwrap_or_else(|_| {
-                context.instruments.panicked();
-                Err(Failure::Panicked)
-            })
-        });
-        let work = async {
-            tokio::select! {
-                biased;
-                result = work => result,
-                () = context.shutdown.abandoned() => Err(Failure::Abandoned),
-            }
-        };
-        let Ok(result) = lease.run(work).await else {
+        let Ok(result) = result else {
             let what = "the lease was lost; the message comes again";
             warn!(message_id = message.id, "{what}");
             traces::failed(&Span::current(), "lease_lost", what);
@@ -194,6 +177,40 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
                 let settled = lease.release().await;
                 self.report(in_hand, &digests, &result, Disposition::Release, &settled);
             }
+        }
+    }
+
+    /// What a message comes to, whatever goes wrong on the way.
+    async fn outcome<'a>(
+        &'a self,
+        InHand { message, parsed, .. }: &'a InHand,
+        permit: &mut Permit,
+        canary: bool,
+        turn: &mut Option<Turn<'a>>,
+        digests: &mut Vec<Digest>,
+    ) -> Result<Outcome, Failure> {
+        let context = self.context();
+        let work = async {
+            match parsed {
+                Err(malformed) => Err(malformed.clone().into()),
+                Ok(Parsed::Ignored { reason, .. }) => Ok(Outcome::Ignored(reason)),
+                Ok(Parsed::Sweep(order)) => Box::pin(self.sweep(message, order)).await,
+                Ok(Parsed::Assess(event)) => {
+                    let job = Job { message, event, canary, at_once: false };
+                    Box::pin(self.assess(job, permit, turn, digests)).await
+                }
+            }
+        };
+        let work = AssertUnwindSafe(work).catch_unwind().map(|caught| {
+            caught.unwrap_or_else(|_| {
+                context.instruments.panicked();
+                Err(Failure::Panicked)
+            })
+        });
+        tokio::select! {
+            biased;
+            result = work => result,
+            () = context.shutdown.abandoned() => Err(Failure::Abandoned),
         }
     }
 
