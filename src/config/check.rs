@@ -161,7 +161,9 @@ fn sweep(raw: RawSweep) -> Result<SweepSettings, ConfigError> {
     Ok(SweepSettings {
         rescan_after: match after.as_str() {
             "never" => None,
-            after => Some(duration(AFTER, after, least, most)?),
+            after => Some(duration(AFTER, after, least, most).map_err(|_| {
+                wrong(AFTER, after, "never, or a duration with its unit from 1day to 365days")
+            })?),
         },
         calls_per_second: u32::try_from(calls).unwrap_or(1),
     })

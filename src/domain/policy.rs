@@ -210,19 +210,28 @@ impl Policy {
     /// # Errors
     /// [`OutOfReach`] says which key leaves it out.
     pub fn reach(&self, repository: &Repository, own: &Home) -> Result<(), OutOfReach> {
+        self.reach_registry(&repository.home(), own)?;
+        let name = repository.name.as_str();
+        if !self.include.admit(name) || self.exclude.matching(name).is_some() {
+            return Err(OutOfReach::Repository);
+        }
+        Ok(())
+    }
+
+    /// The same of a registry, whichever of its repositories.
+    ///
+    /// # Errors
+    /// [`OutOfReach`] says which key leaves it out.
+    pub fn reach_registry(&self, registry: &Home, own: &Home) -> Result<(), OutOfReach> {
         let account = match &self.accounts {
-            Some(accounts) => accounts.contains(&repository.account),
-            None => repository.account == own.account,
+            Some(accounts) => accounts.contains(&registry.account),
+            None => registry.account == own.account,
         };
         if !account {
             return Err(OutOfReach::Account);
         }
-        if self.regions.as_ref().is_some_and(|regions| !regions.contains(&repository.region)) {
+        if self.regions.as_ref().is_some_and(|regions| !regions.contains(&registry.region)) {
             return Err(OutOfReach::Region);
-        }
-        let name = repository.name.as_str();
-        if !self.include.admit(name) || self.exclude.matching(name).is_some() {
-            return Err(OutOfReach::Repository);
         }
         Ok(())
     }

@@ -317,3 +317,30 @@ fn whole_seconds(duration: Duration) -> i32 {
     // SQS's longest visibility timeout is twelve hours.
     i32::try_from(seconds.min(43_200)).unwrap_or(43_200)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn every_message_is_in_one_batch_in_order_and_no_batch_is_too_large(
+            sizes in prop::collection::vec(prop_oneof![1..50_usize, 100_000..LONGEST_BATCH + 2], 0..35),
+        ) {
+            let messages: Vec<_> = sizes
+                .iter()
+                .map(|size| Outgoing { body: "x".repeat(*size), delay: Duration::ZERO })
+                .collect();
+            let batches: Vec<_> = batches(&messages).collect();
+            prop_assert_eq!(batches.concat(), messages.clone());
+            for batch in batches {
+                let bytes: usize = batch.iter().map(|message| message.body.len()).sum();
+                prop_assert!((1..=10).contains(&batch.len()));
+                prop_assert!(bytes <= LONGEST_BATCH || batch.len() == 1);
+            }
+        }
+    }
+}

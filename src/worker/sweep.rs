@@ -16,10 +16,10 @@ use tokio::time::Instant;
 use tracing::info;
 
 use self::gather::Gathering;
-use super::assess::Job;
+use super::assess::{Context, Job};
 use super::message::Worker;
 use super::outcome::{Failure, Outcome};
-use super::survey::Pace;
+use super::survey::{Pace, SurveyPage};
 use crate::aws::{AwsError, ErrorClass};
 use crate::config::SweepSettings;
 use crate::domain::coverage::{Census, Coverage};
@@ -153,6 +153,10 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
 
     /// One message for each repository that the policy covers, spread over the time that they take.
     async fn sweep_registry(&self, order: &Order, home: &Home) -> Result<Outcome, Failure> {
+        let Context { policy, own, .. } = self.context();
+        if let Err(why) = policy.reach_registry(home, own) {
+            return Ok(Outcome::OutOfReach(why));
+        }
         let Home { account, region } = home;
         let covered = self.assessor.covered(home).await.map_err(failure)?;
         let of = u32::try_from(covered.len()).unwrap_or(u32::MAX);
@@ -210,11 +214,20 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
             claim: Claim::Nothing,
         };
         let job = Job { message, event: &event, canary: false, at_once: false };
+        // The policy of this task may be another than that of the one that sent the step.
+        let Context { policy, own, .. } = self.context();
+        let is_covered = policy.reach(repository, own).is_ok();
         let pace = self.sweeps.pace(&repository.home());
+        let survey = async {
+            match is_covered {
+                true => self.assessor.survey(job, slice.next_token.as_deref(), &pace).await,
+                false => SurveyPage::default(),
+            }
+        };
         let page = tokio::select! {
             biased;
             () = self.context().shutdown.draining() => return Err(Failure::Abandoned),
-            page = self.assessor.survey(job, slice.next_token.as_deref(), &pace) => page,
+            page = survey => page,
         };
         if let Some(failure) = page.failure {
             return Err(failure);

@@ -264,6 +264,10 @@ async fn a_call_of_any_kind_that_is_never_answered_is_given_up_and_made_again() 
             let repository = world.sim.create_repository_in("444455556666", REGION, "team/app");
             let digest = world.image_in(&repository, &["1.0"], critical());
             world.send(&enhanced(&repository, &digest, &["1.0"], &json!({"CRITICAL": 1})));
+            if ["SendMessageBatch", "DescribeRepositories", "StartImageScan"].contains(&operation) {
+                world.sim.push_image(&repository, &["never-scanned"], "never scanned");
+                world.send(&json!({"source": "tagwarden", "detail-type": "Sweep Registry"}));
+            }
             // Every attempt of the first call, so that only a call made anew can succeed. The others take long enough for
             // a heartbeat to be due.
             let slow = ["DescribeImageScanFindings", "BatchGetImage", "PutImage"];

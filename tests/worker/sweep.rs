@@ -469,3 +469,18 @@ async fn an_index_goes_by_its_images_and_one_of_unscanned_images_is_a_gap() {
     assert_eq!(world.tags(&index), [quarantine(&index)]);
     assert_eq!(images(&summary(&world)), json!({"untag": 1, "index_only": 1}));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_step_outside_the_policys_reach_touches_nothing() {
+    let world = World::new().set("POLICY__REPOSITORIES__EXCLUDE", "team/secret");
+    let secret = world.sim.create_repository("team/secret");
+    world.image_in(&secret, &["1.0"], critical());
+    let step = |detail_type: &str, detail: Value| json!({"source": "tagwarden", "detail-type": detail_type, "detail": detail});
+    world.send(&step("Sweep Repository", json!({"repository": "team/secret", "of": 1})));
+    world.send(&step("Sweep Registry", json!({"account": "999988887777"})));
+    world.run_to_the_end().await;
+    let calls = world.story();
+    let of_ecr = ["DescribeRepositories", "DescribeImages", "StartImageScan", "PutImage"];
+    assert!(!calls.iter().any(|call| of_ecr.contains(&call.as_str())), "{calls:?}");
+    assert_eq!(world.dead_letters(), 0);
+}

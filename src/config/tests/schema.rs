@@ -124,6 +124,7 @@ fn full() -> Value {
         },
         "policy": policy,
         "limits": {"untags_per_hour": 100, "untags_per_hour_per_repository": "unlimited", "tasks": 4},
+        "sweep": {"rescan_after": "never", "calls_per_second": 100},
         "registry": {"untag": "tag"},
         "aws": {"assume_role": "arn:aws:iam::{account}:role/tagwarden", "external_id": "x"},
         "http": {"listen": "127.0.0.1:8080"},
@@ -148,6 +149,8 @@ fn a_document_with_every_key_is_valid_and_is_loaded() {
 fn what_is_wrong_in_a_document_is_wrong_by_the_schema_and_to_the_loader() {
     let wrong: &[(&str, Value)] = &[
         ("/nosuch", json!({})),
+        ("/sweep/calls_per_second", json!(0)),
+        ("/sweep/calls_per_second", json!(1001)),
         ("/queue/urls", json!("x")),
         ("/queue/max_in_flight", json!(0)),
         ("/queue/max_in_flight", json!(1025)),
