@@ -54,6 +54,9 @@ pub struct Entry {
     tags: Vec<String>,
     /// Those that go, or would but for audit mode.
     untag: Vec<String>,
+    /// Whether the image itself goes with them (`policy.action`).
+    #[serde(default)]
+    delete: bool,
     #[serde(default)]
     kept: Vec<String>,
     verdict: String,
@@ -96,6 +99,8 @@ pub struct Planned {
     pub tags: Vec<Tag>,
     /// Those that go.
     pub untag: Vec<Tag>,
+    /// Whether the image itself goes with them.
+    pub delete: bool,
     /// Whether they went then, not only but for audit mode.
     pub goes: bool,
     is_index: bool,
@@ -169,6 +174,7 @@ impl Document {
                 digest: Digest::parse(&entry.digest)?,
                 tags: tags(&entry.tags)?,
                 untag: tags(&entry.untag)?,
+                delete: entry.delete,
                 goes: entry.verdict == Coverage::Untag.as_str(),
                 is_index: entry.kind == "index",
                 at,
@@ -196,7 +202,7 @@ impl Document {
 
     /// Lists an image.
     pub fn add(&mut self, repository: &Repository, surveyed: &Surveyed) {
-        let Surveyed { image, coverage, untag, kept, reasons, worst, .. } = surveyed;
+        let Surveyed { image, coverage, untag, delete, kept, reasons, worst, .. } = surveyed;
         let names = |tags: &[Tag]| tags.iter().map(ToString::to_string).collect();
         self.images.push(Entry {
             account: repository.account.to_string(),
@@ -211,6 +217,7 @@ impl Document {
             .to_owned(),
             tags: names(&image.tags),
             untag: names(untag),
+            delete: *delete,
             kept: names(kept),
             verdict: coverage.as_str().to_owned(),
             reasons: reasons.clone(),

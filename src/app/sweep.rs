@@ -329,6 +329,12 @@ impl Run {
             let coverage = now.coverage.as_str();
             return Some(format!("the judgement is not that of the plan: {coverage} {untag}"));
         }
+        if now.delete != planned.delete {
+            let (now, then) = if now.delete { ("goes", "stayed") } else { ("stays", "went") };
+            return Some(format!(
+                "the image itself {now}, and in the plan it {then} (policy.action)"
+            ));
+        }
         // Those of the plan are done with by now.
         let unplanned = holders.iter().find(|index| index.coverage == Coverage::Untag)?;
         Some(format!("the index {} would lose tags with it", unplanned.image.digest))

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -51,6 +52,8 @@ pub enum Step {
     Repository(Slice),
     /// Gather what was found.
     Result(Found),
+    /// What was found in this registry was told then.
+    Told(Home, SystemTime),
 }
 
 /// So far a repository has been swept.
@@ -79,8 +82,8 @@ pub struct Found {
     pub home: Home,
     /// How many of its repositories are swept.
     pub of: u32,
-    /// Those of which the result is known, by their number.
-    pub repositories: BTreeMap<u32, (RepositoryName, Census)>,
+    /// Those of which the result is known.
+    pub repositories: BTreeMap<RepositoryName, Census>,
 }
 
 #[derive(Deserialize)]
@@ -100,7 +103,9 @@ struct SweepDetail {
     #[serde(default)]
     census: BTreeMap<String, u64>,
     #[serde(default)]
-    repositories: BTreeMap<u32, (String, BTreeMap<String, u64>)>,
+    repositories: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Seconds since 1970.
+    told: Option<u32>,
     image_digest: Option<String>,
     image_tags: Option<Vec<Option<String>>>,
 }
@@ -124,9 +129,13 @@ pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malfo
     }
     let of = detail.of.unwrap_or_default();
     if envelope.detail_type == RESULT {
-        let repositories = detail.repositories.into_iter().map(|(number, (repository, counts))| {
-            Ok((number, (name(&repository)?, census(&counts)?)))
-        });
+        if let Some(told) = detail.told {
+            let at = SystemTime::UNIX_EPOCH + Duration::from_secs(told.into());
+            return Ok(ordered(origin, sweep, Step::Told(home, at)));
+        }
+        let repositories = detail.repositories.into_iter();
+        let repositories =
+            repositories.map(|(repository, counts)| Ok((name(&repository)?, census(&counts)?)));
         let repositories = repositories.collect::<Result<_, _>>()?;
         return Ok(ordered(origin, sweep, Step::Result(Found { home, of, repositories })));
     }
@@ -251,9 +260,7 @@ impl Order {
             Step::Result(Found { home: Home { account, region }, of, repositories }) => {
                 let repositories: serde_json::Map<_, _> = repositories
                     .iter()
-                    .map(|(number, (name, census))| {
-                        (number.to_string(), json!([name.as_str(), counts(census)]))
-                    })
+                    .map(|(name, census)| (name.to_string(), counts(census)))
                     .collect();
                 let detail = json!({
                     "sweep": sweep,
@@ -263,6 +270,16 @@ impl Order {
                     "repositories": repositories,
                 });
                 (RESULT, format!("{sweep}/{account}/{region}/result"), detail)
+            }
+            Step::Told(Home { account, region }, at) => {
+                let told = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+                let detail = json!({
+                    "sweep": sweep,
+                    "account": account.as_str(),
+                    "region": region.as_str(),
+                    "told": told,
+                });
+                (RESULT, format!("{sweep}/{account}/{region}/told"), detail)
             }
         };
         body(detail_type, &id, &self.origin, &detail)

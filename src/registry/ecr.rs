@@ -6,6 +6,7 @@ mod permissions;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use aws_config::retry::RetryConfig;
 use aws_sdk_ecr::operation::batch_get_image::BatchGetImageOutput;
 use aws_sdk_ecr::types::{
     DescribeImagesFilter, ImageDetail, ImageFailure, ImageFailureCode, ImageIdentifier,
@@ -352,6 +353,9 @@ impl Registry for EcrRegistry {
             .registry_id(repository.account.as_str())
             .repository_name(repository.name.as_str())
             .image_id(ImageIdentifier::builder().image_digest(digest.as_str()).build());
+        // What is refused for today is no better a moment later.
+        let once = config::Builder::new().retry_config(RetryConfig::disabled());
+        let request = request.customize().config_override(once);
         let error = match place.aws.call(Operation::StartImageScan, request.send()).await {
             Ok(_) => return Ok(Started::Begun),
             Err(error) => error,

@@ -197,7 +197,15 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
                 Ok(Parsed::Sweep(order)) => Box::pin(self.sweep(message, order)).await,
                 Ok(Parsed::Assess(event)) => {
                     let job = Job { message, event, canary, at_once: false };
-                    Box::pin(self.assess(job, permit, turn, digests)).await
+                    match Box::pin(self.assess(job, permit, turn, digests)).await {
+                        // The next sweep finds it again: what is over the limits must not pile up.
+                        Err(Failure::Limited { .. })
+                            if event.kind == Kind::Sweep && message.receive_count > 1 =>
+                        {
+                            Ok(Outcome::PutOff)
+                        }
+                        result => result,
+                    }
                 }
             }
         };

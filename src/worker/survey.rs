@@ -23,7 +23,7 @@ use crate::notify::Notifier;
 use crate::registry::Registry;
 
 /// Images of one page: a few seconds of work.
-const PAGE: u16 = 100;
+pub(super) const PAGE: u16 = 100;
 /// Images that are looked at side by side.
 const AT_ONCE: usize = 8;
 
@@ -36,6 +36,8 @@ pub struct Surveyed {
     pub coverage: Coverage,
     /// Tags that go, or would but for audit mode.
     pub untag: Vec<Tag>,
+    /// Whether the image itself goes with them.
+    pub delete: bool,
     /// Tags that stay although the image violates the policy.
     pub kept: Vec<Tag>,
     /// Why, in words.
@@ -49,7 +51,7 @@ pub struct Surveyed {
 impl Surveyed {
     fn new(image: Image, coverage: Coverage) -> Self {
         let (untag, kept, reasons, basic) = Default::default();
-        Self { image, coverage, untag, kept, reasons, worst: None, basic }
+        Self { image, coverage, untag, delete: false, kept, reasons, worst: None, basic }
     }
 
     fn because(self, reason: impl Into<String>) -> Self {
@@ -93,7 +95,8 @@ impl Pace {
         Self { apart, next: Mutex::default() }
     }
 
-    async fn wait(&self) {
+    /// Waits until the next call may be made.
+    pub(super) async fn wait(&self) {
         sleep_until(self.take(1)).await;
     }
 
@@ -306,7 +309,9 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         surveyed.reasons.extend(plan.kept_because.into_iter().chain(plan.holds));
         surveyed.kept = plan.kept;
         match coverage {
-            Coverage::Untag | Coverage::WouldUntag => surveyed.untag = plan.untag,
+            Coverage::Untag | Coverage::WouldUntag => {
+                (surveyed.untag, surveyed.delete) = (plan.untag, plan.delete);
+            }
             _ => surveyed.kept.extend(plan.untag),
         }
         surveyed.untag.sort();

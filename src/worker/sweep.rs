@@ -19,7 +19,7 @@ use self::gather::Gathering;
 use super::assess::{Context, Job};
 use super::message::Worker;
 use super::outcome::{Failure, Outcome};
-use super::survey::{Pace, SurveyPage};
+use super::survey::{PAGE, Pace, SurveyPage};
 use crate::aws::{AwsError, ErrorClass};
 use crate::config::SweepSettings;
 use crate::domain::coverage::{Census, Coverage};
@@ -32,9 +32,11 @@ use crate::registry::Registry;
 
 /// The part of the permits that slices hold together at the most; the others are left to live events.
 const PART_OF_PERMITS: usize = 4;
-/// How long a slice waits in the queue that found no permit of its part: at first, and at the most.
-const NO_ROOM: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(900));
+/// How long a slice waits in the queue that found no permit of its part: at first at least, and at the most.
+const NO_ROOM: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
+/// Slices of one repository: twice what ECR holds in one (ECR service quotas).
+const MOST_SLICES: u32 = 2_000;
 /// How long a registry that begins no scan is not asked again.
 const NOT_HERE: Duration = Duration::from_secs(3600);
 
@@ -75,11 +77,12 @@ impl Sweeps {
         not_here.get(home).is_some_and(|since| since.elapsed() < NOT_HERE)
     }
 
-    fn set_begins_no_scan(&self, home: Home) {
+    fn set_begins_no_scan(&self, home: Home, why: &str) {
         info!(
             account = %home.account,
             region = %home.region,
-            "the registry begins no scan when it is asked: its scanning is enhanced, or its quota is used up"
+            why,
+            "the registry begins no scan when it is asked; it is not asked again for an hour"
         );
         let mut not_here = self.not_here.lock().unwrap_or_else(PoisonError::into_inner);
         not_here.insert(home, Instant::now());
@@ -110,7 +113,9 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
         // A schedule without an id of its own: the message's is the same at every delivery.
         let id = || order.origin.id.clone().unwrap_or_else(|| message.id.clone());
         order.sweep = Some(order.sweep.clone().unwrap_or_else(id));
-        if order.origin.time.is_none() {
+        // A time that cannot be, or lies ahead, would never grow old.
+        let is_possible = |at| message.sent_at.is_none_or(|sent| at <= sent);
+        if !order.origin.at.is_some_and(is_possible) {
             order.origin.at = message.sent_at;
             order.origin.time = message.sent_at.map(|at| format_rfc3339_seconds(at).to_string());
         }
@@ -119,6 +124,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
             Step::Registry(home) => self.sweep_registry(&order, home).await,
             Step::Repository(slice) => self.sweep_slice(message, &order, slice).await,
             Step::Result(found) => self.gather(message, &order, found).await,
+            Step::Told(home, at) => self.was_told(message, &order, home, *at).await,
         }
     }
 
@@ -196,7 +202,9 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
     ) -> Result<Outcome, Failure> {
         let Ok(_room) = self.sweeps.room.try_acquire() else {
             // As a new message: one that waits for room must not use up its receives.
-            let (first, longest) = NO_ROOM;
+            let (least, longest) = NO_ROOM;
+            // The time of a slice.
+            let first = self.sweeps.apart().saturating_mul(PAGE.into()).max(least);
             let delay = first.saturating_mul(2_u32.saturating_pow(slice.waits)).min(longest);
             let delay = delay.mul_f64(1.0 - fastrand::f64() / 2.0);
             let slice = Slice { waits: slice.waits.saturating_add(1), ..slice.clone() };
@@ -236,11 +244,13 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
         census.add(Coverage::Failed, page.unread);
         let mut messages = Vec::new();
         for image in &page.images {
-            census.count(self.follow_up(job, order, image, &mut messages).await?);
+            census.count(image.coverage);
+            messages.extend(self.to_act_on(job, order, image));
         }
         let mut all = slice.census.clone();
         all.absorb(&census);
-        let step = match page.next_token {
+        let next_token = page.next_token.filter(|_| slice.slices < MOST_SLICES);
+        let step = match next_token {
             Some(token) => Step::Repository(Slice {
                 slices: slice.slices.saturating_add(1),
                 waits: 0,
@@ -251,12 +261,16 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
             None => Step::Result(Found {
                 home: repository.home(),
                 of: slice.of,
-                repositories: [(slice.number, (repository.name.clone(), all))].into(),
+                repositories: [(repository.name.clone(), all)].into(),
             }),
         };
         messages.push(now(Order { step, ..order.clone() }.body()));
         self.send(&messages).await?;
         self.context().instruments.swept(&census);
+        // Last, and whether or not it succeeds: the next sweep asks again.
+        for image in &page.images {
+            self.rescan(job, image, &pace).await?;
+        }
         Ok(Outcome::Swept)
     }
 }

@@ -1,5 +1,6 @@
 //! Telling the team, by as many topics as it has. A topic that fails does not stop the others.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::join_all;
@@ -88,17 +89,33 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         told
     }
 
-    /// Tells the topics that get everything what a sweep came to.
+    /// Tells the topics that get everything what a sweep came to, but for those that have heard it.
     #[tracing::instrument(name = "tell", skip_all, fields(sweep = summary.sweep))]
-    pub(super) async fn tell_summary(&self, summary: &Summary) -> Result<(), Failure> {
+    pub(super) async fn tell_summary(
+        &self,
+        summary: &Summary,
+        heard: &mut BTreeSet<String>,
+    ) -> Result<(), Failure> {
+        let mut failed = Ok(());
         for topic in self.topics.iter().filter(|topic| topic.wants_all()) {
+            let arn = topic.settings.arn.as_str();
+            if heard.contains(arn) {
+                continue;
+            }
             let result = topic.notifier.publish(&summary.render(topic.settings.format)).await;
             self.context.instruments.notice(result.is_ok());
-            let sns_message_id = result.map_err(Failure::NotTold)?;
-            let topic = topic.settings.arn.as_str();
-            info!(notice_id = summary.id(), topic, sns_message_id, "told");
+            match result {
+                Ok(sns_message_id) => {
+                    info!(notice_id = summary.id(), topic = arn, sns_message_id, "told");
+                    heard.insert(arn.to_owned());
+                }
+                Err(error) if error.class.is_refusal() => {
+                    failed = Err(Failure::TopicRefused { topic: arn.to_owned(), error });
+                }
+                Err(error) => failed = Err(Failure::NotTold(error)),
+            }
         }
-        Ok(())
+        failed
     }
 
     async fn tell_topics(&self, notice: &Notice) -> Result<(), Failure> {

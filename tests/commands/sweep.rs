@@ -387,3 +387,17 @@ async fn what_is_no_plan_is_refused_in_one_line() {
     assert!(shown.complaint(2).contains("cannot be written"), "{shown:?}");
     assert_eq!(filled.world.changes(), [] as [&str; 0]);
 }
+
+#[tokio::test]
+async fn a_plan_that_untags_deletes_no_image_under_another_action() {
+    let mut filled = Filled::new().await;
+    let file = filled.file("plan.json");
+    filled.sweep(&["--plan", &file]).await;
+    let config = "policy.action = 'delete'";
+    filled.world.variables.insert("TAGWARDEN_CONFIG_TEXT".to_owned(), config.to_owned());
+    let before = filled.tags();
+    let shown = filled.sweep(&["--apply", &file]).await;
+    assert_eq!(shown.code, 1, "{shown:?}");
+    assert!(shown.stdout.contains("the image itself goes, and in the plan it stayed"), "{shown:?}");
+    assert_eq!(filled.tags(), before);
+}

@@ -454,7 +454,7 @@ async fn the_images_of_an_index_are_scanned_again_too() {
     let scanned: Vec<_> =
         scans.iter().map(|call| &call.request["imageId"]["imageDigest"]).collect();
     assert_eq!(scanned, [&json!(old), &json!(never)]);
-    assert_eq!(images(&summary(&world)), json!({"scanning": 1}));
+    assert_eq!(images(&summary(&world)), json!({"index_only": 1}));
 }
 
 #[tokio::test(start_paused = true)]
@@ -483,4 +483,108 @@ async fn a_step_outside_the_policys_reach_touches_nothing() {
     let of_ecr = ["DescribeRepositories", "DescribeImages", "StartImageScan", "PutImage"];
     assert!(!calls.iter().any(|call| of_ecr.contains(&call.as_str())), "{calls:?}");
     assert_eq!(world.dead_letters(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_refuses_scans_keeps_nobody_from_being_looked_at_or_acted_on() {
+    for code in ["AccessDeniedException", "InvalidParameterException", "ServerException"] {
+        let world = World::new();
+        let bad = world.image(&["bad"], critical());
+        for number in 0..120 {
+            world.sim.push_image(&world.repository, &[&format!("v{number}")], &format!("{number}"));
+        }
+        world.sim.set_faults(FaultRule::on("StartImageScan").error(code));
+        world.send(&sweep());
+        world.run_to_the_end().await;
+        assert_eq!(world.tags(&bad), [quarantine(&bad)], "{code}");
+        assert_eq!(images(&summary(&world)), json!({"untag": 1, "never_scanned": 120}), "{code}");
+        assert_eq!(world.dead_letters(), 0, "{code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_fails_keeps_no_other_from_its_one_summary_and_uses_up_no_result() {
+    let world =
+        World::new().with_topics(&[("good", "format = 'json'"), ("bad", "format = 'json'")]);
+    for number in 0..4 {
+        let repository = world.sim.create_repository(&format!("team/r{number}"));
+        world.image_in(&repository, &["1.0"], clean());
+    }
+    let arns: Vec<_> = ["good", "bad"]
+        .map(|name| format!("arn:aws:sns:{REGION}:{ACCOUNT}:{name}"))
+        .into_iter()
+        .collect();
+    let bad = arns[1].clone();
+    let refused =
+        FaultRule::on("Publish").matching(move |call| call.input["TopicArn"] == bad.as_str());
+    world.sim.set_faults(refused.error("AuthorizationErrorException"));
+    world.send(&sweep());
+    let test = async {
+        tokio::time::sleep(Duration::from_secs(3 * 3600)).await;
+        world.sim.clear_faults();
+        world.done().await;
+    };
+    world.run_while(test).await;
+    for arn in &arns {
+        let told = world.notices_of(arn);
+        assert_eq!(told.len(), 1, "{arn} {told:#?}");
+        assert_eq!(told[0]["repositories"], json!({"covered": 5, "swept": 5}));
+    }
+    assert_eq!(world.dead_letters(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_summary_is_told_although_the_task_that_told_it_ends_and_others_come() {
+    let world = World::new();
+    for number in 0..8 {
+        let repository = world.sim.create_repository(&format!("team/r{number}"));
+        world.image_in(&repository, &["1.0"], clean());
+    }
+    world.send(&sweep());
+    world.run_until(|sim| !sim.calls_of("Publish").is_empty()).await;
+    world.run_to_the_end().await;
+    let summary = summary(&world);
+    assert_eq!(summary["repositories"], json!({"covered": 9, "swept": 9}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_began_long_ago_is_told_whole() {
+    let world = World::new();
+    for number in 0..5 {
+        let repository = world.sim.create_repository(&format!("team/r{number}"));
+        world.image_in(&repository, &["1.0"], clean());
+    }
+    world.send(&sweep());
+    // Nobody was there for a day.
+    tokio::time::advance(DAY).await;
+    world.run_to_the_end().await;
+    assert_eq!(summary(&world)["repositories"], json!({"covered": 6, "swept": 6}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_over_the_limits_does_not_pile_up_and_goes_in_later_sweeps() {
+    let world = World::new().set("LIMITS__UNTAGS_PER_HOUR", "2");
+    let bad: Vec<_> =
+        (0..40).map(|number| world.image(&[&format!("v{number}")], critical())).collect();
+    for _ in 0..20 {
+        world.send(&sweep());
+        world.run_to_the_end().await;
+        assert_eq!(world.dead_letters(), 0);
+        if bad.iter().all(|digest| world.tags(digest) == [quarantine(digest)]) {
+            return;
+        }
+    }
+    panic!("some are left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_that_lies_ahead_keeps_no_result_for_ever() {
+    for time in ["2999-01-01T00:00:00Z", "yesterday"] {
+        let world = with_one_refused(2);
+        let mut order = sweep();
+        order["time"] = json!(time);
+        world.send(&order);
+        world.run_to_the_end().await;
+        assert_eq!(told(&world).0.len(), 1, "{time}");
+    }
 }

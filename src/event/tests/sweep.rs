@@ -1,6 +1,7 @@
 //! A sweep's own messages.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -134,14 +135,16 @@ fn any_step() -> impl Strategy<Value = Step> {
         let repository = repository(&name);
         Step::Repository(Slice { repository, number, of, slices, waits, next_token, census })
     });
-    let repositories = prop::collection::btree_map(any::<u32>(), (name, any_census()), 0..5);
+    let repositories = prop::collection::btree_map(name, any_census(), 0..5);
     let found = (any::<u32>(), repositories).prop_map(|(of, repositories)| {
         let named = |(name, census): (String, _)| (RepositoryName::parse(name).unwrap(), census);
-        let repositories: BTreeMap<_, _> =
-            repositories.into_iter().map(|(number, of)| (number, named(of))).collect();
+        let repositories: BTreeMap<_, _> = repositories.into_iter().map(named).collect();
         Step::Result(Found { home: own(), of, repositories })
     });
-    prop_oneof![Just(Step::All), Just(Step::Registry(own())), slice, found]
+    let told = any::<u32>().prop_map(|seconds| {
+        Step::Told(own(), SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.into()))
+    });
+    prop_oneof![Just(Step::All), Just(Step::Registry(own())), slice, found, told]
 }
 
 proptest! {

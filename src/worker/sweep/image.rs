@@ -2,6 +2,9 @@
 
 use std::time::SystemTime;
 
+use tracing::warn;
+
+use crate::aws::ErrorClass;
 use crate::domain::coverage::Coverage;
 use crate::domain::policy::Mode;
 use crate::event::sweep::{self, Order};
@@ -11,29 +14,18 @@ use crate::registry::{Registry, Started};
 use crate::worker::assess::Job;
 use crate::worker::message::Worker;
 use crate::worker::outcome::Failure;
-use crate::worker::survey::Surveyed;
+use crate::worker::survey::{Pace, Surveyed};
 
 impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
-    /// Where the image stands when what follows is under way: one whose tags have to go becomes a message, and of others
-    /// that basic scanning scanned long ago, or never, another scan is asked for.
-    pub(super) async fn follow_up(
+    /// The message by which an image whose tags have to go is acted on.
+    pub(super) fn to_act_on(
         &self,
         job: Job<'_>,
         order: &Order,
         image: &Surveyed,
-        messages: &mut Vec<Outgoing>,
-    ) -> Result<Coverage, Failure> {
-        if image.coverage == Coverage::Untag {
-            let of = &image.image.digest;
-            let body = sweep::image(order, &job.event.repository, of, &image.untag);
-            messages.push(super::now(body));
-        }
-        // What violates the policy by what is known goes first: while it is scanned, nothing is known of it. And a scan is
-        // a change, if a small one: audit mode makes none.
-        if image.coverage.violates() || self.assessor.terms(job).mode == Mode::Audit {
-            return Ok(image.coverage);
-        }
-        self.rescan(job, image).await
+    ) -> Option<Outgoing> {
+        let body = || sweep::image(order, &job.event.repository, &image.image.digest, &image.untag);
+        (image.coverage == Coverage::Untag).then(|| super::now(body()))
     }
 
     fn is_due(&self, last: Option<SystemTime>) -> bool {
@@ -41,27 +33,49 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
         last.is_none_or(|last| self.context().clock.since(last) >= after)
     }
 
-    /// Asks for the scans. Their end comes as an event, so that nothing waits for it here.
-    async fn rescan(&self, job: Job<'_>, image: &Surveyed) -> Result<Coverage, Failure> {
+    /// Asks for other scans where basic scanning looked long ago, or never. Their end comes as an event, so that nothing
+    /// waits for it here; what cannot be begun is begun by the next sweep.
+    ///
+    /// # Errors
+    /// Only that the worker stops.
+    pub(super) async fn rescan(
+        &self,
+        job: Job<'_>,
+        image: &Surveyed,
+        pace: &Pace,
+    ) -> Result<(), Failure> {
+        // What violates the policy by what is known goes first: while it is scanned, nothing is known of it. And a scan is
+        // a change, if a small one: audit mode makes none.
+        if image.coverage.violates() || self.assessor.terms(job).mode == Mode::Audit {
+            return Ok(());
+        }
         let repository = &job.event.repository;
         let home = repository.home();
-        let mut stands = image.coverage;
         for (digest, _) in image.basic.iter().filter(|(_, last)| self.is_due(*last)) {
             if self.sweeps.begins_no_scan(&home) {
                 break;
             }
-            let registry = &self.assessor.registry;
-            let started =
-                self.assessor.ecr(job, || registry.start_scan(repository, digest)).await?;
-            match started {
-                Started::Begun if stands != Coverage::Clean => stands = Coverage::Scanning,
-                Started::Unsupported if stands == Coverage::NeverScanned => {
-                    stands = Coverage::Unsupported;
+            tokio::select! {
+                biased;
+                () = self.context().shutdown.draining() => return Err(Failure::Abandoned),
+                () = pace.wait() => {}
+            }
+            match Box::pin(self.assessor.registry.start_scan(repository, digest)).await {
+                Ok(Started::NotHere) => {
+                    let why = "its scanning is enhanced, or its quota is used up";
+                    self.sweeps.set_begins_no_scan(home.clone(), why);
                 }
-                Started::NotHere => self.sweeps.set_begins_no_scan(home.clone()),
-                Started::Begun | Started::Unsupported | Started::TooSoon | Started::Refused => {}
+                Ok(Started::Begun | Started::TooSoon | Started::Unsupported | Started::Refused) => {
+                }
+                Err(error)
+                    if matches!(error.class, ErrorClass::Refused | ErrorClass::Credentials) =>
+                {
+                    warn!(%error, "cannot ask for other scans");
+                    self.sweeps.set_begins_no_scan(home.clone(), "it refuses to");
+                }
+                Err(error) => warn!(%digest, %error, "cannot ask for another scan"),
             }
         }
-        Ok(stands)
+        Ok(())
     }
 }
