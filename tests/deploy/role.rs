@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tagwarden::aws::Operation;
 use tokio::net::TcpListener;
 
-use super::process::{Worker, variables};
+use super::process::{Worker, variables, within_deadline};
 use super::sweep::input;
 use super::task::{check, environment};
 use super::tools::{Tools, list, of_type};
@@ -231,6 +231,9 @@ async fn the_task_role_grants_what_a_run_calls_and_nothing_else() {
     worker.logged("assessed", |line| line["outcome"] == "quarantined").await;
     worker.logged("assessed", |line| line["outcome"] == "malformed").await;
     worker.logged("sweep ends", |_| true).await;
+    // Asked for last.
+    let asked = sim.wait_until(|sim| !sim.calls_of("StartImageScan").is_empty());
+    within_deadline("a scan that is asked for", asked).await;
     let ended = worker.stopped().await;
     assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
 
