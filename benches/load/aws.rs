@@ -163,7 +163,7 @@ impl Aws {
             .collect();
         // Poison of a flood before.
         let left = self.sim.queue_length(QUEUE);
-        let calls = self.sim.call_counts();
+        let (calls, notices) = (self.sim.call_counts(), self.notices());
         let mut latencies = Vec::new();
         let started = Instant::now();
         if let Some(first) = first {
@@ -197,7 +197,14 @@ impl Aws {
             () = feed => {}
             () = probes => {}
         }
-        self.sim.wait_until(|sim| sim.queue_length(QUEUE) <= left).await;
+        match first {
+            // The images' own, and the summary; what a sweep says to itself goes on for a while.
+            Some(_) => {
+                let told = notices + images + 1;
+                self.sim.wait_until(|sim| sim.notices(&self.topic).len() >= told).await;
+            }
+            None => self.sim.wait_until(|sim| sim.queue_length(QUEUE) <= left).await,
+        }
         latencies.sort_by(f64::total_cmp);
         Result {
             seconds: started.elapsed().as_secs_f64(),
