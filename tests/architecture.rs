@@ -21,12 +21,13 @@ const FLOORS: [&[&str]; 10] = [
 ];
 
 /// The only files that may name an AWS type.
-const AWS_ROOMS: [&str; 13] = [
+const AWS_ROOMS: [&str; 14] = [
     "src/queue/sqs.rs",
     "src/queue/sqs/permissions.rs",
     "src/registry/ecr/permissions.rs",
     "src/notify/sns/permissions.rs",
     "src/registry/ecr.rs",
+    "src/registry/ecr/answers.rs",
     "src/registry/ecr/findings.rs",
     "src/notify/sns.rs",
     "src/aws.rs",

@@ -53,20 +53,14 @@ fn draw(
         )?
         .label("messages a second")
         .legend(line(BLUE));
-    chart
-        .draw_secondary_series(LineSeries::new(
-            points.iter().map(|p| (p.0, p.2)),
-            GREEN.stroke_width(2),
-        ))?
-        .label("latency, p50")
-        .legend(line(GREEN));
-    chart
-        .draw_secondary_series(LineSeries::new(
-            points.iter().map(|p| (p.0, p.3)),
-            RED.stroke_width(2),
-        ))?
-        .label("latency, p99")
-        .legend(line(RED));
+    let p50: Vec<_> = points.iter().map(|p| (p.0, p.2)).collect();
+    let p99: Vec<_> = points.iter().map(|p| (p.0, p.3)).collect();
+    for (latencies, colour, label) in [(p50, GREEN, "latency, p50"), (p99, RED, "latency, p99")] {
+        chart
+            .draw_secondary_series(LineSeries::new(latencies, colour.stroke_width(2)))?
+            .label(label)
+            .legend(line(colour));
+    }
     chart
         .configure_series_labels()
         .position(SeriesLabelPosition::UpperLeft)

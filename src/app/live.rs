@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::{RunError, instruments};
 use crate::aws::{Aws, AwsError, ErrorClass, Tried};
 use crate::check::{iam, reach};
+use crate::clock::Clock;
 use crate::config::{JudgingSettings, LimitSettings, Settings, UntagBy};
 use crate::domain::image::{AccountId, Home, Repository, RepositoryName};
 use crate::domain::policy::{Mode, Policy};
@@ -19,6 +20,7 @@ use crate::queue::sqs::SqsQueue;
 use crate::queue::{Message, Queue as _, ReceiptHandle};
 use crate::registry::ecr::EcrRegistry;
 use crate::shutdown::Shutdown;
+use crate::telemetry::instruments::Instruments;
 use crate::telemetry::traces::Delivery;
 use crate::worker::assess::{Assessor, Context, Job};
 use crate::worker::look::Look;
@@ -84,8 +86,22 @@ pub async fn look(
     let aws = Aws::new(sdk, settings.aws, Arc::clone(&instruments));
     let clock = Aws::clock_of(sdk).ok_or(RunError::NoRegion)?;
     let registry = EcrRegistry::new(aws, own.clone(), UntagBy::TagAndDigest);
-    let context = Context {
-        policy: settings.policy,
+    let context = context(settings.policy, own, clock, instruments);
+    let assessor: Assessor<_, SnsNotifier> = Assessor::new(context, registry, Vec::new());
+    let message = no_message();
+    let job = Job { message: &message, event, canary: false, at_once: true };
+    Ok(assessor.look(job).await?)
+}
+
+/// What an assessor needs that no worker stands behind.
+pub(super) fn context(
+    policy: Policy,
+    own: Home,
+    clock: Clock,
+    instruments: Arc<Instruments>,
+) -> Context {
+    Context {
+        policy,
         limits: LimitSettings::default(),
         own,
         max_receive_count: None,
@@ -93,10 +109,13 @@ pub async fn look(
         shutdown: Shutdown::default(),
         clock,
         instruments,
-    };
-    let assessor: Assessor<_, SnsNotifier> = Assessor::new(context, registry, Vec::new());
+    }
+}
+
+/// The message of a job that no message led to.
+pub(super) fn no_message() -> Message {
     let now = Instant::now();
-    let message = Message {
+    Message {
         id: String::new(),
         receipt: ReceiptHandle(String::new()),
         body: String::new(),
@@ -105,9 +124,7 @@ pub async fn look(
         leased_from: now,
         received_at: now,
         delivery: Delivery::default(),
-    };
-    let job = Job { message: &message, event, canary: false, at_once: true };
-    Ok(assessor.look(job).await?)
+    }
 }
 
 /// What trying every permission came to.
@@ -180,31 +197,28 @@ pub async fn try_permissions(settings: &Settings, sdk: &SdkConfig) -> Result<Tri
     Ok(trial)
 }
 
-fn is_hopeless(error: &AwsError) -> bool {
+/// Whether every other call would come to the same, each after its own time.
+pub(super) fn is_hopeless(error: &AwsError) -> bool {
     matches!(error.class, ErrorClass::Credentials | ErrorClass::Timeout | ErrorClass::Connection)
 }
 
 /// A repository of every account, Region and pattern that the policy names, which need not exist: permission is asked
 /// for before existence.
 fn samples(policy: &Policy, own: &Home) -> Vec<(Repository, Mode)> {
-    let accounts = policy.accounts.clone().unwrap_or_else(|| [own.account.clone()].into());
-    let regions = policy.regions.clone().unwrap_or_else(|| [own.region.clone()].into());
     let names = reach::examples(policy).into_iter();
     let names: Vec<_> = names.filter_map(|name| RepositoryName::parse(name).ok()).collect();
     let mut samples = Vec::new();
-    for account in &accounts {
-        for region in &regions {
-            let repositories = names.iter().map(|name| Repository {
-                account: account.clone(),
-                region: region.clone(),
-                name: name.clone(),
-            });
-            let covered = repositories.filter(|one| policy.reach(one, own).is_ok());
-            samples.extend(covered.map(|one| {
-                let mode = policy.terms(&one.name).1.mode;
-                (one, mode)
-            }));
-        }
+    for Home { account, region } in policy.registries(own) {
+        let repositories = names.iter().map(|name| Repository {
+            account: account.clone(),
+            region: region.clone(),
+            name: name.clone(),
+        });
+        let covered = repositories.filter(|one| policy.reach(one, own).is_ok());
+        samples.extend(covered.map(|one| {
+            let mode = policy.terms(&one.name).1.mode;
+            (one, mode)
+        }));
     }
     samples
 }

@@ -8,7 +8,8 @@ use tokio::time::sleep;
 use tracing::{error, warn};
 
 use super::{App, RunError};
-use crate::aws::{AwsError, ErrorClass};
+use crate::aws::{Aws, AwsError, ErrorClass};
+use crate::config::TopicSettings;
 use crate::notify::Notifier as _;
 use crate::notify::sns::SnsNotifier;
 use crate::queue::{Queue as _, QueueInfo};
@@ -41,38 +42,9 @@ impl App {
                  messages to the dead-letter queue; ten are a good number"
             );
         }
-        let topics = self.checked("topic", shutdown, || self.check_topics()).await?;
+        let topics = || usable_topics(&self.aws, &self.settings.notify.topics);
+        let topics = self.checked("topic", shutdown, topics).await?;
         Ok(topics.map(|topics| (info, topics)))
-    }
-
-    /// Asks every topic. One that answers is enough to begin with: the others are told of in the log, and are tried
-    /// again with every notice.
-    async fn check_topics(&self) -> Result<Vec<Topic<SnsNotifier>>, AwsError> {
-        let topics = self.settings.notify.topics.iter().map(|settings| async move {
-            let notifier =
-                SnsNotifier::new(self.aws.clone(), settings.arn.clone(), &settings.region);
-            let checked = notifier.check().await;
-            (settings.clone(), notifier, checked)
-        });
-        let topics = join_all(topics).await;
-        let errors = || topics.iter().filter_map(|(_, _, checked)| checked.as_ref().err());
-        if errors().count() == topics.len() {
-            // One that is merely out of reach may answer later.
-            let gravest = errors().find(|error| error.class.is_transient()).or(errors().next());
-            if let Some(error) = gravest {
-                return Err(error.clone());
-            }
-        }
-        Ok(topics
-            .into_iter()
-            .map(|(settings, notifier, checked)| {
-                if let Err(error) = &checked {
-                    error!(topic = settings.arn, %error, "a topic cannot be used; the others can");
-                }
-                let refuses = checked.is_err_and(|error| !error.class.is_transient());
-                Topic::new(settings, notifier, refuses)
-            })
-            .collect())
     }
 
     /// Repeats a check while AWS is merely out of reach.
@@ -113,6 +85,38 @@ impl App {
             pause = pause.saturating_mul(2).min(CHECK_BACKOFF);
         }
     }
+}
+
+/// Asks every topic. One that answers is enough to begin with: the others are told of in the log, and are tried
+/// again with every notice.
+pub(super) async fn usable_topics(
+    aws: &Aws,
+    settings: &[TopicSettings],
+) -> Result<Vec<Topic<SnsNotifier>>, AwsError> {
+    let topics = settings.iter().map(|settings| async move {
+        let notifier = SnsNotifier::new(aws.clone(), settings.arn.clone(), &settings.region);
+        let checked = notifier.check().await;
+        (settings.clone(), notifier, checked)
+    });
+    let topics = join_all(topics).await;
+    let errors = || topics.iter().filter_map(|(_, _, checked)| checked.as_ref().err());
+    if errors().count() == topics.len() {
+        // One that is merely out of reach may answer later.
+        let gravest = errors().find(|error| error.class.is_transient()).or(errors().next());
+        if let Some(error) = gravest {
+            return Err(error.clone());
+        }
+    }
+    Ok(topics
+        .into_iter()
+        .map(|(settings, notifier, checked)| {
+            if let Err(error) = &checked {
+                error!(topic = settings.arn, %error, "a topic cannot be used; the others can");
+            }
+            let refuses = checked.is_err_and(|error| !error.class.is_transient());
+            Topic::new(settings, notifier, refuses)
+        })
+        .collect())
 }
 
 /// What an operator does about a refusal at the start.

@@ -1,35 +1,27 @@
 //! A sweep by hand: `tagwarden sweep` looks at every image that the policy covers, and acts by the worker's own path.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_config::SdkConfig;
-use tokio::time::Instant;
 
-use super::live::LookError;
+use super::live::{LookError, context, is_hopeless, no_message};
+use super::start::usable_topics;
 use super::{RunError, Signals, instruments};
-use crate::aws::{Aws, AwsError, ErrorClass};
-use crate::config::{JudgingSettings, LimitSettings, Settings, TopicSettings, UntagBy};
+use crate::aws::Aws;
+use crate::config::{JudgingSettings, LimitSettings, Settings, UntagBy};
 use crate::domain::coverage::{Census, Coverage};
 use crate::domain::globs::Globs;
 use crate::domain::image::{Digest, Home, Repository, Tag};
 use crate::domain::origin::Origin;
 use crate::event::{Claim, ImageEvent, Kind, sweep};
-use crate::health::Health;
-use crate::notify::Notifier as _;
 use crate::notify::sns::SnsNotifier;
-use crate::queue::{Message, ReceiptHandle};
+use crate::queue::Message;
 use crate::registry::ecr::EcrRegistry;
 use crate::shutdown::Shutdown;
 use crate::survey::{Document, Planned};
-use crate::telemetry::traces::Delivery;
 use crate::worker::assess::{Assessor, Context, Job};
 use crate::worker::outcome::{Failure, Outcome};
 use crate::worker::survey::{Pace, SurveyPage};
-use crate::worker::topics::Topic;
-
-/// The detail-type that notices of this sweep name.
-const DETAIL_TYPE: &str = "Sweep Image";
 
 /// What to sweep, and how.
 #[derive(Debug)]
@@ -105,7 +97,9 @@ impl Run {
         let aws = Aws::new(sdk, judging.aws, Arc::clone(&instruments));
         let clock = Aws::clock_of(sdk).ok_or(RunError::NoRegion)?;
         let topics = match &acting {
-            Some(settings) => topics(&aws, &settings.notify.topics).await?,
+            Some(settings) => usable_topics(&aws, &settings.notify.topics)
+                .await
+                .map_err(|error| LookError::Failed { error })?,
             None => Vec::new(),
         };
         let acts = acting.is_some();
@@ -115,14 +109,9 @@ impl Run {
         let time = humantime::format_rfc3339_nanos(now).to_string();
         let mode = judging.policy.base.mode;
         let context = Context {
-            policy: judging.policy,
             limits,
-            own: own.clone(),
-            max_receive_count: None,
-            health: Arc::new(Health::new(Duration::MAX, Arc::clone(&instruments))),
             shutdown,
-            clock,
-            instruments,
+            ..context(judging.policy, own.clone(), clock, instruments)
         };
         let is_planned = plan.is_some();
         let document = match plan {
@@ -130,7 +119,6 @@ impl Run {
             None => Document::new(&own, mode, acts),
         };
         let planned = document.planned().map_err(|error| LookError::Other(error.to_string()))?;
-        let begun = Instant::now();
         Ok(Self {
             plan: is_planned.then_some(planned),
             document,
@@ -138,20 +126,11 @@ impl Run {
             acts,
             all,
             repositories,
-            message: Message {
-                id: String::new(),
-                receipt: ReceiptHandle(String::new()),
-                body: String::new(),
-                receive_count: 1,
-                sent_at: Some(now),
-                leased_from: begun,
-                received_at: begun,
-                delivery: Delivery::default(),
-            },
+            message: Message { sent_at: Some(now), ..no_message() },
             origin: Origin {
                 id: Some(format!("sweep by hand of {time}")),
                 source: sweep::SOURCE.to_owned(),
-                detail_type: DETAIL_TYPE.to_owned(),
+                detail_type: sweep::IMAGE.to_owned(),
                 time: Some(time),
                 at: Some(now),
             },
@@ -183,7 +162,8 @@ impl Run {
     }
 
     async fn look(&mut self, on: &mut (dyn FnMut(Step<'_>) + Send)) -> Result<(), LookError> {
-        for home in self.homes() {
+        let Context { policy, own, .. } = self.assessor.context();
+        for home in policy.registries(own) {
             let covered = match self.assessor.covered(&home).await {
                 Ok(covered) => covered,
                 Err(error) if home == self.assessor.context().own && is_hopeless(&error) => {
@@ -208,19 +188,6 @@ impl Run {
             }
         }
         Ok(())
-    }
-
-    /// Every account of the policy in every Region of it.
-    fn homes(&self) -> Vec<Home> {
-        let Context { policy, own, .. } = self.assessor.context();
-        let accounts = policy.accounts.clone().unwrap_or_else(|| [own.account.clone()].into());
-        let regions = policy.regions.clone().unwrap_or_else(|| [own.region.clone()].into());
-        let homes = accounts.into_iter().flat_map(|account| {
-            regions
-                .iter()
-                .map(move |region| Home { account: account.clone(), region: region.clone() })
-        });
-        homes.collect()
     }
 
     /// Looks at the whole of a repository, and then acts where that is wanted.
@@ -365,31 +332,4 @@ fn undone(outcome: &Outcome) -> Option<String> {
         _ => return None,
     };
     Some(why.to_owned())
-}
-
-/// Whether every other call would come to the same, each after its own time.
-fn is_hopeless(error: &AwsError) -> bool {
-    matches!(error.class, ErrorClass::Credentials | ErrorClass::Timeout | ErrorClass::Connection)
-}
-
-/// The topics, asked before anything is done: one that answers is enough.
-async fn topics(
-    aws: &Aws,
-    settings: &[TopicSettings],
-) -> Result<Vec<Topic<SnsNotifier>>, LookError> {
-    let mut topics = Vec::new();
-    let mut refused = None;
-    let mut usable = false;
-    for settings in settings {
-        let notifier = SnsNotifier::new(aws.clone(), settings.arn.clone(), &settings.region);
-        let checked = notifier.check().await;
-        usable |= checked.is_ok();
-        let refuses = checked.as_ref().is_err_and(|error| !error.class.is_transient());
-        refused = checked.err().or(refused);
-        topics.push(Topic::new(settings.clone(), notifier, refuses));
-    }
-    match refused {
-        Some(error) if !usable => Err(LookError::Failed { error }),
-        _ => Ok(topics),
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::findings::Scan;
+use super::findings::{NEVER_SCANNED, Scan};
 
 /// Where one image stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,9 +130,6 @@ impl Coverage {
         )
     }
 }
-
-/// The state of [`Scan::Pending`] of an image that nothing has scanned.
-pub const NEVER_SCANNED: &str = "not found";
 
 /// How many images stand where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

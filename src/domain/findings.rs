@@ -283,6 +283,9 @@ impl Findings {
     }
 }
 
+/// The state of [`Scan::Pending`] of an image that nothing has scanned.
+pub const NEVER_SCANNED: &str = "not found";
+
 /// The state of an image's scan, and its findings where the state has any worth trusting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scan {

@@ -236,6 +236,20 @@ impl Policy {
         Ok(())
     }
 
+    /// Every account of the policy in every Region of it; where it names none, the worker's own.
+    #[must_use]
+    pub fn registries(&self, own: &Home) -> Vec<Home> {
+        let accounts = self.accounts.clone().unwrap_or_else(|| [own.account.clone()].into());
+        let regions = self.regions.clone().unwrap_or_else(|| [own.region.clone()].into());
+        let of = |account: &AccountId| {
+            let account = account.clone();
+            regions
+                .iter()
+                .map(move |region| Home { account: account.clone(), region: region.clone() })
+        };
+        accounts.iter().flat_map(of).collect()
+    }
+
     /// The terms for a repository, and the name of the rule that sets them.
     #[must_use]
     pub fn terms(&self, repository: &RepositoryName) -> (&str, &Terms) {

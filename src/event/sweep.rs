@@ -20,7 +20,8 @@ use crate::domain::origin::Origin;
 pub const SOURCE: &str = "tagwarden";
 const REGISTRY: &str = "Sweep Registry";
 const REPOSITORY: &str = "Sweep Repository";
-const IMAGE: &str = "Sweep Image";
+/// The detail-type of an image whose tags have to go, as a sweep saw it.
+pub const IMAGE: &str = "Sweep Image";
 const RESULT: &str = "Sweep Result";
 
 /// Schedules without an input of their own: EventBridge Scheduler's, and those of rules (EventBridge user guide). At our

@@ -1,5 +1,6 @@
 //! The registry in Amazon ECR.
 
+mod answers;
 mod findings;
 mod permissions;
 
@@ -9,25 +10,22 @@ use std::sync::{Arc, Mutex};
 use aws_config::retry::RetryConfig;
 use aws_sdk_ecr::operation::batch_get_image::BatchGetImageOutput;
 use aws_sdk_ecr::types::{
-    DescribeImagesFilter, ImageDetail, ImageFailure, ImageFailureCode, ImageIdentifier,
-    ImageStatus, ImageStatusFilter, TagStatus,
+    DescribeImagesFilter, ImageDetail, ImageIdentifier, ImageStatusFilter, TagStatus,
 };
 use aws_sdk_ecr::{Client, config};
 
-use super::manifest::{MEDIA_TYPES, index_of, kind_of};
-use super::{Manifest, PAGE, Page, Registry, Started, Tagging};
+use super::manifest::{MEDIA_TYPES, index_of};
+use super::{Asked, Manifest, PAGE, Page, Registry, Tagging};
 use crate::aws::{Aws, AwsError, CountAttempts, ErrorClass, Operation};
 use crate::config::UntagBy;
-use crate::domain::findings::Scan;
-use crate::domain::image::{Digest, Home, InvalidName, Repository, RepositoryName, Tag};
+use crate::domain::findings::{NEVER_SCANNED, Scan};
+use crate::domain::image::{Digest, Home, Repository, RepositoryName, Tag};
 use crate::domain::index::Index;
-use crate::domain::plan::{Image, Storage};
+use crate::domain::plan::Image;
 use crate::domain::untag::{Answer, AnsweredFailure, AnsweredId, Untagged, reconcile};
+use answers::{all_pages, found, image_of, not_got, page_of};
 use findings::scan_of;
 
-/// Pages that are read before a registry that never ends them is given up on. A repository holds 100,000 images (ECR
-/// service quotas).
-const MOST_PAGES: usize = 200;
 /// Clients that are kept: one for each account and Region in use.
 const MOST_CLIENTS: usize = 256;
 
@@ -105,6 +103,29 @@ impl EcrRegistry {
         };
         let details = answer.and_then(|answer| answer.image_details).unwrap_or_default();
         Ok(details.into_iter().next())
+    }
+
+    /// Some of the repository's tagged images, those of this status.
+    async fn listed(
+        &self,
+        repository: &Repository,
+        status: Option<ImageStatusFilter>,
+        next_token: Option<String>,
+        most: u16,
+    ) -> Result<Option<Page>, AwsError> {
+        let place = self.place(repository).await;
+        let filter =
+            DescribeImagesFilter::builder().tag_status(TagStatus::Tagged).set_image_status(status);
+        let request = place
+            .client
+            .describe_images()
+            .registry_id(repository.account.as_str())
+            .repository_name(repository.name.as_str())
+            .filter(filter.build())
+            .set_next_token(next_token)
+            .max_results(most.into());
+        let page = found(place.aws.call(Operation::DescribeImages, request.send()).await)?;
+        Ok(page.map(page_of))
     }
 
     async fn manifests(
@@ -207,26 +228,16 @@ impl Registry for EcrRegistry {
             .repository_name(repository.name.as_str())
             .image_id(ImageIdentifier::builder().image_digest(digest.as_str()).build())
             .max_results(PAGE.into());
-        let mut pages = Vec::new();
-        let mut token = None;
-        loop {
-            let page = request.clone().set_next_token(token).send();
-            let answer = match place.aws.call(operation, page).await {
-                Err(error) if error.is("ScanNotFoundException") => {
-                    return Ok(Some(Scan::Pending("not found".to_owned())));
-                }
-                answer => found(answer)?,
-            };
-            let Some(answer) = answer else { return Ok(None) };
-            token = answer.next_token.clone().filter(|token| !token.is_empty());
-            pages.push(answer);
-            if token.is_none() {
-                return Ok(Some(scan_of(pages)));
+        let (aws, what) = (&place.aws, ("findings for", digest));
+        let pages = all_pages(operation, what, |token| {
+            let page = aws.call(operation, request.clone().set_next_token(token).send());
+            async move { Ok(found(page.await)?.map(|page| (page.next_token.clone(), page))) }
+        });
+        match pages.await {
+            Err(error) if error.is("ScanNotFoundException") => {
+                Ok(Some(Scan::Pending(NEVER_SCANNED.to_owned())))
             }
-            if pages.len() == MOST_PAGES {
-                let problem = format!("more than {MOST_PAGES} pages of findings for {digest}");
-                return Err(AwsError::unexpected(operation, problem));
-            }
+            pages => Ok(pages?.map(scan_of)),
         }
     }
 
@@ -257,32 +268,12 @@ impl Registry for EcrRegistry {
     }
 
     async fn tagged(&self, repository: &Repository) -> Result<Option<Vec<Image>>, AwsError> {
-        let operation = Operation::DescribeImages;
-        let place = self.place(repository).await;
-        let request = place
-            .client
-            .describe_images()
-            .registry_id(repository.account.as_str())
-            .repository_name(repository.name.as_str())
-            .filter(DescribeImagesFilter::builder().tag_status(TagStatus::Tagged).build())
-            .max_results(PAGE.into());
-        let mut images = Vec::new();
-        let mut token = None;
-        for _ in 0..MOST_PAGES {
-            let page = request.clone().set_next_token(token).send();
-            let Some(page) = found(place.aws.call(operation, page).await)? else {
-                return Ok(None);
-            };
-            // One image that we cannot make sense of must not hide all others.
-            let details = page.image_details.unwrap_or_default().into_iter();
-            images.extend(details.filter_map(|detail| image_of(detail).ok()));
-            token = page.next_token.filter(|token| !token.is_empty());
-            if token.is_none() {
-                return Ok(Some(images));
-            }
-        }
-        let problem = format!("more than {MOST_PAGES} pages of images in {repository}");
-        Err(AwsError::unexpected(operation, problem))
+        let what = ("images in", repository);
+        let pages = all_pages(Operation::DescribeImages, what, |token| async {
+            let page = self.listed(repository, None, token, PAGE).await?;
+            Ok(page.map(|page| (page.next_token, page.images)))
+        });
+        Ok(pages.await?.map(|pages| pages.into_iter().flatten().collect()))
     }
 
     async fn repositories(&self, home: &Home) -> Result<Vec<RepositoryName>, AwsError> {
@@ -293,22 +284,18 @@ impl Registry for EcrRegistry {
             .describe_repositories()
             .registry_id(home.account.as_str())
             .max_results(PAGE.into());
-        let mut names = Vec::new();
-        let mut token = None;
-        for _ in 0..MOST_PAGES {
-            let page = request.clone().set_next_token(token).send();
-            let page = place.aws.call(operation, page).await?;
-            let repositories = page.repositories.unwrap_or_default().into_iter();
-            let known = repositories.filter_map(|repository| repository.repository_name);
-            // A name that we cannot write is of no repository that the policy could name.
-            names.extend(known.filter_map(|name| RepositoryName::parse(name).ok()));
-            token = page.next_token.filter(|token| !token.is_empty());
-            if token.is_none() {
-                return Ok(names);
+        let (aws, what) = (&place.aws, ("repositories in", &home.account));
+        let pages = all_pages(operation, what, |token| {
+            let page = aws.call(operation, request.clone().set_next_token(token).send());
+            async move {
+                let page = page.await?;
+                Ok(Some((page.next_token, page.repositories.unwrap_or_default())))
             }
-        }
-        let problem = format!("more than {MOST_PAGES} pages of repositories in {}", home.account);
-        Err(AwsError::unexpected(operation, problem))
+        });
+        let repositories = pages.await?.unwrap_or_default().into_iter().flatten();
+        let names = repositories.filter_map(|repository| repository.repository_name);
+        // A name that we cannot write is of no repository that the policy could name.
+        Ok(names.filter_map(|name| RepositoryName::parse(name).ok()).collect())
     }
 
     async fn page(
@@ -317,35 +304,15 @@ impl Registry for EcrRegistry {
         next_token: Option<&str>,
         most: u16,
     ) -> Result<Option<Page>, AwsError> {
-        let place = self.place(repository).await;
-        let filter = DescribeImagesFilter::builder()
-            .tag_status(TagStatus::Tagged)
-            .image_status(ImageStatusFilter::Any);
-        let request = place
-            .client
-            .describe_images()
-            .registry_id(repository.account.as_str())
-            .repository_name(repository.name.as_str())
-            .filter(filter.build())
-            .set_next_token(next_token.map(str::to_owned))
-            .max_results(most.into());
-        let page = found(place.aws.call(Operation::DescribeImages, request.send()).await)?;
-        Ok(page.map(|page| {
-            let details = page.image_details.unwrap_or_default();
-            let all = details.len();
-            let images: Vec<_> =
-                details.into_iter().filter_map(|detail| image_of(detail).ok()).collect();
-            let unread = u64::try_from(all - images.len()).unwrap_or(u64::MAX);
-            let next_token = page.next_token.filter(|token| !token.is_empty());
-            Page { images, unread, next_token }
-        }))
+        let token = next_token.map(str::to_owned);
+        self.listed(repository, Some(ImageStatusFilter::Any), token, most).await
     }
 
     async fn start_scan(
         &self,
         repository: &Repository,
         digest: &Digest,
-    ) -> Result<Started, AwsError> {
+    ) -> Result<Asked, AwsError> {
         let place = self.place(repository).await;
         let request = place
             .client
@@ -357,17 +324,19 @@ impl Registry for EcrRegistry {
         let once = config::Builder::new().retry_config(RetryConfig::disabled());
         let request = request.customize().config_override(once);
         let error = match place.aws.call(Operation::StartImageScan, request.send()).await {
-            Ok(_) => return Ok(Started::Begun),
+            Ok(_) => return Ok(Asked::Here),
             Err(error) => error,
         };
         // ECR API reference, StartImageScan: once in 24 hours an image, and only where scanning is basic.
         match error.code.as_deref() {
-            Some("LimitExceededException") => Ok(Started::TooSoon),
-            Some("UnsupportedImageTypeException") => Ok(Started::Unsupported),
             Some(
-                "ImageNotFoundException" | "RepositoryNotFoundException" | "ImageArchivedException",
-            ) => Ok(Started::Refused),
-            Some("ValidationException") => Ok(Started::NotHere),
+                "LimitExceededException"
+                | "UnsupportedImageTypeException"
+                | "ImageNotFoundException"
+                | "RepositoryNotFoundException"
+                | "ImageArchivedException",
+            ) => Ok(Asked::Here),
+            Some("ValidationException") => Ok(Asked::NotHere),
             _ => Err(error),
         }
     }
@@ -409,20 +378,16 @@ impl Registry for EcrRegistry {
             .describe_pull_through_cache_rules()
             .registry_id(home.account.as_str())
             .max_results(PAGE.into());
-        let mut prefixes = Vec::new();
-        let mut token = None;
-        for _ in 0..MOST_PAGES {
-            let page = request.clone().set_next_token(token).send();
-            let page = place.aws.call(operation, page).await?;
-            let rules = page.pull_through_cache_rules.unwrap_or_default().into_iter();
-            prefixes.extend(rules.filter_map(|rule| rule.ecr_repository_prefix));
-            token = page.next_token.filter(|token| !token.is_empty());
-            if token.is_none() {
-                return Ok(prefixes);
+        let (aws, what) = (&place.aws, ("rules in", &home.account));
+        let pages = all_pages(operation, what, |token| {
+            let page = aws.call(operation, request.clone().set_next_token(token).send());
+            async move {
+                let page = page.await?;
+                Ok(Some((page.next_token, page.pull_through_cache_rules.unwrap_or_default())))
             }
-        }
-        let problem = format!("more than {MOST_PAGES} pages of rules in {}", home.account);
-        Err(AwsError::unexpected(operation, problem))
+        });
+        let rules = pages.await?.unwrap_or_default().into_iter().flatten();
+        Ok(rules.filter_map(|rule| rule.ecr_repository_prefix).collect())
     }
 
     async fn tag(
@@ -495,46 +460,4 @@ impl Registry for EcrRegistry {
         }
         Ok(result)
     }
-}
-
-/// Why BatchGetImage did not give an image; `None` where there is none.
-fn not_got(failure: ImageFailure) -> Option<AwsError> {
-    let code = failure.failure_code.as_ref().map(ImageFailureCode::as_str).unwrap_or_default();
-    let reason = failure.failure_reason.unwrap_or_default();
-    (code != "ImageNotFound")
-        .then(|| AwsError::of_entry(Operation::BatchGetImage, code, &reason, true))
-}
-
-/// Takes "no such image" and "no such repository" out of the errors.
-fn found<T>(answer: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
-    match answer {
-        Ok(answer) => Ok(Some(answer)),
-        Err(error)
-            if error.is("ImageNotFoundException") || error.is("RepositoryNotFoundException") =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn image_of(detail: ImageDetail) -> Result<Image, AwsError> {
-    let unexpected =
-        |error: InvalidName| AwsError::unexpected(Operation::DescribeImages, error.to_string());
-    let kind =
-        kind_of(detail.image_manifest_media_type.as_deref(), detail.artifact_media_type.as_deref());
-    // A tag that ECR stores and we cannot write could not be untagged either.
-    let tags = detail.image_tags.unwrap_or_default().into_iter().map(Tag::parse);
-    Ok(Image {
-        digest: Digest::parse(detail.image_digest.unwrap_or_default()).map_err(unexpected)?,
-        tags: tags.collect::<Result<_, _>>().map_err(unexpected)?,
-        kind,
-        storage: match detail.image_status {
-            Some(ImageStatus::Archived) => Storage::Archived,
-            Some(ImageStatus::Activating) => Storage::Activating,
-            _ => Storage::Active,
-        },
-        pushed_at: detail.image_pushed_at.and_then(|at| at.try_into().ok()),
-        media_type: detail.image_manifest_media_type,
-    })
 }

@@ -44,18 +44,12 @@ pub struct Page {
     pub next_token: Option<String>,
 }
 
-/// Whether a scan was begun.
+/// Whether a registry begins scans when it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Started {
-    /// It was: its end comes as an event.
-    Begun,
-    /// The image was scanned within a day already.
-    TooSoon,
-    /// Basic scanning does not know what the image is made of.
-    Unsupported,
-    /// The image cannot be scanned, or is gone.
-    Refused,
-    /// The registry scans by itself (enhanced scanning), or the whole registry's daily quota is used up.
+pub enum Asked {
+    /// It does. The scan's end comes as an event, unless this image was scanned within a day, cannot be scanned, or is gone.
+    Here,
+    /// It scans by itself (enhanced scanning).
     NotHere,
 }
 
@@ -116,7 +110,7 @@ pub trait Registry: Send + Sync + 'static {
         &self,
         repository: &Repository,
         digest: &Digest,
-    ) -> impl Future<Output = Result<Started, AwsError>> + Send;
+    ) -> impl Future<Output = Result<Asked, AwsError>> + Send;
 
     /// At most [`INDEX_BATCH`] indexes by their digests. Those that are gone, or are no indexes, are left out.
     fn indexes(

@@ -16,7 +16,7 @@ fn cell(text: &str) -> String {
     escaped(&start(text, LONGEST), &[]).into_owned()
 }
 
-fn images(count: usize) -> String {
+fn images(count: u64) -> String {
     format!("{count} {}", if count == 1 { "image" } else { "images" })
 }
 
@@ -70,9 +70,10 @@ impl Document {
     }
 
     fn conclusion(&self) -> String {
-        let to_go = self.to_go();
-        let undone = self.images.iter().filter(|entry| entry.problem.is_some()).count();
-        let done = self.images.iter().filter(|entry| entry.outcome.is_some()).count() - undone;
+        let to_go = self.to_go() as u64;
+        let count = |of: fn(&&Entry) -> bool| self.images.iter().filter(of).count() as u64;
+        let undone = count(|entry| entry.problem.is_some());
+        let done = count(|entry| entry.outcome.is_some()) - undone;
         if !self.complete {
             return format!("interrupted: {} done, the others are as they were", images(done));
         }
@@ -102,10 +103,9 @@ impl fmt::Display for Document {
         let all: u64 = self.census.values().sum();
         let counts: Vec<_> =
             self.census.iter().map(|(word, images)| format!("{images} {word}")).collect();
-        let noun = if all == 1 { "image" } else { "images" };
         match counts.is_empty() {
-            true => writeln!(f, "0 images")?,
-            false => writeln!(f, "{all} {noun}: {}", counts.join(", "))?,
+            true => writeln!(f, "{}", images(all))?,
+            false => writeln!(f, "{}: {}", images(all), counts.join(", "))?,
         }
         writeln!(f, "{}", self.conclusion())
     }

@@ -25,6 +25,10 @@ impl Builder<'_> {
         self.0.u64_gauge(name).with_description(description).build()
     }
 
+    fn time(&self, name: &'static str, description: &'static str) -> Gauge<f64> {
+        self.0.f64_gauge(name).with_unit("s").with_description(description).build()
+    }
+
     fn seconds(
         &self,
         name: &'static str,
@@ -187,11 +191,10 @@ impl Instruments {
             leases_lost: build
                 .counter("tagwarden_leases_lost", "Leases that ended before their work did"),
             panics: build.counter("tagwarden_panics", "Assessments that panicked"),
-            poll_last_success: meter
-                .f64_gauge("tagwarden_poll_last_success_timestamp")
-                .with_unit("s")
-                .with_description("Unix time of the last successful receive")
-                .build(),
+            poll_last_success: build.time(
+                "tagwarden_poll_last_success_timestamp",
+                "Unix time of the last successful receive",
+            ),
             ready: build.gauge("tagwarden_ready", "1 while /readyz says so"),
             paused: build
                 .gauge("tagwarden_paused", "1 while polling is paused because AWS refuses"),
@@ -214,11 +217,8 @@ impl Instruments {
                 "tagwarden_images",
                 "Images of the last sweep that this task told of, by where they stand",
             ),
-            sweep_last_end: meter
-                .f64_gauge("tagwarden_sweep_last_end_timestamp")
-                .with_unit("s")
-                .with_description("Unix time of the end of that sweep")
-                .build(),
+            sweep_last_end: build
+                .time("tagwarden_sweep_last_end_timestamp", "Unix time of the end of that sweep"),
             exception_labels: labels.exceptions.iter().enumerate().map(exception_labels).collect(),
             registry,
             provider,
@@ -304,8 +304,7 @@ impl Instruments {
 
     /// A receive succeeded, with or without messages.
     pub fn polled(&self, now: SystemTime) {
-        let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.poll_last_success.record(since_epoch.as_secs_f64(), &[]);
+        self.poll_last_success.record(unix_seconds(now), &[]);
     }
 
     /// A message was settled.
@@ -336,8 +335,7 @@ impl Instruments {
             let label = [KeyValue::new("coverage", coverage.as_str())];
             self.images.record(census.of(coverage), &label);
         }
-        let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.sweep_last_end.record(since_epoch.as_secs_f64(), &[]);
+        self.sweep_last_end.record(unix_seconds(now), &[]);
     }
 
     /// Something was done to an image, or failed to be.
@@ -447,6 +445,11 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.add(-1, &[]);
     }
+}
+
+/// A time as Prometheus has it.
+fn unix_seconds(at: SystemTime) -> f64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 fn settled_labels(disposition: &'static str, reason: &'static str) -> [KeyValue; 2] {

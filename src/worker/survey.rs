@@ -258,14 +258,11 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             Kind::Image | Kind::Artifact => {
                 let Some(sight) = self.sight(job, &image).await? else { return Ok(None) };
                 basic.extend(by_basic_scanning(&sight));
-                if let Some(gap) = Coverage::of_gap(sight.scan()) {
+                if let Some(gap) = Coverage::of_gap(sight.scan())
+                    && let Scan::Pending(state) | Scan::Unavailable(state) = sight.scan()
+                {
                     let surveyed = Surveyed { basic, ..Surveyed::new(image, gap) };
-                    return Ok(Some(match sight.scan() {
-                        Scan::Pending(state) | Scan::Unavailable(state) => {
-                            surveyed.because(format!("ECR's scan is {state}"))
-                        }
-                        Scan::Complete(_) | Scan::Active(_) => surveyed,
-                    }));
+                    return Ok(Some(surveyed.because(format!("ECR's scan is {state}"))));
                 }
                 self.judged(job, Arc::new(sight), &Claim::Nothing)
             }

@@ -134,24 +134,11 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
 
     /// One message for each account and Region of the policy.
     async fn sweep_all(&self, order: &Order) -> Result<Outcome, Failure> {
-        let context = self.assessor.context();
-        let (policy, own) = (&context.policy, &context.own);
-        let accounts: Vec<_> = match &policy.accounts {
-            Some(accounts) => accounts.iter().collect(),
-            None => vec![&own.account],
-        };
-        let regions: Vec<_> = match &policy.regions {
-            Some(regions) => regions.iter().collect(),
-            None => vec![&own.region],
-        };
-        let mut messages = Vec::new();
-        for account in accounts {
-            for region in &regions {
-                let home = Home { account: account.clone(), region: (*region).clone() };
-                let order = Order { step: Step::Registry(home), ..order.clone() };
-                messages.push(now(order.body()));
-            }
-        }
+        let Context { policy, own, .. } = self.context();
+        let registries = policy.registries(own).into_iter();
+        let messages: Vec<_> = registries
+            .map(|home| now(Order { step: Step::Registry(home), ..order.clone() }.body()))
+            .collect();
         info!(sweep = order.sweep, registries = messages.len(), "sweep begins");
         self.send(&messages).await?;
         Ok(Outcome::Swept)

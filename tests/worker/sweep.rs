@@ -37,6 +37,20 @@ fn clean() -> ScanResult {
     ScanResult::basic(&[("LOW", 3)])
 }
 
+/// So many other repositories, each with a clean image.
+fn others(world: &World, count: usize) {
+    for number in 0..count {
+        let repository = world.sim.create_repository(&format!("team/r{number}"));
+        world.image_in(&repository, &["1.0"], clean());
+    }
+}
+
+/// The images of which another scan was asked for, in order.
+fn scanned(world: &World) -> Vec<Value> {
+    let calls = world.sim.calls_of("StartImageScan").into_iter();
+    calls.map(|call| call.request["imageId"]["imageDigest"].clone()).collect()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_registry_filled_before_the_worker_came_is_clean_after_one_sweep() {
     let world = World::new().set("POLICY__PROTECTED_TAGS", "prod-*");
@@ -226,10 +240,7 @@ async fn an_image_whose_scan_is_old_is_scanned_again_and_its_event_leads_on() {
         world.done().await;
     };
     world.run_while(test).await;
-    let scans = world.sim.calls_of("StartImageScan");
-    let scanned: Vec<_> =
-        scans.iter().map(|call| &call.request["imageId"]["imageDigest"]).collect();
-    assert_eq!(scanned, [&json!(old)]);
+    assert_eq!(scanned(&world), [json!(old)]);
     assert_eq!(world.tags(&old), [quarantine(&old)]);
 }
 
@@ -337,10 +348,7 @@ async fn a_sweep_that_is_killed_at_any_of_its_calls_converges() {
 #[tokio::test(start_paused = true)]
 async fn results_that_come_to_different_tasks_are_told_together() {
     let world = World::new();
-    for number in 0..6 {
-        let repository = world.sim.create_repository(&format!("team/r{number}"));
-        world.image_in(&repository, &["1.0"], clean());
-    }
+    others(&world, 6);
     world.send(&sweep());
     let (one, other) = (world.app_as("AKIAONE"), world.app_as("AKIAOTHER"));
     let shutdown = tagwarden::shutdown::Shutdown::default();
@@ -382,12 +390,9 @@ async fn live_events_go_on_while_a_sweep_runs() {
 }
 
 /// A world of this many other repositories beside one whose images nobody may list.
-fn with_one_refused(others: usize) -> World {
+fn with_one_refused(count: usize) -> World {
     let world = World::new();
-    for number in 0..others {
-        let repository = world.sim.create_repository(&format!("team/r{number}"));
-        world.image_in(&repository, &["1.0"], clean());
-    }
+    others(&world, count);
     let refused = FaultRule::on("DescribeImages").repository("team/app");
     world.sim.set_faults(refused.error("AccessDeniedException"));
     world
@@ -450,10 +455,7 @@ async fn the_images_of_an_index_are_scanned_again_too() {
     tokio::time::advance(2 * DAY).await;
     world.send(&sweep());
     world.run_to_the_end().await;
-    let scans = world.sim.calls_of("StartImageScan");
-    let scanned: Vec<_> =
-        scans.iter().map(|call| &call.request["imageId"]["imageDigest"]).collect();
-    assert_eq!(scanned, [&json!(old), &json!(never)]);
+    assert_eq!(scanned(&world), [json!(old), json!(never)]);
     assert_eq!(images(&summary(&world)), json!({"index_only": 1}));
 }
 
@@ -506,10 +508,7 @@ async fn a_registry_that_refuses_scans_keeps_nobody_from_being_looked_at_or_acte
 async fn a_topic_that_fails_keeps_no_other_from_its_one_summary_and_uses_up_no_result() {
     let world =
         World::new().with_topics(&[("good", "format = 'json'"), ("bad", "format = 'json'")]);
-    for number in 0..4 {
-        let repository = world.sim.create_repository(&format!("team/r{number}"));
-        world.image_in(&repository, &["1.0"], clean());
-    }
+    others(&world, 4);
     let arns: Vec<_> = ["good", "bad"]
         .map(|name| format!("arn:aws:sns:{REGION}:{ACCOUNT}:{name}"))
         .into_iter()
@@ -536,10 +535,7 @@ async fn a_topic_that_fails_keeps_no_other_from_its_one_summary_and_uses_up_no_r
 #[tokio::test(start_paused = true)]
 async fn one_summary_is_told_although_the_task_that_told_it_ends_and_others_come() {
     let world = World::new();
-    for number in 0..8 {
-        let repository = world.sim.create_repository(&format!("team/r{number}"));
-        world.image_in(&repository, &["1.0"], clean());
-    }
+    others(&world, 8);
     world.send(&sweep());
     world.run_until(|sim| !sim.calls_of("Publish").is_empty()).await;
     world.run_to_the_end().await;
@@ -550,10 +546,7 @@ async fn one_summary_is_told_although_the_task_that_told_it_ends_and_others_come
 #[tokio::test(start_paused = true)]
 async fn a_sweep_that_began_long_ago_is_told_whole() {
     let world = World::new();
-    for number in 0..5 {
-        let repository = world.sim.create_repository(&format!("team/r{number}"));
-        world.image_in(&repository, &["1.0"], clean());
-    }
+    others(&world, 5);
     world.send(&sweep());
     // Nobody was there for a day.
     tokio::time::advance(DAY).await;

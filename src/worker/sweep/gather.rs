@@ -4,7 +4,7 @@
 //! message is deleted only when what it says has been told or stands in another message that was sent. That it was told is
 //! a message too, for tasks that come later.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -42,7 +42,8 @@ const MOST_BYTES: usize = 128 << 10;
 const MOST: usize = 1024;
 
 type Repositories = BTreeMap<RepositoryName, Census>;
-type Key = (String, String, String);
+/// A sweep, and a registry of it.
+type Key = (String, Home);
 
 #[derive(Debug, Default, PartialEq, Eq)]
 enum State {
@@ -123,11 +124,11 @@ impl Known {
     }
 }
 
-/// The sweeps that this task knows of, by sweep, account and Region, and what each registry's last one came to.
+/// The sweeps that this task knows of, and what each registry's last one came to.
 #[derive(Debug, Default)]
 pub(super) struct Gathering {
-    sweeps: BTreeMap<Key, Known>,
-    before: BTreeMap<(String, String), Census>,
+    sweeps: HashMap<Key, Known>,
+    before: HashMap<Home, Census>,
 }
 
 impl Gathering {
@@ -211,7 +212,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
                 let body = Order { step, ..order.clone() }.body();
                 self.send(&[Outgoing { body, delay: Duration::ZERO }]).await?;
                 let mut gathering = self.sweeps.gathering();
-                gathering.before.insert(registry(&found.home), summary.census.clone());
+                gathering.before.insert(found.home.clone(), summary.census.clone());
                 gathering.of(key).told();
                 drop(gathering);
                 self.context().instruments.sweep_ended(&summary.census, now);
@@ -301,7 +302,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
             began: order.origin.time.clone(),
             swept,
             repositories: of as usize,
-            before: self.sweeps.gathering().before.get(&registry(home)).cloned(),
+            before: self.sweeps.gathering().before.get(home).cloned(),
             mode: self.context().policy.base.mode,
             worst: Share::worst(shares),
             census,
@@ -310,10 +311,5 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
 }
 
 fn key(order: &Order, home: &Home) -> Key {
-    let (account, region) = registry(home);
-    (order.sweep.clone().unwrap_or_default(), account, region)
-}
-
-fn registry(home: &Home) -> (String, String) {
-    (home.account.to_string(), home.region.to_string())
+    (order.sweep.clone().unwrap_or_default(), home.clone())
 }

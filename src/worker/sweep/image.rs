@@ -10,7 +10,7 @@ use crate::domain::policy::Mode;
 use crate::event::sweep::{self, Order};
 use crate::notify::Notifier;
 use crate::queue::{Outgoing, Queue};
-use crate::registry::{Registry, Started};
+use crate::registry::{Asked, Registry};
 use crate::worker::assess::Job;
 use crate::worker::message::Worker;
 use crate::worker::outcome::Failure;
@@ -61,11 +61,10 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
                 () = pace.wait() => {}
             }
             match Box::pin(self.assessor.registry.start_scan(repository, digest)).await {
-                Ok(Started::NotHere) => {
+                Ok(Asked::Here) => {}
+                Ok(Asked::NotHere) => {
                     let why = "its scanning is enhanced, or its quota is used up";
                     self.sweeps.set_begins_no_scan(home.clone(), why);
-                }
-                Ok(Started::Begun | Started::TooSoon | Started::Unsupported | Started::Refused) => {
                 }
                 Err(error)
                     if matches!(error.class, ErrorClass::Refused | ErrorClass::Credentials) =>

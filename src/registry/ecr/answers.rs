@@ -1,0 +1,90 @@
+//! What ECR's answers say: pages, images, and what is not there.
+
+use std::fmt::Display;
+
+use aws_sdk_ecr::operation::describe_images::DescribeImagesOutput;
+use aws_sdk_ecr::types::{ImageDetail, ImageFailure, ImageFailureCode, ImageStatus};
+
+use crate::aws::{AwsError, Operation};
+use crate::domain::image::{Digest, InvalidName, Tag};
+use crate::domain::plan::{Image, Storage};
+use crate::registry::Page;
+use crate::registry::manifest::kind_of;
+
+/// Pages that are read before a registry that never ends them is given up on. A repository holds 100,000 images (ECR
+/// service quotas).
+const MOST_PAGES: usize = 200;
+
+/// Reads page after page, each from the token of the one before. `None`: there is nothing of which to read any.
+pub(super) async fn all_pages<T, F>(
+    operation: Operation,
+    (what, of): (&str, &(impl Display + Sync)),
+    read: impl Fn(Option<String>) -> F,
+) -> Result<Option<Vec<T>>, AwsError>
+where
+    F: Future<Output = Result<Option<(Option<String>, T)>, AwsError>>,
+{
+    let mut pages = Vec::new();
+    let mut token = None;
+    while pages.len() < MOST_PAGES {
+        let Some((next_token, page)) = read(token).await? else { return Ok(None) };
+        pages.push(page);
+        token = next_token.filter(|token| !token.is_empty());
+        if token.is_none() {
+            return Ok(Some(pages));
+        }
+    }
+    Err(AwsError::unexpected(operation, format!("more than {MOST_PAGES} pages of {what} {of}")))
+}
+
+/// The images of one answer: one that we cannot make sense of must not hide all others.
+pub(super) fn page_of(answer: DescribeImagesOutput) -> Page {
+    let details = answer.image_details.unwrap_or_default();
+    let all = details.len();
+    let images: Vec<_> = details.into_iter().filter_map(|detail| image_of(detail).ok()).collect();
+    let unread = u64::try_from(all - images.len()).unwrap_or(u64::MAX);
+    let next_token = answer.next_token.filter(|token| !token.is_empty());
+    Page { images, unread, next_token }
+}
+
+/// Why BatchGetImage did not give an image; `None` where there is none.
+pub(super) fn not_got(failure: ImageFailure) -> Option<AwsError> {
+    let code = failure.failure_code.as_ref().map(ImageFailureCode::as_str).unwrap_or_default();
+    let reason = failure.failure_reason.unwrap_or_default();
+    (code != "ImageNotFound")
+        .then(|| AwsError::of_entry(Operation::BatchGetImage, code, &reason, true))
+}
+
+/// Takes "no such image" and "no such repository" out of the errors.
+pub(super) fn found<T>(answer: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error)
+            if error.is("ImageNotFoundException") || error.is("RepositoryNotFoundException") =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) fn image_of(detail: ImageDetail) -> Result<Image, AwsError> {
+    let unexpected =
+        |error: InvalidName| AwsError::unexpected(Operation::DescribeImages, error.to_string());
+    let kind =
+        kind_of(detail.image_manifest_media_type.as_deref(), detail.artifact_media_type.as_deref());
+    // A tag that ECR stores and we cannot write could not be untagged either.
+    let tags = detail.image_tags.unwrap_or_default().into_iter().map(Tag::parse);
+    Ok(Image {
+        digest: Digest::parse(detail.image_digest.unwrap_or_default()).map_err(unexpected)?,
+        tags: tags.collect::<Result<_, _>>().map_err(unexpected)?,
+        kind,
+        storage: match detail.image_status {
+            Some(ImageStatus::Archived) => Storage::Archived,
+            Some(ImageStatus::Activating) => Storage::Activating,
+            _ => Storage::Active,
+        },
+        pushed_at: detail.image_pushed_at.and_then(|at| at.try_into().ok()),
+        media_type: detail.image_manifest_media_type,
+    })
+}
