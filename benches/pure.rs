@@ -78,7 +78,7 @@ fn judging(criterion: &mut Criterion) {
         pushed_at: None,
         now: SystemTime::UNIX_EPOCH + NOW,
     };
-    let findings = Findings::new(counts.clone(), (0..1_000).map(finding).collect());
+    let findings = Findings::new(counts.clone(), (0..1_000).map(finding));
     let judgement = policy.judge(&subject, &findings);
     assert!(judgement.violates());
     assert_eq!((judgement.rule.as_str(), judgement.exceptions.len()), ("rule 9", 20));

@@ -236,7 +236,7 @@ impl App {
         let (policy, clock) = (self.settings.policy.clone(), self.clock.clone());
         let (instruments, stop) = (Arc::clone(&self.instruments), shutdown.clone());
         tasks.spawn(async move {
-            exceptions::watch(&policy.exceptions, &clock, &instruments, &stop).await;
+            exceptions::watch(policy.exceptions.as_slice(), &clock, &instruments, &stop).await;
         });
         let consumer = tasks.spawn(consumer.run());
         while let Some(ended) = tasks.join_next_with_id().await {
@@ -261,7 +261,12 @@ fn instruments(policy: &Policy, export: Option<MetricExport>) -> Result<Instrume
         image_actions: &IMAGE_ACTIONS,
         operations: &Operation::ALL.map(|operation| (operation.service(), operation.name())),
         call_outcomes: &call_outcomes,
-        exceptions: &policy.exceptions.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        exceptions: &policy
+            .exceptions
+            .as_slice()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
         coverages: &Coverage::ALL.map(Coverage::as_str),
         standings: &Standing::ALL.map(Standing::as_str),
     };

@@ -232,14 +232,14 @@ impl Explainer<'_> {
             Seen::Unpulled => bare(Verdict::NothingToUntag),
             Seen::LeftToScan(_) => bare(Verdict::LeftToScan),
             Seen::Clean(judgement, _) => {
-                bare(Verdict::Keep).judged(judgement, &self.policy.exceptions)
+                bare(Verdict::Keep).judged(judgement, self.policy.exceptions.as_slice())
             }
             Seen::Wait(image, reason, _) => because(Verdict::Wait, image, reason),
             Seen::Unscanned(image, reason) => because(Verdict::Unscanned, image, reason),
             Seen::Violation(violation) => {
                 let (verdict, plan) = (self.verdict(event, &violation.plan), &violation.plan);
                 ExplainedImage::new(verdict, Some(&violation.image))
-                    .judged(&violation.judgement, &self.policy.exceptions)
+                    .judged(&violation.judgement, self.policy.exceptions.as_slice())
                     .planned(plan)
                     .caused(violation.cause.as_ref())
             }

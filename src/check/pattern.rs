@@ -1,5 +1,6 @@
 //! Globs taken apart: into patterns that IAM knows, and into a name that they match.
 
+use std::collections::HashMap;
 use std::iter::Peekable;
 use std::str::Chars;
 
@@ -63,6 +64,15 @@ impl Pattern {
         text
     }
 
+    /// The characters that whatever it matches begins with.
+    fn prefix(&self) -> String {
+        let characters = self.0.iter().map_while(|part| match part {
+            Part::Char(one) => Some(*one),
+            Part::One(_) | Part::Any => None,
+        });
+        characters.collect()
+    }
+
     /// Whether it matches all that the other matches.
     #[must_use]
     pub(super) fn covers(&self, other: &Self) -> bool {
@@ -73,6 +83,39 @@ impl Pattern {
     #[must_use]
     pub(super) fn is_apart_from(&self, other: &Self) -> bool {
         differ(self.0.iter(), other.0.iter()) || differ(self.0.iter().rev(), other.0.iter().rev())
+    }
+}
+
+/// Patterns by the characters that they begin with, so that those which may cover another one are
+/// found without a look at all of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PatternIndex<'a>(HashMap<String, Vec<(usize, &'a Pattern)>>);
+
+impl PatternIndex<'_> {
+    /// What was given with each pattern that covers this one.
+    pub(super) fn covering(&self, narrow: &Pattern) -> impl Iterator<Item = usize> {
+        // A wide pattern begins with no more characters than a narrow one, and with the same.
+        let prefix = narrow.prefix();
+        let ends = prefix.char_indices().map(|(at, _)| at).chain([prefix.len()]);
+        let wide = ends.filter_map(|end| self.0.get(prefix.get(..end)?)).flatten();
+        let wide = wide.filter(|(_, wide)| wide.covers(narrow)).map(|(of, _)| *of);
+        wide.collect::<Vec<_>>().into_iter()
+    }
+}
+
+impl<'a> Extend<(usize, &'a Pattern)> for PatternIndex<'a> {
+    fn extend<T: IntoIterator<Item = (usize, &'a Pattern)>>(&mut self, patterns: T) {
+        for (of, pattern) in patterns {
+            self.0.entry(pattern.prefix()).or_default().push((of, pattern));
+        }
+    }
+}
+
+impl<'a> FromIterator<(usize, &'a Pattern)> for PatternIndex<'a> {
+    fn from_iter<T: IntoIterator<Item = (usize, &'a Pattern)>>(patterns: T) -> Self {
+        let mut index = Self::default();
+        index.extend(patterns);
+        index
     }
 }
 

@@ -1,6 +1,8 @@
 //! Which repositories a policy covers, in which it changes something, and which of its rules ever count.
 
-use super::pattern::Pattern;
+use std::collections::BTreeSet;
+
+use super::pattern::{Pattern, PatternIndex};
 use crate::domain::globs::Globs;
 use crate::domain::policy::{Mode, Policy, Rule, Terms};
 
@@ -14,58 +16,71 @@ pub fn covered(policy: &Policy) -> Vec<String> {
 #[must_use]
 pub fn changed(policy: &Policy) -> Vec<String> {
     let included = included(policy);
-    let by_a_rule =
-        |one: &Pattern| policy.rules.iter().flat_map(patterns).any(|rule| rule.covers(one));
+    let rules: Vec<_> = policy.rules.as_slice().iter().map(patterns).collect();
+    let of_rules: PatternIndex<'_> = rules.iter().flatten().map(|one| (0, one)).collect();
+    let by_a_rule = |one: &Pattern| of_rules.covering(one).next().is_some();
     if acts(&policy.base) && !included.iter().all(by_a_rule) {
         return in_iam(&included);
     }
     let mut changed = Vec::new();
-    let mut earlier: Vec<Pattern> = Vec::new();
-    for rule in &policy.rules {
-        let of_rule = patterns(rule);
+    let mut earlier = PatternIndex::default();
+    for (rule, of_rule) in policy.rules.as_slice().iter().zip(&rules) {
         if acts(&rule.terms) {
-            let left =
-                of_rule.iter().filter(|one| !earlier.iter().any(|before| before.covers(one)));
+            let left = of_rule.iter().filter(|one| earlier.covering(one).next().is_none());
             let both = left.flat_map(|one| included.iter().filter_map(|other| meet(one, other)));
             changed.extend(both);
         }
-        earlier.extend(of_rule);
+        earlier.extend(of_rule.iter().map(|one| (0, one)));
     }
     in_iam(&changed)
 }
 
-/// Why this rule never counts, if so.
+/// The rules that never count, by position, and why.
 #[must_use]
-pub fn never_counts(policy: &Policy, at: usize) -> Option<String> {
-    let rule = policy.rules.get(at)?;
-    let of_rule = patterns(rule);
-    let covers = |earlier: &&Rule| {
-        let earlier = patterns(earlier);
-        of_rule.iter().all(|one| earlier.iter().any(|before| before.covers(one)))
-    };
-    if let Some(before) = policy.rules.iter().take(at).position(|earlier| covers(&earlier)) {
-        let name = policy.rules.get(before).map(|rule| rule.name.as_str()).unwrap_or_default();
-        return Some(format!(
-            "policy.rules[{before}] ({name}) comes first for all its repositories"
-        ));
-    }
+pub fn never_counting(policy: &Policy) -> Vec<(usize, String)> {
     let included = included(policy);
     let excluded: Vec<_> = all_of(&policy.exclude);
     let out = |one: &Pattern| {
         included.iter().all(|other| other.is_apart_from(one))
             || excluded.iter().any(|other| other.covers(one))
     };
-    of_rule
-        .iter()
-        .all(out)
-        .then(|| "policy.repositories leaves all its repositories out".to_owned())
+    let rules: Vec<_> = policy.rules.as_slice().iter().map(patterns).collect();
+    let mut earlier = PatternIndex::default();
+    let mut never = Vec::new();
+    for (at, of_rule) in rules.iter().enumerate() {
+        if let Some(before) = first_for_all(&earlier, of_rule) {
+            let name = policy.rules.as_slice().get(before).map(|rule| rule.name.as_str());
+            never.push((
+                at,
+                format!(
+                    "policy.rules[{before}] ({}) comes first for all its repositories",
+                    name.unwrap_or_default()
+                ),
+            ));
+        } else if of_rule.iter().all(out) {
+            never.push((at, "policy.repositories leaves all its repositories out".to_owned()));
+        }
+        earlier.extend(of_rule.iter().map(|one| (at, one)));
+    }
+    never
+}
+
+/// The first rule that covers every one of these patterns by itself.
+fn first_for_all(earlier: &PatternIndex<'_>, of_rule: &[Pattern]) -> Option<usize> {
+    let (first, others) = of_rule.split_first()?;
+    let mut rules: BTreeSet<usize> = earlier.covering(first).collect();
+    for one in others {
+        let covering: BTreeSet<usize> = earlier.covering(one).collect();
+        rules.retain(|rule| covering.contains(rule));
+    }
+    rules.into_iter().next()
 }
 
 /// Examples of the repositories that a policy covers, which need not exist: one for each of its patterns.
 #[must_use]
 pub fn examples(policy: &Policy) -> Vec<String> {
     let included = included(policy);
-    let rules = policy.rules.iter().flat_map(patterns);
+    let rules = policy.rules.as_slice().iter().flat_map(patterns);
     let both = rules.flat_map(|one| {
         included.iter().filter_map(move |other| meet(&one, other)).collect::<Vec<_>>()
     });
@@ -105,9 +120,11 @@ fn all_of(globs: &Globs) -> Vec<Pattern> {
 
 /// As IAM writes them, those left out that another covers.
 fn in_iam(patterns: &[Pattern]) -> Vec<String> {
+    let index: PatternIndex<'_> = patterns.iter().enumerate().collect();
     let covered = |at: usize, one: &Pattern| {
-        patterns.iter().enumerate().any(|(other_at, other)| {
-            other_at != at && other.covers(one) && (other_at < at || !one.covers(other))
+        index.covering(one).any(|other_at| {
+            let is_covered = || patterns.get(other_at).is_some_and(|other| one.covers(other));
+            other_at != at && (other_at < at || !is_covered())
         })
     };
     let left = patterns.iter().enumerate().filter(|(at, one)| !covered(*at, one));

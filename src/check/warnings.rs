@@ -11,10 +11,10 @@ use crate::domain::policy::{Mode, Policy};
 pub(super) fn warnings(settings: &Settings, now: SystemTime) -> Vec<String> {
     let policy = &settings.policy;
     let mut warnings = exceptions(policy, now);
-    for (at, rule) in policy.rules.iter().enumerate() {
-        if let Some(why) = reach::never_counts(policy, at) {
-            warnings.push(format!("policy.rules[{at}] ({}) never counts: {why}", rule.name));
-        }
+    for (at, why) in reach::never_counting(policy) {
+        let name = policy.rules.as_slice().get(at).map(|rule| rule.name.as_str());
+        let name = name.unwrap_or_default();
+        warnings.push(format!("policy.rules[{at}] ({name}) never counts: {why}"));
     }
     if policy.base.limits.severities().next().is_none() {
         warnings.push(
@@ -46,7 +46,7 @@ pub(super) fn warnings(settings: &Settings, now: SystemTime) -> Vec<String> {
 }
 
 fn exceptions(policy: &Policy, now: SystemTime) -> Vec<String> {
-    let all = policy.exceptions.iter().enumerate();
+    let all = policy.exceptions.as_slice().iter().enumerate();
     let warnings = all.filter_map(|(at, exception)| {
         let (expires, owner) = (&exception.expires, &exception.owner);
         let how = match exception.standing(now) {

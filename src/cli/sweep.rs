@@ -129,7 +129,7 @@ fn order(arguments: &Arguments, sources: &Sources) -> Result<sweep::Order, Strin
 
 /// Whether no rule enforces anything.
 fn is_audit(policy: &Policy) -> bool {
-    let rules = policy.rules.iter().map(|rule| &rule.terms);
+    let rules = policy.rules.as_slice().iter().map(|rule| &rule.terms);
     rules.chain([&policy.base]).all(|terms| terms.mode == Mode::Audit)
 }
 

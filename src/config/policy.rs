@@ -1,6 +1,6 @@
 //! The checks of the policy, its rules and its exceptions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use config::Value;
@@ -27,13 +27,14 @@ pub(super) fn policy(mut raw: RawPolicy) -> Result<Policy, ConfigError> {
     let rules = raw.rules.into_iter().enumerate();
     let exceptions = raw.exceptions.into_iter().enumerate();
     let rules = rules.map(|(at, raw)| rule(at, raw, &base)).collect::<Result<Vec<_>, _>>()?;
+    let mut known = HashSet::new();
     for (at, rule) in rules.iter().enumerate() {
-        if rules.iter().take(at).any(|earlier| earlier.name == rule.name) {
+        if !known.insert(rule.name.as_str()) {
             return Err(again(&format!("policy.rules[{at}].name"), &rule.name, "rule"));
         }
     }
     Ok(Policy {
-        rules,
+        rules: rules.into_iter().collect(),
         exceptions: exceptions.map(|(at, raw)| exception(at, raw)).collect::<Result<_, _>>()?,
         base,
         include: globs("policy.repositories.include", raw.repositories.include)?,

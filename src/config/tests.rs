@@ -95,7 +95,10 @@ fn queue_and_topic_are_enough_and_the_rest_has_the_documented_defaults() {
     assert!(topic.repositories.is_empty());
     assert_eq!(topic.actions, NoticeAction::ALL.into());
     assert_eq!(format!("{:?}", settings.policy.base), format!("{:?}", Terms::default()));
-    assert_eq!((settings.policy.rules.len(), settings.policy.exceptions.len()), (0, 0));
+    assert_eq!(
+        (settings.policy.rules.as_slice().len(), settings.policy.exceptions.as_slice().len()),
+        (0, 0)
+    );
     assert_eq!(settings.policy.accounts, None);
     assert_eq!(settings.policy.regions, None);
     assert!(violates(&settings, Severity::Critical, 1));
@@ -305,7 +308,7 @@ fn judging_needs_neither_queue_nor_topic_but_what_is_given_must_be_right() {
     let own = judging.own.unwrap();
     assert_eq!((own.account.as_str(), own.region.as_str()), ("111122223333", "eu-west-1"));
     assert_eq!(judging.topics.len(), 1);
-    assert_eq!(judging.policy.rules.len(), 1);
+    assert_eq!(judging.policy.rules.as_slice().len(), 1);
     for variable in ["TAGWARDEN__QUEUE__URL", "TAGWARDEN__POLICY__MODE", "TAGWARDEN__NOSUCH__KEY"] {
         let error = JudgingSettings::load(&only(&[(variable, "x")])).unwrap_err();
         assert!(one_line(&error).starts_with("configuration key "), "{error}");

@@ -1,10 +1,11 @@
 //! Exceptions: findings that a team has looked at and accepted, for a time.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use super::findings::Finding;
-use super::globs::Globs;
+use super::findings::FindingRef;
+use super::globs::{GlobIndex, Globs};
 use super::image::{Digest, RepositoryName};
 
 /// How long before its end an exception is about to expire.
@@ -105,15 +106,6 @@ impl Exception {
     pub(super) fn is_for_the_image(&self) -> bool {
         self.digest.is_some() && self.id.is_empty() && self.package.is_empty()
     }
-
-    /// Whether it covers a finding in this package, where the finding names one.
-    pub(super) fn covers(&self, finding: &Finding, package: Option<&str>) -> bool {
-        self.id.admit(&finding.id)
-            && match package {
-                Some(package) => self.package.admit(package),
-                None => self.package.is_empty(),
-            }
-    }
 }
 
 impl fmt::Display for Exception {
@@ -126,23 +118,149 @@ impl fmt::Display for Exception {
     }
 }
 
-/// The positions of the exceptions that together cover a finding: every package that has it must be covered. Empty: it
-/// counts.
-pub(super) fn covering(finding: &Finding, exceptions: &[(usize, &Exception)]) -> Vec<usize> {
-    let covers = |package: Option<&str>| {
-        let mut covering = exceptions.iter().filter(|(_, one)| one.covers(finding, package));
-        covering.next().map(|&(at, _)| at)
-    };
-    if finding.packages.is_empty() {
-        return covers(None).into_iter().collect();
+/// A policy's exceptions, found by what they name: neither an image nor a finding costs a look at
+/// each of them.
+#[derive(Clone, Debug, Default)]
+pub struct Exceptions {
+    all: Vec<Exception>,
+    by_id: GlobIndex,
+    by_package: GlobIndex,
+    /// Those that name an image and no finding.
+    by_digest: HashMap<Digest, Vec<usize>>,
+    /// Every image that is named.
+    digests: HashSet<Digest>,
+}
+
+impl Exceptions {
+    /// The exceptions as they were written.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Exception] {
+        &self.all
     }
-    let names = finding.packages.iter().map(|package| Some(package.name.as_str()));
-    names.map(covers).collect::<Option<Vec<_>>>().unwrap_or_default()
+
+    /// Whether any exception names this very image, or index.
+    #[must_use]
+    pub fn name(&self, digest: &Digest) -> bool {
+        self.digests.contains(digest)
+    }
+
+    /// The exceptions as they concern one image at one time.
+    pub(super) fn concerning<'a>(
+        &'a self,
+        repository: &'a RepositoryName,
+        digests: &'a [&'a Digest],
+        now: SystemTime,
+    ) -> Concerning<'a> {
+        let of_image = digests.iter().filter_map(|digest| self.by_digest.get(digest)).flatten();
+        let of_image: BTreeSet<_> = of_image.copied().collect();
+        let known = vec![None; self.all.len()];
+        let (for_any, packages) = Default::default();
+        let mut concerning =
+            Concerning { exceptions: self, repository, digests, now, for_any, known, packages };
+        concerning.for_any = of_image.into_iter().filter(|at| concerning.concerns(*at)).collect();
+        concerning
+    }
+}
+
+impl FromIterator<Exception> for Exceptions {
+    fn from_iter<T: IntoIterator<Item = Exception>>(exceptions: T) -> Self {
+        let all: Vec<_> = exceptions.into_iter().collect();
+        let by_id = GlobIndex::new(all.iter().map(|one| &one.id).enumerate());
+        let by_package = GlobIndex::new(all.iter().map(|one| &one.package).enumerate());
+        let mut by_digest: HashMap<_, Vec<_>> = HashMap::new();
+        for (at, one) in all.iter().enumerate().filter(|(_, one)| one.id.is_empty()) {
+            if let Some(digest) = &one.digest {
+                by_digest.entry(digest.clone()).or_default().push(at);
+            }
+        }
+        let digests = all.iter().filter_map(|one| one.digest.clone()).collect();
+        Self { all, by_id, by_package, by_digest, digests }
+    }
+}
+
+/// The packages of one image of which it is remembered which exceptions name them.
+const MAX_PACKAGES: usize = 10_000;
+
+/// The exceptions that concern one image, as far as anybody asked.
+#[derive(Debug)]
+pub(super) struct Concerning<'a> {
+    exceptions: &'a Exceptions,
+    repository: &'a RepositoryName,
+    digests: &'a [&'a Digest],
+    now: SystemTime,
+    /// Those that concern the image and name no finding.
+    for_any: Vec<usize>,
+    /// By position, whether an exception concerns the image.
+    known: Vec<Option<bool>>,
+    /// Those that name a package.
+    packages: HashMap<String, Vec<usize>>,
+}
+
+impl Concerning<'_> {
+    fn concerns(&mut self, at: usize) -> bool {
+        let Self { exceptions, repository, digests, now, .. } = *self;
+        let Some(known) = self.known.get_mut(at) else { return false };
+        *known.get_or_insert_with(|| {
+            exceptions.all.get(at).is_some_and(|one| one.concerns(repository, digests, now))
+        })
+    }
+
+    /// The first exception for whatever is found in the image.
+    pub(super) fn whole_image(&self) -> Option<usize> {
+        let all = &self.exceptions.all;
+        let is_whole = |at: &usize| all.get(*at).is_some_and(Exception::is_for_the_image);
+        self.for_any.iter().copied().find(is_whole)
+    }
+
+    /// The positions of the exceptions that together cover a finding: every package that has it
+    /// must be covered. Empty: it counts.
+    pub(super) fn covering(&mut self, finding: FindingRef<'_>) -> Vec<usize> {
+        let mut named = self.exceptions.by_id.matching(finding.id());
+        named.retain(|at| self.concerns(*at));
+        named.extend(&self.for_any);
+        if named.is_empty() {
+            return named;
+        }
+        named.sort_unstable();
+        let mut covering = Vec::new();
+        for package in finding.packages() {
+            match self.first_of(&named, package.name) {
+                Some(at) => covering.push(at),
+                None => return Vec::new(),
+            }
+        }
+        // What has no name is covered only by an exception that names no package.
+        if finding.has_unnamed_package() || covering.is_empty() {
+            match named.into_iter().find(|at| self.is_for_any_package(*at)) {
+                Some(at) => covering.push(at),
+                None => return Vec::new(),
+            }
+        }
+        covering
+    }
+
+    fn is_for_any_package(&self, at: usize) -> bool {
+        self.exceptions.all.get(at).is_some_and(|one| one.package.is_empty())
+    }
+
+    /// The first of these exceptions that covers a package of this name.
+    fn first_of(&mut self, named: &[usize], package: &str) -> Option<usize> {
+        if !self.packages.contains_key(package) {
+            if self.packages.len() >= MAX_PACKAGES {
+                self.packages.clear();
+            }
+            let matching = self.exceptions.by_package.matching(package);
+            self.packages.insert(package.to_owned(), matching);
+        }
+        let for_it = self.packages.get(package).map(Vec::as_slice).unwrap_or_default();
+        let covers = |at: &usize| self.is_for_any_package(*at) || for_it.binary_search(at).is_ok();
+        named.iter().copied().find(covers)
+    }
 }
 
 #[cfg(test)]
 pub(in crate::domain) mod tests {
-    use super::super::findings::{Package, Severity};
+    use super::super::findings::{Finding, FindingList, Package, Severity};
     use super::*;
 
     /// An exception for an id, until 2026-12-01.
@@ -190,11 +308,23 @@ pub(in crate::domain) mod tests {
             exception
         };
         let (openssl, libssl) = (of("openssl"), of("libssl*"));
-        assert_eq!(covering(&finding, &[(0, &openssl)]), NONE, "no package is not this package");
+        let covering = |finding: &Finding, exceptions: &[&Exception]| {
+            let exceptions: Exceptions = exceptions.iter().copied().cloned().collect();
+            let list: FindingList = [finding.clone()].into_iter().collect();
+            let repository = RepositoryName::parse("team/app").unwrap();
+            let now = at("2026-11-01T00:00:00Z");
+            let mut concerning = exceptions.concerning(&repository, &[], now);
+            list.iter().flat_map(|finding| concerning.covering(finding)).collect::<Vec<_>>()
+        };
+        assert_eq!(covering(&finding, &[&openssl]), NONE, "no package is not this package");
         finding.packages = vec![package("openssl"), package("libssl3")];
-        assert_eq!(covering(&finding, &[(0, &openssl)]), NONE);
-        assert_eq!(covering(&finding, &[(0, &openssl), (4, &libssl)]), [0, 4]);
-        assert_eq!(covering(&finding, &[(2, &exception("CVE-1"))]), [2, 2]);
-        assert_eq!(covering(&finding, &[(2, &exception("CVE-2"))]), NONE);
+        assert_eq!(covering(&finding, &[&openssl]), NONE);
+        let other = exception("CVE-2");
+        assert_eq!(covering(&finding, &[&openssl, &other, &libssl]), [0, 2]);
+        assert_eq!(covering(&finding, &[&other, &exception("CVE-1")]), [1, 1]);
+        assert_eq!(covering(&finding, &[&other]), NONE);
+        finding.unnamed_package = true;
+        assert_eq!(covering(&finding, &[&openssl, &libssl]), NONE, "one has no name");
+        assert_eq!(covering(&finding, &[&openssl, &libssl, &exception("*")]), [0, 1, 2]);
     }
 }

@@ -1,11 +1,16 @@
 //! Severities, counts of findings, and what a scan says.
 
-use std::cmp::Reverse;
+mod list;
+mod reading;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::SystemTime;
 
 use super::text::is_unseen;
+
+pub use list::{FindingList, FindingRef, PackageRef};
+pub use reading::{MAX_FINDINGS, Reading, ScanPage, ScanState};
 
 /// How bad a finding is, worst first. The union of what ECR and Inspector report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -113,13 +118,22 @@ impl SeverityCounts {
         self
     }
 
-    /// What is left without these findings.
+    /// What is left of each number without the other's.
     #[must_use]
-    pub fn without(mut self, findings: &[Finding]) -> Self {
-        for finding in findings {
-            if let Some(count) = self.0.get_mut(&finding.severity) {
-                *count = count.saturating_sub(1);
+    pub fn without(mut self, other: &Self) -> Self {
+        for (severity, less) in other.iter() {
+            if let Some(count) = self.0.get_mut(&severity) {
+                *count = count.saturating_sub(less);
             }
+        }
+        self
+    }
+
+    /// Both numbers together, for each severity.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        for (severity, count) in other.iter() {
+            self.add(severity, count);
         }
         self
     }
@@ -198,6 +212,9 @@ pub struct Finding {
     pub id: String,
     /// The packages that have it. Basic scanning names one, enhanced scanning all that share the finding.
     pub packages: Vec<Package>,
+    /// Whether it also has a package that the scanner does not name. No exception for a package
+    /// covers that.
+    pub unnamed_package: bool,
     /// Its CVSS score, where the scanner gives one.
     pub score: Option<Score>,
     /// Where to read about it.
@@ -218,20 +235,13 @@ impl Finding {
             severity,
             id: id.into(),
             packages: Vec::new(),
+            unnamed_package: false,
             score: None,
             link: None,
             fixable: None,
             exploitable: None,
             first_observed: None,
         }
-    }
-
-    /// What sorts the worst first.
-    fn rank(&self) -> impl Ord + '_ {
-        (
-            (self.severity, Reverse(self.score), &self.id, &self.packages),
-            (self.fixable, self.exploitable, self.first_observed, &self.link),
-        )
     }
 }
 
@@ -246,10 +256,12 @@ pub fn one_line(text: &str) -> String {
 pub struct Findings {
     /// Number of findings by severity, as the scan's summary has it and at least as many as are listed.
     pub counts: SeverityCounts,
-    /// The findings themselves, worst first.
-    pub list: Vec<Finding>,
-    /// Findings that were closed or suppressed: they do not count, and an event that claims one is of the past.
-    pub inactive: Vec<Finding>,
+    /// The findings themselves.
+    pub list: FindingList,
+    /// How many findings were closed or suppressed: they do not count.
+    pub inactive: SeverityCounts,
+    /// Whether there are more findings than are kept of one image, so that the list is not whole.
+    pub is_cut: bool,
     /// In how many tasks or pods ECR saw the image run lately. Basic scanning does not say.
     pub in_use: u64,
     /// When the scan ended. Enhanced scanning goes on.
@@ -257,29 +269,28 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// The findings of a list, with the counts of a summary that may know of more.
+    /// Takes the findings of a list, with the counts of a summary that may know of more.
     #[must_use]
-    pub fn new(summary: SeverityCounts, list: Vec<Finding>) -> Self {
-        Self::with_inactive(summary, list, Vec::new())
+    pub fn new(summary: SeverityCounts, list: impl IntoIterator<Item = Finding>) -> Self {
+        Self::with_inactive(summary, list.into_iter().collect(), SeverityCounts::default())
     }
 
-    /// The same, beside findings that were closed or suppressed, which the summary may count too.
+    /// Takes the findings of a list beside others that were closed or suppressed, which the
+    /// summary may count too.
     #[must_use]
     pub fn with_inactive(
         summary: SeverityCounts,
-        mut list: Vec<Finding>,
-        inactive: Vec<Finding>,
+        list: FindingList,
+        inactive: SeverityCounts,
     ) -> Self {
-        list.sort_by(|one, other| one.rank().cmp(&other.rank()));
-        let listed = list.iter().map(|finding| (finding.severity, 1)).collect();
-        let counts = summary.without(&inactive).at_least(&listed);
-        Self { counts, list, inactive, in_use: 0, completed_at: None }
+        let counts = summary.without(&inactive).at_least(list.counts());
+        Self { counts, list, inactive, ..Self::default() }
     }
 
     /// What the counts know of beyond the list.
     #[must_use]
     pub fn unlisted(&self) -> SeverityCounts {
-        self.counts.clone().without(&self.list)
+        self.counts.clone().without(self.list.counts())
     }
 }
 

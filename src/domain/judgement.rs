@@ -1,10 +1,11 @@
 //! The policy's judgement on the findings of one image.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem::take;
 use std::time::SystemTime;
 
-use super::exception::{Exception, covering};
-use super::findings::{Finding, Findings, Severity, SeverityCounts};
+use super::exception::{Concerning, Exception};
+use super::findings::{Finding, FindingRef, Findings, Severity, SeverityCounts};
 use super::image::{Digest, RepositoryName};
 use super::policy::{Policy, Terms};
 
@@ -83,17 +84,17 @@ impl Aside {
 }
 
 /// Why the terms leave a finding out. What the scanner does not say never leaves one out.
-fn left_out(finding: &Finding, terms: &Terms, subject: &Subject<'_>) -> Option<Aside> {
-    if terms.fixable_only.contains(&finding.severity) && finding.fixable == Some(false) {
+fn left_out(finding: FindingRef<'_>, terms: &Terms, subject: &Subject<'_>) -> Option<Aside> {
+    if terms.fixable_only.contains(&finding.severity()) && finding.fixable() == Some(false) {
         return Some(Aside::NoFix);
     }
-    if terms.min_score.is_some_and(|least| finding.score.is_some_and(|score| score < least)) {
+    if terms.min_score.is_some_and(|least| finding.score().is_some_and(|score| score < least)) {
         return Some(Aside::LowScore);
     }
-    if terms.exploit_only && finding.exploitable == Some(false) {
+    if terms.exploit_only && finding.exploitable() == Some(false) {
         return Some(Aside::NoExploit);
     }
-    let known_since = finding.first_observed.or(subject.pushed_at);
+    let known_since = finding.first_observed().or(subject.pushed_at);
     if let (Some(grace), Some(since)) = (terms.grace, known_since)
         && subject.now.duration_since(since).unwrap_or_default() < grace
     {
@@ -122,43 +123,93 @@ impl Policy {
     /// ```
     #[must_use]
     pub fn judge(&self, subject: &Subject<'_>, findings: &Findings) -> Judgement {
-        let (rule, terms) = self.terms(subject.repository);
-        let exceptions: Vec<_> = self
-            .exceptions
-            .iter()
-            .enumerate()
-            .filter(|(_, one)| one.concerns(subject.repository, subject.digests, subject.now))
-            .collect();
-        let mut judgement = Judgement { rule: rule.to_owned(), ..Judgement::default() };
-        // An exception for the image as such covers what the counts know of beyond the list, too.
-        let whole = exceptions.iter().find(|(_, one)| one.is_for_the_image());
-        let mut counted = match whole {
-            Some(_) => SeverityCounts::default(),
-            None => findings.unlisted(),
-        };
-        judgement.exceptions.extend(whole.map(|&(at, _)| at));
-        let mut aside: BTreeMap<(Aside, Severity), u64> = BTreeMap::new();
-        for finding in &findings.list {
-            let covering = covering(finding, &exceptions);
-            let why = covering.first().map(|&at| Aside::Excepted(at));
-            judgement.exceptions.extend(covering);
-            match why.or_else(|| left_out(finding, terms, subject)) {
-                Some(why) => *aside.entry((why, finding.severity)).or_default() += 1,
-                None => {
-                    counted.add(finding.severity, 1);
-                    if judgement.worst.len() < NAMED {
-                        judgement.worst.push(finding.clone());
-                    }
-                }
+        let mut judging = Judging::new(self, *subject, findings.unlisted());
+        findings.list.iter().for_each(|finding| judging.add(finding));
+        judging.finish()
+    }
+}
+
+/// A judgement on the way: one finding after the other, so that whoever judges tens of thousands
+/// of them can do something else in between.
+#[derive(Debug)]
+pub(super) struct Judging<'a> {
+    policy: &'a Policy,
+    subject: Subject<'a>,
+    rule: &'a str,
+    terms: &'a Terms,
+    concerning: Concerning<'a>,
+    counted: SeverityCounts,
+    aside: BTreeMap<(Aside, Severity), u64>,
+    worst: Vec<Finding>,
+    exceptions: BTreeSet<usize>,
+}
+
+impl<'a> Judging<'a> {
+    /// Begins with what counts beyond the list of findings, because nobody can say what it is.
+    pub(super) fn new(policy: &'a Policy, subject: Subject<'a>, unlisted: SeverityCounts) -> Self {
+        let (rule, terms) = policy.terms(subject.repository);
+        let Subject { repository, digests, now, .. } = subject;
+        let concerning = policy.exceptions.concerning(repository, digests, now);
+        // An exception for the image as such covers that, too.
+        let whole = concerning.whole_image();
+        Self {
+            policy,
+            subject,
+            rule,
+            terms,
+            counted: if whole.is_some() { SeverityCounts::default() } else { unlisted },
+            aside: BTreeMap::new(),
+            worst: Vec::new(),
+            exceptions: whole.into_iter().collect(),
+            concerning,
+        }
+    }
+
+    /// Whether an exception covers whatever is found in the image.
+    pub(super) fn is_excepted(&self) -> bool {
+        self.concerning.whole_image().is_some()
+    }
+
+    /// Adds a finding.
+    pub(super) fn add(&mut self, finding: FindingRef<'_>) {
+        let covering = self.concerning.covering(finding);
+        let why = covering.first().map(|&at| Aside::Excepted(at));
+        self.exceptions.extend(covering);
+        match why.or_else(|| left_out(finding, self.terms, &self.subject)) {
+            Some(why) => *self.aside.entry((why, finding.severity())).or_default() += 1,
+            None => {
+                self.counted.add(finding.severity(), 1);
+                self.name(finding);
             }
         }
-        judgement.exceptions.sort_unstable();
-        judgement.exceptions.dedup();
+    }
+
+    /// Keeps a finding if it is one of the worst so far.
+    fn name(&mut self, finding: FindingRef<'_>) {
+        let is_full = self.worst.len() >= NAMED;
+        if is_full && self.worst.last().is_some_and(|last| last.rank() <= finding.rank()) {
+            return;
+        }
+        let at = self.worst.partition_point(|one| one.rank() <= finding.rank());
+        self.worst.truncate(NAMED - usize::from(is_full));
+        self.worst.insert(at, finding.to_finding());
+    }
+
+    /// What the policy says of all of them. Nothing is to be added after that.
+    pub(super) fn finish(&mut self) -> Judgement {
+        let Self { policy, rule, terms, .. } = *self;
+        let (counted, aside) = (take(&mut self.counted), take(&mut self.aside));
+        let mut judgement = Judgement {
+            rule: rule.to_owned(),
+            worst: take(&mut self.worst),
+            exceptions: take(&mut self.exceptions).into_iter().collect(),
+            ..Judgement::default()
+        };
         judgement.notes = aside
             .into_iter()
             .map(|((why, severity), count)| {
                 let verb = if count == 1 { "does" } else { "do" };
-                let why = why.in_words(terms, &self.exceptions);
+                let why = why.in_words(terms, policy.exceptions.as_slice());
                 format!("{severity} {count} {verb} not count: {why}")
             })
             .collect();

@@ -2,9 +2,9 @@
 
 use std::time::SystemTime;
 
-use super::findings::{Finding, Findings, Scan, SeverityCounts};
+use super::findings::{Finding, FindingList, FindingRef, Findings, Scan, SeverityCounts};
 use super::image::{Digest, Tag};
-use super::judgement::{Judgement, Subject};
+use super::judgement::{Judgement, Judging, Subject};
 use super::policy::{Action, InUse, Policy, Terms};
 
 /// What a manifest is of.
@@ -105,29 +105,6 @@ impl Claimed<'_> {
     fn may_be_ahead(self) -> bool {
         matches!(self, Self::Counts(_, Scanning::Enhanced) | Self::Finding(_))
     }
-
-    /// The findings that there would be if ECR's list did not lag behind the event.
-    fn added_to(self, findings: &Findings) -> Option<Findings> {
-        match self {
-            Self::Nothing => None,
-            Self::Counts(counts, _) => {
-                let mut claimed = findings.clone();
-                claimed.counts =
-                    claimed.counts.at_least(&counts.clone().without(&findings.inactive));
-                Some(claimed)
-            }
-            Self::Finding(finding) => {
-                let mut known = findings.list.iter().chain(&findings.inactive);
-                if known.any(|known| known.id == finding.id) {
-                    return None;
-                }
-                let mut claimed = findings.clone();
-                claimed.list.push(finding.clone());
-                claimed.counts.add(finding.severity, 1);
-                Some(claimed)
-            }
-        }
-    }
 }
 
 /// The policy's verdict on the findings of one image.
@@ -152,21 +129,133 @@ pub fn decide(
     scan: &Scan,
     claimed: Claimed<'_>,
 ) -> Decision {
-    let (findings, growing) = match scan {
-        Scan::Complete(findings) => (findings, claimed.may_be_ahead()),
-        Scan::Active(findings) => (findings, true),
-        Scan::Pending(state) => return Decision::Wait(format!("ECR's scan is {state}")),
-        Scan::Unavailable(state) => {
-            return Decision::Unscanned(format!("ECR's scan status is {state}"));
+    let mut deciding = Deciding::new(policy, *subject, scan, claimed);
+    loop {
+        if let Some(decision) = deciding.step(usize::MAX) {
+            return decision;
         }
-    };
-    let judgement = policy.judge(subject, findings);
-    if judgement.violates() {
-        return Decision::Violation(judgement);
     }
-    let claimed = if growing { claimed.added_to(findings) } else { None };
-    if claimed.is_some_and(|claimed| policy.judge(subject, &claimed).violates()) {
-        return Decision::Wait("ECR shows fewer findings than the event".to_owned());
+}
+
+/// A decision on the way, a number of findings at a time: tens of thousands of findings take long
+/// enough that heartbeats and health checks have to come in between.
+pub struct Deciding<'a> {
+    policy: &'a Policy,
+    subject: Subject<'a>,
+    scan: &'a Scan,
+    claimed: Claimed<'a>,
+    pass: Pass<'a>,
+}
+
+/// One pass over the findings.
+struct Pass<'a> {
+    judging: Judging<'a>,
+    left: Box<dyn Iterator<Item = FindingRef<'a>> + Send + 'a>,
+    /// The judgement by ECR's findings alone, if this pass is about what the event claims.
+    shown: Option<Judgement>,
+}
+
+impl<'a> Deciding<'a> {
+    /// Begins to judge a scan.
+    #[must_use]
+    pub fn new(
+        policy: &'a Policy,
+        subject: Subject<'a>,
+        scan: &'a Scan,
+        claimed: Claimed<'a>,
+    ) -> Self {
+        let (unlisted, left): (_, Box<dyn Iterator<Item = _> + Send>) = match scan {
+            Scan::Complete(findings) | Scan::Active(findings) => {
+                (findings.unlisted(), Box::new(findings.list.iter()))
+            }
+            Scan::Pending(_) | Scan::Unavailable(_) => {
+                (SeverityCounts::default(), Box::new(std::iter::empty()))
+            }
+        };
+        let judging = Judging::new(policy, subject, unlisted);
+        Self { policy, subject, scan, claimed, pass: Pass { judging, left, shown: None } }
+    }
+
+    /// Judges at most so many findings more. `None`: there are others left.
+    pub fn step(&mut self, most: usize) -> Option<Decision> {
+        let (findings, growing) = match self.scan {
+            Scan::Complete(findings) => (findings, self.claimed.may_be_ahead()),
+            Scan::Active(findings) => (findings, true),
+            Scan::Pending(state) => return Some(Decision::Wait(format!("ECR's scan is {state}"))),
+            Scan::Unavailable(state) => {
+                return Some(Decision::Unscanned(format!("ECR's scan status is {state}")));
+            }
+        };
+        for _ in 0..most {
+            match self.pass.left.next() {
+                Some(finding) => self.pass.judging.add(finding),
+                None => return self.ended(findings, growing),
+            }
+        }
+        None
+    }
+
+    /// What follows from a pass that has ended: the decision, or another pass.
+    fn ended(&mut self, findings: &'a Findings, growing: bool) -> Option<Decision> {
+        let is_excepted = self.pass.judging.is_excepted();
+        let judgement = self.pass.judging.finish();
+        match self.pass.shown.take() {
+            None if judgement.violates() => Some(Decision::Violation(judgement)),
+            None if growing && self.claimed != Claimed::Nothing => {
+                self.pass = Pass { shown: Some(judgement), ..self.as_claimed(findings) };
+                None
+            }
+            None => Some(kept(findings, is_excepted, judgement)),
+            Some(_) if judgement.violates() => {
+                Some(Decision::Wait("ECR shows fewer findings than the event".to_owned()))
+            }
+            Some(shown) => Some(kept(findings, is_excepted, shown)),
+        }
+    }
+
+    /// The findings that there would be if ECR's did not lag behind the event. The event's version
+    /// of a finding takes the place of ECR's, because Inspector changes a finding and sends an
+    /// event at once: its severity, score, fix, exploit and packages, or that it is open again.
+    fn as_claimed(&self, findings: &'a Findings) -> Pass<'a> {
+        let list = &findings.list;
+        match self.claimed {
+            Claimed::Nothing => self.pass_over(findings.unlisted(), list.iter()),
+            Claimed::Counts(counts, _) => {
+                let claimed = counts.clone().without(&findings.inactive);
+                let counts = findings.counts.clone().at_least(&claimed);
+                self.pass_over(counts.without(list.counts()), list.iter())
+            }
+            Claimed::Finding(finding) => {
+                // Of several with one id the least severe one gives way: no finding must hide.
+                let same = list.iter().enumerate().filter(|(_, known)| known.id() == finding.id);
+                let replaced = same.max_by_key(|(_, known)| known.severity()).map(|(at, _)| at);
+                let others = list.iter().enumerate().filter(move |(at, _)| Some(*at) != replaced);
+                let others = others.map(|(_, finding)| finding);
+                let mut pass = self.pass_over(findings.unlisted(), others);
+                let claimed: FindingList = [finding.clone()].into_iter().collect();
+                claimed.iter().for_each(|finding| pass.judging.add(finding));
+                pass
+            }
+        }
+    }
+
+    fn pass_over(
+        &self,
+        unlisted: SeverityCounts,
+        left: impl Iterator<Item = FindingRef<'a>> + Send + 'a,
+    ) -> Pass<'a> {
+        let judging = Judging::new(self.policy, self.subject, unlisted);
+        Pass { judging, left: Box::new(left), shown: None }
+    }
+}
+
+/// No limit is exceeded by the findings that were read: if there are more, that says nothing.
+fn kept(findings: &Findings, is_excepted: bool, judgement: Judgement) -> Decision {
+    if findings.is_cut && !is_excepted {
+        return Decision::Unscanned(format!(
+            "too many findings: ECR lists more than the {} that were read, and those exceed no limit",
+            findings.list.len()
+        ));
     }
     Decision::Keep(judgement)
 }

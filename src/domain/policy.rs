@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::exception::Exception;
+use super::exception::Exceptions;
 use super::findings::{Score, Severity, SeverityCounts};
-use super::globs::Globs;
+use super::globs::{GlobIndex, Globs};
 use super::image::{AccountId, Home, Region, Repository, RepositoryName, Tag};
 use super::limits::Limits;
 
@@ -182,15 +182,48 @@ pub struct Rule {
     pub terms: Terms,
 }
 
+/// A policy's rules, found by the repositories that they are for.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    all: Vec<Rule>,
+    by_repository: GlobIndex,
+    /// The first rule that is for every repository.
+    for_all: Option<usize>,
+}
+
+impl Rules {
+    /// The rules in their order.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Rule] {
+        &self.all
+    }
+
+    /// The first rule for a repository.
+    fn first_for(&self, repository: &RepositoryName) -> Option<&Rule> {
+        let matching = self.by_repository.matching(repository.as_str());
+        let first = matching.into_iter().chain(self.for_all).min()?;
+        self.all.get(first)
+    }
+}
+
+impl FromIterator<Rule> for Rules {
+    fn from_iter<T: IntoIterator<Item = Rule>>(rules: T) -> Self {
+        let all: Vec<_> = rules.into_iter().collect();
+        let by_repository = GlobIndex::new(all.iter().map(|rule| &rule.repositories).enumerate());
+        let for_all = all.iter().position(|rule| rule.repositories.is_empty());
+        Self { all, by_repository, for_all }
+    }
+}
+
 /// The team's policy.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     /// By what images are judged where no rule says otherwise.
     pub base: Terms,
     /// Rules; the first whose repositories match is the one that counts.
-    pub rules: Vec<Rule>,
+    pub rules: Rules,
     /// What does not count, for a time.
-    pub exceptions: Vec<Exception>,
+    pub exceptions: Exceptions,
     /// Repositories that are covered; none given means all.
     pub include: Globs,
     /// Repositories that are not, even where `include` names them.
@@ -253,8 +286,7 @@ impl Policy {
     /// The terms for a repository, and the name of the rule that sets them.
     #[must_use]
     pub fn terms(&self, repository: &RepositoryName) -> (&str, &Terms) {
-        let mut rules = self.rules.iter();
-        match rules.find(|rule| rule.repositories.admit(repository.as_str())) {
+        match self.rules.first_for(repository) {
             Some(rule) => (&rule.name, &rule.terms),
             None => (Self::BASE, &self.base),
         }
@@ -334,7 +366,9 @@ mod tests {
             terms: Terms::default(),
         };
         let policy = Policy {
-            rules: vec![rule("legacy", &["legacy/*", "old"]), rule("all", &["*"])],
+            rules: [rule("legacy", &["legacy/*", "old"]), rule("all", &["*"])]
+                .into_iter()
+                .collect(),
             ..Policy::default()
         };
         let by = |name: &str| policy.terms(&RepositoryName::parse(name).unwrap()).0.to_owned();

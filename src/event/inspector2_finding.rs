@@ -128,6 +128,7 @@ impl FindingDetail {
         let vulnerability = self.package_vulnerability_details.as_ref();
         let id = vulnerability.and_then(|details| text(&details.vulnerability_id));
         let packages = vulnerability.and_then(|details| details.vulnerable_packages.as_ref());
+        let all = packages.map_or(0, Vec::len);
         let packages = packages.into_iter().flatten().flatten().filter_map(|package| {
             Some(Package {
                 name: text(&package.name)?,
@@ -135,11 +136,13 @@ impl FindingDetail {
                 fixed: text(&package.fixed_in_version).filter(|version| version != NO_FIX),
             })
         });
+        let packages: Vec<_> = packages.collect();
         let severity = self.severity.as_deref().and_then(Severity::from_word);
         Finding {
             severity: severity.unwrap_or(Severity::Undefined),
             id: id.or_else(|| text(&self.title)).unwrap_or_else(|| "unnamed".to_owned()),
-            packages: packages.collect(),
+            unnamed_package: packages.len() < all,
+            packages,
             score: self.inspector_score.and_then(Score::new),
             link: vulnerability.and_then(|details| text(&details.source_url)),
             fixable: yes_or_no(self.fix_available.as_deref()),

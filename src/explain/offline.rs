@@ -34,7 +34,7 @@ pub fn offline(
             Some(Findings::new(counts.clone(), Vec::new()))
         }
         Claim::Active(finding) => {
-            Some(Findings::new(SeverityCounts::default(), vec![(**finding).clone()]))
+            Some(Findings::new(SeverityCounts::default(), [(**finding).clone()]))
         }
         Claim::Complete { counts: None, .. } | Claim::Nothing | Claim::Failed => None,
     };
@@ -71,7 +71,9 @@ pub fn offline(
         "the worker never acts on an event alone: it reads tags and findings from ECR first, as --live does here"
             .to_owned(),
     );
-    if !explainer.policy.exceptions.is_empty() && !matches!(event.claim, Claim::Active(_)) {
+    if !explainer.policy.exceptions.as_slice().is_empty()
+        && !matches!(event.claim, Claim::Active(_))
+    {
         explanation.notes.push(
             "the event does not list its findings: exceptions count with --live only".to_owned(),
         );
@@ -133,7 +135,8 @@ fn judged(
         Subject { repository: &event.repository.name, digests: &digests, pushed_at: None, now };
     let judgement = policy.judge(&subject, findings);
     let image = |verdict| {
-        let image = ExplainedImage::new(verdict, None).judged(&judgement, &policy.exceptions);
+        let image =
+            ExplainedImage::new(verdict, None).judged(&judgement, policy.exceptions.as_slice());
         match &event.digest {
             Some(digest) => image.of(digest),
             None => image,

@@ -42,7 +42,7 @@ impl Explainer<'_> {
                 ..Key::new(format!("policy.{key}"), value)
             })
             .collect();
-        if let Some(at) = self.policy.rules.iter().position(|one| one.name == rule) {
+        if let Some(at) = self.policy.rules.as_slice().iter().position(|one| one.name == rule) {
             let tags = Key::new(format!("policy.rules[{at}].tags"), globs(&terms.tags, "all"));
             keys.push(Key { by_rule: true, ..tags });
         }
@@ -65,14 +65,14 @@ impl Explainer<'_> {
         let accounts = accounts.as_ref().map(|all| all.iter().map(ToString::to_string).collect());
         let regions = regions.as_ref().map(|all| all.iter().map(ToString::to_string).collect());
         let own = format!("the worker's own, {}", self.own.account);
-        let rules = rules.iter().map(|rule| rule.name.clone()).collect();
+        let rules = rules.as_slice().iter().map(|rule| rule.name.clone()).collect();
         vec![
             Key::new("policy.repositories.include", globs(include, "all")),
             Key::new("policy.repositories.exclude", globs(exclude, "none")),
             Key::new("policy.accounts", names(accounts, &own)),
             Key::new("policy.regions", names(regions, "any")),
             Key::new("policy.rules", listed(rules, "none")),
-            Key::new("policy.exceptions", listed(named(exceptions), "none")),
+            Key::new("policy.exceptions", listed(named(exceptions.as_slice()), "none")),
         ]
     }
 }

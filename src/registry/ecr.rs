@@ -18,13 +18,12 @@ use super::manifest::{MEDIA_TYPES, index_of};
 use super::{Asked, Manifest, PAGE, Page, Registry, Tagging};
 use crate::aws::{Aws, AwsError, CountAttempts, ErrorClass, Operation};
 use crate::config::UntagBy;
-use crate::domain::findings::{NEVER_SCANNED, Scan};
+use crate::domain::findings::{NEVER_SCANNED, ScanPage, ScanState};
 use crate::domain::image::{Digest, Home, Repository, RepositoryName, Tag};
 use crate::domain::index::Index;
 use crate::domain::plan::Image;
 use crate::domain::untag::{Answer, AnsweredFailure, AnsweredId, Untagged, reconcile};
 use answers::{all_pages, found, image_of, not_got, page_of};
-use findings::scan_of;
 
 /// Clients that are kept: one for each account and Region in use.
 const MOST_CLIENTS: usize = 256;
@@ -214,11 +213,13 @@ impl Registry for EcrRegistry {
             .map_err(|error| AwsError::unexpected(Operation::DescribeImages, error.to_string()))
     }
 
-    async fn scan(
+    async fn scan_page(
         &self,
         repository: &Repository,
         digest: &Digest,
-    ) -> Result<Option<Scan>, AwsError> {
+        next_token: Option<&str>,
+        most: u16,
+    ) -> Result<Option<ScanPage>, AwsError> {
         let operation = Operation::DescribeImageScanFindings;
         let place = self.place(repository).await;
         let request = place
@@ -227,17 +228,14 @@ impl Registry for EcrRegistry {
             .registry_id(repository.account.as_str())
             .repository_name(repository.name.as_str())
             .image_id(ImageIdentifier::builder().image_digest(digest.as_str()).build())
-            .max_results(PAGE.into());
-        let (aws, what) = (&place.aws, ("findings for", digest));
-        let pages = all_pages(operation, what, |token| {
-            let page = aws.call(operation, request.clone().set_next_token(token).send());
-            async move { Ok(found(page.await)?.map(|page| (page.next_token.clone(), page))) }
-        });
-        match pages.await {
+            .set_next_token(next_token.map(str::to_owned))
+            .max_results(most.into());
+        match found(place.aws.call(operation, request.send()).await) {
             Err(error) if error.is("ScanNotFoundException") => {
-                Ok(Some(Scan::Pending(NEVER_SCANNED.to_owned())))
+                let state = ScanState::Pending(NEVER_SCANNED.to_owned());
+                Ok(Some(ScanPage::of_state(state)))
             }
-            pages => Ok(pages?.map(scan_of)),
+            page => Ok(page?.map(findings::page_of)),
         }
     }
 

@@ -6,7 +6,7 @@ mod manifest;
 use std::future::Future;
 
 use crate::aws::AwsError;
-use crate::domain::findings::Scan;
+use crate::domain::findings::ScanPage;
 use crate::domain::image::{Digest, Home, Repository, RepositoryName, Tag};
 use crate::domain::index::Index;
 use crate::domain::plan::Image;
@@ -71,12 +71,15 @@ pub trait Registry: Send + Sync + 'static {
         tag: &Tag,
     ) -> impl Future<Output = Result<Option<Digest>, AwsError>> + Send;
 
-    /// The state and findings of the image's scan; all pages of it.
-    fn scan(
+    /// One page of the image's scan: at most `most` findings, from where the token of the page
+    /// before leads.
+    fn scan_page(
         &self,
         repository: &Repository,
         digest: &Digest,
-    ) -> impl Future<Output = Result<Option<Scan>, AwsError>> + Send;
+        next_token: Option<&str>,
+        most: u16,
+    ) -> impl Future<Output = Result<Option<ScanPage>, AwsError>> + Send;
 
     /// The image's manifest.
     fn manifest(

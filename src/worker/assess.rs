@@ -10,7 +10,8 @@ use super::flights::{Flights, Landed, Speaks};
 use super::foreign::Foreign;
 use super::holds::PullThrough;
 use super::listings::Listings;
-use super::observe::{Seen, Sight, Violation};
+use super::memory::FindingsMemory;
+use super::observe::{Seen, Violation};
 use super::outcome::{Failure, Outcome};
 use super::refusals::Refusals;
 use super::told::Told;
@@ -72,6 +73,7 @@ pub struct Assessor<R, N> {
     pub(super) topics: Vec<Topic<N>>,
     pub(super) refusals: Refusals,
     pub(super) told: Told,
+    pub(super) memory: FindingsMemory,
     pub(super) flights: Flights,
     pub(super) listings: Listings,
     pub(super) pull_through: PullThrough,
@@ -134,6 +136,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             topics,
             refusals: Refusals::default(),
             told: Told::default(),
+            memory: FindingsMemory::default(),
             flights: Flights::default(),
             listings: Listings::default(),
             pull_through: PullThrough::default(),
@@ -145,6 +148,11 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     #[must_use]
     pub fn context(&self) -> &Context {
         &self.context
+    }
+
+    /// Drops what is kept for other messages and old: there may be none that would.
+    pub(super) fn tidy(&self) {
+        self.flights.tidy();
     }
 
     /// Whether an event needs no call to ECR: its own counts show that no limit of the policy that covers it is exceeded.
@@ -224,12 +232,12 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                 None | Some(Seen::Unscanned(..)) => self.observe(job, digest).await,
                 Some(seen) => Ok(seen),
             };
-            let seen = match seen {
+            let mut seen = match seen {
                 Ok(seen) => seen,
                 Err(failure) => return failed(failure),
             };
-            let speaks = match (seen.sight(), &seen) {
-                (Some(sight), _) => Speaks::BySight(Arc::clone(sight)),
+            let speaks = match (seen.take_sight(), &seen) {
+                (Some(sight), _) => Speaks::BySight(self.memory.share(sight)),
                 (None, Seen::Violation(_) | Seen::Absent | Seen::NotAnImage | Seen::Unpulled) => {
                     Speaks::ForAll
                 }
@@ -274,7 +282,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             }
             Seen::Violation(violation) if violation.image.kind == Kind::Image => {
                 // The indexes first: people pull them, and an image can be deleted only when no index holds it.
-                let indexes = Box::pin(self.act_on_indexes(job, &violation.sight)).await?;
+                let indexes = Box::pin(self.act_on_indexes(job, &violation)).await?;
                 let mut violation = *violation;
                 let gone = |index: &Result<_, _>| {
                     matches!(
@@ -295,11 +303,11 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     async fn act_on_indexes(
         &self,
         job: Job<'_>,
-        to_blame: &Arc<Sight>,
+        to_blame: &Violation,
     ) -> Result<Vec<Result<Outcome, Failure>>, Failure> {
         let Some(listing) = self.listing(job).await? else { return Ok(Vec::new()) };
         let mut results = Vec::new();
-        for index in listing.holding(to_blame.digest()) {
+        for index in listing.holding(&to_blame.image.digest) {
             let work = |_| async {
                 let seen = match self.observe_holder(job, &index.digest, to_blame).await {
                     Ok(seen) => seen,
@@ -332,8 +340,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
 
     async fn violation(&self, job: Job<'_>, mut violation: Violation) -> Result<Outcome, Failure> {
         self.hold(job, &mut violation).await?;
-        let counts = &violation.counts();
-        let Violation { image, cause, judgement, plan, .. } = &violation;
+        let Violation { image, cause, judgement, counts, plan, .. } = &violation;
         let case = &Case { job, image, cause: cause.as_ref(), judgement, counts, plan };
         let enforce = self.terms(job).mode == Mode::Enforce;
         if plan.untag.is_empty() && plan.marked {

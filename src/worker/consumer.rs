@@ -168,6 +168,9 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
             Err(error) => return self.after_failed_receive(&error, pace),
         };
         pace.received(messages.len(), held.permits.len());
+        if messages.is_empty() {
+            self.assessor.tidy();
+        }
         self.show_success(messages.len());
         let mut done = Vec::new();
         // A queue that gives more than was asked for has given what has no permit; it comes again.

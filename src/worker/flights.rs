@@ -6,12 +6,13 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 use tracing::Span;
 
+use super::memory::Shared;
 use super::observe::{Seen, Sight};
 use super::outcome::{Failure, Outcome};
 use crate::domain::image::{Digest, Repository, Tag};
@@ -60,7 +61,7 @@ pub(super) enum Speaks {
     /// What it came to is so for everybody: the image was acted on, or there is none to act on.
     ForAll,
     /// What it saw is for everybody to judge by the claims of their own event, and to wait for in their own time.
-    BySight(Arc<Sight>),
+    BySight(Shared<Sight>),
     /// For nobody else.
     ForNone,
 }
@@ -88,7 +89,9 @@ impl Last {
     fn serves(&self, (message, tags): (&Message, &[Tag])) -> bool {
         let begun = match (&self.landed.speaks, &self.landed.result) {
             (Speaks::ForNone, _) => false,
-            (Speaks::BySight(_), _) => self.began.after_sending(message),
+            (Speaks::BySight(sight), _) => {
+                self.began.after_sending(message) && sight.get().is_some()
+            }
             // A message that comes again may be the one whose team was not told of the tags that it names.
             (Speaks::ForAll, Ok(_)) => {
                 let told = |tag| self.claimed.iter().flatten().any(|claimed| claimed == tag);
@@ -114,39 +117,45 @@ fn joined(outcome: &Outcome) -> Outcome {
 }
 
 type Flight = Arc<tokio::sync::Mutex<Option<Last>>>;
+type All = HashMap<(Repository, Digest), Flight>;
 
 /// The assessments under way and the last results.
 #[derive(Debug, Default)]
-pub(super) struct Flights(Mutex<HashMap<(Repository, Digest), Flight>>);
+pub(super) struct Flights(Mutex<All>);
 
 impl Flights {
     /// The result of `work` on the image for a message whose event names these tags, or that of another message's work which began after this message was sent
     /// and speaks for it. Where only its sight does, `work` is given what `judge` makes of that, and need not look itself;
     /// but what is to wait by a sight from before the message was in our hands came again to look anew.
-    pub(super) async fn fly<F>(
+    pub(super) async fn fly<F, J>(
         &self,
         image: (&Repository, &Digest),
         (message, tags): (&Message, &[Tag]),
         time_of_day: impl Fn() -> SystemTime,
-        judge: impl Fn(Arc<Sight>) -> Seen,
+        judge: impl Fn(Arc<Sight>) -> J,
         work: impl FnOnce(Option<Seen>) -> F,
     ) -> Result<Outcome, Failure>
     where
         F: Future<Output = Landed>,
+        J: Future<Output = Seen>,
     {
         let flight = self.of(image);
         let mut last = flight.lock().await;
         if let Some(last) = last.as_ref().filter(|last| last.serves((message, tags))) {
-            traces::refer_to(last.place.as_ref());
             let Speaks::BySight(sight) = &last.landed.speaks else {
+                traces::refer_to(last.place.as_ref());
                 return last.landed.result.clone().map(|outcome| joined(&outcome));
             };
-            let seen = judge(Arc::clone(sight));
-            if last.began.after_receiving(message) || !matches!(seen, Seen::Wait(..)) {
-                return work(Some(seen)).await.result.map(|outcome| match outcome {
-                    Outcome::Clean | Outcome::LeftToScan => joined(&outcome),
-                    acted => acted,
-                });
+            // It may just have given way to others.
+            if let Some(sight) = sight.get() {
+                traces::refer_to(last.place.as_ref());
+                let seen = judge(sight).await;
+                if last.began.after_receiving(message) || !matches!(seen, Seen::Wait(..)) {
+                    return work(Some(seen)).await.result.map(|outcome| match outcome {
+                        Outcome::Clean | Outcome::LeftToScan => joined(&outcome),
+                        acted => acted,
+                    });
+                }
             }
         }
         let began = Began::now(time_of_day());
@@ -157,16 +166,29 @@ impl Flights {
         landed.result
     }
 
+    /// Drops the results that have been kept for long enough: each may hold many findings.
+    pub(super) fn tidy(&self) {
+        drop_old(&mut self.all());
+    }
+
     fn of(&self, (repository, digest): (&Repository, &Digest)) -> Flight {
-        let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // What nobody waits for can be done again.
-        flights.retain(|_, flight| {
-            Arc::strong_count(flight) > 1
-                || flight.try_lock().is_ok_and(|last| last.as_ref().is_some_and(Last::is_kept))
-        });
+        let mut flights = self.all();
+        drop_old(&mut flights);
         if flights.len() >= MOST {
             flights.retain(|_, flight| Arc::strong_count(flight) > 1);
         }
         Arc::clone(flights.entry((repository.clone(), digest.clone())).or_default())
     }
+
+    fn all(&self) -> MutexGuard<'_, All> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What nobody waits for can be done again.
+fn drop_old(flights: &mut All) {
+    flights.retain(|_, flight| {
+        Arc::strong_count(flight) > 1
+            || flight.try_lock().is_ok_and(|last| last.as_ref().is_some_and(Last::is_kept))
+    });
 }

@@ -38,13 +38,16 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                 Seen::Violation(violation) if violation.image.kind == Kind::Image => {
                     if let Some(listing) = self.listing(job).await? {
                         for index in listing.holding(&digest) {
-                            let seen = self.observe_holder(job, &index.digest, &violation.sight);
+                            let seen = self.observe_holder(job, &index.digest, &violation);
                             all.push(self.held(job, seen.await?).await?);
                         }
                     }
                     all.push(self.held(job, Seen::Violation(violation)).await?);
                 }
-                seen => all.push(self.held(job, seen).await?),
+                mut seen => {
+                    drop(seen.take_sight());
+                    all.push(self.held(job, seen).await?);
+                }
             }
         }
         Ok(Look::Seen(all))

@@ -41,7 +41,10 @@ pub(super) struct Worker<Q, R, N> {
 /// A message in hand, and what there is to know of it without asking anybody.
 #[derive(Debug)]
 pub(super) struct InHand {
+    /// Its body has been read and dropped: as many messages may wait as others are slow, each of
+    /// any length.
     message: Message,
+    body_bytes: usize,
     span: Span,
     since: Instant,
     parsed: Result<Parsed, event::Malformed>,
@@ -74,7 +77,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
     }
 
     /// Takes a message in hand. `None`: that panicked, and the message comes again.
-    pub(super) fn look(&self, message: Message) -> Option<InHand> {
+    pub(super) fn look(&self, mut message: Message) -> Option<InHand> {
         let Message { delivery, id, receive_count, body, .. } = &message;
         let span = traces::process(delivery, id, *receive_count, body.len());
         let since = Instant::now();
@@ -85,7 +88,8 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
             instruments.panicked();
             return None;
         };
-        Some(InHand { message, span, since, parsed, glance, _counted: counted })
+        let body_bytes = std::mem::take(&mut message.body).len();
+        Some(InHand { message, body_bytes, span, since, parsed, glance, _counted: counted })
     }
 
     /// Deletes the messages of one receive that are done with at a glance, by one call. What cannot be deleted so is
@@ -253,6 +257,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
         }
         report::assessed(&Assessed {
             message,
+            body_bytes: in_hand.body_bytes,
             last_receive: self.context().is_last_receive(message),
             parsed,
             digests,

@@ -11,6 +11,7 @@ mod foreign;
 mod holds;
 mod listings;
 pub mod look;
+mod memory;
 mod message;
 mod notices;
 pub mod observe;

@@ -2,23 +2,31 @@
 
 use std::sync::Arc;
 
+use tokio::task::yield_now;
+
 use super::assess::{Assessor, Job};
+use super::memory::Room;
 use super::outcome::Failure;
 use crate::domain::findings::{Findings, Scan, SeverityCounts};
 use crate::domain::image::Digest;
 use crate::domain::index::Child;
 use crate::domain::judgement::{Judgement, Subject};
-use crate::domain::plan::{Claimed, Decision, Image, Kind, Plan, Scanning, Storage, decide};
+use crate::domain::plan::{Claimed, Deciding, Decision, Image, Kind, Plan, Scanning, Storage};
 use crate::domain::policy::{InUse, IndexRule, Reporting, Terms};
 use crate::event::Claim;
 use crate::notify::Notifier;
 use crate::registry::Registry;
+
+/// Findings that are judged before heartbeats and health checks get a chance to run.
+const FINDINGS_AT_ONCE: usize = 500;
 
 /// What was seen of one image, enough to judge it again.
 #[derive(Debug)]
 pub struct Sight {
     image: Image,
     scan: Scan,
+    /// What its findings take of the memory for findings.
+    _room: Room,
 }
 
 impl Sight {
@@ -37,6 +45,10 @@ impl Sight {
         }
     }
 
+    fn counts(&self) -> SeverityCounts {
+        self.findings().map(|findings| findings.counts.clone()).unwrap_or_default()
+    }
+
     fn in_use(&self) -> u64 {
         self.findings().map_or(0, |findings| findings.in_use)
     }
@@ -51,17 +63,12 @@ pub struct Violation {
     pub cause: Option<Child>,
     /// By which rule and why.
     pub judgement: Judgement,
-    /// What was seen of the image, or of the child.
-    pub(super) sight: Arc<Sight>,
+    /// Number of findings of the image, or of the child.
+    pub(super) counts: SeverityCounts,
+    /// In how many places the image, or the child, runs.
+    pub(super) in_use: u64,
     /// What to do.
     pub plan: Plan,
-}
-
-impl Violation {
-    /// Number of findings of the image, or of the child that is to blame.
-    pub(super) fn counts(&self) -> SeverityCounts {
-        self.sight.findings().map(|findings| findings.counts.clone()).unwrap_or_default()
-    }
 }
 
 /// What one look at an image came to.
@@ -86,11 +93,12 @@ pub enum Seen {
 }
 
 impl Seen {
-    /// What was seen of the image, where that decides nothing for good: another event may claim more.
-    pub(super) fn sight(&self) -> Option<&Arc<Sight>> {
+    /// Takes out what was seen of the image, where that decides nothing for good: another event
+    /// may claim more. Whoever goes on to look at others must not hold it.
+    pub(super) fn take_sight(&mut self) -> Option<Arc<Sight>> {
         match self {
             Self::Clean(_, sight) | Self::LeftToScan(sight) | Self::Wait(_, _, sight) => {
-                sight.as_ref()
+                sight.take()
             }
             _ => None,
         }
@@ -161,13 +169,13 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         claim: &Claim,
     ) -> Result<Seen, Failure> {
         let Some(sight) = self.sight(job, &image).await? else { return Ok(Seen::Absent) };
-        Ok(self.judged(job, Arc::new(sight), claim))
+        Ok(self.judged(job, Arc::new(sight), claim).await)
     }
 
     /// Judges what was seen of an image, by this message's assessment or by another's.
-    pub(super) fn judged(&self, job: Job<'_>, sight: Arc<Sight>, claim: &Claim) -> Seen {
+    pub(super) async fn judged(&self, job: Job<'_>, sight: Arc<Sight>, claim: &Claim) -> Seen {
         let image = sight.image.clone();
-        match self.decided(job, &sight, &[&image.digest], claimed(claim)) {
+        match self.decided(job, &sight, &[&image.digest], claimed(claim)).await {
             Decision::Keep(judgement) => Seen::Clean(judgement, Some(sight)),
             Decision::Wait(_) if *claim == Claim::Nothing => Seen::LeftToScan(Some(sight)),
             Decision::Wait(_) if *claim == Claim::Failed => {
@@ -176,8 +184,11 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             Decision::Wait(reason) => Seen::Wait(image, reason, Some(sight)),
             Decision::Unscanned(reason) => Seen::Unscanned(image, reason),
             Decision::Violation(judgement) => {
-                let plan = Plan::new(self.terms(job), &image, sight.in_use());
-                Seen::Violation(Box::new(Violation { image, cause: None, judgement, sight, plan }))
+                let (counts, in_use) = (sight.counts(), sight.in_use());
+                let plan = Plan::new(self.terms(job), &image, in_use);
+                let cause = None;
+                let violation = Violation { image, cause, judgement, counts, in_use, plan };
+                Seen::Violation(Box::new(violation))
             }
         }
     }
@@ -188,7 +199,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         &self,
         job: Job<'_>,
         digest: &Digest,
-        to_blame: &Arc<Sight>,
+        to_blame: &Violation,
     ) -> Result<Seen, Failure> {
         let repository = &job.event.repository;
         let image = self.ecr(job, || self.registry.image(repository, digest)).await?;
@@ -203,7 +214,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         &self,
         job: Job<'_>,
         image: Image,
-        to_blame: Option<&Arc<Sight>>,
+        to_blame: Option<&Violation>,
     ) -> Result<Seen, Failure> {
         self.observe_children(job, image, to_blame, |_| ()).await
     }
@@ -213,7 +224,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         &self,
         job: Job<'_>,
         image: Image,
-        to_blame: Option<&Arc<Sight>>,
+        to_blame: Option<&Violation>,
         mut noted: impl FnMut(&Sight) + Send,
     ) -> Result<Seen, Failure> {
         let digests = std::slice::from_ref(&image.digest);
@@ -224,25 +235,29 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         }
         let terms = self.terms(job);
         let mut look = Look::default();
-        // The one to blame first: with it, a look at the others is often not needed.
+        // The one to blame first: with it, a look at the others is often not needed. It has been
+        // judged, and violates as a part of the index too, unless an exception is for the index.
+        let to_blame = to_blame.filter(|_| !self.context.policy.exceptions.name(&image.digest));
         let is_to_blame =
-            |child: &&Child| to_blame.is_some_and(|sight| *sight.digest() == child.digest);
+            |child: &&Child| to_blame.is_some_and(|blamed| blamed.image.digest == child.digest);
         let (first, others): (Vec<_>, Vec<_>) = index.children.iter().partition(is_to_blame);
         for child in first.into_iter().chain(others) {
             if terms.index == IndexRule::Any && terms.in_use == InUse::Untag && look.worst.is_some()
             {
                 break;
             }
-            let sight = match to_blame.filter(|sight| *sight.digest() == child.digest) {
-                Some(sight) => Some(Arc::clone(sight)),
-                None => self.sight_of_child(job, child).await?,
-            };
-            let Some(sight) = sight else { continue };
+            if let Some(blamed) = to_blame.filter(|_| is_to_blame(&child)) {
+                look.in_use = look.in_use.max(blamed.in_use);
+                let (judgement, counts) = (blamed.judgement.clone(), blamed.counts.clone());
+                look.worst = look.worst.or(Some((child.clone(), judgement, counts)));
+                continue;
+            }
+            let Some(sight) = self.sight_of_child(job, child).await? else { continue };
             noted(&sight);
             look.in_use = look.in_use.max(sight.in_use());
             let both = [&child.digest, &image.digest];
             let of = child.platform.as_deref().unwrap_or("no platform");
-            match self.decided(job, &sight, &both, Claimed::Nothing) {
+            match self.decided(job, &sight, &both, Claimed::Nothing).await {
                 Decision::Keep(judgement) => look.clean = look.clean.or(Some(judgement)),
                 Decision::Wait(_) => look.unfinished = true,
                 Decision::Unscanned(reason) => {
@@ -250,22 +265,19 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                     look.unscanned = look.unscanned.or(Some(reason));
                 }
                 Decision::Violation(judgement) => {
-                    look.worst = look.worst.or(Some((child.clone(), judgement, sight)));
+                    let counts = sight.counts();
+                    look.worst = look.worst.or(Some((child.clone(), judgement, counts)));
                 }
             }
         }
         Ok(look.verdict(terms, image))
     }
 
-    async fn sight_of_child(
-        &self,
-        job: Job<'_>,
-        child: &Child,
-    ) -> Result<Option<Arc<Sight>>, Failure> {
+    async fn sight_of_child(&self, job: Job<'_>, child: &Child) -> Result<Option<Sight>, Failure> {
         let repository = &job.event.repository;
         let image = self.ecr(job, || self.registry.image(repository, &child.digest)).await?;
         let Some(image) = image.filter(|image| image.kind == Kind::Image) else { return Ok(None) };
-        Ok(self.sight(job, &image).await?.map(Arc::new))
+        self.sight(job, &image).await
     }
 
     /// What ECR shows of the image; `None`: it is gone.
@@ -275,12 +287,17 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         image: &Image,
     ) -> Result<Option<Sight>, Failure> {
         let repository = &job.event.repository;
-        let scan = self.ecr(job, || self.registry.scan(repository, &image.digest)).await?;
-        Ok(scan.map(|scan| Sight { image: image.clone(), scan }))
+        let page = |token: Option<String>, most| async move {
+            let token = token.as_deref();
+            let page = || self.registry.scan_page(repository, &image.digest, token, most);
+            self.ecr(job, page).await
+        };
+        let read = self.memory.read(job.canary, page).await?;
+        Ok(read.map(|(scan, room)| Sight { image: image.clone(), scan, _room: room }))
     }
 
     #[tracing::instrument(name = "decide", skip_all)]
-    fn decided(
+    async fn decided(
         &self,
         job: Job<'_>,
         sight: &Sight,
@@ -293,7 +310,13 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             pushed_at: sight.image.pushed_at,
             now: self.context.clock.now(),
         };
-        let decision = decide(&self.context.policy, &subject, &sight.scan, claimed);
+        let mut deciding = Deciding::new(&self.context.policy, subject, &sight.scan, claimed);
+        let decision = loop {
+            match deciding.step(FINDINGS_AT_ONCE) {
+                Some(decision) => break decision,
+                None => yield_now().await,
+            }
+        };
         if let Decision::Keep(judgement) | Decision::Violation(judgement) = &decision {
             for &at in &judgement.exceptions {
                 self.context.instruments.exception_matched(at);
@@ -325,7 +348,7 @@ pub fn claimed(claim: &Claim) -> Claimed<'_> {
 /// What looking at an index's children came to so far.
 #[derive(Default)]
 struct Look {
-    worst: Option<(Child, Judgement, Arc<Sight>)>,
+    worst: Option<(Child, Judgement, SeverityCounts)>,
     clean: Option<Judgement>,
     unscanned: Option<String>,
     unfinished: bool,
@@ -340,10 +363,11 @@ impl Look {
             IndexRule::All => clean.is_none() && unscanned.is_none() && !unfinished,
         };
         match (worst, clean, unscanned) {
-            (Some((cause, judgement, sight)), ..) if violates => {
+            (Some((cause, judgement, counts)), ..) if violates => {
                 let plan = Plan::new(terms, &image, in_use);
                 let cause = Some(cause);
-                Seen::Violation(Box::new(Violation { image, cause, judgement, sight, plan }))
+                let violation = Violation { image, cause, judgement, counts, in_use, plan };
+                Seen::Violation(Box::new(violation))
             }
             // By the rule "all", one image that is clean clears the index.
             (Some(_), Some(judgement), _) => Seen::Clean(judgement, None),

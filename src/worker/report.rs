@@ -14,6 +14,8 @@ use crate::telemetry::traces;
 /// What is known of a message when it has been settled.
 pub(super) struct Assessed<'a> {
     pub(super) message: &'a Message,
+    /// The length of its body, which has been dropped.
+    pub(super) body_bytes: usize,
     /// Whether the queue's redrive policy permits no further receive.
     pub(super) last_receive: bool,
     pub(super) parsed: &'a Result<Parsed, Malformed>,
@@ -81,7 +83,7 @@ pub(super) fn assessed(of: &Assessed<'_>) {
                 // Said here because SQS moves the message in silence, and nobody else knows why.
                 goes_to = dead.then_some("the dead-letter queue"),
                 receive_count = of.message.receive_count,
-                body_bytes = of.message.body.len(),
+                body_bytes = of.body_bytes,
                 duration_ms = u64::try_from(of.took.as_millis()).unwrap_or(u64::MAX),
                 "assessed"
             )

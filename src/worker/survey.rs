@@ -264,7 +264,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                     let surveyed = Surveyed { basic, ..Surveyed::new(image, gap) };
                     return Ok(Some(surveyed.because(format!("ECR's scan is {state}"))));
                 }
-                self.judged(job, Arc::new(sight), &Claim::Nothing)
+                self.judged(job, Arc::new(sight), &Claim::Nothing).await
             }
         };
         let index_only = || Surveyed::new(of.clone(), Coverage::IndexOnly);

@@ -232,8 +232,49 @@ async fn a_failed_scan_of_the_past_does_not_hide_what_ecr_knows_now() {
     assert_eq!(world.tags(&digest), [quarantine(&digest)]);
 }
 
+/// What ECR shows of a finding, and what an event says of it.
+async fn lags(shown: Finding, claimed: Finding, settings: &str) -> (World, String) {
+    let world = World::configured(settings);
+    world.route(json!({"detail-type": ["Inspector2 Finding"]}));
+    let digest = world.image(&["1.0"], ScanResult::enhanced(&[]).with(shown));
+    world.sim.emit_finding(&world.repository, &digest, &claimed, "ACTIVE");
+    let app = world
+        .run_while(async {
+            sleep(Duration::from_secs(120)).await;
+            assert_eq!(world.tags(&digest), ["1.0"], "no event is enough to act on");
+            let now = ScanResult::enhanced(&[]).with(claimed);
+            world.sim.set_findings(&world.repository, &digest, now);
+            world.done().await;
+        })
+        .await;
+    let settled = crate::support::settled(&app);
+    assert!(settled.iter().any(|(what, _)| what == "retry pending"), "{settled:?}");
+    (world, digest)
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_finding_that_was_closed_or_suppressed_meanwhile_is_neither_waited_for_nor_counted() {
+async fn an_events_version_of_a_finding_is_waited_for_until_ecr_shows_it() {
+    let of = |severity| Finding::new("CVE-2026-1000", severity);
+    let in_package = |name| of("CRITICAL").in_package(name, "1.0");
+    let excepted = "[[policy.exceptions]]\nid = 'CVE-2026-1000'\npackage = 'openssl'\n\
+                    reason = 'r'\nowner = 'o'\nexpires = 2999-12-31";
+    let cases = [
+        (of("MEDIUM"), of("CRITICAL"), ""),
+        (of("CRITICAL").with_status("CLOSED"), of("CRITICAL"), ""),
+        (of("CRITICAL").with_status("SUPPRESSED"), of("CRITICAL"), ""),
+        (of("HIGH"), of("HIGH").fixed_in("2.0"), "policy.fixable_only = ['high']"),
+        (of("HIGH"), of("HIGH").exploited(), "policy.exploit_only = true"),
+        (in_package("openssl"), in_package("zlib"), excepted),
+    ];
+    for (shown, claimed, settings) in cases {
+        let what = format!("{shown:?}, and then {claimed:?}");
+        let (world, digest) = lags(shown, claimed, settings).await;
+        assert_eq!(world.tags(&digest), [quarantine(&digest)], "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finding_that_stays_closed_is_notified_when_patience_ends() {
     for status in ["CLOSED", "SUPPRESSED"] {
         let world = World::new();
         world.route(json!({"detail-type": ["Inspector2 Finding"]}));
@@ -244,6 +285,7 @@ async fn a_finding_that_was_closed_or_suppressed_meanwhile_is_neither_waited_for
         let app = world.run_to_the_end().await;
 
         assert_eq!(world.tags(&digest), ["1.0"], "{status}");
-        assert_eq!(crate::support::settled(&app), [("delete clean".to_owned(), 1)], "{status}");
+        let settled = crate::support::settled(&app);
+        assert!(settled.contains(&("delete unscanned".to_owned(), 1)), "{status} {settled:?}");
     }
 }

@@ -236,7 +236,7 @@ fn an_exception_needs_an_id_or_a_digest_and_what_else_it_leaves_out_is_any() {
         let text = format!(
             "[[policy.exceptions]]\n{line}\nreason = 'a'\nowner = 'b'\nexpires = 2026-12-31"
         );
-        load_toml(&text).policy.exceptions.remove(0)
+        load_toml(&text).policy.exceptions.as_slice()[0].clone()
     };
     let by_id = exception("id = 'CVE-2021-*'");
     assert!(by_id.digest.is_none() && by_id.package.is_empty() && by_id.repositories.is_empty());

@@ -50,7 +50,7 @@ fn terms(change: impl FnOnce(&mut Terms)) -> Policy {
 }
 
 fn excepting(exception: Exception) -> Policy {
-    Policy { exceptions: vec![exception], ..Policy::default() }
+    Policy { exceptions: [exception].into_iter().collect(), ..Policy::default() }
 }
 
 fn critical() -> Finding {
@@ -199,11 +199,13 @@ fn the_terms_are_those_of_the_repositorys_rule() {
     let lenient =
         Terms { limits: Limits::default().with(Severity::Critical, None), ..Terms::default() };
     let policy = Policy {
-        rules: vec![Rule {
+        rules: [Rule {
             name: "lenient".to_owned(),
             repositories: Globs::new(["team/*".to_owned()]).unwrap(),
             terms: lenient,
-        }],
+        }]
+        .into_iter()
+        .collect(),
         ..Policy::default()
     };
     let judgement = judged(&policy, vec![critical()]);
@@ -260,7 +262,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
                 terms.exploit_only = exploit_only;
                 terms.grace = grace.map(|days| days * DAY);
             });
-            policy.exceptions = exceptions;
+            policy.exceptions = exceptions.into_iter().collect();
             policy
         },
     )
@@ -285,7 +287,7 @@ proptest! {
         let mut after = before.clone();
         for finding in more {
             after.counts.add(finding.severity, 1);
-            after.list.push(finding);
+            after.list.extend([finding]);
         }
         prop_assert!(
             !policy.judge(&subject, &before).violates() || policy.judge(&subject, &after).violates()
@@ -298,7 +300,8 @@ proptest! {
     ) {
         let without = judged(&policy, list.clone());
         let mut with = policy.clone();
-        with.exceptions.push(exception);
+        let exceptions = with.exceptions.as_slice().iter().cloned();
+        with.exceptions = exceptions.chain([exception]).collect();
         prop_assert!(without.violates() || !judged(&with, list).violates());
     }
 

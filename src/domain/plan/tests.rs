@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 
-use super::super::findings::Severity;
+use super::super::findings::{Package, Score, Severity};
 use super::super::globs::Globs;
 use super::super::image::RepositoryName;
+use super::super::limits::Limits;
 use super::*;
 
 fn tag(text: &str) -> Tag {
@@ -132,7 +133,7 @@ fn lag_of_enhanced_scanning_is_waited_for_but_a_completed_basic_scan_is_believed
 
 #[test]
 fn what_ecr_shows_and_the_policy_accepts_is_no_lag() {
-    let exceptions = vec![crate::domain::exception::tests::exception("CVE-1")];
+    let exceptions = [crate::domain::exception::tests::exception("CVE-1")].into_iter().collect();
     let policy = Policy { exceptions, ..Policy::default() };
     let finding = Finding::new("CVE-1", Severity::Critical);
     let one: SeverityCounts = [(Severity::Critical, 1)].into_iter().collect();
@@ -150,14 +151,124 @@ fn what_ecr_shows_and_the_policy_accepts_is_no_lag() {
 }
 
 #[test]
-fn a_finding_that_was_closed_or_suppressed_is_not_waited_for_and_another_one_is_no_answer_to_it() {
-    let of = |id: &str| Finding::new(id, Severity::Critical);
-    let closed = Findings::with_inactive(SeverityCounts::default(), vec![], vec![of("CVE-1")]);
-    let decided = |id: &str| {
-        decided(&Policy::default(), &Scan::Active(closed.clone()), Claimed::Finding(&of(id)))
+fn the_events_version_of_a_finding_takes_the_place_of_ecrs() {
+    let terms = |change: fn(&mut Terms)| {
+        let mut policy = Policy::default();
+        change(&mut policy.base);
+        policy
     };
-    assert!(matches!(decided("CVE-1"), Decision::Keep(_)));
-    assert!(matches!(decided("CVE-2"), Decision::Wait(_)));
+    let of = |severity| Finding::new("CVE-1", severity);
+    let package = |name: &str| Package { name: name.to_owned(), installed: None, fixed: None };
+    let in_package = |name| Finding { packages: vec![package(name)], ..of(Severity::Critical) };
+    let mut excepted = crate::domain::exception::tests::exception("CVE-1");
+    excepted.package = globs(&["openssl"]);
+    let cases = [
+        (Policy::default(), of(Severity::Medium), of(Severity::Critical)),
+        (
+            terms(|terms| terms.fixable_only = [Severity::High].into()),
+            Finding { fixable: Some(false), ..of(Severity::High) },
+            Finding { fixable: Some(true), ..of(Severity::High) },
+        ),
+        (
+            terms(|terms| terms.exploit_only = true),
+            Finding { exploitable: Some(false), ..of(Severity::High) },
+            Finding { exploitable: Some(true), ..of(Severity::High) },
+        ),
+        (
+            terms(|terms| terms.min_score = Score::new(7.0)),
+            Finding { score: Score::new(5.0), ..of(Severity::High) },
+            Finding { score: Score::new(9.0), ..of(Severity::High) },
+        ),
+        (
+            Policy { exceptions: [excepted].into_iter().collect(), ..Policy::default() },
+            in_package("openssl"),
+            in_package("zlib"),
+        ),
+    ];
+    for (policy, shown, claimed) in cases {
+        let scan = Scan::Active(Findings::new(SeverityCounts::default(), [shown.clone()]));
+        let by = |claimed: &Finding| decided(&policy, &scan, Claimed::Finding(claimed));
+        assert!(matches!(by(&claimed), Decision::Wait(_)), "{claimed:?}");
+        assert!(matches!(by(&shown), Decision::Keep(_)), "{shown:?} is shown as the event has it");
+    }
+    let scan = Scan::Active(Findings::new(SeverityCounts::default(), [of(Severity::Low)]));
+    let better = of(Severity::Medium);
+    let decision = decided(&Policy::default(), &scan, Claimed::Finding(&better));
+    assert!(matches!(decision, Decision::Keep(_)), "worse, and still within the policy");
+}
+
+#[test]
+fn a_finding_that_ecr_shows_as_closed_is_waited_for_if_an_event_says_that_it_is_open() {
+    let closed = [(Severity::Critical, 1)].into_iter().collect();
+    let closed = Findings::with_inactive(SeverityCounts::default(), FindingList::default(), closed);
+    let scan = Scan::Active(closed);
+    let finding = Finding::new("CVE-1", Severity::Critical);
+    let decision = decided(&Policy::default(), &scan, Claimed::Finding(&finding));
+    assert!(matches!(decision, Decision::Wait(_)));
+    let decision = decided(&Policy::default(), &scan, Claimed::Nothing);
+    assert!(matches!(decision, Decision::Keep(_)));
+}
+
+#[test]
+fn of_two_findings_with_one_id_the_event_replaces_the_less_severe_one() {
+    let limit = Policy {
+        base: Terms { limits: Limits::new([(Severity::High, 1)]), ..Terms::default() },
+        ..Policy::default()
+    };
+    let of = |severity| Finding::new("CVE-1", severity);
+    let shown = [of(Severity::High), of(Severity::Low)];
+    let scan = Scan::Active(Findings::new(SeverityCounts::default(), shown));
+    let high = of(Severity::High);
+    let decision = decided(&limit, &scan, Claimed::Finding(&high));
+    assert!(matches!(decision, Decision::Wait(_)));
+}
+
+#[test]
+fn findings_beyond_the_cap_never_make_an_image_clean() {
+    let cut = |critical: u64, findings: &[Finding]| {
+        let summary = [(Severity::Critical, critical)].into_iter().collect();
+        Scan::Complete(Findings { is_cut: true, ..Findings::new(summary, findings.to_vec()) })
+    };
+    let policy = Policy::default();
+    let of = |scan: &Scan| decided(&policy, scan, Claimed::Nothing);
+    assert!(matches!(
+        of(&cut(0, &[Finding::new("CVE-1", Severity::High)])),
+        Decision::Violation(_)
+    ));
+    assert!(matches!(of(&cut(1, &[])), Decision::Violation(_)), "by the first page's counts");
+    let low = cut(0, &[Finding::new("CVE-1", Severity::Low)]);
+    let Decision::Unscanned(why) = of(&low) else { panic!("{:?}", of(&low)) };
+    assert!(why.starts_with("too many findings"), "{why}");
+    let digest = Digest::parse(format!("sha256:{}", "a".repeat(64))).unwrap();
+    let mut whole = crate::domain::exception::tests::exception("CVE-1");
+    (whole.id, whole.digest) = (Globs::default(), Some(digest.clone()));
+    let policy = Policy { exceptions: [whole].into_iter().collect(), ..Policy::default() };
+    let repository = RepositoryName::parse("team/app").unwrap();
+    let (digests, now) = ([&digest], SystemTime::UNIX_EPOCH);
+    let subject = Subject { repository: &repository, digests: &digests, pushed_at: None, now };
+    let decision = decide(&policy, &subject, &low, Claimed::Nothing);
+    assert!(matches!(decision, Decision::Keep(_)), "whatever is found in it is excepted");
+}
+
+#[test]
+fn a_decision_in_steps_is_the_decision_at_once() {
+    let policy = Policy::default();
+    let list = (0..25).map(|at| Finding::new(format!("CVE-{at}"), Severity::Low));
+    let scan = Scan::Active(Findings::new(SeverityCounts::default(), list));
+    let claimed = Finding::new("CVE-7", Severity::Critical);
+    let claimed = Claimed::Finding(&claimed);
+    let repository = RepositoryName::parse("team/app").unwrap();
+    let now = SystemTime::UNIX_EPOCH;
+    let subject = Subject { repository: &repository, digests: &[], pushed_at: None, now };
+    let mut deciding = Deciding::new(&policy, subject, &scan, claimed);
+    let mut steps = 1;
+    let decision = loop {
+        match deciding.step(10) {
+            Some(decision) => break decision,
+            None => steps += 1,
+        }
+    };
+    assert_eq!((decision, steps), (decide(&policy, &subject, &scan, claimed), 6));
 }
 
 #[test]

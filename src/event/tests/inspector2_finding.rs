@@ -30,6 +30,7 @@ fn an_active_finding_is_told_as_far_as_the_event_knows_it() {
             installed: Some("1.0".to_owned()),
             fixed: Some("0:1.1".to_owned()),
         }],
+        unnamed_package: false,
         score: Score::new(9.8),
         link: Some("https://nvd.nist.gov/vuln/detail/CVE-0000-0001".to_owned()),
         fixable: Some(true),

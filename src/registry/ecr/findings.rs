@@ -1,47 +1,55 @@
-//! From ECR's pages of findings to the scan that they show together.
+//! From one of ECR's pages of findings to the compact form that is kept of it.
 
 use aws_sdk_ecr::operation::describe_image_scan_findings::DescribeImageScanFindingsOutput;
 use aws_sdk_ecr::types::{
-    EnhancedImageScanFinding, FindingSeverity, ImageScanFinding, PackageVulnerabilityDetails,
-    ScanStatus,
+    EnhancedImageScanFinding, FindingSeverity, ImageScanFinding, ImageScanFindings,
+    PackageVulnerabilityDetails, ScanStatus,
 };
 
 use crate::domain::findings::{
-    Finding, Findings, NO_FIX, Package, Scan, Score, Severity, SeverityCounts, one_line,
+    Finding, NO_FIX, Package, ScanPage, ScanState, Score, Severity, SeverityCounts, one_line,
 };
 
-/// The scan that all pages together show. The first page has the summary of counts.
-pub(super) fn scan_of(pages: Vec<DescribeImageScanFindingsOutput>) -> Scan {
-    let status = pages.first().and_then(|page| page.image_scan_status());
-    let status = status.and_then(|status| status.status()).cloned();
-    let word = status.as_ref().map_or("not given", ScanStatus::as_str).to_owned();
-    let findings = || {
-        let mut summary = SeverityCounts::default();
-        let (mut list, mut inactive, mut in_use) = (Vec::new(), Vec::new(), 0);
-        let mut completed_at = None;
-        for (at, page) in pages.into_iter().enumerate() {
-            let Some(findings) = page.image_scan_findings else { continue };
-            if at == 0 {
-                completed_at = findings.image_scan_completed_at.and_then(|at| at.try_into().ok());
-                for (severity, count) in findings.finding_severity_counts.unwrap_or_default() {
-                    summary.add(severity_of(&severity), u64::try_from(count).unwrap_or(0));
-                }
-            }
-            list.extend(findings.findings.unwrap_or_default().into_iter().map(basic));
-            for finding in findings.enhanced_findings.unwrap_or_default() {
-                in_use = in_use.max(in_use_count(&finding));
-                let of = if is_inactive(&finding) { &mut inactive } else { &mut list };
-                of.push(enhanced(&finding));
-            }
-        }
-        Findings { in_use, completed_at, ..Findings::with_inactive(summary, list, inactive) }
+/// What one page says. Each of its findings is packed, and dropped as ECR wrote it.
+pub(super) fn page_of(page: DescribeImageScanFindingsOutput) -> ScanPage {
+    let status = page.image_scan_status.and_then(|status| status.status);
+    let word = || status.as_ref().map_or("not given", ScanStatus::as_str).to_owned();
+    let state = match status {
+        Some(ScanStatus::Complete) => ScanState::Complete,
+        Some(ScanStatus::Active) => ScanState::Active,
+        Some(ScanStatus::InProgress | ScanStatus::Pending) => ScanState::Pending(word()),
+        _ => ScanState::Unavailable(word()),
     };
-    match status {
-        Some(ScanStatus::Complete) => Scan::Complete(findings()),
-        Some(ScanStatus::Active) => Scan::Active(findings()),
-        Some(ScanStatus::InProgress | ScanStatus::Pending) => Scan::Pending(word),
-        _ => Scan::Unavailable(word),
+    let next_token = page.next_token.filter(|token| !token.is_empty());
+    let mut page = match page.image_scan_findings {
+        Some(findings) => findings_of(state, findings),
+        None => ScanPage::of_state(state),
+    };
+    page.next_token = next_token;
+    page
+}
+
+fn findings_of(state: ScanState, findings: ImageScanFindings) -> ScanPage {
+    let mut page = ScanPage::of_state(state);
+    page.completed_at = findings.image_scan_completed_at.and_then(|at| at.try_into().ok());
+    for (severity, count) in findings.finding_severity_counts.unwrap_or_default() {
+        page.summary.add(severity_of(&severity), u64::try_from(count).unwrap_or(0));
     }
+    let mut inactive = SeverityCounts::default();
+    let basic = findings.findings.unwrap_or_default().into_iter().map(basic);
+    let enhanced = findings.enhanced_findings.unwrap_or_default().into_iter();
+    let enhanced = enhanced.filter_map(|finding| {
+        page.in_use = page.in_use.max(in_use_count(&finding));
+        let packed = enhanced_finding(&finding);
+        if is_inactive(&finding) {
+            inactive.add(packed.severity, 1);
+            return None;
+        }
+        Some(packed)
+    });
+    page.list.extend(basic.chain(enhanced));
+    page.inactive = inactive;
+    page
 }
 
 fn severity_of(severity: &FindingSeverity) -> Severity {
@@ -95,11 +103,12 @@ fn is_inactive(finding: &EnhancedImageScanFinding) -> bool {
 }
 
 /// One finding of enhanced scanning.
-fn enhanced(finding: &EnhancedImageScanFinding) -> Finding {
+fn enhanced_finding(finding: &EnhancedImageScanFinding) -> Finding {
     let text = |value: Option<&str>| value.filter(|value| !value.is_empty()).map(one_line);
     let details = finding.package_vulnerability_details();
     let packages = details.map(PackageVulnerabilityDetails::vulnerable_packages);
-    let packages = packages.unwrap_or_default().iter().filter_map(|package| {
+    let all = packages.unwrap_or_default();
+    let packages = all.iter().filter_map(|package| {
         Some(Package {
             name: text(package.name())?,
             installed: text(package.version()),
@@ -107,6 +116,7 @@ fn enhanced(finding: &EnhancedImageScanFinding) -> Finding {
         })
     });
     let packages: Vec<_> = packages.collect();
+    let unnamed_package = packages.len() < all.len();
     let fixable = match finding.fix_available() {
         Some(word) => Some(matches!(word, "YES" | "PARTIAL")),
         None if packages.iter().any(|package| package.fixed.is_some()) => Some(true),
@@ -119,6 +129,7 @@ fn enhanced(finding: &EnhancedImageScanFinding) -> Finding {
     let severity = finding.severity().and_then(Severity::from_word);
     Finding {
         packages,
+        unnamed_package,
         score: scores.into_iter().find(|score| *score > 0.0).and_then(Score::new),
         link: text(details.and_then(|details| details.source_url())),
         fixable,

@@ -149,13 +149,13 @@ fn policy_is_checked(policy: &Policy) {
     for region in policy.regions.iter().flatten() {
         assert_eq!(Region::parse(region.as_str()).as_ref(), Ok(region));
     }
-    for (at, rule) in policy.rules.iter().enumerate() {
+    for (at, rule) in policy.rules.as_slice().iter().enumerate() {
         assert!(!rule.repositories.is_empty() && rule.name != Policy::BASE);
         assert!(rule.name.len() <= 128 && !rule.name.contains(char::is_control));
-        assert!(policy.rules.iter().take(at).all(|earlier| earlier.name != rule.name));
+        assert!(policy.rules.as_slice().iter().take(at).all(|earlier| earlier.name != rule.name));
         terms_are_checked(&rule.terms);
     }
-    for exception in &policy.exceptions {
+    for exception in policy.exceptions.as_slice() {
         let Exception { id, digest, owner, reason, .. } = exception;
         assert!(!id.is_empty() || digest.is_some());
         if let Some(digest) = digest {

@@ -1,0 +1,380 @@
+//! Findings of one image, packed: a registry may hold tens of thousands of findings of one image,
+//! and a worker looks at many images at once.
+//!
+//! Each page of findings that a registry gives becomes one piece: one text that holds every word,
+//! and two lists of fixed size that point into it. A finding takes some 150 bytes so, in three
+//! allocations for a whole page, where [`Finding`]s of their own take three times as much, in ten
+//! allocations each. What is read from it is a [`FindingRef`], which copies nothing.
+
+use std::cmp::Reverse;
+use std::time::{Duration, SystemTime};
+
+use super::{Finding, Package, Score, Severity, SeverityCounts};
+
+/// The packages of one finding that are kept. What has more is taken to have a package that the
+/// scanner does not name, so that no exception for a package covers all of it.
+const MAX_PACKAGES: usize = 1_000;
+
+/// Packed findings, in the order in which they were added.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FindingList {
+    pieces: Vec<Piece>,
+    counts: SeverityCounts,
+}
+
+/// The findings of one page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Piece {
+    text: String,
+    packages: Vec<PackedPackage>,
+    findings: Vec<Packed>,
+}
+
+/// A place in a piece's text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Place {
+    start: u32,
+    length: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct PackedPackage {
+    name: Place,
+    installed: Option<Place>,
+    fixed: Option<Place>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Packed {
+    id: Place,
+    link: Option<Place>,
+    /// Where its packages begin, and how many there are.
+    packages: (u32, u16),
+    unnamed_package: bool,
+    severity: Severity,
+    score: Option<Score>,
+    fixable: Option<bool>,
+    exploitable: Option<bool>,
+    /// Seconds since 1970, rounded down: a finding counts as known a moment too early, never late.
+    first_observed: Option<u32>,
+}
+
+/// One finding of a [`FindingList`].
+#[derive(Clone, Copy, Debug)]
+pub struct FindingRef<'a> {
+    piece: &'a Piece,
+    packed: &'a Packed,
+}
+
+/// One package of a [`FindingRef`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PackageRef<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The version in the image.
+    pub installed: Option<&'a str>,
+    /// The version that mends it.
+    pub fixed: Option<&'a str>,
+}
+
+/// What sorts findings, the worst first: severity, score and id, and then whatever else tells two
+/// findings apart.
+pub(crate) type Rank<'a> = (
+    (Severity, Reverse<Option<Score>>, &'a str, Vec<PackageRef<'a>>),
+    (Option<bool>, Option<bool>, Option<SystemTime>, Option<&'a str>),
+);
+
+impl Finding {
+    /// What sorts the worst first.
+    pub(crate) fn rank(&self) -> Rank<'_> {
+        let packages = self.packages.iter().map(|package| PackageRef {
+            name: &package.name,
+            installed: package.installed.as_deref(),
+            fixed: package.fixed.as_deref(),
+        });
+        (
+            (self.severity, Reverse(self.score), &self.id, packages.collect()),
+            (self.fixable, self.exploitable, self.first_observed, self.link.as_deref()),
+        )
+    }
+}
+
+impl Piece {
+    fn put(&mut self, text: &str) -> Place {
+        let kept = text.get(..text.floor_char_boundary(u16::MAX.into())).unwrap_or_default();
+        // Texts of findings are short, and lists of them end at some megabytes: see `Reading`.
+        let start = u32::try_from(self.text.len()).unwrap_or(u32::MAX);
+        self.text.push_str(kept);
+        Place { start, length: u16::try_from(kept.len()).unwrap_or(u16::MAX) }
+    }
+
+    fn get(&self, Place { start, length }: Place) -> &str {
+        let start = start as usize;
+        self.text.get(start..start + usize::from(length)).unwrap_or_default()
+    }
+
+    fn push(&mut self, finding: &Finding) {
+        let start = u32::try_from(self.packages.len()).unwrap_or(u32::MAX);
+        for Package { name, installed, fixed } in finding.packages.iter().take(MAX_PACKAGES) {
+            let package = PackedPackage {
+                name: self.put(name),
+                installed: installed.as_deref().map(|text| self.put(text)),
+                fixed: fixed.as_deref().map(|text| self.put(text)),
+            };
+            self.packages.push(package);
+        }
+        let kept = self.packages.len() - start as usize;
+        let since_1970 = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).ok();
+        let packed = Packed {
+            id: self.put(&finding.id),
+            link: finding.link.as_deref().map(|link| self.put(link)),
+            packages: (start, u16::try_from(kept).unwrap_or(u16::MAX)),
+            unnamed_package: finding.unnamed_package || kept < finding.packages.len(),
+            severity: finding.severity,
+            score: finding.score,
+            fixable: finding.fixable,
+            exploitable: finding.exploitable,
+            first_observed: finding
+                .first_observed
+                .map(|at| since_1970(at).unwrap_or_default().as_secs())
+                .map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
+        };
+        self.findings.push(packed);
+    }
+
+    fn shrink(&mut self) {
+        self.text.shrink_to_fit();
+        self.packages.shrink_to_fit();
+        self.findings.shrink_to_fit();
+    }
+
+    fn weight(&self) -> usize {
+        size_of::<Self>()
+            + self.text.capacity()
+            + self.packages.capacity() * size_of::<PackedPackage>()
+            + self.findings.capacity() * size_of::<Packed>()
+    }
+}
+
+impl FindingList {
+    /// The number of findings.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.findings.len()).sum()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes of memory that the list takes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        size_of::<Self>() + self.pieces.iter().map(Piece::weight).sum::<usize>()
+    }
+
+    /// The number of findings by severity.
+    #[must_use]
+    pub fn counts(&self) -> &SeverityCounts {
+        &self.counts
+    }
+
+    /// The findings, in the order in which they were added.
+    pub fn iter(&self) -> impl Iterator<Item = FindingRef<'_>> {
+        self.pieces
+            .iter()
+            .flat_map(|piece| piece.findings.iter().map(move |packed| FindingRef { piece, packed }))
+    }
+
+    /// Drops the findings after the first `most`.
+    pub fn truncate(&mut self, most: usize) {
+        let mut excess = self.len().saturating_sub(most);
+        while excess > 0 {
+            let Some(piece) = self.pieces.last_mut() else { break };
+            let kept = piece.findings.len().saturating_sub(excess);
+            let dropped = piece.findings.split_off(kept);
+            excess -= dropped.len();
+            let dropped = dropped.iter().map(|packed| (packed.severity, 1)).collect();
+            self.counts = std::mem::take(&mut self.counts).without(&dropped);
+            if piece.findings.is_empty() {
+                self.pieces.pop();
+            }
+        }
+    }
+
+    /// Adds the findings of another list after its own.
+    pub fn append(&mut self, other: Self) {
+        self.counts = std::mem::take(&mut self.counts).and(&other.counts);
+        self.pieces.extend(other.pieces);
+    }
+}
+
+impl Extend<Finding> for FindingList {
+    /// Adds findings as one piece.
+    fn extend<T: IntoIterator<Item = Finding>>(&mut self, findings: T) {
+        let mut piece = Piece::default();
+        for finding in findings {
+            self.counts.add(finding.severity, 1);
+            piece.push(&finding);
+        }
+        if !piece.findings.is_empty() {
+            piece.shrink();
+            self.pieces.push(piece);
+        }
+    }
+}
+
+impl FromIterator<Finding> for FindingList {
+    fn from_iter<T: IntoIterator<Item = Finding>>(findings: T) -> Self {
+        let mut list = Self::default();
+        list.extend(findings);
+        list
+    }
+}
+
+impl<'a> FindingRef<'a> {
+    /// How bad it is.
+    #[must_use]
+    pub fn severity(self) -> Severity {
+        self.packed.severity
+    }
+
+    /// Its name, for most a CVE id.
+    #[must_use]
+    pub fn id(self) -> &'a str {
+        self.piece.get(self.packed.id)
+    }
+
+    /// Its CVSS score, if the scanner gives one.
+    #[must_use]
+    pub fn score(self) -> Option<Score> {
+        self.packed.score
+    }
+
+    /// Whether there is a fix, if the scanner says so.
+    #[must_use]
+    pub fn fixable(self) -> Option<bool> {
+        self.packed.fixable
+    }
+
+    /// Whether an exploit is known, if the scanner says so.
+    #[must_use]
+    pub fn exploitable(self) -> Option<bool> {
+        self.packed.exploitable
+    }
+
+    /// Since when it is known in this image, in whole seconds, if the scanner says so.
+    #[must_use]
+    pub fn first_observed(self) -> Option<SystemTime> {
+        let seconds = self.packed.first_observed?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds.into()))
+    }
+
+    /// Whether it has a package that the scanner does not name.
+    #[must_use]
+    pub fn has_unnamed_package(self) -> bool {
+        self.packed.unnamed_package
+    }
+
+    /// The packages that have it, as far as the scanner names them.
+    pub fn packages(self) -> impl Iterator<Item = PackageRef<'a>> {
+        let Self { piece, packed } = self;
+        let (start, count) = packed.packages;
+        let start = start as usize;
+        let packages = piece.packages.get(start..start + usize::from(count)).unwrap_or_default();
+        packages.iter().map(|package| PackageRef {
+            name: piece.get(package.name),
+            installed: package.installed.map(|place| piece.get(place)),
+            fixed: package.fixed.map(|place| piece.get(place)),
+        })
+    }
+
+    /// What sorts the worst first.
+    pub(crate) fn rank(self) -> Rank<'a> {
+        let link = self.packed.link.map(|link| self.piece.get(link));
+        (
+            (self.severity(), Reverse(self.score()), self.id(), self.packages().collect()),
+            (self.fixable(), self.exploitable(), self.first_observed(), link),
+        )
+    }
+
+    /// The finding by itself.
+    #[must_use]
+    pub fn to_finding(self) -> Finding {
+        let owned = str::to_owned;
+        Finding {
+            severity: self.severity(),
+            id: self.id().to_owned(),
+            packages: self
+                .packages()
+                .map(|PackageRef { name, installed, fixed }| Package {
+                    name: name.to_owned(),
+                    installed: installed.map(owned),
+                    fixed: fixed.map(owned),
+                })
+                .collect(),
+            unnamed_package: self.has_unnamed_package(),
+            score: self.score(),
+            link: self.packed.link.map(|link| self.piece.get(link).to_owned()),
+            fixable: self.fixable(),
+            exploitable: self.exploitable(),
+            first_observed: self.first_observed(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(number: usize) -> Finding {
+        Finding {
+            packages: vec![
+                Package {
+                    name: "libssl3".to_owned(),
+                    installed: Some("3.0.11-1~deb12u2".to_owned()),
+                    fixed: Some("3.0.14-1~deb12u1".to_owned()),
+                },
+                Package { name: "openssl".to_owned(), installed: None, fixed: None },
+            ],
+            score: Score::new(9.8),
+            link: Some(format!("https://security-tracker.debian.org/tracker/CVE-2026-{number:04}")),
+            fixable: Some(true),
+            exploitable: Some(false),
+            first_observed: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000)),
+            ..Finding::new(format!("CVE-2026-{number:04}"), Severity::High)
+        }
+    }
+
+    #[test]
+    fn a_packed_finding_says_what_was_packed() {
+        let bare = Finding::new("é", Severity::Undefined);
+        let mut list: FindingList = [finding(1), bare.clone()].into_iter().collect();
+        list.extend([finding(2)]);
+        let read: Vec<_> = list.iter().map(FindingRef::to_finding).collect();
+        assert_eq!(read, [finding(1), bare, finding(2)]);
+        assert_eq!((list.len(), list.counts().of(Severity::High)), (3, 2));
+        let mut both = FindingList::default();
+        both.append(list.clone());
+        both.append(list);
+        assert_eq!((both.len(), both.counts().of(Severity::High)), (6, 4));
+    }
+
+    #[test]
+    fn a_finding_of_usual_size_takes_less_than_250_bytes() {
+        let list: FindingList = (0..1_000).map(finding).collect();
+        assert!(list.weight() < 250 * 1_000, "{}", list.weight());
+    }
+
+    #[test]
+    fn packages_beyond_the_cap_count_as_unnamed() {
+        let mut many = finding(1);
+        many.packages = vec![many.packages[0].clone(); MAX_PACKAGES + 1];
+        let list: FindingList = [many, finding(2)].into_iter().collect();
+        let read: Vec<_> =
+            list.iter().map(|one| (one.packages().count(), one.has_unnamed_package())).collect();
+        assert_eq!(read, [(MAX_PACKAGES, true), (2, false)]);
+    }
+}

@@ -1,0 +1,218 @@
+//! From pages of a scan to the scan as a whole, with an end however many findings there are.
+
+use std::time::SystemTime;
+
+use super::{FindingList, Findings, Scan, SeverityCounts};
+
+/// The findings of one image that are kept.
+pub const MAX_FINDINGS: usize = 50_000;
+/// The bytes that the kept findings of one image take, give or take a page.
+const MAX_FINDING_BYTES: usize = 8 << 20;
+/// The pages that are read of one scan: a registry may answer with fewer findings than it was
+/// asked for, or with none and a token that leads on.
+const MAX_PAGES: usize = 600;
+
+/// What a registry says of the state of a scan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScanState {
+    /// Basic scanning has completed.
+    Complete,
+    /// Enhanced scanning goes on.
+    Active,
+    /// There is no scan yet, or it has not ended; the word says which.
+    Pending(String),
+    /// There will be no findings to judge by; the word says why.
+    Unavailable(String),
+}
+
+/// One page of a scan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScanPage {
+    /// The scan's state.
+    pub state: ScanState,
+    /// Number of findings by severity; on the first page, of all pages together.
+    pub summary: SeverityCounts,
+    /// The findings of this page.
+    pub list: FindingList,
+    /// How many findings of this page were closed or suppressed.
+    pub inactive: SeverityCounts,
+    /// In how many tasks or pods the image was seen to run.
+    pub in_use: u64,
+    /// When the scan ended.
+    pub completed_at: Option<SystemTime>,
+    /// Leads to the next page; `None`: this is the last.
+    pub next_token: Option<String>,
+}
+
+impl ScanPage {
+    /// A page that says nothing but the scan's state.
+    #[must_use]
+    pub fn of_state(state: ScanState) -> Self {
+        Self {
+            state,
+            summary: SeverityCounts::default(),
+            list: FindingList::default(),
+            inactive: SeverityCounts::default(),
+            in_use: 0,
+            completed_at: None,
+            next_token: None,
+        }
+    }
+}
+
+/// A scan that is being read page by page.
+#[derive(Debug)]
+pub struct Reading {
+    state: ScanState,
+    findings: Findings,
+    pages: usize,
+    next_token: Option<String>,
+}
+
+impl Reading {
+    /// Begins with the first page: it has the scan's state, and the summary of counts.
+    #[must_use]
+    pub fn new(first: ScanPage) -> Self {
+        let mut reading = Self {
+            state: first.state.clone(),
+            findings: Findings {
+                counts: first.summary.clone(),
+                completed_at: first.completed_at,
+                ..Findings::default()
+            },
+            pages: 0,
+            next_token: None,
+        };
+        reading.add(first);
+        reading
+    }
+
+    /// Adds the next page.
+    pub fn add(&mut self, page: ScanPage) {
+        self.pages += 1;
+        if !matches!(self.state, ScanState::Complete | ScanState::Active) {
+            return;
+        }
+        let findings = &mut self.findings;
+        findings.in_use = findings.in_use.max(page.in_use);
+        findings.inactive = std::mem::take(&mut findings.inactive).and(&page.inactive);
+        findings.list.append(page.list);
+        let is_full = findings.list.len() >= MAX_FINDINGS
+            || findings.list.weight() >= MAX_FINDING_BYTES
+            || self.pages >= MAX_PAGES;
+        findings.is_cut =
+            is_full && page.next_token.is_some() || findings.list.len() > MAX_FINDINGS;
+        findings.list.truncate(MAX_FINDINGS);
+        self.next_token = page.next_token.filter(|_| !is_full);
+    }
+
+    /// Leads to the page that is to be read next; `None`: the scan has been read.
+    #[must_use]
+    pub fn next_token(&self) -> Option<&str> {
+        self.next_token.as_deref()
+    }
+
+    /// The bytes of memory that the findings take.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.findings.list.weight()
+    }
+
+    /// The scan, as far as it was read.
+    #[must_use]
+    pub fn into_scan(self) -> Scan {
+        let Findings { counts, list, inactive, is_cut, in_use, completed_at } = self.findings;
+        let findings = || Findings {
+            is_cut,
+            in_use,
+            completed_at,
+            ..Findings::with_inactive(counts, list, inactive)
+        };
+        match self.state {
+            ScanState::Complete => Scan::Complete(findings()),
+            ScanState::Active => Scan::Active(findings()),
+            ScanState::Pending(word) => Scan::Pending(word),
+            ScanState::Unavailable(word) => Scan::Unavailable(word),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Finding, Severity};
+    use super::*;
+
+    fn page(findings: usize, next_token: Option<&str>) -> ScanPage {
+        let list = (0..findings).map(|at| Finding::new(format!("CVE-{at}"), Severity::Low));
+        ScanPage {
+            list: list.collect(),
+            next_token: next_token.map(str::to_owned),
+            ..ScanPage::of_state(ScanState::Active)
+        }
+    }
+
+    fn read(pages: Vec<ScanPage>) -> (usize, Findings) {
+        let mut pages = pages.into_iter();
+        let mut reading = Reading::new(pages.next().unwrap());
+        let mut read = 1;
+        while reading.next_token().is_some() {
+            reading.add(pages.next().unwrap());
+            read += 1;
+        }
+        let Scan::Active(findings) = reading.into_scan() else { panic!("an active scan") };
+        (read, findings)
+    }
+
+    #[test]
+    fn pages_add_up_and_the_first_one_has_the_summary() {
+        let mut first = page(2, Some("1"));
+        first.summary.add(Severity::High, 7);
+        first.inactive.add(Severity::High, 2);
+        let mut second = page(3, None);
+        second.summary.add(Severity::High, 100);
+        second.in_use = 4;
+        let (read, findings) = read(vec![first, second]);
+        assert_eq!((read, findings.list.len(), findings.in_use), (2, 5, 4));
+        assert_eq!(findings.counts.of(Severity::High), 5, "two of seven are closed");
+        assert!(!findings.is_cut);
+    }
+
+    #[test]
+    fn findings_at_the_cap_are_whole_and_one_more_is_cut() {
+        let (_, findings) = read(vec![page(MAX_FINDINGS - 1, Some("1")), page(1, None)]);
+        assert_eq!((findings.list.len(), findings.is_cut), (MAX_FINDINGS, false));
+        let (_, findings) = read(vec![page(MAX_FINDINGS - 1, Some("1")), page(2, None)]);
+        assert_eq!((findings.list.len(), findings.is_cut), (MAX_FINDINGS, true));
+        assert_eq!(findings.list.counts().of(Severity::Low), MAX_FINDINGS as u64);
+        let (pages, findings) = read(vec![page(MAX_FINDINGS, Some("1")), page(2, None)]);
+        assert_eq!((pages, findings.is_cut), (1, true), "what follows is not read");
+    }
+
+    #[test]
+    fn pages_that_lead_on_for_ever_come_to_an_end() {
+        let (pages, findings) = read(vec![page(0, Some("more")); MAX_PAGES + 1]);
+        assert_eq!((pages, findings.is_cut), (MAX_PAGES, true));
+    }
+
+    #[test]
+    fn long_texts_are_cut_by_their_bytes() {
+        let long = |at| Finding::new(format!("{at} {}", "x".repeat(250)), Severity::Low);
+        let long = |from: usize| ScanPage {
+            list: (from..from + 500).map(long).collect(),
+            ..page(0, Some("more"))
+        };
+        let (pages, findings) = read((0..100).map(|at| long(at * 500)).collect());
+        assert!(findings.is_cut && pages < 100, "{pages}");
+        assert!(findings.list.weight() < MAX_FINDING_BYTES + (1 << 20));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_scan_that_has_no_findings_to_judge_by() {
+        let state = ScanState::Unavailable("FAILED".to_owned());
+        let reading = Reading::new(ScanPage { state, ..page(3, Some("more")) });
+        assert_eq!(
+            (reading.next_token().is_none(), reading.into_scan()),
+            (true, Scan::Unavailable("FAILED".to_owned()))
+        );
+    }
+}
