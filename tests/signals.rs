@@ -14,6 +14,8 @@ mod every_call;
 mod footprint;
 #[path = "process/holders.rs"]
 mod holders;
+#[path = "signals/large_findings.rs"]
+mod large_findings;
 mod process;
 #[path = "signals/refused.rs"]
 mod refused;

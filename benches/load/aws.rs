@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use aws_sim::{Fault, FaultRule, Record, ScanResult, ServerGuard, Sim, SimConfig};
+use aws_sim::{Fault, FaultRule, Finding, Record, ScanResult, ServerGuard, Sim, SimConfig};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader, stdin};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, interval};
 
 use crate::export;
-use crate::mix::{self, Body, Mix, prepare, violating_image};
+use crate::mix::{self, Body, Mix, image_with, prepare, violating_image};
 
 const QUEUE: &str = "tagwarden";
 /// Repositories whose images the probes are.
@@ -45,6 +45,10 @@ pub(crate) enum Order {
     /// Fills so many repositories with so many clean images each, has them swept, and pushes so many images besides that
     /// have to go.
     Sweep(usize, usize, usize),
+    /// Pushes so many images with so many findings each, and lets their scan events come.
+    Findings { images: usize, findings: usize, is_excepted: bool },
+    /// Has so many repositories swept, of so many images with so many findings each.
+    SweepFindings { repositories: usize, images: usize, findings: usize },
 }
 
 /// What came of an order.
@@ -94,6 +98,15 @@ fn say(what: &impl Serialize) {
     println!("{}", serde_json::to_string(what).expect("JSON"));
 }
 
+/// A scan with so many findings, each as large as Inspector's, of which one in ten is High.
+fn large_scan(findings: usize) -> ScanResult {
+    (0..findings).fold(ScanResult::enhanced(&[]), |scan, number| {
+        let severity = if number % 10 == 0 { "HIGH" } else { "MEDIUM" };
+        let finding = Finding::new(&format!("CVE-2026-{number:05}"), severity);
+        scan.with(finding.and_package("libssl3", "3.0.11-1~deb12u2").in_full())
+    })
+}
+
 struct Aws {
     sim: Sim,
     topic: String,
@@ -116,6 +129,12 @@ impl Aws {
                 let messages = repositories * images;
                 let result = self.probe(probes, 0, Some(SWEEP)).await;
                 Result { messages, ..result }
+            }
+            Order::Findings { images, findings, is_excepted } => {
+                self.findings(images, findings, is_excepted).await
+            }
+            Order::SweepFindings { repositories, images, findings } => {
+                self.sweep_findings(repositories, images, findings).await
             }
         }
     }
@@ -141,6 +160,58 @@ impl Aws {
             seconds: started.elapsed().as_secs_f64(),
             messages: count,
             violating: messages.violating,
+            notices: self.notices() - notices,
+            calls: self.calls_since(&calls),
+            latencies: Vec::new(),
+        }
+    }
+
+    async fn findings(&self, images: usize, findings: usize, is_excepted: bool) -> Result {
+        let scan = large_scan(findings);
+        let events: Vec<_> = (0..images)
+            .map(|number| {
+                let repository = self.sim.create_repository(&mix::repository(number));
+                image_with(&self.sim, &repository, number, &scan)
+            })
+            .collect();
+        let violating = if is_excepted { 0 } else { images };
+        let send = || events.iter().for_each(|event| drop(self.sim.send(QUEUE, event)));
+        let done = |sim: &Sim| sim.queue_length(QUEUE) == 0;
+        self.until(images, violating, send, done).await
+    }
+
+    async fn sweep_findings(&self, repositories: usize, images: usize, findings: usize) -> Result {
+        let scan = large_scan(findings);
+        for repository in 0..repositories {
+            let repository = self.sim.create_repository(&format!("swept/r{repository}"));
+            let tags: Vec<_> = (0..images).map(|number| format!("v{number}")).collect();
+            let pushed = tags.iter().map(|tag| (tag, format!("{} {tag}", repository.name)));
+            for digest in self.sim.push_images(&repository, pushed) {
+                self.sim.set_findings(&repository, &digest, scan.clone());
+            }
+        }
+        let all = repositories * images;
+        let told = self.notices() + all + 1;
+        let send = || drop(self.sim.send(QUEUE, SWEEP));
+        self.until(all, all, send, |sim| sim.notices(&self.topic).len() >= told).await
+    }
+
+    /// Sends messages and waits until they are done with.
+    async fn until(
+        &self,
+        messages: usize,
+        violating: usize,
+        send: impl FnOnce(),
+        done: impl Fn(&Sim) -> bool,
+    ) -> Result {
+        let (calls, notices) = (self.sim.call_counts(), self.notices());
+        let started = Instant::now();
+        send();
+        self.sim.wait_until(done).await;
+        Result {
+            seconds: started.elapsed().as_secs_f64(),
+            messages,
+            violating,
             notices: self.notices() - notices,
             calls: self.calls_since(&calls),
             latencies: Vec::new(),

@@ -1,5 +1,7 @@
 //! What is measured, one after the other.
 
+mod findings;
+
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -24,6 +26,12 @@ struct Scale {
     soak: usize,
     /// Repositories that are swept, and images of each.
     sweep: (usize, usize),
+    /// Images, and findings of each.
+    findings: &'static [(usize, usize)],
+    /// Repositories that are swept, images of each, and findings of each.
+    swept_findings: (usize, usize, usize),
+    /// How long a worker is left alone after that.
+    rest: Duration,
     idle: Duration,
     starts: usize,
     concurrency: &'static [usize],
@@ -35,6 +43,9 @@ const MEASURE: Scale = Scale {
     probes: 400,
     soak: 1_000_000,
     sweep: (200, 50),
+    findings: &[(256, 3_000), (20, 10_000), (60, 8_000)],
+    swept_findings: (8, 20, 3_000),
+    rest: Duration::from_secs(90),
     idle: Duration::from_secs(60),
     starts: 9,
     concurrency: &[1, 2, 4, 8, 16, 32, 64, 128, 256],
@@ -47,6 +58,9 @@ const TRY: Scale = Scale {
     probes: 5,
     soak: 1_000,
     sweep: (3, 7),
+    findings: &[(3, 700)],
+    swept_findings: (2, 2, 300),
+    rest: Duration::ZERO,
     idle: Duration::ZERO,
     starts: 1,
     concurrency: &[8, 64],
@@ -140,6 +154,7 @@ impl Conductor {
         self.concurrency(&mut report).await;
         self.tasks(&mut report).await;
         self.sweep(&mut report).await;
+        self.findings(&mut report).await;
         self.soak(&mut report).await;
         self.life(&mut report).await;
         report

@@ -93,6 +93,23 @@ pub(crate) fn violating_image(sim: &Sim, repository: &RepoKey, number: usize) ->
     (digest, event)
 }
 
+/// An image with this scan, of which its event counts the findings: the event.
+pub(crate) fn image_with(
+    sim: &Sim,
+    repository: &RepoKey,
+    number: usize,
+    scan: &ScanResult,
+) -> String {
+    let tag = format!("1.2.{number}");
+    let digest = sim.push_image(repository, &[&tag], &format!("image {number}"));
+    sim.set_findings(repository, &digest, scan.clone());
+    let counts = scan.counts();
+    let counts: Vec<_> =
+        counts.iter().map(|(severity, count)| format!("\"{severity}\":{count}")).collect();
+    let id = format!("10000000-0000-4000-8000-{number:012x}");
+    event(&id, &repository.name, &digest, &format!("\"{tag}\""), &counts.join(","))
+}
+
 /// An index with a tag, of which one child has to go: the child's event.
 fn violating_index(sim: &Sim, repository: &RepoKey, number: usize) -> String {
     let [bad, good] =

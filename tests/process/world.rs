@@ -52,7 +52,11 @@ impl World {
 
     /// The same with a queue that permits so many receives of a message.
     pub fn with_receives(address: SocketAddr, receives: u32) -> Self {
-        let sim = Sim::default();
+        Self::with_sim(address, receives, Sim::default())
+    }
+
+    /// The same in a simulation of choice.
+    pub fn with_sim(address: SocketAddr, receives: u32, sim: Sim) -> Self {
         let (url, _) = sim.create_queue_with_redrive(QUEUE, receives, &[]);
         let topic = sim.create_topic("team");
         let scans = json!({"source": ["aws.ecr"], "detail-type": ["ECR Image Scan"]});
