@@ -20,6 +20,7 @@ mod overreach;
 mod probe;
 mod refusals;
 mod report;
+mod single_flight;
 pub mod survey;
 mod sweep;
 mod told;
