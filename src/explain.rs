@@ -6,6 +6,8 @@ mod offline;
 mod render;
 mod terms;
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::config::TopicSettings;
@@ -191,6 +193,7 @@ impl Explainer<'_> {
                 let images = all.iter().enumerate();
                 explanation.images =
                     images.map(|(at, seen)| self.seen(event, seen, at < last)).collect();
+                explanation.notes.extend(plan_notes(all));
                 explanation.notes.extend(self.untold(event, &explanation.images));
                 explanation.concludes(gravest(&explanation.images));
             }
@@ -271,6 +274,16 @@ impl Explainer<'_> {
             (false, true) => Verdict::Untag,
         }
     }
+}
+
+/// What is to be known of the plans, each once.
+fn plan_notes(all: &[Seen]) -> Vec<String> {
+    let plans = all.iter().filter_map(|seen| match seen {
+        Seen::Violation(violation) => Some(&violation.plan),
+        _ => None,
+    });
+    let notes: BTreeSet<_> = plans.flat_map(|plan| plan.notes.iter().cloned()).collect();
+    notes.into_iter().collect()
 }
 
 /// The verdict that stands for all: one that untags, else the first that is not "keep".

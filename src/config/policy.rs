@@ -39,6 +39,7 @@ pub(super) fn policy(mut raw: RawPolicy) -> Result<Policy, ConfigError> {
         base,
         include: globs("policy.repositories.include", raw.repositories.include)?,
         exclude: globs("policy.repositories.exclude", raw.repositories.exclude)?,
+        pull_through: globs("policy.pull_through", raw.pull_through)?,
         accounts: names("policy.accounts", raw.accounts, AccountId::parse)?,
         regions: names("policy.regions", raw.regions, Region::parse)?,
     })

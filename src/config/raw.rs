@@ -173,6 +173,8 @@ with_terms! {
     /// What may stay and what goes
     struct RawPolicy {
         pub(super) repositories: RawRepositories,
+        /// Globs of repositories that a pull-through cache rule of the prefix ROOT fills; of every other prefix ECR itself says so
+        pub(super) pull_through: List,
         /// Accounts whose images are covered; without it the worker's own
         #[schemars(extend("minItems" = 1))]
         pub(super) accounts: Option<List>,

@@ -277,6 +277,8 @@ pub struct Plan {
     pub delete: bool,
     /// Why nothing may be untagged after all, in words.
     pub holds: Vec<String>,
+    /// What people should know of the plan besides, in words.
+    pub notes: Vec<String>,
 }
 
 impl Plan {
@@ -291,6 +293,7 @@ impl Plan {
             delete: false,
             quarantine: Tag::quarantine(&image.digest),
             holds: Vec::new(),
+            notes: Vec::new(),
         };
         for tag in &image.tags {
             if *tag == plan.quarantine {

@@ -228,6 +228,8 @@ pub struct Policy {
     pub include: Globs,
     /// Repositories that are not, even where `include` names them.
     pub exclude: Globs,
+    /// Repositories that pulls fill from another registry, besides those that a rule's prefix names.
+    pub pull_through: Globs,
     /// Accounts that are covered; `None` means the worker's own.
     pub accounts: Option<BTreeSet<AccountId>>,
     /// Regions that are covered; `None` means any.

@@ -56,7 +56,8 @@ impl Explainer<'_> {
 
     /// The keys that are the same for every repository.
     fn reach(&self) -> Vec<Key> {
-        let Policy { rules, exceptions, include, exclude, accounts, regions, .. } = self.policy;
+        let Policy { rules, exceptions, include, exclude, pull_through, .. } = self.policy;
+        let Policy { accounts, regions, .. } = self.policy;
         let listed = |names: Vec<String>, empty: &str| {
             if names.is_empty() { empty.to_owned() } else { names.join(", ") }
         };
@@ -69,6 +70,7 @@ impl Explainer<'_> {
         vec![
             Key::new("policy.repositories.include", globs(include, "all")),
             Key::new("policy.repositories.exclude", globs(exclude, "none")),
+            Key::new("policy.pull_through", globs(pull_through, "none")),
             Key::new("policy.accounts", names(accounts, &own)),
             Key::new("policy.regions", names(regions, "any")),
             Key::new("policy.rules", listed(rules, "none")),

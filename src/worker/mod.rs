@@ -18,6 +18,7 @@ pub mod observe;
 pub mod outcome;
 mod overreach;
 mod probe;
+mod pull_through;
 mod refusals;
 mod report;
 mod single_flight;

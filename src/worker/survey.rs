@@ -11,6 +11,7 @@ use tracing::warn;
 use super::assess::{Assessor, Job};
 use super::observe::{Seen, Sight, Violation};
 use super::outcome::Failure;
+use super::pull_through::PulledThrough;
 use crate::aws::AwsError;
 use crate::domain::coverage::Coverage;
 use crate::domain::findings::{Scan, Severity};
@@ -291,8 +292,12 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let coverage = if plan.untag.is_empty() {
             Coverage::Blocked
         } else if !plan.holds.is_empty() {
-            let pulled = self.pull_through(job).await?.is_some();
-            if pulled { Coverage::PullThrough } else { Coverage::Blocked }
+            let pulled = self.pull_through(job).await?;
+            if matches!(pulled, PulledThrough::By(_)) {
+                Coverage::PullThrough
+            } else {
+                Coverage::Blocked
+            }
         } else if self.terms(job).mode == Mode::Audit {
             Coverage::WouldUntag
         } else {

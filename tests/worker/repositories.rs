@@ -1,7 +1,10 @@
 //! Repositories of every kind: immutable, partly immutable, and filled from another registry.
 
+use std::time::Duration;
+
 use aws_sim::{ApiError, Fault, FaultRule};
 use serde_json::json;
+use tokio::time::sleep;
 
 use super::support::{ACCOUNT, REGION, World, basic, critical, quarantine, settled};
 
@@ -53,24 +56,106 @@ async fn tags_go_whatever_the_mutability_and_wherever_a_crash_comes_between() {
     }
 }
 
+/// Nothing was changed, and the team was told that the repository is a pull-through cache by this.
+fn assert_pulled_through(world: &World, digest: &str, by: &str) {
+    assert!(world.changes().is_empty(), "{by}");
+    assert_eq!(world.tags(digest), ["1.0", "latest"]);
+    let notice = world.notice();
+    assert_eq!(notice["action"], "blocked", "{by}");
+    assert_eq!(notice["tags"]["kept"], json!(["1.0", "latest"]));
+    let reason = format!(
+        "the repository is a pull-through cache ({by}): the next pull would bring the tags back"
+    );
+    assert_eq!(notice["reasons"].as_array().unwrap().last(), Some(&json!(reason)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_pull_through_cache_is_told_as_blocked_and_nothing_in_it_is_changed() {
-    for prefix in ["team", "ROOT"] {
-        let world = World::new();
-        world.sim.create_pull_through_cache_rule(ACCOUNT, REGION, prefix);
+    let world = World::new();
+    world.sim.create_pull_through_cache_rule(ACCOUNT, REGION, "team");
+    let digest = bad(&world);
+
+    let app = world.run_to_the_end().await;
+
+    assert_pulled_through(&world, &digest, "team");
+    assert_eq!(settled(&app), [("delete blocked".to_owned(), 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_of_the_prefix_root_covers_what_the_policy_names_and_nothing_else() {
+    for (named, by) in [
+        ("", None),
+        ("library/*", None),
+        ("team", None),
+        ("library/*,team/*", Some(r#""team/*" of policy.pull_through"#)),
+    ] {
+        let world = World::new().set("POLICY__PULL_THROUGH", named);
+        world.sim.create_pull_through_cache_rule(ACCOUNT, REGION, "ROOT");
         let digest = bad(&world);
 
-        let app = world.run_to_the_end().await;
+        world.run_to_the_end().await;
 
-        assert!(world.changes().is_empty(), "{prefix}");
-        assert_eq!(world.tags(&digest), ["1.0", "latest"]);
-        let notice = world.notice();
-        assert_eq!(notice["action"], "blocked", "{prefix}");
-        assert_eq!(notice["tags"]["kept"], json!(["1.0", "latest"]));
-        let reasons = notice["reasons"].to_string();
-        assert!(reasons.contains(&format!("pull-through cache ({prefix})")), "{reasons}");
-        assert_eq!(settled(&app), [("delete blocked".to_owned(), 1)]);
+        match by {
+            Some(by) => assert_pulled_through(&world, &digest, by),
+            None => assert_eq!(world.tags(&digest), [quarantine(&digest)], "{named}"),
+        }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_of_another_prefix_covers_its_repositories_beside_one_of_the_prefix_root() {
+    let world = World::new();
+    for prefix in ["ROOT", "team"] {
+        world.sim.create_pull_through_cache_rule(ACCOUNT, REGION, prefix);
+    }
+    let digest = bad(&world);
+    world.run_to_the_end().await;
+    assert_pulled_through(&world, &digest, "team");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repository_that_the_policy_names_needs_no_rule_that_can_be_read() {
+    let world = World::new().set("POLICY__PULL_THROUGH", "team/*");
+    let digest = bad(&world);
+    let refused = FaultRule::on("DescribePullThroughCacheRules").error("AccessDeniedException");
+    world.sim.set_faults(refused);
+
+    world.run_to_the_end().await;
+
+    assert_pulled_through(&world, &digest, r#""team/*" of policy.pull_through"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registrys_rules_are_asked_for_once_however_many_images_need_them() {
+    let world = World::new().set("QUEUE__MAX_IN_FLIGHT", "256");
+    let digests: Vec<_> =
+        (0..300).map(|number| world.violating(&[&format!("v{number}")])).collect();
+
+    let app = world.run_to_the_end().await;
+
+    assert!(digests.iter().all(|digest| world.tags(digest) == [quarantine(digest)]));
+    assert_eq!(settled(&app), [("delete quarantined".to_owned(), 300)]);
+    assert_eq!(world.sim.calls_of("DescribePullThroughCacheRules").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registrys_rules_are_asked_for_again_before_they_are_too_old() {
+    let world = World::new();
+    let ask = async |minutes: u64| {
+        sleep(Duration::from_secs(60 * minutes)).await;
+        let before = world.sim.age();
+        world.violating(&[&format!("v{}", before.as_secs())]);
+        world.done().await;
+        world.sim.calls_of("DescribePullThroughCacheRules").len()
+    };
+    let test = async {
+        assert_eq!(ask(0).await, 1);
+        assert_eq!(ask(3).await, 1);
+        assert_eq!(ask(1).await, 2, "in the last minute");
+        assert_eq!(ask(3).await, 2);
+        assert_eq!(ask(10).await, 3);
+    };
+    world.run_while(test).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -105,6 +105,7 @@ fn full() -> Value {
     rule["repositories"] = json!(["legacy/*"]);
     rule["tags"] = json!(["pr-*"]);
     policy["repositories"] = json!({"include": ["team/*"], "exclude": ["team/x"]});
+    policy["pull_through"] = json!(["library/*"]);
     policy["accounts"] = json!(["111122223333"]);
     policy["regions"] = json!(["eu-west-1"]);
     policy["rules"] =
