@@ -129,6 +129,9 @@ impl Digest {
 impl Tag {
     const QUARANTINE: &'static str = "quarantine-";
 
+    /// How many quarantine tags an image can have.
+    pub const QUARANTINES: usize = 10;
+
     /// The quarantine tag of the image with this digest: the mark that keeps the image when its
     /// other tags go, and the durable record that we began.
     #[must_use]
@@ -136,11 +139,24 @@ impl Tag {
         Self(format!("{}{}", Self::QUARANTINE, digest.hex()))
     }
 
-    /// Whether this is the quarantine tag of this very image. That of another one is a tag like any other: otherwise
+    /// Every quarantine tag of the image with this digest, in the order in which they are tried: anybody who can push can
+    /// put one of them on another image, and then the next one is the mark.
+    pub fn quarantines(digest: &Digest) -> impl Iterator<Item = Self> {
+        let first = Self::quarantine(digest);
+        let more: Vec<_> = (1..Self::QUARANTINES).map(|at| Self(format!("{first}.{at}"))).collect();
+        std::iter::once(first).chain(more)
+    }
+
+    /// Whether this is a quarantine tag of this very image. That of another one is a tag like any other: otherwise
     /// whoever can push could hide an image behind it.
     #[must_use]
     pub fn is_quarantine_of(&self, digest: &Digest) -> bool {
-        self.0.strip_prefix(Self::QUARANTINE) == Some(digest.hex())
+        let rest = self.0.strip_prefix(Self::QUARANTINE);
+        match rest.and_then(|rest| rest.strip_prefix(digest.hex())).map(str::as_bytes) {
+            Some([]) => true,
+            Some([b'.', number]) => (b'1'..=b'9').contains(number),
+            _ => false,
+        }
     }
 
     /// Whether this has the form of a tag that hangs something on an image: a signature, an attestation, or the list
@@ -279,6 +295,15 @@ mod tests {
         assert_eq!(tag.as_str(), format!("quarantine-{HEX}"));
         assert!(tag.is_quarantine_of(&digest));
         assert!(!Tag::parse("quarantine-me").unwrap().is_quarantine_of(&digest));
+
+        let all: Vec<_> = Tag::quarantines(&digest).collect();
+        assert_eq!(all.len(), Tag::QUARANTINES);
+        assert_eq!((all[0].clone(), all[9].as_str()), (tag, &*format!("quarantine-{HEX}.9")));
+        assert!(all.iter().all(|tag| tag.is_quarantine_of(&digest)));
+        for ending in [".", ".0", ".10", ".1.1", "1", "-1", ".x"] {
+            let other = Tag::parse(format!("quarantine-{HEX}{ending}")).unwrap();
+            assert!(!other.is_quarantine_of(&digest), "{other}");
+        }
     }
 
     #[test]

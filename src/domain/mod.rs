@@ -10,6 +10,7 @@ pub mod image;
 pub mod index;
 pub mod judgement;
 pub mod limits;
+pub mod marks;
 pub mod notice;
 pub mod origin;
 pub mod plan;

@@ -269,9 +269,10 @@ pub struct Plan {
     pub kept: Vec<Tag>,
     /// Why tags stay, in words.
     pub kept_because: Vec<String>,
-    /// The quarantine tag.
+    /// The quarantine tag: the one that the image bears, else the first. Where that turns out to be on another image, the
+    /// act takes the next.
     pub quarantine: Tag,
-    /// Whether the image already bears its quarantine tag.
+    /// Whether the image already bears a quarantine tag of its own.
     pub marked: bool,
     /// Whether the image itself is to be deleted when its tags are gone and the team was told.
     pub delete: bool,
@@ -296,7 +297,10 @@ impl Plan {
             notes: Vec::new(),
         };
         for tag in &image.tags {
-            if *tag == plan.quarantine {
+            if tag.is_quarantine_of(&image.digest) {
+                if !plan.marked || *tag < plan.quarantine {
+                    plan.quarantine = tag.clone();
+                }
                 plan.marked = true;
             } else if let Some(why) = terms.keeps(tag) {
                 plan.kept_because.push(why);

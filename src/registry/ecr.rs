@@ -2,9 +2,11 @@
 
 mod answers;
 mod findings;
+mod manifests;
 mod permissions;
 
 use std::collections::HashMap;
+use std::iter::once;
 use std::sync::{Arc, Mutex};
 
 use aws_config::retry::RetryConfig;
@@ -15,15 +17,17 @@ use aws_sdk_ecr::types::{
 use aws_sdk_ecr::{Client, config};
 
 use super::manifest::{MEDIA_TYPES, index_of};
-use super::{Asked, Manifest, PAGE, Page, Registry, Tagging};
+use super::{Asked, Manifest, Markable, PAGE, Page, Registry, Tagging};
 use crate::aws::{Aws, AwsError, CountAttempts, ErrorClass, Operation};
 use crate::config::UntagBy;
 use crate::domain::findings::{NEVER_SCANNED, ScanPage, ScanState};
 use crate::domain::image::{Digest, Home, Repository, RepositoryName, Tag};
 use crate::domain::index::Index;
+use crate::domain::marks::{Holder, Marks};
 use crate::domain::plan::Image;
 use crate::domain::untag::{Answer, AnsweredFailure, AnsweredId, Untagged, reconcile};
 use answers::{all_pages, found, image_of, not_got, page_of};
+use manifests::{by_digest, by_tag, holder_in, manifest_in};
 
 /// Clients that are kept: one for each account and Region in use.
 const MOST_CLIENTS: usize = 256;
@@ -244,25 +248,35 @@ impl Registry for EcrRegistry {
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<Manifest>, AwsError> {
-        let id = ImageIdentifier::builder().image_digest(digest.as_str()).build();
-        let Some(answer) = self.manifests(repository, vec![id]).await? else { return Ok(None) };
-        // One digest with several tags may be answered as several images, all with the same manifest.
-        let image = answer.images.unwrap_or_default().into_iter().find(|image| {
-            image.image_id().and_then(|id| id.image_digest()) == Some(digest.as_str())
-        });
-        if let Some(image) = image
-            && let Some(text) = image.image_manifest
-        {
-            let media_type = image.image_manifest_media_type;
-            return Ok(Some(Manifest { digest: digest.clone(), text, media_type }));
+        let Some(answer) = self.manifests(repository, vec![by_digest(digest)]).await? else {
+            return Ok(None);
+        };
+        manifest_in(answer, digest)
+    }
+
+    async fn markable(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<Markable>, AwsError> {
+        let ids = once(by_digest(digest)).chain(Tag::quarantines(digest).map(|tag| by_tag(&tag)));
+        let Some(answer) = self.manifests(repository, ids.collect()).await? else {
+            return Ok(None);
+        };
+        let mut holders = Vec::new();
+        for tag in Tag::quarantines(digest) {
+            let holder = match holder_in(&answer, &tag)? {
+                Some(holder) => holder,
+                // Emulators call an image by another of its tags.
+                None => match self.resolve(repository, &tag).await? {
+                    Some(digest) => Holder::Image(digest),
+                    None => Holder::Nobody,
+                },
+            };
+            holders.push((tag, holder));
         }
-        match answer.failures.unwrap_or_default().into_iter().next() {
-            Some(failure) => not_got(failure).map_or(Ok(None), Err),
-            None => {
-                let problem = format!("the answer has no manifest of {digest}");
-                Err(AwsError::unexpected(Operation::BatchGetImage, problem))
-            }
-        }
+        let marks = Marks::of(digest, holders);
+        Ok(manifest_in(answer, digest)?.map(|manifest| Markable { manifest, marks }))
     }
 
     async fn tagged(&self, repository: &Repository) -> Result<Option<Vec<Image>>, AwsError> {
@@ -422,9 +436,9 @@ impl Registry for EcrRegistry {
             Some("ImageAlreadyExistsException" | "ImageTagAlreadyExistsException") => {
                 match self.resolve(repository, tag).await? {
                     Some(digest) if digest == manifest.digest => Ok(Tagging::Confirmed),
-                    Some(digest) => Ok(Tagging::RefusedForGood(format!(
-                        "tag {tag} is taken by {digest} and cannot be moved"
-                    ))),
+                    Some(digest) => {
+                        Ok(Tagging::Taken(format!("tag {tag} is on {digest} and cannot be moved")))
+                    }
                     None => Err(error),
                 }
             }

@@ -9,6 +9,7 @@ use crate::aws::AwsError;
 use crate::domain::findings::ScanPage;
 use crate::domain::image::{Digest, Home, Repository, RepositoryName, Tag};
 use crate::domain::index::Index;
+use crate::domain::marks::Marks;
 use crate::domain::plan::Image;
 use crate::domain::untag::Untagged;
 
@@ -23,13 +24,23 @@ pub struct Manifest {
     pub media_type: Option<String>,
 }
 
+/// What it takes to mark an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Markable {
+    /// The image's manifest.
+    pub manifest: Manifest,
+    /// Where its quarantine tags are, by the same answer.
+    pub marks: Marks,
+}
+
 /// Whether a tag was put on an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tagging {
     /// The tag points to the image, by this call or from before.
     Confirmed,
-    /// The registry will never do it: too many tags, layers or children gone, archived, or the tag is taken for
-    /// good.
+    /// The tag is on another image and cannot be moved.
+    Taken(String),
+    /// The registry will never do it: too many tags, layers or children gone, or archived.
     RefusedForGood(String),
 }
 
@@ -87,6 +98,13 @@ pub trait Registry: Send + Sync + 'static {
         repository: &Repository,
         digest: &Digest,
     ) -> impl Future<Output = Result<Option<Manifest>, AwsError>> + Send;
+
+    /// The image's manifest, and where its quarantine tags are.
+    fn markable(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> impl Future<Output = Result<Option<Markable>, AwsError>> + Send;
 
     /// Every tagged image of the repository, archived ones left out; all pages of it.
     fn tagged(

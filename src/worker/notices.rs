@@ -21,7 +21,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let claimed = job.event.tags.iter().filter(|tag| {
             ours && its
                 && !image.tags.contains(tag)
-                && **tag != plan.quarantine
+                && !tag.is_quarantine_of(&image.digest)
                 && terms.keeps(tag).is_none()
         });
         let mut claimed: Vec<_> = claimed.cloned().collect();

@@ -143,7 +143,9 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                 info!(target: AUDIT, digest = %manifest.digest, %tag, "put back");
                 Ok(())
             }
-            Ok(Tagging::RefusedForGood(reason)) => Err(format!("{tag}: {reason}")),
+            Ok(Tagging::Taken(reason) | Tagging::RefusedForGood(reason)) => {
+                Err(format!("{tag}: {reason}"))
+            }
             Err(failure) => Err(format!("{tag}: {failure}")),
         }
     }

@@ -11,7 +11,7 @@ use crate::domain::notice::NoticeAction;
 use crate::domain::plan::Plan;
 use crate::domain::untag::{AnsweredId, TagFailure, Untagged};
 use crate::notify::{NoticeTags, Notifier};
-use crate::registry::{Manifest, Registry, Tagging, UNTAG_BATCH};
+use crate::registry::{Manifest, Markable, Registry, Tagging, UNTAG_BATCH};
 use crate::telemetry::logs::AUDIT;
 
 /// Every label set of `image_actions_total`: action, outcome, mode.
@@ -34,6 +34,37 @@ enum Halt {
     Failure(Failure),
     Blocked(String),
     Overreach(Vec<AnsweredId>),
+}
+
+/// What marking and untagging an image came to.
+enum Acted {
+    /// The image is gone.
+    Absent,
+    /// It cannot be marked, and why. Nothing was untagged.
+    Unmarked(String),
+    /// It is marked.
+    Marked(Box<Marked>),
+}
+
+/// What untagging a marked image came to.
+struct Marked {
+    manifest: Manifest,
+    /// With the mark that the image bears.
+    plan: Plan,
+    /// What went.
+    done: Untagged,
+    /// What stood in the way of more.
+    halt: Option<Halt>,
+}
+
+/// What marking an image came to.
+enum Marking {
+    /// It bears this mark; its manifest.
+    Done(Manifest, Tag),
+    /// It cannot be marked, and why.
+    Refused(String),
+    /// It is gone.
+    Absent,
 }
 
 impl<R: Registry, N: Notifier> Assessor<R, N> {
@@ -91,32 +122,78 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     /// Mark, untag, tell, and delete the image where the policy says so.
     async fn enforce(&self, case: &Case<'_>, grant: Grant<'_>) -> Result<Outcome, Failure> {
         match self.mark_and_untag(case, grant).await? {
-            Some((manifest, done, halt)) => self.finish(case, &manifest, done, halt).await,
-            None => Ok(Outcome::Absent),
+            Acted::Absent => Ok(Outcome::Absent),
+            Acted::Unmarked(reason) => {
+                self.blocked(case, Vec::new(), case.plan.untag.clone(), reason).await
+            }
+            Acted::Marked(marked) => {
+                let Marked { manifest, plan, done, halt } = *marked;
+                self.finish(&Case { plan: &plan, ..*case }, &manifest, done, halt).await
+            }
         }
     }
 
-    /// Mark and untag: what went, and what stood in the way of more. `None`: the image is gone.
     #[tracing::instrument(name = "act", skip_all, fields(digest = %case.image.digest))]
     async fn mark_and_untag(
         &self,
         case: &Case<'_>,
         mut grant: Grant<'_>,
-    ) -> Result<Option<(Manifest, Untagged, Option<Halt>)>, Failure> {
+    ) -> Result<Acted, Failure> {
+        let (manifest, quarantine) = match self.mark(case).await? {
+            Marking::Done(manifest, quarantine) => (manifest, quarantine),
+            Marking::Refused(reason) => return Ok(Acted::Unmarked(reason)),
+            Marking::Absent => return Ok(Acted::Absent),
+        };
+        let plan = Plan { quarantine, ..case.plan.clone() };
+        let (done, halt) = self.untag(case, "untag", &plan.untag, Some(&mut grant)).await;
+        Ok(Acted::Marked(Box::new(Marked { manifest, plan, done, halt })))
+    }
+
+    /// Sees to it that the image bears a quarantine tag of its own, without taking one off another image. ECR has no
+    /// compare for PutImage: in a repository with mutable tags, one that somebody puts on another image between the look
+    /// and the PutImage is moved.
+    async fn mark(&self, case: &Case<'_>) -> Result<Marking, Failure> {
         if self.context.health.is_overreached() {
             return Err(Failure::Stopped);
         }
-        let Some(manifest) = self.manifest(case).await? else { return Ok(None) };
-        let (repository, quarantine) = (case.repository(), &case.plan.quarantine);
-        let tag = || self.registry.tag(repository, &manifest, quarantine);
-        if let Tagging::RefusedForGood(reason) = self.ecr(case.job, tag).await? {
-            self.count("mark", "refused", 1);
-            let reason = format!("the quarantine tag is refused: {reason}");
-            return Ok(Some((manifest, Untagged::default(), Some(Halt::Blocked(reason)))));
+        let (repository, digest) = (case.repository(), &case.image.digest);
+        let read = self.ecr(case.job, || self.registry.markable(repository, digest)).await?;
+        let Some(Markable { manifest, marks }) = read else { return Ok(Marking::Absent) };
+        if let Some(own) = marks.own() {
+            self.count("mark", "done", 1);
+            return Ok(Marking::Done(manifest, own.clone()));
         }
-        self.count("mark", "done", 1);
-        let (done, halt) = self.untag(case, "untag", &case.plan.untag, Some(&mut grant)).await;
-        Ok(Some((manifest, done, halt)))
+        for mark in marks.free() {
+            let tag = || self.registry.tag(repository, &manifest, mark);
+            match self.ecr(case.job, tag).await? {
+                Tagging::Confirmed => {
+                    if *mark != case.plan.quarantine {
+                        info!(
+                            target: AUDIT,
+                            repository = %repository.name,
+                            %digest,
+                            quarantine = %mark,
+                            "another image bears the first quarantine tag: marked by another"
+                        );
+                    }
+                    self.count("mark", "done", 1);
+                    return Ok(Marking::Done(manifest, mark.clone()));
+                }
+                // Taken by somebody since the look.
+                Tagging::Taken(_) => {}
+                Tagging::RefusedForGood(reason) => {
+                    self.count("mark", "refused", 1);
+                    return Ok(Marking::Refused(format!(
+                        "the quarantine tag is refused: {reason}"
+                    )));
+                }
+            }
+        }
+        self.count("mark", "refused", 1);
+        Ok(Marking::Refused(format!(
+            "every quarantine tag of the image, {0} and {0}.1 to {0}.9, is on another image: take one of them off there",
+            Tag::quarantine(digest)
+        )))
     }
 
     /// The image's manifest: what it takes to put a tag on it.
@@ -236,14 +313,18 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         }
     }
 
-    /// Deletes the image by its quarantine tag, its last one, after the team was told.
+    /// Deletes the image by its quarantine tag, its last one, after the team was told. Where it bears several, they go
+    /// together.
     pub(super) async fn delete_image(
         &self,
         case: &Case<'_>,
         manifest: &Manifest,
     ) -> Result<Outcome, Failure> {
-        let quarantine = std::slice::from_ref(&case.plan.quarantine);
-        match self.untag(case, "delete", quarantine, None).await.1 {
+        let (image, mark) = (case.image, &case.plan.quarantine);
+        let others = image.tags.iter().filter(|tag| tag.is_quarantine_of(&image.digest));
+        let others = others.filter(|tag| *tag != mark);
+        let marks: Vec<_> = others.chain([mark]).cloned().collect();
+        match self.untag(case, "delete", &marks, None).await.1 {
             None => {
                 info!(target: AUDIT, digest = %case.image.digest, "image deleted");
                 Ok(Outcome::Deleted)

@@ -38,8 +38,15 @@ pub struct Oracle {
     pub counts: BTreeMap<&'static str, u64>,
 }
 
-pub fn quarantine(digest: &str) -> String {
-    digest.replace("sha256:", "quarantine-")
+/// Whether a tag is a mark of this image: the first, or one of nine more.
+fn is_mark(tag: &str, digest: &str) -> bool {
+    marks(digest).any(|mark| mark == tag)
+}
+
+/// The marks of an image, in the order in which they are tried.
+pub fn marks(digest: &str) -> impl Iterator<Item = String> {
+    let first = digest.replace("sha256:", "quarantine-");
+    (0..10).map(move |at| if at == 0 { first.clone() } else { format!("{first}.{at}") })
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
@@ -228,8 +235,9 @@ impl Oracle {
                 for id in call.request["imageIds"].as_array().into_iter().flatten() {
                     let (tag, digest) = (text(id, "imageTag"), text(id, "imageDigest"));
                     let is_there = sim.tags(&repository, digest).is_some();
-                    let marked = sim.tag_target(&repository, &quarantine(digest));
-                    if is_there && tag != quarantine(digest) && marked.as_deref() != Some(digest) {
+                    let mut on =
+                        marks(digest).filter_map(|mark| sim.tag_target(&repository, &mark));
+                    if is_there && !is_mark(tag, digest) && !on.any(|on| on == digest) {
                         self.wrong(format!("4: {tag} of {digest} is to go, and there is no mark"));
                     }
                 }
@@ -244,7 +252,7 @@ impl Oracle {
                 let ids = call.reply.iter().flat_map(|reply| reply["imageIds"].as_array());
                 for id in ids.flatten() {
                     let (tag, digest) = (text(id, "imageTag"), text(id, "imageDigest"));
-                    if tag != quarantine(digest) {
+                    if !is_mark(tag, digest) {
                         self.notices.knows(&call.caller, &repository, digest, tag);
                     }
                 }
@@ -263,7 +271,12 @@ impl Oracle {
                 continue;
             }
             let what = format!("{tag} of {digest} in {}", repository.name);
-            let is_mark = *tag == quarantine(digest);
+            let is_mark = is_mark(tag, digest);
+            if let Some(to) = after.0.get(tag).filter(|to| self::is_mark(tag, to)) {
+                self.wrong(format!(
+                    "4: the mark of an image was moved off another image: {what} to {to}"
+                ));
+            }
             if !asked.contains(&(tag.as_str(), digest.as_str())) {
                 self.wrong(format!("3, 5: {what} went, and was not asked for by tag and digest"));
             }
@@ -285,7 +298,7 @@ impl Oracle {
             }
         }
         for (tag, digest) in &after.0 {
-            if before.0.get(tag) != Some(digest) && *tag != quarantine(digest) {
+            if before.0.get(tag) != Some(digest) && !is_mark(tag, digest) {
                 self.wrong(format!("3: {tag} is put on {digest}"));
             }
         }
@@ -329,7 +342,7 @@ impl Oracle {
             return Vec::new();
         }
         let mut tags = sim.tags(&image.repository, &image.digest).unwrap_or_default();
-        tags.retain(|tag| !tag.starts_with(PROTECTED) && *tag != quarantine(&image.digest));
+        tags.retain(|tag| !tag.starts_with(PROTECTED) && !is_mark(tag, &image.digest));
         tags
     }
 

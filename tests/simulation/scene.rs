@@ -6,6 +6,8 @@ use std::time::Duration;
 use aws_sim::{RepoKey, ScanResult, Sim, SimConfig};
 use fastrand::Rng;
 
+use crate::oracle::marks;
+
 pub const ACCOUNT: &str = "111122223333";
 pub const OTHER_ACCOUNT: &str = "444455556666";
 pub const REGION: &str = "eu-west-1";
@@ -168,6 +170,9 @@ impl Scene {
         }
         let children: Vec<_> =
             self.images.keys().filter(|(at, _)| at == repository).cloned().collect();
+        if rng.u8(..3) == 0 {
+            self.squat(sim, rng, repository, &children);
+        }
         for number in 0..rng.usize(0..3) {
             let mut held: Vec<_> = children.iter().filter(|_| rng.u8(..3) == 0).cloned().collect();
             held.extend(untagged.pop().map(|digest| (repository.clone(), digest)));
@@ -192,6 +197,24 @@ impl Scene {
                 }
             }
             self.add(repository, &digest, tags, bad_from, true);
+        }
+    }
+
+    /// Somebody has put the first marks of one image on another one.
+    fn squat(
+        &mut self,
+        sim: &Sim,
+        rng: &mut Rng,
+        repository: &RepoKey,
+        images: &[(RepoKey, String)],
+    ) {
+        let (_, of) = &images[rng.usize(..images.len())];
+        let on = &images[rng.usize(..images.len())];
+        let image = self.images.get_mut(on).filter(|image| !image.tags.is_empty());
+        let Some(image) = image.filter(|image| image.digest != *of) else { return };
+        for mark in marks(of).take(rng.usize(1..4)) {
+            sim.tag_image(repository, &mark, &image.digest);
+            image.tags.push(mark);
         }
     }
 

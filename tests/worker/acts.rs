@@ -419,20 +419,6 @@ async fn a_mark_that_is_there_already_is_as_good_as_a_new_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quarantine_tag_that_is_taken_by_another_image_for_good_blocks() {
-    let world = World::new();
-    let digest = world.image(&["1.0"], critical());
-    world.sim.push_image(&world.repository, &[&quarantine(&digest)], "squatter");
-    world.sim.set_tag_mutability(&world.repository, "IMMUTABLE", &[]);
-    world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
-
-    world.run_to_the_end().await;
-
-    assert_eq!(world.tags(&digest), ["1.0"]);
-    assert_eq!(world.notice()["action"], "blocked");
-}
-
-#[tokio::test(start_paused = true)]
 async fn tags_of_an_immutable_repository_can_go() {
     let world = World::new();
     world.sim.set_tag_mutability(&world.repository, "IMMUTABLE", &[]);

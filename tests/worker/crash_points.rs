@@ -110,6 +110,16 @@ fn a_crash_changes_nothing_where_the_mark_is_refused() {
 }
 
 #[test]
+fn a_crash_changes_nothing_where_the_first_marks_are_on_another_image() {
+    every_crash_point(&scenes::SQUAT);
+}
+
+#[test]
+fn a_crash_changes_nothing_where_an_image_under_a_later_mark_is_to_be_deleted() {
+    every_crash_point(&scenes::SQUAT_AND_DELETE);
+}
+
+#[test]
 fn a_crash_changes_nothing_where_tags_are_immutable() {
     every_crash_point(&scenes::IMMUTABLE);
 }

@@ -22,6 +22,7 @@ mod holds;
 mod leases;
 mod limits;
 mod liveness;
+mod marks;
 mod metrics;
 mod multi_arch;
 mod overreach;

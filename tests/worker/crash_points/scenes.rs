@@ -249,19 +249,50 @@ pub(super) const ARCHIVED: Scene = Scene {
     ..NOTHING
 };
 
-/// The quarantine tag is on another image, and cannot move.
+/// Every quarantine tag is on another image, and none of them moves.
 pub(super) const MARK_REFUSED: Scene = Scene {
     name: "mark refused",
     set: || {
         let world = world();
         let digest = world.violating(&["1.0"]);
-        world.sim.push_image(&world.repository, &[&quarantine(&digest)], "squatter");
-        world.sim.set_tag_mutability(&world.repository, "IMMUTABLE", &[]);
+        squat(&world, &digest, 10);
         world
     },
     told: &["blocked"],
     ..NOTHING
 };
+
+/// The first quarantine tags are on another image: the next one is the mark.
+pub(super) const SQUAT: Scene = Scene {
+    name: "squat",
+    set: || {
+        let world = world();
+        let digest = world.violating(&["1.0", "latest"]);
+        squat(&world, &digest, 2);
+        world
+    },
+    ..TWO_TAGS
+};
+
+pub(super) const SQUAT_AND_DELETE: Scene = Scene {
+    name: "squat, action delete",
+    set: || {
+        let world = world().set("POLICY__ACTION", "delete");
+        let digest = world.violating(&["1.0", "latest"]);
+        squat(&world, &digest, 2);
+        world
+    },
+    ..DELETE
+};
+
+/// Puts the first quarantine tags of an image on another one.
+fn squat(world: &World, digest: &str, taken: usize) {
+    let more = (1..taken).map(|number| format!("{}.{number}", quarantine(digest)));
+    let marks: Vec<_> = std::iter::once(quarantine(digest)).chain(more).collect();
+    let names: Vec<_> = marks.iter().map(String::as_str).collect();
+    let squatter = world.sim.push_image(&world.repository, &names, "squatter");
+    world.sim.set_findings(&world.repository, &squatter, clean());
+}
 
 pub(super) const IMMUTABLE: Scene = Scene {
     name: "immutable tags",
