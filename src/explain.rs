@@ -239,6 +239,7 @@ impl Explainer<'_> {
             }
             Seen::Wait(image, reason, _) => because(Verdict::Wait, image, reason),
             Seen::Unscanned(image, reason) => because(Verdict::Unscanned, image, reason),
+            Seen::Unresolved(image, reason) => because(Verdict::Blocked, image, reason),
             Seen::Violation(violation) => {
                 let (verdict, plan) = (self.verdict(event, &violation.plan), &violation.plan);
                 ExplainedImage::new(verdict, Some(&violation.image))

@@ -33,7 +33,7 @@ pub enum Coverage {
     Unavailable,
     /// It is archived: nobody can pull it, and it is not scanned.
     Archived,
-    /// It is an index, and none of its images can be judged.
+    /// It is an index that cannot be judged by its images, or not as a whole.
     IndexOnly,
     /// It is no container image.
     NotAnImage,

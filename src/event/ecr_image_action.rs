@@ -40,8 +40,10 @@ pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malfo
     if detail.result != "SUCCESS" {
         return envelope.ignored(KIND, "the action did not succeed");
     }
+    // What bears a tag can be an image whatever it says of itself: ECR is asked.
     let artifact = detail.artifact_media_type.as_deref().unwrap_or_default();
-    if is_other_artifact(artifact) {
+    let has_no_tag = detail.image_tag.as_deref().is_none_or(str::is_empty);
+    if has_no_tag && is_other_artifact(artifact) {
         return envelope.ignored(KIND, "the artifact is not a container image");
     }
     let mut tags = tags("image-tag", Some(vec![detail.image_tag]))?;

@@ -12,6 +12,8 @@ mod notification;
 mod scan;
 pub mod sweep;
 
+use std::collections::HashSet;
+
 use crate::domain::findings::{Finding, SeverityCounts};
 use crate::domain::image::{Digest, Home, InvalidName, Repository, Tag};
 use crate::domain::origin::Origin;
@@ -83,6 +85,9 @@ pub enum Claim {
     /// new to us.
     Nothing,
 }
+
+/// The most tags of one image (Amazon ECR service quotas, "Tags per image").
+const MOST_TAGS: usize = 1_000;
 
 /// The one thing that every event family turns into.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,7 +188,7 @@ fn event(body: &str, own: &Home) -> Result<Result<Parsed, Malformed>, Malformed>
     if let Ok(envelope) = &envelope
         && let Some(parse) = family(&envelope.source, &envelope.detail_type)
     {
-        return Ok(parse(envelope, own));
+        return Ok(parse(envelope, own).and_then(bounded));
     }
     let head = Head::parse(body)?;
     Ok(match (envelope, family(&head.source, &head.detail_type)) {
@@ -194,6 +199,19 @@ fn event(body: &str, own: &Home) -> Result<Result<Parsed, Malformed>, Malformed>
             reason: "events of this source and type are not for us",
         }),
     })
+}
+
+/// Every tag of an event without a digest has to be looked up.
+fn bounded(parsed: Parsed) -> Result<Parsed, Malformed> {
+    match &parsed {
+        Parsed::Assess(event) if event.digest.is_none() && event.tags.len() > MOST_TAGS => {
+            let tags = event.tags.len();
+            Err(Malformed::new(format!(
+                "the event names {tags} tags and no digest; an image has at most {MOST_TAGS} tags"
+            )))
+        }
+        _ => Ok(parsed),
+    }
 }
 
 /// How the family of this source and type reads its events.
@@ -224,13 +242,14 @@ fn digest(
     Ok(Some(digest))
 }
 
-/// Tags as events write them: null and empty ones stand for an untagged image.
+/// Tags as events write them: null and empty ones stand for an untagged image, and each counts once.
 fn tags(field: &str, raw: Option<Vec<Option<String>>>) -> Result<Vec<Tag>, Malformed> {
     let field = format!("a tag of {field}");
+    let mut met = HashSet::new();
     raw.into_iter()
         .flatten()
         .flatten()
-        .filter(|tag| !tag.is_empty())
+        .filter(|tag| !tag.is_empty() && met.insert(tag.clone()))
         .map(|tag| Tag::parse(tag).map_err(|error| Malformed::name(&field, &error)))
         .collect()
 }

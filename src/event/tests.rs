@@ -72,6 +72,21 @@ fn counts(event: &ImageEvent) -> Option<Vec<(Severity, u64)>> {
 }
 
 #[test]
+fn tags_count_once_and_more_than_an_image_can_have_are_malformed_without_a_digest() {
+    let tags = |count: usize| json!((0..count).map(|at| format!("t{at}")).collect::<Vec<_>>());
+    let tagged = |tags| with(basic(), "/detail/image-tags", tags);
+    let twice = assess(&tagged(json!(["a", "b", "a", "a", "b"])));
+    assert_eq!(twice.tags, ["a", "b"].map(|tag| Tag::parse(tag).unwrap()));
+
+    let by_tag = |tags| without(tagged(tags), "/detail", "image-digest");
+    assert_eq!(assess(&by_tag(json!(vec!["a"; 20_000]))).tags.len(), 1);
+    assert_eq!(assess(&by_tag(tags(1_000))).tags.len(), 1_000);
+    let problem = malformed(&by_tag(tags(1_001)));
+    assert_eq!(problem, "the event names 1001 tags and no digest; an image has at most 1000 tags");
+    assert_eq!(assess(&tagged(tags(1_001))).tags.len(), 1_001, "a digest is enough");
+}
+
+#[test]
 fn every_fixture_is_read_as_its_family_says() {
     let mut lines = Vec::new();
     let mut names: Vec<_> =

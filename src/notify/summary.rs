@@ -265,7 +265,7 @@ fn meaning(coverage: Coverage) -> &'static str {
         Coverage::Expired => "that enhanced scanning looks at no longer",
         Coverage::Unavailable => "without findings for another reason",
         Coverage::Archived => "archived",
-        Coverage::IndexOnly => "indexes none of whose images can be judged",
+        Coverage::IndexOnly => "indexes that cannot be judged, or not as a whole",
         Coverage::NotAnImage => "charts, signatures and other artifacts",
         Coverage::Failed => "that could not be looked at",
     }

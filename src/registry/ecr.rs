@@ -1,6 +1,7 @@
 //! The registry in Amazon ECR.
 
 mod answers;
+mod batches;
 mod findings;
 mod manifests;
 mod permissions;
@@ -10,15 +11,13 @@ use std::iter::once;
 use std::sync::{Arc, Mutex};
 
 use aws_config::retry::RetryConfig;
-use aws_sdk_ecr::operation::batch_get_image::BatchGetImageOutput;
-use aws_sdk_ecr::types::{
-    DescribeImagesFilter, ImageDetail, ImageIdentifier, ImageStatusFilter, TagStatus,
-};
+use aws_sdk_ecr::types::{DescribeImagesFilter, ImageIdentifier, ImageStatusFilter, TagStatus};
 use aws_sdk_ecr::{Client, config};
+use tokio::sync::Semaphore;
 
-use super::manifest::{MEDIA_TYPES, index_of};
+use super::manifest::index_of;
 use super::{Asked, Manifest, Markable, PAGE, Page, Registry, Tagging};
-use crate::aws::{Aws, AwsError, CountAttempts, ErrorClass, Operation};
+use crate::aws::{Aws, AwsError, CountAttempts, Operation};
 use crate::config::UntagBy;
 use crate::domain::findings::{NEVER_SCANNED, ScanPage, ScanState};
 use crate::domain::image::{Digest, Home, Repository, RepositoryName, Tag};
@@ -27,7 +26,8 @@ use crate::domain::marks::{Holder, Marks};
 use crate::domain::plan::Image;
 use crate::domain::untag::{Answer, AnsweredFailure, AnsweredId, Untagged, reconcile};
 use answers::{all_pages, found, image_of, not_got, page_of};
-use manifests::{by_digest, by_tag, holder_in, manifest_in};
+use batches::{Answered, ROOM};
+use manifests::{Manifests, by_digest, by_tag};
 
 /// Clients that are kept: one for each account and Region in use.
 const MOST_CLIENTS: usize = 256;
@@ -46,13 +46,16 @@ pub struct EcrRegistry {
     own: Home,
     untag_by: UntagBy,
     places: Mutex<HashMap<Home, Arc<Place>>>,
+    /// Room for manifests, in kilobytes.
+    room: Semaphore,
 }
 
 impl EcrRegistry {
     /// Registries as seen from our own account.
     #[must_use]
     pub fn new(aws: Aws, own: Home, untag_by: UntagBy) -> Self {
-        Self { aws, own, untag_by, places: Mutex::default() }
+        let room = Semaphore::new(ROOM as usize);
+        Self { aws, own, untag_by, places: Mutex::default(), room }
     }
 
     async fn place(&self, repository: &Repository) -> Arc<Place> {
@@ -78,36 +81,6 @@ impl EcrRegistry {
         self.places.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    async fn describe(
-        &self,
-        repository: &Repository,
-        id: ImageIdentifier,
-    ) -> Result<Option<ImageDetail>, AwsError> {
-        let operation = Operation::DescribeImages;
-        let place = self.place(repository).await;
-        let request = place
-            .client
-            .describe_images()
-            .registry_id(repository.account.as_str())
-            .repository_name(repository.name.as_str())
-            .image_ids(id);
-        let answer = match found(place.aws.call(operation, request.clone().send()).await)? {
-            Some(answer) => Some(answer),
-            // ECR leaves archived images out unless they are asked for (ECR API reference, DescribeImagesFilter).
-            None => {
-                let any = DescribeImagesFilter::builder().image_status(ImageStatusFilter::Any);
-                let again = place.aws.call(operation, request.filter(any.build()).send()).await;
-                match again {
-                    // A registry without an archive may not know the filter.
-                    Err(error) if error.class == ErrorClass::Rejected => None,
-                    again => Some(again?),
-                }
-            }
-        };
-        let details = answer.and_then(|answer| answer.image_details).unwrap_or_default();
-        Ok(details.into_iter().next())
-    }
-
     /// Some of the repository's tagged images, those of this status.
     async fn listed(
         &self,
@@ -129,22 +102,6 @@ impl EcrRegistry {
             .max_results(most.into());
         let page = found(place.aws.call(Operation::DescribeImages, request.send()).await)?;
         Ok(page.map(page_of))
-    }
-
-    async fn manifests(
-        &self,
-        repository: &Repository,
-        ids: Vec<ImageIdentifier>,
-    ) -> Result<Option<BatchGetImageOutput>, AwsError> {
-        let place = self.place(repository).await;
-        let request = place
-            .client
-            .batch_get_image()
-            .registry_id(repository.account.as_str())
-            .repository_name(repository.name.as_str())
-            .set_image_ids(Some(ids))
-            .set_accepted_media_types(Some(MEDIA_TYPES.map(str::to_owned).to_vec()));
-        found(place.aws.call(Operation::BatchGetImage, request.send()).await)
     }
 
     async fn delete(
@@ -193,8 +150,10 @@ impl Registry for EcrRegistry {
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<Image>, AwsError> {
-        let id = ImageIdentifier::builder().image_digest(digest.as_str()).build();
-        let Some(detail) = self.describe(repository, id).await? else { return Ok(None) };
+        let details = self.describe_all(repository, &[by_digest(digest)]).await?;
+        let Some(detail) = details.and_then(|details| details.into_iter().next()) else {
+            return Ok(None);
+        };
         if detail.image_digest() != Some(digest.as_str()) {
             return Err(AwsError::unexpected(
                 Operation::DescribeImages,
@@ -209,12 +168,28 @@ impl Registry for EcrRegistry {
         repository: &Repository,
         tag: &Tag,
     ) -> Result<Option<Digest>, AwsError> {
-        let id = ImageIdentifier::builder().image_tag(tag.as_str()).build();
-        let Some(detail) = self.describe(repository, id).await? else { return Ok(None) };
+        let details = self.describe_all(repository, &[by_tag(tag)]).await?;
+        let Some(detail) = details.and_then(|details| details.into_iter().next()) else {
+            return Ok(None);
+        };
         let digest = detail.image_digest.unwrap_or_default();
         Digest::parse(digest)
             .map(Some)
             .map_err(|error| AwsError::unexpected(Operation::DescribeImages, error.to_string()))
+    }
+
+    async fn resolve_all(
+        &self,
+        repository: &Repository,
+        tags: &[Tag],
+    ) -> Result<HashMap<Tag, Digest>, AwsError> {
+        let details = self.described(repository, tags.iter().map(by_tag).collect()).await?;
+        let images = details.into_iter().map(image_of).collect::<Result<Vec<_>, _>>()?;
+        let its = |image: &Image| -> Vec<_> {
+            let its = image.tags.iter().filter(|tag| tags.contains(tag));
+            its.map(|tag| (tag.clone(), image.digest.clone())).collect()
+        };
+        Ok(images.iter().flat_map(its).collect())
     }
 
     async fn scan_page(
@@ -248,10 +223,12 @@ impl Registry for EcrRegistry {
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<Manifest>, AwsError> {
-        let Some(answer) = self.manifests(repository, vec![by_digest(digest)]).await? else {
-            return Ok(None);
-        };
-        manifest_in(answer, digest)
+        let mut answer = Manifests::about(digest);
+        let ids = vec![by_digest(digest)];
+        match self.manifests(repository, ids, |one| answer.take(one)).await? {
+            true => answer.manifest(),
+            false => Ok(None),
+        }
     }
 
     async fn markable(
@@ -260,12 +237,13 @@ impl Registry for EcrRegistry {
         digest: &Digest,
     ) -> Result<Option<Markable>, AwsError> {
         let ids = once(by_digest(digest)).chain(Tag::quarantines(digest).map(|tag| by_tag(&tag)));
-        let Some(answer) = self.manifests(repository, ids.collect()).await? else {
+        let mut answer = Manifests::about(digest);
+        if !self.manifests(repository, ids.collect(), |one| answer.take(one)).await? {
             return Ok(None);
-        };
+        }
         let mut holders = Vec::new();
         for tag in Tag::quarantines(digest) {
-            let holder = match holder_in(&answer, &tag)? {
+            let holder = match answer.holder(&tag)? {
                 Some(holder) => holder,
                 // Emulators call an image by another of its tags.
                 None => match self.resolve(repository, &tag).await? {
@@ -276,7 +254,7 @@ impl Registry for EcrRegistry {
             holders.push((tag, holder));
         }
         let marks = Marks::of(digest, holders);
-        Ok(manifest_in(answer, digest)?.map(|manifest| Markable { manifest, marks }))
+        Ok(answer.manifest()?.map(|manifest| Markable { manifest, marks }))
     }
 
     async fn tagged(&self, repository: &Repository) -> Result<Option<Vec<Image>>, AwsError> {
@@ -353,32 +331,43 @@ impl Registry for EcrRegistry {
         }
     }
 
+    async fn images(
+        &self,
+        repository: &Repository,
+        digests: &[Digest],
+    ) -> Result<Vec<Image>, AwsError> {
+        let details = self.described(repository, digests.iter().map(by_digest).collect()).await?;
+        details.into_iter().map(image_of).collect()
+    }
+
     async fn indexes(
         &self,
         repository: &Repository,
         digests: &[Digest],
     ) -> Result<Option<Vec<Index>>, AwsError> {
-        let ids = digests
-            .iter()
-            .map(|digest| ImageIdentifier::builder().image_digest(digest.as_str()).build());
-        let Some(answer) = self.manifests(repository, ids.collect()).await? else {
-            return Ok(None);
-        };
-        let mut indexes: Vec<Index> = Vec::new();
-        // One digest with several tags may be answered as several images, all with the same manifest.
-        for image in answer.images.unwrap_or_default() {
-            let digest = image.image_id.and_then(|id| id.image_digest);
-            let Some(digest) = digest.and_then(|digest| Digest::parse(digest).ok()) else {
-                continue;
-            };
-            if indexes.iter().all(|index| index.digest != digest) {
-                let text = image.image_manifest.unwrap_or_default();
-                indexes.extend(index_of(digest, &text));
+        let ids = digests.iter().map(by_digest).collect();
+        let (mut indexes, mut error) = (HashMap::new(), None);
+        let is_known = self.manifests(repository, ids, |one| match one {
+            Answered::Image(image) => {
+                let digest = image.image_id().and_then(|id| id.image_digest());
+                let Some(digest) = digest.and_then(|digest| Digest::parse(digest).ok()) else {
+                    return;
+                };
+                // One digest with several tags may be answered as several images, all with the same manifest.
+                indexes.entry(digest).or_insert_with_key(|digest| {
+                    let media_type = image.image_manifest_media_type();
+                    let text = image.image_manifest().unwrap_or_default();
+                    index_of(digest.clone(), media_type, text)
+                });
             }
+            Answered::Failure(failure) => error = error.take().or_else(|| not_got(failure)),
+        });
+        if !is_known.await? {
+            return Ok(None);
         }
-        match answer.failures.unwrap_or_default().into_iter().find_map(not_got) {
+        match error {
             Some(error) => Err(error),
-            None => Ok(Some(indexes)),
+            None => Ok(Some(indexes.into_values().flatten().collect())),
         }
     }
 

@@ -1,10 +1,12 @@
 //! What manifests say of themselves.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::domain::findings::one_line;
 use crate::domain::image::Digest;
-use crate::domain::index::{Child, Index};
+use crate::domain::index::{Child, Entry, Index, Role};
 use crate::domain::plan::{Kind, is_other_artifact};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -29,90 +31,173 @@ pub(super) fn kind_of(media_type: Option<&str>, artifact: Option<&str>) -> Kind 
     }
 }
 
+/// The annotation by which BuildKit says that an entry is an attestation of another one (BuildKit documentation, "Image
+/// attestation storage").
+const ATTESTATION: &str = "vnd.docker.reference.type";
+/// The longest platform that is kept: it is for people to read.
+const LONGEST_PLATFORM: usize = 64;
+
 #[derive(Deserialize)]
-struct Document {
-    manifests: Vec<Entry>,
+struct Document<'a> {
+    /// Each read by itself: one that is strange must not hide the others.
+    #[serde(borrow)]
+    manifests: Vec<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Entry {
+struct Written {
     digest: String,
+    #[serde(default, deserialize_with = "if_a_text")]
     media_type: Option<String>,
-    artifact_type: Option<String>,
-    platform: Option<Platform>,
+    #[serde(default, deserialize_with = "platform")]
+    platform: Option<String>,
+    #[serde(default, deserialize_with = "is_attestation", rename = "annotations")]
+    is_attestation: bool,
 }
 
-#[derive(Deserialize)]
-struct Platform {
-    os: Option<String>,
-    architecture: Option<String>,
-    variant: Option<String>,
+fn if_a_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    Ok(match Value::deserialize(from)? {
+        Value::String(text) => Some(text),
+        _ => None,
+    })
 }
 
-impl Platform {
-    fn name(&self) -> String {
-        let known = |part: &Option<String>| part.clone().unwrap_or_else(|| "unknown".to_owned());
-        let mut name = format!("{}/{}", known(&self.os), known(&self.architecture));
-        if let Some(variant) = self.variant.as_ref().filter(|variant| !variant.is_empty()) {
-            name = format!("{name}/{variant}");
-        }
-        one_line(&name)
-    }
+/// The platform's name, as far as it can be made out.
+fn platform<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let platform = Value::deserialize(from)?;
+    let part = |name: &str| platform.get(name).and_then(Value::as_str);
+    let known = |name| part(name).unwrap_or("unknown");
+    Ok(platform.is_object().then(|| {
+        let variant = part("variant").filter(|variant| !variant.is_empty());
+        let variant = variant.map(|variant| format!("/{variant}")).unwrap_or_default();
+        let name = one_line(&format!("{}/{}{variant}", known("os"), known("architecture")));
+        name.chars().take(LONGEST_PLATFORM).collect()
+    }))
 }
 
-/// The index that a manifest is; `None` where it is none.
-pub(super) fn index_of(digest: Digest, text: &str) -> Option<Index> {
-    let document: Document = serde_json::from_str(text).ok()?;
-    let children = document.manifests.into_iter().filter_map(|entry| {
-        let platform = entry.platform.map(|platform| platform.name());
-        // Attestations, as BuildKit attaches them, and other artifacts are no images that anybody runs.
-        let attestation = platform.as_deref() == Some("unknown/unknown");
-        let nested = matches!(entry.media_type.as_deref(), Some(INDEX | LIST));
-        if attestation || nested || entry.artifact_type.as_deref().is_some_and(is_other_artifact) {
-            return None;
-        }
-        Some(Child { digest: Digest::parse(entry.digest).ok()?, platform })
-    });
-    Some(Index { digest, children: children.collect() })
+fn is_attestation<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    Ok(Value::deserialize(from)?.get(ATTESTATION).is_some())
+}
+
+fn entry_of(text: &str) -> Option<Entry> {
+    let written: Written = serde_json::from_str(text).ok()?;
+    let role = match written.media_type.as_deref() {
+        Some(INDEX | LIST) => Role::Index,
+        _ if written.is_attestation => Role::Attestation,
+        _ => Role::Image,
+    };
+    let digest = Digest::parse(written.digest).ok()?;
+    Some(Entry { child: Child { digest, platform: written.platform }, role })
+}
+
+/// The index that a manifest is. `None`: it is none. One that says that it is an index, and cannot be read, is an index of
+/// which nothing is known.
+pub(super) fn index_of(digest: Digest, media_type: Option<&str>, text: &str) -> Option<Index> {
+    let Ok(document) = serde_json::from_str::<Document<'_>>(text) else {
+        return matches!(media_type, Some(INDEX | LIST)).then(|| Index::new(digest, [None]));
+    };
+    Some(Index::new(digest, document.manifests.iter().map(|entry| entry_of(entry.get()))))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::index::Walk;
     use crate::domain::plan::IMAGE_CONFIGS;
 
     fn digest(of: char) -> Digest {
         Digest::parse(format!("sha256:{}", of.to_string().repeat(64))).unwrap()
     }
 
+    fn entry(of: char, rest: &str) -> String {
+        format!(r#"{{"mediaType": "{}", "digest": "{}" {rest}}}"#, MEDIA_TYPES[0], digest(of))
+    }
+
+    fn index(entries: &[String]) -> Option<Index> {
+        let text = format!(r#"{{"schemaVersion": 2, "manifests": [{}]}}"#, entries.join(", "));
+        index_of(digest('f'), Some(INDEX), &text)
+    }
+
     #[test]
-    fn the_children_of_an_index_are_its_images_and_nothing_else() {
-        let entry = |of: char, rest: &str| {
-            format!(r#"{{"mediaType": "{}", "digest": "{}" {rest}}}"#, MEDIA_TYPES[0], digest(of))
-        };
-        let text = format!(
-            r#"{{"schemaVersion": 2, "manifests": [{}, {}, {}, {}, {}]}}"#,
+    fn no_entry_is_left_out_for_what_it_says_of_itself() {
+        let attestation =
+            r#", "annotations": {"vnd.docker.reference.type": "attestation-manifest"}"#;
+        let index = index(&[
             entry(
-                'a',
-                r#", "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"}"#
+                '0',
+                r#", "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"}"#,
             ),
-            entry('b', r#", "platform": {"os": "unknown", "architecture": "unknown"}"#),
-            entry('c', r#", "artifactType": "application/spdx+json""#),
-            entry('d', &format!(r#", "artifactType": "{}""#, IMAGE_CONFIGS[0])),
-            entry('e', "").replace(MEDIA_TYPES[0], INDEX),
-        );
-        let index = index_of(digest('f'), &text).unwrap();
-        let platform = Some("linux/arm64/v8".to_owned());
+            entry('1', r#", "platform": {"os": "unknown", "architecture": "unknown"}"#),
+            entry('2', r#", "platform": {}"#),
+            entry('3', r#", "artifactType": "application/spdx+json""#),
+            entry('4', r#", "platform": "linux", "artifactType": 7, "annotations": []"#),
+            entry('5', attestation),
+            entry('6', "").replace(MEDIA_TYPES[0], INDEX),
+            entry('7', attestation).replace(MEDIA_TYPES[0], LIST),
+            entry('8', "").replace(MEDIA_TYPES[0], "application/octet-stream"),
+            format!(r#"{{"digest": "{}", "mediaType": null}}"#, digest('9')),
+        ]);
+        let index = index.unwrap();
+        let entries = index.entries().iter();
+        let entries: Vec<_> =
+            entries.map(|entry| (entry.child.platform.as_deref(), entry.role)).collect();
+        let (unknown, image) = (Some("unknown/unknown"), Role::Image);
         assert_eq!(
-            index.children,
+            entries,
             [
-                Child { digest: digest('a'), platform },
-                Child { digest: digest('d'), platform: None }
+                (Some("linux/arm64/v8"), image),
+                (unknown, image),
+                (unknown, image),
+                (None, image),
+                (None, image),
+                (None, Role::Attestation),
+                (None, Role::Index),
+                (None, Role::Index),
+                (None, image),
+                (None, image),
             ]
         );
-        assert_eq!(index_of(digest('f'), "{}"), None);
-        assert_eq!(index_of(digest('f'), "no JSON"), None);
+        assert_eq!(Walk::of(index.digest()).enter(&[index]).len(), 10);
+    }
+
+    #[test]
+    fn entry_that_cannot_be_understood_hides_no_other_and_is_counted() {
+        let twice = format!(r#"{{"digest": "{0}", "digest": "{0}"}}"#, digest('b'));
+        let strange = ["7", "null", "{}", r#"{"digest": "sha512:abc"}"#, twice.as_str()];
+        let strange = strange.map(str::to_owned);
+        let index = index(&[&[entry('a', "")][..], &strange].concat()).unwrap();
+        assert_eq!(index.entries().len(), 1);
+        let mut walk = Walk::of(index.digest());
+        walk.enter(&[index]);
+        assert!(walk.gap().unwrap().contains("5 of its entries"), "{:?}", walk.gap());
+    }
+
+    #[test]
+    fn what_is_no_index_is_told_from_an_index_that_cannot_be_read() {
+        let of = |text, media_type| index_of(digest('f'), media_type, text);
+        let twice = format!(r#"{{"manifests": [], "manifests": [{}]}}"#, entry('a', ""));
+        for text in ["{}", "no JSON", twice.as_str()] {
+            assert_eq!(of(text, None), None, "{text}");
+            assert_eq!(of(text, Some(MEDIA_TYPES[0])), None, "{text}");
+            for index in [INDEX, LIST] {
+                let index = of(text, Some(index)).unwrap();
+                let mut walk = Walk::of(index.digest());
+                assert!(walk.enter(&[index]).is_empty());
+                assert!(walk.gap().is_some(), "{text}");
+            }
+        }
+        let empty = of(r#"{"manifests": []}"#, None).unwrap();
+        assert_eq!(empty, Index::new(digest('f'), []));
+    }
+
+    #[test]
+    fn platform_is_one_short_line() {
+        let long = entry('a', &format!(r#", "platform": {{"os": "a\nb{}"}}"#, "c".repeat(900)));
+        let index = index(&[long]).unwrap();
+        let platform = index.entries()[0].child.platform.clone().unwrap();
+        assert_eq!(platform.len(), LONGEST_PLATFORM);
+        assert!(platform.starts_with("a bcc"), "{platform}");
     }
 
     #[test]

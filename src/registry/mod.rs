@@ -3,6 +3,7 @@
 pub mod ecr;
 mod manifest;
 
+use std::collections::HashMap;
 use std::future::Future;
 
 use crate::aws::AwsError;
@@ -82,6 +83,13 @@ pub trait Registry: Send + Sync + 'static {
         tag: &Tag,
     ) -> impl Future<Output = Result<Option<Digest>, AwsError>> + Send;
 
+    /// The digests that at most [`IMAGE_BATCH`] tags point to now. Tags that are on no image are left out.
+    fn resolve_all(
+        &self,
+        repository: &Repository,
+        tags: &[Tag],
+    ) -> impl Future<Output = Result<HashMap<Tag, Digest>, AwsError>> + Send;
+
     /// One page of the image's scan: at most `most` findings, from where the token of the page
     /// before leads.
     fn scan_page(
@@ -133,7 +141,14 @@ pub trait Registry: Send + Sync + 'static {
         digest: &Digest,
     ) -> impl Future<Output = Result<Asked, AwsError>> + Send;
 
-    /// At most [`INDEX_BATCH`] indexes by their digests. Those that are gone, or are no indexes, are left out.
+    /// At most [`IMAGE_BATCH`] images by their digests, with all their tags. Those that are gone are left out.
+    fn images(
+        &self,
+        repository: &Repository,
+        digests: &[Digest],
+    ) -> impl Future<Output = Result<Vec<Image>, AwsError>> + Send;
+
+    /// At most [`IMAGE_BATCH`] indexes by their digests. Those that are gone, or are no indexes, are left out.
     fn indexes(
         &self,
         repository: &Repository,
@@ -169,5 +184,5 @@ pub trait Registry: Send + Sync + 'static {
 pub const UNTAG_BATCH: usize = 100;
 /// The most images, findings or rules in one page (ECR API reference, DescribeImages).
 pub const PAGE: u16 = 1000;
-/// The most manifests in one call (ECR API reference, BatchGetImage).
-pub const INDEX_BATCH: usize = 100;
+/// The most images in one call (ECR API reference, BatchGetImage and DescribeImages).
+pub const IMAGE_BATCH: usize = 100;

@@ -29,7 +29,7 @@ use crate::event::{Claim, ImageEvent};
 use crate::health::Health;
 use crate::notify::{NoticeTags, Notifier};
 use crate::queue::Message;
-use crate::registry::Registry;
+use crate::registry::{IMAGE_BATCH, Registry};
 use crate::shutdown::Shutdown;
 use crate::telemetry::instruments::Instruments;
 use crate::telemetry::logs::AUDIT;
@@ -212,13 +212,16 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         if !digests.is_empty() {
             return Ok(digests);
         }
-        for tag in &event.tags {
-            let repository = &event.repository;
-            let found = self.ecr(job, || self.registry.resolve(repository, tag)).await?;
-            if let Some(digest) = found.or_else(|| self.told.image_that_lost(repository, tag))
-                && !digests.contains(&digest)
-            {
-                digests.push(digest);
+        let repository = &event.repository;
+        for tags in event.tags.chunks(IMAGE_BATCH) {
+            let mut found = self.ecr(job, || self.registry.resolve_all(repository, tags)).await?;
+            for tag in tags {
+                let lost = || self.told.image_that_lost(repository, tag);
+                if let Some(digest) = found.remove(tag).or_else(lost)
+                    && !digests.contains(&digest)
+                {
+                    digests.push(digest);
+                }
             }
         }
         Ok(digests)
@@ -238,9 +241,8 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             };
             let speaks = match (seen.take_sight(), &seen) {
                 (Some(sight), _) => Speaks::BySight(self.memory.share(sight)),
-                (None, Seen::Violation(_) | Seen::Absent | Seen::NotAnImage | Seen::Unpulled) => {
-                    Speaks::ForAll
-                }
+                (None, Seen::Violation(_) | Seen::Absent | Seen::Unpulled) => Speaks::ForAll,
+                // Whether something is an image hangs on what the event claims, too.
                 (None, _) => Speaks::ForNone,
             };
             Landed { result: self.act(job, seen).await, speaks }
@@ -266,6 +268,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         self.context.instruments.decision(match &seen {
             Seen::Clean(..) => "keep",
             Seen::Violation(_) => "untag",
+            Seen::Unresolved(..) => "unscanned",
             Seen::Wait(..) => "wait",
             Seen::Unscanned(..) => "unscanned",
             Seen::Absent | Seen::NotAnImage | Seen::Unpulled | Seen::LeftToScan(_) => "none",
@@ -280,7 +283,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                     None => self.unscanned(job, &image, reason).await,
                 }
             }
-            Seen::Violation(violation) if violation.image.kind == Kind::Image => {
+            Seen::Violation(violation) if violation.image.kind != Kind::Index => {
                 // The indexes first: people pull them, and an image can be deleted only when no index holds it.
                 let indexes = Box::pin(self.act_on_indexes(job, &violation)).await?;
                 let mut violation = *violation;
@@ -307,9 +310,9 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     ) -> Result<Vec<Result<Outcome, Failure>>, Failure> {
         let Some(listing) = self.listing(job).await? else { return Ok(Vec::new()) };
         let mut results = Vec::new();
-        for index in listing.holding(&to_blame.image.digest) {
-            let work = |_| async {
-                let seen = match self.observe_holder(job, &index.digest, to_blame).await {
+        for holder in listing.holding(&to_blame.image.digest) {
+            let work = |_| async move {
+                let seen = match self.observe_holder(job, holder, to_blame).await {
                     Ok(seen) => seen,
                     Err(failure) => return failed(failure),
                 };
@@ -320,7 +323,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                 };
                 Landed { result: self.conclude(job, seen).await, speaks }
             };
-            results.push(self.fly(job, &index.digest, work).await);
+            results.push(self.fly(job, holder.digest(), work).await);
         }
         Ok(results)
     }
@@ -330,6 +333,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         match seen {
             Seen::Violation(violation) => self.violation(job, *violation).await,
             Seen::Unscanned(image, reason) => self.unscanned(job, &image, reason).await,
+            Seen::Unresolved(image, reason) => self.unresolved(job, &image, reason).await,
             Seen::Clean(..) => Ok(Outcome::Clean),
             Seen::Wait(..) | Seen::LeftToScan(_) => Ok(Outcome::LeftToScan),
             Seen::Unpulled => Ok(Outcome::NothingToUntag),
@@ -401,6 +405,25 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         self.tell(self.notice(case, NoticeAction::WouldUntag, tags)).await?;
         self.context.instruments.image_action("untag", "planned", "audit", plan.untag.len());
         Ok(Outcome::WouldUntag)
+    }
+
+    /// An index that is not known as a whole is told of, whatever the policy says of images that cannot be scanned: it
+    /// may well have been made so.
+    async fn unresolved(
+        &self,
+        job: Job<'_>,
+        image: &Image,
+        reason: String,
+    ) -> Result<Outcome, Failure> {
+        if !image.is_tagged() {
+            return Ok(Outcome::NothingToUntag);
+        }
+        let mut notice = self.blank_notice(job, &image.digest, NoticeAction::Blocked);
+        notice.media_type.clone_from(&image.media_type);
+        notice.reasons = vec![reason];
+        notice.tags.kept = image.tags.clone();
+        self.tell(notice).await?;
+        Ok(Outcome::Blocked)
     }
 
     async fn unscanned(

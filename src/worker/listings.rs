@@ -1,7 +1,7 @@
 //! What a repository's tagged images are, listed seldom: which indexes hold an image, and what else is there.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use super::assess::{Assessor, Job};
 use super::flights::Began;
 use super::outcome::Failure;
 use crate::domain::image::{Digest, Repository};
-use crate::domain::index::Index;
+use crate::domain::index::{Child, Index, Role, Walk};
 use crate::domain::plan::{Image, Kind};
 use crate::notify::Notifier;
 use crate::queue::Message;
-use crate::registry::{INDEX_BATCH, PAGE, Registry};
+use crate::registry::{IMAGE_BATCH, PAGE, Registry};
 
 /// A repository is listed once in this time, over time, for each thousand tagged images, the most of one call: so that
 /// listing it takes about twenty calls a second at the most.
@@ -39,7 +39,7 @@ struct Children;
 
 impl Weighter<Digest, Arc<Index>> for Children {
     fn weight(&self, _: &Digest, index: &Arc<Index>) -> u64 {
-        1 + index.children.len() as u64
+        1 + index.entries().len() as u64
     }
 }
 
@@ -48,20 +48,64 @@ impl Weighter<Digest, Arc<Index>> for Children {
 pub(super) struct Listing {
     /// Container images and indexes that people can pull by a tag, newest first.
     pub(super) pullable: Vec<Digest>,
-    /// Every index, those with nothing but a quarantine tag too.
-    indexes: Vec<Arc<Index>>,
+    /// Every tagged index, those with nothing but a quarantine tag too.
+    trees: Vec<Tree>,
 }
 
 impl Listing {
-    /// The indexes that hold this image.
-    pub(super) fn holding(&self, digest: &Digest) -> impl Iterator<Item = &Arc<Index>> {
-        self.indexes.iter().filter(|index| index.child(digest).is_some())
+    /// The tagged indexes that hold this image, themselves or by an index in them.
+    pub(super) fn holding(&self, digest: &Digest) -> impl Iterator<Item = Holder<'_>> {
+        self.trees.iter().filter_map(|tree| {
+            let child = tree.levels().find_map(|index| index.child(digest))?;
+            Some(Holder { digest: tree.root.digest(), child })
+        })
     }
 
     fn size(&self) -> usize {
-        let children: usize = self.indexes.iter().map(|index| 1 + index.children.len()).sum();
+        let indexes = self.trees.iter().flat_map(Tree::levels);
+        let children: usize = indexes.map(|index| 1 + index.entries().len()).sum();
         self.pullable.len() + children
     }
+}
+
+/// A tagged index that holds an image.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Holder<'a> {
+    digest: &'a Digest,
+    child: &'a Child,
+}
+
+impl<'a> Holder<'a> {
+    /// The index.
+    pub(super) fn digest(&self) -> &'a Digest {
+        self.digest
+    }
+
+    /// The image, as the index or the one in it names it.
+    pub(super) fn child(&self) -> &'a Child {
+        self.child
+    }
+}
+
+/// A tagged index and the indexes in it, within the bounds.
+#[derive(Debug)]
+struct Tree {
+    root: Arc<Index>,
+    inner: Vec<Arc<Index>>,
+}
+
+impl Tree {
+    fn levels(&self) -> impl Iterator<Item = &Arc<Index>> {
+        std::iter::once(&self.root).chain(&self.inner)
+    }
+}
+
+/// The indexes in an index that are to be read next, as far as its entries tell: one that hides what it is cannot be pulled
+/// by what the entry says, and is found when the index is judged.
+fn inner(walk: &mut Walk, level: &[Arc<Index>]) -> Vec<Digest> {
+    let entries = walk.enter(level).into_iter();
+    let inner = entries.filter(|entry| entry.role == Role::Index).map(|entry| entry.child.digest);
+    walk.descend(inner.collect())
 }
 
 #[derive(Debug, Default)]
@@ -169,12 +213,45 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let may_be_index = |image: &&Image| image.kind == Kind::Index || image.media_type.is_none();
         let indexes = images.iter().filter(may_be_index);
         let indexes: Vec<_> = indexes.map(|image| image.digest.clone()).collect();
-        let indexes = self.indexes(job, &indexes).await?;
+        let roots = self.indexes(job, &indexes).await?;
+        let trees = self.trees(job, roots).await?;
         let pullable = images.into_iter().filter(Image::is_pullable).map(|image| image.digest);
-        let listing = Arc::new(Listing { pullable: pullable.collect(), indexes });
+        let listing = Arc::new(Listing { pullable: pullable.collect(), trees });
         self.listings.make_room(listing.size());
         slot.listing = Some(Arc::clone(&listing));
         Ok(Some(listing))
+    }
+
+    /// These indexes with those in them, which are read level by level, for all of them together.
+    async fn trees(&self, job: Job<'_>, roots: Vec<Arc<Index>>) -> Result<Vec<Tree>, Failure> {
+        let mut trees: Vec<_> =
+            roots.into_iter().map(|root| Tree { root, inner: Vec::new() }).collect();
+        // Most hold no index: only those that do are walked on.
+        let mut walks: Vec<_> = trees
+            .iter()
+            .enumerate()
+            .filter_map(|(at, tree)| {
+                let mut walk = Walk::of(tree.root.digest());
+                let next = inner(&mut walk, std::slice::from_ref(&tree.root));
+                (!next.is_empty()).then_some((at, walk, next))
+            })
+            .collect();
+        while !walks.is_empty() {
+            let wanted: BTreeSet<_> = walks.iter().flat_map(|(.., next)| next).cloned().collect();
+            let read = self.indexes(job, &wanted.into_iter().collect::<Vec<_>>()).await?;
+            let read: HashMap<_, _> =
+                read.iter().map(|index| (index.digest(), Arc::clone(index))).collect();
+            for (at, walk, next) in &mut walks {
+                let level: Vec<_> =
+                    next.iter().filter_map(|digest| read.get(digest).cloned()).collect();
+                *next = inner(walk, &level);
+                if let Some(tree) = trees.get_mut(*at) {
+                    tree.inner.extend(level);
+                }
+            }
+            walks.retain(|(.., next)| !next.is_empty());
+        }
+        Ok(trees)
     }
 
     /// These indexes, as far as they are there: those that are not remembered are read by the hundred.
@@ -192,11 +269,11 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                 None => unknown.push(digest.clone()),
             }
         }
-        for digests in unknown.chunks(INDEX_BATCH) {
+        for digests in unknown.chunks(IMAGE_BATCH) {
             let read = self.ecr(job, || self.registry.indexes(repository, digests)).await?;
             for index in read.unwrap_or_default() {
                 let index = Arc::new(index);
-                self.listings.indexes.insert(index.digest.clone(), Arc::clone(&index));
+                self.listings.indexes.insert(index.digest().clone(), Arc::clone(&index));
                 found.push(index);
             }
         }

@@ -35,10 +35,10 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let mut all = Vec::new();
         for digest in self.digests(job).await? {
             match self.observe(job, &digest).await? {
-                Seen::Violation(violation) if violation.image.kind == Kind::Image => {
+                Seen::Violation(violation) if violation.image.kind != Kind::Index => {
                     if let Some(listing) = self.listing(job).await? {
-                        for index in listing.holding(&digest) {
-                            let seen = self.observe_holder(job, &index.digest, &violation);
+                        for holder in listing.holding(&digest) {
+                            let seen = self.observe_holder(job, holder, &violation);
                             all.push(self.held(job, seen.await?).await?);
                         }
                     }

@@ -9,6 +9,7 @@ pub mod exceptions;
 mod flights;
 mod foreign;
 mod holds;
+mod indexes;
 mod listings;
 pub mod look;
 mod memory;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use tokio::task::yield_now;
 
 use super::assess::{Assessor, Job};
+use super::indexes::IndexJudge;
+use super::listings::Holder;
 use super::memory::Room;
 use super::outcome::Failure;
 use crate::domain::findings::{Findings, Scan, SeverityCounts};
@@ -12,7 +14,7 @@ use crate::domain::image::Digest;
 use crate::domain::index::Child;
 use crate::domain::judgement::{Judgement, Subject};
 use crate::domain::plan::{Claimed, Deciding, Decision, Image, Kind, Plan, Scanning, Storage};
-use crate::domain::policy::{InUse, IndexRule, Reporting, Terms};
+use crate::domain::policy::{Reporting, Terms};
 use crate::event::Claim;
 use crate::notify::Notifier;
 use crate::registry::Registry;
@@ -45,11 +47,16 @@ impl Sight {
         }
     }
 
-    fn counts(&self) -> SeverityCounts {
+    /// Whether ECR shows any finding.
+    pub(super) fn shows_findings(&self) -> bool {
+        self.findings().is_some_and(|findings| findings.counts.worst().is_some())
+    }
+
+    pub(super) fn counts(&self) -> SeverityCounts {
         self.findings().map(|findings| findings.counts.clone()).unwrap_or_default()
     }
 
-    fn in_use(&self) -> u64 {
+    pub(super) fn in_use(&self) -> u64 {
         self.findings().map_or(0, |findings| findings.in_use)
     }
 }
@@ -88,6 +95,9 @@ pub enum Seen {
     Wait(Image, String, Option<Arc<Sight>>),
     /// There is nothing to judge by.
     Unscanned(Image, String),
+    /// An index that is not known as a whole, and none of whose images that are known violates the policy; the text says
+    /// what is not known.
+    Unresolved(Image, String),
     /// It violates the policy.
     Violation(Box<Violation>),
 }
@@ -113,7 +123,17 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let image = self.ecr(job, || self.registry.image(repository, digest)).await?;
         let Some(image) = image else { return Ok(Seen::Absent) };
         let seen = match (image.kind, image.storage) {
-            (Kind::Artifact, _) => return Ok(Seen::NotAnImage),
+            (Kind::Artifact, Storage::Archived | Storage::Activating) => {
+                return Ok(Seen::NotAnImage);
+            }
+            (Kind::Artifact, Storage::Active) if !claims_findings(&job.event.claim) => {
+                let Some(sight) = self.sight(job, &image).await? else { return Ok(Seen::Absent) };
+                // Only that nobody finds anything in it shows that it is none: what it says of itself hides nothing.
+                if !sight.shows_findings() {
+                    return Ok(Seen::NotAnImage);
+                }
+                self.judged(job, Arc::new(sight), &job.event.claim).await
+            }
             (_, Storage::Archived) => {
                 let reason = "the image is archived: nobody can pull it, and it is not scanned";
                 Seen::Unscanned(image, reason.to_owned())
@@ -124,7 +144,9 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             }
             (Kind::Index, Storage::Active) => {
                 let claims = matches!(job.event.claim, Claim::Complete { .. } | Claim::Active(_));
-                return Ok(match self.observe_index(job, image.clone(), None).await? {
+                return Ok(match self.observe_index(job, image.clone()).await? {
+                    // The list of what hangs on an image, by a tag of its own.
+                    Seen::Unscanned(image, _) if image.is_referrer() => Seen::NotAnImage,
                     // An event that claims findings of the index itself is not left to those of its images.
                     Seen::LeftToScan(_) if claims => {
                         let reason = "ECR has not scanned every image of the index";
@@ -133,7 +155,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                     seen => seen,
                 });
             }
-            (Kind::Image, Storage::Active) => {
+            (Kind::Image | Kind::Artifact, Storage::Active) => {
                 self.observe_image(job, image, &job.event.claim).await?
             }
         };
@@ -157,7 +179,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     /// Judges an image that the event is not about.
     pub(super) async fn observe_other(&self, job: Job<'_>, image: Image) -> Result<Seen, Failure> {
         match image.kind {
-            Kind::Index => self.observe_index(job, image, None).await,
+            Kind::Index => self.observe_index(job, image).await,
             Kind::Image | Kind::Artifact => self.observe_image(job, image, &Claim::Nothing).await,
         }
     }
@@ -194,90 +216,26 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     }
 
     /// Looks at an index that holds an image that violates the policy.
-    #[tracing::instrument(name = "observe", skip_all, fields(%digest))]
+    #[tracing::instrument(name = "observe", skip_all, fields(digest = %holder.digest()))]
     pub(super) async fn observe_holder(
         &self,
         job: Job<'_>,
-        digest: &Digest,
+        holder: Holder<'_>,
         to_blame: &Violation,
     ) -> Result<Seen, Failure> {
-        let repository = &job.event.repository;
+        let (repository, digest) = (&job.event.repository, holder.digest());
         let image = self.ecr(job, || self.registry.image(repository, digest)).await?;
         match image.filter(|image| image.storage == Storage::Active) {
-            Some(image) => self.observe_index(job, image, Some(to_blame)).await,
+            Some(image) => {
+                let judge = IndexJudge::new(self, job, image).blaming(holder.child(), to_blame);
+                Ok(Box::pin(judge.judge()).await?.seen)
+            }
             None => Ok(Seen::Absent),
         }
     }
 
-    /// Judges an index by its children: by `to_blame`, the one that the event is about, or by a look at all of them.
-    pub(super) async fn observe_index(
-        &self,
-        job: Job<'_>,
-        image: Image,
-        to_blame: Option<&Violation>,
-    ) -> Result<Seen, Failure> {
-        self.observe_children(job, image, to_blame, |_| ()).await
-    }
-
-    /// The same, and `noted` is shown what is seen of each child.
-    pub(super) async fn observe_children(
-        &self,
-        job: Job<'_>,
-        image: Image,
-        to_blame: Option<&Violation>,
-        mut noted: impl FnMut(&Sight) + Send,
-    ) -> Result<Seen, Failure> {
-        let digests = std::slice::from_ref(&image.digest);
-        let index = self.indexes(job, digests).await?.pop();
-        let Some(index) = index else { return Ok(Seen::Absent) };
-        if index.children.is_empty() {
-            return Ok(Seen::NotAnImage);
-        }
-        let terms = self.terms(job);
-        let mut look = Look::default();
-        // The one to blame first: with it, a look at the others is often not needed. It has been
-        // judged, and violates as a part of the index too, unless an exception is for the index.
-        let to_blame = to_blame.filter(|_| !self.context.policy.exceptions.name(&image.digest));
-        let is_to_blame =
-            |child: &&Child| to_blame.is_some_and(|blamed| blamed.image.digest == child.digest);
-        let (first, others): (Vec<_>, Vec<_>) = index.children.iter().partition(is_to_blame);
-        for child in first.into_iter().chain(others) {
-            if terms.index == IndexRule::Any && terms.in_use == InUse::Untag && look.worst.is_some()
-            {
-                break;
-            }
-            if let Some(blamed) = to_blame.filter(|_| is_to_blame(&child)) {
-                look.in_use = look.in_use.max(blamed.in_use);
-                let (judgement, counts) = (blamed.judgement.clone(), blamed.counts.clone());
-                look.worst = look.worst.or(Some((child.clone(), judgement, counts)));
-                continue;
-            }
-            let Some(sight) = self.sight_of_child(job, child).await? else { continue };
-            noted(&sight);
-            look.in_use = look.in_use.max(sight.in_use());
-            let both = [&child.digest, &image.digest];
-            let of = child.platform.as_deref().unwrap_or("no platform");
-            match self.decided(job, &sight, &both, Claimed::Nothing).await {
-                Decision::Keep(judgement) => look.clean = look.clean.or(Some(judgement)),
-                Decision::Wait(_) => look.unfinished = true,
-                Decision::Unscanned(reason) => {
-                    let reason = format!("{reason}: {} ({of})", child.digest);
-                    look.unscanned = look.unscanned.or(Some(reason));
-                }
-                Decision::Violation(judgement) => {
-                    let counts = sight.counts();
-                    look.worst = look.worst.or(Some((child.clone(), judgement, counts)));
-                }
-            }
-        }
-        Ok(look.verdict(terms, image))
-    }
-
-    async fn sight_of_child(&self, job: Job<'_>, child: &Child) -> Result<Option<Sight>, Failure> {
-        let repository = &job.event.repository;
-        let image = self.ecr(job, || self.registry.image(repository, &child.digest)).await?;
-        let Some(image) = image.filter(|image| image.kind == Kind::Image) else { return Ok(None) };
-        self.sight(job, &image).await
+    async fn observe_index(&self, job: Job<'_>, image: Image) -> Result<Seen, Failure> {
+        Ok(Box::pin(IndexJudge::new(self, job, image).judge()).await?.seen)
     }
 
     /// What ECR shows of the image; `None`: it is gone.
@@ -297,7 +255,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     }
 
     #[tracing::instrument(name = "decide", skip_all)]
-    async fn decided(
+    pub(super) async fn decided(
         &self,
         job: Job<'_>,
         sight: &Sight,
@@ -330,6 +288,17 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     }
 }
 
+/// Whether an event says that there are findings.
+fn claims_findings(claim: &Claim) -> bool {
+    match claim {
+        Claim::Complete { counts, .. } => {
+            counts.as_ref().is_some_and(|counts| counts.worst().is_some())
+        }
+        Claim::Active(_) => true,
+        Claim::Failed | Claim::Nothing => false,
+    }
+}
+
 /// What an event claims of an image's findings.
 pub fn claimed(claim: &Claim) -> Claimed<'_> {
     match claim {
@@ -342,40 +311,5 @@ pub fn claimed(claim: &Claim) -> Claimed<'_> {
         ),
         Claim::Active(finding) => Claimed::Finding(finding),
         Claim::Complete { counts: None, .. } | Claim::Failed | Claim::Nothing => Claimed::Nothing,
-    }
-}
-
-/// What looking at an index's children came to so far.
-#[derive(Default)]
-struct Look {
-    worst: Option<(Child, Judgement, SeverityCounts)>,
-    clean: Option<Judgement>,
-    unscanned: Option<String>,
-    unfinished: bool,
-    in_use: u64,
-}
-
-impl Look {
-    fn verdict(self, terms: &Terms, image: Image) -> Seen {
-        let Self { worst, clean, unscanned, unfinished, in_use } = self;
-        let violates = match terms.index {
-            IndexRule::Any => true,
-            IndexRule::All => clean.is_none() && unscanned.is_none() && !unfinished,
-        };
-        match (worst, clean, unscanned) {
-            (Some((cause, judgement, counts)), ..) if violates => {
-                let plan = Plan::new(terms, &image, in_use);
-                let cause = Some(cause);
-                let violation = Violation { image, cause, judgement, counts, in_use, plan };
-                Seen::Violation(Box::new(violation))
-            }
-            // By the rule "all", one image that is clean clears the index.
-            (Some(_), Some(judgement), _) => Seen::Clean(judgement, None),
-            // Each child's own scan event leads back here.
-            _ if unfinished => Seen::LeftToScan(None),
-            (_, _, Some(reason)) => Seen::Unscanned(image, reason),
-            (_, Some(judgement), None) => Seen::Clean(judgement, None),
-            (_, None, None) => Seen::Absent,
-        }
     }
 }

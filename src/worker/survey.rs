@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::assess::{Assessor, Job};
+use super::indexes::IndexJudge;
 use super::observe::{Seen, Sight, Violation};
 use super::outcome::Failure;
 use super::pull_through::PulledThrough;
@@ -45,6 +46,8 @@ pub struct Surveyed {
     pub reasons: Vec<String>,
     /// The worst finding that counts, by its id where the scanner lists it.
     pub worst: Option<(Severity, Option<String>)>,
+    /// Whether it is an index that is not known as a whole: people are told of it by name.
+    pub(super) is_unresolved: bool,
     /// What basic scanning scans: the image, or the images of an index, and when it last did.
     pub(super) basic: Vec<(Digest, Option<SystemTime>)>,
 }
@@ -52,7 +55,8 @@ pub struct Surveyed {
 impl Surveyed {
     fn new(image: Image, coverage: Coverage) -> Self {
         let (untag, kept, reasons, basic) = Default::default();
-        Self { image, coverage, untag, delete: false, kept, reasons, worst: None, basic }
+        let (delete, is_unresolved, worst) = (false, false, None);
+        Self { image, coverage, untag, delete, kept, reasons, worst, is_unresolved, basic }
     }
 
     fn because(self, reason: impl Into<String>) -> Self {
@@ -98,21 +102,21 @@ impl Pace {
 
     /// Waits until the next call may be made.
     pub(super) async fn wait(&self) {
-        sleep_until(self.take(1)).await;
+        sleep_until(self.take()).await;
     }
 
-    /// Takes the time of so many calls; when the first of them may be made.
-    fn take(&self, calls: usize) -> Instant {
+    /// Takes the time of one call; when it may be made. Who has many to make takes each by itself, so that others come in
+    /// between.
+    fn take(&self) -> Instant {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let at = next.unwrap_or_else(Instant::now).max(Instant::now());
-        let calls = u32::try_from(calls).unwrap_or(u32::MAX);
-        *next = Some(at + self.apart.saturating_mul(calls));
+        *next = Some(at + self.apart);
         at
     }
 }
 
 /// What of it basic scanning scans, if it does: enhanced scanning looks again by itself.
-fn by_basic_scanning(sight: &Sight) -> Option<(Digest, Option<SystemTime>)> {
+pub(super) fn by_basic_scanning(sight: &Sight) -> Option<(Digest, Option<SystemTime>)> {
     let last = match sight.scan() {
         Scan::Complete(findings) => findings.completed_at,
         scan if Coverage::of_gap(scan) == Some(Coverage::NeverScanned) => None,
@@ -200,12 +204,12 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     ) -> Result<Vec<Surveyed>, Failure> {
         let mut all = Vec::new();
         all.extend(self.survey_digest(job, digest, pace).await?);
-        let is_bad = |one: &Surveyed| one.image.kind == Kind::Image && one.coverage.violates();
+        let is_bad = |one: &Surveyed| one.image.kind != Kind::Index && one.coverage.violates();
         if all.first().is_some_and(is_bad)
             && let Some(listing) = self.listing(job).await?
         {
-            for index in listing.holding(digest) {
-                all.extend(self.survey_digest(job, &index.digest, pace).await?);
+            for holder in listing.holding(digest) {
+                all.extend(self.survey_digest(job, holder.digest(), pace).await?);
             }
         }
         Ok(all)
@@ -233,12 +237,11 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     ) -> Result<Option<Surveyed>, Failure> {
         image.tags.sort();
         let at_a_glance = match (image.kind, image.storage) {
-            (Kind::Artifact, _) => Some(Coverage::NotAnImage),
-            _ if image.is_referrer() => Some(Coverage::NotAnImage),
+            (Kind::Artifact, Storage::Archived | Storage::Activating) => Some(Coverage::NotAnImage),
             (_, Storage::Archived) => Some(Coverage::Archived),
             (_, Storage::Activating) => Some(Coverage::Scanning),
             // Our mark alone.
-            _ if !image.is_tagged() => Some(Coverage::Quarantined),
+            _ if !image.is_tagged() && !image.is_referrer() => Some(Coverage::Quarantined),
             _ => None,
         };
         if let Some(coverage) = at_a_glance {
@@ -249,15 +252,18 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let mut basic = Vec::new();
         let seen = match image.kind {
             Kind::Index => {
-                let digests = [image.digest.clone()];
-                let index = self.indexes(job, &digests).await?;
-                // Each of its images is looked at.
-                pace.take(index.iter().map(|index| index.children.len()).sum());
-                let noted = |sight: &Sight| basic.extend(by_basic_scanning(sight));
-                self.observe_children(job, image, None, noted).await?
+                let judge = IndexJudge::new(self, job, image).paced(pace);
+                let judged = Box::pin(judge.judge()).await?;
+                basic = judged.basic;
+                judged.seen
             }
             Kind::Image | Kind::Artifact => {
                 let Some(sight) = self.sight(job, &image).await? else { return Ok(None) };
+                // Charts, signatures and the like, of which no scanner says anything.
+                if (image.kind == Kind::Artifact || image.is_referrer()) && !sight.shows_findings()
+                {
+                    return Ok(Some(Surveyed::new(image, Coverage::NotAnImage)));
+                }
                 basic.extend(by_basic_scanning(&sight));
                 if let Some(gap) = Coverage::of_gap(sight.scan())
                     && let Scan::Pending(state) | Scan::Unavailable(state) = sight.scan()
@@ -276,6 +282,10 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             Seen::Violation(violation) => self.survey_violation(job, *violation).await?,
             Seen::NotAnImage => Surveyed::new(of.clone(), Coverage::NotAnImage),
             Seen::Unscanned(_, reason) | Seen::Wait(_, reason, _) => index_only().because(reason),
+            Seen::Unresolved(_, reason) => {
+                warn!(digest = %of.digest, reason, "an index of the sweep is not known as a whole");
+                Surveyed { is_unresolved: true, ..index_only().because(reason) }
+            }
             Seen::LeftToScan(_) => index_only().because("ECR has not scanned all of its images"),
             Seen::Absent | Seen::Unpulled => index_only().because("none of its images is there"),
         };

@@ -50,6 +50,11 @@ fn a_crash_changes_nothing_for_an_index() {
 }
 
 #[test]
+fn a_crash_changes_nothing_for_an_index_in_an_index() {
+    every_crash_point(&scenes::NESTED_INDEX);
+}
+
+#[test]
 fn a_crash_changes_nothing_where_index_and_child_are_to_be_deleted() {
     every_crash_point(&scenes::INDEX_AND_CHILD_DELETED);
 }

@@ -10,6 +10,7 @@
 mod accounts;
 mod acts;
 mod answers;
+mod calls;
 mod crash_points;
 mod dispositions;
 mod exceptions;

@@ -1,7 +1,9 @@
 //! Image indexes: findings are about the children, and people pull the index.
 
 mod cost;
+mod cut;
 mod either_all;
+mod hidden;
 mod others;
 mod races;
 

@@ -31,7 +31,7 @@ fn an_image_is_named_by_digest_or_tag_or_both() {
 }
 
 #[test]
-fn what_is_no_container_image_is_ignored_and_what_does_not_say_is_not() {
+fn artifact_without_a_tag_is_ignored_and_whatever_bears_one_is_not() {
     let artifact = |media_type| with(push(), "/detail/artifact-media-type", media_type);
     for image in [
         json!("application/vnd.oci.image.config.v1+json"),
@@ -42,7 +42,12 @@ fn what_is_no_container_image_is_ignored_and_what_does_not_say_is_not() {
         assert_eq!(assess(&artifact(image)).claim, Claim::Nothing);
     }
     for other in ["application/vnd.cncf.helm.config.v1+json", "application/vnd.oci.empty.v1+json"] {
-        assert_eq!(ignored(&artifact(json!(other))), "the artifact is not a container image");
+        let tagged = artifact(json!(other));
+        assert_eq!(assess(&tagged).claim, Claim::Nothing, "ECR is asked what it is");
+        for nothing in [json!(null), json!("")] {
+            let untagged = with(tagged.clone(), "/detail/image-tag", nothing);
+            assert_eq!(ignored(&untagged), "the artifact is not a container image");
+        }
     }
 }
 

@@ -1,9 +1,11 @@
-//! What BatchGetImage answers: manifests, and which images tags are on.
+//! What BatchGetImage answers about one image: its manifest, and which images its quarantine tags are on.
 
-use aws_sdk_ecr::operation::batch_get_image::BatchGetImageOutput;
-use aws_sdk_ecr::types::{ImageFailure, ImageFailureCode, ImageIdentifier};
+use std::collections::HashMap;
+
+use aws_sdk_ecr::types::{Image, ImageFailure, ImageFailureCode, ImageIdentifier};
 
 use super::answers::not_got;
+use super::batches::Answered;
 use crate::aws::{AwsError, Operation};
 use crate::domain::image::{Digest, Tag};
 use crate::domain::marks::Holder;
@@ -17,55 +19,76 @@ pub(super) fn by_tag(tag: &Tag) -> ImageIdentifier {
     ImageIdentifier::builder().image_tag(tag.as_str()).build()
 }
 
-/// The manifest with this digest, which was asked for; `None`: there is no such image.
-pub(super) fn manifest_in(
-    answer: BatchGetImageOutput,
-    digest: &Digest,
-) -> Result<Option<Manifest>, AwsError> {
-    // One digest with several tags may be answered as several images, all with the same manifest.
-    let image =
-        answer.images.unwrap_or_default().into_iter().find(|image| {
-            image.image_id().and_then(|id| id.image_digest()) == Some(digest.as_str())
-        });
-    if let Some(image) = image
-        && let Some(text) = image.image_manifest
-    {
-        let media_type = image.image_manifest_media_type;
-        return Ok(Some(Manifest { digest: digest.clone(), text, media_type }));
-    }
-    // Tags that were asked for besides have failures of their own. Emulators leave the digest out of this one.
-    let is_of_a_tag = |failure: &ImageFailure| {
-        let tag = failure.image_id().and_then(|id| id.image_tag()).unwrap_or_default();
-        Tag::parse(tag).is_ok_and(|tag| tag.is_quarantine_of(digest))
-    };
-    let failures = answer.failures.unwrap_or_default();
-    match failures.into_iter().find(|failure| !is_of_a_tag(failure)) {
-        Some(failure) => not_got(failure).map_or(Ok(None), Err),
-        None => {
-            let problem = format!("the answer has no manifest of {digest}");
-            Err(AwsError::unexpected(Operation::BatchGetImage, problem))
-        }
-    }
+/// The answers about one image and its quarantine tags. Of other images no manifest is kept.
+#[derive(Debug)]
+pub(super) struct Manifests<'a> {
+    digest: &'a Digest,
+    manifest: Option<Manifest>,
+    failure: Option<ImageFailure>,
+    /// Where tags are, or why that is not said.
+    tags: HashMap<String, Result<Holder, ImageFailure>>,
 }
 
-/// Which image this tag is on, which was asked for; `None`: the answer does not say.
-pub(super) fn holder_in(
-    answer: &BatchGetImageOutput,
-    tag: &Tag,
-) -> Result<Option<Holder>, AwsError> {
-    let is_its = |id: Option<&ImageIdentifier>| {
-        id.and_then(ImageIdentifier::image_tag) == Some(tag.as_str())
-    };
-    if let Some(image) = answer.images().iter().find(|image| is_its(image.image_id())) {
-        let digest = image.image_id().and_then(ImageIdentifier::image_digest);
-        let digest = Digest::parse(digest.unwrap_or_default());
-        return Ok(Some(digest.map_or(Holder::Unreadable, Holder::Image)));
+impl<'a> Manifests<'a> {
+    pub(super) fn about(digest: &'a Digest) -> Self {
+        Self { digest, manifest: None, failure: None, tags: HashMap::new() }
     }
-    let Some(failure) = answer.failures().iter().find(|failure| is_its(failure.image_id())) else {
-        return Ok(None);
-    };
-    match failure.failure_code() {
-        Some(ImageFailureCode::ImageInaccessible) => Ok(Some(Holder::Unreadable)),
-        _ => not_got(failure.clone()).map_or(Ok(Some(Holder::Nobody)), Err),
+
+    pub(super) fn take(&mut self, one: Answered) {
+        match one {
+            Answered::Image(image) => self.image(*image),
+            Answered::Failure(failure) => self.failed(failure),
+        }
+    }
+
+    fn image(&mut self, image: Image) {
+        let id = image.image_id.unwrap_or_else(|| ImageIdentifier::builder().build());
+        let digest = id.image_digest.map(Digest::parse).and_then(Result::ok);
+        if let Some(tag) = id.image_tag {
+            let holder = digest.clone().map_or(Holder::Unreadable, Holder::Image);
+            self.tags.insert(tag, Ok(holder));
+        }
+        // One digest with several tags may be answered as several images, all with the same manifest.
+        if digest.as_ref() == Some(self.digest)
+            && self.manifest.is_none()
+            && let Some(text) = image.image_manifest
+        {
+            let media_type = image.image_manifest_media_type;
+            self.manifest = Some(Manifest { digest: self.digest.clone(), text, media_type });
+        }
+    }
+
+    fn failed(&mut self, failure: ImageFailure) {
+        let tag = failure.image_id().and_then(ImageIdentifier::image_tag).unwrap_or_default();
+        match Tag::parse(tag).is_ok_and(|tag| tag.is_quarantine_of(self.digest)) {
+            true => drop(self.tags.insert(tag.to_owned(), Err(failure))),
+            // Emulators leave the digest out of this one.
+            false => self.failure = Some(failure),
+        }
+    }
+
+    /// Which image this quarantine tag is on, which was asked for; `None`: the answer does not say.
+    pub(super) fn holder(&self, tag: &Tag) -> Result<Option<Holder>, AwsError> {
+        let failure = match self.tags.get(tag.as_str()) {
+            None => return Ok(None),
+            Some(Ok(holder)) => return Ok(Some(holder.clone())),
+            Some(Err(failure)) => failure,
+        };
+        match failure.failure_code() {
+            Some(ImageFailureCode::ImageInaccessible) => Ok(Some(Holder::Unreadable)),
+            _ => not_got(failure.clone()).map_or(Ok(Some(Holder::Nobody)), Err),
+        }
+    }
+
+    /// The manifest, which was asked for; `None`: there is no such image.
+    pub(super) fn manifest(self) -> Result<Option<Manifest>, AwsError> {
+        match (self.manifest, self.failure) {
+            (Some(manifest), _) => Ok(Some(manifest)),
+            (None, Some(failure)) => not_got(failure).map_or(Ok(None), Err),
+            (None, None) => {
+                let problem = format!("the answer has no manifest of {}", self.digest);
+                Err(AwsError::unexpected(Operation::BatchGetImage, problem))
+            }
+        }
     }
 }

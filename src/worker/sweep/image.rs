@@ -17,7 +17,8 @@ use crate::worker::outcome::Failure;
 use crate::worker::survey::{Pace, Surveyed};
 
 impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
-    /// The message by which an image whose tags have to go is acted on.
+    /// The message by which an image whose tags have to go is acted on, or people are told by name of an index that is not
+    /// known as a whole.
     pub(super) fn to_act_on(
         &self,
         job: Job<'_>,
@@ -25,7 +26,9 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
         image: &Surveyed,
     ) -> Option<Outgoing> {
         let body = || sweep::image(order, &job.event.repository, &image.image.digest, &image.untag);
-        (image.coverage == Coverage::Untag).then(|| super::now(body()))
+        let enforces = || self.assessor.terms(job).mode == Mode::Enforce;
+        let acts = image.coverage == Coverage::Untag || (image.is_unresolved && enforces());
+        acts.then(|| super::now(body()))
     }
 
     fn is_due(&self, last: Option<SystemTime>) -> bool {

@@ -93,6 +93,42 @@ fn list(media_type: &str, child_media_type: &str, children: &[(&str, &str)]) -> 
     json!({"schemaVersion": 2, "mediaType": media_type, "manifests": manifests}).to_string()
 }
 
+/// One entry of an index, as some tool writes it: what it says of itself need not be so.
+#[derive(Clone, Debug)]
+pub struct Entry(Value);
+
+impl Entry {
+    /// An entry that calls itself an image, without a platform.
+    pub fn image(digest: &str) -> Self {
+        Self(json!({"mediaType": OCI_IMAGE, "digest": digest, "size": 1024}))
+    }
+
+    /// An entry that calls itself an index.
+    pub fn index(digest: &str) -> Self {
+        Self::image(digest).with("mediaType", json!(OCI_INDEX))
+    }
+
+    /// An attestation, as BuildKit annotates it.
+    pub fn attestation(digest: &str) -> Self {
+        Self::image(digest)
+            .with("annotations", json!({"vnd.docker.reference.type": "attestation-manifest"}))
+            .with("platform", json!({"os": "unknown", "architecture": "unknown"}))
+    }
+
+    /// The same entry with another member, such as `platform` or `artifactType`.
+    #[must_use]
+    pub fn with(mut self, member: &str, value: Value) -> Self {
+        self.0.set(member, value);
+        self
+    }
+}
+
+/// An OCI image index of these entries.
+pub fn index_of(entries: &[Entry]) -> String {
+    let manifests: Vec<_> = entries.iter().map(|entry| &entry.0).collect();
+    json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}).to_string()
+}
+
 fn blob(kind: &str, content: &str) -> String {
     sha256(format!("{kind} of {content}").as_bytes())
 }

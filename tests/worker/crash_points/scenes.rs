@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_sim::manifest::{self, Entry};
 use aws_sim::{DeleteRules, ScanResult, SimConfig};
 use serde_json::{Value, json};
 
@@ -95,6 +96,24 @@ pub(super) const INDEX: Scene = Scene {
     },
     permits: &[Gap::Unnamed],
     ..TWO_TAGS
+};
+
+/// The tagged index holds the bad image by an index in it.
+pub(super) const NESTED_INDEX: Scene = Scene {
+    name: "index in an index",
+    set: || {
+        let world = world();
+        let bad = world.sim.push_image(&world.repository, &[], "bad");
+        world.sim.set_findings(&world.repository, &bad, critical());
+        let push = |tags: &[&str], entry: Entry| {
+            world.sim.push_manifest(&world.repository, tags, &manifest::index_of(&[entry]))
+        };
+        let inner = push(&[], Entry::image(&bad));
+        push(&["1.0", "latest"], Entry::index(&inner));
+        world.send(&basic(&bad, &[], &json!({"CRITICAL": 1})));
+        world
+    },
+    ..INDEX
 };
 
 /// The index, and the child under a tag of its own.

@@ -1,33 +1,11 @@
 //! Indexes that may not go, and manifests that are no images.
 
 use aws_sim::ScanResult;
-use aws_sim::manifest::{self, OCI_IMAGE, OCI_INDEX};
+use aws_sim::manifest;
 use serde_json::json;
 
-use super::{AMD, ARM, changed, child, clean, multi_arch, named, only, push_of, scanned};
+use super::{AMD, ARM, changed, child, clean, multi_arch, only, push_of, scanned};
 use crate::support::{World, basic, critical, quarantine, settled};
-
-#[tokio::test(start_paused = true)]
-async fn attestations_never_count_and_are_never_looked_at() {
-    let world = World::new();
-    let amd = child(&world, "amd64", Some(clean()));
-    let attestation = child(&world, "attestation", Some(critical()));
-    let children = [(amd.as_str(), AMD), (attestation.as_str(), "unknown/unknown")];
-    world.route(json!({"detail-type": ["ECR Image Action"]}));
-    let index = world.sim.push_index(&world.repository, &["1.0"], &children);
-
-    world.run_to_the_end().await;
-
-    assert_eq!(world.tags(&index), ["1.0"]);
-    let asked = world.sim.calls().iter().any(|call| named(call).contains(&attestation));
-    assert!(!asked, "{:#?}", world.story());
-
-    // Even a scan of its own does not reach the index.
-    world.send(&scanned(&attestation));
-    world.run_to_the_end().await;
-    assert_eq!(world.tags(&index), ["1.0"]);
-    assert!(world.changes().is_empty() && world.notices().is_empty());
-}
 
 #[tokio::test(start_paused = true)]
 async fn an_index_with_nothing_but_protected_tags_is_told_as_blocked() {
@@ -80,23 +58,21 @@ async fn audit_mode_tells_what_would_become_of_an_index() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_of_indexes_or_of_attestations_alone_is_left_alone_in_silence() {
+async fn an_index_of_attestations_alone_or_of_nothing_is_left_alone_in_silence() {
     let world = World::new();
-    let it = multi_arch(&world, &[], critical(), clean());
-    let attestation = child(&world, "attestation", Some(critical()));
-    let alone = manifest::index(&[(&attestation, "unknown/unknown")]);
-    let nested = manifest::index(&[(&it.index, AMD)]).replace(OCI_IMAGE, OCI_INDEX);
+    let attestation = child(&world, "attestation", None);
     world.route(json!({"detail-type": ["ECR Image Action"]}));
-    let alone = world.sim.push_manifest(&world.repository, &["alone"], &alone);
-    let nested = world.sim.push_manifest(&world.repository, &["nested"], &nested);
+    let children = [(attestation.as_str(), "unknown/unknown")];
+    let alone = world.sim.push_index(&world.repository, &["alone"], &children);
+    let empty = world.sim.push_index(&world.repository, &["empty"], &[]);
 
     let app = world.run_to_the_end().await;
 
     assert_eq!(settled(&app), [("delete not_an_image".to_owned(), 2)]);
     assert!(world.changes().is_empty() && world.notices().is_empty());
     assert_eq!(
-        (world.tags(&alone), world.tags(&nested)),
-        (vec!["alone".into()], vec!["nested".into()])
+        (world.tags(&alone), world.tags(&empty)),
+        (vec!["alone".into()], vec!["empty".into()])
     );
 }
 
@@ -113,17 +89,9 @@ async fn charts_and_signatures_are_left_alone_in_silence() {
 
     let app = world.run_to_the_end().await;
 
-    let outcomes = ["delete clean", "delete ignored", "delete left_to_scan"];
+    let outcomes = ["delete clean", "delete left_to_scan", "delete not_an_image"];
     assert_eq!(settled(&app), outcomes.map(|outcome| (outcome.to_owned(), 1)));
-    let asked = world.sim.calls().iter().any(|call| named(call).contains(&chart));
-    assert!(!asked, "the event says that it is a chart");
-
-    // Where an event does not say it, ECR does.
-    world.sim.set_findings(&world.repository, &chart, critical());
-    world.send(&basic(&chart, &["0.1.0"], &json!({"CRITICAL": 1})));
-    let app = world.run_to_the_end().await;
-    assert_eq!(settled(&app), [("delete not_an_image".to_owned(), 1)]);
-    assert_eq!(world.looks(&chart), 0);
+    assert_eq!(world.looks(&chart), 1, "whether it is one, ECR knows");
     assert!(world.changes().is_empty() && world.notices().is_empty());
 }
 

@@ -1,0 +1,213 @@
+//! Calls about many images at once: what is missing is told from what is there in few calls, and no answer is larger than
+//! there is room for.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aws_sdk_ecr::types::{
+    DescribeImagesFilter, Image, ImageDetail, ImageFailure, ImageIdentifier, ImageStatusFilter,
+};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextRef;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+
+use super::EcrRegistry;
+use super::answers::found;
+use crate::aws::{AwsError, ErrorClass, Operation};
+use crate::domain::image::Repository;
+use crate::registry::manifest::MEDIA_TYPES;
+
+/// Room for BatchGetImage's answers that are read at one time, in kilobytes. One is held twice for a moment: its bytes, and
+/// the manifests that are read from them.
+pub(super) const ROOM: u32 = 12 * 1024;
+/// The room of one answer, which the manifests of a hundred usual indexes do not fill.
+const USUAL: u32 = 1024;
+/// The largest answer about one image that is read: its manifest may stand there once for each of its tags.
+const LARGEST: u32 = 32 * 1024;
+
+/// One image of an answer, or why there is none.
+pub(super) enum Answered {
+    Image(Box<Image>),
+    Failure(ImageFailure),
+}
+
+impl EcrRegistry {
+    /// The images with these ids, at most a hundred, as far as they are there: by one call. Where one is missing, ECR
+    /// answers for none. Then it is asked with archived images among them, then by BatchGetImage, which says of each
+    /// whether it is there, and then for those that are: by four calls at the most.
+    pub(super) async fn described(
+        &self,
+        repository: &Repository,
+        ids: Vec<ImageIdentifier>,
+    ) -> Result<Vec<ImageDetail>, AwsError> {
+        if let Some(details) = self.describe_all(repository, &ids).await? {
+            return Ok(details);
+        }
+        if ids.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let mut there = HashSet::new();
+        let is_known = self.manifests(repository, ids.clone(), |answered| {
+            if let Answered::Image(image) = answered
+                && let Some(id) = image.image_id
+            {
+                there.extend(id.image_digest);
+                there.extend(id.image_tag);
+            }
+        });
+        if !is_known.await? {
+            return Ok(Vec::new());
+        }
+        let is_there = |id: &ImageIdentifier| {
+            let name = id.image_digest().or(id.image_tag());
+            name.is_some_and(|name| there.contains(name))
+        };
+        let ids: Vec<_> = ids.into_iter().filter(is_there).collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        // One that went a moment ago is looked for again by the next delivery.
+        let details = self.describe(repository, &ids, None).await?;
+        details.ok_or_else(|| AwsError {
+            class: ErrorClass::Unavailable,
+            ..AwsError::unexpected(Operation::DescribeImages, "images came and went meanwhile")
+        })
+    }
+
+    /// The images with these ids, archived ones too; `None`: one of them is missing.
+    pub(super) async fn describe_all(
+        &self,
+        repository: &Repository,
+        ids: &[ImageIdentifier],
+    ) -> Result<Option<Vec<ImageDetail>>, AwsError> {
+        if let Some(details) = self.describe(repository, ids, None).await? {
+            return Ok(Some(details));
+        }
+        // ECR leaves archived images out unless they are asked for (ECR API reference, DescribeImagesFilter).
+        match self.describe(repository, ids, Some(ImageStatusFilter::Any)).await {
+            // A registry without an archive may not know the filter.
+            Err(error) if error.class == ErrorClass::Rejected => Ok(None),
+            details => details,
+        }
+    }
+
+    async fn describe(
+        &self,
+        repository: &Repository,
+        ids: &[ImageIdentifier],
+        status: Option<ImageStatusFilter>,
+    ) -> Result<Option<Vec<ImageDetail>>, AwsError> {
+        let place = self.place(repository).await;
+        let filter = status.map(|of| DescribeImagesFilter::builder().image_status(of).build());
+        let request = place
+            .client
+            .describe_images()
+            .registry_id(repository.account.as_str())
+            .repository_name(repository.name.as_str())
+            .set_image_ids(Some(ids.to_vec()))
+            .set_filter(filter);
+        let answer = found(place.aws.call(Operation::DescribeImages, request.send()).await)?;
+        Ok(answer.map(|answer| answer.image_details.unwrap_or_default()))
+    }
+
+    /// Shows the manifests with these ids, at most a hundred, one after the other. False: there is no such repository.
+    ///
+    /// A manifest has up to four megabytes. An answer that is larger than its room is not read: its images are asked for
+    /// again by halves, and at last one by one, while nobody else reads any.
+    pub(super) async fn manifests(
+        &self,
+        repository: &Repository,
+        ids: Vec<ImageIdentifier>,
+        mut each: impl FnMut(Answered) + Send,
+    ) -> Result<bool, AwsError> {
+        let mut pending = VecDeque::from([(ids, USUAL, USUAL)]);
+        while let Some((ids, room, most)) = pending.pop_front() {
+            let closed =
+                |_| AwsError::unexpected(Operation::BatchGetImage, "there is no room any more");
+            let held = self.room.acquire_many(room).await.map_err(closed)?;
+            let limit = Limit::new(most);
+            let answer = self.batch(repository, ids.clone(), &limit).await;
+            match answer {
+                Ok(None) => return Ok(false),
+                Ok(Some(answered)) => answered.into_iter().for_each(&mut each),
+                Err(_) if limit.is_exceeded() && most < LARGEST => {
+                    let halves = ids.chunks(ids.len().div_ceil(2).max(1)).rev();
+                    halves.for_each(|half| {
+                        let (room, most) =
+                            if half.len() > 1 { (room, most) } else { (ROOM, LARGEST) };
+                        pending.push_front((half.to_vec(), room, most));
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+            drop(held);
+        }
+        Ok(true)
+    }
+
+    async fn batch(
+        &self,
+        repository: &Repository,
+        ids: Vec<ImageIdentifier>,
+        limit: &Limit,
+    ) -> Result<Option<Vec<Answered>>, AwsError> {
+        let place = self.place(repository).await;
+        let request = place
+            .client
+            .batch_get_image()
+            .registry_id(repository.account.as_str())
+            .repository_name(repository.name.as_str())
+            .set_image_ids(Some(ids))
+            .set_accepted_media_types(Some(MEDIA_TYPES.map(str::to_owned).to_vec()));
+        let request = request.customize().interceptor(limit.clone());
+        let answer = found(place.aws.call(Operation::BatchGetImage, request.send()).await)?;
+        Ok(answer.map(|answer| {
+            let images = answer.images.unwrap_or_default().into_iter();
+            let images = images.map(|image| Answered::Image(Box::new(image)));
+            let failures = answer.failures.unwrap_or_default().into_iter();
+            images.chain(failures.map(Answered::Failure)).collect()
+        }))
+    }
+}
+
+/// Refuses an answer that says that it is larger than this, before it is read.
+#[derive(Clone, Debug)]
+struct Limit {
+    kilobytes: u32,
+    exceeded: Arc<AtomicBool>,
+}
+
+impl Limit {
+    fn new(kilobytes: u32) -> Self {
+        Self { kilobytes, exceeded: Arc::default() }
+    }
+
+    fn is_exceeded(&self) -> bool {
+        self.exceeded.load(Ordering::Relaxed)
+    }
+}
+
+impl Intercept for Limit {
+    fn name(&self) -> &'static str {
+        "Limit"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let length = context.response().body().content_length().unwrap_or(0);
+        if length > u64::from(self.kilobytes) * 1024 {
+            self.exceeded.store(true, Ordering::Relaxed);
+            return Err(
+                format!("an answer of {length} bytes is larger than there is room for").into()
+            );
+        }
+        Ok(())
+    }
+}
