@@ -1,9 +1,12 @@
 //! What went wrong with a call: its class, which decides what becomes of the message, and what AWS says of it.
 
+mod codes;
+
 use std::error::Error;
 use std::fmt;
 
 use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_ecr::types::error::KmsException;
 use aws_sdk_sqs::config::http::HttpResponse;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::operation::RequestId as _;
@@ -25,7 +28,7 @@ pub enum ErrorClass {
     Timeout,
     /// No connection, or it was lost. The call may have taken effect.
     Connection,
-    /// The caller is not allowed, or the queue or topic does not exist.
+    /// The caller is not allowed, the queue or topic does not exist, or a key of KMS cannot be used.
     Refused,
     /// Our own credentials are missing, expired or not accepted.
     Credentials,
@@ -72,50 +75,18 @@ impl ErrorClass {
     }
 
     pub(super) fn of_code(code: &str, status: u16) -> Self {
-        match code {
-            "Throttling"
-            | "ThrottlingException"
-            | "ThrottledException"
-            | "Throttled"
-            | "TooManyRequestsException"
-            | "RequestThrottled"
-            | "RequestThrottledException"
-            | "RequestLimitExceeded"
-            | "OverLimit" => Self::Throttled,
-            "AccessDenied"
-            | "AccessDeniedException"
-            | "AuthorizationError"
-            | "AuthorizationErrorException"
-            | "NotAuthorized"
-            | "OptInRequired"
-            | "UnauthorizedOperation"
-            | "QueueDoesNotExist"
-            | "AWS.SimpleQueueService.NonExistentQueue"
-            | "NotFound"
-            | "NotFoundException" => Self::Refused,
-            "ExpiredToken"
-            | "ExpiredTokenException"
-            | "IncompleteSignature"
-            | "InvalidAccessKeyId"
-            | "InvalidClientTokenId"
-            | "InvalidSignatureException"
-            | "MissingAuthenticationToken"
-            | "MissingAuthenticationTokenException"
-            | "RequestExpired"
-            | "SignatureDoesNotMatch"
-            | "UnrecognizedClientException" => Self::Credentials,
-            // The queue knows no such lease, whoever it blames for that.
-            "ReceiptHandleIsInvalid"
-            | "MessageNotInflight"
-            | "AWS.SimpleQueueService.MessageNotInflight"
-            | "InvalidParameterValue" => Self::Rejected,
-            // A key that is disabled or throttled is mended outside of us, and often by itself.
-            kms if kms.to_ascii_lowercase().starts_with("kms") => Self::Unavailable,
-            _ if status >= 500 => Self::Unavailable,
-            _ if status == 429 => Self::Throttled,
-            _ if status == 403 => Self::Refused,
+        codes::class_of(code).unwrap_or(match status {
+            500.. => Self::Unavailable,
+            429 => Self::Throttled,
+            403 => Self::Refused,
             _ => Self::Rejected,
-        }
+        })
+    }
+
+    /// The class of what KMS says of a key that ECR may not use, by KMS's own error code. One that is not known is a
+    /// refusal, because what is refused waits and what fails is retried until the dead-letter queue has it.
+    fn of_kms(code: Option<&str>) -> Self {
+        code.and_then(codes::class_of).filter(|class| class.is_transient()).unwrap_or(Self::Refused)
     }
 }
 
@@ -176,10 +147,13 @@ impl AwsError {
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
     {
         let class = match error {
-            SdkError::ServiceError(service) => {
-                let status = service.raw().status().as_u16();
-                ErrorClass::of_code(service.err().code().unwrap_or_default(), status)
-            }
+            SdkError::ServiceError(service) => match kms_exception(service.err()) {
+                Some(kms) => ErrorClass::of_kms(kms.kms_error()),
+                None => {
+                    let status = service.raw().status().as_u16();
+                    ErrorClass::of_code(service.err().code().unwrap_or_default(), status)
+                }
+            },
             _ if has_credentials_error(error) => ErrorClass::Credentials,
             SdkError::TimeoutError(_) => ErrorClass::Timeout,
             SdkError::ConstructionFailure(_) => ErrorClass::Rejected,
@@ -189,6 +163,11 @@ impl AwsError {
             Some(message) => start(without_request(message), LONGEST_MESSAGE),
             None => on_one_line(error),
         };
+        let kms = error.as_service_error().and_then(|error| kms_exception(error));
+        let message = match kms.and_then(KmsException::kms_error) {
+            Some(kms) => format!("{message} (KMS: {})", start(kms, LONGEST_MESSAGE)),
+            None => message,
+        };
         Self {
             operation,
             class,
@@ -197,6 +176,18 @@ impl AwsError {
             request_id: error.request_id().map(str::to_owned),
         }
     }
+}
+
+/// ECR's error where a key of KMS cannot be used: it says what KMS answered.
+fn kms_exception<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a KmsException> {
+    let mut error = Some(error);
+    while let Some(one) = error {
+        if let Some(kms) = one.downcast_ref() {
+            return Some(kms);
+        }
+        error = one.source();
+    }
+    None
 }
 
 /// What AWS says of a signature goes on with the request as it was signed, session token included.
@@ -262,8 +253,16 @@ mod tests {
             ("ExpiredTokenException", 400, ErrorClass::Credentials),
             ("UnrecognizedClientException", 400, ErrorClass::Credentials),
             ("ReceiptHandleIsInvalid", 500, ErrorClass::Rejected),
-            ("KmsDisabled", 400, ErrorClass::Unavailable),
-            ("KMSAccessDenied", 400, ErrorClass::Unavailable),
+            ("KmsDisabled", 400, ErrorClass::Refused),
+            ("KMSAccessDenied", 400, ErrorClass::Refused),
+            ("KMSAccessDeniedException", 400, ErrorClass::Refused),
+            ("KMS.AccessDeniedException", 400, ErrorClass::Refused),
+            ("KMS.OptInRequired", 403, ErrorClass::Refused),
+            ("KMSThrottling", 400, ErrorClass::Throttled),
+            ("KMS.ThrottlingException", 400, ErrorClass::Throttled),
+            ("KMSOfAnotherDay", 400, ErrorClass::Rejected),
+            ("KMSOfAnotherDay", 500, ErrorClass::Unavailable),
+            ("UpstreamUnavailable", 400, ErrorClass::Unavailable),
             ("ServerException", 500, ErrorClass::Unavailable),
             ("", 503, ErrorClass::Unavailable),
             ("", 429, ErrorClass::Throttled),
@@ -272,6 +271,26 @@ mod tests {
             ("ImageNotFoundException", 400, ErrorClass::Rejected),
         ] {
             assert_eq!(ErrorClass::of_code(code, status), class, "{code} {status}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_kms_withholds_from_ecr_is_a_refusal_and_a_kms_that_fails_an_outage() {
+        for (code, class) in [
+            (Some("AccessDeniedException"), ErrorClass::Refused),
+            (Some("DisabledException"), ErrorClass::Refused),
+            (Some("NotFoundException"), ErrorClass::Refused),
+            (Some("KMSInvalidStateException"), ErrorClass::Refused),
+            (Some("ThrottlingException"), ErrorClass::Throttled),
+            (Some("KMSInternalException"), ErrorClass::Unavailable),
+            (Some("DependencyTimeoutException"), ErrorClass::Unavailable),
+            (Some("KeyUnavailableException"), ErrorClass::Unavailable),
+            // Not our own credentials, whatever they are to ECR.
+            (Some("ExpiredTokenException"), ErrorClass::Refused),
+            (Some("another"), ErrorClass::Refused),
+            (None, ErrorClass::Refused),
+        ] {
+            assert_eq!(ErrorClass::of_kms(code), class, "{code:?}");
         }
     }
 

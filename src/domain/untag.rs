@@ -109,7 +109,8 @@ pub fn reconcile(digest: &Digest, requested: &[Tag], answer: Answer) -> Untagged
                 continue;
             }
             "ImageReferencedByManifestList" => TagFailure::Blocked(text),
-            "UpstreamAccessDenied" => TagFailure::Refused(text),
+            // Only people can mend a key. Should KMS be what fails, waiting for it loses nothing.
+            "UpstreamAccessDenied" | "KmsError" => TagFailure::Refused(text),
             _ => TagFailure::Retry(text),
         };
         result.failed.push((tag.clone(), failed));
@@ -140,15 +141,15 @@ mod tests {
     #[test]
     fn each_requested_tag_ends_in_exactly_one_place() {
         let d = digest('a');
-        let requested = tags(&["gone", "moved", "absent", "held", "kms", "denied", "silent"]);
+        let requested = tags(&["gone", "moved", "absent", "held", "odd", "kms", "silent"]);
         let answer = Answer {
             deleted: vec![id(Some("gone"), Some(&d)), id(Some("gone"), Some(&d))],
             failures: vec![
                 failure(Some("moved"), "ImageTagDoesNotMatchDigest"),
                 failure(Some("absent"), "ImageNotFound"),
                 failure(Some("held"), "ImageReferencedByManifestList"),
+                failure(Some("odd"), "UpstreamUnavailable"),
                 failure(Some("kms"), "KmsError"),
-                failure(Some("denied"), "UpstreamAccessDenied"),
             ],
         };
         let result = reconcile(&d, &requested, answer);

@@ -16,6 +16,7 @@ use super::pull_through::PullThrough;
 use super::refusals::Refusals;
 use super::told::Told;
 use super::topics::Topic;
+use super::unheard::Unheard;
 use crate::clock::Clock;
 use crate::config::LimitSettings;
 use crate::domain::findings::SeverityCounts;
@@ -79,6 +80,7 @@ pub struct Assessor<R, N> {
     pub(super) pull_through: PullThrough,
     pub(super) allowance: Allowance,
     pub(super) foreign: Foreign,
+    pub(super) unheard: Unheard,
 }
 
 /// One message's event on its way through the acts.
@@ -141,6 +143,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             listings: Listings::default(),
             pull_through: PullThrough::default(),
             foreign: Foreign::default(),
+            unheard: Unheard::default(),
         }
     }
 
@@ -343,10 +346,15 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     }
 
     async fn violation(&self, job: Job<'_>, mut violation: Violation) -> Result<Outcome, Failure> {
+        let Context { health, shutdown, .. } = &self.context;
+        let enforce = self.terms(job).mode == Mode::Enforce;
+        if enforce {
+            // Nobody would learn of the tags. Before anything is looked at for the last time: the wait may be long.
+            self.unheard.wait(health.clear(), shutdown).await?;
+        }
         self.hold(job, &mut violation).await?;
         let Violation { image, cause, judgement, counts, plan, .. } = &violation;
         let case = &Case { job, image, cause: cause.as_ref(), judgement, counts, plan };
-        let enforce = self.terms(job).mode == Mode::Enforce;
         if plan.untag.is_empty() && plan.marked {
             // A delivery before this one did it, and may not have told. In audit mode none of ours did.
             if !job.is_redelivered() || !enforce {

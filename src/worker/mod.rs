@@ -28,4 +28,5 @@ mod sweep;
 mod told;
 pub mod topics;
 mod turns;
+mod unheard;
 pub mod untagging;

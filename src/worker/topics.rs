@@ -130,6 +130,8 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         }
         let mut attempts = if notice.tags.untagged.is_empty() { 1 } else { TELL_ATTEMPTS };
         let mut probe = Probe::default();
+        // Dropped with the last attempt: until then this notice is the probe.
+        let mut again = None;
         loop {
             let published = left.into_iter().map(|topic| self.publish(topic, notice));
             let failed: Vec<_> = join_all(published).await.into_iter().flatten().collect();
@@ -142,7 +144,9 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             };
             if self.topics.iter().all(|topic| topic.refuses.load(Ordering::Relaxed)) {
                 self.set_paused(Pause::Topic, true, Some(gravest));
+                again.get_or_insert_with(|| self.unheard.again());
             } else {
+                again = None;
                 self.set_paused(Pause::Topic, false, None);
                 attempts -= 1;
                 if gravest.class.is_refusal() {

@@ -29,7 +29,7 @@ impl Chaos {
         let codes = |list: &[&'static str], rng: &mut Rng| list[rng.usize(..list.len())];
         let service = call.service;
         let rng = &mut self.rng;
-        Some(match rng.u8(..32) {
+        Some(match rng.u8(..35) {
             0..=3 => Fault::error(codes(service.throttling_codes(), rng)),
             4..=5 => Fault::error(codes(service.server_error_codes(), rng)),
             6..=7 => match Fault::error(codes(service.server_error_codes(), rng)) {
@@ -49,6 +49,8 @@ impl Chaos {
             23 => Fault::error(codes(service.expired_credentials_codes(), rng)),
             24 => Fault::error(service.access_denied_code()),
             25..=31 => self.somebody_else(),
+            32..=33 if needs_a_key(call) => Fault::error(codes(service.key_outage_codes(), rng)),
+            34 if needs_a_key(call) => Fault::error(codes(service.key_refusal_codes(), rng)),
             _ => return None,
         })
     }
@@ -110,6 +112,11 @@ impl FaultPlan for Chaos {
     }
 }
 
+/// Whether a call encrypts or decrypts, and so can be refused a key.
+fn needs_a_key(call: &ApiCall) -> bool {
+    ["ReceiveMessage", "SendMessageBatch", "Publish", "PutImage"].contains(&call.operation.as_str())
+}
+
 /// Some entries of a batch fail.
 fn fail_entries(call: &ApiCall, rng: &mut Rng) -> Option<Fault> {
     let code = match call.operation.as_str() {
@@ -127,8 +134,14 @@ fn fail_entries(call: &ApiCall, rng: &mut Rng) -> Option<Fault> {
 }
 
 /// Half an hour without one permission.
-pub fn refusal(refused: Refused) -> Vec<FaultRule> {
+pub fn refusal(refused: Refused, seed: u64) -> Vec<FaultRule> {
     let denied = |rule: FaultRule, service: Service| rule.error(service.access_denied_code());
+    // Each kind of refusal in its turn, by the seed.
+    let keyless = |rule: FaultRule, service: Service| {
+        let codes = service.key_refusal_codes();
+        let at = usize::try_from(seed / 45).unwrap_or_default() % codes.len();
+        rule.error(codes[at])
+    };
     match refused {
         Refused::Receive => vec![denied(FaultRule::on("ReceiveMessage"), Service::Sqs)],
         Refused::Delete => ["DeleteMessageBatch", "ChangeMessageVisibilityBatch"]
@@ -145,5 +158,14 @@ pub fn refusal(refused: Refused) -> Vec<FaultRule> {
             let rule = FaultRule::on_service(Service::Ecr).repository("team/api").account(ACCOUNT);
             vec![denied(rule, Service::Ecr)]
         }
+        Refused::QueueKey => ["ReceiveMessage", "SendMessageBatch"]
+            .map(|operation| keyless(FaultRule::on(operation), Service::Sqs))
+            .to_vec(),
+        Refused::TopicKey => vec![keyless(FaultRule::on("Publish"), Service::Sns)],
+        Refused::RegistryKey => vec![
+            FaultRule::on("BatchGetImage").fail_entries("KmsError"),
+            keyless(FaultRule::on("PutImage"), Service::Ecr),
+            FaultRule::on("BatchDeleteImage").fail_entries("KmsError"),
+        ],
     }
 }

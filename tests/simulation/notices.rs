@@ -1,6 +1,7 @@
 //! What the team was told of what went.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use aws_sim::RepoKey;
 use serde_json::Value;
@@ -16,6 +17,8 @@ pub struct Notices {
     /// Tags that a worker knows to have gone, and that were not named to the topic.
     known: BTreeMap<(String, String, Of), BTreeSet<String>>,
     told_of: BTreeSet<Of>,
+    /// Since when a topic refuses a worker.
+    refused: BTreeMap<(String, String), Duration>,
 }
 
 impl Notices {
@@ -42,6 +45,25 @@ impl Notices {
     /// A worker ended with what it knew.
     pub fn forget(&mut self, caller: &str) {
         self.known.retain(|(of, ..), _| of != caller);
+        self.refused.retain(|(of, _), _| of != caller);
+    }
+
+    /// A topic has answered a worker.
+    pub fn answered(&mut self, caller: &str, request: &Value, refused: bool, now: Duration) {
+        let topic = request["TopicArn"].as_str().unwrap_or_default();
+        let key = (caller.to_owned(), topic.to_owned());
+        if refused {
+            self.refused.entry(key).or_insert(now);
+        } else {
+            self.refused.remove(&key);
+        }
+    }
+
+    /// Since when every topic refuses a worker.
+    pub fn refused_since(&self, caller: &str) -> Option<Duration> {
+        let since = |topic: &String| self.refused.get(&(caller.to_owned(), topic.clone())).copied();
+        let since: Option<Vec<_>> = self.topics.iter().map(since).collect();
+        since?.into_iter().max()
     }
 
     /// A topic has accepted a notice: its action, and whose image it is about.

@@ -19,6 +19,9 @@ use leases::Leases;
 /// Calls that change an image.
 const CHANGES: [&str; 2] = ["PutImage", "BatchDeleteImage"];
 
+/// How long it takes at the most to end what was begun when a topic refused.
+const BEGUN: Duration = Duration::from_secs(30);
+
 /// Tags and images of a repository.
 type Snapshot = (BTreeMap<String, String>, BTreeSet<String>);
 
@@ -190,6 +193,11 @@ impl Oracle {
                     self.wrong(format!("6: {action} is told of {digest}, which is not bad"));
                 }
             }
+            // A summary is told without a pause: nothing was removed for it.
+            ("Publish", Moment::Answered) if !is_summary(call) => {
+                let refused = matches!(call.outcome, CallOutcome::Error(_));
+                self.notices.answered(&call.caller, &call.request, refused, self.now);
+            }
             (operation, moment) if CHANGES.contains(&operation) => self.change(sim, call, moment),
             _ => {}
         }
@@ -219,6 +227,12 @@ impl Oracle {
             Moment::Arrived => {
                 if self.scene.settings.audit {
                     self.wrong(format!("8: {} in audit mode", call.operation));
+                }
+                // What was begun before may end.
+                let since = self.notices.refused_since(&call.caller).map(|at| self.now - at);
+                if self.scene.settings.refused.is_some() && since > Some(BEGUN) {
+                    let what = format!("{} by {}", call.operation, call.caller);
+                    self.wrong(format!("11: {what}, which no topic hears for {since:?}"));
                 }
                 let leased = self.leases.held_by(&call.caller, self.now);
                 let obliges = |id: &&str| match self.duties.get(*id) {

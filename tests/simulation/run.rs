@@ -204,7 +204,7 @@ impl Seed {
                     }
                     Step::Refuse => {
                         if let Some(refused) = self.scene.settings.refused {
-                            self.sim.set_faults(refusal(refused));
+                            self.sim.set_faults(refusal(refused, self.scene.settings.seed));
                         }
                     }
                     Step::Clock(ahead) => self.sim.set_callers_clock(ahead),

@@ -41,17 +41,23 @@ pub enum Refused {
     Topic,
     Credentials,
     OneRepository,
+    QueueKey,
+    TopicKey,
+    RegistryKey,
 }
 
 impl Settings {
     fn of(seed: u64, rng: &mut Rng) -> Self {
-        const REFUSED: [Refused; 6] = [
+        const REFUSED: [Refused; 9] = [
             Refused::Receive,
             Refused::Delete,
             Refused::Registry,
             Refused::Topic,
             Refused::Credentials,
             Refused::OneRepository,
+            Refused::QueueKey,
+            Refused::TopicKey,
+            Refused::RegistryKey,
         ];
         let audit = rng.u8(..100) < 12;
         Self {
@@ -61,7 +67,7 @@ impl Settings {
             tasks: rng.usize(1..=3),
             max_in_flight: [1, 3, 8, 32][rng.usize(..4)],
             topics: rng.usize(1..=2),
-            refused: seed.is_multiple_of(5).then(|| REFUSED[(seed / 5 % 6) as usize]),
+            refused: seed.is_multiple_of(5).then(|| REFUSED[(seed / 5 % 9) as usize]),
             reorder: rng.bool(),
         }
     }

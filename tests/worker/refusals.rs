@@ -110,7 +110,9 @@ async fn a_repository_that_refuses_us_from_the_start_gives_way_to_others_in_the_
 
 #[tokio::test(start_paused = true)]
 async fn a_topic_that_refuses_us_keeps_the_lease_until_the_team_is_told() {
-    for code in ["AuthorizationError", "NotFound", "ExpiredToken"] {
+    for code in
+        ["AuthorizationError", "NotFound", "ExpiredToken", "KMSAccessDenied", "KMSOptInRequired"]
+    {
         let world = World::new();
         let digest = several(&world, 1).remove(0);
         let app = world.app();
@@ -134,8 +136,108 @@ async fn a_topic_that_refuses_us_keeps_the_lease_until_the_team_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_the_topics_key_refuses_us_no_further_tag_is_removed_and_no_notice_is_lost() {
+    let world = World::new().set("QUEUE__MAX_IN_FLIGHT", "8");
+    let digests = several(&world, 60);
+    let app = world.app();
+    let test = async {
+        world.sim.set_faults(vec![FaultRule::on("Publish").error("KMSAccessDenied")]);
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!(app.health().ready(), Err("paused: the topic is refused"));
+        let removals = world.sim.calls_of("BatchDeleteImage").len();
+        assert!((1..=8).contains(&removals), "{removals}");
+        sleep(Duration::from_secs(1800)).await;
+        assert_eq!(world.sim.calls_of("BatchDeleteImage").len(), removals);
+        let messages = world.sim.queue(QUEUE).messages;
+        assert_eq!(messages.len(), 60);
+        assert!(messages.iter().all(|message| message.receive_count <= 1), "{messages:#?}");
+        world.sim.clear_faults();
+        done(&world).await;
+        assert_eq!(app.health().ready(), Ok(()));
+    };
+
+    world.work(&app, &Shutdown::default(), test).await.unwrap();
+
+    let notices = world.notices();
+    for (number, digest) in digests.iter().enumerate() {
+        assert_eq!(world.tags(digest), [quarantine(digest)]);
+        let mut of = notices.iter().filter(|notice| notice["image"]["digest"] == **digest);
+        let named = of.next().map(|notice| notice["tags"]["untagged"].clone());
+        assert_eq!(named, Some(json!([format!("v{number}")])));
+    }
+    assert_eq!(world.dead_letters(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_throttled_pauses_nothing() {
+    let world = World::new();
+    let digest = several(&world, 1).remove(0);
+    let app = world.app();
+    let test = async {
+        world.sim.set_faults(vec![
+            FaultRule::on("ReceiveMessage").first(2).error("KmsThrottled"),
+            FaultRule::on("PutImage").first(2).error("KmsException ThrottlingException"),
+            FaultRule::on("Publish").first(2).error("KMSThrottling"),
+        ]);
+        while !world.sim.queue(QUEUE).messages.is_empty() {
+            assert_ne!(app.health().ready(), Err("paused: the topic is refused"));
+            assert_ne!(app.health().ready(), Err("paused: the queue is refused"));
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+
+    world.work(&app, &Shutdown::default(), test).await.unwrap();
+
+    assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+    let put = world.sim.calls_of("PutImage");
+    assert!(put.last().unwrap().at < Duration::from_secs(60), "sooner than what is refused");
+    assert_eq!(world.notices().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repository_whose_key_refuses_us_holds_up_only_its_own_messages() {
+    let keyless = [
+        FaultRule::on("PutImage").error("KmsException AccessDeniedException"),
+        FaultRule::on("PutImage").error("KmsException KMSInvalidStateException"),
+        FaultRule::on("PutImage").error("KmsException"),
+        FaultRule::on("BatchGetImage").fail_entries("KmsError"),
+        FaultRule::on("BatchDeleteImage").fail_entries("KmsError"),
+    ];
+    for fault in keyless {
+        let world = World::new();
+        let locked = world.sim.create_repository("team/locked");
+        let held = world.image_in(&locked, &["1.0"], critical());
+        let event = basic(&held, &["1.0"], &json!({"CRITICAL": 1}));
+        world.send(&in_repository(event, "team/locked"));
+        let good = several(&world, 5);
+        world.sim.set_faults(vec![fault.clone().repository("team/locked")]);
+        let test = async {
+            sleep(Duration::from_secs(3600)).await;
+            for digest in &good {
+                assert_eq!(world.tags(digest), [quarantine(digest)], "{fault:?}");
+            }
+            let [message] = &world.sim.queue(QUEUE).messages[..] else { panic!("{fault:?}") };
+            assert!(message.receive_count <= 3, "{fault:?}: {message:?}");
+            world.sim.clear_faults();
+            done(&world).await;
+        };
+
+        world.run_while(test).await;
+
+        assert_eq!(world.sim.tags(&locked, &held).unwrap(), [quarantine(&held)], "{fault:?}");
+        assert_eq!(world.dead_letters(), 0, "{fault:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_queue_that_refuses_us_is_asked_until_it_does_not() {
-    for code in ["AccessDeniedException", "QueueDoesNotExist", "ExpiredTokenException"] {
+    for code in [
+        "AccessDeniedException",
+        "QueueDoesNotExist",
+        "ExpiredTokenException",
+        "KmsAccessDenied",
+        "KmsInvalidState",
+    ] {
         let world = World::new();
         let app = world.app();
         let test = async {
@@ -178,7 +280,7 @@ async fn our_own_expired_credentials_pause_at_once_and_cost_no_receive() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_signal_during_a_pause_releases_what_is_in_hand() {
     let world = World::new();
-    several(&world, 1);
+    several(&world, 20);
     world
         .run_while(async {
             world.sim.set_faults(vec![FaultRule::on("Publish").error("AuthorizationError")]);
@@ -187,7 +289,7 @@ async fn a_stop_signal_during_a_pause_releases_what_is_in_hand() {
         .await;
 
     let queue = world.sim.queue(QUEUE);
-    assert_eq!((queue.visible, queue.in_flight), (1, 0), "visible to others at once");
+    assert_eq!((queue.visible, queue.in_flight), (20, 0), "visible to others at once");
 }
 
 #[tokio::test(start_paused = true)]

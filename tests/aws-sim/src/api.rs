@@ -82,12 +82,14 @@ pub struct ApiError {
     pub code: String,
     /// What went wrong, in words.
     pub message: String,
+    /// What KMS said, where it is a key that ECR may not use: `kmsError`.
+    pub kms_error: Option<String>,
 }
 
 impl ApiError {
     /// An error of the caller (HTTP 400).
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { status: 400, code: code.into(), message: message.into() }
+        Self { status: 400, code: code.into(), message: message.into(), kms_error: None }
     }
 
     /// The same error under another HTTP status.

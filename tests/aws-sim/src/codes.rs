@@ -42,6 +42,50 @@ impl Service {
             Self::Sts => "AccessDenied",
         }
     }
+
+    /// The codes of a service that may not use the key it needs, by the names of its model; none where it needs no key.
+    /// What KMS says follows ECR's one code after a space: see [`Fault::error`](crate::Fault::error).
+    pub fn key_refusal_codes(self) -> &'static [&'static str] {
+        match self {
+            Self::Sqs => &[
+                "KmsAccessDenied",
+                "KmsDisabled",
+                "KmsNotFound",
+                "KmsInvalidState",
+                "KmsInvalidKeyUsage",
+                "KmsOptInRequired",
+            ],
+            Self::Sns => &[
+                "KMSAccessDenied",
+                "KMSDisabled",
+                "KMSNotFound",
+                "KMSInvalidState",
+                "KMSOptInRequired",
+            ],
+            Self::Ecr => &[
+                "KmsException AccessDeniedException",
+                "KmsException DisabledException",
+                "KmsException NotFoundException",
+                "KmsException KMSInvalidStateException",
+                "KmsException",
+            ],
+            Self::Events | Self::Sts => &[],
+        }
+    }
+
+    /// The codes of a service whose key is throttled or fails.
+    pub fn key_outage_codes(self) -> &'static [&'static str] {
+        match self {
+            Self::Sqs => &["KmsThrottled"],
+            Self::Sns => &["KMSThrottling"],
+            Self::Ecr => &[
+                "KmsException ThrottlingException",
+                "KmsException KMSInternalException",
+                "KmsException DependencyTimeoutException",
+            ],
+            Self::Events | Self::Sts => &[],
+        }
+    }
 }
 
 /// The HTTP status that comes with an error code: 400 for one that is not known.
@@ -51,6 +95,8 @@ pub(crate) fn status_of(code: &str) -> u16 {
         | "AuthorizationError"
         | "ExpiredToken"
         | "InvalidClientTokenId"
+        | "KMSOptInRequired"
+        | "KmsOptInRequired"
         | "OverLimit"
         | "RequestThrottled"
         | "SignatureDoesNotMatch" => 403,

@@ -88,10 +88,15 @@ impl fmt::Debug for Fault {
 
 impl Fault {
     /// Refusal with an error code, under the HTTP status that the services have for it; 400 for one that is not known.
-    /// [`Service`](crate::Service) knows each service's own codes.
+    /// [`Service`](crate::Service) knows each service's own codes. What follows `KmsException` after a space is what KMS
+    /// said.
     pub fn error(code: &str) -> Self {
-        let error = ApiError::new(code, "injected by the simulation");
-        Self::ErrorBefore(error.with_status(status_of(code)))
+        let (code, kms_error) = match code.split_once(' ') {
+            Some((code, kms_error)) => (code, Some(kms_error.to_owned())),
+            None => (code, None),
+        };
+        let error = ApiError::new(code, "injected by the simulation").with_status(status_of(code));
+        Self::ErrorBefore(ApiError { kms_error, ..error })
     }
 
     /// Whether a call that this strikes has no effect.

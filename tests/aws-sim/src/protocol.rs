@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::api::{Answer, ApiCall, ApiError, Protocol, Service};
+use crate::api::{Answer, ApiCall, ApiError, Input as _, Protocol, Service};
 use crate::config::SimConfig;
 use crate::query;
 use crate::sts;
@@ -84,7 +84,10 @@ pub(crate) fn render(
             (error.status, body.to_string().into_bytes(), header)
         }
         (Protocol::Json11, Err(error)) => {
-            let body = json!({"__type": error.code, "message": error.message});
+            let mut body = json!({"__type": error.code, "message": error.message});
+            if let Some(kms_error) = &error.kms_error {
+                body.set("kmsError", json!(kms_error));
+            }
             (error.status, body.to_string().into_bytes(), None)
         }
     };
@@ -106,6 +109,13 @@ fn sqs_query_code(code: &str) -> String {
     match code {
         "QueueDoesNotExist" => "AWS.SimpleQueueService.NonExistentQueue".to_owned(),
         "QueueNameExists" => "QueueAlreadyExists".to_owned(),
+        "KmsAccessDenied" => "KMS.AccessDeniedException".to_owned(),
+        "KmsDisabled" => "KMS.DisabledException".to_owned(),
+        "KmsInvalidKeyUsage" => "KMS.InvalidKeyUsageException".to_owned(),
+        "KmsInvalidState" => "KMS.InvalidStateException".to_owned(),
+        "KmsNotFound" => "KMS.NotFoundException".to_owned(),
+        "KmsOptInRequired" => "KMS.OptInRequired".to_owned(),
+        "KmsThrottled" => "KMS.ThrottlingException".to_owned(),
         "MessageNotInflight"
         | "EmptyBatchRequest"
         | "TooManyEntriesInBatchRequest"
