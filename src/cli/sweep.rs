@@ -19,7 +19,7 @@ use crate::survey::Document;
 
 const HELP: &str = "\
 Exit codes:
-  0  there is nothing to do, or all was done (--apply)
+  0  there are no tags to take off, or all was done (--apply)
   1  something could not be looked at, or was not done (--apply)
   2  the command line, the plan or the configuration cannot be used
   3  tags would go

@@ -5,6 +5,7 @@ use std::fmt;
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::{Document, Entry, Unread};
+use crate::domain::coverage::Coverage;
 use crate::domain::text::{escaped, start};
 
 /// Tags of one image that are named one by one.
@@ -69,7 +70,29 @@ impl Document {
         (!table.is_empty()).then_some(table)
     }
 
+    /// Images that people can pull and of which nobody knows how bad they are, by why: nobody may take them for clean.
+    fn not_judged(&self) -> Option<String> {
+        let of = |coverage: Coverage| self.census.get(coverage.as_str()).copied().unwrap_or(0);
+        let counts: Vec<_> = Coverage::ALL
+            .into_iter()
+            .filter(|coverage| coverage.is_gap() || *coverage == Coverage::Scanning)
+            .map(|coverage| (of(coverage), coverage.as_str().replace('_', " ")))
+            .filter(|(count, _)| *count > 0)
+            .collect();
+        let all = counts.iter().fold(0_u64, |all, (count, _)| all.saturating_add(*count));
+        let each: Vec<_> = counts.iter().map(|(count, word)| format!("{count} {word}")).collect();
+        (all > 0).then(|| format!("{} cannot be judged: {}", images(all), each.join(", ")))
+    }
+
     fn conclusion(&self) -> String {
+        let done = self.what_was_done();
+        match self.not_judged() {
+            Some(not_judged) => format!("{done}; {not_judged}"),
+            None => done,
+        }
+    }
+
+    fn what_was_done(&self) -> String {
         let to_go = self.to_go() as u64;
         let count = |of: fn(&&Entry) -> bool| self.images.iter().filter(of).count() as u64;
         let undone = count(|entry| entry.problem.is_some());
@@ -78,7 +101,10 @@ impl Document {
             return format!("interrupted: {} done, the others are as they were", images(done));
         }
         match (self.applied, to_go, undone) {
-            (_, 0, _) if !self.is_whole() => "nothing to do as far as could be looked".to_owned(),
+            (_, 0, _) if !self.is_whole() => {
+                "no tags to take off as far as could be looked".to_owned()
+            }
+            (_, 0, _) if self.not_judged().is_some() => "no tags to take off".to_owned(),
             (_, 0, _) => "nothing to do".to_owned(),
             (true, _, 0) => format!("{} done", images(done)),
             (true, _, undone) => format!("{} done, {} not", images(done), images(undone)),

@@ -137,14 +137,16 @@ async fn to_apply_does_what_the_plan_showed_and_then_nothing_is_left_to_do() {
     }
     let applied = filled.sweep(&["--apply"]).await;
     assert_eq!(applied.code, 0, "{applied:?}");
-    assert!(applied.stdout.ends_with("\n3 images done\n"), "{applied:?}");
+    let not_judged = "2 images cannot be judged: 1 never scanned, 1 unsupported";
+    assert!(applied.stdout.ends_with(&format!("\n3 images done; {not_judged}\n")), "{applied:?}");
     assert_eq!(filled.tags(), expected);
     let told = filled.world.sim.notices(&filled.world.topic).len();
     assert_eq!(told, 3, "the team is told of each");
     for arguments in [&["--apply"][..], &[]] {
         let again = filled.sweep(arguments).await;
         assert_eq!(again.code, 0, "{again:?}");
-        assert!(again.stdout.ends_with("\nnothing to do\n"), "{again:?}");
+        let last = format!("\nno tags to take off; {not_judged}\n");
+        assert!(again.stdout.ends_with(&last), "{again:?}");
     }
     assert_eq!(filled.tags(), expected);
     assert_eq!(filled.world.sim.notices(&filled.world.topic).len(), told);
@@ -305,6 +307,23 @@ async fn every_account_and_region_of_the_policy_is_swept_page_by_page() {
     assert!(line.is_some_and(|line| line.contains("quarantined")), "{shown:?}");
     let quarantine = bad.replace("sha256:", "quarantine-");
     assert_eq!(sim.tags(&far, &bad).expect("an image"), [quarantine]);
+}
+
+#[tokio::test]
+async fn the_last_line_names_what_cannot_be_judged_and_says_nothing_to_do_only_without_it() {
+    let world = World::new().await;
+    world.image(&["1.0"], clean());
+    let shown = world.run(&["sweep"], "").await;
+    assert_eq!((shown.code, shown.stdout.as_str()), (0, "1 image: 1 clean\nnothing to do\n"));
+    let dark = world.sim.push_image(&world.repository, &[], "dark");
+    world.sim.push_index(&world.repository, &["multi"], &[(dark.as_str(), "linux/amd64")]);
+    world.sim.push_image(&world.repository, &["never"], "never");
+    world.image(&["failed"], ScanResult::status("FAILED"));
+    world.image(&["pending"], ScanResult::status("PENDING"));
+    let shown = world.run(&["sweep"], "").await;
+    let last = "no tags to take off; 4 images cannot be judged: 1 never scanned, 1 scanning, 1 scan failed, \
+                1 index only";
+    assert_eq!((shown.code, shown.stdout.lines().last()), (0, Some(last)), "{shown:?}");
 }
 
 #[tokio::test]
