@@ -4,7 +4,7 @@
 //! becomes an event as any other, and what was found comes back as `Sweep Result`. Each may come twice.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
@@ -31,6 +31,16 @@ pub(super) const SCHEDULED: &str = "Scheduled Event";
 
 const KIND: Kind = Kind::Sweep;
 
+/// Slices of one repository: twice what ECR holds in one (ECR service quotas).
+pub const MOST_SLICES: u32 = 2_000;
+/// The longest id of a sweep, in bytes.
+pub const LONGEST_ID: usize = 128;
+/// What a message may claim at the most, as anybody may have written it: repositories in one result and in one registry,
+/// and images of a repository that stand in one place. ECR holds a tenth of the latter two (ECR service quotas).
+const MOST_NAMED: usize = 4_096;
+const MOST_REPOSITORIES: u32 = 1_000_000;
+const MOST_IMAGES: u64 = 1_000_000;
+
 /// One step of a sweep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
@@ -53,8 +63,8 @@ pub enum Step {
     Repository(Slice),
     /// Gather what was found.
     Result(Found),
-    /// What was found in this registry was told then.
-    Told(Home, SystemTime),
+    /// What was found was told.
+    Told(Told),
 }
 
 /// So far a repository has been swept.
@@ -84,7 +94,27 @@ pub struct Found {
     /// How many of its repositories are swept.
     pub of: u32,
     /// Those of which the result is known.
-    pub repositories: BTreeMap<RepositoryName, Census>,
+    pub repositories: BTreeMap<RepositoryName, Part>,
+}
+
+/// What was found in one repository.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Where its images stand.
+    pub census: Census,
+    /// Whether it holds more images than a sweep looks at.
+    pub is_cut: bool,
+}
+
+/// That what was found in a registry was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The registry.
+    pub home: Home,
+    /// When.
+    pub at: SystemTime,
+    /// Whether all of its repositories had answered.
+    pub is_whole: bool,
 }
 
 #[derive(Deserialize)]
@@ -105,8 +135,11 @@ struct SweepDetail {
     census: BTreeMap<String, u64>,
     #[serde(default)]
     repositories: BTreeMap<String, BTreeMap<String, u64>>,
+    #[serde(default)]
+    cut: BTreeSet<String>,
     /// Seconds since 1970.
     told: Option<u32>,
+    whole: Option<bool>,
     image_digest: Option<String>,
     image_tags: Option<Vec<Option<String>>>,
 }
@@ -118,7 +151,10 @@ pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malfo
     }
     let detail = detail(envelope)?;
     let sweep = detail.sweep.filter(|sweep| !sweep.is_empty());
-    if sweep.as_ref().is_some_and(|sweep| sweep.len() > 128 || sweep.contains(char::is_control)) {
+    if sweep
+        .as_ref()
+        .is_some_and(|sweep| sweep.len() > LONGEST_ID || sweep.contains(char::is_control))
+    {
         let problem = "detail.sweep is over 128 bytes or holds control characters";
         return Err(Malformed::new(problem));
     }
@@ -129,14 +165,23 @@ pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malfo
         return Ok(ordered(origin, sweep, step));
     }
     let of = detail.of.unwrap_or_default();
+    if of > MOST_REPOSITORIES {
+        return Err(Malformed::new("detail.of is over 1,000,000"));
+    }
     if envelope.detail_type == RESULT {
         if let Some(told) = detail.told {
             let at = SystemTime::UNIX_EPOCH + Duration::from_secs(told.into());
-            return Ok(ordered(origin, sweep, Step::Told(home, at)));
+            let is_whole = detail.whole.unwrap_or(true);
+            return Ok(ordered(origin, sweep, Step::Told(Told { home, at, is_whole })));
         }
-        let repositories = detail.repositories.into_iter();
-        let repositories =
-            repositories.map(|(repository, counts)| Ok((name(&repository)?, census(&counts)?)));
+        let named = detail.repositories.len();
+        if named > MOST_NAMED || (named == 0 && of > 0) {
+            return Err(Malformed::new("detail.repositories names none, or over 4,096"));
+        }
+        let repositories = detail.repositories.into_iter().map(|(repository, counts)| {
+            let is_cut = detail.cut.contains(&repository);
+            Ok((name(&repository)?, Part { census: census(&counts)?, is_cut }))
+        });
         let repositories = repositories.collect::<Result<_, _>>()?;
         return Ok(ordered(origin, sweep, Step::Result(Found { home, of, repositories })));
     }
@@ -154,6 +199,9 @@ pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malfo
             claim: Claim::Nothing,
         };
         return Ok(event.into_parsed());
+    }
+    if detail.slices > MOST_SLICES {
+        return Err(Malformed::new("detail.slices is over 2,000"));
     }
     let slice = Slice {
         repository,
@@ -220,6 +268,9 @@ fn census(counts: &BTreeMap<String, u64>) -> Result<Census, Malformed> {
     for (word, images) in counts {
         let coverage = Coverage::from_word(word)
             .ok_or_else(|| Malformed::new("the census counts something that no sweep counts"))?;
+        if *images > MOST_IMAGES {
+            return Err(Malformed::new("the census counts over 1,000,000 images"));
+        }
         census.add(coverage, *images);
     }
     Ok(census)
@@ -259,9 +310,11 @@ impl Order {
                 (REPOSITORY, format!("{sweep}/{account}/{region}/{number}/{slices}"), detail)
             }
             Step::Result(Found { home: Home { account, region }, of, repositories }) => {
+                let cut = repositories.iter().filter(|(_, part)| part.is_cut);
+                let cut: Vec<_> = cut.map(|(name, _)| name.as_str()).collect();
                 let repositories: serde_json::Map<_, _> = repositories
                     .iter()
-                    .map(|(name, census)| (name.to_string(), counts(census)))
+                    .map(|(name, part)| (name.to_string(), counts(&part.census)))
                     .collect();
                 let detail = json!({
                     "sweep": sweep,
@@ -269,16 +322,18 @@ impl Order {
                     "region": region.as_str(),
                     "of": of,
                     "repositories": repositories,
+                    "cut": cut,
                 });
                 (RESULT, format!("{sweep}/{account}/{region}/result"), detail)
             }
-            Step::Told(Home { account, region }, at) => {
+            Step::Told(Told { home: Home { account, region }, at, is_whole }) => {
                 let told = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
                 let detail = json!({
                     "sweep": sweep,
                     "account": account.as_str(),
                     "region": region.as_str(),
                     "told": told,
+                    "whole": is_whole,
                 });
                 (RESULT, format!("{sweep}/{account}/{region}/told"), detail)
             }

@@ -1,7 +1,7 @@
 //! What a sweep of a registry came to: one notice for all its images.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
@@ -67,17 +67,30 @@ pub struct Summary {
     pub mode: Mode,
     /// The worst repositories, the worst first.
     pub worst: Vec<Share>,
+    /// Repositories that hold more images than a sweep looks at.
+    pub cut: BTreeSet<RepositoryName>,
+    /// Whether these are results that came after the summary of their sweep, or too few for one.
+    pub is_late: bool,
 }
 
 impl Summary {
-    /// The same at every telling.
+    /// The same at every telling: whoever tells other numbers tells them under another id.
     #[must_use]
     pub fn id(&self) -> String {
         let mut hash = Sha256::new();
-        for part in [self.home.account.as_str(), self.home.region.as_str(), &self.sweep] {
+        let mut add = |part: &str| {
             hash.update(part.as_bytes());
             hash.update([0]);
+        };
+        for part in [self.home.account.as_str(), self.home.region.as_str(), &self.sweep] {
+            add(part);
         }
+        add(self.began.as_deref().unwrap_or_default());
+        add(&format!("{} of {}, late {}", self.swept, self.repositories, self.is_late));
+        for (coverage, images) in self.census.iter() {
+            add(&format!("{} {images}", coverage.as_str()));
+        }
+        self.cut.iter().for_each(|repository| add(repository.as_str()));
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
@@ -91,15 +104,18 @@ impl Summary {
 
     fn subject(&self) -> String {
         let Home { account, region } = &self.home;
+        let late = if self.is_late { ", late" } else { "" };
         let subject = format!(
-            "tagwarden sweep: {} violating, {} not covered in {account} {region}",
+            "tagwarden sweep{late}: {} violating, {} not covered in {account} {region}",
             self.violating(),
             self.gaps()
         );
         subject.chars().take(99).collect()
     }
 
-    fn is_whole(&self) -> bool {
+    /// Whether all repositories have answered.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
         self.swept >= self.repositories
     }
 
@@ -143,7 +159,13 @@ impl Summary {
     fn headline(&self) -> String {
         let images = self.census.sum(|_| true);
         let (violating, gaps) = (self.violating(), self.gaps());
-        let whole = if self.is_whole() {
+        let whole = if self.is_late {
+            let sweep = &self.sweep;
+            format!(
+                " These results came late: they add to the summary of sweep {sweep}, or stand in it already, and what it \
+                 says of other repositories stays as it is."
+            )
+        } else if self.is_whole() {
             String::new()
         } else {
             let missing = self.repositories - self.swept;
@@ -158,9 +180,26 @@ impl Summary {
         };
         format!(
             "{images} tagged images in {} of {} repositories were looked at: {violating} violate the policy, \
-             {gaps} are not covered by any scan.{nothing}{whole}",
-            self.swept, self.repositories
+             {gaps} are not covered by any scan.{nothing}{whole}{}",
+            self.swept,
+            self.repositories,
+            self.of_cut()
         )
+    }
+
+    /// What is said of repositories that were not looked at to their end.
+    fn of_cut(&self) -> String {
+        let named: Vec<_> = self.cut.iter().take(WORST).map(RepositoryName::as_str).collect();
+        match self.cut.len().checked_sub(named.len()) {
+            _ if named.is_empty() => String::new(),
+            None | Some(0) => {
+                format!(" Not to their end, for they hold too many images: {}.", named.join(", "))
+            }
+            Some(more) => format!(
+                " Not to their end, for they hold too many images: {}, and {more} more.",
+                named.join(", ")
+            ),
+        }
     }
 
     fn text(&self) -> String {
@@ -198,6 +237,8 @@ impl Summary {
             "account": self.home.account.as_str(),
             "region": self.home.region.as_str(),
             "repositories": {"covered": self.repositories, "swept": self.swept},
+            "adds_to": self.is_late.then_some(&self.sweep),
+            "cut": self.cut.iter().take(WORST).map(RepositoryName::as_str).collect::<Vec<_>>(),
             "images": counts(&self.census),
             "before": self.before.as_ref().map(counts),
             "worst": self.worst.iter().map(|share| json!({

@@ -73,6 +73,18 @@ pub struct Outgoing {
     pub delay: Duration,
 }
 
+/// That not all of several messages could be sent.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{} of {of} messages could not be sent: {error}", .left.len())]
+pub struct NotSent {
+    /// Why.
+    pub error: AwsError,
+    /// The positions of those that were not, as far as is known: a call that nobody answered may have sent its own.
+    pub left: Vec<usize>,
+    /// How many were to be sent.
+    pub of: usize,
+}
+
 /// What the worker needs of a queue.
 pub trait Queue: Send + Sync + 'static {
     /// Reads the queue's attributes: that it exists, may be used, and what its redrive policy is.
@@ -92,9 +104,10 @@ pub trait Queue: Send + Sync + 'static {
     /// Asks whether messages may be deleted and changed, without touching any.
     fn may_settle(&self) -> impl Future<Output = Result<(), AwsError>> + Send;
 
-    /// Sends messages, each to be seen after a delay (whole seconds, 900 at the most). Where some could not be sent, others
-    /// were all the same.
-    fn send(&self, messages: &[Outgoing]) -> impl Future<Output = Result<(), AwsError>> + Send;
+    /// Sends messages in order, each to be seen after a delay (whole seconds, 900 at the most). What fails by itself is
+    /// tried some times more, and the others are not sent again with it. What cannot be sent ends it: the error names what
+    /// is left, and the others were sent.
+    fn send(&self, messages: &[Outgoing]) -> impl Future<Output = Result<(), NotSent>> + Send;
 
     /// Changes the visibility of up to ten messages. One result for each, in order.
     fn change_visibility(

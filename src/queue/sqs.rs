@@ -13,9 +13,9 @@ use aws_sdk_sqs::types::{
 };
 use aws_sdk_sqs::{Client, config};
 use serde::Deserialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-use super::{Message, Outgoing, Queue, QueueInfo, ReceiptHandle, Visibility};
+use super::{Message, NotSent, Outgoing, Queue, QueueInfo, ReceiptHandle, Visibility};
 use crate::aws::{Aws, AwsError, CountAttempts, ErrorClass, Operation};
 use crate::clock::Clock;
 use crate::domain::image::{AccountId, Home, Region};
@@ -27,6 +27,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// SQS's longest delay, and the most bytes of one batch (SQS API reference, SendMessageBatch).
 const LONGEST_DELAY: Duration = Duration::from_secs(900);
 const LONGEST_BATCH: usize = 1_048_576;
+/// How often an entry of a batch is sent at the most, and how long after its first failure; then three times as long.
+const MOST_SENDS: usize = 4;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// W3C's trace context, as message attributes.
 const TRACEPARENT: &str = "traceparent";
@@ -72,6 +75,67 @@ impl SqsQueue {
     #[must_use]
     pub fn wait(&self) -> Duration {
         self.wait
+    }
+}
+
+impl SqsQueue {
+    /// Sends one batch, and again those of its entries that fail by themselves; else why, and the positions of what is
+    /// left.
+    async fn send_batch(&self, batch: &[Outgoing]) -> Result<(), (AwsError, Vec<usize>)> {
+        let mut left: Vec<usize> = (0..batch.len()).collect();
+        let mut pause = FIRST_PAUSE;
+        for send in 1..=MOST_SENDS {
+            let results = match self.send_entries(batch, &left).await {
+                Ok(results) => results,
+                Err(error) => return Err((error, left)),
+            };
+            let mut errors = Vec::new();
+            let mut results = results.into_iter();
+            left.retain(|_| match results.next() {
+                Some(Err(error)) => {
+                    errors.push(error);
+                    true
+                }
+                _ => false,
+            });
+            // What will never be sent decides, whatever else failed.
+            errors.sort_by_key(|error| error.class.is_transient());
+            match errors.into_iter().next() {
+                None => return Ok(()),
+                Some(error) if send == MOST_SENDS || !error.class.is_transient() => {
+                    return Err((error, left));
+                }
+                Some(_) => sleep(pause).await,
+            }
+            pause *= 3;
+        }
+        Ok(())
+    }
+
+    /// One call for these of a batch; one result for each of them.
+    async fn send_entries(
+        &self,
+        batch: &[Outgoing],
+        which: &[usize],
+    ) -> Result<Vec<Result<(), AwsError>>, AwsError> {
+        let operation = Operation::SendMessageBatch;
+        let entries = which.iter().enumerate().filter_map(|(id, at)| {
+            let message = batch.get(*at)?;
+            SendMessageBatchRequestEntry::builder()
+                .id(id.to_string())
+                .message_body(&message.body)
+                .delay_seconds(whole_seconds(message.delay.min(LONGEST_DELAY)))
+                .build()
+                .ok()
+        });
+        let request = self
+            .client
+            .send_message_batch()
+            .queue_url(&self.url)
+            .set_entries(Some(entries.collect()));
+        let answer = self.aws.call(operation, request.send()).await?;
+        let done = answer.successful.into_iter().map(|entry| entry.id).collect();
+        Ok(results(operation, which.len(), Ok((done, answer.failed))))
     }
 }
 
@@ -215,27 +279,16 @@ impl Queue for SqsQueue {
         errors.find(|error| error.class != ErrorClass::Rejected).map_or(Ok(()), Err)
     }
 
-    async fn send(&self, messages: &[Outgoing]) -> Result<(), AwsError> {
-        let operation = Operation::SendMessageBatch;
-        for messages in batches(messages) {
-            let entries = messages.iter().enumerate().filter_map(|(at, message)| {
-                SendMessageBatchRequestEntry::builder()
-                    .id(at.to_string())
-                    .message_body(&message.body)
-                    .delay_seconds(whole_seconds(message.delay.min(LONGEST_DELAY)))
-                    .build()
-                    .ok()
-            });
-            let request = self
-                .client
-                .send_message_batch()
-                .queue_url(&self.url)
-                .set_entries(Some(entries.collect()));
-            let answer = self.aws.call(operation, request.send()).await.map(|answer| {
-                let done = answer.successful.into_iter().map(|entry| entry.id).collect();
-                (done, answer.failed)
-            });
-            results(operation, messages.len(), answer).into_iter().collect::<Result<(), _>>()?;
+    async fn send(&self, messages: &[Outgoing]) -> Result<(), NotSent> {
+        let mut from = 0;
+        for batch in batches(messages) {
+            if let Err((error, left)) = self.send_batch(batch).await {
+                let of = messages.len();
+                let left = left.into_iter().map(|at| from + at);
+                let left = left.chain(from + batch.len()..of).collect();
+                return Err(NotSent { error, left, of });
+            }
+            from += batch.len();
         }
         Ok(())
     }

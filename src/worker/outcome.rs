@@ -14,6 +14,10 @@ pub enum Outcome {
     Swept,
     /// A step of a sweep for which there is no room: sent again.
     PutOff,
+    /// A step of a sweep that this task has taken before.
+    Repeated,
+    /// Results of a sweep that came after its summary, or too few for one: told by themselves.
+    Late,
     /// Not for us: another source, another kind of scan, our own quarantine tag.
     Ignored(&'static str),
     /// The policy does not cover the repository.
@@ -50,9 +54,11 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every word of [`Outcome::as_str`].
-    pub const WORDS: [&'static str; 18] = [
+    pub const WORDS: [&'static str; 20] = [
         "swept",
         "put_off",
+        "repeated",
+        "late",
         "ignored",
         "out_of_reach",
         "joined",
@@ -77,6 +83,8 @@ impl Outcome {
         match self {
             Self::Swept => "swept",
             Self::PutOff => "put_off",
+            Self::Repeated => "repeated",
+            Self::Late => "late",
             Self::Ignored(_) => "ignored",
             Self::OutOfReach(_) => "out_of_reach",
             Self::Joined(_) => "joined",
@@ -112,7 +120,13 @@ impl Outcome {
     /// How much was done, for the one word that stands for several images.
     pub(super) fn gravity(&self) -> u8 {
         match self {
-            Self::Absent | Self::Swept | Self::PutOff | Self::Ignored(_) | Self::OutOfReach(_) => 0,
+            Self::Absent
+            | Self::Swept
+            | Self::PutOff
+            | Self::Repeated
+            | Self::Late
+            | Self::Ignored(_)
+            | Self::OutOfReach(_) => 0,
             Self::NotAnImage | Self::Clean => 1,
             Self::LeftToScan => 2,
             Self::NothingToUntag => 3,

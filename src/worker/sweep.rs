@@ -1,10 +1,13 @@
 //! A sweep, step by step: every tagged image that the policy covers is looked at, whatever events there were.
 //!
 //! A step looks and sends messages, and acts on nothing: an image whose tags have to go becomes a message of its own and
-//! takes the way of every event. A step that comes twice, or is broken off, does again what it did, and no harm.
+//! takes the way of every event. A step that is broken off is done again, and does no harm. Once what follows was sent it is
+//! done, whatever happens then: a copy of it ends where it comes to a task that has taken it.
 
 mod gather;
 mod image;
+mod known;
+mod taken;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,9 +16,10 @@ use std::time::Duration;
 use humantime::format_rfc3339_seconds;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use self::gather::Gathering;
+use self::taken::{Taken, Taking, Turn};
 use super::assess::{Context, Job};
 use super::message::Worker;
 use super::outcome::{Failure, Outcome};
@@ -24,7 +28,7 @@ use crate::aws::{AwsError, ErrorClass};
 use crate::config::SweepSettings;
 use crate::domain::coverage::{Census, Coverage};
 use crate::domain::image::Home;
-use crate::event::sweep::{Found, Order, Slice, Step};
+use crate::event::sweep::{Found, LONGEST_ID, MOST_SLICES, Order, Part, Slice, Step};
 use crate::event::{Claim, ImageEvent, Kind};
 use crate::notify::Notifier;
 use crate::queue::{Message, Outgoing, Queue};
@@ -35,8 +39,8 @@ const PART_OF_PERMITS: usize = 4;
 /// How long a slice waits in the queue that found no permit of its part: at first at least, and at the most.
 const NO_ROOM: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
-/// Slices of one repository: twice what ECR holds in one (ECR service quotas).
-const MOST_SLICES: u32 = 2_000;
+/// When a copy of a step comes again that is still in work.
+const IN_WORK: Duration = Duration::from_secs(60);
 /// How long a registry that begins no scan is not asked again.
 const NOT_HERE: Duration = Duration::from_secs(3600);
 
@@ -49,6 +53,7 @@ pub(super) struct Sweeps {
     /// Registries that begin no scan when they are asked, and since when that is known.
     not_here: Mutex<HashMap<Home, Instant>>,
     gathering: Mutex<Gathering>,
+    taken: Taken,
 }
 
 impl Sweeps {
@@ -59,6 +64,7 @@ impl Sweeps {
             paces: Mutex::default(),
             not_here: Mutex::default(),
             gathering: Mutex::default(),
+            taken: Taken::default(),
         }
     }
 
@@ -111,7 +117,8 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
     pub(super) async fn sweep(&self, message: &Message, order: &Order) -> Result<Outcome, Failure> {
         let mut order = order.clone();
         // A schedule without an id of its own: the message's is the same at every delivery.
-        let id = || order.origin.id.clone().unwrap_or_else(|| message.id.clone());
+        let own = order.origin.id.clone().filter(|id| id.len() <= LONGEST_ID);
+        let id = || own.unwrap_or_else(|| message.id.clone());
         order.sweep = Some(order.sweep.clone().unwrap_or_else(id));
         // A time that cannot be, or lies ahead, would never grow old.
         let is_possible = |at| message.sent_at.is_none_or(|sent| at <= sent);
@@ -119,21 +126,39 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
             order.origin.at = message.sent_at;
             order.origin.time = message.sent_at.map(|at| format_rfc3339_seconds(at).to_string());
         }
+        let taking = match self.sweeps.taken.turn(&order) {
+            None => None,
+            Some(Turn::First(taking)) => Some(taking),
+            Some(Turn::Taken) => return Ok(Outcome::Repeated),
+            Some(Turn::InWork) if !self.context().is_last_receive(message) => {
+                let reason = "a copy of this step is in work".to_owned();
+                return Err(Failure::Pending { reason, again: IN_WORK });
+            }
+            // It must not be used up by waiting.
+            Some(Turn::InWork) => None,
+        };
         match &order.step {
-            Step::All => self.sweep_all(&order).await,
-            Step::Registry(home) => self.sweep_registry(&order, home).await,
-            Step::Repository(slice) => self.sweep_slice(message, &order, slice).await,
+            Step::All => self.sweep_all(&order, taking).await,
+            Step::Registry(home) => self.sweep_registry(&order, home, taking).await,
+            Step::Repository(slice) => self.sweep_slice(message, &order, slice, taking).await,
             Step::Result(found) => self.gather(message, &order, found).await,
-            Step::Told(home, at) => self.was_told(message, &order, home, *at).await,
+            Step::Told(told) => self.was_told(message, &order, told).await,
         }
     }
 
     async fn send(&self, messages: &[Outgoing]) -> Result<(), Failure> {
-        self.queue.send(messages).await.map_err(failure)
+        self.queue.send(messages).await.map_err(|error| {
+            warn!(%error, "cannot send what follows from a step of a sweep; it comes again, and what was sent is sent twice");
+            failure(error.error)
+        })
     }
 
     /// One message for each account and Region of the policy.
-    async fn sweep_all(&self, order: &Order) -> Result<Outcome, Failure> {
+    async fn sweep_all(
+        &self,
+        order: &Order,
+        taking: Option<Taking<'_>>,
+    ) -> Result<Outcome, Failure> {
         let Context { policy, own, .. } = self.context();
         let registries = policy.registries(own).into_iter();
         let messages: Vec<_> = registries
@@ -141,11 +166,17 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
             .collect();
         info!(sweep = order.sweep, registries = messages.len(), "sweep begins");
         self.send(&messages).await?;
+        taking.iter().for_each(Taking::is_taken);
         Ok(Outcome::Swept)
     }
 
     /// One message for each repository that the policy covers, spread over the time that they take.
-    async fn sweep_registry(&self, order: &Order, home: &Home) -> Result<Outcome, Failure> {
+    async fn sweep_registry(
+        &self,
+        order: &Order,
+        home: &Home,
+        taking: Option<Taking<'_>>,
+    ) -> Result<Outcome, Failure> {
         let Context { policy, own, .. } = self.context();
         if let Err(why) = policy.reach_registry(home, own) {
             return Ok(Outcome::OutOfReach(why));
@@ -177,6 +208,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
             messages.push(now(order.body()));
         }
         self.send(&messages).await?;
+        taking.iter().for_each(Taking::is_taken);
         Ok(Outcome::Swept)
     }
 
@@ -186,6 +218,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
         message: &Message,
         order: &Order,
         slice: &Slice,
+        taking: Option<Taking<'_>>,
     ) -> Result<Outcome, Failure> {
         let Ok(_room) = self.sweeps.room.try_acquire() else {
             // As a new message: one that waits for room must not use up its receives.
@@ -236,8 +269,8 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
         }
         let mut all = slice.census.clone();
         all.absorb(&census);
-        let next_token = page.next_token.filter(|_| slice.slices < MOST_SLICES);
-        let step = match next_token {
+        let is_cut = page.next_token.is_some() && slice.slices >= MOST_SLICES;
+        let step = match page.next_token.filter(|_| !is_cut) {
             Some(token) => Step::Repository(Slice {
                 slices: slice.slices.saturating_add(1),
                 waits: 0,
@@ -248,16 +281,22 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
             None => Step::Result(Found {
                 home: repository.home(),
                 of: slice.of,
-                repositories: [(repository.name.clone(), all)].into(),
+                repositories: [(repository.name.clone(), Part { census: all, is_cut })].into(),
             }),
         };
-        messages.push(now(Order { step, ..order.clone() }.body()));
-        self.send(&messages).await?;
-        self.context().instruments.swept(&census);
-        // Last, and whether or not it succeeds: the next sweep asks again.
-        for image in &page.images {
-            self.rescan(job, image, &pace).await?;
+        if is_cut {
+            warn!(
+                sweep = order.sweep, %repository, slices = MOST_SLICES,
+                "a repository holds more images than a sweep looks at; the others are left unseen"
+            );
         }
+        // By a call of its own: images that cannot be sent must not leave the chain in two.
+        self.send(&messages).await?;
+        self.send(&[now(Order { step, ..order.clone() }.body())]).await?;
+        taking.iter().for_each(Taking::is_taken);
+        self.context().instruments.swept(&census);
+        // Last, and whether or not it succeeds: the slice is done.
+        self.rescan_all(job, &page.images, &pace).await;
         Ok(Outcome::Swept)
     }
 }

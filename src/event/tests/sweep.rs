@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::domain::coverage::{Census, Coverage};
 use crate::domain::image::{AccountId, Digest, Home, Region, Repository, RepositoryName, Tag};
 use crate::domain::origin::Origin;
-use crate::event::sweep::{self, Found, Order, Slice, Step};
+use crate::event::sweep::{self, Found, MOST_SLICES, Order, Part, Slice, Step, Told};
 use crate::event::{Claim, Kind, Malformed, Parsed, parse};
 
 fn own() -> Home {
@@ -104,6 +104,29 @@ fn other_events_of_schedules_and_other_types_of_ours_are_not_for_us() {
     }
 }
 
+#[test]
+fn what_a_forged_message_claims_is_bounded() {
+    let result = |detail: Value| json!({"source": "tagwarden", "detail-type": "Sweep Result", "detail": detail});
+    let of = |names: usize| -> serde_json::Map<_, _> {
+        (0..names).map(|number| (format!("r{number}"), json!({}))).collect()
+    };
+    assert!(read(&result(json!({"of": 1, "repositories": of(4_096)}))).is_ok());
+    for (forged, expected) in [
+        (json!({"of": 1, "repositories": of(4_097)}), "over 4,096"),
+        (json!({"of": 1, "repositories": {}}), "names none"),
+        (json!({"of": 1_000_001, "repositories": of(1)}), "detail.of is over"),
+        (json!({"of": 1, "repositories": {"a1": {"clean": 1_000_001}}}), "over 1,000,000 images"),
+        (json!({"of": 1, "repositories": {"a1": {"fine": 1}}}), "that no sweep counts"),
+    ] {
+        let error = read(&result(forged)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let slice = json!({"repository": "team/app", "slices": MOST_SLICES + 1});
+    let slice = json!({"source": "tagwarden", "detail-type": "Sweep Repository", "detail": slice});
+    let error = read(&slice).unwrap_err().to_string();
+    assert!(error.contains("detail.slices"), "{error}");
+}
+
 fn origin() -> Origin {
     Origin {
         id: None,
@@ -121,7 +144,7 @@ fn repository(name: &str) -> Repository {
 
 fn any_census() -> impl Strategy<Value = Census> {
     let coverage = prop::sample::select(Coverage::ALL.to_vec());
-    prop::collection::btree_map(coverage, 1..u64::MAX / 32, 0..5).prop_map(|counts| {
+    prop::collection::btree_map(coverage, 1..=1_000_000_u64, 0..5).prop_map(|counts| {
         let mut census = Census::default();
         counts.into_iter().for_each(|(coverage, images)| census.add(coverage, images));
         census
@@ -130,19 +153,23 @@ fn any_census() -> impl Strategy<Value = Census> {
 
 fn any_step() -> impl Strategy<Value = Step> {
     let name = "[a-z]{2,8}(/[a-z0-9]{1,8})?";
-    let slice = (name, any::<[u32; 4]>(), prop::option::of("\\PC{1,20}"), any_census());
-    let slice = slice.prop_map(|(name, [number, of, slices, waits], next_token, census)| {
+    let numbers = (any::<[u32; 2]>(), 0..=1_000_000_u32, 0..=MOST_SLICES);
+    let slice = (name, numbers, prop::option::of("\\PC{1,20}"), any_census());
+    let slice = slice.prop_map(|(name, ([number, waits], of, slices), next_token, census)| {
         let repository = repository(&name);
         Step::Repository(Slice { repository, number, of, slices, waits, next_token, census })
     });
-    let repositories = prop::collection::btree_map(name, any_census(), 0..5);
-    let found = (any::<u32>(), repositories).prop_map(|(of, repositories)| {
-        let named = |(name, census): (String, _)| (RepositoryName::parse(name).unwrap(), census);
+    let part = (any_census(), any::<bool>()).prop_map(|(census, is_cut)| Part { census, is_cut });
+    let repositories = prop::collection::btree_map(name, part, 0..5);
+    let found = (0..=1_000_000_u32, repositories).prop_map(|(of, repositories)| {
+        let named = |(name, part): (String, _)| (RepositoryName::parse(name).unwrap(), part);
         let repositories: BTreeMap<_, _> = repositories.into_iter().map(named).collect();
+        let of = if repositories.is_empty() { 0 } else { of };
         Step::Result(Found { home: own(), of, repositories })
     });
-    let told = any::<u32>().prop_map(|seconds| {
-        Step::Told(own(), SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.into()))
+    let told = any::<(u32, bool)>().prop_map(|(seconds, is_whole)| {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.into());
+        Step::Told(Told { home: own(), at, is_whole })
     });
     prop_oneof![Just(Step::All), Just(Step::Registry(own())), slice, found, told]
 }

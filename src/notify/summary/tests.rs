@@ -32,6 +32,8 @@ fn summary() -> Summary {
             share("team/dark", &[(Coverage::NeverScanned, 7)]),
             share("team/bad", &[(Coverage::Untag, 2), (Coverage::Clean, 20)]),
         ]),
+        cut: BTreeSet::new(),
+        is_late: false,
     }
 }
 
@@ -80,17 +82,39 @@ fn what_is_missing_and_what_has_not_changed_is_said() {
 }
 
 #[test]
-fn the_id_is_of_the_sweep_and_the_registry_and_of_nothing_else() {
-    let (one, mut other) = (summary(), summary());
-    other.swept = 0;
-    assert_eq!(one.id(), other.id());
-    other.sweep.push('x');
-    assert_ne!(one.id(), other.id());
-}
-
-#[test]
 fn a_subject_is_short_whatever_is_counted() {
     let mut summary = summary();
     summary.census = census(&[(Coverage::Untag, u64::MAX), (Coverage::Expired, u64::MAX)]);
     assert!(summary.subject().len() < 100, "{}", summary.subject());
+}
+
+#[test]
+fn repositories_that_were_not_looked_at_to_their_end_are_named_the_first_ten() {
+    let mut summary = summary();
+    assert!(!summary.headline().contains("Not to their end"), "{}", summary.headline());
+    let name = |number: usize| RepositoryName::parse(format!("r{number:02}")).unwrap();
+    summary.cut = [name(1)].into();
+    assert!(summary.headline().ends_with("too many images: r01."), "{}", summary.headline());
+    summary.cut = (0..12).map(name).collect();
+    assert!(summary.headline().ends_with("r08, r09, and 2 more."), "{}", summary.headline());
+    assert_eq!(summary.document()["cut"].as_array().map(Vec::len), Some(10));
+}
+
+#[test]
+fn other_numbers_have_another_id_and_late_results_say_so() {
+    let summary = summary();
+    assert_eq!(summary.id(), Summary { before: None, ..summary.clone() }.id());
+    let fewer = Summary { swept: 2, ..summary.clone() };
+    let late = Summary { swept: 1, is_late: true, ..summary.clone() };
+    let others = Summary { census: census(&[(Coverage::Clean, 1)]), ..summary.clone() };
+    let later = Summary { began: Some("2026-01-03T03:04:05Z".to_owned()), ..summary.clone() };
+    let another = Summary { sweep: "x".to_owned(), ..summary.clone() };
+    let ids = [&summary, &fewer, &late, &others, &later, &another].map(Summary::id);
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 6, "{ids:?}");
+    let said = "they add to the summary of sweep 7bf73129-1428-4cd3-a780-95db273d1602";
+    assert!(late.headline().contains(said), "{}", late.headline());
+    assert!(!late.headline().contains("have not answered"), "{}", late.headline());
+    assert_eq!(late.document()["adds_to"], late.sweep);
+    assert!(late.subject().starts_with("tagwarden sweep, late: "), "{}", late.subject());
+    assert_eq!(summary.document()["adds_to"], Value::Null);
 }

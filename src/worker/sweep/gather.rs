@@ -4,17 +4,18 @@
 //! message is deleted only when what it says has been told or stands in another message that was sent. That it was told is
 //! a message too, for tasks that come later.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::Sweeps;
+use super::known::{Account, Known, Next};
+use super::taken::began;
 use crate::domain::coverage::Census;
-use crate::domain::image::{Home, RepositoryName};
-use crate::event::sweep::{Found, Order, Step};
+use crate::domain::image::Home;
+use crate::event::sweep::{Found, Order, Step, Told};
 use crate::notify::Notifier;
 use crate::notify::summary::{Share, Summary};
 use crate::queue::{Message, Outgoing, Queue};
@@ -26,103 +27,14 @@ use crate::worker::outcome::{Failure, Outcome};
 const AGAIN: Duration = Duration::from_secs(60);
 /// After so many receives it is sent on instead, together with others, so that none is used up by waiting.
 const RECEIVES: u32 = 3;
-/// How long missing results are waited for at least, from the sweep's beginning: a repository that refuses us comes back
-/// after up to two hours. And since the last new result.
-const PATIENCE: Duration = Duration::from_secs(3 * 3600);
-const NO_NEWS: Duration = Duration::from_secs(15 * 60);
-/// How long a summary that cannot be told is tried.
-const GIVEN_UP: Duration = Duration::from_secs(2 * 24 * 3600);
-/// How soon it is tried again.
-const NOT_TOLD: Duration = Duration::from_secs(120);
-/// How long results that are still on their way are told that the summary was.
+/// How long results that are still on their way are told that the summary was, at least.
 const ECHO: Duration = Duration::from_secs(600);
-/// Bytes of results that are sent on together, well below what a queue takes.
-const MOST_BYTES: usize = 128 << 10;
-/// Sweeps of registries of which it is remembered what they found.
+/// Sweeps of registries of which it is remembered what they found, and repositories of all of them: anybody may send results.
 const MOST: usize = 1024;
+const MOST_REPOSITORIES: usize = 100_000;
 
-type Repositories = BTreeMap<RepositoryName, Census>;
-/// A sweep, and a registry of it.
-type Key = (String, Home);
-
-#[derive(Debug, Default, PartialEq, Eq)]
-enum State {
-    #[default]
-    Open,
-    /// Somebody is telling it.
-    Telling,
-    Told,
-}
-
-/// A sweep of one registry, as this task knows it.
-#[derive(Debug)]
-struct Known {
-    state: State,
-    /// When something new was learnt last.
-    news: Instant,
-    of: u32,
-    repositories: Repositories,
-    /// Those whose results stand in the last message that this task has sent.
-    sent: BTreeSet<RepositoryName>,
-    /// Topics that have heard the summary.
-    heard: BTreeSet<String>,
-    not_told: Option<Instant>,
-}
-
-impl Known {
-    fn new() -> Self {
-        Self {
-            state: State::Open,
-            news: Instant::now(),
-            of: 0,
-            repositories: BTreeMap::new(),
-            sent: BTreeSet::new(),
-            heard: BTreeSet::new(),
-            not_told: None,
-        }
-    }
-
-    fn learn(&mut self, found: &Found) {
-        self.of = self.of.max(found.of);
-        for (name, census) in &found.repositories {
-            if self.repositories.insert(name.clone(), census.clone()).is_none() {
-                self.news = Instant::now();
-            }
-        }
-    }
-
-    fn told(&mut self) {
-        let heard = std::mem::take(&mut self.heard);
-        *self = Self { state: State::Told, heard, ..Self::new() };
-    }
-
-    fn is_whole(&self) -> bool {
-        u32::try_from(self.repositories.len()).is_ok_and(|known| known >= self.of)
-    }
-
-    /// Whether a message that was sent says all that this one says, and more: the message itself comes back too, and must
-    /// not be taken for a copy.
-    fn has_sent_more_than(&self, found: &Found) -> bool {
-        found.repositories.keys().all(|name| self.sent.contains(name))
-            && found.repositories.len() < self.sent.len()
-    }
-
-    /// These results, and as many others as are sent in one message.
-    fn with_others(&self, found: &Found) -> Repositories {
-        let size = |(name, census): &(&RepositoryName, &Census)| {
-            name.as_str().len() + 32 * (1 + census.iter().count())
-        };
-        let mut bytes: usize = found.repositories.iter().map(|one| size(&one)).sum();
-        let others =
-            self.repositories.iter().filter(|(name, _)| !found.repositories.contains_key(*name));
-        let others = others.take_while(|one| {
-            bytes += size(one);
-            bytes <= MOST_BYTES
-        });
-        let others = others.map(|(name, census)| (name.clone(), census.clone()));
-        others.chain(found.repositories.clone()).collect()
-    }
-}
+/// A sweep, by its id and when it began, and a registry of it.
+type Key = (String, u64, Home);
 
 /// The sweeps that this task knows of, and what each registry's last one came to.
 #[derive(Debug, Default)]
@@ -134,13 +46,32 @@ pub(super) struct Gathering {
 impl Gathering {
     fn of(&mut self, key: &Key) -> &mut Known {
         if self.sweeps.len() >= MOST && !self.sweeps.contains_key(key) {
-            let oldest = |(_, known): &(&Key, &Known)| (known.state != State::Told, known.news);
-            if let Some(oldest) = self.sweeps.iter().min_by_key(oldest).map(|(key, _)| key.clone())
-            {
-                self.sweeps.remove(&oldest);
-            }
+            self.forget_one(key);
         }
         self.sweeps.entry(key.clone()).or_insert_with(Known::new)
+    }
+
+    /// Forgets the sweep of which nothing new was heard for longest: what it found waits in the queue.
+    fn forget_one(&mut self, but: &Key) -> bool {
+        let others = self.sweeps.iter().filter(|(key, _)| *key != but);
+        let oldest = others.min_by_key(|(_, known)| known.news()).map(|(key, _)| key.clone());
+        oldest.is_some_and(|oldest| self.sweeps.remove(&oldest).is_some())
+    }
+
+    /// Room for so many repositories of a sweep, or for as many as there can be.
+    fn room(&mut self, repositories: usize, of: &Key) -> usize {
+        loop {
+            let size: usize = self.sweeps.values().map(Known::size).sum();
+            let room = MOST_REPOSITORIES.saturating_sub(size);
+            if room >= repositories || !self.forget_one(of) {
+                return room;
+            }
+        }
+    }
+
+    fn next(&mut self, key: &Key, found: &Found, age: Duration, may_wait: bool) -> Next {
+        let room = self.room(found.repositories.len(), key);
+        self.of(key).next(found, age, room, may_wait)
     }
 }
 
@@ -159,24 +90,10 @@ struct Telling<'a> {
 
 impl Drop for Telling<'_> {
     fn drop(&mut self) {
-        let mut gathering = self.sweeps.gathering();
-        let known = gathering.of(self.key);
-        if known.state == State::Telling {
-            (known.state, known.not_told) = (State::Open, Some(Instant::now()));
+        if let Some(known) = self.sweeps.gathering().sweeps.get_mut(self.key) {
+            known.broke_off();
         }
     }
-}
-
-/// What is to be done with a result.
-enum Next {
-    /// It was told, or stands elsewhere.
-    Done,
-    /// All have answered, or no more are waited for.
-    Tell(Repositories, u32),
-    /// Send on these.
-    Send(Repositories),
-    /// Let it come again.
-    Wait(usize),
 }
 
 impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
@@ -187,11 +104,31 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
         order: &Order,
         found: &Found,
     ) -> Result<Outcome, Failure> {
-        let key = &key(order, &found.home);
-        match self.next(message, order, found, key) {
+        let Found { home, of, .. } = found;
+        let super::Context { policy, own, clock, .. } = self.context();
+        if let Err(why) = policy.reach_registry(home, own) {
+            return Ok(Outcome::OutOfReach(why));
+        }
+        let key = &key(order, home);
+        let age = order.origin.at.map(|began| clock.since(began)).unwrap_or_default();
+        let next = self.sweeps.gathering().next(key, found, age, self.may_wait(message));
+        match next {
             Next::Done => Ok(Outcome::Swept),
+            Next::GiveUp => {
+                error!(sweep = order.sweep, "what a sweep came to could not be told in two days");
+                Ok(Outcome::Swept)
+            }
+            Next::NoRoom => {
+                let most = MOST_REPOSITORIES;
+                warn!(
+                    sweep = order.sweep,
+                    most,
+                    "results of a sweep are left untold: of others too many repositories are remembered"
+                );
+                Ok(Outcome::Late)
+            }
             Next::Wait(known) => Err(Failure::Pending {
-                reason: format!("{known} of {} repositories have been swept", found.of),
+                reason: format!("{known} of {of} repositories have been swept"),
                 again: AGAIN,
             }),
             Next::Send(repositories) => {
@@ -199,79 +136,71 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
                 let step = Step::Result(Found { repositories, ..found.clone() });
                 let body = Order { step, ..order.clone() }.body();
                 self.send(&[Outgoing { body, delay: AGAIN }]).await?;
-                self.sweeps.gathering().of(key).sent = sent;
+                self.sweeps.gathering().of(key).has_sent(sent);
                 Ok(Outcome::Swept)
             }
-            Next::Tell(repositories, of) => {
-                let _telling = Telling { sweeps: &self.sweeps, key };
-                let summary = self.summary(order, &found.home, repositories, of);
-                self.tell(&summary, key).await?;
-                // For tasks that do not know it, and results that are still on their way.
-                let now = self.context().clock.now();
-                let step = Step::Told(found.home.clone(), now);
-                let body = Order { step, ..order.clone() }.body();
-                self.send(&[Outgoing { body, delay: Duration::ZERO }]).await?;
-                let mut gathering = self.sweeps.gathering();
-                gathering.before.insert(found.home.clone(), summary.census.clone());
-                gathering.of(key).told();
-                drop(gathering);
-                self.context().instruments.sweep_ended(&summary.census, now);
-                Ok(Outcome::Swept)
+            Next::Tell(account) => {
+                let summary = self.summary(order, home, &account);
+                self.sweeps.gathering().of(key).begin(summary, account.parts);
+                self.tell(order, key).await
             }
+            Next::TellAgain => self.tell(order, key).await,
         }
     }
 
-    fn next(&self, message: &Message, order: &Order, found: &Found, key: &Key) -> Next {
-        let age = order.origin.at.map(|began| self.context().clock.since(began));
-        let age = age.unwrap_or_default();
+    /// Tells what is to be told of a sweep to every topic that has not heard it, and to other tasks that it was.
+    async fn tell(&self, order: &Order, key: &Key) -> Result<Outcome, Failure> {
+        let Some((summary, mut heard)) = self.sweeps.gathering().of(key).tell() else {
+            return Ok(Outcome::Swept);
+        };
+        let _telling = Telling { sweeps: &self.sweeps, key };
+        let told = self.assessor.tell_summary(&summary, &mut heard).await;
+        self.sweeps.gathering().of(key).heard(heard);
+        told?;
+        let Summary { home, census, is_late, .. } = summary.as_ref();
+        if *is_late {
+            self.sweeps.gathering().of(key).ended();
+            return Ok(Outcome::Late);
+        }
+        // For tasks that do not know it, and results that are still on their way.
+        let at = self.context().clock.now();
+        let step = Step::Told(Told { home: home.clone(), at, is_whole: summary.is_whole() });
+        self.send(&[super::now(Order { step, ..order.clone() }.body())]).await?;
         let mut gathering = self.sweeps.gathering();
-        let known = gathering.of(key);
-        if known.state == State::Told {
-            return Next::Done;
+        gathering.of(key).ended();
+        if gathering.before.len() < MOST || gathering.before.contains_key(home) {
+            gathering.before.insert(home.clone(), census.clone());
         }
-        known.learn(found);
-        let is_late = age >= PATIENCE && known.news.elapsed() >= NO_NEWS;
-        let may_tell = known.not_told.is_none_or(|at| at.elapsed() >= NOT_TOLD);
-        if (known.is_whole() || is_late) && may_tell && known.state == State::Open {
-            known.state = State::Telling;
-            return Next::Tell(known.repositories.clone(), known.of);
-        }
-        if known.not_told.is_some() && age >= GIVEN_UP {
-            error!(sweep = order.sweep, "what a sweep came to could not be told in two days");
-            return Next::Done;
-        }
-        if known.has_sent_more_than(found) {
-            return Next::Done;
-        }
-        if self.may_wait(message) {
-            return Next::Wait(known.repositories.len());
-        }
-        Next::Send(known.with_others(found))
+        drop(gathering);
+        self.context().instruments.sweep_ended(census, at);
+        Ok(Outcome::Swept)
     }
 
-    /// That a summary was told: what else comes of that sweep is done with.
+    /// That a summary was told: what else comes of that sweep is done with, or late.
     pub(super) async fn was_told(
         &self,
         message: &Message,
         order: &Order,
-        home: &Home,
-        at: SystemTime,
+        told: &Told,
     ) -> Result<Outcome, Failure> {
-        {
-            let mut gathering = self.sweeps.gathering();
-            let known = gathering.of(&key(order, home));
-            if known.state == State::Open {
-                known.told();
-            }
+        let super::Context { policy, own, clock, .. } = self.context();
+        if let Err(why) = policy.reach_registry(&told.home, own) {
+            return Ok(Outcome::OutOfReach(why));
         }
-        if self.context().clock.since(at) >= ECHO {
+        self.sweeps.gathering().of(&key(order, &told.home)).was_told(told.is_whole);
+        // A time that lies ahead would keep it for ever.
+        let at = message.sent_at.map_or(told.at, |sent| told.at.min(sent));
+        // What a task that died had in hand comes back after the visibility timeout.
+        if clock.since(at) >= ECHO.max(self.visibility.saturating_mul(2)) {
             return Ok(Outcome::Swept);
         }
         if self.may_wait(message) {
             let reason = "results of the sweep may still be on their way".to_owned();
             return Err(Failure::Pending { reason, again: AGAIN });
         }
-        self.send(&[Outgoing { body: order.body(), delay: AGAIN }]).await?;
+        let step = Step::Told(Told { at, ..told.clone() });
+        let body = Order { step, ..order.clone() }.body();
+        self.send(&[Outgoing { body, delay: AGAIN }]).await?;
         Ok(Outcome::Swept)
     }
 
@@ -280,36 +209,71 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
         message.receive_count < RECEIVES && !self.context().is_last_receive(message)
     }
 
-    /// Tells every topic that has not heard it.
-    async fn tell(&self, summary: &Summary, key: &Key) -> Result<(), Failure> {
-        let mut heard = self.sweeps.gathering().of(key).heard.clone();
-        let told = self.assessor.tell_summary(summary, &mut heard).await;
-        self.sweeps.gathering().of(key).heard = heard;
-        told
-    }
-
-    fn summary(&self, order: &Order, home: &Home, repositories: Repositories, of: u32) -> Summary {
+    fn summary(&self, order: &Order, home: &Home, account: &Account) -> Summary {
+        let Account { parts, of, is_late } = account;
         let mut census = Census::default();
-        repositories.values().for_each(|of| census.absorb(of));
-        let swept = repositories.len();
-        let shares = repositories.into_iter();
-        let shares = shares.map(|(repository, census)| Share { repository, census }).collect();
+        parts.values().for_each(|part| census.absorb(&part.census));
+        let swept = parts.len();
+        let shares = parts.iter().map(|(repository, part)| Share {
+            repository: repository.clone(),
+            census: part.census.clone(),
+        });
+        let cut = parts.iter().filter(|(_, part)| part.is_cut);
         let sweep = order.sweep.clone().unwrap_or_default();
-        info!(sweep, account = %home.account, region = %home.region, swept, of, "sweep ends");
+        let Home { account, region } = home;
+        if *is_late {
+            warn!(
+                sweep, %account, %region, swept, of,
+                "results of a sweep come late: its summary was told, or most of them are missing; they are told by themselves"
+            );
+        } else {
+            info!(sweep, %account, %region, swept, of, "sweep ends");
+        }
         Summary {
             sweep,
             home: home.clone(),
             began: order.origin.time.clone(),
             swept,
-            repositories: of as usize,
-            before: self.sweeps.gathering().before.get(home).cloned(),
+            repositories: *of as usize,
+            before: self.sweeps.gathering().before.get(home).filter(|_| !is_late).cloned(),
             mode: self.context().policy.base.mode,
-            worst: Share::worst(shares),
+            worst: Share::worst(shares.collect()),
+            cut: cut.map(|(name, _)| name.clone()).collect::<BTreeSet<_>>(),
+            is_late: *is_late,
             census,
         }
     }
 }
 
 fn key(order: &Order, home: &Home) -> Key {
-    (order.sweep.clone().unwrap_or_default(), home.clone())
+    (order.sweep.clone().unwrap_or_default(), began(order), home.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::image::{AccountId, Region, RepositoryName};
+    use crate::event::sweep::Part;
+
+    #[test]
+    fn what_is_remembered_of_sweeps_that_nobody_began_is_bounded() {
+        let home = Home {
+            account: AccountId::parse("111122223333").unwrap(),
+            region: Region::parse("eu-west-1").unwrap(),
+        };
+        let name = |number: usize| RepositoryName::parse(format!("r{number}")).unwrap();
+        let repositories = (0..4_096).map(|number| (name(number), Part::default())).collect();
+        let many = Found { home: home.clone(), of: 1_000_000, repositories };
+        let one = Found { repositories: [(name(1), Part::default())].into(), ..many.clone() };
+        let mut gathering = Gathering::default();
+        for number in 0..3_000_u32 {
+            let key = (format!("forged {number}"), 0, home.clone());
+            let found = if number % 50 == 0 { &many } else { &one };
+            gathering.next(&key, found, Duration::ZERO, true);
+        }
+        let size: usize = gathering.sweeps.values().map(Known::size).sum();
+        assert!(gathering.sweeps.len() <= MOST && size <= MOST_REPOSITORIES, "{size}");
+        let last = ("forged 2999".to_owned(), 0, home);
+        assert_eq!(gathering.next(&last, &one, Duration::ZERO, true), Next::Wait(1));
+    }
 }

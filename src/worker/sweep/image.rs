@@ -13,7 +13,6 @@ use crate::queue::{Outgoing, Queue};
 use crate::registry::{Asked, Registry};
 use crate::worker::assess::Job;
 use crate::worker::message::Worker;
-use crate::worker::outcome::Failure;
 use crate::worker::survey::{Pace, Surveyed};
 
 impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
@@ -37,20 +36,25 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
     }
 
     /// Asks for other scans where basic scanning looked long ago, or never. Their end comes as an event, so that nothing
-    /// waits for it here; what cannot be begun is begun by the next sweep.
-    ///
-    /// # Errors
-    /// Only that the worker stops.
-    pub(super) async fn rescan(
-        &self,
-        job: Job<'_>,
-        image: &Surveyed,
-        pace: &Pace,
-    ) -> Result<(), Failure> {
+    /// waits for it here; what cannot be begun, or not before the worker stops, is begun by the next sweep.
+    pub(super) async fn rescan_all(&self, job: Job<'_>, images: &[Surveyed], pace: &Pace) {
+        let rescans = async {
+            for image in images {
+                self.rescan(job, image, pace).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.context().shutdown.draining() => {}
+            () = rescans => {}
+        }
+    }
+
+    async fn rescan(&self, job: Job<'_>, image: &Surveyed, pace: &Pace) {
         // What violates the policy by what is known goes first: while it is scanned, nothing is known of it. And a scan is
         // a change, if a small one: audit mode makes none.
         if image.coverage.violates() || self.assessor.terms(job).mode == Mode::Audit {
-            return Ok(());
+            return;
         }
         let repository = &job.event.repository;
         let home = repository.home();
@@ -58,11 +62,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
             if self.sweeps.begins_no_scan(&home) {
                 break;
             }
-            tokio::select! {
-                biased;
-                () = self.context().shutdown.draining() => return Err(Failure::Abandoned),
-                () = pace.wait() => {}
-            }
+            pace.wait().await;
             match Box::pin(self.assessor.registry.start_scan(repository, digest)).await {
                 Ok(Asked::Here) => {}
                 Ok(Asked::NotHere) => {
@@ -78,6 +78,5 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
                 Err(error) => warn!(%digest, %error, "cannot ask for another scan"),
             }
         }
-        Ok(())
     }
 }
