@@ -17,12 +17,14 @@ pub struct Chaos {
     scene: Arc<Scene>,
     oracle: Arc<Mutex<Oracle>>,
     pushes: usize,
+    /// Requests for scans that take long, so that slices of sweeps do too.
+    slow_scans: usize,
 }
 
 impl Chaos {
     pub fn new(seed: u64, scene: Arc<Scene>, oracle: Arc<Mutex<Oracle>>) -> Self {
         let mut rng = Rng::with_seed(seed ^ 0x00C0_FFEE);
-        Self { left: rng.usize(20..150), rng, scene, oracle, pushes: 10_000 }
+        Self { left: rng.usize(20..150), rng, scene, oracle, pushes: 10_000, slow_scans: 60 }
     }
 
     fn draw(&mut self, call: &ApiCall) -> Option<Fault> {
@@ -103,6 +105,10 @@ impl Chaos {
 
 impl FaultPlan for Chaos {
     fn faults(&mut self, call: &ApiCall) -> Vec<Fault> {
+        if call.operation == "StartImageScan" && self.slow_scans > 0 && self.rng.u8(..3) == 0 {
+            self.slow_scans -= 1;
+            return vec![Fault::Delay(Duration::from_millis(self.rng.u64(500..6_000)))];
+        }
         if self.left == 0 || self.rng.u8(..12) > 0 {
             return Vec::new();
         }
@@ -121,6 +127,7 @@ fn needs_a_key(call: &ApiCall) -> bool {
 fn fail_entries(call: &ApiCall, rng: &mut Rng) -> Option<Fault> {
     let code = match call.operation.as_str() {
         "BatchDeleteImage" => "KmsError",
+        "SendMessageBatch" => "InternalError",
         "DeleteMessageBatch" | "ChangeMessageVisibilityBatch" => match rng.u8(..4) {
             0 => "ReceiptHandleIsInvalid",
             _ => "InternalError",

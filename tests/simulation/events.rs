@@ -167,7 +167,14 @@ fn sweep(rng: &mut Rng, number: usize) -> String {
         _ => ("tagwarden", "Sweep Registry", json!({})),
     };
     let id = format!("sweep-{number}");
-    json!({"id": id, "source": source, "detail-type": detail_type, "detail": detail}).to_string()
+    let mut event =
+        json!({"id": id, "source": source, "detail-type": detail_type, "detail": detail});
+    // With a time, one that is delivered twice is the same sweep; some began long before there was a worker.
+    let time = ["2026-01-01T00:00:00Z", "2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z"];
+    if let Some(time) = time.get(rng.usize(..4)) {
+        event["time"] = json!(time);
+    }
+    event.to_string()
 }
 
 fn not_for_us(image: &Image, number: usize) -> String {

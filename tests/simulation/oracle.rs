@@ -3,6 +3,7 @@
 //! The numbers are those of the invariants in docs/architecture.md.
 
 mod leases;
+mod sweeps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::events::Duty;
 use crate::notices::Notices;
 use crate::scene::{ACCOUNT, DEAD_LETTERS, Image, PROTECTED, QUEUE, Scene};
 use leases::Leases;
+use sweeps::Sweeps;
 
 /// Calls that change an image.
 const CHANGES: [&str; 2] = ["PutImage", "BatchDeleteImage"];
@@ -31,6 +33,7 @@ pub struct Oracle {
     duties: BTreeMap<String, Duty>,
     sent_at: BTreeMap<String, Duration>,
     leases: Leases,
+    sweeps: Sweeps,
     notices: Notices,
     before: Option<Snapshot>,
     draining: BTreeMap<String, Duration>,
@@ -75,6 +78,7 @@ impl Oracle {
             duties: BTreeMap::new(),
             sent_at: BTreeMap::new(),
             leases: Leases::default(),
+            sweeps: Sweeps::default(),
             before: None,
             draining: BTreeMap::new(),
             now: Duration::ZERO,
@@ -106,13 +110,7 @@ impl Oracle {
 
     /// A worker sent itself messages: those about an image oblige as any other.
     fn sent_by_a_worker(&mut self, sim: &Sim, call: &Call) {
-        let reply = call.reply.as_ref();
-        let sent = reply.and_then(|reply| reply["Successful"].as_array()).into_iter().flatten();
-        for sent in sent {
-            let entries = call.request["Entries"].as_array().into_iter().flatten();
-            let entry = entries.into_iter().find(|entry| entry["Id"] == sent["Id"]);
-            let body = entry.map(|entry| text(entry, "MessageBody")).unwrap_or_default();
-            let body: Value = serde_json::from_str(body).unwrap_or_default();
+        for (id, body) in sweeps::sent(call) {
             if body["detail-type"] != "Sweep Image" {
                 self.count("steps of sweeps");
                 continue;
@@ -123,7 +121,7 @@ impl Oracle {
             let repository =
                 RepoKey::new(text(detail, account), text(detail, region), text(detail, name));
             match self.image(&repository, text(detail, "image_digest")).cloned() {
-                Some(image) => self.sent(sim, text(sent, "MessageId"), Duty::Assess(image)),
+                Some(image) => self.sent(sim, &id, Duty::Assess(image)),
                 None => self.wrong(format!("a sweep sends an image that nobody pushed: {detail}")),
             }
         }
@@ -137,6 +135,7 @@ impl Oracle {
 
     pub fn started(&mut self, caller: &str) {
         self.draining.remove(caller);
+        self.sweeps.started(caller);
         self.count("starts");
     }
 
@@ -174,15 +173,33 @@ impl Oracle {
             }
             ("ReceiveMessage", _) => self.leases.received(call, moment, self.now),
             ("DeleteMessageBatch" | "ChangeMessageVisibilityBatch", _) => {
-                let wrong = self.leases.changed(call, moment, self.now);
+                let mut wrong = Vec::new();
+                if moment == Moment::Arrived {
+                    wrong.extend(self.sweeps.settle(sim, call, &self.leases.messages(call)));
+                }
+                wrong.extend(self.leases.changed(call, moment, self.now));
                 wrong.into_iter().for_each(|what| self.wrong(what));
                 if moment == Moment::After && call.operation == "DeleteMessageBatch" {
                     self.deleted(sim, call);
                 }
             }
-            ("SendMessageBatch", Moment::After) => self.sent_by_a_worker(sim, call),
+            ("SendMessageBatch", moment) => {
+                let wrong = self.sweeps.send(call, moment);
+                wrong.into_iter().for_each(|what| self.wrong(what));
+                if moment == Moment::After {
+                    self.sent_by_a_worker(sim, call);
+                }
+            }
+            ("StartImageScan", Moment::Arrived) => {
+                self.count("scans asked for");
+                if self.scene.settings.audit {
+                    self.wrong("8: StartImageScan in audit mode".to_owned());
+                }
+            }
             ("Publish", Moment::After) if call.outcome == CallOutcome::Ok && is_summary(call) => {
                 self.count("summaries of sweeps");
+                let wrong = self.sweeps.told(call);
+                wrong.into_iter().for_each(|what| self.wrong(what));
             }
             ("Publish", Moment::After) if call.outcome == CallOutcome::Ok => {
                 self.count("notices");
@@ -398,6 +415,8 @@ impl Oracle {
     /// Invariant 2, and the end of the others: everything that was sent is done, or dead with its reason.
     pub fn conclude(&mut self, sim: &Sim, log: &str) {
         self.now = sim.age();
+        let others = self.sweeps.told_by_others_too();
+        self.counts.insert("sweeps of registries told with other numbers too", others);
         let dead: BTreeMap<_, _> = sim
             .queue(DEAD_LETTERS)
             .messages

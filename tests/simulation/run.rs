@@ -54,6 +54,11 @@ enum Step {
     Quiet,
 }
 
+fn is_sweep(step: &Step) -> bool {
+    let Step::Send(planned) = step else { return false };
+    planned.body.contains("sweep-")
+}
+
 /// The log of all workers of a seed.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -127,6 +132,19 @@ impl Seed {
             for _ in 0..rng.usize(0..4) {
                 let at = Duration::from_millis(rng.u64(..1_000_000));
                 steps.push((at, Step::Clock(rng.i64(-1_200..1_200))));
+            }
+            // While sweeps ask for scans.
+            if scene.settings.unscanned > 0 {
+                let sweeps = steps.iter().filter(|(_, step)| is_sweep(step)).map(|(at, _)| *at);
+                for at in sweeps.collect::<Vec<_>>() {
+                    for _ in 0..rng.usize(1..4) {
+                        let at = at + Duration::from_millis(rng.u64(1_000..60_000));
+                        let task = rng.usize(..tasks);
+                        let is_kill = rng.u8(..4) == 0;
+                        let stop = if is_kill { Step::Kill(task) } else { Step::Terminate(task) };
+                        steps.push((at, stop));
+                    }
+                }
             }
             for _ in 0..rng.usize(0..6) {
                 let at = Duration::from_millis(rng.u64(5_000..1_000_000));

@@ -30,6 +30,8 @@ pub struct Settings {
     /// One thing is refused for half an hour, and nothing else goes wrong.
     pub refused: Option<Refused>,
     pub reorder: bool,
+    /// Images that nothing has scanned in a repository of their own, so that sweeps of it go slice by slice.
+    pub unscanned: usize,
 }
 
 /// What a refusing seed refuses.
@@ -69,6 +71,7 @@ impl Settings {
             topics: rng.usize(1..=2),
             refused: seed.is_multiple_of(5).then(|| REFUSED[(seed / 5 % 9) as usize]),
             reorder: rng.bool(),
+            unscanned: if rng.u8(..5) == 0 { rng.usize(101..320) } else { 0 },
         }
     }
 }
@@ -148,6 +151,12 @@ impl Scene {
             }
             scene.fill(&sim, rng, &repository);
             scene.repositories.push(repository);
+        }
+        if scene.settings.unscanned > 0 {
+            let repository = sim.create_repository("team/many");
+            let named =
+                (0..scene.settings.unscanned).map(|at| (format!("m{at}"), format!("many {at}")));
+            sim.push_images(&repository, named);
         }
         (sim, scene)
     }

@@ -119,6 +119,14 @@ impl Leases {
         wrong
     }
 
+    /// The messages that the handles of a call name.
+    pub(super) fn messages(&self, call: &Call) -> BTreeMap<String, String> {
+        let handles =
+            list(&call.request, "Entries").filter_map(|entry| entry["ReceiptHandle"].as_str());
+        let named = handles.filter_map(|handle| Some((handle, self.by_handle.get(handle)?)));
+        named.map(|(handle, lease)| (handle.to_owned(), lease.message.clone())).collect()
+    }
+
     /// The messages that this delete took out of the queue, and when they had been received.
     pub(super) fn gone(
         &mut self,

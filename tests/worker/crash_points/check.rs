@@ -47,6 +47,9 @@ pub(super) fn compare(
         check.problems.extend(case.iter().filter_map(contradiction));
         check.notices(&by_id(reference), &by_id(case));
     }
+    for (reference, case) in reference.summaries.iter().zip(&case.summaries) {
+        check.summaries(reference, case);
+    }
     if check.problems.is_empty() { Ok(check.gaps) } else { Err(check.problems) }
 }
 
@@ -56,6 +59,23 @@ impl Check<'_> {
         match gap.filter(|gap| self.scene.permits.contains(gap)) {
             Some(gap) => drop(self.gaps.insert(gap)),
             None => self.problems.push(problem),
+        }
+    }
+
+    /// A sweep's summary is told, of as many repositories, and none under the id of another.
+    fn summaries(&mut self, reference: &[Value], case: &[Value]) {
+        let says =
+            |summary: &Value| [&summary["images"], &summary["repositories"]].map(Value::clone);
+        for one in case {
+            let mut others = case.iter().filter(|other| other["id"] == one["id"]);
+            if others.any(|other| says(other) != says(one)) {
+                self.problems.push(format!("another summary has the same id: {one}"));
+            }
+        }
+        for expected in reference {
+            if !case.iter().any(|one| one["repositories"] == expected["repositories"]) {
+                self.problems.push(format!("no such summary was told: {expected}"));
+            }
         }
     }
 

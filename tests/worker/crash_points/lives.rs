@@ -62,8 +62,9 @@ pub(super) struct Record {
     pub(super) last_life: usize,
     pub(super) tags: BTreeMap<String, String>,
     pub(super) images: BTreeSet<String>,
-    /// The notices of each topic.
+    /// The notices of each topic, and among them what sums up a sweep.
     pub(super) notices: Vec<Vec<Value>>,
+    pub(super) summaries: Vec<Vec<Value>>,
     /// Tags that were there at the start and were not where they had been at some moment.
     pub(super) went: BTreeSet<String>,
     pub(super) dead_letters: usize,
@@ -90,13 +91,18 @@ pub(super) fn run(scene: &Scene, crashes: &[Crash]) -> Result<Record, String> {
         is_done = Life::new(&world, &sent, None).to_the_end(&mut watch)?;
     }
     let arn = |name: &&str| format!("arn:aws:sns:{REGION}:{ACCOUNT}:{name}");
+    let is_summary = |notice: &Value| notice["schema"] == "tagwarden.sweep/1";
+    let told = scene.topics.iter().map(|name| world.notices_of(&arn(name)));
+    let (summaries, notices) =
+        told.map(|told| told.into_iter().partition(|notice| is_summary(notice))).unzip();
     Ok(Record {
         calls: world.sim.calls(),
         crashes: ends,
         last_life,
         tags: world.sim.repository_tags(&world.repository),
         images: world.sim.images(&world.repository).into_iter().collect(),
-        notices: scene.topics.iter().map(|name| world.notices_of(&arn(name))).collect(),
+        notices,
+        summaries,
         went: watch.went,
         dead_letters: world.dead_letters(),
     })

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_sim::manifest::{self, Entry};
-use aws_sim::{DeleteRules, ScanResult, SimConfig};
+use aws_sim::{Call, DeleteRules, ScanResult, SimConfig};
 use serde_json::{Value, json};
 
 use super::check::Gap;
@@ -23,6 +23,8 @@ pub(super) struct Scene {
     pub(super) permits: &'static [Gap],
     /// How many pairs of crashes are tried.
     pub(super) pairs: usize,
+    /// The last call that is a crash point; none given means all are.
+    pub(super) last: Option<fn(&Call) -> bool>,
 }
 
 /// Two tags, both named by the event.
@@ -38,6 +40,7 @@ pub(super) const TWO_TAGS: Scene = Scene {
     went: 2,
     permits: &[],
     pairs: 30,
+    last: None,
 };
 
 const NOTHING: Scene = Scene { told: &[], went: 0, ..TWO_TAGS };
@@ -366,6 +369,24 @@ pub(super) const TWO_EVENTS_AND_DELETE: Scene = Scene {
     told: &["deleted"],
     permits: &[Gap::Unnamed, Gap::OtherEvent],
     ..TWO_EVENTS
+};
+
+/// An image whose tags have to go, and one that nothing has scanned.
+pub(super) const SLICE: Scene = Scene {
+    name: "a slice of a sweep",
+    set: || {
+        let world = world();
+        world.image(&["1.0", "latest"], critical());
+        world.sim.push_image(&world.repository, &["never"], "never");
+        let detail = json!({"sweep": "s", "repository": "team/app", "of": 1});
+        world.send(&json!({
+            "source": "tagwarden", "detail-type": "Sweep Repository", "time": "2026-01-02T03:04:05Z", "detail": detail,
+        }));
+        world
+    },
+    // Then it only goes round, for ten minutes.
+    last: Some(|call| call.request.to_string().contains("told")),
+    ..TWO_TAGS
 };
 
 fn two_events(world: World) -> World {
