@@ -16,7 +16,7 @@ use aws_sdk_ecr::{Client, config};
 use tokio::sync::Semaphore;
 
 use super::manifest::index_of;
-use super::{Asked, Manifest, Markable, PAGE, Page, Registry, Tagging};
+use super::{Asked, Manifest, Markable, PAGE, Page, Registry, Tagged, Tagging};
 use crate::aws::{Aws, AwsError, CountAttempts, Operation};
 use crate::config::UntagBy;
 use crate::domain::findings::{NEVER_SCANNED, ScanPage, ScanState};
@@ -25,7 +25,7 @@ use crate::domain::index::Index;
 use crate::domain::marks::{Holder, Marks};
 use crate::domain::plan::Image;
 use crate::domain::untag::{Answer, AnsweredFailure, AnsweredId, Untagged, reconcile};
-use answers::{all_pages, found, image_of, not_got, page_of};
+use answers::{all_pages, found, image_of, listed_of, not_got, page_of};
 use batches::{Answered, ROOM};
 use manifests::{Manifests, by_digest, by_tag};
 
@@ -257,13 +257,17 @@ impl Registry for EcrRegistry {
         Ok(answer.manifest()?.map(|manifest| Markable { manifest, marks }))
     }
 
-    async fn tagged(&self, repository: &Repository) -> Result<Option<Vec<Image>>, AwsError> {
+    async fn tagged(&self, repository: &Repository) -> Result<Option<Tagged>, AwsError> {
         let what = ("images in", repository);
         let pages = all_pages(Operation::DescribeImages, what, |token| async {
             let page = self.listed(repository, None, token, PAGE).await?;
-            Ok(page.map(|page| (page.next_token, page.images)))
+            // Each page is cut down before the next one is asked for.
+            Ok(page.map(|page| (page.next_token, listed_of(page.images))))
         });
-        Ok(pages.await?.map(|pages| pages.into_iter().flatten().collect()))
+        Ok(pages.await?.map(|pages| Tagged {
+            pages: u32::try_from(pages.len()).unwrap_or(u32::MAX),
+            images: pages.into_iter().flatten().collect(),
+        }))
     }
 
     async fn repositories(&self, home: &Home) -> Result<Vec<RepositoryName>, AwsError> {

@@ -5,6 +5,7 @@ mod manifest;
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::time::SystemTime;
 
 use crate::aws::AwsError;
 use crate::domain::findings::ScanPage;
@@ -54,6 +55,29 @@ pub struct Page {
     pub unread: u64,
     /// Where the next page begins; `None`: this is the last.
     pub next_token: Option<String>,
+}
+
+/// One of a repository's tagged images, as far as a listing needs it: there can be a hundred
+/// thousand of them, each with a thousand tags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its digest.
+    pub digest: Digest,
+    /// When it was pushed.
+    pub pushed_at: Option<SystemTime>,
+    /// Whether people can pull it by a tag.
+    pub is_pullable: bool,
+    /// Whether it is an index, or may be one: if ECR gives no media type, only the manifest tells.
+    pub may_be_index: bool,
+}
+
+/// A repository's tagged images.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tagged {
+    /// Those that people can pull, and those that may be indexes.
+    pub images: Vec<Listed>,
+    /// How many pages were read.
+    pub pages: u32,
 }
 
 /// Whether a registry begins scans when it is asked.
@@ -118,7 +142,7 @@ pub trait Registry: Send + Sync + 'static {
     fn tagged(
         &self,
         repository: &Repository,
-    ) -> impl Future<Output = Result<Option<Vec<Image>>, AwsError>> + Send;
+    ) -> impl Future<Output = Result<Option<Tagged>, AwsError>> + Send;
 
     /// Every repository of a registry; all pages of it.
     fn repositories(

@@ -8,9 +8,6 @@ use super::pull_through::PulledThrough;
 use crate::notify::Notifier;
 use crate::registry::Registry;
 
-/// The newest images that are looked at in search of some without a known violation.
-const MOST_LOOKED_AT: usize = 50;
-
 impl<R: Registry, N: Notifier> Assessor<R, N> {
     /// Adds to the plan why nothing may be untagged, if so.
     #[tracing::instrument(name = "decide", skip_all)]
@@ -63,7 +60,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let Some(listing) = self.listing(job).await? else { return Ok(0) };
         let repository = &job.event.repository;
         let mut found = 0;
-        for digest in listing.pullable.iter().take(MOST_LOOKED_AT) {
+        for digest in &listing.pullable {
             if found >= enough {
                 break;
             }

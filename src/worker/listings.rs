@@ -14,10 +14,9 @@ use super::flights::Began;
 use super::outcome::Failure;
 use crate::domain::image::{Digest, Repository};
 use crate::domain::index::{Child, Index, Role, Walk};
-use crate::domain::plan::{Image, Kind};
 use crate::notify::Notifier;
 use crate::queue::Message;
-use crate::registry::{IMAGE_BATCH, PAGE, Registry};
+use crate::registry::{IMAGE_BATCH, Registry, Tagged};
 
 /// A repository is listed once in this time, over time, for each thousand tagged images, the most of one call: so that
 /// listing it takes about twenty calls a second at the most.
@@ -26,10 +25,14 @@ const WINDOW: Duration = Duration::from_millis(50);
 const AHEAD: Duration = Duration::from_millis(500);
 /// How long a listing serves messages that were sent before it: others come and go meanwhile.
 const KEPT: Duration = Duration::from_secs(60);
-/// Indexes, and images that they hold, that are remembered: about 40 MB.
-const MOST_CHILDREN: u64 = 200_000;
-/// Images, and children of indexes, in all listings that are remembered: about 40 MB.
-const MOST_LISTED: usize = 200_000;
+/// The newest images of a repository that are looked at in search of some without a known
+/// violation.
+const MOST_PULLABLE: usize = 50;
+/// Indexes, and images that they hold, that are remembered: about 20 MB.
+const MOST_CHILDREN: u64 = 100_000;
+/// Images, and children of indexes, in all listings that are remembered: about 20 MB, most of it
+/// the same as above.
+const MOST_LISTED: usize = 100_000;
 /// Repositories of which the last listing's time is remembered.
 const MOST_REPOSITORIES: usize = 10_000;
 
@@ -46,7 +49,7 @@ impl Weighter<Digest, Arc<Index>> for Children {
 /// The tagged images of one repository, at one time.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// Container images and indexes that people can pull by a tag, newest first.
+    /// The newest container images and indexes that people can pull by a tag, newest first.
     pub(super) pullable: Vec<Digest>,
     /// Every tagged index, those with nothing but a quarantine tag too.
     trees: Vec<Tree>,
@@ -204,19 +207,17 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         slot.began = Some(Began::now(self.context.clock.now()));
         slot.take_windows(1);
         slot.listing = None;
-        let images = self.ecr(job, || self.registry.tagged(repository)).await?;
-        let Some(mut images) = images else { return Ok(None) };
-        let pages = u32::try_from(images.len().div_ceil(PAGE.into())).unwrap_or(u32::MAX);
+        let tagged = self.ecr(job, || self.registry.tagged(repository)).await?;
+        let Some(Tagged { mut images, pages }) = tagged else { return Ok(None) };
         slot.take_windows(pages.saturating_sub(1));
         images.sort_by_key(|image| Reverse(image.pushed_at));
-        // Where ECR gives no media type, only the manifest tells.
-        let may_be_index = |image: &&Image| image.kind == Kind::Index || image.media_type.is_none();
-        let indexes = images.iter().filter(may_be_index);
+        let indexes = images.iter().filter(|image| image.may_be_index);
         let indexes: Vec<_> = indexes.map(|image| image.digest.clone()).collect();
+        let pullable = images.into_iter().filter(|image| image.is_pullable).take(MOST_PULLABLE);
+        let pullable = pullable.map(|image| image.digest).collect();
         let roots = self.indexes(job, &indexes).await?;
         let trees = self.trees(job, roots).await?;
-        let pullable = images.into_iter().filter(Image::is_pullable).map(|image| image.digest);
-        let listing = Arc::new(Listing { pullable: pullable.collect(), trees });
+        let listing = Arc::new(Listing { pullable, trees });
         self.listings.make_room(listing.size());
         slot.listing = Some(Arc::clone(&listing));
         Ok(Some(listing))

@@ -7,9 +7,9 @@ use aws_sdk_ecr::types::{ImageDetail, ImageFailure, ImageFailureCode, ImageStatu
 
 use crate::aws::{AwsError, Operation};
 use crate::domain::image::{Digest, InvalidName, Tag};
-use crate::domain::plan::{Image, Storage};
-use crate::registry::Page;
+use crate::domain::plan::{Image, Kind, Storage};
 use crate::registry::manifest::kind_of;
+use crate::registry::{Listed, Page};
 
 /// Pages that are read before a registry that never ends them is given up on. A repository holds 100,000 images (ECR
 /// service quotas).
@@ -45,6 +45,17 @@ pub(super) fn page_of(answer: DescribeImagesOutput) -> Page {
     let unread = u64::try_from(all - images.len()).unwrap_or(u64::MAX);
     let next_token = answer.next_token.filter(|token| !token.is_empty());
     Page { images, unread, next_token }
+}
+
+/// What a listing needs of images: those that nobody can pull and that are no index are left out.
+pub(super) fn listed_of(images: Vec<Image>) -> Vec<Listed> {
+    let listed = images.into_iter().map(|image| Listed {
+        is_pullable: image.is_pullable(),
+        may_be_index: image.kind == Kind::Index || image.media_type.is_none(),
+        pushed_at: image.pushed_at,
+        digest: image.digest,
+    });
+    listed.filter(|image| image.is_pullable || image.may_be_index).collect()
 }
 
 /// Why BatchGetImage did not give an image; `None` where there is none.
