@@ -314,6 +314,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let Some(listing) = self.listing(job).await? else { return Ok(Vec::new()) };
         let mut results = Vec::new();
         for holder in listing.holding(&to_blame.image.digest) {
+            let digest = holder.digest();
             let work = |_| async move {
                 let seen = match self.observe_holder(job, holder, to_blame).await {
                     Ok(seen) => seen,
@@ -326,7 +327,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                 };
                 Landed { result: self.conclude(job, seen).await, speaks }
             };
-            results.push(self.fly(job, holder.digest(), work).await);
+            results.push(self.fly(job, digest, work).await);
         }
         Ok(results)
     }

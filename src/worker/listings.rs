@@ -13,7 +13,7 @@ use super::assess::{Assessor, Job};
 use super::flights::Began;
 use super::outcome::Failure;
 use crate::domain::image::{Digest, Repository};
-use crate::domain::index::{Child, Index, Role, Walk};
+use crate::domain::index::{Child, Entry, Index, Role, Walk};
 use crate::notify::Notifier;
 use crate::queue::Message;
 use crate::registry::{IMAGE_BATCH, Registry, Tagged};
@@ -30,8 +30,8 @@ const KEPT: Duration = Duration::from_secs(60);
 const MOST_PULLABLE: usize = 50;
 /// Indexes, and images that they hold, that are remembered: about 20 MB.
 const MOST_CHILDREN: u64 = 100_000;
-/// Images, and children of indexes, in all listings that are remembered: about 20 MB, most of it
-/// the same as above.
+/// Images, children of indexes, and how often those are held, in all listings that are remembered:
+/// about 20 MB.
 const MOST_LISTED: usize = 100_000;
 /// Repositories of which the last listing's time is remembered.
 const MOST_REPOSITORIES: usize = 10_000;
@@ -52,30 +52,57 @@ pub(super) struct Listing {
     /// The newest container images and indexes that people can pull by a tag, newest first.
     pub(super) pullable: Vec<Digest>,
     /// Every tagged index, those with nothing but a quarantine tag too.
-    trees: Vec<Tree>,
+    indexes: Vec<Digest>,
+    /// What they hold, themselves or by an index in them.
+    held: HashMap<Digest, Held>,
+    /// How often anything is held.
+    holdings: usize,
+}
+
+/// An image that is held. A repository has a hundred thousand images, and an index holds hundreds: what each of them holds
+/// is kept once for all.
+#[derive(Debug)]
+struct Held {
+    /// As the first that names it says.
+    platform: Option<String>,
+    /// The positions of the indexes that hold it.
+    by: Vec<u32>,
 }
 
 impl Listing {
     /// The tagged indexes that hold this image, themselves or by an index in them.
     pub(super) fn holding(&self, digest: &Digest) -> impl Iterator<Item = Holder<'_>> {
-        self.trees.iter().filter_map(|tree| {
-            let child = tree.levels().find_map(|index| index.child(digest))?;
-            Some(Holder { digest: tree.root.digest(), child })
-        })
+        let held = self.held.get(digest);
+        let child =
+            held.map(|held| Child { digest: digest.clone(), platform: held.platform.clone() });
+        let by = held.into_iter().flat_map(|held| &held.by);
+        let indexes = by.filter_map(|at| self.indexes.get(usize::try_from(*at).ok()?));
+        indexes.filter_map(move |index| Some(Holder { digest: index, child: child.clone()? }))
+    }
+
+    fn hold(&mut self, index: Digest, entries: Vec<Entry>) {
+        let Ok(at) = u32::try_from(self.indexes.len()) else { return };
+        self.indexes.push(index);
+        for Entry { child, .. } in entries {
+            let held = self
+                .held
+                .entry(child.digest)
+                .or_insert_with(|| Held { platform: child.platform, by: Vec::new() });
+            held.by.push(at);
+            self.holdings += 1;
+        }
     }
 
     fn size(&self) -> usize {
-        let indexes = self.trees.iter().flat_map(Tree::levels);
-        let children: usize = indexes.map(|index| 1 + index.entries().len()).sum();
-        self.pullable.len() + children
+        self.pullable.len() + self.indexes.len() + self.held.len() + self.holdings
     }
 }
 
 /// A tagged index that holds an image.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Holder<'a> {
     digest: &'a Digest,
-    child: &'a Child,
+    child: Child,
 }
 
 impl<'a> Holder<'a> {
@@ -84,31 +111,36 @@ impl<'a> Holder<'a> {
         self.digest
     }
 
-    /// The image, as the index or the one in it names it.
-    pub(super) fn child(&self) -> &'a Child {
-        self.child
+    /// The image, as an index names it.
+    pub(super) fn child(&self) -> &Child {
+        &self.child
     }
 }
 
-/// A tagged index and the indexes in it, within the bounds.
-#[derive(Debug)]
-struct Tree {
-    root: Arc<Index>,
-    inner: Vec<Arc<Index>>,
+/// The way into one index, to all that it holds. Only what calls itself an index is followed: one that hides what it is
+/// cannot be pulled by what its entry says, and is found when the index that holds it is judged.
+struct Descent {
+    root: Digest,
+    walk: Walk,
+    entries: Vec<Entry>,
+    /// The indexes of the next level.
+    next: Vec<Digest>,
 }
 
-impl Tree {
-    fn levels(&self) -> impl Iterator<Item = &Arc<Index>> {
-        std::iter::once(&self.root).chain(&self.inner)
+impl Descent {
+    fn into(root: &Arc<Index>) -> Self {
+        let (digest, walk) = (root.digest().clone(), Walk::of(root.digest()));
+        let mut descent = Self { root: digest, walk, entries: Vec::new(), next: Vec::new() };
+        descent.enter(std::slice::from_ref(root));
+        descent
     }
-}
 
-/// The indexes in an index that are to be read next, as far as its entries tell: one that hides what it is cannot be pulled
-/// by what the entry says, and is found when the index is judged.
-fn inner(walk: &mut Walk, level: &[Arc<Index>]) -> Vec<Digest> {
-    let entries = walk.enter(level).into_iter();
-    let inner = entries.filter(|entry| entry.role == Role::Index).map(|entry| entry.child.digest);
-    walk.descend(inner.collect())
+    fn enter(&mut self, level: &[Arc<Index>]) {
+        let entered = self.walk.enter(level);
+        let inner = entered.iter().filter(|entry| entry.role == Role::Index);
+        self.next = self.walk.descend(inner.map(|entry| entry.child.digest.clone()).collect());
+        self.entries.extend(entered);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -215,44 +247,39 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let indexes: Vec<_> = indexes.map(|image| image.digest.clone()).collect();
         let pullable = images.into_iter().filter(|image| image.is_pullable).take(MOST_PULLABLE);
         let pullable = pullable.map(|image| image.digest).collect();
-        let roots = self.indexes(job, &indexes).await?;
-        let trees = self.trees(job, roots).await?;
-        let listing = Arc::new(Listing { pullable, trees });
+        let mut listing = Listing { pullable, ..Listing::default() };
+        for digests in indexes.chunks(IMAGE_BATCH) {
+            let roots = self.indexes(job, digests).await?;
+            for (index, entries) in self.held_by(job, &roots).await? {
+                listing.hold(index, entries);
+            }
+        }
+        let listing = Arc::new(listing);
         self.listings.make_room(listing.size());
         slot.listing = Some(Arc::clone(&listing));
         Ok(Some(listing))
     }
 
-    /// These indexes with those in them, which are read level by level, for all of them together.
-    async fn trees(&self, job: Job<'_>, roots: Vec<Arc<Index>>) -> Result<Vec<Tree>, Failure> {
-        let mut trees: Vec<_> =
-            roots.into_iter().map(|root| Tree { root, inner: Vec::new() }).collect();
-        // Most hold no index: only those that do are walked on.
-        let mut walks: Vec<_> = trees
-            .iter()
-            .enumerate()
-            .filter_map(|(at, tree)| {
-                let mut walk = Walk::of(tree.root.digest());
-                let next = inner(&mut walk, std::slice::from_ref(&tree.root));
-                (!next.is_empty()).then_some((at, walk, next))
-            })
-            .collect();
-        while !walks.is_empty() {
-            let wanted: BTreeSet<_> = walks.iter().flat_map(|(.., next)| next).cloned().collect();
-            let read = self.indexes(job, &wanted.into_iter().collect::<Vec<_>>()).await?;
-            let read: HashMap<_, _> =
-                read.iter().map(|index| (index.digest(), Arc::clone(index))).collect();
-            for (at, walk, next) in &mut walks {
-                let level: Vec<_> =
-                    next.iter().filter_map(|digest| read.get(digest).cloned()).collect();
-                *next = inner(walk, &level);
-                if let Some(tree) = trees.get_mut(*at) {
-                    tree.inner.extend(level);
-                }
+    /// What these indexes hold, level by level, for all of them together.
+    async fn held_by(
+        &self,
+        job: Job<'_>,
+        roots: &[Arc<Index>],
+    ) -> Result<Vec<(Digest, Vec<Entry>)>, Failure> {
+        let mut all: Vec<_> = roots.iter().map(Descent::into).collect();
+        loop {
+            let wanted: BTreeSet<_> = all.iter().flat_map(|one| &one.next).cloned().collect();
+            if wanted.is_empty() {
+                return Ok(all.into_iter().map(|one| (one.root, one.entries)).collect());
             }
-            walks.retain(|(.., next)| !next.is_empty());
+            let read = self.indexes(job, &wanted.into_iter().collect::<Vec<_>>()).await?;
+            let read: HashMap<_, _> = read.iter().map(|index| (index.digest(), index)).collect();
+            for one in all.iter_mut().filter(|one| !one.next.is_empty()) {
+                let level = one.next.iter().filter_map(|digest| read.get(digest));
+                let level: Vec<_> = level.map(|index| Arc::clone(index)).collect();
+                one.enter(&level);
+            }
         }
-        Ok(trees)
     }
 
     /// These indexes, as far as they are there: those that are not remembered are read by the hundred.
