@@ -21,14 +21,16 @@ const FLOORS: [&[&str]; 10] = [
 ];
 
 /// The only files that may name an AWS type.
-const AWS_ROOMS: [&str; 14] = [
+const AWS_ROOMS: [&str; 16] = [
     "src/queue/sqs.rs",
     "src/queue/sqs/permissions.rs",
     "src/registry/ecr/permissions.rs",
     "src/notify/sns/permissions.rs",
     "src/registry/ecr.rs",
     "src/registry/ecr/answers.rs",
+    "src/registry/ecr/batches.rs",
     "src/registry/ecr/findings.rs",
+    "src/registry/ecr/manifests.rs",
     "src/notify/sns.rs",
     "src/aws.rs",
     "src/aws/attempts.rs",
