@@ -186,5 +186,11 @@ fn read(file: &Path) -> Result<String, String> {
     if bytes.trim_ascii().is_empty() {
         return Err(format!("{} is empty", name(file)));
     }
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(format!(
+            "{} is UTF-16 text, as PowerShell writes it: save it as UTF-8",
+            name(file)
+        ));
+    }
     String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8 text", name(file)))
 }

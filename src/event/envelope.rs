@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::{Kind, Malformed, Parsed};
+use super::{Kind, Malformed, Parsed, reading};
 use crate::domain::image::{
     AccountId, Digest, Home, InvalidName, Region, Repository, RepositoryArn, RepositoryName,
 };
@@ -25,7 +25,7 @@ pub(super) struct Head<'a> {
 impl<'a> Head<'a> {
     pub(super) fn parse(body: &'a str) -> Result<Self, Malformed> {
         object("the body", body)?;
-        serde_json::from_str(body).map_err(|error| Malformed::json("", &error))
+        reading::read("", body, body)
     }
 
     /// For the log: the start of source and type, which can be of any length.
@@ -57,6 +57,9 @@ pub(super) struct Envelope<'a> {
     resources: Option<Vec<Option<String>>>,
     #[serde(borrow)]
     detail: Option<&'a RawValue>,
+    /// All of it, as it came.
+    #[serde(skip)]
+    body: &'a str,
 }
 
 /// A repository, and the digest where its ARN carries one.
@@ -74,14 +77,15 @@ impl From<RepositoryArn> for Place {
 impl<'a> Envelope<'a> {
     pub(super) fn parse(body: &'a str) -> Result<Self, Malformed> {
         object("the body", body)?;
-        serde_json::from_str(body).map_err(|error| Malformed::json("", &error))
+        let envelope: Self = reading::read("", body, body)?;
+        Ok(Self { body, ..envelope })
     }
 
     /// Reads `detail` as the family's own type.
     pub(super) fn detail<T: DeserializeOwned>(&self) -> Result<T, Malformed> {
         let detail = self.detail.ok_or_else(|| Malformed::new("detail is missing"))?;
         object("detail", detail.get())?;
-        serde_json::from_str(detail.get()).map_err(|error| Malformed::json("detail: ", &error))
+        reading::read("detail", detail.get(), self.body)
     }
 
     /// `detail` as it was written.

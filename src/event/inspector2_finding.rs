@@ -100,14 +100,14 @@ pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malfo
         return envelope.ignored(KIND, "the finding is not in a container image");
     }
     let detail: FindingDetail = envelope.detail()?;
-    match detail.status.as_str() {
-        "ACTIVE" => {}
+    let claim = match detail.status.as_str() {
+        "ACTIVE" => Claim::Active(Box::new(detail.finding())),
         "SUPPRESSED" => return envelope.ignored(KIND, "the finding is suppressed"),
         "CLOSED" => return envelope.ignored(KIND, "the finding is closed"),
-        _ => return envelope.ignored(KIND, "the finding's status is new to us"),
-    }
+        // A word that is new to us: ECR knows whether the finding counts.
+        _ => Claim::Nothing,
+    };
     let origin = envelope.origin()?;
-    let claim = Claim::Active(Box::new(detail.finding()));
     let image = detail.image(envelope, own)?;
     let Image { repository, digest, tags } = image;
     Ok(ImageEvent { kind: KIND, origin, repository, digest, tags, claim }.into_parsed())

@@ -9,7 +9,9 @@ mod envelope;
 mod inspector2_finding;
 mod inspector2_scan;
 mod notification;
+mod reading;
 mod scan;
+mod shape;
 pub mod sweep;
 
 use std::collections::HashSet;
@@ -81,8 +83,8 @@ pub enum Claim {
     Failed,
     /// This finding is active in the image, says "Inspector2 Finding".
     Active(Box<Finding>),
-    /// Nothing of findings: a tag was put on the image, it came back from the archive, or its scan is in a state that is
-    /// new to us.
+    /// Nothing of findings: a tag was put on the image, it came back from the archive, or its scan or a finding is in a
+    /// state that is new to us.
     Nothing,
 }
 
@@ -138,7 +140,7 @@ pub enum Parsed {
 
 /// A message that is no event, or an event in a shape that its family does not have.
 ///
-/// The text says what was expected where, and quotes nothing of the body: it is not ours to print.
+/// The text says what was expected where, and quotes no value of the body: they are not ours to print.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(String);
@@ -150,6 +152,14 @@ impl Malformed {
 
     fn name(field: &str, error: &InvalidName) -> Self {
         Self(format!("{field} is not {}", error.expected()))
+    }
+
+    /// Adds what the body looks like.
+    fn that_looks(self, body: &str) -> Self {
+        match shape::of(body) {
+            Some(shape) => Self(format!("{self}; the body looks like {shape}")),
+            None => self,
+        }
     }
 
     fn json(place: &str, error: &serde_json::Error) -> Self {
@@ -171,14 +181,24 @@ impl Malformed {
 /// # Errors
 /// [`Malformed`] for anything that is neither an event for us nor one to ignore.
 pub fn parse(body: &str, own: &Home) -> Result<Parsed, Malformed> {
+    let body = without_bom(body);
     let problem = match event(body, own) {
         Ok(parsed) => return parsed,
         Err(problem) => problem,
     };
-    let Some(message) = notification::message(body)? else { return Err(problem) };
-    event(&message, own)
+    let Some(message) = notification::message(body)? else {
+        return Err(problem.that_looks(body));
+    };
+    let message = without_bom(&message);
+    event(message, own)
+        .map_err(|problem| problem.that_looks(message))
         .flatten()
         .map_err(|Malformed(problem)| Malformed(format!("in an SNS notification: {problem}")))
+}
+
+/// What programs on Windows write before a text is no part of it.
+fn without_bom(body: &str) -> &str {
+    body.strip_prefix('\u{feff}').unwrap_or(body)
 }
 
 /// Reads an event. The outer error: it is none.

@@ -1,8 +1,9 @@
 //! What the families that report whole scans have in common.
 
-use std::collections::HashMap;
+use std::fmt;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::envelope::Envelope;
 use super::{Claim, ImageEvent, Kind, Malformed, Parsed, digest, tags};
@@ -18,7 +19,7 @@ pub(super) struct ScanDetail {
     repository_name: String,
     image_digest: Option<String>,
     image_tags: Option<Vec<Option<String>>>,
-    finding_severity_counts: Option<HashMap<String, Option<u64>>>,
+    finding_severity_counts: Option<Counts>,
 }
 
 impl ScanDetail {
@@ -34,7 +35,7 @@ impl ScanDetail {
         let claim = match self.scan_status.as_str() {
             "FAILED" => Claim::Failed,
             status if status == complete => Claim::Complete {
-                counts: self.finding_severity_counts.and_then(severity_counts),
+                counts: self.finding_severity_counts.and_then(|counts| counts.0),
                 reporting,
             },
             // A word that is new to us: ECR knows what came of the scan, and if nothing did, another event follows.
@@ -55,15 +56,38 @@ impl ScanDetail {
 }
 
 /// Counts by severity as events write them: any key can be missing. The sum that Inspector adds as TOTAL is left out.
-/// A null, or findings of a severity that is new to us, make the counts worthless: `None`, to be looked up.
-fn severity_counts(raw: HashMap<String, Option<u64>>) -> Option<SeverityCounts> {
-    let mut counts = SeverityCounts::default();
-    for (word, count) in raw.into_iter().filter(|(word, _)| word != "TOTAL") {
-        match (Severity::from_word(&word.to_ascii_uppercase()), count) {
-            (Some(severity), Some(count)) => counts.add(severity, count),
-            (None, Some(0)) => {}
-            (None, Some(_)) | (_, None) => return None,
-        }
+/// A null, findings of a severity that is new to us, or a severity that is named twice make the counts worthless: `None`,
+/// to be looked up.
+struct Counts(Option<SeverityCounts>);
+
+impl<'de> Deserialize<'de> for Counts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(CountsVisitor)
     }
-    Some(counts)
+}
+
+struct CountsVisitor;
+
+impl<'de> Visitor<'de> for CountsVisitor {
+    type Value = Counts;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Counts, A::Error> {
+        let mut counts = SeverityCounts::default();
+        let mut is_sound = true;
+        while let Some((word, count)) = map.next_entry::<String, Option<u64>>()? {
+            match (Severity::from_word(&word.to_ascii_uppercase()), count) {
+                _ if word == "TOTAL" => {}
+                // Which of the two is meant, nobody can say.
+                (Some(severity), _) if counts.reported(severity).is_some() => is_sound = false,
+                (Some(severity), Some(count)) => counts.add(severity, count),
+                (None, Some(0)) => {}
+                (None, Some(_)) | (_, None) => is_sound = false,
+            }
+        }
+        Ok(Counts(is_sound.then_some(counts)))
+    }
 }

@@ -24,6 +24,12 @@ fn fixture(name: &str) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
+/// A body of the fuzzer's corpus.
+fn case(name: &str) -> String {
+    let path = format!("{}/tests/fuzz/corpus/event/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(path).unwrap()
+}
+
 fn event(name: &str) -> Value {
     serde_json::from_str(&fixture(name)).unwrap()
 }
@@ -180,6 +186,66 @@ fn counts_can_be_missing_null_empty_zero_or_unknown() {
         of(json!({"HIGH": u64::MAX, "CRITICAL": 1})),
         Some(vec![(Severity::Critical, 1), (Severity::High, u64::MAX)])
     );
+}
+
+#[test]
+fn counts_that_name_a_severity_twice_are_worth_nothing() {
+    let once = fixture("basic.complete.critical_high");
+    for again in ["\"HIGH\": 0", "\"HIGH\": 2", "\"high\": 0", "\"CRITICAL\": null"] {
+        let body = once.replace("\"HIGH\": 2", &format!("\"HIGH\": 2, {again}"));
+        assert_ne!(body, once);
+        let Ok(Parsed::Assess(event)) = parse(&body, &own()) else { panic!("{again}") };
+        assert_eq!(counts(&event), None, "{again}");
+    }
+}
+
+#[test]
+fn an_error_names_the_field_and_counts_lines_from_the_beginning_of_the_body() {
+    let body = case("counts_as_strings");
+    let line = body.lines().position(|line| line.contains("\"CRITICAL\"")).unwrap() + 1;
+    let expected = format!(
+        "detail.finding-severity-counts.CRITICAL: invalid type: a string, expected a whole number \
+         at line {line} column 18"
+    );
+    assert_eq!(parse(&body, &own()).unwrap_err().to_string(), expected);
+    let one_line = serde_json::from_str::<Value>(&body).unwrap().to_string();
+    let column = one_line.find("\"CRITICAL\":\"1\"").unwrap() + "\"CRITICAL\":\"1\"".len();
+    let error = parse(&one_line, &own()).unwrap_err().to_string();
+    assert!(error.ends_with(&format!("at line 1 column {column}")), "{error}");
+    let tags = with(basic(), "/detail/image-tags", json!(["a", 5]));
+    assert!(malformed(&tags).starts_with("detail.image-tags[1]: "), "{}", malformed(&tags));
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_an_event() {
+    let body = case("byte_order_mark");
+    assert!(body.starts_with('\u{feff}'));
+    let read = parse(&body, &own());
+    assert_eq!(read, parse(&body[3..], &own()));
+    assert!(matches!(read, Ok(Parsed::Assess(_))));
+    assert_eq!(parse(&in_sns(&body), &own()), read);
+    assert_eq!(parse(&format!("\u{feff}{}", in_sns(&body)), &own()), read);
+}
+
+#[test]
+fn what_carries_an_event_is_refused_and_says_what_it_looks_like() {
+    for (body, looks) in [
+        (case("sqs_record_by_pipes"), "; the body looks like a record of SQS"),
+        (case("put_events_entries"), "; the body looks like entries of PutEvents"),
+        (json!({"Entries": [{"Source": "aws.ecr"}]}).to_string(), "entries of PutEvents"),
+        (json!({"Records": [{"body": "{}"}]}).to_string(), "an event of Lambda"),
+        (json!([{"messageId": "m", "receiptHandle": "AQ"}]).to_string(), "a record of SQS"),
+        (json!([basic()]).to_string(), "several events"),
+        (json!(basic().to_string()).to_string(), "a JSON text"),
+    ] {
+        let error = parse(&body, &own()).unwrap_err().to_string();
+        assert!(error.contains(looks), "{error}");
+        assert_eq!(
+            parse(&in_sns(&body), &own()).unwrap_err().to_string(),
+            format!("in an SNS notification: {error}")
+        );
+    }
+    assert!(!malformed(&json!({"a": 1})).contains("looks like"));
 }
 
 #[test]

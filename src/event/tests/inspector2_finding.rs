@@ -111,7 +111,16 @@ fn only_active_findings_count() {
     let reason = |word| ignored(&with(found(), "/detail/status", json!(word)));
     assert_eq!(reason("SUPPRESSED"), "the finding is suppressed");
     assert_eq!(reason("CLOSED"), "the finding is closed");
-    assert_eq!(reason("active"), "the finding's status is new to us");
+}
+
+#[test]
+fn a_finding_in_a_state_that_is_new_to_us_is_looked_up() {
+    for status in ["OPEN", "active", ""] {
+        let event = assess(&with(found(), "/detail/status", json!(status)));
+        assert_eq!(event.claim, Claim::Nothing, "{status}");
+        assert_eq!(event.repository.to_string(), "111122223333/eu-west-1/team/app");
+        assert!(event.digest.is_some());
+    }
 }
 
 #[test]

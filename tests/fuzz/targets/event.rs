@@ -97,7 +97,7 @@ fn event_is_checked(event: &ImageEvent) {
         }
         (Kind::Inspector2Finding, Claim::Active(finding)) => finding_is_in_lines(finding),
         (Kind::EcrImageScan | Kind::Inspector2Scan, Claim::Failed | Claim::Nothing)
-        | (Kind::EcrImageAction | Kind::Sweep, Claim::Nothing) => {}
+        | (Kind::EcrImageAction | Kind::Inspector2Finding | Kind::Sweep, Claim::Nothing) => {}
         other => panic!("{other:?}"),
     }
 }

@@ -1,0 +1,70 @@
+//! JSON read as a type; an error says which field it is about, and where that is in the whole body.
+
+use serde::Deserialize;
+use serde_path_to_error::{Path, Segment};
+
+use super::Malformed;
+
+/// The longest key that an error names. Keys of ours and of AWS are shorter.
+const LONGEST_KEY: usize = 40;
+/// The longest path that an error names, in characters.
+const LONGEST_PATH: usize = 120;
+
+/// Reads a part of the body: all of it, or the text of one field, `place`.
+pub(super) fn read<'de, T: Deserialize<'de>>(
+    place: &str,
+    json: &'de str,
+    body: &str,
+) -> Result<T, Malformed> {
+    serde_json::from_str(json).map_err(|error| {
+        // Read again for the field: to keep track of it costs time, and nearly every message is in order.
+        let mut reader = serde_json::Deserializer::from_str(json);
+        let field = serde_path_to_error::deserialize::<_, T>(&mut reader)
+            .err()
+            .map(|error| path(error.path()))
+            .unwrap_or_default();
+        let place = format!("{place}{field}");
+        let place = place.strip_prefix('.').unwrap_or(&place);
+        let mut problem =
+            Malformed::json("", &error).0.replace("expected u64", "expected a whole number");
+        let within = format!(" at line {} column {}", error.line(), error.column());
+        if let Some(start) = problem.strip_suffix(&within) {
+            let (line, column) = position(&error, json, body);
+            problem = format!("{start} at line {line} column {column}");
+        }
+        Malformed(if place.is_empty() { problem } else { format!("{place}: {problem}") })
+    })
+}
+
+/// Where an error is, counted from the beginning of the body.
+fn position(error: &serde_json::Error, json: &str, body: &str) -> (usize, usize) {
+    let (line, column) = (error.line(), error.column());
+    let before = json.as_ptr().addr().checked_sub(body.as_ptr().addr());
+    // What is no part of the body is counted by itself.
+    let Some(before) = before.and_then(|offset| body.get(..offset)) else { return (line, column) };
+    let lines = before.matches('\n').count();
+    let of_its_line = before.rsplit('\n').next().map_or(0, str::len);
+    (lines + line, if line == 1 { of_its_line + column } else { column })
+}
+
+/// The names of the fields that lead to a value. They stand in the body: a name that is more than a word ends the path.
+fn path(path: &Path) -> String {
+    let mut text = String::new();
+    for segment in path {
+        let step = match segment {
+            Segment::Seq { index } => format!("[{index}]"),
+            Segment::Map { key } if is_word(key) => format!(".{key}"),
+            _ => break,
+        };
+        if text.len() + step.len() > LONGEST_PATH {
+            break;
+        }
+        text.push_str(&step);
+    }
+    text
+}
+
+fn is_word(key: &str) -> bool {
+    let is_of_a_word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    !key.is_empty() && key.len() <= LONGEST_KEY && key.chars().all(is_of_a_word)
+}
