@@ -69,6 +69,7 @@ impl Report {
             policy,
         }));
         let mut warnings = warnings::warnings(settings, now);
+        warnings.extend(unread_findings(settings, place));
         warnings.extend(policies.iter().filter_map(|RolePolicy { of, policy }| {
             Some(format!("the IAM policy of {of} has {}", policy.too_long()?))
         }));
@@ -121,6 +122,21 @@ impl Report {
     }
 }
 
+/// ECR tells other accounts of no enhanced scan, whatever the repository's policy allows (containers-roadmap, issue 2541).
+fn unread_findings(settings: &Settings, place: &iam::Place) -> Option<String> {
+    // One account alone may be the worker's own, where that is not known.
+    let known = usize::from(place.own.is_none());
+    let others = iam::other_accounts(&settings.policy, place);
+    let other = others.get(known)?;
+    settings.aws.assume_role.is_none().then(|| {
+        format!(
+            "policy.accounts names {other}{}, and aws.assume_role is not set: the findings of enhanced scanning cannot be \
+             read there, whatever a repository policy allows",
+            if others.len() > known + 1 { " and others" } else { "" }
+        )
+    })
+}
+
 /// What else belongs to the policies.
 fn notes(settings: &Settings, place: &iam::Place) -> Vec<String> {
     let mut notes = Vec::new();
@@ -148,8 +164,8 @@ fn notes(settings: &Settings, place: &iam::Place) -> Vec<String> {
             ));
         }
         None => notes.push(
-            "in other accounts every repository needs a repository policy that allows the task's role the same; or set \
-             aws.assume_role"
+            "in other accounts aws.assume_role is needed for enhanced scanning; for basic scanning a repository policy that \
+             allows the task's role the same is enough, on every repository"
                 .to_owned(),
         ),
     }

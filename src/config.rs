@@ -115,6 +115,14 @@ impl Sources {
         Self { file, environment }
     }
 
+    /// The Region that the SDK takes from the environment, where one is set.
+    #[must_use]
+    pub fn region(&self) -> Option<Region> {
+        ["AWS_REGION", "AWS_DEFAULT_REGION"]
+            .into_iter()
+            .find_map(|name| Region::parse(self.environment.get(name)?).ok())
+    }
+
     /// The SDK refuses every call of a service for which both an endpoint and a kind of endpoint are set, which looks as
     /// if the network were down.
     fn one_kind_of_endpoint(&self) -> Result<(), ConfigError> {
@@ -190,10 +198,11 @@ pub struct QueueSettings {
 }
 
 impl QueueSettings {
-    /// The account and the Region that the URL names: those of any queue at AWS itself.
+    /// The account and the Region that the URL names: those of any queue at AWS itself. Where its host names no Region,
+    /// it is `elsewhere`.
     #[must_use]
-    pub fn home(&self) -> Option<Home> {
-        check::home_of(&self.url, None)
+    pub fn home(&self, elsewhere: Option<&Region>) -> Option<Home> {
+        check::home_of(&self.url, elsewhere)
     }
 
     /// The queue's name.
@@ -319,9 +328,7 @@ impl JudgingSettings {
     /// # Errors
     /// The first thing that is wrong, by key.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
-        let region = ["AWS_REGION", "AWS_DEFAULT_REGION"]
-            .into_iter()
-            .find_map(|name| Region::parse(sources.environment.get(name)?).ok());
+        let region = sources.region();
         raw::RawSettings::read(sources)
             .and_then(|raw| raw.check_judging(region.as_ref()))
             .map_err(ConfigError::in_one_line)

@@ -11,7 +11,7 @@ use crate::aws::{Aws, AwsError, ErrorClass, Tried};
 use crate::check::{iam, reach};
 use crate::clock::Clock;
 use crate::config::{JudgingSettings, LimitSettings, Settings, UntagBy};
-use crate::domain::image::{AccountId, Home, Repository, RepositoryName};
+use crate::domain::image::{AccountId, Home, Region, Repository, RepositoryName};
 use crate::domain::policy::{Mode, Policy};
 use crate::event::ImageEvent;
 use crate::health::Health;
@@ -153,7 +153,10 @@ pub async fn try_permissions(settings: &Settings, sdk: &SdkConfig) -> Result<Tri
         Ok(info) => Some(info.home),
         // Every other call would come to the same, each after its own time.
         Err(error) if is_hopeless(&error) => return Err(LookError::Failed { error }),
-        Err(_) => settings.queue.home(),
+        Err(_) => {
+            let region = sdk.region().and_then(|region| Region::parse(region.as_ref()).ok());
+            settings.queue.home(region.as_ref())
+        }
     };
     let mut trial = Trial {
         tried: queue.try_permissions().await,

@@ -43,7 +43,7 @@ pub(super) async fn main(arguments: &Arguments, sources: &Sources) -> ExitCode {
         Err(error) => return failed(BAD_INPUT, error),
     };
     let mut place = iam::Place {
-        own: settings.queue.home(),
+        own: settings.queue.home(sources.region().as_ref()),
         queue: settings.queue.name(),
         ..iam::Place::default()
     };

@@ -200,8 +200,13 @@ fn limits(raw: &RawLimits) -> Result<LimitSettings, ConfigError> {
 }
 
 fn aws(raw: RawAws) -> Result<AwsSettings, ConfigError> {
+    let is_role = |role: &str| {
+        role.starts_with("arn:")
+            && role.contains(":iam::{account}:role/")
+            && !role.contains(|c: char| c.is_whitespace() || c.is_control())
+    };
     if let Some(role) = &raw.assume_role
-        && !(role.starts_with("arn:") && role.contains(":iam::{account}:role/"))
+        && !is_role(role)
     {
         return Err(wrong(
             "aws.assume_role",
@@ -232,14 +237,26 @@ fn one_partition(notify: &NotifySettings, aws: &AwsSettings) -> Result<(), Confi
 }
 
 /// The account and the Region that a queue's URL names. That of an emulator names no Region: `elsewhere` is it then.
+/// The oldest host of all, `queue.amazonaws.com`, names none either, and the SDK calls `elsewhere` then too.
 pub(super) fn home_of(url: &str, elsewhere: Option<&Region>) -> Option<Home> {
     let uri = url.parse::<Uri>().ok()?;
     let account = uri.path().split('/').find(|part| !part.is_empty())?;
-    // That of an interface VPC endpoint has its id before the service.
-    let mut labels = uri.host()?.split('.').skip_while(|label| *label != "sqs").skip(1);
-    let region = labels.next().and_then(|region| Region::parse(region).ok());
-    let region = region.or_else(|| elsewhere.cloned())?;
+    let region = region_of(uri.host()?).or_else(|| elsewhere.cloned())?;
     Some(Home { account: AccountId::parse(account).ok()?, region })
+}
+
+/// The Region in a host of SQS (AWS General Reference, "Amazon SQS endpoints and quotas"): after the service, or before
+/// `queue` in hosts of old.
+fn region_of(host: &str) -> Option<Region> {
+    let labels: Vec<_> = host.split('.').collect();
+    // That of an interface VPC endpoint has its id before the service.
+    let after = labels.iter().skip_while(|label| !["sqs", "sqs-fips"].contains(label)).nth(1);
+    let region = match (after, labels.as_slice()) {
+        (Some(region), _) => region,
+        (None, [region, "queue", "amazonaws", ..]) => region,
+        _ => return None,
+    };
+    Region::parse(*region).ok()
 }
 
 fn queue_url(url: Option<String>) -> Result<String, ConfigError> {
@@ -266,10 +283,10 @@ fn queue_url(url: Option<String>) -> Result<String, ConfigError> {
 fn topic_region(key: &str, arn: &str) -> Result<Region, ConfigError> {
     let parts: Vec<_> = arn.split(':').collect();
     match parts.as_slice() {
-        ["arn", _, "sns", region, account, name]
+        ["arn", partition, "sns", region, account, name]
             if AccountId::parse(*account).is_ok()
-                && !name.is_empty()
-                && !name.ends_with(".fifo") =>
+                && is_topic_name(name)
+                && partition.chars().all(|c| c.is_ascii_lowercase() || c == '-') =>
         {
             Region::parse(*region).map_err(|_| wrong(key, arn, TOPIC_EXAMPLE))
         }
@@ -280,6 +297,12 @@ fn topic_region(key: &str, arn: &str) -> Result<Region, ConfigError> {
         )),
         _ => Err(wrong(key, arn, TOPIC_EXAMPLE)),
     }
+}
+
+/// Whether a topic can have this name (SNS API reference, CreateTopic). A FIFO topic's has a dot.
+fn is_topic_name(name: &str) -> bool {
+    let is_of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    (1..=256).contains(&name.len()) && name.chars().all(is_of_a_name)
 }
 
 pub(super) fn missing(key: &str, expected: &str) -> ConfigError {

@@ -316,7 +316,7 @@ fn judging_needs_neither_queue_nor_topic_but_what_is_given_must_be_right() {
 }
 
 #[test]
-fn a_queue_url_names_account_and_region_in_every_partition_and_at_a_vpc_endpoint() {
+fn a_queue_url_names_account_and_region_in_every_partition_and_at_every_kind_of_endpoint() {
     for (host, region) in [
         ("sqs.eu-west-1.amazonaws.com", Some("eu-west-1")),
         ("sqs.cn-north-1.amazonaws.com.cn", Some("cn-north-1")),
@@ -324,10 +324,17 @@ fn a_queue_url_names_account_and_region_in_every_partition_and_at_a_vpc_endpoint
         ("sqs.eusc-de-east-1.amazonaws.eu", Some("eusc-de-east-1")),
         ("sqs.us-isob-east-1.sc2s.sgov.gov", Some("us-isob-east-1")),
         ("vpce-0a1b-2c3d.sqs.eu-west-1.vpce.amazonaws.com", Some("eu-west-1")),
-        ("localhost:4566", None),
+        ("sqs-fips.us-east-1.amazonaws.com", Some("us-east-1")),
+        ("vpce-0a1b-2c3d.sqs-fips.us-east-1.vpce.amazonaws.com", Some("us-east-1")),
+        ("eu-west-1.queue.amazonaws.com", Some("eu-west-1")),
+        ("cn-north-1.queue.amazonaws.com.cn", Some("cn-north-1")),
+        ("queue.amazonaws.com", Some("ap-south-1")),
+        ("localhost:4566", Some("ap-south-1")),
     ] {
         let url = format!("https://{host}/111122223333/tagwarden");
-        let home = load(&[("TAGWARDEN__QUEUE__URL", &url)]).unwrap().queue.home();
+        let elsewhere = Region::parse("ap-south-1").unwrap();
+        let settings = load(&[("TAGWARDEN__QUEUE__URL", &url)]).unwrap();
+        let home = settings.queue.home(Some(&elsewhere));
         let home = home.map(|home| (home.account.to_string(), home.region.to_string()));
         let expected = region.map(|region| ("111122223333".to_owned(), region.to_owned()));
         assert_eq!(home, expected, "{host}");

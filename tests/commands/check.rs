@@ -93,6 +93,37 @@ async fn what_is_probably_not_meant_is_warned_of() {
 }
 
 #[tokio::test]
+async fn accounts_whose_enhanced_findings_cannot_be_read_are_warned_of() {
+    let unread = |others: &str| {
+        format!(
+            "policy.accounts names 444455556666{others}, and aws.assume_role is not set: the findings of enhanced \
+             scanning cannot be read there, whatever a repository policy allows"
+        )
+    };
+    let accounts = "policy.accounts = ['111122223333', '444455556666']";
+    assert_eq!(warnings(accounts).await, [unread("")]);
+    let more = "policy.accounts = ['777788889999', '444455556666']";
+    assert_eq!(warnings(more).await, [unread(" and others")]);
+    let role = "aws.assume_role = 'arn:aws:iam::{account}:role/tagwarden'";
+    assert_eq!(warnings(&format!("{accounts}\n{role}")).await, [] as [&str; 0]);
+    assert_eq!(warnings("policy.accounts = ['111122223333']").await, [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn a_topic_arn_with_a_line_end_is_refused_by_check_and_by_the_worker() {
+    let topic = "arn:aws:sns:eu-west-1:111122223333:team";
+    for command in [["check"], ["run"]] {
+        let mut variables =
+            bare("queue.url = 'https://sqs.eu-west-1.amazonaws.com/111122223333/q'");
+        variables.insert("TAGWARDEN__NOTIFY__TOPIC_ARN".to_owned(), format!("{topic}\r\n"));
+        let shown = run(&command, &variables, "").await;
+        let said = shown.complaint(2);
+        assert!(said.contains("notify.topic_arn"), "{said}");
+        assert!(said.contains(r#"team\r\n"; expected the topic's ARN"#), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn exceptions_that_end_or_have_ended_are_warned_of() {
     let in_a_week = Clock::of_this_machine().now() + Duration::from_secs(7 * 24 * 3600);
     let soon = humantime::format_rfc3339(in_a_week).to_string();

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::support::{bare, run};
 
@@ -187,6 +187,26 @@ async fn topics_in_several_regions_and_accounts_have_their_own_keys() {
         format = 'json'
     ";
     insta::assert_snapshot!(policies(config).await);
+}
+
+#[tokio::test]
+async fn every_host_of_a_queue_gives_its_arn() {
+    for (host, region) in [
+        ("eu-west-1.queue.amazonaws.com", "eu-west-1"),
+        ("sqs-fips.us-east-1.amazonaws.com", "us-east-1"),
+        ("queue.amazonaws.com", "ap-south-1"),
+        ("localhost:4566", "ap-south-1"),
+    ] {
+        let config = format!(
+            "queue.url = 'https://{host}/111122223333/q'
+            notify.topic_arn = 'arn:aws:sns:eu-west-1:111122223333:t'"
+        );
+        let mut variables = bare(&config);
+        variables.insert("AWS_REGION".to_owned(), "ap-south-1".to_owned());
+        let report = run(&["check", "--format", "json"], &variables, "").await.json();
+        let queue = &report["policies"][0]["policy"]["Statement"][0]["Resource"];
+        assert_eq!(*queue, json!([format!("arn:aws:sqs:{region}:111122223333:q")]), "{host}");
+    }
 }
 
 #[tokio::test]

@@ -73,6 +73,25 @@ fn errors_in_variables_name_the_key_what_is_wrong_and_what_would_be_right() {
 }
 
 #[test]
+fn white_space_after_an_arn_or_a_url_is_an_error_that_shows_it() {
+    for end in ["\n", "\r", "\r\n", " ", "\t"] {
+        for (key, value) in [
+            ("NOTIFY__TOPIC_ARN", TOPIC),
+            ("QUEUE__URL", QUEUE),
+            ("AWS__ASSUME_ROLE", "arn:aws:iam::{account}:role/tagwarden"),
+        ] {
+            let value = format!("{value}{end}");
+            let shown = error(&format!("TAGWARDEN__{key}"), &value);
+            assert!(shown.contains(&format!("{value:?}; expected")), "{shown}");
+        }
+    }
+    for name in ["a b", "a.b", "", &"a".repeat(257)] {
+        let arn = format!("arn:aws:sns:eu-west-1:111122223333:{name}");
+        assert!(load(&[("TAGWARDEN__NOTIFY__TOPIC_ARN", &arn)]).is_err(), "{name}");
+    }
+}
+
+#[test]
 fn errors_in_files_name_the_key_what_is_wrong_and_what_would_be_right() {
     let rule = |line: &str| format!("[[policy.rules]]\nrepositories = ['a']\n{line}");
     let exception = |line: &str| {

@@ -106,7 +106,7 @@ fn error_helps(error: &ConfigError, text: &str) {
 
 fn report_renders(settings: &Settings, entries: Vec<Entry>, text: &str) {
     let place = iam::Place {
-        own: settings.queue.home(),
+        own: settings.queue.home(None),
         queue: settings.queue.name(),
         ..iam::Place::default()
     };
