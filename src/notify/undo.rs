@@ -56,7 +56,8 @@ fn exception(notice: &Notice) -> String {
 }
 
 /// The AWS command line's way to retag (ECR user guide, "Retagging an image"). Names and tags are of alphabets that a
-/// shell leaves alone. A tag that was pushed anew in the meantime stays where it is: put-image would move it back.
+/// shell leaves alone. A shell drops every line end from the end of an answer, and a manifest may end in one: the dot
+/// keeps them, and only the one that the AWS command line adds is taken off again. A tag that was pushed anew in the meantime stays where it is: put-image would move it back.
 fn command(notice: &Notice, quarantine: &Tag, tags: &[&Tag]) -> String {
     let repository = &notice.repository;
     // No media type is longer (RFC 6838, section 4.2), and nothing here is cut to fit.
@@ -77,7 +78,8 @@ ecr() {{
     --repository-name {name}
 }}
 MANIFEST=$(ecr batch-get-image --image-ids imageTag={quarantine} \\
-  --query 'images[0].imageManifest' --output text{accept}) || exit
+  --query 'images[0].imageManifest' --output text{accept} || exit; echo .) || exit
+MANIFEST=${{MANIFEST%?.}}
 for TAG in{tags}
 do
   FOUND=$(ecr batch-get-image --image-ids \"imageTag=$TAG\" \\

@@ -13,16 +13,28 @@ use crate::notify::sample::{notice, tags};
 const AWS: &str = r#"#!/bin/sh
 echo "$*" >>"$CALLS"
 case "$*" in
-*batch-get-image*imageTag=quarantine-*) printf '{\n   "schemaVersion": 2\n}\n' ;;
+*batch-get-image*imageTag=quarantine-*) printf '%s\n' "$MANIFEST_OF_ECR" ;;
 *batch-get-image*imageTag=latest*) echo None ;;
 *batch-get-image*imageTag=broken*) exit 254 ;;
 *batch-get-image*) echo ImageNotFound ;;
-*put-image*) echo put ;;
+*put-image*)
+  while [ "$1" != --image-manifest ]; do shift; done
+  printf %s "$2" >"$CALLS.manifest"
+  echo put
+  ;;
 esac
 "#;
 
+const MANIFEST: &str = "{\n   \"schemaVersion\": 2\n}";
+
 /// What a shell says to the command, and the calls that it makes.
 fn run(command: &str) -> (String, Vec<String>) {
+    let (said, calls, _) = run_with(command, MANIFEST);
+    (said, calls)
+}
+
+/// The same for an image with this manifest; and the manifest that was put last.
+fn run_with(command: &str, manifest: &str) -> (String, Vec<String>, String) {
     let directory = tempfile::tempdir().unwrap();
     let aws = directory.path().join("aws");
     std::fs::write(&aws, AWS).unwrap();
@@ -33,11 +45,13 @@ fn run(command: &str) -> (String, Vec<String>) {
         .args(["-e", "-u", "-c", command])
         .env("PATH", path)
         .env("CALLS", &calls)
+        .env("MANIFEST_OF_ECR", manifest)
         .output()
         .unwrap();
     let said = [shell.stdout, shell.stderr].concat();
+    let put = std::fs::read_to_string(directory.path().join("calls.manifest")).unwrap_or_default();
     let calls = std::fs::read_to_string(calls).unwrap();
-    (String::from_utf8(said).unwrap(), calls.lines().map(str::to_owned).collect())
+    (String::from_utf8(said).unwrap(), calls.lines().map(str::to_owned).collect(), put)
 }
 
 fn undo(notice: &Notice) -> Undo {
@@ -66,6 +80,15 @@ fn a_shell_gives_the_tags_back_that_nobody_pushed_anew() {
             notice.digest
         )
     );
+}
+
+#[test]
+fn the_manifest_is_put_byte_for_byte_whatever_it_ends_in() {
+    for end in ["", "\n", "\n\n\n", "\r\n", " ", ".", "\n.", "\\n"] {
+        let manifest = format!("{MANIFEST}{end}");
+        let (_, _, put) = run_with(&undo(&notice()).command, &manifest);
+        assert_eq!(put, manifest, "{end:?}");
+    }
 }
 
 #[test]
