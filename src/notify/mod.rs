@@ -2,7 +2,7 @@
 
 pub mod render;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 pub mod sns;
 pub mod summary;
 mod undo;

@@ -12,7 +12,7 @@ pub(super) fn digest(digit: &str) -> Digest {
     Digest::parse(format!("sha256:{}", digit.repeat(64))).unwrap()
 }
 
-pub(super) fn tags(list: &[&str]) -> Vec<Tag> {
+pub(crate) fn tags(list: &[&str]) -> Vec<Tag> {
     list.iter().map(|tag| Tag::parse(*tag).unwrap()).collect()
 }
 
@@ -45,7 +45,7 @@ fn findings() -> Vec<Finding> {
     vec![openssl, babel, zlib]
 }
 
-pub(super) fn notice() -> Notice {
+pub(crate) fn notice() -> Notice {
     let repository = Repository {
         account: AccountId::parse("111122223333").unwrap(),
         region: Region::parse("eu-west-1").unwrap(),

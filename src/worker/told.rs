@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use crate::domain::image::{Digest, Repository, Tag};
@@ -18,7 +19,7 @@ const MOST: usize = 10_000;
 /// Best effort and of this process alone: nothing relies on it.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    heard: Mutex<HashMap<String, Instant>>,
+    heard: Mutex<HashMap<Key, Instant>>,
     /// Tags that went and of which the team could not be told, by image: whoever comes to tell of it names them too.
     untold: Mutex<HashMap<(Repository, Digest), Vec<Tag>>>,
 }
@@ -90,7 +91,7 @@ impl Told {
         self.untold().get(&(repository.clone(), digest.clone())).cloned().unwrap_or_default()
     }
 
-    fn map(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+    fn map(&self) -> MutexGuard<'_, HashMap<Key, Instant>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -99,13 +100,16 @@ impl Told {
     }
 }
 
+/// The news in so many bytes, whatever the tags and reasons come to.
+type Key = [u8; 32];
+
 /// What makes a notice the same news. Where something was done, that is its id and the tags that went: it is repeated for
 /// a topic that failed, and those that did not need not hear it again. Where nothing was done, it is the image, the tags
 /// and the reasons, whatever event led there.
-fn key(topic: &str, notice: &Notice) -> String {
+fn key(topic: &str, notice: &Notice) -> Key {
     let Notice { id, action, repository, digest, reasons, tags, .. } = notice;
     let word = action.as_str();
-    match action {
+    let news = match action {
         NoticeAction::Quarantined | NoticeAction::Deleted | NoticeAction::Failed => {
             let mut gone: Vec<_> = tags.untagged.iter().chain(&tags.claimed).collect();
             gone.sort();
@@ -116,5 +120,60 @@ fn key(topic: &str, notice: &Notice) -> String {
             tags.sort();
             format!("{topic} {word} {repository}@{digest} {tags:?} {}", reasons.join("; "))
         }
+    };
+    Sha256::digest(news).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::image::RepositoryName;
+    use crate::notify::sample::{notice, tags};
+
+    const TOPIC: &str = "arn:aws:sns:eu-west-1:111122223333:team";
+
+    #[test]
+    fn the_same_news_is_known_by_its_tags_and_reasons_however_many_they_are() {
+        let told = Told::default();
+        let mut news = Notice { action: NoticeAction::Blocked, ..notice() };
+        news.tags.untagged.clear();
+        news.tags.kept = (0..5000).map(|at| Tag::parse(format!("v{at}")).unwrap()).collect();
+        news.reasons = vec!["x".repeat(1 << 20)];
+        told.heard(TOPIC, &news);
+        assert!(told.has_heard(TOPIC, &news));
+        assert!(!told.has_heard("another topic", &news));
+        let mut other = news.clone();
+        other.tags.kept.pop();
+        assert!(!told.has_heard(TOPIC, &other));
+        let mut other = news.clone();
+        other.reasons.push("another".to_owned());
+        assert!(!told.has_heard(TOPIC, &other));
+        told.missed(TOPIC, &news);
+        assert!(!told.has_heard(TOPIC, &news));
+    }
+
+    #[test]
+    fn one_tag_in_two_repositories_is_of_two_images() {
+        let told = Told::default();
+        let mut one = notice();
+        one.tags.untagged = tags(&["1.0"]);
+        let mut other = one.clone();
+        other.repository.name = RepositoryName::parse("team/other").unwrap();
+        let digest = |of: char| format!("sha256:{}", of.to_string().repeat(64));
+        one.digest = Digest::parse(digest('1')).unwrap();
+        other.digest = Digest::parse(digest('2')).unwrap();
+        told.not_told(&one);
+        told.not_told(&other);
+        let tag = &one.tags.untagged[0];
+        let lost = |of: &Notice| told.image_that_lost(&of.repository, tag);
+        assert_eq!(lost(&one), Some(one.digest.clone()));
+        assert_eq!(lost(&other), Some(other.digest.clone()));
+        let mut third = one.repository.clone();
+        third.name = RepositoryName::parse("team/third").unwrap();
+        assert_eq!(told.image_that_lost(&third, tag), None);
+
+        told.told(&one);
+        assert_eq!(lost(&one), None, "its team knows");
+        assert_eq!(lost(&other), Some(other.digest.clone()));
     }
 }
