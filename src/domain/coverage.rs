@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use super::findings::{NEVER_SCANNED, Scan};
 
+/// The state of a scan of an image that is too large for its scanner (ECR API model, ScanStatus).
+pub(super) const IMAGE_SIZE_EXCEEDED: &str = "IMAGE_SIZE_EXCEEDED";
+
 /// Where one image stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Coverage {
@@ -27,6 +30,8 @@ pub enum Coverage {
     ScanFailed,
     /// Its scanner does not know what it is made of.
     Unsupported,
+    /// It is larger than its scanner takes.
+    SizeExceeded,
     /// Enhanced scanning has stopped to look at it: its findings are closed, not mended.
     Expired,
     /// ECR has no findings, for another reason.
@@ -43,7 +48,7 @@ pub enum Coverage {
 
 impl Coverage {
     /// Every one.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Clean,
         Self::Untag,
         Self::WouldUntag,
@@ -54,6 +59,7 @@ impl Coverage {
         Self::Scanning,
         Self::ScanFailed,
         Self::Unsupported,
+        Self::SizeExceeded,
         Self::Expired,
         Self::Unavailable,
         Self::Archived,
@@ -76,6 +82,7 @@ impl Coverage {
             Self::Scanning => "scanning",
             Self::ScanFailed => "scan_failed",
             Self::Unsupported => "unsupported",
+            Self::SizeExceeded => "size_exceeded",
             Self::Expired => "expired",
             Self::Unavailable => "unavailable",
             Self::Archived => "archived",
@@ -102,6 +109,7 @@ impl Coverage {
             Scan::Unavailable(state) => match state.as_str() {
                 "FAILED" => Self::ScanFailed,
                 "UNSUPPORTED_IMAGE" => Self::Unsupported,
+                IMAGE_SIZE_EXCEEDED => Self::SizeExceeded,
                 "SCAN_ELIGIBILITY_EXPIRED" => Self::Expired,
                 "IMAGE_ARCHIVED" => Self::Archived,
                 _ => Self::Unavailable,
@@ -123,6 +131,7 @@ impl Coverage {
             Self::NeverScanned
                 | Self::ScanFailed
                 | Self::Unsupported
+                | Self::SizeExceeded
                 | Self::Expired
                 | Self::Unavailable
                 | Self::IndexOnly
@@ -188,7 +197,14 @@ mod tests {
 
     #[test]
     fn no_state_of_a_scan_without_findings_counts_as_clean() {
-        let states = ["FAILED", "UNSUPPORTED_IMAGE", "SCAN_ELIGIBILITY_EXPIRED", "NEWS", ""];
+        let states = [
+            "FAILED",
+            "UNSUPPORTED_IMAGE",
+            IMAGE_SIZE_EXCEEDED,
+            "SCAN_ELIGIBILITY_EXPIRED",
+            "NEWS",
+            "",
+        ];
         for state in states {
             let gap = Coverage::of_gap(&Scan::Unavailable(state.to_owned()));
             assert!(gap.is_some_and(Coverage::is_gap), "{state:?} {gap:?}");

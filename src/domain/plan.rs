@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use super::coverage::IMAGE_SIZE_EXCEEDED;
 use super::findings::{Finding, FindingList, FindingRef, Findings, Scan, SeverityCounts};
 use super::image::{Digest, Tag};
 use super::judgement::{Judgement, Judging, Subject};
@@ -183,7 +184,12 @@ impl<'a> Deciding<'a> {
             Scan::Active(findings) => (findings, true),
             Scan::Pending(state) => return Some(Decision::Wait(format!("ECR's scan is {state}"))),
             Scan::Unavailable(state) => {
-                return Some(Decision::Unscanned(format!("ECR's scan status is {state}")));
+                let meaning = match state.as_str() {
+                    IMAGE_SIZE_EXCEEDED => ": the image is larger than its scanner takes",
+                    _ => "",
+                };
+                let reason = format!("ECR's scan status is {state}{meaning}");
+                return Some(Decision::Unscanned(reason));
             }
         };
         for _ in 0..most {

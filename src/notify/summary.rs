@@ -303,6 +303,7 @@ fn meaning(coverage: Coverage) -> &'static str {
         Coverage::Scanning => "being scanned or restored",
         Coverage::ScanFailed => "whose scan failed",
         Coverage::Unsupported => "that the scanner does not support",
+        Coverage::SizeExceeded => "larger than the scanner takes",
         Coverage::Expired => "that enhanced scanning looks at no longer",
         Coverage::Unavailable => "without findings for another reason",
         Coverage::Archived => "archived",

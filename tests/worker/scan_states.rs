@@ -19,7 +19,7 @@ enum Then {
 }
 
 /// Every state of ECR's API (aws-facts, section 3), and one that it does not have yet; without findings.
-const STATES: [(&str, Then); 11] = [
+const STATES: [(&str, Then); 12] = [
     ("COMPLETE", Then::Clean),
     ("ACTIVE", Then::Waits("ECR shows fewer findings than the event")),
     ("PENDING", Then::Waits("ECR's scan is PENDING")),
@@ -29,6 +29,12 @@ const STATES: [(&str, Then); 11] = [
     ("SCAN_ELIGIBILITY_EXPIRED", Then::Told("ECR's scan status is SCAN_ELIGIBILITY_EXPIRED")),
     ("FINDINGS_UNAVAILABLE", Then::Told("ECR's scan status is FINDINGS_UNAVAILABLE")),
     ("LIMIT_EXCEEDED", Then::Told("ECR's scan status is LIMIT_EXCEEDED")),
+    (
+        "IMAGE_SIZE_EXCEEDED",
+        Then::Told(
+            "ECR's scan status is IMAGE_SIZE_EXCEEDED: the image is larger than its scanner takes",
+        ),
+    ),
     ("IMAGE_ARCHIVED", Then::Told("ECR's scan status is IMAGE_ARCHIVED")),
     ("SOMETHING_NEW", Then::Told("ECR's scan status is SOMETHING_NEW")),
 ];

@@ -202,6 +202,7 @@ async fn what_no_scan_covers_is_counted_by_kind_and_never_taken_for_clean() {
     for (tag, status) in [
         ("failed", "FAILED"),
         ("unsupported", "UNSUPPORTED_IMAGE"),
+        ("large", "IMAGE_SIZE_EXCEEDED"),
         ("expired", "SCAN_ELIGIBILITY_EXPIRED"),
         ("unavailable", "FINDINGS_UNAVAILABLE"),
         ("pending", "PENDING"),
@@ -215,11 +216,11 @@ async fn what_no_scan_covers_is_counted_by_kind_and_never_taken_for_clean() {
     world.run_to_the_end().await;
     let expected = json!({
         "scan_failed": 1, "unsupported": 1, "expired": 1, "unavailable": 1, "scanning": 1, "never_scanned": 1,
-        "archived": 1,
+        "archived": 1, "size_exceeded": 1,
     });
     let summary = summary(&world);
     assert_eq!(images(&summary), expected);
-    assert_eq!(summary["worst"][0]["not_covered"], 5);
+    assert_eq!(summary["worst"][0]["not_covered"], 6);
     assert_eq!(told(&world).1, Vec::<Value>::new(), "the summary says it all");
 }
 
