@@ -109,6 +109,12 @@ impl Sim {
         self.repository(repository, |repository| repository.images().keys().cloned().collect())
     }
 
+    /// Images that the repetition of a removal took from a copy, in order, while the registry that they come from still
+    /// had them: the removal of a copy's last tag has overtaken a tag that was put before it.
+    pub fn images_lost_by_replication(&self) -> Vec<(RepoKey, String)> {
+        self.read(|world| world.replication.lost.clone())
+    }
+
     /// Everything that was published to a topic.
     pub fn notices(&self, topic_arn: &str) -> Vec<Published> {
         self.read(|world| {

@@ -79,7 +79,7 @@
 //!   deletes, and does not extend. No queue policies, no encryption, no move tasks. `DeleteQueue` and
 //!   `PurgeQueue` act at once, without AWS's 60 seconds. The receive count goes on counting in the dead-letter queue.
 //!   A dropped poll has taken nothing; `Fault::HangAfter` is the receive whose answer is lost.
-//! - ECR: layers are checked only in a repository that has had one uploaded; no lifecycle, replication or referrers. Pull-through cache
+//! - ECR: layers are checked only in a repository that has had one uploaded; no lifecycle or referrers. Pull-through cache
 //!   rules are listed, and nothing is pulled through. Images are archived and activated by set-up only, at once. That
 //!   `PutImage` refuses an archived image, that `BatchGetImage` calls it `ImageNotFound`, and that an image on its way
 //!   back (`ACTIVATING`) is treated as an archived one are guesses.
@@ -88,6 +88,9 @@
 //!   a manifest of a type that was not accepted with `ImageNotFound`, which is a guess. A list may change between its
 //!   pages: a page goes on after the last row of the one before. Identifiers of a `BatchDeleteImage` are looked up
 //!   together and then carried out in order, so an index and its child go in one call if the index comes first.
+//!   Replication copies what is pushed and, where a rule says so, repeats what is removed; each change takes a time of its
+//!   own ([`Sim::set_replication`]), so that the removal of a tag can overtake the tag that was put before it, which AWS
+//!   leaves open. Copies send no events. `DescribeImageReplicationStatus` knows of images and not of their tags.
 //! - SNS: standard topics and SQS subscribers only. A dropped delivery (no such queue) is silent. No `PublishBatch`.
 //! - Inspector: no API, and its findings send events only where a test says so ([`Sim::emit_findings`]).
 //! - EventBridge: the default bus, rules with patterns, queues as targets, delivery at once and exactly once.
@@ -131,8 +134,8 @@ mod world;
 
 pub use api::{ApiCall, ApiError, Service};
 pub use config::{DeleteRules, Record, SimConfig};
-pub use ecr::RepoKey;
 pub use ecr::findings::{Finding, ScanResult, Scanning};
+pub use ecr::{ReplicationRule, RepoKey};
 pub use fault::{
     Action, Edit, EntryPredicate, Fault, FaultPlan, FaultRule, NoFaults, Predicate, RandomFaults,
 };

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::api::{Answer, ApiCall, Reply, Service};
 use crate::config::SimConfig;
-use crate::ecr::{CacheRuleKey, RepoKey, Repository};
+use crate::ecr::{CacheRuleKey, Change, Replication, RepoKey, Repository};
 use crate::events::{Rule, RuleKey};
 use crate::ids::Ids;
 use crate::sns::Topic;
@@ -32,6 +32,8 @@ pub(crate) enum Scheduled {
     Redelivery { queue: QueueKey, handle: String },
     /// An event is put on the bus of an account and region.
     Event { account: String, region: String, event: Value },
+    /// What happened to an image happens to its copy in another registry.
+    Replicated(Change),
 }
 
 /// The simulated AWS.
@@ -47,6 +49,7 @@ pub(crate) struct World {
     pub(crate) repositories: BTreeMap<RepoKey, Repository>,
     /// Pull-through cache rules, and when they were made.
     pub(crate) cache_rules: BTreeMap<CacheRuleKey, SystemTime>,
+    pub(crate) replication: Replication,
     pub(crate) rules: BTreeMap<RuleKey, Rule>,
     /// The tags of repositories, queues and rules, by ARN.
     pub(crate) resource_tags: BTreeMap<String, Tags>,
@@ -65,6 +68,7 @@ impl World {
             now: config.epoch,
             ids: Ids::with_seed(config.seed),
             trace: Trace::new(config.record),
+            replication: Replication::with_seed(config.seed),
             order: config.reorder.then(|| fastrand::Rng::with_seed(config.seed)),
             config,
             queues: BTreeMap::new(),
@@ -131,6 +135,7 @@ impl World {
                 Scheduled::Event { account, region, event } => {
                     self.deliver_event(&account, &region, event)
                 }
+                Scheduled::Replicated(change) => self.replicated(change),
             }
         }
         self.now = self.now.max(now);

@@ -9,7 +9,7 @@ use crate::world::World;
 
 impl World {
     /// A tag was put on an image, or an image pushed without one: `image-tag` is then empty. Of an index the
-    /// artifact's media type is not told.
+    /// artifact's media type is not told. It is replicated.
     pub(super) fn emit_push(&mut self, key: &RepoKey, digest: &str, tag: Option<&str>) {
         let image = self.repositories.get(key).and_then(|repository| repository.image(digest));
         let Some(image) = image else {
@@ -22,13 +22,15 @@ impl World {
             detail.set("artifact-media-type", json!(artifact));
         }
         self.emit_action(key, detail);
+        self.replicate_push(key, digest, tag);
     }
 
-    /// A tag was taken off, or an image went: one event for each tag, or one with an empty `image-tag`.
+    /// A tag was taken off, or an image went: one event for each tag, or one with an empty `image-tag`. It is replicated.
     pub(crate) fn emit_delete(&mut self, key: &RepoKey, digest: &str, tag: Option<&str>) {
         let mut detail = action(key, digest, "DELETE");
         detail.set("image-tag", json!(tag.unwrap_or_default()));
         self.emit_action(key, detail);
+        self.replicate_removal(key, digest, tag);
     }
 
     /// An image went to the archive or came back.

@@ -11,6 +11,7 @@ mod layers;
 mod page;
 mod push;
 mod read;
+mod replication;
 mod repository;
 mod scan;
 
@@ -23,6 +24,8 @@ use crate::world::World;
 pub(crate) use cache::CacheRuleKey;
 pub(crate) use image::{Image, ImageStatus};
 pub(crate) use push::NewImage;
+pub use replication::ReplicationRule;
+pub(crate) use replication::{Change, Replication};
 pub use repository::RepoKey;
 pub(crate) use repository::Repository;
 
@@ -50,6 +53,8 @@ impl World {
             "BatchDeleteImage" => self.batch_delete_image(call),
             "StartImageScan" => self.start_image_scan(call),
             "DescribeImageScanFindings" => self.describe_image_scan_findings(call),
+            "DescribeRegistry" => self.describe_registry(call),
+            "DescribeImageReplicationStatus" => self.describe_image_replication_status(call),
             "DescribePullThroughCacheRules" => self.describe_pull_through_cache_rules(call),
             _ => Err(ApiError::unknown_operation(call)),
         }

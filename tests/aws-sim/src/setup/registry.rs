@@ -1,7 +1,10 @@
 //! Repositories and the settings of registries.
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use super::misuse;
-use crate::ecr::{RepoKey, Repository};
+use crate::ecr::{ReplicationRule, RepoKey, Repository};
 use crate::sim::Sim;
 
 impl Sim {
@@ -50,6 +53,22 @@ impl Sim {
         self.change(|world| {
             let now = world.now;
             world.cache_rules.entry(key).or_insert(now);
+        });
+    }
+
+    /// Replicates what happens in a registry from now on, each change after a time between these two, drawn by the seed:
+    /// changes overtake one another.
+    pub fn set_replication(
+        &self,
+        account: &str,
+        region: &str,
+        rules: Vec<ReplicationRule>,
+        takes: RangeInclusive<Duration>,
+    ) {
+        let registry = (account.to_owned(), region.to_owned());
+        self.change(|world| {
+            world.replication.rules.insert(registry, rules);
+            world.replication.takes = takes;
         });
     }
 
