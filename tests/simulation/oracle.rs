@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::events::Duty;
 use crate::notices::Notices;
-use crate::scene::{ACCOUNT, DEAD_LETTERS, Image, PROTECTED, QUEUE, Scene};
+use crate::scene::{ACCOUNT, COPIES, DEAD_LETTERS, Image, PROTECTED, QUEUE, Scene};
 use leases::Leases;
 use sweeps::Sweeps;
 
@@ -40,6 +40,8 @@ pub struct Oracle {
     now: Duration,
     /// When somebody else last changed a repository.
     touched: BTreeMap<RepoKey, Duration>,
+    /// Images that went from a copy and were judged.
+    lost: usize,
     wrong: Vec<String>,
     pub counts: BTreeMap<&'static str, u64>,
 }
@@ -83,6 +85,7 @@ impl Oracle {
             draining: BTreeMap::new(),
             now: Duration::ZERO,
             touched: BTreeMap::new(),
+            lost: 0,
             wrong: Vec::new(),
             counts: BTreeMap::new(),
         }
@@ -161,8 +164,31 @@ impl Oracle {
         }
     }
 
+    /// Whether somebody else has changed a repository not long ago: what overtakes what is then not only ours to see to.
+    fn is_troubled(&self, repository: &RepoKey) -> bool {
+        let at = self.touched.get(repository);
+        at.is_some_and(|at| self.now.saturating_sub(*at) < Duration::from_secs(600))
+    }
+
+    /// Invariant 4 in other registries: no image goes from a copy while it is kept at home.
+    fn copies(&mut self, sim: &Sim) {
+        let lost = sim.images_lost_by_replication();
+        for (copy, digest) in lost.iter().skip(self.lost) {
+            let home = RepoKey::new(ACCOUNT, crate::scene::REGION, &copy.name);
+            if self.is_troubled(&home) {
+                self.count("lost in a copy by others");
+            } else {
+                self.wrong(format!("4: image {digest} went from its copy in {copy:?}"));
+            }
+        }
+        self.lost = lost.len();
+    }
+
     pub fn see(&mut self, sim: &Sim, call: &Call, moment: Moment) {
         self.now = sim.age();
+        if self.scene.settings.replication.is_some() {
+            self.copies(sim);
+        }
         match (call.operation.as_str(), moment) {
             ("ReceiveMessage", Moment::Arrived) => {
                 let since = self.draining.get(&call.caller).map(|at| self.now - *at);
@@ -251,6 +277,9 @@ impl Oracle {
                     let what = format!("{} by {}", call.operation, call.caller);
                     self.wrong(format!("11: {what}, which no topic hears for {since:?}"));
                 }
+                if self.scene.is_blocked(&repository) {
+                    self.wrong(format!("4: {} is repeated elsewhere", call.operation));
+                }
                 let leased = self.leases.held_by(&call.caller, self.now);
                 let obliges = |id: &&str| match self.duties.get(*id) {
                     Some(Duty::Assess(image) | Duty::Resolve(image)) => {
@@ -271,6 +300,10 @@ impl Oracle {
                     if is_there && !is_mark(tag, digest) && !on.any(|on| on == digest) {
                         self.wrong(format!("4: {tag} of {digest} is to go, and there is no mark"));
                     }
+                    let follows = self.scene.replication(&repository).is_some();
+                    if follows && is_there && !self.is_troubled(&repository) {
+                        self.marked_in_copies(sim, &repository, digest);
+                    }
                 }
                 self.before = Some(snapshot());
             }
@@ -289,6 +322,19 @@ impl Oracle {
                 }
             }
             Moment::Answered => {}
+        }
+    }
+
+    /// Something is to go of an image: each copy bears its mark.
+    fn marked_in_copies(&mut self, sim: &Sim, repository: &RepoKey, digest: &str) {
+        for (account, region) in COPIES {
+            let copy = RepoKey::new(account, region, &repository.name);
+            self.count("removals that are repeated");
+            if sim.tag_target(&copy, &quarantine(digest)).as_deref() != Some(digest) {
+                self.wrong(format!(
+                    "4: a tag of {digest} is to go, and there is no mark in {copy:?}"
+                ));
+            }
         }
     }
 
@@ -403,7 +449,8 @@ impl Oracle {
                     self.wrong(format!("1: {id} was deleted and {} is not told", image.digest));
                 }
                 let touched = self.touched.get(key.0).is_some_and(|at| *at >= received_at);
-                let due = image.is_bad_at(sent_at) && !touched && !self.scene.settings.audit;
+                let stays = self.scene.settings.audit || self.scene.is_blocked(&image.repository);
+                let due = image.is_bad_at(sent_at) && !touched && !stays;
                 let left = self.left(sim, &image);
                 if due && matches!(duty, Duty::Assess(_)) && !left.is_empty() {
                     self.wrong(format!("1: {id} was deleted and {left:?} are left of {image:?}"));
@@ -456,11 +503,12 @@ impl Oracle {
                 // What tags led to is known only to whoever resolved them.
                 let due = matches!(duty, Duty::Assess(_)) && image.is_bad_at(sent_at);
                 let left = self.left(sim, &image);
-                if due && !self.scene.settings.audit && !undone.contains(&key) && !left.is_empty() {
+                let stays = self.scene.settings.audit || self.scene.is_blocked(&image.repository);
+                if due && !stays && !undone.contains(&key) && !left.is_empty() {
                     self.wrong(format!("2: {id} is done and {left:?} are left of {image:?}"));
                 }
                 let untouched = !self.touched.contains_key(&image.repository);
-                if due && untouched && !undone.contains(&key) && self.scene.settings.audit {
+                if due && untouched && !undone.contains(&key) && stays {
                     let told = self.notices.was_told_of(&image.repository, &image.digest);
                     if !told && !left.is_empty() {
                         self.wrong(format!("2: nobody was told of {image:?}"));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use aws_sim::{RepoKey, ScanResult, Sim, SimConfig};
+use aws_sim::{ReplicationRule, RepoKey, ScanResult, Sim, SimConfig};
 use fastrand::Rng;
 
 use crate::oracle::marks;
@@ -17,6 +17,19 @@ pub const DEAD_LETTERS: &str = "tagwarden-dlq";
 pub const PROTECTED: &str = "release-";
 /// How long a received message stays invisible: a number of seconds that no other delay is likely to be.
 pub const VISIBILITY: u64 = 47;
+
+/// The registries that some repositories are copied to, and in which removals are repeated.
+pub const COPIES: [(&str, &str); 2] = [(ACCOUNT, "eu-central-1"), ("999900001111", "eu-west-3")];
+
+/// Which repositories are replicated, if any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replication {
+    pub prefix: &'static str,
+    /// The most seconds that a change takes to a copy.
+    pub takes: u64,
+    /// Whether workers wait for the copies, or leave such images alone.
+    pub follows: bool,
+}
 
 /// What the workers of a seed are told.
 #[derive(Clone, Debug)]
@@ -32,6 +45,7 @@ pub struct Settings {
     pub reorder: bool,
     /// Images that nothing has scanned in a repository of their own, so that sweeps of it go slice by slice.
     pub unscanned: usize,
+    pub replication: Option<Replication>,
 }
 
 /// What a refusing seed refuses.
@@ -72,6 +86,11 @@ impl Settings {
             refused: seed.is_multiple_of(5).then(|| REFUSED[(seed / 5 % 9) as usize]),
             reorder: rng.bool(),
             unscanned: if rng.u8(..5) == 0 { rng.usize(101..320) } else { 0 },
+            replication: rng.bool().then(|| Replication {
+                prefix: ["team/", "team/app"][rng.usize(..2)],
+                takes: [1, 10, 60][rng.usize(..3)],
+                follows: rng.u8(..4) > 0,
+            }),
         }
     }
 }
@@ -128,6 +147,11 @@ impl Scene {
         let (queue_url, _) = sim.create_queue_with_redrive(QUEUE, 10, &[]);
         let topics = (0..settings.topics).map(|at| sim.create_topic(&format!("team-{at}")));
         let topics = topics.collect();
+        if let Some(Replication { prefix, takes, .. }) = settings.replication {
+            let rule = ReplicationRule::to(&COPIES).prefix(prefix).deletes(true);
+            let takes = Duration::ZERO..=Duration::from_secs(takes);
+            sim.set_replication(ACCOUNT, REGION, vec![rule], takes);
+        }
         let mut scene = Self {
             settings,
             repositories: Vec::new(),
@@ -252,6 +276,18 @@ impl Scene {
         self.images.insert((repository.clone(), digest.to_owned()), image);
     }
 
+    /// How a repository is replicated, if it is.
+    pub fn replication(&self, repository: &RepoKey) -> Option<Replication> {
+        let home = repository.account == ACCOUNT && repository.region == REGION;
+        let replication = self.settings.replication.filter(|_| home);
+        replication.filter(|one| repository.name.starts_with(one.prefix))
+    }
+
+    /// Whether nothing may be removed in a repository, because removals are repeated elsewhere.
+    pub fn is_blocked(&self, repository: &RepoKey) -> bool {
+        self.replication(repository).is_some_and(|one| !one.follows)
+    }
+
     /// The environment of a worker.
     pub fn environment(&self) -> Vec<(String, String)> {
         let settings = &self.settings;
@@ -275,6 +311,13 @@ impl Scene {
             ("TAGWARDEN__POLICY__PROTECTED_TAGS", format!("{PROTECTED}*")),
             ("TAGWARDEN__POLICY__REPOSITORIES__EXCLUDE", "secret/*".to_owned()),
             ("TAGWARDEN__POLICY__ACCOUNTS", format!("{ACCOUNT},{OTHER_ACCOUNT}")),
+            (
+                "TAGWARDEN__POLICY__REPLICATED",
+                match settings.replication {
+                    Some(Replication { follows: true, .. }) => "follow".to_owned(),
+                    _ => String::new(),
+                },
+            ),
             ("TAGWARDEN_CONFIG_TEXT", topics),
         ]
         .map(|(key, value)| (key.to_owned(), value))
