@@ -50,7 +50,7 @@ impl Began {
     }
 
     /// Whether the message was in our hands before.
-    fn after_receiving(&self, message: &Message) -> bool {
+    pub(super) fn after_receiving(&self, message: &Message) -> bool {
         self.at >= message.received_at
     }
 }

@@ -149,9 +149,17 @@ struct Slot {
     /// Until when the windows of the listings so far last, one after the other.
     taken_until: Option<Instant>,
     listing: Option<Arc<Listing>>,
+    /// Why the last listing failed, if it did.
+    failure: Option<Failure>,
 }
 
 impl Slot {
+    /// Why the listing failed that this message waited for, if it did: it is not made by all who waited in turn.
+    fn failed(&self, message: &Message) -> Option<Failure> {
+        let began = self.began.filter(|began| began.after_receiving(message));
+        began.and(self.failure.clone())
+    }
+
     /// The listing, where it began after this message was sent.
     fn serving(&self, message: &Message) -> Option<Arc<Listing>> {
         let listing = self.listing.as_ref()?;
@@ -221,6 +229,9 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             if let Some(listing) = slot.serving(job.message) {
                 return Ok(Some(listing));
             }
+            if let Some(failure) = slot.failed(job.message) {
+                return Err(failure);
+            }
             match slot.due().filter(|_| !job.at_once) {
                 Some(due) => {
                     drop(slot);
@@ -238,10 +249,22 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         };
         slot.began = Some(Began::now(self.context.clock.now()));
         slot.take_windows(1);
-        slot.listing = None;
+        (slot.listing, slot.failure) = (None, None);
+        let read = self.read_listing(job).await;
+        let read = read.inspect_err(|failure| slot.failure = Some(failure.clone()))?;
+        let Some((listing, pages)) = read else { return Ok(None) };
+        slot.take_windows(pages.saturating_sub(1));
+        let listing = Arc::new(listing);
+        self.listings.make_room(listing.size());
+        slot.listing = Some(Arc::clone(&listing));
+        Ok(Some(listing))
+    }
+
+    /// Lists the repository, in so many pages.
+    async fn read_listing(&self, job: Job<'_>) -> Result<Option<(Listing, u32)>, Failure> {
+        let repository = &job.event.repository;
         let tagged = self.ecr(job, || self.registry.tagged(repository)).await?;
         let Some(Tagged { mut images, pages }) = tagged else { return Ok(None) };
-        slot.take_windows(pages.saturating_sub(1));
         images.sort_by_key(|image| Reverse(image.pushed_at));
         let indexes = images.iter().filter(|image| image.may_be_index);
         let indexes: Vec<_> = indexes.map(|image| image.digest.clone()).collect();
@@ -254,10 +277,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                 listing.hold(index, entries);
             }
         }
-        let listing = Arc::new(listing);
-        self.listings.make_room(listing.size());
-        slot.listing = Some(Arc::clone(&listing));
-        Ok(Some(listing))
+        Ok(Some((listing, pages)))
     }
 
     /// What these indexes hold, level by level, for all of them together.

@@ -4,7 +4,7 @@ use aws_sim::{FaultRule, RepoKey, ScanResult, Sim, manifest};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::support::{World, critical, quarantine};
+use super::support::{World, critical, quarantine, settled};
 
 fn clean() -> ScanResult {
     ScanResult::basic(&[("LOW", 1)])
@@ -195,6 +195,24 @@ async fn one_listing_serves_every_message_that_was_waiting() {
     for digest in bad {
         assert_eq!(world.tags(&digest), [quarantine(&digest)]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_that_fails_is_not_made_by_every_message_in_turn() {
+    let world = World::new();
+    for number in 0..20 {
+        world.violating(&[&format!("v{number}")]);
+    }
+    let is_listing = |call: &aws_sim::ApiCall| call.input.get("imageIds").is_none();
+    let fails = FaultRule::on("DescribeImages").matching(is_listing).first(3);
+    world.sim.set_faults(fails.error("ServerException"));
+
+    let app = world.run_to_the_end().await;
+
+    // What the SDK sends for one call, and the one that succeeds.
+    assert_eq!(listings(&world), 3 + 1);
+    let outcomes = [("delete quarantined".to_owned(), 20), ("retry transient".to_owned(), 20)];
+    assert_eq!(settled(&app), outcomes);
 }
 
 /// Images of the default repository that people can still pull.
