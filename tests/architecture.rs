@@ -21,7 +21,7 @@ const FLOORS: [&[&str]; 10] = [
 ];
 
 /// The only files that may name an AWS type.
-const AWS_ROOMS: [&str; 16] = [
+const AWS_ROOMS: [&str; 17] = [
     "src/queue/sqs.rs",
     "src/queue/sqs/permissions.rs",
     "src/registry/ecr/permissions.rs",
@@ -31,6 +31,7 @@ const AWS_ROOMS: [&str; 16] = [
     "src/registry/ecr/batches.rs",
     "src/registry/ecr/findings.rs",
     "src/registry/ecr/manifests.rs",
+    "src/registry/ecr/replication.rs",
     "src/notify/sns.rs",
     "src/aws.rs",
     "src/aws/attempts.rs",

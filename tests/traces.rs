@@ -86,6 +86,7 @@ async fn the_work_on_a_message_is_one_trace_from_its_receive_to_its_settling() {
     act > ECR/PutImage
     decide
     decide > ECR/DescribePullThroughCacheRules
+    decide > ECR/DescribeRegistry
     observe
     observe > ECR/DescribeImageScanFindings
     observe > ECR/DescribeImages

@@ -16,6 +16,7 @@ pub enum Operation {
     DescribeImages,
     DescribeImageScanFindings,
     DescribePullThroughCacheRules,
+    DescribeRegistry,
     StartImageScan,
     BatchGetImage,
     PutImage,
@@ -26,7 +27,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::GetQueueAttributes,
         Self::ReceiveMessage,
         Self::DeleteMessageBatch,
@@ -36,6 +37,7 @@ impl Operation {
         Self::DescribeImages,
         Self::DescribeImageScanFindings,
         Self::DescribePullThroughCacheRules,
+        Self::DescribeRegistry,
         Self::StartImageScan,
         Self::BatchGetImage,
         Self::PutImage,
@@ -57,6 +59,7 @@ impl Operation {
             | Self::DescribeImages
             | Self::DescribeImageScanFindings
             | Self::DescribePullThroughCacheRules
+            | Self::DescribeRegistry
             | Self::StartImageScan
             | Self::BatchGetImage
             | Self::PutImage
@@ -84,6 +87,7 @@ impl Operation {
             Self::DescribeImages => "DescribeImages",
             Self::DescribeImageScanFindings => "DescribeImageScanFindings",
             Self::DescribePullThroughCacheRules => "DescribePullThroughCacheRules",
+            Self::DescribeRegistry => "DescribeRegistry",
             Self::StartImageScan => "StartImageScan",
             Self::BatchGetImage => "BatchGetImage",
             Self::PutImage => "PutImage",

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::reach::{changed, covered};
 use crate::config::{Settings, TopicSettings};
 use crate::domain::image::{AccountId, Home};
-use crate::domain::policy::Policy;
+use crate::domain::policy::{Policy, Replicated};
 
 /// The longest managed policy, and the longest of all inline policies of a role, in characters without white space (IAM
 /// user guide, "IAM and AWS STS quotas").
@@ -219,7 +219,11 @@ fn images(settings: &Settings, arns: &Arns<'_>, accounts: &[String]) -> Vec<Stat
         // Who lists repositories asks for all of the registry.
         allow(
             "ReadRegistry",
-            &["ecr:DescribePullThroughCacheRules", "ecr:DescribeRepositories"],
+            &[
+                "ecr:DescribePullThroughCacheRules",
+                "ecr:DescribeRegistry",
+                "ecr:DescribeRepositories",
+            ],
             ["*".to_owned()],
         ),
         // ECR asks Inspector in the caller's name (ECR user guide, "Required IAM permissions for enhanced scanning").
@@ -229,12 +233,37 @@ fn images(settings: &Settings, arns: &Arns<'_>, accounts: &[String]) -> Vec<Stat
             ["*".to_owned()],
         ),
     ];
-    let changed = on(changed(policy));
+    let changed = changed(policy);
     if !changed.is_empty() {
         let actions = ["ecr:BatchDeleteImage", "ecr:PutImage"];
-        statements.push(allow("ChangeImages", &actions, changed));
+        statements.push(allow("ChangeImages", &actions, on(changed.clone())));
+        statements.extend(replicas(settings, arns, accounts, &changed));
     }
     statements
+}
+
+/// Reading the quarantine tag where ECR repeats removals, in any Region: which registries these are stands in ECR's rules.
+/// Where a role is assumed in other accounts, it reads there.
+fn replicas(
+    settings: &Settings,
+    arns: &Arns<'_>,
+    accounts: &[String],
+    names: &[String],
+) -> Option<Statement> {
+    let Settings { policy, aws, .. } = settings;
+    let mut terms = policy.rules.as_slice().iter().map(|rule| &rule.terms).chain([&policy.base]);
+    if !terms.any(|terms| terms.replicated == Replicated::Follow) {
+        return None;
+    }
+    let any = ["*".to_owned()];
+    let accounts = match &aws.assume_role {
+        // Every Region is covered anyway.
+        Some(_) if policy.regions.is_none() => return None,
+        Some(_) => accounts,
+        None => &any,
+    };
+    let resources = in_registries(arns, accounts, &any, names);
+    Some(allow("ReadReplicas", &["ecr:DescribeImages"], resources))
 }
 
 /// The ARNs of repositories of these names.
@@ -248,10 +277,19 @@ fn repositories(
         Some(regions) => regions.iter().map(ToString::to_string).collect(),
         None => vec!["*".to_owned()],
     };
+    in_registries(arns, accounts, &regions, names)
+}
+
+fn in_registries(
+    arns: &Arns<'_>,
+    accounts: &[String],
+    regions: &[String],
+    names: &[String],
+) -> Vec<String> {
     let partition = arns.partition;
     let mut all = Vec::new();
     for account in accounts {
-        for region in &regions {
+        for region in regions {
             let arn = |name| format!("arn:{partition}:ecr:{region}:{account}:repository/{name}");
             all.extend(names.iter().map(arn));
         }

@@ -20,6 +20,7 @@ action = "quarantine"
 index = "any"
 keep_at_least = 0
 in_use = "untag"
+replicated = "block"
 fixable_only = "none"
 min_score = "none"
 exploit_only = false

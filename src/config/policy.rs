@@ -13,7 +13,9 @@ use crate::domain::findings::{Score, Severity};
 use crate::domain::globs::Globs;
 use crate::domain::image::{AccountId, Digest, Region};
 use crate::domain::limits::Limits;
-use crate::domain::policy::{Action, InUse, IndexRule, Mode, Policy, Rule, Terms, Unscanned};
+use crate::domain::policy::{
+    Action, InUse, IndexRule, Mode, Policy, Replicated, Rule, Terms, Unscanned,
+};
 
 /// Ten years: a finding cannot sensibly be left uncounted for longer.
 const LONGEST_GRACE: Duration = Duration::from_secs(3650 * 24 * 3600);
@@ -92,6 +94,10 @@ fn terms(key: &str, raw: RawTerms, inherited: Terms) -> Result<Terms, ConfigErro
     if let Some(in_use) = raw.in_use {
         let choices = [("untag", InUse::Untag), ("block", InUse::Block)];
         terms.in_use = choice(&key("in_use"), &in_use, &choices)?;
+    }
+    if let Some(replicated) = raw.replicated {
+        let choices = [("block", Replicated::Block), ("follow", Replicated::Follow)];
+        terms.replicated = choice(&key("replicated"), &replicated, &choices)?;
     }
     if let Some(severities) = raw.fixable_only {
         terms.fixable_only = severity_set(&key("fixable_only"), &severities)?;

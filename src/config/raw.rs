@@ -114,6 +114,10 @@ macro_rules! with_terms {
             /// An image that ECR reports in use: untag it like any other, or block (tell, and leave it alone)
             #[schemars(extend("enum" = ["untag", "block"]))]
             in_use: Option<String>,
+            /// An image whose removals ECR repeats in other registries: block (tell, and leave it alone), or follow: its
+            /// tags go once its quarantine tag has arrived there
+            #[schemars(extend("enum" = ["block", "follow"]))]
+            replicated: Option<String>,
             /// Severities of which findings without a fix do not count, or all, or none
             #[schemars(schema_with = "schema::fixable_only")]
             fixable_only: Option<List>,
@@ -141,6 +145,7 @@ macro_rules! with_terms {
                     index: self.index.take(),
                     keep_at_least: self.keep_at_least.take(),
                     in_use: self.in_use.take(),
+                    replicated: self.replicated.take(),
                     fixable_only: self.fixable_only.take(),
                     min_score: self.min_score.take(),
                     exploit_only: self.exploit_only.take(),
@@ -162,6 +167,7 @@ pub(super) struct RawTerms {
     pub(super) index: Option<String>,
     pub(super) keep_at_least: Option<Value>,
     pub(super) in_use: Option<String>,
+    pub(super) replicated: Option<String>,
     pub(super) fixable_only: Option<List>,
     pub(super) min_score: Option<Value>,
     pub(super) exploit_only: Option<Value>,

@@ -15,5 +15,6 @@ pub mod notice;
 pub mod origin;
 pub mod plan;
 pub mod policy;
+pub mod replication;
 pub mod text;
 pub mod untag;

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::coverage::IMAGE_SIZE_EXCEEDED;
 use super::findings::{Finding, FindingList, FindingRef, Findings, Scan, SeverityCounts};
-use super::image::{Digest, Tag};
+use super::image::{Digest, Home, Tag};
 use super::judgement::{Judgement, Judging, Subject};
 use super::policy::{Action, InUse, Policy, Terms};
 
@@ -284,6 +284,8 @@ pub struct Plan {
     pub delete: bool,
     /// Why nothing may be untagged after all, in words.
     pub holds: Vec<String>,
+    /// The registries that have to bear the quarantine tag before anything is untagged.
+    pub replicas: Vec<Home>,
     /// What people should know of the plan besides, in words.
     pub notes: Vec<String>,
 }
@@ -300,6 +302,7 @@ impl Plan {
             delete: false,
             quarantine: Tag::quarantine(&image.digest),
             holds: Vec::new(),
+            replicas: Vec::new(),
             notes: Vec::new(),
         };
         for tag in &image.tags {

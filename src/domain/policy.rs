@@ -56,6 +56,15 @@ pub enum InUse {
     Block,
 }
 
+/// What becomes of an image whose removals ECR repeats in other registries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replicated {
+    /// It is told and left alone.
+    Block,
+    /// Its tags go once its quarantine tag has arrived there.
+    Follow,
+}
+
 /// What becomes of an image that cannot be judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unscanned {
@@ -117,6 +126,8 @@ pub struct Terms {
     pub keep_at_least: usize,
     /// What becomes of an image that is in use.
     pub in_use: InUse,
+    /// What becomes of an image whose removals are repeated in other registries.
+    pub replicated: Replicated,
     /// Severities of which findings without a fix do not count.
     pub fixable_only: BTreeSet<Severity>,
     /// Findings with a lower CVSS score do not count.
@@ -162,6 +173,7 @@ impl Default for Terms {
             index: IndexRule::Any,
             keep_at_least: 0,
             in_use: InUse::Untag,
+            replicated: Replicated::Block,
             fixable_only: BTreeSet::new(),
             min_score: None,
             exploit_only: false,

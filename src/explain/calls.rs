@@ -3,6 +3,7 @@
 use super::image::{ExplainedImage, strings};
 use super::{Explainer, Verdict};
 use crate::config::TopicSettings;
+use crate::domain::image::Home;
 use crate::domain::notice::NoticeAction;
 use crate::domain::plan::Plan;
 use crate::domain::policy::{Action, Unscanned};
@@ -23,6 +24,10 @@ impl Explainer<'_> {
         if let (Verdict::Untag, Some(plan)) = (image.verdict, plan) {
             image.calls.push(format!("ecr BatchGetImage {name} {digest}"));
             image.calls.push(format!("ecr PutImage {name} {digest} as {}", plan.quarantine));
+            image.calls.extend(plan.replicas.iter().map(|Home { account, region }| {
+                let mark = &plan.quarantine;
+                format!("ecr DescribeImages {name} {mark} in {account} {region}, until it is there")
+            }));
             image.calls.extend(plan.untag.chunks(UNTAG_BATCH).map(|tags| {
                 let tags = strings(tags).join(", ");
                 format!("ecr BatchDeleteImage {name} {tags}, each only while it is {digest}")

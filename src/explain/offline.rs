@@ -62,6 +62,7 @@ pub fn offline(
     if image.verdict.untags() || image.verdict == Verdict::Unknown {
         let whether = if image.verdict.untags() { "" } else { ", where it violates the policy" };
         reads.push(format!("ecr DescribeImages {name}, to see which indexes hold it{whether}"));
+        reads.push(format!("ecr DescribeRegistry{whether}"));
         reads.push(format!("ecr DescribePullThroughCacheRules{whether}"));
     }
     image.calls.splice(0..0, reads);

@@ -7,7 +7,7 @@ use crate::domain::exception::Exception;
 use crate::domain::findings::Severity;
 use crate::domain::globs::Globs;
 use crate::domain::image::RepositoryName;
-use crate::domain::policy::{Action, InUse, IndexRule, Policy, Terms, Unscanned};
+use crate::domain::policy::{Action, InUse, IndexRule, Policy, Replicated, Terms, Unscanned};
 
 /// Exceptions that are named one by one.
 const NAMED: usize = 5;
@@ -106,6 +106,7 @@ fn values(terms: &Terms) -> Vec<(&'static str, String)> {
         ("index", word(terms.index == IndexRule::Any, "any", "all")),
         ("keep_at_least", terms.keep_at_least.to_string()),
         ("in_use", word(terms.in_use == InUse::Untag, "untag", "block")),
+        ("replicated", word(terms.replicated == Replicated::Block, "block", "follow")),
         ("fixable_only", none((!fixable.is_empty()).then(|| fixable.join(", ")))),
         ("min_score", none(terms.min_score.map(|score| score.to_string()))),
         ("exploit_only", terms.exploit_only.to_string()),

@@ -5,6 +5,7 @@ mod batches;
 mod findings;
 mod manifests;
 mod permissions;
+mod replication;
 
 use std::collections::HashMap;
 use std::iter::once;
@@ -24,6 +25,7 @@ use crate::domain::image::{Digest, Home, Repository, RepositoryName, Tag};
 use crate::domain::index::Index;
 use crate::domain::marks::{Holder, Marks};
 use crate::domain::plan::Image;
+use crate::domain::replication::Replication;
 use crate::domain::untag::{Answer, AnsweredFailure, AnsweredId, Untagged, reconcile};
 use answers::{all_pages, found, image_of, listed_of, not_got, page_of};
 use batches::{Answered, ROOM};
@@ -393,6 +395,10 @@ impl Registry for EcrRegistry {
         });
         let rules = pages.await?.unwrap_or_default().into_iter().flatten();
         Ok(rules.filter_map(|rule| rule.ecr_repository_prefix).collect())
+    }
+
+    async fn replication(&self, home: &Home) -> Result<Option<Replication>, AwsError> {
+        self.registry_described(home).await
     }
 
     async fn tag(

@@ -13,6 +13,7 @@ use crate::domain::image::{Digest, Home, Repository, RepositoryName, Tag};
 use crate::domain::index::Index;
 use crate::domain::marks::Marks;
 use crate::domain::plan::Image;
+use crate::domain::replication::Replication;
 use crate::domain::untag::Untagged;
 
 /// A manifest as the registry stores it: putting the same bytes gives the same digest.
@@ -185,6 +186,12 @@ pub trait Registry: Send + Sync + 'static {
         &self,
         home: &Home,
     ) -> impl Future<Output = Result<Vec<String>, AwsError>> + Send;
+
+    /// The rules by which this registry repeats removals in others; `None`: it does not tell us.
+    fn replication(
+        &self,
+        home: &Home,
+    ) -> impl Future<Output = Result<Option<Replication>, AwsError>> + Send;
 
     /// Puts a tag on the image with this manifest. Repeating it is harmless.
     fn tag(

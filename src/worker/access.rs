@@ -21,8 +21,21 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         F: Fn() -> Fut,
         Fut: Future<Output = Result<T, AwsError>>,
     {
+        self.ecr_about(job, &job.event.repository, call).await
+    }
+
+    /// The same about another repository, such as a copy in another registry: what refuses is that one.
+    pub(super) async fn ecr_about<T, F, Fut>(
+        &self,
+        job: Job<'_>,
+        repository: &Repository,
+        call: F,
+    ) -> Result<T, Failure>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<T, AwsError>>,
+    {
         let Context { own, health, shutdown, .. } = &self.context;
-        let repository = &job.event.repository;
         let at_home = repository.account == own.account && repository.region == own.region;
         let overreached = health.is_overreached();
         let mut probe = Probe::default();

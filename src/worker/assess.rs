@@ -14,6 +14,7 @@ use super::observe::{Seen, Violation};
 use super::outcome::{Failure, Outcome};
 use super::pull_through::PullThrough;
 use super::refusals::Refusals;
+use super::replication::ReplicationRules;
 use super::told::Told;
 use super::topics::Topic;
 use super::unheard::Unheard;
@@ -78,6 +79,7 @@ pub struct Assessor<R, N> {
     pub(super) flights: Flights,
     pub(super) listings: Listings,
     pub(super) pull_through: PullThrough,
+    pub(super) replication: ReplicationRules,
     pub(super) allowance: Allowance,
     pub(super) foreign: Foreign,
     pub(super) unheard: Unheard,
@@ -142,6 +144,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             flights: Flights::default(),
             listings: Listings::default(),
             pull_through: PullThrough::default(),
+            replication: ReplicationRules::default(),
             foreign: Foreign::default(),
             unheard: Unheard::default(),
         }
@@ -464,7 +467,10 @@ fn graver(
     other: Result<Outcome, Failure>,
 ) -> Result<Outcome, Failure> {
     match (one, other) {
-        (Err(Failure::Pending { .. } | Failure::Limited { .. }), Err(sooner)) => Err(sooner),
+        (
+            Err(Failure::Pending { .. } | Failure::Limited { .. } | Failure::Unreplicated { .. }),
+            Err(sooner),
+        ) => Err(sooner),
         (Err(failure), _) | (Ok(_), Err(failure)) => Err(failure),
         (Ok(one), Ok(other)) if one.gravity() >= other.gravity() => Ok(one),
         (Ok(_), Ok(other)) => Ok(other),

@@ -96,9 +96,28 @@ pub fn disposition(
         Failure::Pending { again, .. } | Failure::Limited { again, .. } => {
             Disposition::Retry(*again)
         }
+        Failure::Unreplicated { .. } => {
+            let last = receive_count + 1 >= last_look_at_replicas(max_receive_count);
+            let wait = backoff(15, 2, LONGEST_BACKOFF);
+            Disposition::Retry(if last { LONGEST_BACKOFF } else { wait })
+        }
         Failure::Crowded => Disposition::Retry(backoff(30, 2, LONGEST_BACKOFF)),
         Failure::Abandoned => Disposition::Release,
     }
+}
+
+/// Receives in which the quarantine tag is looked for in other registries at the most: about an hour.
+const LOOKS_AT_REPLICAS: u32 = 10;
+
+fn last_look_at_replicas(max_receive_count: Option<u32>) -> u32 {
+    max_receive_count.unwrap_or(LOOKS_AT_REPLICAS).min(LOOKS_AT_REPLICAS)
+}
+
+/// Whether a quarantine tag that has not arrived in other registries is looked for again. How long the message has
+/// waited says nothing: limits of the hour may have put it off.
+#[must_use]
+pub fn waits_for_replicas(receive_count: u32, max_receive_count: Option<u32>) -> bool {
+    receive_count < last_look_at_replicas(max_receive_count)
 }
 
 /// How long findings are waited for after the event was sent, before the image is told as unscanned.
@@ -205,6 +224,23 @@ mod tests {
     }
 
     #[test]
+    fn a_quarantine_tag_is_waited_for_about_an_hour_and_never_into_the_dead_letter_queue() {
+        let wait = |count, most| {
+            let failure = Failure::Unreplicated { missing: String::new(), receives: count };
+            disposition(&Err(failure), count, most, 0.0).wait().unwrap()
+        };
+        let looks: Vec<_> = (1..).take_while(|count| waits_for_replicas(*count, None)).collect();
+        let waits: Vec<_> = looks.iter().map(|count| wait(*count, None)).collect();
+        assert_eq!(waits, seconds(&[15, 30, 60, 120, 240, 480, 900, 900, 900]));
+        for most in [1, 2, 4, 10] {
+            assert!(!waits_for_replicas(most, Some(most)), "the last permitted receive tells");
+        }
+        assert!(!waits_for_replicas(10, Some(1_000)));
+        assert_eq!(wait(2, Some(4)), Duration::from_secs(30));
+        assert_eq!(wait(3, Some(4)), LONGEST_BACKOFF, "the next look is the last");
+    }
+
+    #[test]
     fn what_comes_again_says_after_how_long() {
         let wait = Duration::from_secs(54);
         assert_eq!(Disposition::Retry(wait).wait(), Some(wait));
@@ -223,6 +259,7 @@ mod tests {
             Failure::Refused(error()),
             Failure::TagsRefused(String::new()),
             Failure::Pending { reason: String::new(), again: Duration::ZERO },
+            Failure::Unreplicated { missing: String::new(), receives: 1 },
             Failure::Crowded,
             Failure::Incomplete(String::new()),
             Failure::NotTold(error()),

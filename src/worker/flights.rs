@@ -98,6 +98,10 @@ impl Last {
                 let told = self.claimed.is_some() && tags.iter().all(told);
                 self.began.after_sending(message) && (message.receive_count == 1 || told)
             }
+            // One that has come more often may have to tell that it is waited for no longer.
+            (Speaks::ForAll, Err(Failure::Unreplicated { receives, .. })) => {
+                self.began.after_receiving(message) && message.receive_count <= *receives
+            }
             // A failure is for those who waited for it, not for those who come back.
             (Speaks::ForAll, Err(_)) => self.began.after_receiving(message),
         };

@@ -16,7 +16,12 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         job: Job<'_>,
         violation: &mut Violation,
     ) -> Result<(), Failure> {
-        if violation.plan.untag.is_empty() {
+        let plan = &mut violation.plan;
+        // Also the deletion of an image whose tags have gone is repeated.
+        if plan.holds.is_empty() && (plan.delete || !plan.untag.is_empty()) {
+            self.hold_by_replication(job, plan).await?;
+        }
+        if plan.untag.is_empty() {
             return Ok(());
         }
         match self.pull_through(job).await? {

@@ -21,6 +21,7 @@ mod overreach;
 mod probe;
 mod pull_through;
 mod refusals;
+mod replication;
 mod report;
 mod single_flight;
 pub mod survey;

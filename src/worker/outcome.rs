@@ -168,6 +168,14 @@ pub enum Failure {
         /// When to look again.
         again: Duration,
     },
+    /// The quarantine tag has not arrived yet in registries in which removals are repeated.
+    #[error("waiting for the quarantine tag in {missing}")]
+    Unreplicated {
+        /// In which it is missing.
+        missing: String,
+        /// How often the message had been received whose pass found that.
+        receives: u32,
+    },
     /// Others of its repository are in the way, and they are slow.
     #[error("too many messages of the repository wait for their turn, and it is slow")]
     Crowded,
@@ -209,12 +217,13 @@ pub enum Failure {
 
 impl Failure {
     /// Every word of [`Failure::as_str`].
-    pub const WORDS: [&'static str; 14] = [
+    pub const WORDS: [&'static str; 15] = [
         "malformed",
         "transient",
         "rejected",
         "refused",
         "pending",
+        "unreplicated",
         "crowded",
         "incomplete",
         "not_told",
@@ -235,6 +244,7 @@ impl Failure {
             Self::Rejected(_) => "rejected",
             Self::Refused(_) | Self::TagsRefused(_) => "refused",
             Self::Pending { .. } => "pending",
+            Self::Unreplicated { .. } => "unreplicated",
             Self::Crowded => "crowded",
             Self::Incomplete(_) => "incomplete",
             Self::NotTold(_) => "not_told",

@@ -1,4 +1,5 @@
-//! Which repositories are filled from another registry when somebody pulls: removing a tag there is in vain.
+//! Which repositories are filled from another registry when somebody pulls: removing a tag there is
+//! in vain.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +17,8 @@ use crate::registry::Registry;
 const LIFE: Duration = Duration::from_secs(300);
 /// Registries whose rules are remembered.
 const MOST_REGISTRIES: usize = 1_000;
-/// The prefix that stands for every repository of a registry (ECR user guide, "Creating a pull through cache rule").
+/// The prefix that stands for every repository of a registry (ECR user guide, "Creating a pull
+/// through cache rule").
 const ROOT: &str = "ROOT";
 
 /// Whether pulls fill a repository from another registry.
@@ -47,8 +49,9 @@ impl Default for PullThrough {
 impl PullThrough {
     /// Whether this repository is filled from another registry.
     ///
-    /// Nothing in ECR's API says who made a repository or where an image came from (ECR API reference, Repository and
-    /// ImageDetail), so that a rule of the prefix ROOT covers what the policy names and nothing else.
+    /// Nothing in ECR's API says who made a repository or where an image came from (ECR API
+    /// reference, Repository and ImageDetail), so that a rule of the prefix ROOT covers what the
+    /// policy names and nothing else.
     ///
     /// # Errors
     /// ECR's own trouble, which ends. What else keeps the rules from being read counts as no rules.
@@ -115,7 +118,8 @@ impl PullThrough {
     }
 }
 
-/// Whether it is ECR's own trouble, which ends: an emulator that lacks the operation answers with a status like that too.
+/// Whether it is ECR's own trouble, which ends: an emulator that lacks the operation answers with a
+/// status like that too.
 fn is_passing(error: &AwsError) -> bool {
     match error.class {
         ErrorClass::Throttled

@@ -1,4 +1,5 @@
-//! Values that are read once for everybody who needs them, kept for a time, and renewed before that time ends.
+//! Values that are read once for everybody who needs them, kept for a time, and renewed before that
+//! time ends.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -8,9 +9,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// One call for each key at a time: whoever asks meanwhile shares its result, a failure too. A value is kept for the
-/// cache's `life`. In the last fifth of it one of those who ask makes the next call, while all others use the value that
-/// is there. Nothing but values is remembered, so that a failed call is made again by the next who asks.
+/// One call for each key at a time: whoever asks meanwhile shares its result, a failure too. A
+/// value is kept for the cache's `life`. In the last fifth of it one of those who ask makes the
+/// next call, while all others use the value that is there. Nothing but values is remembered, so
+/// that a failed call is made again by the next who asks.
 #[derive(Debug)]
 pub(super) struct SingleFlight<K, V, E> {
     life: Duration,
@@ -56,15 +58,8 @@ impl<K: Clone + Eq + Hash, V: Clone, E: Clone> SingleFlight<K, V, E> {
         Self { life, most, entries: Mutex::default() }
     }
 
-    /// The value for this key, if it need not be renewed yet. Never waits.
-    pub(super) fn fresh(&self, key: &K) -> Option<V> {
-        match self.lock().get(key)?.find() {
-            Found::Fresh(value) => Some(value),
-            Found::Ageing(_) | Found::Nothing(_) => None,
-        }
-    }
-
-    /// The value for this key: the one that is kept, or what `call` or somebody else's call comes to.
+    /// The value for this key: the one that is kept, or what `call` or somebody else's call comes
+    /// to.
     ///
     /// # Errors
     /// The error of the call that was waited for.
@@ -125,7 +120,8 @@ impl<V: Clone, E: Clone> Entry<V, E> {
         }
     }
 
-    /// What a call came to that ended after `before` calls had. A call that was broken off came to nothing.
+    /// What a call came to that ended after `before` calls had. A call that was broken off came to
+    /// nothing.
     fn since(&self, before: u64) -> Option<Result<V, E>> {
         let state = self.lock();
         if state.ended == before {
@@ -219,7 +215,6 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_value_is_used_for_its_life_and_no_longer() {
         let asked = Asked::new();
-        assert_eq!(asked.cache.fresh(&"a"), None);
         asked.get("a", false).await.unwrap();
         advance(LIFE - TAKES - Duration::from_millis(1)).await;
         assert_eq!(asked.get("a", true).await, Ok(1), "the renewal fails, the value does for now");
@@ -232,16 +227,14 @@ mod tests {
         let asked = Asked::new();
         asked.get("a", false).await.unwrap();
         advance(LIFE.mul_f64(0.7)).await;
-        assert_eq!(asked.cache.fresh(&"a"), Some(1));
         assert_eq!(asked.get("a", false).await, Ok(1), "too early");
         advance(LIFE.mul_f64(0.2)).await;
-        assert_eq!(asked.cache.fresh(&"a"), None);
         let at = Instant::now();
         let timed = || async { (asked.get("a", false).await, at.elapsed()) };
         let answers = join_all((0..600).map(|_| timed())).await;
         assert_eq!(answers[0], (Ok(2), TAKES));
         assert!(answers[1..].iter().all(|answer| *answer == (Ok(1), Duration::ZERO)));
-        assert_eq!(asked.cache.fresh(&"a"), Some(2));
+        assert_eq!(asked.get("a", false).await, Ok(2));
         assert_eq!(asked.calls.get(), 2);
     }
 

@@ -145,6 +145,10 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             Marking::Absent => return Ok(Acted::Absent),
         };
         let plan = Plan { quarantine, ..case.plan.clone() };
+        if let Some(reason) = self.mark_in_replicas(&Case { plan: &plan, ..*case }).await? {
+            let (done, halt) = (Untagged::default(), Some(Halt::Blocked(reason)));
+            return Ok(Acted::Marked(Box::new(Marked { manifest, plan, done, halt })));
+        }
         let (done, halt) = self.untag(case, "untag", &plan.untag, Some(&mut grant)).await;
         Ok(Acted::Marked(Box::new(Marked { manifest, plan, done, halt })))
     }

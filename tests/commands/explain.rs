@@ -194,7 +194,7 @@ async fn an_event_without_a_digest_is_explained_by_its_tags() {
     event["detail"].as_object_mut().expect("an object").remove("image-digest");
     let config = "policy.protected_tags = ['stable']\npolicy.action = 'delete'";
     let shown = explained(config, &event).await.stdout;
-    for line in ["  untag      1.2.3\n", "  keep       stable\n", "8. sns Publish quarantined\n"] {
+    for line in ["  untag      1.2.3\n", "  keep       stable\n", "9. sns Publish quarantined\n"] {
         assert!(shown.contains(line), "{line}: {shown}");
     }
     let shown = explained("policy.action = 'delete'", &event).await.stdout;

@@ -119,6 +119,28 @@ async fn only_what_a_rule_enforces_within_reach_can_be_changed() {
 }
 
 #[tokio::test]
+async fn copies_in_other_registries_are_read_where_they_are_waited_for() {
+    let team = "policy.repositories.include = ['team/*']\n";
+    let follow = format!("{team}policy.replicated = 'follow'\n");
+    let rule = "[[policy.rules]]\nrepositories = ['team/a']\nreplicated = 'follow'\n";
+    let role = "policy.accounts = ['111122223333', '444455556666']
+        aws.assume_role = 'arn:aws:iam::{account}:role/tagwarden'\n";
+    let regions = "policy.regions = ['eu-west-1']\n";
+    let anywhere = "arn:aws:ecr:*:*:repository/team/*";
+    for (config, read) in [
+        (team.to_owned(), ""),
+        (follow.clone(), anywhere),
+        (format!("{team}{rule}"), anywhere),
+        (format!("{follow}policy.mode = 'audit'"), ""),
+        // Its roles read in their accounts, and in every Region.
+        (format!("{follow}{role}"), ""),
+        (format!("{follow}{role}{regions}"), "arn:aws:ecr:*:111122223333:repository/team/*"),
+    ] {
+        assert_eq!(resources(&config, "ReadReplicas").await, read, "{config}");
+    }
+}
+
+#[tokio::test]
 async fn other_accounts_are_reached_by_a_role() {
     let config = format!(
         "{HOME}

@@ -1,11 +1,11 @@
 //! `tagwarden explain --live`: what it says is what the worker then does, and it does nothing itself.
 
-use aws_sim::{FaultRule, Finding, ScanResult};
+use aws_sim::{FaultRule, Finding, ReplicationRule, ScanResult};
 use serde_json::{Value, json};
 use tagwarden::clock::Clock;
 
 use super::process::Worker;
-use super::support::{QUEUE, Shown, World, scanned};
+use super::support::{ACCOUNT, QUEUE, REGION, Shown, World, scanned};
 
 const AMD: &str = "linux/amd64";
 
@@ -161,6 +161,40 @@ async fn an_image_that_runs_or_is_the_last_is_held() {
     world.image(&["0.9"], ScanResult::basic(&[]));
     let event = scanned(&digest, &["1.0"], &json!({"CRITICAL": 1}));
     explained_and_done(&world, &event, "untag").await;
+}
+
+#[tokio::test]
+async fn a_cache_rule_that_says_nothing_of_single_repositories_is_named() {
+    for (config, verdict) in
+        [("", "untag"), ("policy.pull_through = ['library/*', 'team/*']", "blocked")]
+    {
+        let world = World::with(config).await;
+        world.sim.create_pull_through_cache_rule(ACCOUNT, REGION, "ROOT");
+        let digest = world.image(&["1.0"], critical());
+        let event = scanned(&digest, &["1.0"], &json!({"CRITICAL": 1}));
+        let explanation = explained_and_done(&world, &event, verdict).await;
+        let notes = explanation["notes"].to_string();
+        assert_eq!(notes.contains("rule of the prefix ROOT"), verdict == "untag", "{notes}");
+    }
+}
+
+#[tokio::test]
+async fn removals_that_are_repeated_elsewhere_block_or_are_waited_for() {
+    for (config, verdict) in [("", "blocked"), ("policy.replicated = 'follow'", "untag")] {
+        let world = World::with(config).await;
+        let rule = ReplicationRule::to(&[(ACCOUNT, "us-east-1")]).deletes(true);
+        let at_once = std::time::Duration::ZERO;
+        world.sim.set_replication(ACCOUNT, REGION, vec![rule], at_once..=at_once);
+        let digest = world.image(&["1.0"], critical());
+        let event = scanned(&digest, &["1.0"], &json!({"CRITICAL": 1}));
+        let explanation = explained_and_done(&world, &event, verdict).await;
+        let image = explanation["images"][0].to_string();
+        let said = match verdict {
+            "blocked" => "ECR repeats removals in 111122223333 us-east-1",
+            _ => "in 111122223333 us-east-1, until it is there",
+        };
+        assert!(image.contains(said), "{image}");
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::support::{ACCOUNT, QUEUE, REGION, World};
 
 /// Each operation that the worker calls, and the permission that it takes.
-const PERMISSIONS: [(&str, &str); 15] = [
+const PERMISSIONS: [(&str, &str); 16] = [
     ("GetQueueAttributes", "sqs:GetQueueAttributes"),
     ("ReceiveMessage", "sqs:ReceiveMessage"),
     ("DeleteMessageBatch", "sqs:DeleteMessage"),
@@ -18,6 +18,7 @@ const PERMISSIONS: [(&str, &str); 15] = [
     ("DescribeImageScanFindings", "ecr:DescribeImageScanFindings"),
     ("BatchGetImage", "ecr:BatchGetImage"),
     ("DescribePullThroughCacheRules", "ecr:DescribePullThroughCacheRules"),
+    ("DescribeRegistry", "ecr:DescribeRegistry"),
     ("DescribeRepositories", "ecr:DescribeRepositories"),
     ("StartImageScan", "ecr:StartImageScan"),
     ("PutImage", "ecr:PutImage"),
@@ -221,7 +222,7 @@ async fn a_queue_or_topic_that_does_not_exist_is_not_a_permission_that_is_missin
     for said in [
         "create the queue, or correct queue.url",
         "create the topic, or correct its ARN",
-        "7 of 15 permissions could not be tried",
+        "7 of 16 permissions could not be tried",
     ] {
         assert!(shown.stdout.contains(said), "{said}: {}", shown.stdout);
     }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use aws_sim::{FaultRule, Finding, RepoKey, ScanResult};
+use aws_sim::{FaultRule, Finding, ReplicationRule, RepoKey, ScanResult};
 use rustix::process::{Pid, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::process::{Signal, tagwarden, within_deadline};
-use super::support::{QUEUE, Shown, World};
+use super::support::{ACCOUNT, QUEUE, REGION, Shown, World};
 
 fn critical() -> ScanResult {
     ScanResult::basic(&[("CRITICAL", 1)])
@@ -241,6 +241,22 @@ async fn in_audit_mode_it_only_shows() {
     let shown = filled.sweep(&["--apply", &file]).await;
     assert_eq!(shown.code, 0, "{shown:?}");
     assert_eq!(filled.pulled()[0], ["0.8", "0.9", "1.1"]);
+}
+
+#[tokio::test]
+async fn images_whose_removals_are_repeated_elsewhere_are_counted_as_blocked() {
+    for (config, blocked) in [("", 2), ("policy.replicated = 'follow'", 0)] {
+        let filled = Filled::with(config).await;
+        let rule = ReplicationRule::to(&[(ACCOUNT, "us-east-1")]).prefix("team/app").deletes(true);
+        let at_once = std::time::Duration::ZERO;
+        filled.world.sim.set_replication(ACCOUNT, REGION, vec![rule], at_once..=at_once);
+        let document = filled.sweep(&["--format", "json"]).await.json();
+        let census = &document["census"];
+        let found = [census["blocked"].as_u64(), census["untag"].as_u64()];
+        assert_eq!(found.map(Option::unwrap_or_default), [blocked, 3 - blocked], "{census}");
+        let reasons = document["images"].to_string();
+        assert_eq!(reasons.contains("ECR repeats removals in 111122223333 us-east-1"), blocked > 0);
+    }
 }
 
 #[tokio::test]

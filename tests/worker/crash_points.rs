@@ -154,6 +154,11 @@ fn a_crash_changes_nothing_for_a_slice_of_a_sweep() {
     every_crash_point(&scenes::SLICE);
 }
 
+#[test]
+fn a_crash_takes_no_image_from_a_copy_where_removals_are_repeated() {
+    every_crash_point(&scenes::REPLICATED);
+}
+
 fn every_crash_point(scene: &Scene) {
     let reference = run(scene, &[]).unwrap();
     assert_undisturbed(scene, &reference);

@@ -32,6 +32,7 @@ mod partitions;
 mod policy;
 mod refusals;
 mod regressions;
+mod replication;
 mod repositories;
 mod rolling;
 mod scan_states;

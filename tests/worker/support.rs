@@ -165,7 +165,7 @@ impl World {
         self.sim.wait_until(|sim| sim.queue(QUEUE).messages.is_empty()).await;
     }
 
-    /// The operations that were called, without the polling and without the one look at the pull-through cache rules.
+    /// The operations that were called, without the polling and without the looks at a registry's rules.
     pub fn story(&self) -> Vec<String> {
         let calls = self.sim.calls();
         let told = calls.iter().filter(|call| {
@@ -174,6 +174,7 @@ impl World {
                 "GetTopicAttributes",
                 "ReceiveMessage",
                 "DescribePullThroughCacheRules",
+                "DescribeRegistry",
             ]
             .contains(&call.operation.as_str())
         });

@@ -96,7 +96,7 @@ fn full() -> Value {
             "critical": 0, "high": 1, "medium": "unlimited", "low": 100, "informational": "unlimited",
             "untriaged": 3, "undefined": 4,
         },
-        "keep_at_least": 5, "in_use": "block", "fixable_only": ["high", "medium"], "min_score": 7.5,
+        "keep_at_least": 5, "in_use": "block", "replicated": "follow", "fixable_only": ["high", "medium"], "min_score": 7.5,
         "exploit_only": true, "grace": "7d", "unscanned": "ignore",
     });
     let mut policy = terms.clone();
@@ -177,6 +177,7 @@ fn what_is_wrong_in_a_document_is_wrong_by_the_schema_and_to_the_loader() {
         ("/policy/rules/1", json!({"mode": "audit"})),
         ("/policy/rules/0/exceptions", json!([])),
         ("/policy/rules/0/in_use", json!("keep")),
+        ("/policy/replicated", json!("ignore")),
         ("/policy/exceptions/0", json!({"reason": "a", "owner": "b", "expires": "2026-12-31"})),
         ("/policy/exceptions/0", json!({"id": "a", "owner": "b", "expires": "2026-12-31"})),
         ("/policy/exceptions/0", json!({"id": "a", "reason": "b", "expires": "2026-12-31"})),

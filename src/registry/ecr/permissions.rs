@@ -73,6 +73,16 @@ impl EcrRegistry {
                 self.pull_through_prefixes(&repository.home()).await,
             ),
         ];
+        tried.push(match self.registry_described(&repository.home()).await {
+            Ok(None) => Tried {
+                action: "ecr:DescribeRegistry",
+                resource: on.clone(),
+                permission: Permission::Unknown(
+                    "ECR tells only the account itself; set aws.assume_role".to_owned(),
+                ),
+            },
+            described => Tried::new("ecr:DescribeRegistry", &on, described),
+        });
         let repositories = client.describe_repositories().registry_id(account).max_results(1);
         tried.push(Tried::new(
             "ecr:DescribeRepositories",

@@ -110,6 +110,9 @@ impl Check<'_> {
         for digest in case.images.difference(&reference.images) {
             self.problems.push(format!("image {digest} is still there"));
         }
+        if case.lost_copies > 0 {
+            self.problems.push("an image went from its copy".to_owned());
+        }
         if case.dead_letters > 0 {
             self.problems.push(format!("{} dead letters", case.dead_letters));
         }

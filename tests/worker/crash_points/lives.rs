@@ -68,6 +68,8 @@ pub(super) struct Record {
     /// Tags that were there at the start and were not where they had been at some moment.
     pub(super) went: BTreeSet<String>,
     pub(super) dead_letters: usize,
+    /// Images that went from a copy in another registry.
+    pub(super) lost_copies: usize,
 }
 
 /// Runs a scene through these crashes and to its end.
@@ -105,6 +107,7 @@ pub(super) fn run(scene: &Scene, crashes: &[Crash]) -> Result<Record, String> {
         summaries,
         went: watch.went,
         dead_letters: world.dead_letters(),
+        lost_copies: world.sim.images_lost_by_replication().len(),
     })
 }
 

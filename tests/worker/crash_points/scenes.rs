@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use aws_sim::manifest::{self, Entry};
-use aws_sim::{Call, DeleteRules, ScanResult, SimConfig};
+use aws_sim::{Call, DeleteRules, ReplicationRule, ScanResult, SimConfig};
 use serde_json::{Value, json};
 
 use super::check::Gap;
-use crate::support::{QUEUE, World, basic, critical, quarantine};
+use crate::support::{ACCOUNT, QUEUE, REGION, World, basic, critical, quarantine};
 
 /// A registry, a policy, and events in the queue.
 #[derive(Clone, Copy)]
@@ -386,6 +386,24 @@ pub(super) const SLICE: Scene = Scene {
     },
     // Then it only goes round, for ten minutes.
     last: Some(|call| call.request.to_string().contains("told")),
+    ..TWO_TAGS
+};
+
+/// Every change takes a few seconds to the copy, and a removal may overtake the quarantine tag.
+pub(super) const REPLICATED: Scene = Scene {
+    name: "removals that are repeated",
+    set: || {
+        let world = world().set("POLICY__REPLICATED", "follow");
+        let replicate = |takes: std::ops::RangeInclusive<u64>| {
+            let takes = Duration::from_secs(*takes.start())..=Duration::from_secs(*takes.end());
+            let rule = ReplicationRule::to(&[(ACCOUNT, "us-east-1")]).deletes(true);
+            world.sim.set_replication(ACCOUNT, REGION, vec![rule], takes);
+        };
+        replicate(0..=0);
+        world.violating(&["1.0", "latest"]);
+        replicate(1..=6);
+        world
+    },
     ..TWO_TAGS
 };
 

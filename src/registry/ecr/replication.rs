@@ -1,0 +1,200 @@
+//! The rules by which ECR repeats removals in other registries.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::AfterDeserializationInterceptorContextRef;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+use serde::Deserialize;
+
+use super::EcrRegistry;
+use crate::aws::{AwsError, Operation};
+use crate::domain::image::{AccountId, Home, Region};
+use crate::domain::replication::{RepeatedRemovals, Replication};
+
+/// The bytes of an answer. `deleteReplication` is in ECR's service model (botocore 1.44.8,
+/// ReplicationRule) and not in that of aws-sdk-ecr 1.138, which leaves out what it does not know.
+#[derive(Clone, Debug, Default)]
+struct KeepBody(Arc<Mutex<Vec<u8>>>);
+
+impl Intercept for KeepBody {
+    fn name(&self) -> &'static str {
+        "KeepBody"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let body = context.response().body().bytes().unwrap_or_default();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = body.to_vec();
+        Ok(())
+    }
+}
+
+/// DescribeRegistry's answer (ECR API reference, DescribeRegistryResponse).
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    registry_id: Option<String>,
+    replication_configuration: Option<Configuration>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Configuration {
+    rules: Option<Vec<Rule>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Rule {
+    destinations: Option<Vec<Destination>>,
+    repository_filters: Option<Vec<Filter>>,
+    delete_replication: Option<DeleteReplication>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Destination {
+    region: String,
+    registry_id: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Filter {
+    filter: Option<String>,
+    filter_type: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct DeleteReplication {
+    enabled: Option<bool>,
+}
+
+impl Rule {
+    /// Whether it repeats removals: off unless it is set. What is set and not understood counts as
+    /// on.
+    fn repeats_removals(&self) -> bool {
+        self.delete_replication.as_ref().is_some_and(|delete| delete.enabled != Some(false))
+    }
+
+    /// The prefixes of its repositories; a filter of another kind may match any.
+    fn prefixes(&self) -> Vec<String> {
+        let filters = self.repository_filters.as_deref().unwrap_or_default();
+        let prefix = |filter: &Filter| {
+            let is_prefix = filter.filter_type.as_deref().is_none_or(|kind| kind == "PREFIX_MATCH");
+            filter.filter.clone().filter(|_| is_prefix).unwrap_or_default()
+        };
+        filters.iter().map(prefix).collect()
+    }
+}
+
+/// The rules of an answer about this registry; `None`: it is about another one.
+fn rules_of(body: &[u8], home: &Home) -> Result<Option<Replication>, String> {
+    let answer: Answer = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    if answer.registry_id.is_some_and(|id| id != home.account.as_str()) {
+        return Ok(None);
+    }
+    let rules = answer.replication_configuration.unwrap_or_default().rules.unwrap_or_default();
+    let rules = rules.into_iter().filter(Rule::repeats_removals).map(|rule| {
+        let prefixes = rule.prefixes();
+        let destinations = rule.destinations.unwrap_or_default().into_iter().map(|destination| {
+            Ok(Home {
+                account: AccountId::parse(destination.registry_id).map_err(|no| no.to_string())?,
+                region: Region::parse(destination.region).map_err(|no| no.to_string())?,
+            })
+        });
+        Ok(RepeatedRemovals {
+            prefixes,
+            destinations: destinations.collect::<Result<_, String>>()?,
+        })
+    });
+    Ok(Some(Replication::new(rules.collect::<Result<_, String>>()?)))
+}
+
+impl EcrRegistry {
+    /// DescribeRegistry takes no registry id: it tells whoever calls of the registry of its own
+    /// account (ECR API reference, DescribeRegistryRequest).
+    pub(super) async fn registry_described(
+        &self,
+        home: &Home,
+    ) -> Result<Option<Replication>, AwsError> {
+        let operation = Operation::DescribeRegistry;
+        let place = self.place_at(home).await;
+        let body = KeepBody::default();
+        let request = place.client.describe_registry().customize().interceptor(body.clone());
+        place.aws.call(operation, request.send()).await?;
+        let body = std::mem::take(&mut *body.0.lock().unwrap_or_else(PoisonError::into_inner));
+        rules_of(&body, home).map_err(|problem| AwsError::unexpected(operation, problem))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home() -> Home {
+        Home {
+            account: AccountId::parse("111122223333").unwrap(),
+            region: Region::parse("eu-west-1").unwrap(),
+        }
+    }
+
+    fn rules(rules: &str) -> Result<Option<Replication>, String> {
+        let body = format!(
+            r#"{{"registryId": "111122223333", "replicationConfiguration": {{"rules": {rules}}}}}"#
+        );
+        rules_of(body.as_bytes(), &home())
+    }
+
+    fn repeated(prefixes: &[&str]) -> Result<Option<Replication>, String> {
+        let far = Home { region: Region::parse("us-east-1").unwrap(), ..home() };
+        let prefixes = prefixes.iter().map(ToString::to_string).collect();
+        let rule = RepeatedRemovals { prefixes, destinations: vec![far] };
+        Ok(Some(Replication::new(vec![rule])))
+    }
+
+    #[test]
+    fn a_rule_counts_only_where_it_repeats_removals() {
+        let rule = |more: &str| {
+            rules(&format!(
+                r#"[{{"destinations": [{{"region": "us-east-1", "registryId": "111122223333"}}]{more}}}]"#
+            ))
+        };
+        let none = Ok(Some(Replication::default()));
+        assert_eq!(rule(""), none);
+        assert_eq!(rule(r#", "deleteReplication": null"#), none);
+        assert_eq!(rule(r#", "deleteReplication": {"enabled": false}"#), none);
+        assert_eq!(rule(r#", "deleteReplication": {"enabled": true}"#), repeated(&[]));
+        assert_eq!(
+            rule(r#", "deleteReplication": {}"#),
+            repeated(&[]),
+            "nobody says that it is off"
+        );
+        let on = r#", "deleteReplication": {"enabled": true}, "repositoryFilters""#;
+        let filters = r#"[{"filter": "team/", "filterType": "PREFIX_MATCH"}]"#;
+        assert_eq!(rule(&format!("{on}: {filters}")), repeated(&["team/"]));
+        assert_eq!(rule(&format!("{on}: []")), repeated(&[]));
+        assert_eq!(rule(&format!("{on}: null")), repeated(&[]));
+        let other = r#"[{"filter": "*/app", "filterType": "GLOB"}]"#;
+        assert_eq!(rule(&format!("{on}: {other}")), repeated(&[""]), "which is a prefix of all");
+    }
+
+    #[test]
+    fn an_answer_that_is_not_understood_is_never_no_rule() {
+        let destination = r#"[{"destinations": [{"region": "", "registryId": "111122223333"}], "deleteReplication": {"enabled": true}}]"#;
+        assert!(rules(destination).is_err());
+        assert!(rules("7").is_err());
+        for body in ["", "{", "[]"] {
+            assert!(rules_of(body.as_bytes(), &home()).is_err(), "{body}");
+        }
+        let other = r#"{"registryId": "444455556666", "replicationConfiguration": {"rules": []}}"#;
+        assert_eq!(rules_of(other.as_bytes(), &home()), Ok(None));
+        assert_eq!(rules_of(b"{}", &home()), Ok(Some(Replication::default())), "an emulator");
+    }
+}
