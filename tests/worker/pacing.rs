@@ -51,7 +51,7 @@ fn paced(app: &App) -> Vec<(String, u64)> {
         Some((operation.to_owned(), count.parse().unwrap()))
     });
     let all: Vec<_> = lines.collect();
-    assert_eq!(all.len(), 8, "each is there from the start: {all:?}");
+    assert_eq!(all.len(), 9, "each is there from the start: {all:?}");
     all.into_iter().filter(|(_, count)| *count > 0).collect()
 }
 
