@@ -65,6 +65,8 @@ pub(super) struct Listing {
 struct Held {
     /// As the first that names it says.
     platform: Option<String>,
+    /// Whether any of them lists it as something else than an attestation.
+    is_run: bool,
     /// The positions of the indexes that hold it.
     by: Vec<u32>,
 }
@@ -80,14 +82,18 @@ impl Listing {
         indexes.filter_map(move |index| Some(Holder { digest: index, child: child.clone()? }))
     }
 
+    /// Whether people who pull a tagged index may run this image.
+    pub(super) fn is_run(&self, digest: &Digest) -> bool {
+        self.held.get(digest).is_some_and(|held| held.is_run)
+    }
+
     fn hold(&mut self, index: Digest, entries: Vec<Entry>) {
         let Ok(at) = u32::try_from(self.indexes.len()) else { return };
         self.indexes.push(index);
-        for Entry { child, .. } in entries {
-            let held = self
-                .held
-                .entry(child.digest)
-                .or_insert_with(|| Held { platform: child.platform, by: Vec::new() });
+        for Entry { child, role } in entries {
+            let new = || Held { platform: child.platform, is_run: false, by: Vec::new() };
+            let held = self.held.entry(child.digest).or_insert_with(new);
+            held.is_run |= role != Role::Attestation;
             held.by.push(at);
             self.holdings += 1;
         }

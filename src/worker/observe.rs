@@ -173,7 +173,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             return Ok(true);
         }
         let listing = self.listing(job).await?;
-        Ok(listing.is_some_and(|listing| listing.holding(&image.digest).next().is_some()))
+        Ok(listing.is_some_and(|listing| listing.is_run(&image.digest)))
     }
 
     /// Judges an image that the event is not about.

@@ -150,6 +150,27 @@ async fn attestation_with_findings_is_judged_like_an_image_and_looked_at_last() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn attestation_that_cannot_be_scanned_is_nobodys_news_and_an_image_is() {
+    let world = World::new();
+    let unsupported = || Some(ScanResult::status("UNSUPPORTED_IMAGE"));
+    let attestation = child(&world, "attestation", unsupported());
+    let image = child(&world, "image", unsupported());
+    let inner = push(&world, &[], &[Entry::image(&image), Entry::attestation(&attestation)]);
+    push(&world, &["1.0"], &[Entry::index(&inner)]);
+    for digest in [&attestation, &image] {
+        let mut failed = scanned(digest);
+        failed["detail"]["scan-status"] = json!("FAILED");
+        world.send(&failed);
+    }
+
+    let app = world.run_to_the_end().await;
+
+    let outcomes = ["delete nothing_to_untag", "delete unscanned"];
+    assert_eq!(settled(&app), outcomes.map(|outcome| (outcome.to_owned(), 1)));
+    assert_eq!(world.notice()["image"]["digest"], json!(image));
+}
+
+#[tokio::test(start_paused = true)]
 async fn image_that_calls_itself_an_artifact_goes_by_its_findings() {
     let artifact = |world: &World, tags: &[&str], scan: Option<ScanResult>| {
         let manifest = manifest::artifact(&format!("{tags:?}"), HELM);
