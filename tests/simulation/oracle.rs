@@ -232,7 +232,9 @@ impl Oracle {
                 let notice = self.notices.published(&call.request);
                 let (action, repository, digest) = notice;
                 let done = ["quarantined", "deleted", "would_untag", "blocked"];
-                if done.contains(&action.as_str()) && !self.is_bad(&repository, &digest) {
+                let excused = action == "blocked" && self.is_uncertain(sim, &repository, &digest);
+                let is_bad = self.is_bad(&repository, &digest);
+                if done.contains(&action.as_str()) && !is_bad && !excused {
                     self.wrong(format!("6: {action} is told of {digest}, which is not bad"));
                 }
             }
@@ -258,6 +260,18 @@ impl Oracle {
 
     fn is_bad(&self, repository: &RepoKey, digest: &str) -> bool {
         self.image(repository, digest).is_some_and(|image| image.is_bad_at(self.now))
+    }
+
+    /// Whether it is an index that nobody can know as a whole: it holds more than is looked at, or an index in it is gone.
+    fn is_uncertain(&self, sim: &Sim, repository: &RepoKey, digest: &str) -> bool {
+        let is_gone = |inner: &Image| {
+            inner.is_index
+                && inner.repository == *repository
+                && inner.holders.iter().any(|holder| holder == digest)
+                && sim.tags(repository, &inner.digest).is_none()
+        };
+        self.image(repository, digest).is_some_and(|image| image.is_cut)
+            || self.scene.images.values().any(is_gone)
     }
 
     /// A call that changes an image.
@@ -388,14 +402,15 @@ impl Oracle {
         }
     }
 
-    /// The images that a message obliges to act on: its own, and the indexes that are bad by it.
+    /// The images that a message obliges to act on: its own, and the indexes on every level that are bad by it. An index is
+    /// judged for itself: those that hold it were pushed after it, and its images lead there too.
     fn obliged(&self, duty: &Duty) -> Vec<Image> {
         let (Duty::Assess(image) | Duty::Resolve(image)) = duty else { return Vec::new() };
         if !image.is_bad_at(self.now) {
             return Vec::new();
         }
-        let holders =
-            image.holders.iter().filter_map(|digest| self.image(&image.repository, digest));
+        let holders = image.holders.iter().filter(|_| !image.is_index);
+        let holders = holders.filter_map(|digest| self.image(&image.repository, digest));
         let bad_by_it = |holder: &Image| Image { bad_from: image.bad_from, ..holder.clone() };
         std::iter::once(image.clone()).chain(holders.map(bad_by_it)).collect()
     }

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use aws_sim::manifest::{self, Entry};
 use aws_sim::{ReplicationRule, RepoKey, ScanResult, Sim, SimConfig};
 use fastrand::Rng;
+use serde_json::json;
 
 use crate::oracle::marks;
 
@@ -103,9 +105,11 @@ pub struct Image {
     pub tags: Vec<String>,
     /// From when on the policy is violated, by the simulation's age.
     pub bad_from: Option<Duration>,
-    /// The indexes that hold it.
+    /// The indexes that hold it, themselves or by an index in them.
     pub holders: Vec<String>,
     pub is_index: bool,
+    /// It holds more than is looked at.
+    pub is_cut: bool,
 }
 
 impl Image {
@@ -199,7 +203,12 @@ impl Scene {
             });
             let content = format!("{repository:?} {number}");
             let names: Vec<_> = tags.iter().map(String::as_str).collect();
-            let digest = sim.push_image(repository, &names, &content);
+            let manifest = match rng.u8(..10) {
+                // It calls itself something else, and has findings all the same.
+                0 => manifest::artifact(&content, "application/vnd.cncf.helm.config.v1+json"),
+                _ => manifest::image(&content),
+            };
+            let digest = sim.push_manifest(repository, &names, &manifest);
             let is_bad = bad_from == Some(Duration::ZERO);
             sim.set_findings(repository, &digest, if is_bad { bad() } else { clean() });
             if tags.is_empty() {
@@ -216,26 +225,75 @@ impl Scene {
             let mut held: Vec<_> = children.iter().filter(|_| rng.u8(..3) == 0).cloned().collect();
             held.extend(untagged.pop().map(|digest| (repository.clone(), digest)));
             held.dedup();
-            if held.is_empty() {
-                continue;
+            if !held.is_empty() {
+                self.hold(sim, rng, repository, &held, number);
             }
-            let platforms: Vec<_> = (0..held.len()).map(|at| format!("linux/arch{at}")).collect();
-            let list = held.iter().zip(&platforms);
-            let list: Vec<_> =
-                list.map(|((_, digest), platform)| (digest.as_str(), platform.as_str())).collect();
-            let tags = tags(rng, 100 + number);
-            let names: Vec<_> = tags.iter().map(String::as_str).collect();
-            let digest = sim.push_index(repository, &names, &list);
-            if self.images.contains_key(&(repository.clone(), digest.clone())) {
-                continue;
+        }
+    }
+
+    /// An index of these images, some of them in an index in it, each entered in one of the ways that are seen.
+    fn hold(
+        &mut self,
+        sim: &Sim,
+        rng: &mut Rng,
+        repository: &RepoKey,
+        held: &[(RepoKey, String)],
+        number: usize,
+    ) {
+        // Most are small, some need several calls, and a few are larger than is looked at.
+        let more = match rng.u8(..60) {
+            0 => 510,
+            1..=4 => 110,
+            _ => 0,
+        };
+        let inner = if more < 500 && rng.u8(..3) == 0 { rng.usize(1..=held.len()) } else { 0 };
+        let (inner, outer) = held.split_at(inner);
+        let mut all = outer.to_vec();
+        let mut entries: Vec<_> = outer.iter().flat_map(|(_, child)| entered(rng, child)).collect();
+        if !inner.is_empty() {
+            let mut nested: Vec<_> =
+                inner.iter().flat_map(|(_, child)| entered(rng, child)).collect();
+            let mut inside = inner.to_vec();
+            for _ in 0..rng.usize(1..=3) {
+                let digest = sim.push_manifest(repository, &[], &manifest::index_of(&nested));
+                nested = vec![Entry::index(&digest)];
+                self.held_by(repository, &digest, &inside, Vec::new(), false);
+                inside.push((repository.clone(), digest));
             }
-            let bad_from = held.iter().filter_map(|child| self.images[child].bad_from).min();
-            for child in &held {
-                if let Some(image) = self.images.get_mut(child) {
-                    image.holders.push(digest.clone());
-                }
+            entries.extend(nested);
+            all.extend(inside);
+        }
+        entries.extend((0..more).map(|at| {
+            let digest = sim.push_image(repository, &[], &format!("{repository:?} more {at}"));
+            sim.set_findings(repository, &digest, clean());
+            Entry::image(&digest)
+        }));
+        let tags = tags(rng, 100 + number);
+        let names: Vec<_> = tags.iter().map(String::as_str).collect();
+        let digest = sim.push_manifest(repository, &names, &manifest::index_of(&entries));
+        self.held_by(repository, &digest, &all, tags, more > 500);
+    }
+
+    fn held_by(
+        &mut self,
+        repository: &RepoKey,
+        digest: &str,
+        held: &[(RepoKey, String)],
+        tags: Vec<String>,
+        is_cut: bool,
+    ) {
+        if self.images.contains_key(&(repository.clone(), digest.to_owned())) {
+            return;
+        }
+        let bad_from = held.iter().filter_map(|child| self.images[child].bad_from).min();
+        for child in held {
+            if let Some(image) = self.images.get_mut(child) {
+                image.holders.push(digest.to_owned());
             }
-            self.add(repository, &digest, tags, bad_from, true);
+        }
+        self.add(repository, digest, tags, bad_from, true);
+        if let Some(image) = self.images.get_mut(&(repository.clone(), digest.to_owned())) {
+            image.is_cut = is_cut;
         }
     }
 
@@ -272,6 +330,7 @@ impl Scene {
             bad_from,
             holders: Vec::new(),
             is_index,
+            is_cut: false,
         };
         self.images.insert((repository.clone(), digest.to_owned()), image);
     }
@@ -322,6 +381,19 @@ impl Scene {
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .to_vec()
+    }
+}
+
+/// The entries by which an index holds an image: they hide nothing, and twice is once.
+fn entered(rng: &mut Rng, digest: &str) -> Vec<Entry> {
+    let entry = Entry::image(digest);
+    match rng.u8(..8) {
+        0 => vec![entry.with("artifactType", json!("application/spdx+json"))],
+        1 => vec![entry.with("platform", json!({"os": "unknown", "architecture": "unknown"}))],
+        2 => vec![entry.with("platform", json!({}))],
+        3 => vec![Entry::attestation(digest)],
+        4 => vec![entry; rng.usize(2..300)],
+        _ => vec![entry.with("platform", json!({"os": "linux", "architecture": digest}))],
     }
 }
 
