@@ -78,7 +78,8 @@
 //!   once unless its visibility ends or a fault delivers it again. While it is visible again, its old handle still
 //!   deletes, and does not extend. No queue policies, no encryption, no move tasks. `DeleteQueue` and
 //!   `PurgeQueue` act at once, without AWS's 60 seconds. The receive count goes on counting in the dead-letter queue.
-//!   A dropped poll has taken nothing; `Fault::HangAfter` is the receive whose answer is lost.
+//!   A long poll whose caller goes away takes what comes until its wait is over ([`Sim::abandoned_polls`]), as with AWS;
+//!   it is first in turn, which AWS does not promise. `Fault::HangAfter` is the receive whose answer is lost.
 //! - ECR: layers are checked only in a repository that has had one uploaded; no lifecycle or referrers. Pull-through cache
 //!   rules are listed, and nothing is pulled through. Images are archived and activated by set-up only, at once. That
 //!   `PutImage` refuses an archived image, that `BatchGetImage` calls it `ImageNotFound`, and that an image on its way

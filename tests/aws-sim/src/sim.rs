@@ -1,5 +1,6 @@
 //! The asynchronous shell around the state machine: its clock, its fault plan, and waiting for what it comes to.
 
+mod abandoned;
 mod course;
 mod watch;
 
@@ -19,6 +20,7 @@ use crate::setup::misuse;
 use crate::trace::{Call, CallOutcome};
 use crate::world::World;
 
+use abandoned::AbandonedPolls;
 pub use watch::Moment;
 use watch::Watching;
 
@@ -39,6 +41,7 @@ struct Inner {
     changed: Notify,
     /// Calls that go on without their callers.
     late: TaskTracker,
+    abandoned: AbandonedPolls,
 }
 
 impl std::fmt::Debug for Sim {
@@ -68,6 +71,7 @@ impl Sim {
                 watching: Watching::default(),
                 changed: Notify::new(),
                 late: TaskTracker::new(),
+                abandoned: AbandonedPolls::default(),
             }),
         }
     }
@@ -89,9 +93,11 @@ impl Sim {
 
     /// Carries the simulation over into the current tokio runtime, whose clock is another: virtual time goes on from
     /// the latest moment that the simulation has seen. For tests of a crash, which drop a runtime and start the next.
+    /// Long polls that were under way wait on: see [`Sim::end_abandoned_polls`].
     pub fn resume(&self) {
         let seen = self.world().now;
         self.inner.clock.resume_at(seen);
+        self.go_on_with_abandoned_polls();
     }
 
     /// Sets how far the callers' clocks are ahead of AWS's, in seconds; negative is behind. It is the clock of every

@@ -180,3 +180,51 @@ fn a_simulation_outlives_the_runtime_that_crashed_and_its_time_goes_on() {
         assert!(waited <= hour && waited > hour - Duration::from_secs(1), "{waited:?}");
     });
 }
+
+#[test]
+fn a_poll_outlives_the_runtime_of_its_caller_and_takes_what_comes_in_the_next() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap()
+    };
+    let wait = Duration::from_secs(20);
+    for (later, taken) in [(wait - Duration::from_secs(2), 1), (wait, 0)] {
+        let sim = runtime().block_on(async {
+            let sim = Sim::default();
+            let url = sim.create_queue("q", &[("VisibilityTimeout", "30")]);
+            let client = aws_sdk_sqs::Client::new(&sim.sdk_config());
+            let poll = client.receive_message().queue_url(url).wait_time_seconds(20).send();
+            assert!(tokio::time::timeout(Duration::from_secs(1), poll).await.is_err());
+            // The simulation sees what time it is.
+            assert_eq!(sim.queue("q").in_flight, 0);
+            sim
+        });
+        runtime().block_on(async {
+            sim.resume();
+            tokio::time::sleep(later).await;
+            sim.send("q", "m");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(sim.queue("q").in_flight, taken);
+        });
+    }
+}
+
+/// Over a socket, going away is closing the connection.
+#[tokio::test]
+async fn a_poll_whose_connection_is_closed_takes_what_comes() {
+    let sim = Sim::default();
+    let server = sim.serve(loopback().await).await.unwrap();
+    let sqs = aws_sdk_sqs::Client::new(&over_http(server.endpoint()).await);
+    let url = sim.create_queue("q", &[]);
+    let receive = sqs.receive_message().queue_url(&url).wait_time_seconds(20).send();
+    tokio::select! {
+        answer = receive => panic!("{answer:?}"),
+        () = sim.wait_until(|sim| sim.calls_of("ReceiveMessage").len() == 1) => {}
+    }
+    sim.wait_until(|sim| sim.abandoned_polls() == 1).await;
+    sim.send("q", "m");
+    sim.wait_until(|sim| sim.queue("q").in_flight == 1).await;
+}

@@ -10,7 +10,7 @@ use aws_sdk_sqs::types::{
     MessageAttributeValue, MessageSystemAttributeName, QueueAttributeName,
     SendMessageBatchRequestEntry,
 };
-use aws_sim::Sim;
+use aws_sim::{CallOutcome, Sim};
 use tokio::time::{Instant, sleep};
 
 fn client(sim: &Sim) -> Client {
@@ -340,15 +340,45 @@ async fn a_long_poll_ends_empty_at_its_wait() {
     assert_eq!(start.elapsed().as_secs(), 20);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_poll_that_is_dropped_takes_nothing() {
+/// A queue with a long poll that its caller gave up after a second.
+async fn with_an_abandoned_poll() -> (Sim, Client, String) {
     let sim = Sim::default();
     let client = client(&sim);
-    let url = sim.create_queue("q", &[]);
+    let url = sim.create_queue("q", &[("VisibilityTimeout", "30")]);
     let poll = client.receive_message().queue_url(&url).wait_time_seconds(20).send();
     assert!(tokio::time::timeout(Duration::from_secs(1), poll).await.is_err());
+    assert_eq!(sim.abandoned_polls(), 1);
+    (sim, client, url)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_whose_caller_has_gone_away_takes_what_comes_during_its_wait() {
+    let (sim, client, url) = with_an_abandoned_poll().await;
+    sleep(Duration::from_secs(18)).await;
     sim.send("q", "m");
-    assert_eq!(sim.queue("q").visible, 1);
+    assert!(receive(&client, &url).await.is_empty());
+    assert_eq!((sim.queue("q").in_flight, sim.abandoned_polls()), (1, 0));
+    let call = &sim.calls_of("ReceiveMessage")[0];
+    assert_eq!((call.applied, &call.outcome), (true, &CallOutcome::Unanswered));
+
+    sim.wait_until(|sim| sim.queue("q").visible == 1).await;
+    assert_eq!(receive_count(&receive_one(&client, &url).await), "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_whose_caller_has_gone_away_takes_nothing_after_its_wait() {
+    let (sim, client, url) = with_an_abandoned_poll().await;
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(sim.abandoned_polls(), 0);
+    sim.send("q", "m");
+    assert_eq!(receive_count(&receive_one(&client, &url).await), "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abandoned_poll_that_is_ended_takes_nothing() {
+    let (sim, client, url) = with_an_abandoned_poll().await;
+    sim.end_abandoned_polls();
+    sim.send("q", "m");
     assert_eq!(receive_count(&receive_one(&client, &url).await), "1");
 }
 

@@ -34,11 +34,20 @@ pub(super) enum Redelivery {
     Doubled,
     /// At once, and each event is sent a second time when all is settled.
     AfterAll,
+    /// At once, to a receive that the dead process left behind if there is one: later then.
+    ToTheDead,
 }
 
 impl Redelivery {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Now, Self::Later, Self::Twice, Self::ToTwo, Self::Doubled, Self::AfterAll];
+    pub(super) const ALL: [Self; 7] = [
+        Self::Now,
+        Self::Later,
+        Self::Twice,
+        Self::ToTwo,
+        Self::Doubled,
+        Self::AfterAll,
+        Self::ToTheDead,
+    ];
 }
 
 /// The end of a process while one of its calls is in the service's hands.
@@ -226,6 +235,9 @@ impl<'a> Life<'a> {
 
     /// What happens to the messages before anything else.
     fn redeliver(&self) {
+        if self.then != Some(Redelivery::ToTheDead) {
+            self.world.sim.end_abandoned_polls();
+        }
         self.world.sim.resume();
         match self.then {
             None | Some(Redelivery::Later) => {}

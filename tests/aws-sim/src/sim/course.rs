@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, sleep_until};
 
+use super::abandoned::Waiting;
 use super::{Moment, Sim};
 use crate::api::{Answer, ApiCall, ApiError, Reply};
 use crate::fault::Fault;
@@ -172,13 +173,18 @@ impl Sim {
         }
     }
 
-    /// Looks at the call until it is answered. A caller that goes away meanwhile has taken nothing.
+    /// Looks at the call until it is answered. A poll goes on waiting when its caller goes away
+    /// meanwhile.
     async fn perform(&self, seq: usize, call: &ApiCall) -> Answer {
         let arrived = self.now();
+        let mut waiting = Waiting { sim: self, seq, call, arrived, is_answered: false };
         loop {
             let changed = self.inner.changed.notified();
             let until = match self.look(seq, call, arrived) {
-                Step::Done(answer) => return answer,
+                Step::Done(answer) => {
+                    waiting.is_answered = true;
+                    return answer;
+                }
                 Step::Wait { until } => until,
             };
             tokio::select! {
@@ -191,7 +197,7 @@ impl Sim {
 
     /// One look at a call. The watcher is told of the one that answers it, for which it must be known beforehand that
     /// it will.
-    fn look(&self, seq: usize, call: &ApiCall, arrived: SystemTime) -> Step {
+    pub(super) fn look(&self, seq: usize, call: &ApiCall, arrived: SystemTime) -> Step {
         let now = self.now();
         if self.is_watched() {
             if let Some(until) = self.stir(|world| world.wait(now, arrived, call)) {
