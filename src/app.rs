@@ -30,7 +30,7 @@ use crate::queue::lease::Settler;
 use crate::queue::sqs::SqsQueue;
 use crate::queue::{Queue as _, batch};
 use crate::registry::ecr::EcrRegistry;
-use crate::shutdown::{Shutdown, time_for_work, time_to_flush};
+use crate::shutdown::{Shutdown, time_for_receives, time_for_work, time_to_flush};
 use crate::telemetry::export::{Export, MetricExport};
 use crate::telemetry::instruments::{Instruments, Labels, MetricsError};
 use crate::worker::assess::{Assessor, Context, VERDICTS};
@@ -134,6 +134,7 @@ impl App {
             aws.clone(),
             settings.queue.url.clone(),
             settings.queue.visibility_timeout,
+            time_for_work(settings.grace),
             clock.clone(),
         );
         let limit = queue.wait().saturating_add(LIVENESS_SLACK);
@@ -180,12 +181,14 @@ impl App {
     /// The clock of the drain: from the stop signal to the end of the grace period.
     async fn drain(&self, shutdown: &Shutdown) {
         let grace = self.settings.grace;
-        let work = time_for_work(grace);
+        let (work, receives) = (time_for_work(grace), time_for_receives(grace));
         shutdown.draining().await;
         self.health.draining();
         sleep(work).await;
         shutdown.abandon();
-        sleep(grace.saturating_sub(work + time_to_flush(grace))).await;
+        sleep(receives.saturating_sub(work)).await;
+        shutdown.give_up_receives();
+        sleep(grace.saturating_sub(receives + time_to_flush(grace))).await;
     }
 
     async fn check_and_consume(&self, shutdown: &Shutdown) -> Result<(), RunError> {

@@ -208,6 +208,12 @@ impl Health {
         })
     }
 
+    /// Whether polling is paused for this reason.
+    #[must_use]
+    pub fn is_paused(&self, pause: Pause) -> bool {
+        self.state.borrow().paused(pause)
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
         self.state.send_modify(|state| {
             change(state);

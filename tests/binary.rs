@@ -346,6 +346,7 @@ async fn a_killed_worker_loses_nothing() {
     assert_eq!(worker.ended().await.code, None);
 
     world.sim.clear_faults();
+    world.receives_are_over().await;
     let message = world.sim.queue(QUEUE).messages[0].id.clone();
     world.sim.make_visible(QUEUE, &message);
     let mut next = world.worker().await;

@@ -8,6 +8,8 @@
 
 #[path = "signals/collector.rs"]
 mod collector;
+#[path = "signals/drain.rs"]
+mod drain;
 #[path = "signals/every_call.rs"]
 mod every_call;
 #[path = "signals/footprint.rs"]

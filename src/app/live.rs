@@ -19,7 +19,7 @@ use crate::notify::sns::SnsNotifier;
 use crate::queue::sqs::SqsQueue;
 use crate::queue::{Message, Queue as _, ReceiptHandle};
 use crate::registry::ecr::EcrRegistry;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, time_for_work};
 use crate::telemetry::instruments::Instruments;
 use crate::telemetry::traces::Delivery;
 use crate::worker::assess::{Assessor, Context, Job};
@@ -148,7 +148,8 @@ pub async fn try_permissions(settings: &Settings, sdk: &SdkConfig) -> Result<Tri
     let aws = Aws::new(sdk, settings.aws.clone(), instruments);
     let (url, visibility) = (settings.queue.url.clone(), settings.queue.visibility_timeout);
     let clock = Aws::clock_of(sdk).ok_or(RunError::NoRegion)?;
-    let queue = SqsQueue::new(aws.clone(), url, visibility, clock);
+    let patience = time_for_work(settings.grace);
+    let queue = SqsQueue::new(aws.clone(), url, visibility, patience, clock);
     let own = match queue.info().await {
         Ok(info) => Some(info.home),
         // Every other call would come to the same, each after its own time.

@@ -291,7 +291,7 @@ pub(super) struct RawHttp {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct RawShutdown {
-    /// From SIGTERM to the end, 2 s to 2 min; keep it below the task's stopTimeout
+    /// From SIGTERM to the end, 2 s to 2 min; keep it below stopTimeout. Below 25 s, polls are shorter
     pub(super) grace: Option<String>,
 }
 

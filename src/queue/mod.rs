@@ -64,6 +64,15 @@ pub struct Visibility {
     pub timeout: Duration,
 }
 
+/// How long a receive waits for its first message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// As long as the queue permits and a stop can wait for: it costs the fewest calls.
+    Long,
+    /// A moment: a stop waits for the receive before it can release what is in hand.
+    Short,
+}
+
 /// A message to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
@@ -90,9 +99,14 @@ pub trait Queue: Send + Sync + 'static {
     /// Reads the queue's attributes: that it exists, may be used, and what its redrive policy is.
     fn info(&self) -> impl Future<Output = Result<QueueInfo, AwsError>> + Send;
 
-    /// Receives up to `max` messages (1 to 10), waiting for the first. Dropping the future can strand messages that
-    /// are on their way until their visibility timeout has passed.
-    fn receive(&self, max: usize) -> impl Future<Output = Result<Vec<Message>, AwsError>> + Send;
+    /// Receives up to `max` messages (1 to 10), waiting for the first. Dropping the future does not
+    /// end the receive: until its wait is over, the queue hands messages to nobody, which hides
+    /// them until their visibility timeout has passed.
+    fn receive(
+        &self,
+        max: usize,
+        wait: Wait,
+    ) -> impl Future<Output = Result<Vec<Message>, AwsError>> + Send;
 
     /// Deletes up to ten messages. One result for each, in order. A stale handle may be answered as success
     /// without deleting anything (SQS developer guide): the message then comes again.

@@ -15,7 +15,7 @@ use aws_sdk_sqs::{Client, config};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
-use super::{Message, NotSent, Outgoing, Queue, QueueInfo, ReceiptHandle, Visibility};
+use super::{Message, NotSent, Outgoing, Queue, QueueInfo, ReceiptHandle, Visibility, Wait};
 use crate::aws::{Aws, AwsError, CountAttempts, ErrorClass, Operation};
 use crate::clock::Clock;
 use crate::domain::image::{AccountId, Home, Region};
@@ -23,6 +23,9 @@ use crate::telemetry::traces::{self, Delivery, Place};
 
 /// SQS's longest wait (SQS API reference, ReceiveMessage).
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// The shortest wait that still asks all of SQS's servers, which takes no more than a second of a
+/// stop.
+const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 /// SQS's longest delay, and the most bytes of one batch (SQS API reference, SendMessageBatch).
 const LONGEST_DELAY: Duration = Duration::from_secs(900);
@@ -53,11 +56,17 @@ pub struct SqsQueue {
 }
 
 impl SqsQueue {
-    /// The queue at `url`; received messages stay invisible for `visibility`. The clock is set by the queue's.
+    /// The queue at `url`; received messages stay invisible for `visibility`, and a stop waits
+    /// `patience` for a receive. The clock is set by the queue's.
     #[must_use]
-    pub fn new(aws: Aws, url: String, visibility: Duration, clock: Clock) -> Self {
-        // A lease counts from before the receive, so the wait must leave most of it.
-        let wait = (visibility / 3).clamp(Duration::from_secs(1), LONGEST_WAIT);
+    pub fn new(
+        aws: Aws,
+        url: String,
+        visibility: Duration,
+        patience: Duration,
+        clock: Clock,
+    ) -> Self {
+        let wait = longest_wait(visibility, patience);
         Self {
             receiver: Client::from_conf(partition(&aws.for_receive(wait)).build()),
             settler: Client::from_conf(partition(&aws.for_settling()).build()),
@@ -71,7 +80,7 @@ impl SqsQueue {
         }
     }
 
-    /// How long a receive can take at the most.
+    /// How long a receive can wait at the most.
     #[must_use]
     pub fn wait(&self) -> Duration {
         self.wait
@@ -139,6 +148,14 @@ impl SqsQueue {
     }
 }
 
+/// The longest wait of a receive, in whole seconds. A lease counts from before the receive, so the
+/// wait must leave most of it; and a receive that is under way when the stop signal comes must end
+/// in time.
+fn longest_wait(visibility: Duration, patience: Duration) -> Duration {
+    let wait = (visibility / 3).min(patience).min(LONGEST_WAIT);
+    Duration::from_secs(wait.as_secs()).max(SHORT_WAIT)
+}
+
 /// A client's configuration with a quota of retries of its own.
 fn partition(config: &SdkConfig) -> config::Builder {
     config::Builder::from(config).retry_partition(Aws::retry_quota())
@@ -179,14 +196,18 @@ impl Queue for SqsQueue {
         Ok(QueueInfo { home: Home { account, region }, max_receive_count })
     }
 
-    async fn receive(&self, max: usize) -> Result<Vec<Message>, AwsError> {
+    async fn receive(&self, max: usize, wait: Wait) -> Result<Vec<Message>, AwsError> {
+        let wait = match wait {
+            Wait::Long => self.wait,
+            Wait::Short => SHORT_WAIT,
+        };
         let span = traces::receive(&self.name);
         let mut request = self
             .receiver
             .receive_message()
             .queue_url(&self.url)
             .max_number_of_messages(i32::try_from(max.clamp(1, 10)).unwrap_or(10))
-            .wait_time_seconds(whole_seconds(self.wait))
+            .wait_time_seconds(whole_seconds(wait))
             .visibility_timeout(whole_seconds(self.visibility))
             .message_system_attribute_names(System::ApproximateReceiveCount)
             .message_system_attribute_names(System::ApproximateFirstReceiveTimestamp)
@@ -376,6 +397,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_receive_waits_for_no_more_than_a_third_of_the_lease_and_the_time_of_a_stop() {
+        let wait = |visibility, patience| {
+            longest_wait(Duration::from_secs(visibility), Duration::from_millis(patience)).as_secs()
+        };
+        assert_eq!(wait(60, 20_000), 20);
+        assert_eq!(wait(3_600, 115_000), 20, "SQS's longest");
+        assert_eq!(wait(47, 20_000), 15);
+        assert_eq!(wait(60, 7_500), 7);
+        assert_eq!((wait(2, 20_000), wait(60, 1_500)), (1, 1), "the shortest");
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]

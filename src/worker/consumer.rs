@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{info, warn};
 
 use super::assess::Assessor;
@@ -19,14 +19,12 @@ use crate::config::SweepSettings;
 use crate::health::{Health, Obstacle, Pause};
 use crate::notify::Notifier;
 use crate::queue::lease::Settler;
-use crate::queue::{Message, Queue};
+use crate::queue::{Message, Queue, Wait};
 use crate::registry::Registry;
 use crate::shutdown::Shutdown;
 
 /// The most messages of one receive (SQS API reference, ReceiveMessage).
 const MOST_RECEIVED: usize = 10;
-/// How long a receive in flight is awaited when the stop signal comes.
-const LAST_RECEIVE: Duration = Duration::from_secs(1);
 /// The loop shows that it lives at least this often while it waits.
 const BEAT: Duration = Duration::from_secs(5);
 /// While the registry refuses everything, one message is taken in this time: it may be about a repository that
@@ -64,10 +62,47 @@ struct Permits {
     turns: Arc<Turns>,
 }
 
+/// The tasks of the messages in hand.
+#[derive(Debug, Default)]
+struct Tasks {
+    working: JoinSet<()>,
+    /// Those of messages that are done with and wait for the answer to their delete, which takes a
+    /// moment.
+    deleting: JoinSet<()>,
+}
+
+impl Tasks {
+    fn len(&self) -> usize {
+        self.working.len() + self.deleting.len()
+    }
+
+    /// One that has ended.
+    fn try_next(&mut self) -> Option<Result<(), JoinError>> {
+        self.working.try_join_next().or_else(|| self.deleting.try_join_next())
+    }
+
+    /// The next one that ends; `None` when there are none.
+    async fn next(&mut self) -> Option<Result<(), JoinError>> {
+        match self.working.join_next().await {
+            Some(ended) => Some(ended),
+            None => self.deleting.join_next().await,
+        }
+    }
+}
+
 /// Permits for one receive.
 struct Held {
     permits: Vec<Permit>,
     canary: bool,
+    /// The pauses that there were when the receive began. Its success says nothing of a refusal
+    /// that came after.
+    paused: Vec<Pause>,
+}
+
+impl Held {
+    fn of(permits: Vec<Permit>) -> Self {
+        Self { permits, canary: false, paused: Vec::new() }
+    }
 }
 
 impl Permits {
@@ -88,7 +123,7 @@ impl Permits {
     }
 
     fn one(&self) -> Option<Held> {
-        Some(Held { permits: vec![Permit::try_of(&self.work)?], canary: false })
+        Some(Held::of(vec![Permit::try_of(&self.work)?]))
     }
 
     /// A permit for a message that has only to be deleted: its own is free for the next receive, as long as that many
@@ -98,15 +133,16 @@ impl Permits {
     }
 
     fn spare(&self) -> Option<Held> {
-        Some(Held { permits: vec![Permit::try_of(&self.spare)?], canary: true })
+        Some(Held { canary: true, ..Held::of(vec![Permit::try_of(&self.spare)?]) })
     }
 }
 
 impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
-    /// Runs until the shutdown drains and every message in hand is settled.
+    /// Runs until the shutdown drains, every receive has ended and every message in hand is
+    /// settled.
     pub async fn run(self) {
         let permits = Permits::new(self.max_in_flight);
-        let mut tasks = JoinSet::new();
+        let mut tasks = Tasks::default();
         let mut polls = FuturesUnordered::new();
         let mut pace = Pace::new(self.max_in_flight);
         let worker = Arc::new(Worker {
@@ -123,21 +159,36 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
             tokio::select! {
                 biased;
                 Some((held, received)) = polls.next() => {
-                    while let Some(ended) = tasks.try_join_next() {
+                    while let Some(ended) = tasks.try_next() {
                         self.after_task(ended);
                     }
                     self.after_receive(held, received, &mut pace, &permits, &worker, &mut tasks);
                 }
                 held = self.permits(&permits, &pace, &mut canary), if !draining && polls.len() < pace.polls => {
                     match held {
-                        Some(held) => polls.push(self.poll(held)),
+                        Some(held) => {
+                            while let Some(ended) = tasks.try_next() {
+                                self.after_task(ended);
+                            }
+                            let wait = wait(tasks.working.len(), polls.len());
+                            polls.push(self.poll(held, wait));
+                        }
                         None => draining = true,
                     }
                 }
+                () = self.shutdown().receives_given_up() => {
+                    warn!(
+                        receives = polls.len(),
+                        "not answered in time; a message that they take comes again when its visibility timeout passes"
+                    );
+                    break;
+                }
             }
         }
+        drop(polls);
+        self.shutdown().received_last();
         info!(in_flight = tasks.len(), "draining");
-        while let Some(ended) = tasks.join_next().await {
+        while let Some(ended) = tasks.next().await {
             self.after_task(ended);
         }
     }
@@ -149,8 +200,12 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
         }
     }
 
-    async fn poll(&self, held: Held) -> (Held, Result<Vec<Message>, AwsError>) {
-        let received = self.receive(held.permits.len()).await;
+    async fn poll(&self, mut held: Held, wait: Wait) -> (Held, Result<Vec<Message>, AwsError>) {
+        held.paused = [Pause::Queue, Pause::Credentials]
+            .into_iter()
+            .filter(|pause| self.health().is_paused(*pause))
+            .collect();
+        let received = self.queue.receive(held.permits.len(), wait).await;
         (held, received)
     }
 
@@ -161,7 +216,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
         pace: &mut Pace,
         permits: &Permits,
         worker: &Arc<Worker<Q, R, N>>,
-        tasks: &mut JoinSet<()>,
+        tasks: &mut Tasks,
     ) {
         let messages = match received {
             Ok(messages) => messages,
@@ -171,7 +226,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
         if messages.is_empty() {
             self.assessor.tidy();
         }
-        self.show_success(messages.len());
+        self.show_success(messages.len(), &held.paused);
         let mut done = Vec::new();
         // A queue that gives more than was asked for has given what has no permit; it comes again.
         for message in messages {
@@ -182,11 +237,11 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
                 continue;
             }
             let (worker, canary) = (Arc::clone(worker), held.canary);
-            tasks.spawn(async move { worker.work_on(in_hand, permit, canary).await });
+            tasks.working.spawn(async move { worker.work_on(in_hand, permit, canary).await });
         }
         if !done.is_empty() {
             let worker = Arc::clone(worker);
-            tasks.spawn(async move { worker.settle_together(done).await });
+            tasks.deleting.spawn(async move { worker.settle_together(done).await });
         }
     }
 
@@ -276,28 +331,16 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
         }
         // The stop signal may have come meanwhile.
         let draining = self.shutdown().is_draining();
-        Some((!draining).then_some(Held { permits: several, canary: false }))
+        Some((!draining).then(|| Held::of(several)))
     }
 
-    /// One receive. The stop signal waits a moment for it: messages that are on their way would be stranded.
-    async fn receive(&self, max: usize) -> Result<Vec<Message>, AwsError> {
-        let mut receive = std::pin::pin!(self.queue.receive(max));
-        tokio::select! {
-            biased;
-            result = &mut receive => result,
-            () = self.shutdown().draining() => {
-                timeout(LAST_RECEIVE, receive).await.unwrap_or_else(|_| Ok(Vec::new()))
-            }
-        }
-    }
-
-    fn show_success(&self, received: usize) {
+    fn show_success(&self, received: usize, paused: &[Pause]) {
         let context = self.assessor.context();
         self.health().beat();
         context.instruments.received(received);
         context.instruments.polled(context.clock.now());
         // A receive that succeeds was signed with our own credentials.
-        for pause in [Pause::Queue, Pause::Credentials] {
+        for &pause in paused {
             if self.health().set_paused(pause, false) {
                 info!(?pause, "polling goes on");
             }
@@ -312,6 +355,13 @@ impl<Q: Queue, R: Registry, N: Notifier> Consumer<Q, R, N> {
         let pause = pace.failed();
         warn!(%error, failures = pace.failures, retry_in_seconds = pause.as_secs(), "cannot receive");
     }
+}
+
+/// How long a receive waits that begins while so many messages are worked on. The stop waits for
+/// every receive, so what waits long is one alone, and only while there is nothing to finish or to
+/// release.
+fn wait(working: usize, receives: usize) -> Wait {
+    if working == 0 && receives == 0 { Wait::Long } else { Wait::Short }
 }
 
 /// The most messages of one receive with so many permits. Receives that wait hold about half of them, and leave the rest

@@ -155,13 +155,8 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
                 lease.run(work).await
             }
         };
-        let Ok(result) = result else {
-            let what = "the lease was lost; the message comes again";
-            warn!(message_id = message.id, "{what}");
-            traces::failed(&Span::current(), "lease_lost", what);
-            return;
-        };
-        let most = context.max_receive_count;
+        let Ok(result) = result else { return lease_lost(message) };
+        let (most, shutdown) = (context.max_receive_count, &context.shutdown);
         let disposition = disposition(&result, message.receive_count, most, fastrand::f64());
         self.assessed(in_hand, since.elapsed());
         let settlement = match disposition {
@@ -169,10 +164,22 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
             Disposition::Retry(delay) | Disposition::Redrive(delay) => Settlement::Visible(delay),
             Disposition::Release => Settlement::Visible(Duration::ZERO),
         };
+        let is_released = disposition == Disposition::Release;
+        // A receive of this task that is still under way would take what is released now.
+        if is_released
+            && shutdown.is_draining()
+            && lease.run(shutdown.after_last_receive()).await.is_err()
+        {
+            return lease_lost(message);
+        }
+        let out_of_time = async {
+            shutdown.abandoned().await;
+            shutdown.after_last_receive().await;
+        };
         let settled = tokio::select! {
             biased;
             settled = self.settle(&mut lease, settlement) => Some(settled),
-            () = context.shutdown.abandoned(), if disposition != Disposition::Release => None,
+            () = out_of_time, if !is_released => None,
         };
         match settled {
             Some(settled) => self.report(in_hand, &digests, &result, disposition, &settled),
@@ -334,4 +341,11 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
         report::identify(&parsed);
         (parsed, glance)
     }
+}
+
+/// Says that a message comes again because its lease ended before its work did.
+fn lease_lost(message: &Message) {
+    let what = "the lease was lost; the message comes again";
+    warn!(message_id = message.id, "{what}");
+    traces::failed(&Span::current(), "lease_lost", what);
 }

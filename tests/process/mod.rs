@@ -47,6 +47,9 @@ pub fn variables(endpoint: &str, region: &str, queue_url: &str, topic_arn: &str)
         ("TAGWARDEN__NOTIFY__TOPIC_ARN", topic_arn),
         ("TAGWARDEN__NOTIFY__FORMAT", "json"),
         ("TAGWARDEN__HTTP__LISTEN", "127.0.0.1:0"),
+        // An idle worker that is stopped waits for its long poll, which is no longer than the time
+        // for work.
+        ("TAGWARDEN__SHUTDOWN__GRACE", "8s"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into()

@@ -10,7 +10,7 @@
 use std::net::SocketAddr;
 use std::process::Output;
 
-use aws_sim::{RepoKey, ScanResult, ServerGuard, Sim};
+use aws_sim::{Call, CallOutcome, RepoKey, ScanResult, ServerGuard, Sim};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -114,6 +114,16 @@ impl World {
     pub async fn called(&self, operation: &str) {
         let wait = self.sim.wait_until(|sim| !sim.calls_of(operation).is_empty());
         within_deadline(operation, wait).await;
+    }
+
+    /// Waits until no receive is under way that may still take a message. A worker that was killed
+    /// leaves one behind, for a second if it had work in hand.
+    pub async fn receives_are_over(&self) {
+        let is_open = |call: &Call| {
+            call.outcome == CallOutcome::Unanswered && !call.applied && call.faults.is_empty()
+        };
+        let over = self.sim.wait_until(|sim| !sim.calls_of("ReceiveMessage").iter().any(is_open));
+        within_deadline("the end of all receives", over).await;
     }
 
     /// The image has lost its tags, the team was told once, and the queue is empty.

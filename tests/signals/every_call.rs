@@ -76,6 +76,8 @@ impl Case<'_> {
 
         let ended = worker.ended().await;
         assert_in_order(&ended);
+        let abandoned = scenario.abandoned_receives();
+        assert_eq!(abandoned, 0, "{self}: receives that may still take a message");
         // The one exception: what a receive hands out by an answer that never comes cannot be released, for nobody has
         // its receipt handle. It comes again when its visibility timeout passes.
         let lost = match self.answer {

@@ -84,6 +84,15 @@ impl Scenario {
         handed_out.get(&call).copied().unwrap_or_default()
     }
 
+    /// Receives that nothing disturbed and that are not answered: their caller did not wait for
+    /// them.
+    pub(crate) fn abandoned_receives(&self) -> usize {
+        let receives = self.world.sim.calls_of("ReceiveMessage").into_iter();
+        let abandoned = receives
+            .filter(|call| call.outcome == CallOutcome::Unanswered && call.faults.is_empty());
+        abandoned.count()
+    }
+
     pub(crate) fn queue(&self) -> QueueView {
         self.world.sim.queue(QUEUE)
     }
@@ -106,8 +115,7 @@ impl Scenario {
         let sim = &self.world.sim;
         sim.clear_faults();
         if !self.queue().messages.is_empty() {
-            // It has made calls of its own by then: the connections of the worker before it are gone, and no receive of
-            // that one takes a message any more.
+            self.world.receives_are_over().await;
             let _worker = self.world.worker().await;
             invisible.iter().for_each(|message| sim.make_visible(QUEUE, message));
             let done = sim.wait_until(|sim| sim.queue(QUEUE).messages.is_empty());

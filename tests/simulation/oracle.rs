@@ -147,9 +147,12 @@ impl Oracle {
         self.count("signals");
     }
 
-    /// A worker has ended: what it knew is gone.
-    pub fn ended(&mut self, caller: &str) {
-        self.leases.ended(caller);
+    /// A worker has ended: what it knew is gone. One that was told to stop leaves no receive
+    /// behind, which would take messages that nobody gets; one that is killed may.
+    pub fn ended(&mut self, caller: &str, was_stopped: bool) {
+        if self.leases.ended(caller) && was_stopped {
+            self.wrong(format!("12: {caller} has left a receive behind"));
+        }
         self.notices.forget(caller);
     }
 
@@ -196,6 +199,7 @@ impl Oracle {
                 if since.is_some_and(|since| since > Duration::from_millis(100)) {
                     self.wrong(format!("12: {} receives after the stop signal", call.caller));
                 }
+                self.leases.received(call, moment, self.now);
             }
             ("ReceiveMessage", _) => self.leases.received(call, moment, self.now),
             ("DeleteMessageBatch" | "ChangeMessageVisibilityBatch", _) => {

@@ -270,7 +270,7 @@ impl Seed {
 
     fn task_ended(&self, task: usize, result: &Ended2, of: Option<&Task>) {
         let mut oracle = self.oracle.lock().unwrap();
-        oracle.ended(&key(task));
+        oracle.ended(&key(task), matches!(result, Ok(Ok(()) | Err(RunError::GraceExceeded(_)))));
         match result {
             Err(Aborted) | Ok(Err(RunError::Refused { .. })) => {}
             Ok(Ok(())) | Ok(Err(RunError::GraceExceeded(_))) => {

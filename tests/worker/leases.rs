@@ -217,23 +217,6 @@ async fn no_receive_begins_after_the_stop_signal_and_the_last_one_is_not_strande
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_worker_stops_within_a_second() {
-    let world = World::new();
-    let app = world.app();
-    let shutdown = Shutdown::default();
-    let test = async {
-        world
-            .sim
-            .wait_until(|sim| sim.calls().iter().any(|call| call.operation == "ReceiveMessage"))
-            .await;
-    };
-    world.work(&app, &shutdown, test).await.unwrap();
-    // Virtual time: the start's few calls of a millisecond, and the second that the receive is awaited.
-    let took = world.sim.now().duration_since(world.sim.config().epoch).unwrap();
-    assert!(took < Duration::from_millis(1100), "{took:?}");
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_queue_that_hangs_cannot_hold_the_process_beyond_its_grace_period() {
     let world = World::new();
     violating(&world, "1.0");

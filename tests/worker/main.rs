@@ -13,6 +13,7 @@ mod answers;
 mod calls;
 mod crash_points;
 mod dispositions;
+mod drain;
 mod exceptions;
 mod fairness;
 mod families;

@@ -26,10 +26,20 @@ struct Lease {
     orphaned: bool,
 }
 
+/// A receive that is not answered yet.
+#[derive(Debug)]
+struct Receive {
+    caller: String,
+    /// A fault may keep its answer back for longer than anybody waits.
+    is_disturbed: bool,
+}
+
 /// The leases of all messages, by receipt handle.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     by_handle: BTreeMap<String, Lease>,
+    /// Receives under way, by their place in the record.
+    receives: BTreeMap<usize, Receive>,
     /// The handle of the last receive of each message.
     last: BTreeMap<String, String>,
     gone: BTreeSet<String>,
@@ -45,6 +55,15 @@ fn is_extension(entry: &Value) -> bool {
 
 impl Leases {
     pub(super) fn received(&mut self, call: &Call, moment: Moment, now: Duration) {
+        match moment {
+            Moment::Arrived => {
+                let is_disturbed = !call.faults.is_empty();
+                let receive = Receive { caller: call.caller.clone(), is_disturbed };
+                self.receives.insert(call.seq, receive);
+            }
+            Moment::Answered => drop(self.receives.remove(&call.seq)),
+            Moment::Before | Moment::After => {}
+        }
         let messages = call.reply.iter().flat_map(|reply| list(reply, "Messages"));
         for message in messages {
             let text = |key: &str| message[key].as_str().unwrap_or_default().to_owned();
@@ -70,9 +89,16 @@ impl Leases {
         }
     }
 
+    /// Whether a receive of this caller is under way that nothing disturbs.
+    fn is_receiving(&self, caller: &str) -> bool {
+        let mut receives = self.receives.values();
+        receives.any(|receive| receive.caller == caller && !receive.is_disturbed)
+    }
+
     /// Entries of a delete or of a change of visibility; what is wrong about them.
     pub(super) fn changed(&mut self, call: &Call, moment: Moment, now: Duration) -> Vec<String> {
         let mut wrong = Vec::new();
+        let is_receiving = self.is_receiving(&call.caller);
         let succeeded: BTreeSet<_> = call
             .reply
             .iter()
@@ -105,6 +131,9 @@ impl Leases {
                     }
                     if lease.caller != call.caller {
                         wrong.push(format!("9: {what}, whose message it is not"));
+                    }
+                    if entry["VisibilityTimeout"].as_u64() == Some(0) && is_receiving {
+                        wrong.push(format!("12: {what} releases what its own receive may take"));
                     }
                     lease.settling |= !extends;
                 }
@@ -159,11 +188,15 @@ impl Leases {
         lease.is_some_and(|lease| lease.in_hand && !lease.orphaned)
     }
 
-    pub(super) fn ended(&mut self, caller: &str) {
+    /// A caller has ended. Whether it left a receive behind that nothing disturbed.
+    pub(super) fn ended(&mut self, caller: &str) -> bool {
+        let left_behind = self.is_receiving(caller);
+        self.receives.retain(|_, receive| receive.caller != caller);
         for lease in self.by_handle.values_mut() {
             if lease.caller == caller && !lease.settled {
                 lease.orphaned = true;
             }
         }
+        left_behind
     }
 }
