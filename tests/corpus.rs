@@ -1,4 +1,5 @@
-//! Replays the corpus of the fuzz targets, by the very functions that the fuzzer runs: what it once found stays found.
+//! Replays the corpus of the fuzz targets, by the very functions that the fuzzer runs: what it once
+//! found stays found. Then it changes the corpus at random, the same in every run.
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
@@ -11,40 +12,59 @@ use std::path::Path;
 
 #[path = "fuzz/targets/config.rs"]
 mod config;
+#[path = "fuzz/targets/ecr.rs"]
+mod ecr;
 #[path = "fuzz/targets/event.rs"]
 mod event;
+#[path = "fuzz/mutation.rs"]
+mod mutation;
 #[path = "fuzz/targets/render.rs"]
 mod render;
 
-/// Runs a target on every file of these folders. A file that fails is named before the panic's message.
-fn replay(target: fn(&[u8]), folders: &[&str]) {
-    let mut files = 0;
+/// Runs a target on every file of these folders, then on so many changed ones, or as many as
+/// `TAGWARDEN_FUZZ` says. A file that fails is named before the panic's message.
+fn replay(target: fn(&[u8]), folders: &[&str], changed: usize) {
+    let mut corpus = Vec::new();
     for folder in folders {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);
         let mut paths: Vec<_> =
             fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert!(!paths.is_empty(), "{} is empty", folder.display());
         paths.sort();
-        files += paths.len();
         for path in paths {
             println!("{}", path.display());
-            target(&fs::read(&path).unwrap());
+            let input = fs::read(&path).unwrap();
+            target(&input);
+            corpus.push(input);
         }
     }
-    println!("{files} files");
+    let cases = std::env::var("TAGWARDEN_FUZZ").ok().map(|cases| cases.parse().unwrap());
+    let cases = cases.unwrap_or(changed);
+    mutation::try_changed(target, &corpus, cases);
+    println!("{} files, {cases} changed inputs", corpus.len());
+}
+
+#[test]
+fn every_answer_of_ecr_in_the_corpus_is_a_value_or_an_error() {
+    replay(ecr::answers, &["fuzz/corpus/answers"], 150);
+}
+
+#[test]
+fn every_manifest_of_the_corpus_is_read_as_it_should_be() {
+    replay(ecr::manifest, &["fuzz/corpus/manifest"], 150);
 }
 
 #[test]
 fn every_event_of_the_corpus_is_read_as_it_should_be() {
-    replay(event::run, &["fuzz/corpus/event", "fixtures"]);
+    replay(event::run, &["fuzz/corpus/event", "fixtures"], 500);
 }
 
 #[test]
 fn every_configuration_of_the_corpus_is_loaded_or_refused_as_it_should_be() {
-    replay(config::run, &["fuzz/corpus/config"]);
+    replay(config::run, &["fuzz/corpus/config"], 100);
 }
 
 #[test]
 fn every_notice_of_the_corpus_is_rendered_as_it_should_be() {
-    replay(render::run, &["fuzz/corpus/render"]);
+    replay(render::run, &["fuzz/corpus/render"], 30);
 }
