@@ -19,13 +19,14 @@ use aws_smithy_types::body::SdkBody;
 use serde_json::json;
 use tagwarden::aws::{Aws, AwsError};
 use tagwarden::config::{AwsSettings, UntagBy};
+use tagwarden::domain::findings::{Reading, Scan};
 use tagwarden::domain::image::{AccountId, Digest, Home, Region, Repository, RepositoryName, Tag};
 use tagwarden::registry::ecr::EcrRegistry;
 use tagwarden::registry::{Manifest, Registry as _};
 use tagwarden::telemetry::instruments::{Instruments, Labels};
 
 /// Pages that are read before a list is given up, and as many attempts at each as the SDK makes.
-const MOST_CALLS: usize = 200 * 3;
+const MOST_CALLS: usize = 600 * 3;
 /// Characters of the longest error.
 const LONGEST_ERROR: usize = 2_048;
 /// What the registry can be asked.
@@ -77,10 +78,11 @@ pub(crate) fn manifest(data: &[u8]) {
     let registry = registry(&Canned::of(replies()));
     let indexes = on_a_runtime(registry.indexes(&repository(), &[digest()]));
     for index in indexes.unwrap().unwrap() {
-        assert_eq!(index.digest, digest());
+        assert_eq!(*index.digest(), digest());
         let most = text.matches("sha256:").count();
-        assert!(index.children.len() <= most, "{} of {most}", index.children.len());
-        for platform in index.children.iter().filter_map(|child| child.platform.as_ref()) {
+        let entries = index.entries();
+        assert!(entries.len() <= most, "{} of {most}", entries.len());
+        for platform in entries.iter().filter_map(|entry| entry.child.platform.as_ref()) {
             assert!(platform.chars().count() <= 256 && !platform.contains(char::is_control));
         }
     }
@@ -197,6 +199,22 @@ fn ask(question: &str, replies: Vec<Reply>) -> Result<String, AwsError> {
     first
 }
 
+/// All pages of a scan.
+async fn scan(
+    registry: &EcrRegistry,
+    repository: &Repository,
+    digest: &Digest,
+) -> Result<Option<Scan>, AwsError> {
+    let first = registry.scan_page(repository, digest, None, 1_000).await?;
+    let Some(mut reading) = first.map(Reading::new) else { return Ok(None) };
+    while let Some(token) = reading.next_token().map(str::to_owned) {
+        let page = registry.scan_page(repository, digest, Some(&token), 1_000).await?;
+        let Some(page) = page else { return Ok(None) };
+        reading.add(page);
+    }
+    Ok(Some(reading.into_scan()))
+}
+
 async fn put(registry: &EcrRegistry, question: &str) -> Result<String, AwsError> {
     fn shown<T: Debug>(result: Result<T, AwsError>) -> Result<String, AwsError> {
         result.map(|value| format!("{value:?}"))
@@ -206,7 +224,7 @@ async fn put(registry: &EcrRegistry, question: &str) -> Result<String, AwsError>
     let text = r#"{"schemaVersion": 2}"#.to_owned();
     let manifest = Manifest { digest: digest.clone(), text, media_type: None };
     match question {
-        "scan" => shown(registry.scan(repository, digest).await),
+        "scan" => shown(scan(registry, repository, digest).await),
         "image" => shown(registry.image(repository, digest).await),
         "resolve" => shown(registry.resolve(repository, &tags[0]).await),
         "tagged" => shown(registry.tagged(repository).await),
