@@ -162,8 +162,8 @@ impl Summary {
         let whole = if self.is_late {
             let sweep = &self.sweep;
             format!(
-                " These results came late: they add to the summary of sweep {sweep}, or stand in it already, and what it \
-                 says of other repositories stays as it is."
+                " These results came late: if a summary of sweep {sweep} was told, they add to it or stand in it already, \
+                 and what it says of other repositories stays as it is."
             )
         } else if self.is_whole() {
             String::new()

@@ -54,6 +54,8 @@ pub(super) struct Sweeps {
     not_here: Mutex<HashMap<Home, Instant>>,
     gathering: Mutex<Gathering>,
     taken: Taken,
+    /// Since when this task is there.
+    since: Instant,
 }
 
 impl Sweeps {
@@ -65,6 +67,7 @@ impl Sweeps {
             not_here: Mutex::default(),
             gathering: Mutex::default(),
             taken: Taken::default(),
+            since: Instant::now(),
         }
     }
 

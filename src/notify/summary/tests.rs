@@ -111,7 +111,8 @@ fn other_numbers_have_another_id_and_late_results_say_so() {
     let another = Summary { sweep: "x".to_owned(), ..summary.clone() };
     let ids = [&summary, &fewer, &late, &others, &later, &another].map(Summary::id);
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 6, "{ids:?}");
-    let said = "they add to the summary of sweep 7bf73129-1428-4cd3-a780-95db273d1602";
+    let said =
+        "if a summary of sweep 7bf73129-1428-4cd3-a780-95db273d1602 was told, they add to it";
     assert!(late.headline().contains(said), "{}", late.headline());
     assert!(!late.headline().contains("have not answered"), "{}", late.headline());
     assert_eq!(late.document()["adds_to"], late.sweep);

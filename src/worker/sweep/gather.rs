@@ -11,7 +11,7 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use super::Sweeps;
-use super::known::{Account, Known, Next};
+use super::known::{Account, Arrival, Known, Next};
 use super::taken::began;
 use crate::domain::coverage::Census;
 use crate::domain::image::Home;
@@ -69,9 +69,9 @@ impl Gathering {
         }
     }
 
-    fn next(&mut self, key: &Key, found: &Found, age: Duration, may_wait: bool) -> Next {
+    fn next(&mut self, key: &Key, found: &Found, arrival: Arrival) -> Next {
         let room = self.room(found.repositories.len(), key);
-        self.of(key).next(found, age, room, may_wait)
+        self.of(key).next(found, Arrival { room, ..arrival })
     }
 }
 
@@ -111,7 +111,14 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
         }
         let key = &key(order, home);
         let age = order.origin.at.map(|began| clock.since(began)).unwrap_or_default();
-        let next = self.sweeps.gathering().next(key, found, age, self.may_wait(message));
+        let arrival = Arrival {
+            age,
+            room: 0,
+            may_wait: self.may_wait(message),
+            is_to_a_stranger: self.sweeps.since.elapsed() < age
+                && !self.sweeps.taken.has_swept(order, found),
+        };
+        let next = self.sweeps.gathering().next(key, found, arrival);
         match next {
             Next::Done => Ok(Outcome::Swept),
             Next::GiveUp => {
@@ -158,7 +165,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
         self.sweeps.gathering().of(key).heard(heard);
         told?;
         let Summary { home, census, is_late, .. } = summary.as_ref();
-        if *is_late {
+        if *is_late && !summary.is_whole() {
             self.sweeps.gathering().of(key).ended();
             return Ok(Outcome::Late);
         }
@@ -173,7 +180,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
         }
         drop(gathering);
         self.context().instruments.sweep_ended(census, at);
-        Ok(Outcome::Swept)
+        Ok(if *is_late { Outcome::Late } else { Outcome::Swept })
     }
 
     /// That a summary was told: what else comes of that sweep is done with, or late.
@@ -224,7 +231,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Worker<Q, R, N> {
         if *is_late {
             warn!(
                 sweep, %account, %region, swept, of,
-                "results of a sweep come late: its summary was told, or most of them are missing; they are told by themselves"
+                "results of a sweep come late: its summary was told, or may have been; they are told by themselves"
             );
         } else {
             info!(sweep, %account, %region, swept, of, "sweep ends");
@@ -265,15 +272,17 @@ mod tests {
         let repositories = (0..4_096).map(|number| (name(number), Part::default())).collect();
         let many = Found { home: home.clone(), of: 1_000_000, repositories };
         let one = Found { repositories: [(name(1), Part::default())].into(), ..many.clone() };
+        let arrival =
+            Arrival { age: Duration::ZERO, room: 0, may_wait: true, is_to_a_stranger: false };
         let mut gathering = Gathering::default();
         for number in 0..3_000_u32 {
             let key = (format!("forged {number}"), 0, home.clone());
             let found = if number % 50 == 0 { &many } else { &one };
-            gathering.next(&key, found, Duration::ZERO, true);
+            gathering.next(&key, found, arrival);
         }
         let size: usize = gathering.sweeps.values().map(Known::size).sum();
         assert!(gathering.sweeps.len() <= MOST && size <= MOST_REPOSITORIES, "{size}");
         let last = ("forged 2999".to_owned(), 0, home);
-        assert_eq!(gathering.next(&last, &one, Duration::ZERO, true), Next::Wait(1));
+        assert_eq!(gathering.next(&last, &one, arrival), Next::Wait(1));
     }
 }

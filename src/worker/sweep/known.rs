@@ -54,6 +54,19 @@ pub(super) struct Account {
     pub(super) is_late: bool,
 }
 
+/// When a result comes, and to whom.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    /// The age of its sweep.
+    pub(super) age: Duration,
+    /// There is room for so many repositories more.
+    pub(super) room: usize,
+    /// Whether it may come again without its receives being used up.
+    pub(super) may_wait: bool,
+    /// Whether this task began after the sweep and took no step of it: a summary may have been told before it was there.
+    pub(super) is_to_a_stranger: bool,
+}
+
 /// What is to be done with a result.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -111,20 +124,18 @@ impl Known {
         told + self.parts.len() + self.telling.as_ref().map_or(0, |telling| telling.parts.len())
     }
 
-    /// What follows for this result, of a sweep of this age. There is room for so many repositories more.
-    pub(super) fn next(
-        &mut self,
-        found: &Found,
-        age: Duration,
-        room: usize,
-        may_wait: bool,
-    ) -> Next {
+    /// What follows for this result.
+    pub(super) fn next(&mut self, found: &Found, arrival: Arrival) -> Next {
+        let Arrival { age, room, may_wait, is_to_a_stranger } = arrival;
         if self.is_told(found) {
             return Next::Done;
         }
         self.learn(found, room);
-        let is_whole = self.told == Told::Nothing && self.is_whole();
-        let no_more_come = age >= PATIENCE && self.news.elapsed() >= NO_NEWS;
+        // A single result makes a registry of one repository whole, and so would a copy of it.
+        let may_be_a_copy = is_to_a_stranger && self.of == 1;
+        let is_whole = self.told == Told::Nothing && self.is_whole() && !may_be_a_copy;
+        let no_more_come = (age >= PATIENCE || may_be_a_copy) && self.news.elapsed() >= NO_NEWS;
+        let is_less = self.told != Told::Nothing || !self.is_most() || may_be_a_copy;
         match &mut self.telling {
             Some(Telling { failed: Some(since), .. }) if since.elapsed() >= NOT_TOLD => {
                 return Next::TellAgain;
@@ -135,7 +146,7 @@ impl Known {
                 return Next::Tell(Account {
                     parts: self.parts.clone(),
                     of: self.of,
-                    is_late: !is_whole && (self.told != Told::Nothing || !self.is_most()),
+                    is_late: !is_whole && is_less,
                 });
             }
             None if no_more_come => return Next::NoRoom,

@@ -11,7 +11,8 @@ use std::time::SystemTime;
 use quick_cache::unsync::Cache;
 use sha2::{Digest as _, Sha256};
 
-use crate::event::sweep::{Order, Step};
+use crate::domain::image::Home;
+use crate::event::sweep::{Found, Order, Step};
 
 /// Sweeps of registries and repositories that are remembered, 24 bytes each.
 const MOST: usize = 65_536;
@@ -19,19 +20,23 @@ const MOST: usize = 65_536;
 /// What is swept, in which sweep: hashed, so that all weigh the same, and nobody can make two alike.
 type Key = [u8; 16];
 
-/// The part of a step's name before its position.
-fn key(order: &Order) -> Option<(Key, u32)> {
-    let (home, repository, position) = match &order.step {
-        Step::All => (None, "", 0),
-        Step::Registry(home) => (Some(home.clone()), "", 0),
+/// What a step sweeps, and its position in that.
+fn place(order: &Order) -> Option<(Key, u32)> {
+    match &order.step {
+        Step::All => Some((key(order, None, ""), 0)),
+        Step::Registry(home) => Some((key(order, Some(home), ""), 0)),
         Step::Repository(slice) => {
-            (Some(slice.repository.home()), slice.repository.name.as_str(), slice.slices)
+            let home = slice.repository.home();
+            Some((key(order, Some(&home), slice.repository.name.as_str()), slice.slices))
         }
-        Step::Result(_) | Step::Told(_) => return None,
-    };
+        Step::Result(_) | Step::Told(_) => None,
+    }
+}
+
+fn key(order: &Order, home: Option<&Home>, repository: &str) -> Key {
     let began = began(order).to_string();
-    let account = home.as_ref().map_or("", |home| home.account.as_str());
-    let region = home.as_ref().map_or("", |home| home.region.as_str());
+    let account = home.map_or("", |home| home.account.as_str());
+    let region = home.map_or("", |home| home.region.as_str());
     let sweep = order.sweep.as_deref().unwrap_or_default();
     let mut hash = Sha256::new();
     for part in [sweep, &began, account, region, repository] {
@@ -41,7 +46,7 @@ fn key(order: &Order) -> Option<(Key, u32)> {
     let hash = hash.finalize();
     let mut key = Key::default();
     key.iter_mut().zip(hash.iter()).for_each(|(to, from)| *to = *from);
-    Some((key, position))
+    key
 }
 
 /// When a sweep began, in the seconds that its messages are written in. It is part of what names a sweep: a schedule may
@@ -109,9 +114,17 @@ impl Taken {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether this task has taken a slice of any of these repositories, or the step that began them.
+    pub(super) fn has_swept(&self, order: &Order, found: &Found) -> bool {
+        let names = found.repositories.keys().map(|name| name.as_str()).chain([""]);
+        let steps = self.steps();
+        let mut keys = names.map(|name| key(order, Some(&found.home), name));
+        keys.any(|key| steps.taken.get(&key).is_some())
+    }
+
     /// Whose turn a step is. `None`: it is of a kind that may come again.
     pub(super) fn turn(&self, order: &Order) -> Option<Turn<'_>> {
-        let (key, position) = key(order)?;
+        let (key, position) = place(order)?;
         let mut steps = self.steps();
         let is_taken = steps.taken.get(&key).is_some_and(|before| position < *before);
         Some(if is_taken {
@@ -129,7 +142,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::image::{AccountId, Home, Region};
+    use crate::domain::image::{AccountId, Region};
     use crate::domain::origin::Origin;
 
     fn order(sweep: &str, began: u64) -> Order {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_sim::{Call, FaultRule};
+use aws_sim::{Call, FaultRule, Sim};
 use serde_json::{Value, json};
 use tagwarden::shutdown::Shutdown;
 
@@ -141,6 +141,30 @@ async fn a_slice_that_failed_is_taken_again_and_its_copy_is_not_lost_with_it() {
     world.run_to_the_end().await;
     assert_eq!(images(&summary(&world)), json!({"untag": 1}));
     assert_eq!(world.dead_letters(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_delivery_of_a_slice_in_work_is_kept_until_the_first_has_led_on() {
+    let world = World::new();
+    world.image(&["1.0"], clean());
+    let id = world.send(&slice());
+    world.sim.set_faults(FaultRule::on("DescribeImageScanFindings").hang());
+    let (app, shutdown) = (world.app(), Shutdown::default());
+    let test = async {
+        let looks = |sim: &Sim| !sim.calls_of("DescribeImageScanFindings").is_empty();
+        world.sim.wait_until(looks).await;
+        world.sim.make_visible(QUEUE, &id);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    };
+    // And then the task dies.
+    tokio::select! {
+        biased;
+        ended = app.work(&shutdown) => panic!("the worker ended by itself: {ended:?}"),
+        () = test => {}
+    }
+    world.sim.clear_faults();
+    world.run_to_the_end().await;
+    assert_eq!(images(&summary(&world)), json!({"clean": 1}));
 }
 
 #[tokio::test(start_paused = true)]

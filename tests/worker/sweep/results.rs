@@ -231,18 +231,35 @@ async fn a_result_that_comes_after_the_summary_is_told_as_late_whoever_told_that
     }
 }
 
+/// The bodies of the results that were sent.
+fn results(world: &World) -> Vec<String> {
+    let calls = world.sim.calls_of("SendMessageBatch").into_iter();
+    let entries = calls.flat_map(|call| call.request["Entries"].as_array().unwrap().clone());
+    let bodies = entries.map(|entry| entry["MessageBody"].as_str().unwrap().to_owned());
+    bodies.filter(|body| body.contains("Sweep Result") && !body.contains("told")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_result_of_the_only_repository_makes_no_second_summary_in_a_new_task() {
+    let world = World::new();
+    world.image(&["1.0"], clean());
+    world.send(&sweep());
+    world.run_to_the_end().await;
+    let result = results(&world).remove(0);
+    world.sim.send(QUEUE, &result.replace("\"clean\":1", "\"untag\":7"));
+    world.run_to_the_end().await;
+    let (summary, late) = summary_and_late(&world);
+    assert_eq!((images(&summary), images(&late)), (json!({"clean": 1}), json!({"untag": 7})));
+}
+
 #[tokio::test(start_paused = true)]
 async fn copies_of_results_that_come_to_a_new_task_make_no_second_summary() {
     let world = World::new();
     others(&world, 5);
     world.send(&sweep());
     world.run_to_the_end().await;
-    let results = world.sim.calls_of("SendMessageBatch").into_iter();
-    let entries = results.flat_map(|call| call.request["Entries"].as_array().unwrap().clone());
-    let bodies = entries.map(|entry| entry["MessageBody"].as_str().unwrap().to_owned());
-    let mut copies = bodies.filter(|body| body.contains("Sweep Result") && !body.contains("told"));
-    for _ in 0..2 {
-        world.sim.send(QUEUE, &copies.next().unwrap());
+    for result in results(&world).iter().take(2) {
+        world.sim.send(QUEUE, result);
     }
     world.run_to_the_end().await;
     let (summary, late) = summary_and_late(&world);

@@ -4,6 +4,7 @@ use crate::domain::image::{AccountId, Home, Region};
 use crate::domain::policy::Mode;
 
 const LONG: Duration = Duration::from_secs(4 * 3600);
+const ARRIVAL: Arrival = Arrival { age: LONG, room: 1000, may_wait: true, is_to_a_stranger: false };
 
 fn home() -> Home {
     Home {
@@ -41,7 +42,7 @@ fn summary(account: &Account) -> Summary {
 }
 
 fn next(known: &mut Known, found: &Found, age: Duration) -> Next {
-    known.next(found, age, 1000, true)
+    known.next(found, Arrival { age, ..ARRIVAL })
 }
 
 /// Tells what is to be told, and says what that is.
@@ -148,28 +149,46 @@ async fn what_is_told_stays_the_same_until_all_have_heard_it() {
 
 #[tokio::test(start_paused = true)]
 async fn past_its_room_nothing_is_learnt_and_what_is_known_is_told() {
+    let full = Arrival { room: 0, ..ARRIVAL };
     let mut known = Known::new();
-    assert_eq!(known.next(&found(9, 0..9), LONG, 5, true), Next::Wait(5));
+    assert_eq!(known.next(&found(9, 0..9), Arrival { room: 5, ..ARRIVAL }), Next::Wait(5));
     tokio::time::advance(NO_NEWS).await;
-    let Next::Tell(account) = known.next(&found(9, 0..9), LONG, 0, true) else {
-        panic!("not told")
-    };
+    let Next::Tell(account) = known.next(&found(9, 0..9), full) else { panic!("not told") };
     assert_eq!((account.parts.len(), account.is_late), (5, false));
     let mut known = Known::new();
-    known.next(&found(9, 0..9), LONG, 0, true);
+    known.next(&found(9, 0..9), full);
     tokio::time::advance(NO_NEWS).await;
-    assert_eq!(known.next(&found(9, 0..9), LONG, 0, true), Next::NoRoom);
+    assert_eq!(known.next(&found(9, 0..9), full), Next::NoRoom);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_came_often_is_sent_on_with_others_and_its_copies_are_done() {
     let mut known = Known::new();
     next(&mut known, &found(9, 0..3), Duration::ZERO);
-    let Next::Send(parts) = known.next(&found(9, 3..4), Duration::ZERO, 1000, false) else {
+    let Next::Send(parts) = known.next(&found(9, 3..4), Arrival { may_wait: false, ..ARRIVAL })
+    else {
         panic!("it waits")
     };
     assert_eq!(parts, found(9, 0..4).repositories);
     known.has_sent(parts.into_keys().collect());
     assert_eq!(next(&mut known, &found(9, 0..3), Duration::ZERO), Next::Done);
     assert_eq!(next(&mut known, &found(9, 0..4), Duration::ZERO), Next::Wait(4), "itself");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stranger_takes_no_copy_of_the_only_result_for_a_summary() {
+    let stranger = Arrival { age: Duration::from_secs(60), is_to_a_stranger: true, ..ARRIVAL };
+    let mut known = Known::new();
+    assert_eq!(known.next(&found(1, 0..1), stranger), Next::Wait(1));
+    known.was_told(true);
+    assert_eq!(known.next(&found(1, 0..1), stranger), Next::Done);
+    let mut known = Known::new();
+    known.next(&found(1, 0..1), stranger);
+    tokio::time::advance(NO_NEWS).await;
+    let Next::Tell(account) = known.next(&found(1, 0..1), stranger) else { panic!("not told") };
+    assert!(account.is_late);
+    let mut known = Known::new();
+    known.next(&found(2, 0..1), stranger);
+    let Next::Tell(account) = known.next(&found(2, 1..2), stranger) else { panic!("not told") };
+    assert!(!account.is_late, "two results are no copies of one");
 }
