@@ -192,7 +192,7 @@ async fn images_that_are_missing_or_archived_change_nothing_for_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn manifests_larger_than_there_is_room_for_are_read_one_by_one() {
+async fn manifests_that_are_more_than_there_is_room_for_are_read_by_halves() {
     let world = World::new();
     let bad = child(&world, "bad", Some(critical()));
     let padding = "x".repeat(400_000);
@@ -210,6 +210,11 @@ async fn manifests_larger_than_there_is_room_for_are_read_one_by_one() {
         assert_eq!(world.tags(index), [quarantine(index)]);
     }
     assert_eq!(world.dead_letters(), 0);
+    let asked = world.sim.calls_of("BatchGetImage").into_iter();
+    let asked: Vec<_> =
+        asked.map(|call| call.request["imageIds"].as_array().unwrap().len()).collect();
+    // By halves until an answer fits, and then what it takes to mark each: its digest and ten tags.
+    assert_eq!(asked, [5, 3, 2, 1, 2, 11, 11, 11, 11, 11]);
 }
 
 #[tokio::test(start_paused = true)]
