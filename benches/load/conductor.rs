@@ -351,9 +351,11 @@ impl Conductor {
             return;
         }
         let aws = Aws::start().await;
+        // The default: how long an idle worker polls, and so takes to end, depends on it.
+        let worker = Contender::worker_with("TAGWARDEN__SHUTDOWN__GRACE", "25s");
         let (mut starts, mut stops) = (Vec::new(), Vec::new());
         for _ in 0..self.scale.starts {
-            let running = self.start(&aws, &Contender::worker()).await;
+            let running = self.start(&aws, &worker).await;
             starts.push(running.until_ready * 1e3);
             stops.push(running.stop().await.0 * 1e3);
         }
@@ -366,7 +368,7 @@ impl Conductor {
             measurement.p99_ms = percentile(&times, 0.99);
             report.add(measurement);
         }
-        let running = self.start(&aws, &Contender::worker()).await;
+        let running = self.start(&aws, &worker).await;
         // By then the threads that a start needs have gone, and their time with them.
         sleep(self.scale.idle / 4).await;
         let before = running.taken();

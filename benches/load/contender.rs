@@ -92,6 +92,8 @@ fn variables(place: &Place) -> BTreeMap<&'static str, String> {
         ("TAGWARDEN__QUEUE__URL", &place.queue),
         ("TAGWARDEN__NOTIFY__TOPIC_ARN", &place.topic),
         ("TAGWARDEN__HTTP__LISTEN", "127.0.0.1:0"),
+        // The end of a measurement waits for a long poll, which is so three seconds long.
+        ("TAGWARDEN__SHUTDOWN__GRACE", "4s"),
         ("QUEUE_URL", &place.queue),
         ("TOPIC_ARN", &place.topic),
     ]
