@@ -55,9 +55,10 @@ mod tests {
         Home { account: AccountId::parse(account).unwrap(), region: Region::parse(region).unwrap() }
     }
 
-    fn rule(prefixes: &[&str], destinations: &[Home]) -> RepeatedRemovals {
+    fn rule(prefixes: &[&str], destinations: &[&Home]) -> RepeatedRemovals {
         let prefixes = prefixes.iter().map(ToString::to_string).collect();
-        RepeatedRemovals { prefixes, destinations: destinations.to_vec() }
+        let destinations = destinations.iter().map(|home| (*home).clone()).collect();
+        RepeatedRemovals { prefixes, destinations }
     }
 
     #[test]
@@ -65,9 +66,9 @@ mod tests {
         let (own, far) = (home("111122223333", "eu-west-1"), home("111122223333", "us-east-1"));
         let other = home("444455556666", "eu-west-1");
         let replication = Replication::new(vec![
-            rule(&["team/", "prod"], &[far.clone(), other.clone()]),
-            rule(&["prod"], &[far.clone()]),
-            rule(&[], &[own.clone()]),
+            rule(&["team/", "prod"], &[&far, &other]),
+            rule(&["prod"], &[&far]),
+            rule(&[], &[&own]),
         ]);
         let of = |name: &str| {
             let (account, region) = (own.account.clone(), own.region.clone());

@@ -393,6 +393,22 @@ async fn messages_about_one_image_wait_for_its_copies_together() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_message_on_its_last_receive_does_not_share_the_wait_of_another() {
+    let world = following().set("QUEUE__MAX_IN_FLIGHT", "64");
+    let digest = followed(&world, [WEEK.as_secs(), WEEK.as_secs()]);
+    let test = async {
+        for _ in 0..100 {
+            world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
+            tokio::time::sleep(seconds(5)).await;
+        }
+        world.done().await;
+    };
+    world.run_while(test).await;
+    assert_eq!(world.dead_letters(), 0);
+    assert!(world.sim.calls_of("BatchDeleteImage").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_worker_that_stops_does_not_wait_for_a_copy() {
     let world = following();
     followed(&world, [WEEK.as_secs(), WEEK.as_secs()]);
