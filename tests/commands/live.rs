@@ -1,11 +1,13 @@
 //! `tagwarden explain --live`: what it says is what the worker then does, and it does nothing itself.
 
+use std::path::Path;
+
 use aws_sim::{FaultRule, Finding, ReplicationRule, ScanResult};
 use serde_json::{Value, json};
 use tagwarden::clock::Clock;
 
-use super::process::Worker;
-use super::support::{ACCOUNT, QUEUE, REGION, Shown, World, scanned};
+use super::process::{Variables, Worker};
+use super::support::{ACCOUNT, QUEUE, REGION, Shown, World, run, scanned};
 
 const AMD: &str = "linux/amd64";
 
@@ -265,4 +267,53 @@ async fn without_region_or_credentials_it_says_so() {
         assert!(shown.complaint(1).contains("AWS_PROFILE"), "{shown:?}");
     }
     assert!(world.sim.calls().is_empty());
+}
+
+/// The environment of somebody whose credentials come from this profile.
+fn with_profile(world: &World, home: &Path, profile: &str) -> Variables {
+    let config = home.join("config");
+    std::fs::write(&config, format!("[profile team]\n{profile}\n")).expect("a file");
+    let mut variables = world.variables.clone();
+    variables.retain(|name, _| !name.starts_with("AWS_ACCESS") && !name.starts_with("AWS_SECRET"));
+    let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    variables.extend([
+        ("AWS_PROFILE".to_owned(), "team".to_owned()),
+        ("AWS_CONFIG_FILE".to_owned(), text(&config)),
+        ("AWS_SHARED_CREDENTIALS_FILE".to_owned(), text(&home.join("none"))),
+        ("HOME".to_owned(), text(home)),
+    ]);
+    variables
+}
+
+#[tokio::test]
+async fn credentials_come_from_a_program_that_the_profile_names() {
+    let world = World::new().await;
+    let digest = world.image(&["1.0"], critical());
+    let event = scanned(&digest, &["1.0"], &json!({"CRITICAL": 1})).to_string();
+    let home = tempfile::tempdir().expect("a folder");
+    let credentials = home.path().join("credentials.json");
+    let said = json!({"Version": 1, "AccessKeyId": "AKIAPROCESS", "SecretAccessKey": "x"});
+    std::fs::write(&credentials, said.to_string()).expect("a file");
+    let profile = format!("credential_process = cat {}", credentials.display());
+    let variables = with_profile(&world, home.path(), &profile);
+    for arguments in [&["explain", "--live"][..], &["check", "--live"], &["sweep"]] {
+        let before = world.sim.calls().len();
+        let shown = run(arguments, &variables, &event).await;
+        let calls = world.sim.calls().split_off(before);
+        assert!(!calls.is_empty(), "{shown:?}");
+        assert!(calls.iter().all(|call| call.caller == "AKIAPROCESS"), "{calls:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_profile_of_sso_lacks_nothing_but_its_log_in() {
+    let world = World::new().await;
+    let home = tempfile::tempdir().expect("a folder");
+    let profile = "sso_session = team\nsso_account_id = 111122223333\nsso_role_name = reader\n\
+                   [sso-session team]\nsso_start_url = https://team.example/start\nsso_region = eu-west-1";
+    let variables = with_profile(&world, home.path(), profile);
+    let shown = run(&["check", "--live"], &variables, "").await;
+    let said = shown.complaint(1);
+    assert!(!said.contains("cargo feature"), "{said}");
+    assert!(said.contains("SSO"), "{said}");
 }
