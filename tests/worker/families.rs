@@ -42,7 +42,7 @@ async fn an_active_finding_leads_to_a_look_at_ecr_and_that_to_quarantine() {
 
 #[tokio::test(start_paused = true)]
 async fn a_finding_that_is_closed_or_suppressed_is_ignored_without_a_call() {
-    for status in ["CLOSED", "SUPPRESSED", "SOMETHING_NEW"] {
+    for status in ["CLOSED", "SUPPRESSED"] {
         let world = World::new();
         let digest = world.image(&["1.0"], ScanResult::enhanced(&[("CRITICAL", 1)]));
         world.route(findings());
@@ -55,6 +55,20 @@ async fn a_finding_that_is_closed_or_suppressed_is_ignored_without_a_call() {
         assert_eq!(settled(&app), once("delete ignored"), "{status}");
         assert_eq!(world.tags(&digest), ["1.0"]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finding_in_a_state_that_is_new_to_us_is_looked_up() {
+    let world = World::new();
+    let digest = world.image(&["1.0"], ScanResult::enhanced(&[("CRITICAL", 1)]));
+    world.route(findings());
+    let finding = Finding::new("CVE-2026-1000", "CRITICAL");
+    world.sim.emit_finding(&world.repository, &digest, &finding, "SOMETHING_NEW");
+
+    let app = world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&digest), [quarantine(&digest)], "ECR's own findings are acted on");
+    assert_eq!(settled(&app), once("delete quarantined"));
 }
 
 #[tokio::test(start_paused = true)]
