@@ -397,7 +397,7 @@ async fn a_message_on_its_last_receive_does_not_share_the_wait_of_another() {
     let world = following().set("QUEUE__MAX_IN_FLIGHT", "64");
     let digest = followed(&world, [WEEK.as_secs(), WEEK.as_secs()]);
     let test = async {
-        for _ in 0..100 {
+        for _ in 0..300 {
             world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
             tokio::time::sleep(seconds(5)).await;
         }
