@@ -245,6 +245,23 @@ impl Finding {
     }
 }
 
+impl Finding {
+    /// Takes what it does not say of itself from another version of it: an event leaves out what
+    /// Inspector does not know, and never says since when it is known in the image.
+    #[must_use]
+    pub(super) fn completed_by(mut self, other: FindingRef<'_>) -> Self {
+        let other = other.to_finding();
+        if self.packages.is_empty() && !self.unnamed_package {
+            (self.packages, self.unnamed_package) = (other.packages, other.unnamed_package);
+        }
+        self.score = self.score.or(other.score);
+        self.fixable = self.fixable.or(other.fixable);
+        self.exploitable = self.exploitable.or(other.exploitable);
+        self.first_observed = self.first_observed.or(other.first_observed);
+        self
+    }
+}
+
 /// Texts of findings come from other people's packages and end in other people's mail: one short line each.
 #[must_use]
 pub fn one_line(text: &str) -> String {

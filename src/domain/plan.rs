@@ -232,13 +232,27 @@ impl<'a> Deciding<'a> {
                 self.pass_over(counts.without(list.counts()), list.iter())
             }
             Claimed::Finding(finding) => {
-                // Of several with one id the least severe one gives way: no finding must hide.
                 let same = list.iter().enumerate().filter(|(_, known)| known.id() == finding.id);
-                let replaced = same.max_by_key(|(_, known)| known.severity()).map(|(at, _)| at);
-                let others = list.iter().enumerate().filter(move |(at, _)| Some(*at) != replaced);
+                // Of several with one id the one that is most like the event's gives way, else the
+                // least severe one: no finding must hide.
+                let is_like = |known: FindingRef<'_>| {
+                    let names = finding.packages.iter().map(|package| package.name.as_str());
+                    let is_as_severe = known.severity() == finding.severity;
+                    (
+                        is_as_severe && known.packages().map(|package| package.name).eq(names),
+                        known.severity(),
+                    )
+                };
+                let replaced = same.max_by_key(|(_, known)| is_like(*known));
+                let at = replaced.map(|(at, _)| at);
+                let others = list.iter().enumerate().filter(move |(other, _)| Some(*other) != at);
                 let others = others.map(|(_, finding)| finding);
                 let mut pass = self.pass_over(findings.unlisted(), others);
-                let claimed: FindingList = [finding.clone()].into_iter().collect();
+                let claimed = match replaced {
+                    Some((_, shown)) => finding.clone().completed_by(shown),
+                    None => finding.clone(),
+                };
+                let claimed: FindingList = [claimed].into_iter().collect();
                 claimed.iter().for_each(|finding| pass.judging.add(finding));
                 pass
             }

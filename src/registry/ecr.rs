@@ -12,7 +12,9 @@ use std::iter::once;
 use std::sync::{Arc, Mutex};
 
 use aws_config::retry::RetryConfig;
-use aws_sdk_ecr::types::{DescribeImagesFilter, ImageIdentifier, ImageStatusFilter, TagStatus};
+use aws_sdk_ecr::types::{
+    DescribeImagesFilter, ImageFailureCode, ImageIdentifier, ImageStatusFilter, TagStatus,
+};
 use aws_sdk_ecr::{Client, config};
 use tokio::sync::Semaphore;
 
@@ -28,9 +30,13 @@ use crate::domain::plan::Image;
 use crate::domain::replication::Replication;
 use crate::domain::untag::{Answer, AnsweredFailure, AnsweredId, Untagged, reconcile};
 use answers::{all_pages, found, image_of, listed_of, not_got, page_of};
-use batches::{Answered, ROOM};
+use batches::{Answered, ROOM, as_large_as_fits};
 use manifests::{Manifests, by_digest, by_tag};
 
+/// Room for a page of images, in kilobytes: each may have a thousand tags.
+const IMAGES_ROOM: u32 = 2 * 1024;
+/// Room for one of a page's findings, in kilobytes. Most take two, and those of many packages more.
+const FINDING_ROOM: u32 = 5;
 /// Clients that are kept: one for each account and Region in use.
 const MOST_CLIENTS: usize = 256;
 
@@ -100,10 +106,12 @@ impl EcrRegistry {
             .registry_id(repository.account.as_str())
             .repository_name(repository.name.as_str())
             .filter(filter.build())
-            .set_next_token(next_token)
-            .max_results(most.into());
-        let page = found(place.aws.call(Operation::DescribeImages, request.send()).await)?;
-        Ok(page.map(page_of))
+            .set_next_token(next_token);
+        let page = as_large_as_fits(most, IMAGES_ROOM, |most, limit| {
+            let request = request.clone().max_results(most.into()).customize().interceptor(limit);
+            place.aws.call(Operation::DescribeImages, request.send())
+        });
+        Ok(found(page.await)?.map(page_of))
     }
 
     async fn delete(
@@ -209,9 +217,12 @@ impl Registry for EcrRegistry {
             .registry_id(repository.account.as_str())
             .repository_name(repository.name.as_str())
             .image_id(ImageIdentifier::builder().image_digest(digest.as_str()).build())
-            .set_next_token(next_token.map(str::to_owned))
-            .max_results(most.into());
-        match found(place.aws.call(operation, request.send()).await) {
+            .set_next_token(next_token.map(str::to_owned));
+        let page = as_large_as_fits(most, u32::from(most) * FINDING_ROOM, |most, limit| {
+            let request = request.clone().max_results(most.into()).customize().interceptor(limit);
+            place.aws.call(operation, request.send())
+        });
+        match found(page.await) {
             Err(error) if error.is("ScanNotFoundException") => {
                 let state = ScanState::Pending(NEVER_SCANNED.to_owned());
                 Ok(Some(ScanPage::of_state(state)))
@@ -366,6 +377,14 @@ impl Registry for EcrRegistry {
                     index_of(digest.clone(), media_type, text)
                 });
             }
+            // One that cannot be read is an index of which nothing is known, and hides no other.
+            Answered::TooLarge(id) => {
+                if let Some(digest) = id.image_digest().and_then(|id| Digest::parse(id).ok()) {
+                    indexes.insert(digest.clone(), Some(Index::new(digest, [None])));
+                }
+            }
+            Answered::Failure(failure)
+                if failure.failure_code() == Some(&ImageFailureCode::ImageInaccessible) => {}
             Answered::Failure(failure) => error = error.take().or_else(|| not_got(failure)),
         });
         if !is_known.await? {

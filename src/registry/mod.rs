@@ -75,7 +75,7 @@ pub struct Listed {
 /// A repository's tagged images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tagged {
-    /// Those that people can pull, and those that may be indexes.
+    /// The newest that people can pull ([`MOST_PULLABLE`] of each page), and all that may be indexes.
     pub images: Vec<Listed>,
     /// How many pages were read.
     pub pages: u32,
@@ -211,6 +211,11 @@ pub trait Registry: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Untagged, AwsError>> + Send;
 }
 
+/// The code of an answer that was not read, because it is larger than there is room for: our own.
+pub const TOO_LARGE: &str = "AnswerTooLarge";
+/// The newest images of a repository that a listing names: those that are looked at in search of
+/// some without a known violation.
+pub const MOST_PULLABLE: usize = 50;
 /// The most tags in one call (ECR API reference, BatchDeleteImage).
 pub const UNTAG_BATCH: usize = 100;
 /// The most images, findings or rules in one page (ECR API reference, DescribeImages).

@@ -427,7 +427,8 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         image: &Image,
         reason: String,
     ) -> Result<Outcome, Failure> {
-        if !image.is_tagged() {
+        // Also a tag that hangs something on an image is one that people can pull by.
+        if image.tags.iter().all(|tag| tag.is_quarantine_of(&image.digest)) {
             return Ok(Outcome::NothingToUntag);
         }
         let mut notice = self.blank_notice(job, &image.digest, NoticeAction::Blocked);

@@ -163,7 +163,10 @@ impl<'a, R: Registry, N: Notifier> IndexJudge<'a, R, N> {
             Decision::Keep(judgement) => {
                 self.look.hardly = self.look.hardly.take().or(Some(judgement));
             }
-            Decision::Wait(_) | Decision::Unscanned(_) => {}
+            Decision::Unscanned(reason) => {
+                self.look.unscanned = self.look.unscanned.take().or(Some(reason));
+            }
+            Decision::Wait(_) => {}
         }
         Ok(())
     }

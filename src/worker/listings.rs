@@ -16,7 +16,7 @@ use crate::domain::image::{Digest, Repository};
 use crate::domain::index::{Child, Entry, Index, Role, Walk};
 use crate::notify::Notifier;
 use crate::queue::Message;
-use crate::registry::{IMAGE_BATCH, Registry, Tagged};
+use crate::registry::{IMAGE_BATCH, MOST_PULLABLE, Registry, Tagged};
 
 /// A repository is listed once in this time, over time, for each thousand tagged images, the most of one call: so that
 /// listing it takes about twenty calls a second at the most.
@@ -25,9 +25,6 @@ const WINDOW: Duration = Duration::from_millis(50);
 const AHEAD: Duration = Duration::from_millis(500);
 /// How long a listing serves messages that were sent before it: others come and go meanwhile.
 const KEPT: Duration = Duration::from_secs(60);
-/// The newest images of a repository that are looked at in search of some without a known
-/// violation.
-const MOST_PULLABLE: usize = 50;
 /// Indexes, and images that they hold, that are remembered: about 20 MB.
 const MOST_CHILDREN: u64 = 100_000;
 /// Images, children of indexes, and how often those are held, in all listings that are remembered:

@@ -115,7 +115,9 @@ impl State {
         let is_first_page = self.rooms.get(&id).is_none_or(|held| *held == 0);
         let is_oldest = self.reading.first() == Some(&id);
         let limit = match (is_oldest, is_first_page) {
-            (true, _) => FOR_ALL + FOR_FIRST_PAGES + FOR_THE_OLDEST,
+            // Whatever pages turned out to be larger than was reserved for them: it is capped by
+            // itself, and somebody has to go on.
+            (true, _) => usize::MAX,
             // A canary is to find out at once whether another repository is allowed.
             (false, true) if is_canary => FOR_ALL + FOR_FIRST_PAGES + FOR_THE_OLDEST,
             (false, true) => FOR_ALL + FOR_FIRST_PAGES,

@@ -47,13 +47,9 @@ impl Default for ReplicationRules {
 /// own.
 fn lacks_operation(error: &AwsError) -> bool {
     let Some(code) = error.code.as_deref() else { return false };
-    match error.class {
-        ErrorClass::Rejected => true,
-        ErrorClass::Unavailable => {
-            ["Unknown", "NotImplemented", "Unsupported"].iter().any(|word| code.contains(word))
-        }
-        _ => false,
-    }
+    let words = ["Unknown", "NotImplemented", "Unsupported", "InvalidAction"];
+    matches!(error.class, ErrorClass::Rejected | ErrorClass::Unavailable)
+        && words.iter().any(|word| code.contains(word))
 }
 
 impl<R: Registry, N: Notifier> Assessor<R, N> {
@@ -119,11 +115,16 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     ) -> Result<Option<String>, Failure> {
         let mut missing = case.plan.replicas.clone();
         let mut pauses = PAUSES.iter();
+        let is_last = self.context.is_last_receive(case.job.message);
         loop {
             let mut still = Vec::new();
             for home in missing {
-                if !self.bears_mark(case, &home).await? {
-                    still.push(home);
+                match self.bears_mark(case, &home).await {
+                    Ok(true) => {}
+                    Ok(false) => still.push(home),
+                    // A destination that cannot be read is told as one without the tag, at last.
+                    Err(Failure::Refused(_) | Failure::Rejected(_)) if is_last => still.push(home),
+                    Err(failure) => return Err(failure),
                 }
             }
             missing = still;
@@ -134,7 +135,10 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             debug!(digest = %case.image.digest, missing = listed(&missing), "waits for the quarantine tag");
             tokio::select! {
                 biased;
-                () = self.context.shutdown.draining() => return Err(Failure::Abandoned),
+                // On its last receive it has to be told: nobody else will come to it.
+                () = self.context.shutdown.draining(), if !is_last => {
+                    return Err(Failure::Abandoned);
+                }
                 () = sleep(*pause) => {}
             }
         }

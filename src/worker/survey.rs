@@ -281,6 +281,10 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             }
             Seen::Violation(violation) => self.survey_violation(job, *violation).await?,
             Seen::NotAnImage => Surveyed::new(of.clone(), Coverage::NotAnImage),
+            // More findings than are read, which is no fault of an index.
+            Seen::Unscanned(image, reason) if image.kind != Kind::Index => {
+                Surveyed::new(image, Coverage::Unavailable).because(reason)
+            }
             Seen::Unscanned(_, reason) | Seen::Wait(_, reason, _) => index_only().because(reason),
             Seen::Unresolved(_, reason) => {
                 warn!(digest = %of.digest, reason, "an index of the sweep is not known as a whole");

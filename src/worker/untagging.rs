@@ -11,7 +11,7 @@ use crate::domain::notice::NoticeAction;
 use crate::domain::plan::Plan;
 use crate::domain::untag::{AnsweredId, TagFailure, Untagged};
 use crate::notify::{NoticeTags, Notifier};
-use crate::registry::{Manifest, Markable, Registry, Tagging, UNTAG_BATCH};
+use crate::registry::{Manifest, Markable, Registry, TOO_LARGE, Tagging, UNTAG_BATCH};
 use crate::telemetry::logs::AUDIT;
 
 /// Every label set of `image_actions_total`: action, outcome, mode.
@@ -161,7 +161,14 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             return Err(Failure::Stopped);
         }
         let (repository, digest) = (case.repository(), &case.image.digest);
-        let read = self.ecr(case.job, || self.registry.markable(repository, digest)).await?;
+        let read = self.ecr(case.job, || self.registry.markable(repository, digest)).await;
+        let read = match read {
+            Err(Failure::Rejected(error)) if error.is(TOO_LARGE) => {
+                self.count("mark", "refused", 1);
+                return Ok(Marking::Refused(error.to_string()));
+            }
+            read => read?,
+        };
         let Some(Markable { manifest, marks }) = read else { return Ok(Marking::Absent) };
         if let Some(own) = marks.own() {
             self.count("mark", "done", 1);

@@ -24,6 +24,7 @@ mod holds;
 mod leases;
 mod limits;
 mod liveness;
+mod many_findings;
 mod marks;
 mod metrics;
 mod multi_arch;

@@ -299,12 +299,9 @@ async fn one_answer_that_many_wait_for_is_one_refusal_and_pauses_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_registry_that_knows_no_replication_has_no_rules() {
-    for (code, status) in [
-        ("UnknownOperationException", 400),
-        ("InvalidAction", 404),
-        ("NotImplemented", 501),
-        ("ValidationException", 400),
-    ] {
+    for (code, status) in
+        [("UnknownOperationException", 400), ("InvalidAction", 404), ("NotImplemented", 501)]
+    {
         let world = World::new();
         let digests: Vec<_> = ["1.0", "2.0"].map(|tag| world.violating(&[tag])).into();
         let error = aws_sim::ApiError::new(code, "injected").with_status(status);
@@ -316,6 +313,20 @@ async fn a_registry_that_knows_no_replication_has_no_rules() {
         assert!(digests.iter().all(|digest| world.tags(digest) == [quarantine(digest)]), "{code}");
         assert!(world.sim.calls_of("DescribeRegistry").len() <= 3, "{code}: remembered");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_is_found_at_fault_is_not_taken_for_no_rules() {
+    let world = World::new();
+    let digest = world.violating(&["1.0"]);
+    let error = aws_sim::ApiError::new("ValidationException", "injected").with_status(400);
+    let fault = Fault::ErrorBefore(error);
+    world.sim.set_faults(FaultRule::on("DescribeRegistry").first(1).fault(fault));
+
+    let app = world.run_to_the_end().await;
+
+    assert!(settled(&app).contains(&("redrive rejected".to_owned(), 1)), "{:?}", settled(&app));
+    assert_eq!(world.tags(&digest), [quarantine(&digest)], "by the next delivery");
 }
 
 #[tokio::test(start_paused = true)]

@@ -210,6 +210,44 @@ fn a_finding_that_ecr_shows_as_closed_is_waited_for_if_an_event_says_that_it_is_
 }
 
 #[test]
+fn what_an_event_does_not_say_of_a_finding_is_as_ecr_says_it() {
+    let day = std::time::Duration::from_secs(24 * 3600);
+    let mut policy = Policy::default();
+    policy.base.grace = Some(14 * day);
+    policy.base.fixable_only = [Severity::High].into();
+    let repository = RepositoryName::parse("team/app").unwrap();
+    let now = SystemTime::UNIX_EPOCH + 100 * day;
+    let pushed_at = Some(now - 30 * day);
+    let subject = Subject { repository: &repository, digests: &[], pushed_at, now };
+    let keeps = |shown: Finding, claimed: Finding| {
+        let scan = Scan::Active(Findings::new(SeverityCounts::default(), [shown]));
+        let decision = decide(&policy, &subject, &scan, Claimed::Finding(&claimed));
+        matches!(decision, Decision::Keep(_))
+    };
+    let of = |severity| Finding::new("CVE-1", severity);
+    let new = Finding { first_observed: Some(now - day), ..of(Severity::Critical) };
+    assert!(keeps(new, of(Severity::Critical)), "in grace, although the image is old");
+    let old = Some(now - 20 * day);
+    let unfixed = Finding { fixable: Some(false), first_observed: old, ..of(Severity::High) };
+    assert!(keeps(unfixed.clone(), of(Severity::High)), "without a fix, as far as is known");
+    assert!(!keeps(unfixed, Finding { fixable: Some(true), ..of(Severity::High) }));
+}
+
+#[test]
+fn of_two_findings_with_one_id_the_one_that_is_most_like_the_events_gives_way() {
+    let limit = Policy {
+        base: Terms { limits: Limits::new([(Severity::Critical, 1)]), ..Terms::default() },
+        ..Policy::default()
+    };
+    let of = |severity| Finding::new("CVE-1", severity);
+    let shown = [of(Severity::Critical), of(Severity::Low)];
+    let scan = Scan::Active(Findings::new(SeverityCounts::default(), shown));
+    let critical = of(Severity::Critical);
+    let decision = decided(&limit, &scan, Claimed::Finding(&critical));
+    assert!(matches!(decision, Decision::Keep(_)), "ECR shows it already");
+}
+
+#[test]
 fn of_two_findings_with_one_id_the_event_replaces_the_less_severe_one() {
     let limit = Policy {
         base: Terms { limits: Limits::new([(Severity::High, 1)]), ..Terms::default() },
@@ -218,7 +256,8 @@ fn of_two_findings_with_one_id_the_event_replaces_the_less_severe_one() {
     let of = |severity| Finding::new("CVE-1", severity);
     let shown = [of(Severity::High), of(Severity::Low)];
     let scan = Scan::Active(Findings::new(SeverityCounts::default(), shown));
-    let high = of(Severity::High);
+    let package = Package { name: "zlib".to_owned(), installed: None, fixed: None };
+    let high = Finding { packages: vec![package], ..of(Severity::High) };
     let decision = decided(&limit, &scan, Claimed::Finding(&high));
     assert!(matches!(decision, Decision::Wait(_)));
 }

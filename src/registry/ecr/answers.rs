@@ -1,5 +1,6 @@
 //! What ECR's answers say: pages, images, and what is not there.
 
+use std::cmp::Reverse;
 use std::fmt::Display;
 
 use aws_sdk_ecr::operation::describe_images::DescribeImagesOutput;
@@ -9,7 +10,7 @@ use crate::aws::{AwsError, Operation};
 use crate::domain::image::{Digest, InvalidName, Tag};
 use crate::domain::plan::{Image, Kind, Storage};
 use crate::registry::manifest::kind_of;
-use crate::registry::{Listed, Page};
+use crate::registry::{Listed, MOST_PULLABLE, Page};
 
 /// Pages that are read before a registry that never ends them is given up on. A repository holds 100,000 images (ECR
 /// service quotas).
@@ -47,7 +48,8 @@ pub(super) fn page_of(answer: DescribeImagesOutput) -> Page {
     Page { images, unread, next_token }
 }
 
-/// What a listing needs of images: those that nobody can pull and that are no index are left out.
+/// What a listing needs of the images of a page: the newest that people can pull, and what may be an
+/// index.
 pub(super) fn listed_of(images: Vec<Image>) -> Vec<Listed> {
     let listed = images.into_iter().map(|image| Listed {
         is_pullable: image.is_pullable(),
@@ -55,7 +57,14 @@ pub(super) fn listed_of(images: Vec<Image>) -> Vec<Listed> {
         pushed_at: image.pushed_at,
         digest: image.digest,
     });
-    listed.filter(|image| image.is_pullable || image.may_be_index).collect()
+    let mut listed: Vec<_> = listed.collect();
+    listed.sort_by_key(|image| Reverse(image.pushed_at));
+    let mut pullable = 0;
+    listed.retain(|image| {
+        pullable += usize::from(image.is_pullable);
+        image.may_be_index || (image.is_pullable && pullable <= MOST_PULLABLE)
+    });
+    listed
 }
 
 /// Why BatchGetImage did not give an image; `None` where there is none.

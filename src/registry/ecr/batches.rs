@@ -32,6 +32,9 @@ const LARGEST: u32 = 32 * 1024;
 pub(super) enum Answered {
     Image(Box<Image>),
     Failure(ImageFailure),
+    /// It is there, and the answer about it alone is larger than is read: ECR may repeat a manifest
+    /// for each of an image's tags.
+    TooLarge(ImageIdentifier),
 }
 
 impl EcrRegistry {
@@ -51,9 +54,12 @@ impl EcrRegistry {
         }
         let mut there = HashSet::new();
         let is_known = self.manifests(repository, ids.clone(), |answered| {
-            if let Answered::Image(image) = answered
-                && let Some(id) = image.image_id
-            {
+            let id = match answered {
+                Answered::Image(image) => image.image_id,
+                Answered::TooLarge(id) => Some(id),
+                Answered::Failure(_) => None,
+            };
+            if let Some(id) = id {
                 there.extend(id.image_digest);
                 there.extend(id.image_tag);
             }
@@ -70,7 +76,7 @@ impl EcrRegistry {
             return Ok(Vec::new());
         }
         // One that went a moment ago is looked for again by the next delivery.
-        let details = self.describe(repository, &ids, None).await?;
+        let details = self.describe_all(repository, &ids).await?;
         details.ok_or_else(|| AwsError {
             class: ErrorClass::Unavailable,
             ..AwsError::unexpected(Operation::DescribeImages, "images came and went meanwhile")
@@ -141,6 +147,9 @@ impl EcrRegistry {
                         pending.push_front((half.to_vec(), room, most));
                     });
                 }
+                Err(_) if limit.is_exceeded() => {
+                    ids.into_iter().map(Answered::TooLarge).for_each(&mut each);
+                }
                 Err(error) => return Err(error),
             }
             drop(held);
@@ -173,9 +182,28 @@ impl EcrRegistry {
     }
 }
 
+/// Asks for a page of `most` entries, and for a quarter as many as long as the answer is larger than
+/// its room. An answer of one entry is read however large it is.
+pub(super) async fn as_large_as_fits<T, F>(
+    mut most: u16,
+    kilobytes: u32,
+    call: impl Fn(u16, Limit) -> F,
+) -> Result<T, AwsError>
+where
+    F: Future<Output = Result<T, AwsError>>,
+{
+    loop {
+        let limit = Limit::new(if most > 1 { kilobytes } else { u32::MAX });
+        match call(most, limit.clone()).await {
+            Err(_) if limit.is_exceeded() => most = (most / 4).max(1),
+            answer => return answer,
+        }
+    }
+}
+
 /// Refuses an answer that says that it is larger than this, before it is read.
 #[derive(Clone, Debug)]
-struct Limit {
+pub(super) struct Limit {
     kilobytes: u32,
     exceeded: Arc<AtomicBool>,
 }

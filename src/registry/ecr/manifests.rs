@@ -9,7 +9,7 @@ use super::batches::Answered;
 use crate::aws::{AwsError, Operation};
 use crate::domain::image::{Digest, Tag};
 use crate::domain::marks::Holder;
-use crate::registry::Manifest;
+use crate::registry::{Manifest, TOO_LARGE};
 
 pub(super) fn by_digest(digest: &Digest) -> ImageIdentifier {
     ImageIdentifier::builder().image_digest(digest.as_str()).build()
@@ -25,19 +25,21 @@ pub(super) struct Manifests<'a> {
     digest: &'a Digest,
     manifest: Option<Manifest>,
     failure: Option<ImageFailure>,
+    too_large: bool,
     /// Where tags are, or why that is not said.
     tags: HashMap<String, Result<Holder, ImageFailure>>,
 }
 
 impl<'a> Manifests<'a> {
     pub(super) fn about(digest: &'a Digest) -> Self {
-        Self { digest, manifest: None, failure: None, tags: HashMap::new() }
+        Self { digest, manifest: None, failure: None, too_large: false, tags: HashMap::new() }
     }
 
     pub(super) fn take(&mut self, one: Answered) {
         match one {
             Answered::Image(image) => self.image(*image),
             Answered::Failure(failure) => self.failed(failure),
+            Answered::TooLarge(id) => self.is_too_large(&id),
         }
     }
 
@@ -55,6 +57,13 @@ impl<'a> Manifests<'a> {
         {
             let media_type = image.image_manifest_media_type;
             self.manifest = Some(Manifest { digest: self.digest.clone(), text, media_type });
+        }
+    }
+
+    fn is_too_large(&mut self, id: &ImageIdentifier) {
+        match id.image_tag() {
+            Some(tag) => drop(self.tags.insert(tag.to_owned(), Ok(Holder::Unreadable))),
+            None => self.too_large = true,
         }
     }
 
@@ -85,6 +94,13 @@ impl<'a> Manifests<'a> {
         match (self.manifest, self.failure) {
             (Some(manifest), _) => Ok(Some(manifest)),
             (None, Some(failure)) => not_got(failure).map_or(Ok(None), Err),
+            (None, None) if self.too_large => Err(AwsError {
+                code: Some(TOO_LARGE.to_owned()),
+                ..AwsError::unexpected(
+                    Operation::BatchGetImage,
+                    "ECR's answer about the manifest is too large to be read: the image has too many tags for it",
+                )
+            }),
             (None, None) => {
                 let problem = format!("the answer has no manifest of {}", self.digest);
                 Err(AwsError::unexpected(Operation::BatchGetImage, problem))

@@ -1,0 +1,71 @@
+//! More findings of one image than are read: they make it neither clean nor immune.
+
+use aws_sim::{Finding, ScanResult};
+use serde_json::json;
+
+use super::support::{World, quarantine, settled};
+
+/// The findings that are read (design: `domain::findings::MAX_FINDINGS`).
+const READ: usize = 50_000;
+
+fn low(findings: usize) -> ScanResult {
+    ScanResult::enhanced(&[("LOW", findings)])
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_with_more_findings_than_are_read_is_notified_and_keeps_its_tags() {
+    let world = World::new();
+    world.route(json!({"source": ["aws.inspector2"]}));
+    let digest = world.image(&["1.0"], low(READ + 1));
+    world.sim.emit_finding(
+        &world.repository,
+        &digest,
+        &Finding::new("CVE-2026-1", "LOW"),
+        "ACTIVE",
+    );
+
+    let app = world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&digest), ["1.0"]);
+    let notices = world.notices();
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    let reason = notices[0]["reasons"][0].as_str().unwrap_or_default();
+    assert!(reason.starts_with("too many findings"), "{reason}");
+    assert_eq!(settled(&app), [("delete unscanned".to_owned(), 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn findings_beyond_those_that_are_read_count_by_the_first_pages_summary() {
+    let world = World::new();
+    world.route(json!({"source": ["aws.inspector2"]}));
+    let scan = low(READ).with(Finding::new("CVE-2026-9", "CRITICAL"));
+    let digest = world.image(&["1.0"], scan);
+    world.sim.emit_finding(
+        &world.repository,
+        &digest,
+        &Finding::new("CVE-2026-1", "LOW"),
+        "ACTIVE",
+    );
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_findings_as_are_read_are_judged_as_any() {
+    let world = World::new();
+    world.route(json!({"source": ["aws.inspector2"]}));
+    let digest = world.image(&["1.0"], low(READ));
+    world.sim.emit_finding(
+        &world.repository,
+        &digest,
+        &Finding::new("CVE-2026-1", "LOW"),
+        "ACTIVE",
+    );
+
+    let app = world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&digest), ["1.0"]);
+    assert_eq!(settled(&app), [("delete clean".to_owned(), 1)]);
+}
