@@ -35,7 +35,7 @@ async fn what_is_no_event_is_refused_in_one_line() {
         (written("empty", b""), "is empty"),
         (written("blank", b" \n"), "is empty"),
         (written("text", b"hello"), "is no event for tagwarden: the body is not a JSON object"),
-        (written("half", b"{\"source\": "), "is no event for tagwarden: EOF"),
+        (written("half", b"{\"source\": "), "is no event for tagwarden: source: EOF"),
         (written("latin1", b"{\"source\": \"\xe9\"}"), "is not UTF-8 text"),
         (written("big", &big), "is over 1 MiB"),
         (written("list", b"[]"), "the body is not a JSON object"),
