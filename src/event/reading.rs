@@ -4,6 +4,8 @@ use serde::Deserialize;
 use serde_path_to_error::{Path, Segment};
 
 use super::Malformed;
+use crate::domain::coverage::Coverage;
+use crate::domain::findings::Severity;
 
 /// The longest key that an error names. Keys of ours and of AWS are shorter.
 const LONGEST_KEY: usize = 40;
@@ -47,13 +49,22 @@ fn position(error: &serde_json::Error, json: &str, body: &str) -> (usize, usize)
     (lines + line, if line == 1 { of_its_line + column } else { column })
 }
 
-/// The names of the fields that lead to a value. They stand in the body: a name that is more than a word ends the path.
+/// Members whose keys are no names of fields, but whatever the sender writes.
+const MAPS: [&str; 3] = ["finding-severity-counts", "census", "repositories"];
+
+/// The names of the fields that lead to a value. A key that is not one of our words ends the path:
+/// it is the sender's, and not ours to print.
 fn path(path: &Path) -> String {
     let mut text = String::new();
+    let mut is_in_a_map = false;
     for segment in path {
         let step = match segment {
             Segment::Seq { index } => format!("[{index}]"),
-            Segment::Map { key } if is_word(key) => format!(".{key}"),
+            Segment::Map { key } if is_in_a_map && !is_known(key) => break,
+            Segment::Map { key } if is_word(key) => {
+                is_in_a_map = MAPS.contains(&key.as_str());
+                format!(".{key}")
+            }
             _ => break,
         };
         if text.len() + step.len() > LONGEST_PATH {
@@ -62,6 +73,10 @@ fn path(path: &Path) -> String {
         text.push_str(&step);
     }
     text
+}
+
+fn is_known(key: &str) -> bool {
+    key == "TOTAL" || Severity::from_word(key).is_some() || Coverage::from_word(key).is_some()
 }
 
 fn is_word(key: &str) -> bool {
