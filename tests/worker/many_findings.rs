@@ -12,17 +12,19 @@ fn low(findings: usize) -> ScanResult {
     ScanResult::enhanced(&[("LOW", findings)])
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_image_with_more_findings_than_are_read_is_notified_and_keeps_its_tags() {
+/// An image with this scan, and the event about one of its findings.
+fn found_in(scan: ScanResult) -> (World, String) {
     let world = World::new();
     world.route(json!({"source": ["aws.inspector2"]}));
-    let digest = world.image(&["1.0"], low(READ + 1));
-    world.sim.emit_finding(
-        &world.repository,
-        &digest,
-        &Finding::new("CVE-2026-1", "LOW"),
-        "ACTIVE",
-    );
+    let digest = world.image(&["1.0"], scan);
+    let finding = Finding::new("CVE-2026-1", "LOW");
+    world.sim.emit_finding(&world.repository, &digest, &finding, "ACTIVE");
+    (world, digest)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_with_more_findings_than_are_read_is_notified_and_keeps_its_tags() {
+    let (world, digest) = found_in(low(READ + 1));
 
     let app = world.run_to_the_end().await;
 
@@ -36,16 +38,7 @@ async fn an_image_with_more_findings_than_are_read_is_notified_and_keeps_its_tag
 
 #[tokio::test(start_paused = true)]
 async fn findings_beyond_those_that_are_read_count_by_the_first_pages_summary() {
-    let world = World::new();
-    world.route(json!({"source": ["aws.inspector2"]}));
-    let scan = low(READ).with(Finding::new("CVE-2026-9", "CRITICAL"));
-    let digest = world.image(&["1.0"], scan);
-    world.sim.emit_finding(
-        &world.repository,
-        &digest,
-        &Finding::new("CVE-2026-1", "LOW"),
-        "ACTIVE",
-    );
+    let (world, digest) = found_in(low(READ).with(Finding::new("CVE-2026-9", "CRITICAL")));
 
     world.run_to_the_end().await;
 
@@ -54,15 +47,7 @@ async fn findings_beyond_those_that_are_read_count_by_the_first_pages_summary() 
 
 #[tokio::test(start_paused = true)]
 async fn as_many_findings_as_are_read_are_judged_as_any() {
-    let world = World::new();
-    world.route(json!({"source": ["aws.inspector2"]}));
-    let digest = world.image(&["1.0"], low(READ));
-    world.sim.emit_finding(
-        &world.repository,
-        &digest,
-        &Finding::new("CVE-2026-1", "LOW"),
-        "ACTIVE",
-    );
+    let (world, digest) = found_in(low(READ));
 
     let app = world.run_to_the_end().await;
 
