@@ -1,4 +1,13 @@
-//! The registry in Amazon ECR.
+//! The registry in Amazon ECR: implements [`Registry`] by calls of the AWS SDK.
+//!
+//! Each account and Region has a client of its own, with its own retry quota and pacing, so that
+//! one account that throttles us does not slow down the others. Limits on the size of answers are
+//! in `batches`.
+//!
+//! Invariant 3: `untag` sends BatchDeleteImage with each tag *and* the digest, which ECR compares
+//! before it removes the tag. With `registry.untag = "tag"`, the image's tags are read right before
+//! the call instead, and tags that have moved are not sent. A tag that moves between the read and
+//! the call is found by [`reconcile`], which checks every entry of the answer against the request.
 
 mod answers;
 mod batches;
@@ -33,33 +42,34 @@ use answers::{all_pages, found, image_of, listed_of, not_got, page_of};
 use batches::{Answered, ROOM, as_large_as_fits};
 use manifests::{Manifests, by_digest, by_tag};
 
-/// Room for a page of images, in kilobytes: each may have a thousand tags.
+/// Limit of a page of images, in kilobytes. Each image may have a thousand tags.
 const IMAGES_ROOM: u32 = 2 * 1024;
-/// Room for one of a page's findings, in kilobytes. Most take two, and those of many packages more.
+/// Kilobytes that a page may have for each of its findings. Most findings take two, and those with
+/// many packages take more.
 const FINDING_ROOM: u32 = 5;
-/// Clients that are kept: one for each account and Region in use.
+/// Most clients that are kept, one for each account and Region in use.
 const MOST_CLIENTS: usize = 256;
 
-/// The registry of one account and Region: its client, and what its calls are paced by.
+/// The registry of one account and Region: its client, and the pacing of its calls.
 #[derive(Debug)]
 struct Place {
     client: Client,
     aws: Aws,
 }
 
-/// Every registry that the policy reaches, each by a client for its account and Region.
+/// Every registry in the scope of the policy, each with a client for its account and Region.
 #[derive(Debug)]
 pub struct EcrRegistry {
     aws: Aws,
     own: Home,
     untag_by: UntagBy,
     places: Mutex<HashMap<Home, Arc<Place>>>,
-    /// Room for manifests, in kilobytes.
+    /// Kilobytes that answers with manifests may still take.
     room: Semaphore,
 }
 
 impl EcrRegistry {
-    /// Registries as seen from our own account.
+    /// Creates the registries as seen from our own account and Region.
     #[must_use]
     pub fn new(aws: Aws, own: Home, untag_by: UntagBy) -> Self {
         let room = Semaphore::new(ROOM as usize);
@@ -85,11 +95,11 @@ impl EcrRegistry {
     }
 
     fn places(&self) -> std::sync::MutexGuard<'_, HashMap<Home, Arc<Place>>> {
-        // A map of clients is whole at every point where a panic could leave it.
+        // A panic cannot leave the map of clients half changed, so a poisoned lock is still good.
         self.places.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Some of the repository's tagged images, those of this status.
+    /// Returns one page of the repository's tagged images with this status.
     async fn listed(
         &self,
         repository: &Repository,
@@ -258,7 +268,8 @@ impl Registry for EcrRegistry {
         for tag in Tag::quarantines(digest) {
             let holder = match answer.holder(&tag)? {
                 Some(holder) => holder,
-                // Emulators call an image by another of its tags.
+                // An emulator may answer with another tag of the same image, so resolve this tag
+                // alone.
                 None => match self.resolve(repository, &tag).await? {
                     Some(digest) => Holder::Image(digest),
                     None => Holder::Nobody,
@@ -274,7 +285,8 @@ impl Registry for EcrRegistry {
         let what = ("images in", repository);
         let pages = all_pages(Operation::DescribeImages, what, |token| async {
             let page = self.listed(repository, None, token, PAGE).await?;
-            // Each page is cut down before the next one is asked for.
+            // Reduce each page before the next one is read, so that memory holds one full page
+            // only.
             Ok(page.map(|page| (page.next_token, listed_of(page.images))))
         });
         Ok(pages.await?.map(|pages| Tagged {
@@ -301,7 +313,7 @@ impl Registry for EcrRegistry {
         });
         let repositories = pages.await?.unwrap_or_default().into_iter().flatten();
         let names = repositories.filter_map(|repository| repository.repository_name);
-        // A name that we cannot write is of no repository that the policy could name.
+        // Skip names that do not parse, because the policy cannot name such a repository.
         Ok(names.filter_map(|name| RepositoryName::parse(name).ok()).collect())
     }
 
@@ -327,14 +339,16 @@ impl Registry for EcrRegistry {
             .registry_id(repository.account.as_str())
             .repository_name(repository.name.as_str())
             .image_id(ImageIdentifier::builder().image_digest(digest.as_str()).build());
-        // What is refused for today is no better a moment later.
+        // Send the request once, because a scan that is refused for today is refused a moment later
+        // too.
         let once = config::Builder::new().retry_config(RetryConfig::disabled());
         let request = request.customize().config_override(once);
         let error = match place.aws.call(Operation::StartImageScan, request.send()).await {
             Ok(_) => return Ok(Asked::Here),
             Err(error) => error,
         };
-        // ECR API reference, StartImageScan: once in 24 hours an image, and only where scanning is basic.
+        // ECR API reference, StartImageScan: one scan of an image in 24 hours, and basic scanning
+        // only.
         match error.code.as_deref() {
             Some(
                 "LimitExceededException"
@@ -370,14 +384,16 @@ impl Registry for EcrRegistry {
                 let Some(digest) = digest.and_then(|digest| Digest::parse(digest).ok()) else {
                     return;
                 };
-                // One digest with several tags may be answered as several images, all with the same manifest.
+                // ECR may list an image with several tags several times, always with the same
+                // manifest.
                 indexes.entry(digest).or_insert_with_key(|digest| {
                     let media_type = image.image_manifest_media_type();
                     let text = image.image_manifest().unwrap_or_default();
                     index_of(digest.clone(), media_type, text)
                 });
             }
-            // One that cannot be read is an index of which nothing is known, and hides no other.
+            // An answer that is too large becomes an index with an unknown entry, so that it is not
+            // taken for clean and does not hide the other indexes.
             Answered::TooLarge(id) => {
                 if let Some(digest) = id.image_digest().and_then(|id| Digest::parse(id).ok()) {
                     indexes.insert(digest.clone(), Some(Index::new(digest, [None])));
@@ -450,7 +466,8 @@ impl Registry for EcrRegistry {
             Err(error) => error,
         };
         match error.code.as_deref() {
-            // Of this very tag and digest by the API's description; emulators answer it for less.
+            // The API reference gives these codes for this tag and digest only. Emulators answer
+            // them in other cases too, so read the tag.
             Some("ImageAlreadyExistsException" | "ImageTagAlreadyExistsException") => {
                 match self.resolve(repository, tag).await? {
                     Some(digest) if digest == manifest.digest => Ok(Tagging::Confirmed),

@@ -1,4 +1,9 @@
-//! What manifests say of themselves.
+//! Parses manifests: whether one is an image, an index or another artifact, and which entries an
+//! index has.
+//!
+//! The manifest's own words never exclude an entry of an index, because anybody who can push can
+//! write them. An entry is "not an image" only if ECR says so and shows no findings for it, so
+//! every entry that has a digest is kept here, and every other one is counted.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -12,8 +17,8 @@ use crate::domain::plan::{Kind, is_other_artifact};
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// Every form of manifest that ECR stores. The API reference names the first three; ECR answers indexes and
-/// manifest lists only when they are accepted too.
+/// Every form of manifest that ECR stores. The API reference names the first three. ECR returns
+/// indexes and manifest lists only if the request accepts them too.
 pub(super) const MEDIA_TYPES: [&str; 5] = [
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
@@ -22,7 +27,7 @@ pub(super) const MEDIA_TYPES: [&str; 5] = [
     LIST,
 ];
 
-/// What a manifest of this media type, with this artifactMediaType, is of.
+/// Returns the kind of a manifest with this media type and artifactMediaType.
 pub(super) fn kind_of(media_type: Option<&str>, artifact: Option<&str>) -> Kind {
     match (media_type, artifact) {
         (Some(INDEX | LIST), _) => Kind::Index,
@@ -31,15 +36,15 @@ pub(super) fn kind_of(media_type: Option<&str>, artifact: Option<&str>) -> Kind 
     }
 }
 
-/// The annotation by which BuildKit says that an entry is an attestation of another one (BuildKit documentation, "Image
-/// attestation storage").
+/// Annotation by which BuildKit marks an entry as an attestation of another entry (BuildKit
+/// documentation, "Image attestation storage").
 const ATTESTATION: &str = "vnd.docker.reference.type";
-/// The longest platform that is kept: it is for people to read.
+/// Most characters of a platform that are kept. Only people read it.
 const LONGEST_PLATFORM: usize = 64;
 
 #[derive(Deserialize)]
 struct Document<'a> {
-    /// Each read by itself: one that is strange must not hide the others.
+    /// Entries, each parsed by itself so that a malformed one does not hide the others.
     #[serde(borrow)]
     manifests: Vec<&'a RawValue>,
 }
@@ -63,7 +68,8 @@ fn if_a_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Er
     })
 }
 
-/// The platform's name, as far as it can be made out.
+/// Returns the name of the platform as far as it can be read, or `None` if the value is not an
+/// object.
 fn platform<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     let platform = Value::deserialize(from)?;
     let part = |name: &str| platform.get(name).and_then(Value::as_str);
@@ -91,8 +97,10 @@ fn entry_of(text: &str) -> Option<Entry> {
     Some(Entry { child: Child { digest, platform: written.platform }, role })
 }
 
-/// The index that a manifest is. `None`: it is none. One that says that it is an index, and cannot be read, is an index of
-/// which nothing is known.
+/// Parses a manifest as an index, or returns `None` if it is not an index.
+///
+/// A manifest that claims to be an index but cannot be parsed becomes an index with one unknown
+/// entry, so that it is never taken for clean.
 pub(super) fn index_of(digest: Digest, media_type: Option<&str>, text: &str) -> Option<Index> {
     let Ok(document) = serde_json::from_str::<Document<'_>>(text) else {
         return matches!(media_type, Some(INDEX | LIST)).then(|| Index::new(digest, [None]));
@@ -120,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn no_entry_is_left_out_for_what_it_says_of_itself() {
+    fn entry_is_kept_whatever_it_claims_to_be() {
         let attestation =
             r#", "annotations": {"vnd.docker.reference.type": "attestation-manifest"}"#;
         let index = index(&[
@@ -162,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn entry_that_cannot_be_understood_hides_no_other_and_is_counted() {
+    fn malformed_entry_is_counted_and_hides_no_other() {
         let twice = format!(r#"{{"digest": "{0}", "digest": "{0}"}}"#, digest('b'));
         let strange = ["7", "null", "{}", r#"{"digest": "sha512:abc"}"#, twice.as_str()];
         let strange = strange.map(str::to_owned);
@@ -174,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_index_is_told_from_an_index_that_cannot_be_read() {
+    fn index_that_cannot_be_parsed_is_an_index_with_a_gap() {
         let of = |text, media_type| index_of(digest('f'), media_type, text);
         let twice = format!(r#"{{"manifests": [], "manifests": [{}]}}"#, entry('a', ""));
         for text in ["{}", "no JSON", twice.as_str()] {
@@ -201,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn charts_and_other_artifacts_are_told_from_images() {
+    fn kind_follows_the_media_types() {
         assert_eq!(kind_of(Some(INDEX), None), Kind::Index);
         assert_eq!(kind_of(Some(LIST), None), Kind::Index);
         assert_eq!(kind_of(Some(MEDIA_TYPES[0]), Some(IMAGE_CONFIGS[0])), Kind::Image);

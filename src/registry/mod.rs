@@ -1,4 +1,10 @@
-//! The registry: what an image is now, and the few calls that change it.
+//! The registry: reads of images, findings and manifests, and the few calls that change an image.
+//!
+//! The worker sees a registry only through [`Registry`], which names no AWS type. `ecr` is the one
+//! implementation. Tests do not replace it: they run it with the real SDK against a simulated AWS.
+//!
+//! Invariant 3: [`Registry::untag`] removes a tag only if the tag still points to the judged digest
+//! at the moment of the call.
 
 pub mod ecr;
 mod manifest;
@@ -16,107 +22,113 @@ use crate::domain::plan::Image;
 use crate::domain::replication::Replication;
 use crate::domain::untag::Untagged;
 
-/// A manifest as the registry stores it: putting the same bytes gives the same digest.
+/// A manifest as the registry stores it. Putting the same bytes again gives the same digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
-    /// Its digest.
+    /// Digest of `text`.
     pub digest: Digest,
-    /// Its bytes. Manifests are JSON.
+    /// The manifest itself, byte for byte, which is JSON.
     pub text: String,
-    /// Its media type, where the registry tells it.
+    /// Media type, if the registry gives one.
     pub media_type: Option<String>,
 }
 
-/// What it takes to mark an image.
+/// Everything that is needed to mark an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Markable {
-    /// The image's manifest.
+    /// Manifest of the image, which is put again under the quarantine tag.
     pub manifest: Manifest,
-    /// Where its quarantine tags are, by the same answer.
+    /// Holders of the image's quarantine tags, from the same answer as the manifest.
     pub marks: Marks,
 }
 
-/// Whether a tag was put on an image.
+/// Result of putting a tag on an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tagging {
-    /// The tag points to the image, by this call or from before.
+    /// The tag points to the image, by this call or because it already did.
     Confirmed,
     /// The tag is on another image and cannot be moved.
     Taken(String),
-    /// The registry will never do it: too many tags, layers or children gone, or archived.
+    /// The registry will never accept the tag, because the image has too many tags, is archived, or
+    /// has lost layers or children.
     RefusedForGood(String),
 }
 
-/// Some of a repository's tagged images.
+/// One page of a repository's tagged images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// Those images that we can make sense of.
+    /// Images of the page that could be parsed.
     pub images: Vec<Image>,
-    /// How many there were besides.
+    /// Number of images on the page that could not be parsed.
     pub unread: u64,
-    /// Where the next page begins; `None`: this is the last.
+    /// Token of the next page, or `None` on the last page.
     pub next_token: Option<String>,
 }
 
-/// One of a repository's tagged images, as far as a listing needs it: there can be a hundred
-/// thousand of them, each with a thousand tags.
+/// A tagged image, reduced to what a listing needs, because a repository can hold a hundred
+/// thousand images with a thousand tags each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// Its digest.
+    /// Digest of the image.
     pub digest: Digest,
-    /// When it was pushed.
+    /// Time of the push, if the registry gives it.
     pub pushed_at: Option<SystemTime>,
-    /// Whether people can pull it by a tag.
+    /// Whether people can pull the image by a tag.
     pub is_pullable: bool,
-    /// Whether it is an index, or may be one: if ECR gives no media type, only the manifest tells.
+    /// Whether the image is or may be an index. If ECR gives no media type, only the manifest can
+    /// tell.
     pub may_be_index: bool,
 }
 
-/// A repository's tagged images.
+/// Listing of a repository's tagged images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tagged {
-    /// The newest that people can pull ([`MOST_PULLABLE`] of each page), and all that may be indexes.
+    /// From each page, the newest [`MOST_PULLABLE`] images that people can pull, and all images
+    /// that may be an index.
     pub images: Vec<Listed>,
-    /// How many pages were read.
+    /// Number of pages read.
     pub pages: u32,
 }
 
-/// Whether a registry begins scans when it is asked.
+/// Answer to a request for another scan of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// It does. The scan's end comes as an event, unless this image was scanned within a day, cannot be scanned, or is gone.
+    /// The registry scans on request. The end of the scan arrives as an event, unless the image was
+    /// scanned within the last day, cannot be scanned, or is gone.
     Here,
-    /// It scans by itself (enhanced scanning).
+    /// The registry scans by itself (enhanced scanning) and takes no requests.
     NotHere,
 }
 
-/// What the worker needs of a registry.
+/// Everything that the worker needs from a registry.
 ///
-/// Reads answer `None` where the image, tag or repository does not exist: that is news, not an error.
+/// Reads return `None` if the image, tag or repository does not exist, because that is news and not
+/// an error.
 pub trait Registry: Send + Sync + 'static {
-    /// The image with this digest and all its tags.
+    /// Returns the image with this digest and all its tags.
     fn image(
         &self,
         repository: &Repository,
         digest: &Digest,
     ) -> impl Future<Output = Result<Option<Image>, AwsError>> + Send;
 
-    /// The digest that this tag points to now.
+    /// Returns the digest to which this tag points now.
     fn resolve(
         &self,
         repository: &Repository,
         tag: &Tag,
     ) -> impl Future<Output = Result<Option<Digest>, AwsError>> + Send;
 
-    /// The digests that at most [`IMAGE_BATCH`] tags point to now. Tags that are on no image are left out.
+    /// Returns the digests to which these tags, at most [`IMAGE_BATCH`], point now. Tags that no
+    /// image has are left out.
     fn resolve_all(
         &self,
         repository: &Repository,
         tags: &[Tag],
     ) -> impl Future<Output = Result<HashMap<Tag, Digest>, AwsError>> + Send;
 
-    /// One page of the image's scan: at most `most` findings, from where the token of the page
-    /// before leads.
+    /// Returns one page of the image's scan with at most `most` findings. It begins at
+    /// `next_token`, which comes from the page before.
     fn scan_page(
         &self,
         repository: &Repository,
@@ -125,33 +137,34 @@ pub trait Registry: Send + Sync + 'static {
         most: u16,
     ) -> impl Future<Output = Result<Option<ScanPage>, AwsError>> + Send;
 
-    /// The image's manifest.
+    /// Returns the image's manifest.
     fn manifest(
         &self,
         repository: &Repository,
         digest: &Digest,
     ) -> impl Future<Output = Result<Option<Manifest>, AwsError>> + Send;
 
-    /// The image's manifest, and where its quarantine tags are.
+    /// Returns the image's manifest and the holders of its quarantine tags.
     fn markable(
         &self,
         repository: &Repository,
         digest: &Digest,
     ) -> impl Future<Output = Result<Option<Markable>, AwsError>> + Send;
 
-    /// Every tagged image of the repository, archived ones left out; all pages of it.
+    /// Lists all tagged images of the repository except archived ones, over all pages.
     fn tagged(
         &self,
         repository: &Repository,
     ) -> impl Future<Output = Result<Option<Tagged>, AwsError>> + Send;
 
-    /// Every repository of a registry; all pages of it.
+    /// Lists all repositories of a registry, over all pages.
     fn repositories(
         &self,
         home: &Home,
     ) -> impl Future<Output = Result<Vec<RepositoryName>, AwsError>> + Send;
 
-    /// At most `most` tagged images of the repository, archived ones too, from where a token of another page says.
+    /// Returns one page of at most `most` tagged images of the repository, including archived ones.
+    /// It begins at `next_token`, which comes from the page before.
     fn page(
         &self,
         repository: &Repository,
@@ -166,34 +179,37 @@ pub trait Registry: Send + Sync + 'static {
         digest: &Digest,
     ) -> impl Future<Output = Result<Asked, AwsError>> + Send;
 
-    /// At most [`IMAGE_BATCH`] images by their digests, with all their tags. Those that are gone are left out.
+    /// Returns the images with these digests, at most [`IMAGE_BATCH`], with all their tags. Images
+    /// that are gone are left out.
     fn images(
         &self,
         repository: &Repository,
         digests: &[Digest],
     ) -> impl Future<Output = Result<Vec<Image>, AwsError>> + Send;
 
-    /// At most [`IMAGE_BATCH`] indexes by their digests. Those that are gone, or are no indexes, are left out.
+    /// Returns the indexes with these digests, at most [`IMAGE_BATCH`]. Digests that are gone or
+    /// are not an index are left out.
     fn indexes(
         &self,
         repository: &Repository,
         digests: &[Digest],
     ) -> impl Future<Output = Result<Option<Vec<Index>>, AwsError>> + Send;
 
-    /// The prefixes of repositories that this registry fills from other registries on pull; `ROOT` stands for all
-    /// repositories.
+    /// Returns the prefixes of the repositories that this registry fills from other registries on
+    /// pull. The prefix `ROOT` stands for all repositories that no other prefix covers.
     fn pull_through_prefixes(
         &self,
         home: &Home,
     ) -> impl Future<Output = Result<Vec<String>, AwsError>> + Send;
 
-    /// The rules by which this registry repeats removals in others; `None`: it does not tell us.
+    /// Returns the rules by which this registry repeats removals in others, or `None` if the
+    /// registry does not disclose them to us.
     fn replication(
         &self,
         home: &Home,
     ) -> impl Future<Output = Result<Option<Replication>, AwsError>> + Send;
 
-    /// Puts a tag on the image with this manifest. Repeating it is harmless.
+    /// Puts a tag on the image with this manifest. Repeating the call is harmless.
     fn tag(
         &self,
         repository: &Repository,
@@ -201,8 +217,10 @@ pub trait Registry: Send + Sync + 'static {
         tag: &Tag,
     ) -> impl Future<Output = Result<Tagging, AwsError>> + Send;
 
-    /// Takes at most [`UNTAG_BATCH`] tags off the image with this digest, each only if it still points there.
-    /// Repeating it is harmless. The image's last tag takes the image with it.
+    /// Removes these tags, at most [`UNTAG_BATCH`], from the image with this digest, each only if
+    /// it still points to that image.
+    ///
+    /// Repeating the call is harmless. Removing the last tag deletes the image.
     fn untag(
         &self,
         repository: &Repository,
@@ -211,14 +229,15 @@ pub trait Registry: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Untagged, AwsError>> + Send;
 }
 
-/// The code of an answer that was not read, because it is larger than there is room for: our own.
+/// Our own error code for an answer that is not read because it is too large.
 pub const TOO_LARGE: &str = "AnswerTooLarge";
-/// The newest images of a repository that a listing names: those that are looked at in search of
-/// some without a known violation.
+/// Number of images that a listing keeps from each page, the newest first. `policy.keep_at_least`
+/// inspects no more than these, because an unbounded search would read the whole registry for every
+/// image on a day on which all are vulnerable.
 pub const MOST_PULLABLE: usize = 50;
-/// The most tags in one call (ECR API reference, BatchDeleteImage).
+/// Most tags in one call (ECR API reference, BatchDeleteImage).
 pub const UNTAG_BATCH: usize = 100;
-/// The most images, findings or rules in one page (ECR API reference, DescribeImages).
+/// Most images, findings, repositories or rules in one page (ECR API reference, DescribeImages).
 pub const PAGE: u16 = 1000;
-/// The most images in one call (ECR API reference, BatchGetImage and DescribeImages).
+/// Most images in one call (ECR API reference, BatchGetImage and DescribeImages).
 pub const IMAGE_BATCH: usize = 100;

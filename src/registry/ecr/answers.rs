@@ -1,4 +1,4 @@
-//! What ECR's answers say: pages, images, and what is not there.
+//! Parses ECR's answers: pages, images, and errors that mean that something does not exist.
 
 use std::cmp::Reverse;
 use std::fmt::Display;
@@ -12,11 +12,12 @@ use crate::domain::plan::{Image, Kind, Storage};
 use crate::registry::manifest::kind_of;
 use crate::registry::{Listed, MOST_PULLABLE, Page};
 
-/// Pages that are read before a registry that never ends them is given up on. A repository holds 100,000 images (ECR
-/// service quotas).
+/// Most pages that are read of one list, so that a registry whose pages never end cannot hold up
+/// its caller for ever. A repository holds 100,000 images (ECR service quotas).
 const MOST_PAGES: usize = 200;
 
-/// Reads page after page, each from the token of the one before. `None`: there is nothing of which to read any.
+/// Reads page after page, each with the token of the one before. Returns `None` if the list does
+/// not exist, as when the repository is gone.
 pub(super) async fn all_pages<T, F>(
     operation: Operation,
     (what, of): (&str, &(impl Display + Sync)),
@@ -38,7 +39,8 @@ where
     Err(AwsError::unexpected(operation, format!("more than {MOST_PAGES} pages of {what} {of}")))
 }
 
-/// The images of one answer: one that we cannot make sense of must not hide all others.
+/// Parses the images of one answer. Images that do not parse are counted, so that they do not hide
+/// the others.
 pub(super) fn page_of(answer: DescribeImagesOutput) -> Page {
     let details = answer.image_details.unwrap_or_default();
     let all = details.len();
@@ -48,8 +50,8 @@ pub(super) fn page_of(answer: DescribeImagesOutput) -> Page {
     Page { images, unread, next_token }
 }
 
-/// What a listing needs of the images of a page: the newest that people can pull, and what may be an
-/// index.
+/// Reduces the images of a page to what a listing needs: the newest that people can pull, and all
+/// that may be an index.
 pub(super) fn listed_of(images: Vec<Image>) -> Vec<Listed> {
     let listed = images.into_iter().map(|image| Listed {
         is_pullable: image.is_pullable(),
@@ -67,7 +69,8 @@ pub(super) fn listed_of(images: Vec<Image>) -> Vec<Listed> {
     listed
 }
 
-/// Why BatchGetImage did not give an image; `None` where there is none.
+/// Returns the reason why BatchGetImage did not return an image, or `None` if there is no such
+/// image.
 pub(super) fn not_got(failure: ImageFailure) -> Option<AwsError> {
     let code = failure.failure_code.as_ref().map(ImageFailureCode::as_str).unwrap_or_default();
     let reason = failure.failure_reason.unwrap_or_default();
@@ -75,7 +78,7 @@ pub(super) fn not_got(failure: ImageFailure) -> Option<AwsError> {
         .then(|| AwsError::of_entry(Operation::BatchGetImage, code, &reason, true))
 }
 
-/// Takes "no such image" and "no such repository" out of the errors.
+/// Turns the errors "no such image" and "no such repository" into `None`.
 pub(super) fn found<T>(answer: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
@@ -93,7 +96,7 @@ pub(super) fn image_of(detail: ImageDetail) -> Result<Image, AwsError> {
         |error: InvalidName| AwsError::unexpected(Operation::DescribeImages, error.to_string());
     let kind =
         kind_of(detail.image_manifest_media_type.as_deref(), detail.artifact_media_type.as_deref());
-    // A tag that ECR stores and we cannot write could not be untagged either.
+    // A tag that does not parse could not be removed either, so the whole image is an error.
     let tags = detail.image_tags.unwrap_or_default().into_iter().map(Tag::parse);
     Ok(Image {
         digest: Digest::parse(detail.image_digest.unwrap_or_default()).map_err(unexpected)?,

@@ -1,5 +1,16 @@
-//! Calls about many images at once: what is missing is told from what is there in few calls, and no answer is larger than
-//! there is room for.
+//! Calls about up to a hundred images at once, within bounds on the number of calls and on memory.
+//!
+//! **Missing ids.** DescribeImages fails as a whole if one of its ids is missing. Then it is sent
+//! once more with archived images included. If it still fails, BatchGetImage answers for each id
+//! whether it exists, and the ids that exist are described again. That makes four calls for a
+//! hundred ids instead of a hundred. The children of an index, and the tags of an event without a
+//! digest, are read in this way.
+//!
+//! **Large manifests.** A manifest has up to four megabytes, so a hundred of them do not fit in the
+//! memory of a small task. [`Limit`] refuses an answer by its Content-Length before its bytes are
+//! read. BatchGetImage asks for a hundred manifests within a megabyte. A larger answer is asked for
+//! again in halves, and in the end one image at a time while no other answer is read. A semaphore
+//! of twelve megabytes covers all answers that are read at the same time.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -20,27 +31,27 @@ use crate::aws::{AwsError, ErrorClass, Operation};
 use crate::domain::image::Repository;
 use crate::registry::manifest::MEDIA_TYPES;
 
-/// Room for BatchGetImage's answers that are read at one time, in kilobytes. One is held twice for a moment: its bytes, and
-/// the manifests that are read from them.
+/// Kilobytes for all answers of BatchGetImage that are read at the same time. An answer is in
+/// memory twice for a moment: its bytes, and the manifests that are parsed from them.
 pub(super) const ROOM: u32 = 12 * 1024;
-/// The room of one answer, which the manifests of a hundred usual indexes do not fill.
+/// Kilobytes for one answer. The manifests of a hundred usual indexes take less.
 const USUAL: u32 = 1024;
-/// The largest answer about one image that is read: its manifest may stand there once for each of its tags.
+/// Kilobytes of the largest answer about a single image that is read. The answer may repeat the
+/// manifest for each tag of the image.
 const LARGEST: u32 = 32 * 1024;
 
-/// One image of an answer, or why there is none.
+/// One image of an answer, or the reason why it is not in there.
 pub(super) enum Answered {
     Image(Box<Image>),
     Failure(ImageFailure),
-    /// It is there, and the answer about it alone is larger than is read: ECR may repeat a manifest
-    /// for each of an image's tags.
+    /// The image exists, but the answer about it alone is too large to read, because ECR may repeat
+    /// a manifest for each tag of the image.
     TooLarge(ImageIdentifier),
 }
 
 impl EcrRegistry {
-    /// The images with these ids, at most a hundred, as far as they are there: by one call. Where one is missing, ECR
-    /// answers for none. Then it is asked with archived images among them, then by BatchGetImage, which says of each
-    /// whether it is there, and then for those that are: by four calls at the most.
+    /// Describes the images with these ids, at most a hundred, and leaves out those that do not
+    /// exist. Needs one call if all exist.
     pub(super) async fn described(
         &self,
         repository: &Repository,
@@ -75,15 +86,16 @@ impl EcrRegistry {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        // One that went a moment ago is looked for again by the next delivery.
+        // If an image vanished a moment ago, the next delivery of the message asks again.
         let details = self.describe_all(repository, &ids).await?;
         details.ok_or_else(|| AwsError {
             class: ErrorClass::Unavailable,
-            ..AwsError::unexpected(Operation::DescribeImages, "images came and went meanwhile")
+            ..AwsError::unexpected(Operation::DescribeImages, "images vanished between two calls")
         })
     }
 
-    /// The images with these ids, archived ones too; `None`: one of them is missing.
+    /// Describes the images with these ids, including archived ones. Returns `None` if one of them
+    /// is missing.
     pub(super) async fn describe_all(
         &self,
         repository: &Repository,
@@ -92,7 +104,8 @@ impl EcrRegistry {
         if let Some(details) = self.describe(repository, ids, None).await? {
             return Ok(Some(details));
         }
-        // ECR leaves archived images out unless they are asked for (ECR API reference, DescribeImagesFilter).
+        // ECR leaves archived images out unless the filter includes them (ECR API reference,
+        // DescribeImagesFilter).
         match self.describe(repository, ids, Some(ImageStatusFilter::Any)).await {
             // A registry without an archive may not know the filter.
             Err(error) if error.class == ErrorClass::Rejected => Ok(None),
@@ -119,10 +132,11 @@ impl EcrRegistry {
         Ok(answer.map(|answer| answer.image_details.unwrap_or_default()))
     }
 
-    /// Shows the manifests with these ids, at most a hundred, one after the other. False: there is no such repository.
+    /// Passes the manifests with these ids, at most a hundred, to `each`, one after the other.
+    /// Returns false if the repository does not exist.
     ///
-    /// A manifest has up to four megabytes. An answer that is larger than its room is not read: its images are asked for
-    /// again by halves, and at last one by one, while nobody else reads any.
+    /// An answer that exceeds its limit is not read. Its ids are asked for again in halves, and in
+    /// the end one at a time while no other answer is read.
     pub(super) async fn manifests(
         &self,
         repository: &Repository,
@@ -131,8 +145,9 @@ impl EcrRegistry {
     ) -> Result<bool, AwsError> {
         let mut pending = VecDeque::from([(ids, USUAL, USUAL)]);
         while let Some((ids, room, most)) = pending.pop_front() {
-            let closed =
-                |_| AwsError::unexpected(Operation::BatchGetImage, "there is no room any more");
+            let closed = |_| {
+                AwsError::unexpected(Operation::BatchGetImage, "the semaphore of answers is closed")
+            };
             let held = self.room.acquire_many(room).await.map_err(closed)?;
             let limit = Limit::new(most);
             let answer = self.batch(repository, ids.clone(), &limit).await;
@@ -182,8 +197,9 @@ impl EcrRegistry {
     }
 }
 
-/// Asks for a page of `most` entries, and for a quarter as many as long as the answer is larger than
-/// its room. An answer of one entry is read however large it is.
+/// Asks for a page of `most` entries, and for a quarter of them again as long as the answer exceeds
+/// its limit. An answer with a single entry is read whatever its size, because it cannot be
+/// divided.
 pub(super) async fn as_large_as_fits<T, F>(
     mut most: u16,
     kilobytes: u32,
@@ -201,7 +217,7 @@ where
     }
 }
 
-/// Refuses an answer that says that it is larger than this, before it is read.
+/// Refuses an answer whose Content-Length exceeds this limit before its bytes are read.
 #[derive(Clone, Debug)]
 pub(super) struct Limit {
     kilobytes: u32,
@@ -232,9 +248,8 @@ impl Intercept for Limit {
         let length = context.response().body().content_length().unwrap_or(0);
         if length > u64::from(self.kilobytes) * 1024 {
             self.exceeded.store(true, Ordering::Relaxed);
-            return Err(
-                format!("an answer of {length} bytes is larger than there is room for").into()
-            );
+            let most = self.kilobytes;
+            return Err(format!("the answer has {length} bytes and exceeds {most} KB").into());
         }
         Ok(())
     }

@@ -1,4 +1,8 @@
-//! From one of ECR's pages of findings to the compact form that is kept of it.
+//! Parses ECR's pages of findings into the packed form that the worker keeps.
+//!
+//! ECR has one list for the findings of basic scanning and another for those of enhanced scanning
+//! (Inspector), with different fields. Both become [`Finding`]. Closed and suppressed findings are
+//! only counted, because they do not count against an image.
 
 use aws_sdk_ecr::operation::describe_image_scan_findings::DescribeImageScanFindingsOutput;
 use aws_sdk_ecr::types::{
@@ -10,7 +14,8 @@ use crate::domain::findings::{
     Finding, NO_FIX, Package, ScanPage, ScanState, Score, Severity, SeverityCounts, one_line,
 };
 
-/// What one page says. Each of its findings is packed, and dropped as ECR wrote it.
+/// Parses one page. Packs each finding at once and drops the form in which ECR wrote it, because
+/// the packed form takes less memory.
 pub(super) fn page_of(page: DescribeImageScanFindingsOutput) -> ScanPage {
     let status = page.image_scan_status.and_then(|status| status.status);
     let word = || status.as_ref().map_or("not given", ScanStatus::as_str).to_owned();
@@ -56,8 +61,9 @@ fn severity_of(severity: &FindingSeverity) -> Severity {
     Severity::from_word(severity.as_str()).unwrap_or(Severity::Undefined)
 }
 
-/// Basic scanning keeps package, version and scores among the attributes (ECR API reference, ImageScanFinding). It
-/// says nothing of fixes, exploits and first observations.
+/// Parses a finding of basic scanning, which keeps the package, its version and the scores among
+/// the attributes (ECR API reference, ImageScanFinding). Basic scanning says nothing about fixes,
+/// exploits and first observations.
 fn basic(finding: ImageScanFinding) -> Finding {
     let attribute = |key: &str| {
         let attributes = finding.attributes().iter();
@@ -80,7 +86,8 @@ fn basic(finding: ImageScanFinding) -> Finding {
     }
 }
 
-/// In how many places the image runs, as a finding's resources say (Inspector user guide, "in use").
+/// Returns the number of places in which the image runs, as the finding's resources say (Inspector
+/// user guide, "in use").
 fn in_use_count(finding: &EnhancedImageScanFinding) -> u64 {
     let images = finding.resources().iter().filter_map(|resource| resource.details());
     let images = images.filter_map(|details| details.aws_ecr_container_image());
@@ -88,7 +95,7 @@ fn in_use_count(finding: &EnhancedImageScanFinding) -> u64 {
     counts.max().unwrap_or(0)
 }
 
-/// Whether of every package it is said that no version mends it.
+/// Returns whether the scanner says of every package that no version fixes it.
 fn says_no_fix(details: Option<&PackageVulnerabilityDetails>) -> bool {
     let packages = details.map(PackageVulnerabilityDetails::vulnerable_packages);
     packages.is_some_and(|packages| {
@@ -97,12 +104,12 @@ fn says_no_fix(details: Option<&PackageVulnerabilityDetails>) -> bool {
     })
 }
 
-/// Whether a finding has been closed or suppressed.
+/// Returns whether a finding is closed or suppressed.
 fn is_inactive(finding: &EnhancedImageScanFinding) -> bool {
     finding.status().is_some_and(|status| status != "ACTIVE")
 }
 
-/// One finding of enhanced scanning.
+/// Parses a finding of enhanced scanning.
 fn enhanced_finding(finding: &EnhancedImageScanFinding) -> Finding {
     let text = |value: Option<&str>| value.filter(|value| !value.is_empty()).map(one_line);
     let details = finding.package_vulnerability_details();

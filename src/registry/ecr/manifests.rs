@@ -1,4 +1,8 @@
-//! What BatchGetImage answers about one image: its manifest, and which images its quarantine tags are on.
+//! Collects BatchGetImage's answers about one image: its manifest, and the holders of its
+//! quarantine tags.
+//!
+//! One call asks for the digest and for all ten quarantine tags, so that the manifest and the
+//! holders are of the same moment.
 
 use std::collections::HashMap;
 
@@ -19,14 +23,14 @@ pub(super) fn by_tag(tag: &Tag) -> ImageIdentifier {
     ImageIdentifier::builder().image_tag(tag.as_str()).build()
 }
 
-/// The answers about one image and its quarantine tags. Of other images no manifest is kept.
+/// Answers about one image and its quarantine tags. Manifests of other images are dropped.
 #[derive(Debug)]
 pub(super) struct Manifests<'a> {
     digest: &'a Digest,
     manifest: Option<Manifest>,
     failure: Option<ImageFailure>,
     too_large: bool,
-    /// Where tags are, or why that is not said.
+    /// Holder of each tag, or the failure that ECR answers for the tag.
     tags: HashMap<String, Result<Holder, ImageFailure>>,
 }
 
@@ -50,7 +54,7 @@ impl<'a> Manifests<'a> {
             let holder = digest.clone().map_or(Holder::Unreadable, Holder::Image);
             self.tags.insert(tag, Ok(holder));
         }
-        // One digest with several tags may be answered as several images, all with the same manifest.
+        // ECR may list an image with several tags several times, always with the same manifest.
         if digest.as_ref() == Some(self.digest)
             && self.manifest.is_none()
             && let Some(text) = image.image_manifest
@@ -71,12 +75,12 @@ impl<'a> Manifests<'a> {
         let tag = failure.image_id().and_then(ImageIdentifier::image_tag).unwrap_or_default();
         match Tag::parse(tag).is_ok_and(|tag| tag.is_quarantine_of(self.digest)) {
             true => drop(self.tags.insert(tag.to_owned(), Err(failure))),
-            // Emulators leave the digest out of this one.
+            // Emulators leave the digest out of the failure that is about the image itself.
             false => self.failure = Some(failure),
         }
     }
 
-    /// Which image this quarantine tag is on, which was asked for; `None`: the answer does not say.
+    /// Returns the holder of this quarantine tag, or `None` if the answer does not mention the tag.
     pub(super) fn holder(&self, tag: &Tag) -> Result<Option<Holder>, AwsError> {
         let failure = match self.tags.get(tag.as_str()) {
             None => return Ok(None),
@@ -89,7 +93,7 @@ impl<'a> Manifests<'a> {
         }
     }
 
-    /// The manifest, which was asked for; `None`: there is no such image.
+    /// Returns the manifest, or `None` if there is no such image.
     pub(super) fn manifest(self) -> Result<Option<Manifest>, AwsError> {
         match (self.manifest, self.failure) {
             (Some(manifest), _) => Ok(Some(manifest)),
@@ -98,7 +102,7 @@ impl<'a> Manifests<'a> {
                 code: Some(TOO_LARGE.to_owned()),
                 ..AwsError::unexpected(
                     Operation::BatchGetImage,
-                    "ECR's answer about the manifest is too large to be read: the image has too many tags for it",
+                    "ECR's answer about the manifest is too large to read, because the image has too many tags",
                 )
             }),
             (None, None) => {

@@ -1,4 +1,5 @@
-//! Trying what the worker is allowed to do with a repository, on an image that cannot exist.
+//! Tries which calls the worker may make on a repository, by calls about an image that cannot
+//! exist.
 
 use aws_sdk_ecr::types::ImageIdentifier;
 
@@ -7,15 +8,17 @@ use crate::aws::{ErrorClass, Operation, Permission, Tried};
 use crate::domain::image::Repository;
 use crate::registry::Registry as _;
 
-/// The digest of no image: no text is known that has it.
+/// Digest of no image, because no text with this digest is known.
 const NO_DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 const NO_TAG: &str = "tagwarden-check";
 
 impl EcrRegistry {
-    /// Tries every permission on a repository, those that change something only where `enforce` is set, and that to begin a
-    /// scan only where `rescan` is: a manifest that is none and has another digest than it claims cannot be put, and an
-    /// image that does not exist can neither be deleted nor scanned. Where the role in another account cannot be assumed,
-    /// that is all that is said.
+    /// Tries every permission on a repository. Permissions that change something are tried only if
+    /// `enforce` is set, and the one to start a scan only if `rescan` is set.
+    ///
+    /// No call can change anything: ECR refuses to put a text that is not a manifest and does not
+    /// have the digest given with it, and an image that does not exist can be neither deleted nor
+    /// scanned. If the role in another account cannot be assumed, the result says only that.
     pub async fn try_permissions(
         &self,
         repository: &Repository,
@@ -43,7 +46,8 @@ impl EcrRegistry {
         let on = format!("repository {name} in {account} {}", repository.region);
         let aws = &self.aws;
         let images = aws.call(Operation::DescribeImages, images.send()).await;
-        // Credentials of our own have been of use before; without an answer they are those of the role.
+        // Our own credentials have worked before, so if there is no answer, the credentials of the
+        // role are missing.
         if let Err(error) = &images
             && error.class == ErrorClass::Credentials
             && error.code.is_none()
@@ -78,7 +82,8 @@ impl EcrRegistry {
                 action: "ecr:DescribeRegistry",
                 resource: on.clone(),
                 permission: Permission::Unknown(
-                    "ECR tells only the account itself; set aws.assume_role".to_owned(),
+                    "ECR describes a registry to its own account only; set aws.assume_role"
+                        .to_owned(),
                 ),
             },
             described => Tried::new("ecr:DescribeRegistry", &on, described),

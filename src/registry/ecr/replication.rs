@@ -1,4 +1,10 @@
-//! The rules by which ECR repeats removals in other registries.
+//! Reads the rules by which ECR repeats removals of tags in other registries.
+//!
+//! With `deleteReplication`, ECR repeats the removal of a tag at the rule's destinations, and
+//! nothing says in which order the removal and our mark arrive there. With the last tag ECR deletes
+//! the image, so the worker must know these rules before it removes a tag. Therefore an answer that
+//! is not understood is an error and never "no rule", and a rule that is not understood counts in
+//! full.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,8 +20,9 @@ use crate::aws::{AwsError, Operation};
 use crate::domain::image::{AccountId, Home, Region};
 use crate::domain::replication::{RepeatedRemovals, Replication};
 
-/// The bytes of an answer. `deleteReplication` is in ECR's service model (botocore 1.44.8,
-/// ReplicationRule) and not in that of aws-sdk-ecr 1.138, which leaves out what it does not know.
+/// Keeps the bytes of an answer, because `deleteReplication` is in ECR's service model (botocore
+/// 1.44.8, ReplicationRule) but not in that of aws-sdk-ecr 1.138, which drops fields that it does
+/// not know.
 #[derive(Clone, Debug, Default)]
 struct KeepBody(Arc<Mutex<Vec<u8>>>);
 
@@ -77,13 +84,14 @@ struct DeleteReplication {
 }
 
 impl Rule {
-    /// Whether it repeats removals: off unless it is set. What is set and not understood counts as
-    /// on.
+    /// Returns whether the rule repeats removals, which is off by default. A setting that is not
+    /// understood counts as on.
     fn repeats_removals(&self) -> bool {
         self.delete_replication.as_ref().is_some_and(|delete| delete.enabled != Some(false))
     }
 
-    /// The prefixes of its repositories; a filter of another kind may match any.
+    /// Returns the prefixes of the rule's repositories. A filter of another kind becomes the empty
+    /// prefix, because it may match any repository.
     fn prefixes(&self) -> Vec<String> {
         let filters = self.repository_filters.as_deref().unwrap_or_default();
         let prefix = |filter: &Filter| {
@@ -94,7 +102,7 @@ impl Rule {
     }
 }
 
-/// The rules of an answer about this registry; `None`: it is about another one.
+/// Parses the rules from an answer, or returns `None` if the answer is about another registry.
 fn rules_of(body: &[u8], home: &Home) -> Result<Option<Replication>, String> {
     let answer: Answer = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     if answer.registry_id.is_some_and(|id| id != home.account.as_str()) {
@@ -118,8 +126,9 @@ fn rules_of(body: &[u8], home: &Home) -> Result<Option<Replication>, String> {
 }
 
 impl EcrRegistry {
-    /// DescribeRegistry takes no registry id: it tells whoever calls of the registry of its own
-    /// account (ECR API reference, DescribeRegistryRequest).
+    /// Returns the rules of a registry, or `None` if ECR answers about another one.
+    /// DescribeRegistry takes no registry id: it describes the registry of the account that calls
+    /// (ECR API reference, DescribeRegistryRequest).
     pub(super) async fn registry_described(
         &self,
         home: &Home,
@@ -160,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_counts_only_where_it_repeats_removals() {
+    fn rule_counts_only_if_it_repeats_removals() {
         let rule = |more: &str| {
             rules(&format!(
                 r#"[{{"destinations": [{{"region": "us-east-1", "registryId": "111122223333"}}]{more}}}]"#
@@ -174,7 +183,7 @@ mod tests {
         assert_eq!(
             rule(r#", "deleteReplication": {}"#),
             repeated(&[]),
-            "nobody says that it is off"
+            "nothing says that it is off"
         );
         let on = r#", "deleteReplication": {"enabled": true}, "repositoryFilters""#;
         let filters = r#"[{"filter": "team/", "filterType": "PREFIX_MATCH"}]"#;
@@ -182,11 +191,15 @@ mod tests {
         assert_eq!(rule(&format!("{on}: []")), repeated(&[]));
         assert_eq!(rule(&format!("{on}: null")), repeated(&[]));
         let other = r#"[{"filter": "*/app", "filterType": "GLOB"}]"#;
-        assert_eq!(rule(&format!("{on}: {other}")), repeated(&[""]), "which is a prefix of all");
+        assert_eq!(
+            rule(&format!("{on}: {other}")),
+            repeated(&[""]),
+            "the empty prefix matches every repository"
+        );
     }
 
     #[test]
-    fn an_answer_that_is_not_understood_is_never_no_rule() {
+    fn malformed_answer_is_an_error_and_not_an_empty_list() {
         let destination = r#"[{"destinations": [{"region": "", "registryId": "111122223333"}], "deleteReplication": {"enabled": true}}]"#;
         assert!(rules(destination).is_err());
         assert!(rules("7").is_err());
