@@ -1,5 +1,13 @@
-//! What the adapters share: configuration per account and Region, timeouts, classes of errors, and one
-//! place where every call is timed and counted.
+//! Shared by the adapters for SQS, ECR and SNS: configuration per account and Region, timeouts,
+//! classes of errors, and one place where every call is timed, counted, traced and paced.
+//!
+//! Each client has a retry quota of its own ([`Aws::retry_quota`]), because by default the SDK
+//! shares one quota between all clients of a service and Region, so that an account that throttles
+//! us would use up the retries of the others.
+//!
+//! Receives, deletes and extensions of leases are never repeated by the SDK. Whoever holds the
+//! lease repeats them, so that no attempt begins after the lease has ended, and the polling loop
+//! repeats receives.
 
 mod attempts;
 mod error;
@@ -42,7 +50,8 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const CALL_TIMEOUT: Duration = Duration::from_secs(25);
 const ATTEMPTS: u32 = 3;
 
-/// The SDK's configuration with our timeouts, and the counting of calls.
+/// The SDK's configuration with our timeouts, and everything that is needed to count and pace its
+/// calls.
 #[derive(Clone, Debug)]
 pub struct Aws {
     config: SdkConfig,
@@ -52,7 +61,8 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Takes the configuration that the environment gave and sets what the worker relies on.
+    /// Takes the configuration from the environment and sets the timeouts and retries on which the
+    /// worker relies.
     #[must_use]
     pub fn new(config: &SdkConfig, settings: AwsSettings, instruments: Arc<Instruments>) -> Self {
         let config = config
@@ -65,56 +75,60 @@ impl Aws {
         Self { config, settings, instruments, pacing: None }
     }
 
-    /// The same for one account and Region, whose APIs are paced where AWS throttles them there.
+    /// Returns the same configuration for one account and Region, whose APIs are paced once AWS
+    /// throttles them there.
     #[must_use]
     pub fn paced(&self, home: &Home) -> Self {
         Self { pacing: Some(Arc::new(Pacing::new(home))), ..self.clone() }
     }
 
-    /// A quota of retries for one client alone. The SDK's default is one for all clients of a service and Region, so
-    /// that an account that throttles us would use up the retries of the others.
+    /// Returns a retry quota for one client alone. The SDK's default is one quota for all clients
+    /// of a service and Region, so that an account that throttles us would use up the retries of
+    /// the others.
     #[must_use]
     pub fn retry_quota() -> RetryPartition {
         RetryPartition::custom("tagwarden").build()
     }
 
-    /// The wall clock that requests are signed by.
+    /// Returns the wall clock that signs requests.
     ///
-    /// `None` only where the SDK's configuration was built without a time source.
+    /// Returns `None` only if the SDK's configuration was built without a time source.
     #[must_use]
     pub fn clock_of(config: &SdkConfig) -> Option<Clock> {
         let source = config.time_source()?;
         Some(Clock::new(move || source.now()))
     }
 
-    /// Configuration for our own account and Region.
+    /// Returns the configuration for our own account and Region.
     #[must_use]
     pub fn config(&self) -> &SdkConfig {
         &self.config
     }
 
-    /// Configuration for our own account in another Region.
+    /// Returns the configuration for our own account in another Region.
     #[must_use]
     pub fn in_region(&self, region: &Region) -> SdkConfig {
         let region = aws_config::Region::new(region.as_str().to_owned());
         self.config.to_builder().region(region).build()
     }
 
-    /// Configuration for a receive that waits up to `wait`: the call outlives the wait, and one that failed is repeated
-    /// by the polling loop alone.
+    /// Returns the configuration for a receive that waits up to `wait`. The call may outlast the
+    /// wait, and only the polling loop repeats a call that failed.
     #[must_use]
     pub fn for_receive(&self, wait: Duration) -> SdkConfig {
         self.once(wait.saturating_add(ATTEMPT_TIMEOUT))
     }
 
-    /// Configuration for extending and settling leases: whoever holds the lease repeats the call, while there is a lease.
+    /// Returns the configuration to extend and settle leases. The holder of a lease repeats the
+    /// call as long as the lease lasts.
     #[must_use]
     pub fn for_settling(&self) -> SdkConfig {
         self.once(ATTEMPT_TIMEOUT)
     }
 
-    /// Configuration for calls that are not repeated behind their caller's back. Their answers are small, and the limit
-    /// holds for the whole of them: watching over their throughput would be work for nothing.
+    /// Returns a configuration with which the SDK repeats nothing. The answers are small and the
+    /// limit covers each of them as a whole, so protection against stalled streams would be work
+    /// for nothing.
     fn once(&self, limit: Duration) -> SdkConfig {
         self.config
             .to_builder()
@@ -124,8 +138,9 @@ impl Aws {
             .build()
     }
 
-    /// Configuration for the registry at `place`: with `aws.assume_role`, another account than our own is
-    /// reached by that account's role, else by what its repository policies let us do.
+    /// Returns the configuration for the registry at `place`. With `aws.assume_role`, another
+    /// account is reached by its role, else by the permissions that its repository policies grant
+    /// us.
     pub async fn at(&self, place: &Home, own: &Home) -> SdkConfig {
         let config = self.in_region(&place.region);
         let role = match &self.settings.assume_role {
@@ -143,11 +158,12 @@ impl Aws {
         config.into_builder().credentials_provider(provider).build()
     }
 
-    /// Waits for one call, counts, times and traces it, and sorts its error into a class. A call that is paced waits for
-    /// its turn before.
+    /// Waits for one call; counts, times and traces it, and sorts its error into a class. A paced
+    /// call first waits for its turn.
     ///
     /// # Errors
-    /// The call's own error, or that its turn did not come in time.
+    /// Returns the call's own error, or an error of the class `Throttled` if its turn does not come
+    /// in time.
     pub async fn call<T, E>(
         &self,
         operation: Operation,
@@ -175,16 +191,17 @@ impl Aws {
             class: ErrorClass::Throttled,
             code: None,
             message: format!(
-                "not sent: AWS throttles it, and its turn did not come in {LONGEST_WAIT:?}"
+                "not sent: AWS throttles it, and its turn did not come within {LONGEST_WAIT:?}"
             ),
             request_id: None,
         })
     }
 
-    /// The same, never paced, in a span of the caller's, which has room for what there is to say of a call.
+    /// Does the same without pacing and in a span of the caller, which has the fields that describe
+    /// a call.
     ///
     /// # Errors
-    /// The call's own error.
+    /// Returns the call's own error.
     pub async fn call_in<T, E>(
         &self,
         span: &Span,

@@ -1,4 +1,8 @@
-//! How often the SDK sent one call, and what AWS said to each attempt.
+//! Counts how often the SDK sends one call, and watches whether AWS throttles an attempt.
+//!
+//! The SDK shows its retries to interceptors only, and an interceptor belongs to a client and not
+//! to a call. So a task-local value carries the call that is being sent from [`counted`] to
+//! [`CountAttempts`].
 
 use std::cell::Cell;
 use std::future::Future;
@@ -17,7 +21,7 @@ use aws_smithy_types::config_bag::ConfigBag;
 use super::ErrorClass;
 use super::pacing::Line;
 
-/// A call under way.
+/// A call that is being sent.
 struct Sending {
     attempts: Cell<i64>,
     line: Option<Arc<Line>>,
@@ -28,7 +32,7 @@ tokio::task_local! {
     static SENDING: Sending;
 }
 
-/// Counts the attempts of a client's calls, and sees which are throttled: the SDK tells of them in no other way.
+/// Counts the attempts of a client's calls and notes the throttled ones.
 #[derive(Debug)]
 pub struct CountAttempts;
 
@@ -43,7 +47,8 @@ impl Intercept for CountAttempts {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        // Credentials may be fetched by a call of the SDK's own, which nobody counts.
+        // There is no call if the SDK fetches credentials by itself. Those attempts are not
+        // counted.
         let _ = SENDING.try_with(|sending| {
             let before = sending.attempts.replace(sending.attempts.get() + 1);
             if before > 0
@@ -75,7 +80,8 @@ impl Intercept for CountAttempts {
     }
 }
 
-/// The result of a call, and how often it was sent. A paced one tells its line how that went.
+/// Returns the result of a call and the number of its attempts. Reports repeated and throttled
+/// attempts to the line of a paced call.
 pub(super) async fn counted<T, E>(
     line: Option<Arc<Line>>,
     call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
@@ -91,7 +97,7 @@ where
     SENDING.scope(sending, call).await
 }
 
-/// Whether an error of a call whose errors are these says that it was throttled.
+/// Returns whether an attempt of a call with errors of type `E` was throttled.
 fn is_throttled<E>(error: &Error, status: u16) -> bool
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,

@@ -1,4 +1,9 @@
-//! What went wrong with a call: its class, which decides what becomes of the message, and what AWS says of it.
+//! Errors of calls to AWS: a class that decides what becomes of the message, and what AWS says
+//! about the error.
+//!
+//! The class follows the error code by one table (`codes`), and the HTTP status if the code is not
+//! in the table. The message never contains the request, because AWS repeats it in answers about
+//! signatures, session token included.
 
 mod codes;
 
@@ -14,25 +19,25 @@ use aws_sdk_sqs::operation::RequestId as _;
 use super::Operation;
 use crate::domain::text::start;
 
-/// How much of what AWS says of an error is kept, in characters.
+/// Most characters of an error message that are kept.
 const LONGEST_MESSAGE: usize = 1024;
 
-/// What kind of failure a call met. It decides what becomes of the message.
+/// Kind of failure of a call, which decides what becomes of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorClass {
-    /// Too many calls.
+    /// AWS throttles the call.
     Throttled,
-    /// The service or its key management failed.
+    /// The service failed, or KMS failed for it.
     Unavailable,
-    /// No answer in time. The call may have taken effect.
+    /// No answer came in time. The call may have taken effect.
     Timeout,
-    /// No connection, or it was lost. The call may have taken effect.
+    /// There was no connection, or it broke. The call may have taken effect.
     Connection,
-    /// The caller is not allowed, the queue or topic does not exist, or a key of KMS cannot be used.
+    /// The caller lacks permission, the queue or topic does not exist, or a KMS key cannot be used.
     Refused,
     /// Our own credentials are missing, expired or not accepted.
     Credentials,
-    /// The service finds fault with the request itself; sent again it fails again.
+    /// The service rejects the request itself, and would reject it again.
     Rejected,
 }
 
@@ -48,7 +53,7 @@ impl ErrorClass {
         Self::Rejected,
     ];
 
-    /// The word of metrics and logs.
+    /// Returns the word for metrics and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -62,13 +67,13 @@ impl ErrorClass {
         }
     }
 
-    /// Whether nobody's permission is at stake and the same call may well succeed later.
+    /// Returns whether the same call may well succeed later although nobody changes a permission.
     #[must_use]
     pub fn is_transient(self) -> bool {
         matches!(self, Self::Throttled | Self::Unavailable | Self::Timeout | Self::Connection)
     }
 
-    /// Whether somebody's permission is at stake.
+    /// Returns whether only people can mend the failure, by a permission or by credentials.
     #[must_use]
     pub fn is_refusal(self) -> bool {
         matches!(self, Self::Refused | Self::Credentials)
@@ -83,8 +88,9 @@ impl ErrorClass {
         })
     }
 
-    /// The class of what KMS says of a key that ECR may not use, by KMS's own error code. One that is not known is a
-    /// refusal, because what is refused waits and what fails is retried until the dead-letter queue has it.
+    /// Returns the class of an error about a KMS key that ECR cannot use, from KMS's own error
+    /// code. An unknown code is a refusal, because a refused message waits, while a failed one is
+    /// retried until it ends in the dead-letter queue.
     fn of_kms(code: Option<&str>) -> Self {
         code.and_then(codes::class_of).filter(|class| class.is_transient()).unwrap_or(Self::Refused)
     }
@@ -93,20 +99,20 @@ impl ErrorClass {
 /// A failed call to AWS.
 #[derive(Clone, Debug)]
 pub struct AwsError {
-    /// Which call.
+    /// Operation that failed.
     pub operation: Operation,
-    /// What kind of failure.
+    /// Class of the failure.
     pub class: ErrorClass,
-    /// AWS's error code, where AWS answered.
+    /// AWS's error code, if AWS answered.
     pub code: Option<String>,
-    /// What AWS or the SDK says.
+    /// Message of AWS or of the SDK.
     pub message: String,
-    /// AWS's id of the request, for a support case.
+    /// AWS's id of the request, which a support case needs.
     pub request_id: Option<String>,
 }
 
 impl AwsError {
-    /// An answer that the API does not describe.
+    /// Creates the error for an answer that the API reference does not describe.
     #[must_use]
     pub fn unexpected(operation: Operation, message: impl Into<String>) -> Self {
         Self {
@@ -118,7 +124,8 @@ impl AwsError {
         }
     }
 
-    /// A failure of one entry of a batch: AWS gives a code and a message, and says whose fault it is.
+    /// Creates the error for one entry of a batch. AWS gives a code and a message, and says whether
+    /// the sender is at fault.
     #[must_use]
     pub fn of_entry(operation: Operation, code: &str, message: &str, sender_fault: bool) -> Self {
         Self {
@@ -130,13 +137,13 @@ impl AwsError {
         }
     }
 
-    /// Whether AWS answered with this error code.
+    /// Returns whether AWS answered with this error code.
     #[must_use]
     pub fn is(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
     }
 
-    /// Whether it says that there is no such queue.
+    /// Returns whether the error means that the queue does not exist.
     #[must_use]
     pub fn is_missing_queue(&self) -> bool {
         self.is("QueueDoesNotExist") || self.is("AWS.SimpleQueueService.NonExistentQueue")
@@ -178,7 +185,8 @@ impl AwsError {
     }
 }
 
-/// ECR's error where a key of KMS cannot be used: it says what KMS answered.
+/// Returns ECR's error about a KMS key that cannot be used, which contains KMS's answer, if it is
+/// among the error and its causes.
 fn kms_exception<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a KmsException> {
     let mut error = Some(error);
     while let Some(one) = error {
@@ -190,12 +198,13 @@ fn kms_exception<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a KmsExceptio
     None
 }
 
-/// What AWS says of a signature goes on with the request as it was signed, session token included.
+/// Cuts the request off the message. If a signature does not match, AWS repeats the request as it
+/// was signed, session token included.
 fn without_request(message: &str) -> &str {
     message.split("The Canonical String").next().unwrap_or_default().trim_end()
 }
 
-/// An error and its causes, without the SDK's line breaks and debug output.
+/// Returns an error and its causes on one line, without the SDK's line breaks and debug output.
 fn on_one_line(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -207,7 +216,8 @@ fn on_one_line(error: &dyn Error) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Whether our own credentials could not be had: the SDK wraps that in various ways.
+/// Returns whether our own credentials could not be loaded. The SDK wraps that error in various
+/// ways.
 fn has_credentials_error<E>(error: &SdkError<E, HttpResponse>) -> bool
 where
     E: std::error::Error + Send + Sync + 'static,
@@ -243,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_fall_into_the_class_that_decides_what_becomes_of_the_message() {
+    fn code_or_else_status_decides_the_class() {
         for (code, status, class) in [
             ("ThrottlingException", 400, ErrorClass::Throttled),
             ("OverLimit", 400, ErrorClass::Throttled),
@@ -275,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_kms_withholds_from_ecr_is_a_refusal_and_a_kms_that_fails_an_outage() {
+    fn unusable_kms_key_is_a_refusal_and_failing_kms_is_an_outage() {
         for (code, class) in [
             (Some("AccessDeniedException"), ErrorClass::Refused),
             (Some("DisabledException"), ErrorClass::Refused),
@@ -285,7 +295,7 @@ mod tests {
             (Some("KMSInternalException"), ErrorClass::Unavailable),
             (Some("DependencyTimeoutException"), ErrorClass::Unavailable),
             (Some("KeyUnavailableException"), ErrorClass::Unavailable),
-            // Not our own credentials, whatever they are to ECR.
+            // These are not our own credentials, whatever they are to ECR.
             (Some("ExpiredTokenException"), ErrorClass::Refused),
             (Some("another"), ErrorClass::Refused),
             (None, ErrorClass::Refused),
@@ -295,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_aws_repeats_in_its_answer_is_not_kept() {
+    fn request_in_the_answer_is_cut_off() {
         let message = "The request signature we calculated does not match the signature you provided.\n\n\
                        The Canonical String for this request should have been\n'POST\nx-amz-security-token:SECRET'";
         assert!(without_request(message).ends_with("you provided."));

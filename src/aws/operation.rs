@@ -1,6 +1,7 @@
 //! The operations of AWS that the worker calls.
 
-/// An operation that the worker calls. The closed set of the metric labels `service` and `operation`.
+/// An operation that the worker calls. The metric labels `service` and `operation` take their
+/// values from this closed set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(
     missing_docs,
@@ -46,7 +47,7 @@ impl Operation {
         Self::Publish,
     ];
 
-    /// The service's name.
+    /// Returns the service's name.
     #[must_use]
     pub fn service(self) -> &'static str {
         match self {
@@ -68,13 +69,14 @@ impl Operation {
         }
     }
 
-    /// Whether its calls are paced where AWS throttles them. The queue must not wait, and the topics' quotas are far away.
+    /// Returns whether calls are paced once AWS throttles them. Only those to ECR are, because the
+    /// queue must not wait and the quotas of topics are far away.
     #[must_use]
     pub fn is_paced(self) -> bool {
         self.service() == "ecr"
     }
 
-    /// The operation's name.
+    /// Returns the operation's name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -1,8 +1,28 @@
-//! How fast the calls of one API are sent to one account and Region, once AWS throttles them.
+//! Paces the calls of one API to one account and Region, once AWS throttles them.
 //!
-//! Quotas can be raised, most are not published, and emulators have none. So an API goes unpaced until AWS throttles it
-//! there. From then on its calls are spaced evenly, in the order in which they came: a throttled attempt cuts the rate,
-//! a quiet second in which calls had to wait raises it.
+//! **Why only then.** Quotas can be raised, most of ECR's are not published, and emulators have
+//! none. So there is no rate that could be configured, and each API goes unpaced in an account and
+//! Region until AWS throttles an attempt there. Attempts that the SDK repeats by itself count too,
+//! and [`super::CountAttempts`] reports them. The queue and the topics are never paced. Each task
+//! paces for itself.
+//!
+//! **How a pace begins.** The next call waits for a second, because the second whose quota is used
+//! up would throttle every call in it. Then calls go evenly spaced and in the order in which they
+//! came, at half of the rate of the last second. That is at least five calls a second for PutImage
+//! (half of its default quota) and two for the others.
+//!
+//! **How the rate changes.** A second with a throttled attempt multiplies the rate by 0.7, down to
+//! one call in two seconds. A quiet second multiplies it by 1.1, but only if a call had to wait in
+//! it, because a rate that nobody uses proves nothing. A call that the SDK repeats waits for
+//! nobody, so it takes the place of the next call.
+//!
+//! **How it ends.** The pace ends when its rate exceeds four times the first rate, or ten minutes
+//! after the last throttled attempt, and not while other calls may be waiting, because all of them
+//! would be sent at once.
+//!
+//! A call that has waited for 20 seconds fails as throttled without being sent, and its message
+//! comes again later. [`Pacer`] is the pure state machine, which is given the time, and [`Line`] is
+//! its shell with the clock and the waiting.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,21 +33,22 @@ use tracing::{info, warn};
 use super::Operation;
 use crate::domain::image::Home;
 
-/// The longest that a call waits for its turn. Its message comes again later.
+/// Longest time that a call waits for its turn. Then its message comes again later.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 const SECOND: Duration = Duration::from_secs(1);
-/// An API that was not throttled for so long is not paced any more.
+/// A pace ends this long after the last throttled attempt.
 const QUIET: Duration = Duration::from_secs(600);
-/// What a quiet second makes of the rate, and what a throttled one does.
+/// Factors of the rate: after a quiet second in which calls waited, and after a throttled attempt.
 const RAISE: f64 = 1.1;
 const CUT: f64 = 0.7;
-/// How many times its first rate a pace must reach to end before that.
+/// A pace ends when its rate exceeds this many times its first rate.
 const ENOUGH: f64 = 4.0;
-/// No API gets slower than this, in calls a second, however many other callers use up its quota.
+/// Least rate in calls a second, however much of the quota other callers use up.
 const LEAST: f64 = 0.5;
 
-/// How many attempts were sent in the last second, as two counters tell it.
+/// Number of attempts in the last second, estimated from two counters: one for this second of the
+/// clock and one for the second before.
 #[derive(Debug, Default)]
 struct Sent {
     second: u64,
@@ -59,22 +80,24 @@ impl Sent {
 /// The pace of an API that AWS throttles.
 #[derive(Debug)]
 struct Pace {
-    /// The rate that it began with, and the present one, in calls a second.
+    /// First and present rate, in calls a second.
     first: f64,
     rate: f64,
-    /// The last place that was taken. The next is one spacing later.
+    /// Last place that was taken. The next is one spacing later.
     last: Duration,
-    /// The last throttled attempt, and the last one that cut the rate.
+    /// Last throttled attempt, and the last one that cut the rate.
     throttled: Duration,
     cut: Duration,
-    /// Since when a second is quiet, and whether a call had to wait in it: a rate that nobody uses proves nothing.
+    /// Beginning of the present quiet second, and whether a call had to wait in it. A rate that
+    /// nobody uses proves nothing.
     quiet: Duration,
     pressed: bool,
 }
 
 impl Pace {
     fn beginning(rate: f64, now: Duration) -> Self {
-        // The second whose quota is used up goes by first: every call within it would be throttled, at any rate.
+        // Let the second pass whose quota is used up, because AWS would throttle every call in it
+        // at any rate.
         let from = now + SECOND;
         let last = from.saturating_sub(spacing(rate));
         Self { first: rate, rate, last, throttled: now, cut: now, quiet: from, pressed: false }
@@ -94,7 +117,8 @@ impl Pace {
         }
     }
 
-    /// Whether it ends with a call that may be sent now. Not while others may wait: they would all be sent at once.
+    /// Returns whether the pace ends with a call that may be sent now. It does not while others may
+    /// wait, because all of them would be sent at once.
     fn is_over(&self, now: Duration) -> bool {
         let is_proven = self.rate > self.first * ENOUGH || now >= self.throttled + QUIET;
         is_proven && now >= self.next() + spacing(self.rate)
@@ -113,10 +137,11 @@ fn spacing(rate: f64) -> Duration {
     SECOND.div_f64(rate)
 }
 
-/// When the calls of one API may be sent. It is given the time, counted from whenever.
+/// Decides when the calls of one API may be sent. The caller gives it the time, counted from any
+/// instant.
 #[derive(Debug)]
 struct Pacer {
-    /// The least rate to begin with.
+    /// Least rate with which a pace begins.
     from: f64,
     sent: Sent,
     pace: Option<Pace>,
@@ -124,17 +149,18 @@ struct Pacer {
 
 impl Pacer {
     fn new(operation: Operation) -> Self {
-        // Half of PutImage's default quota (ECR service quotas). The others' are not known.
+        // Half of PutImage's default quota (ECR service quotas). The quotas of the others are not
+        // published.
         let from = if operation == Operation::PutImage { 5.0 } else { 2.0 };
         Self { from, sent: Sent::default(), pace: None }
     }
 
-    /// The rate of its pace, if it has one, in calls a second.
+    /// Returns the rate of the pace in calls a second, if there is a pace.
     fn rate(&self) -> Option<f64> {
         self.pace.as_ref().map(|pace| pace.rate)
     }
 
-    /// Lets a call of an unpaced API be sent now.
+    /// Lets a call be sent now if its API is not paced.
     fn start_unpaced(&mut self, now: Duration) -> bool {
         if self.pace.is_none() {
             self.sent.add(now);
@@ -142,7 +168,7 @@ impl Pacer {
         self.pace.is_none()
     }
 
-    /// Lets the call whose turn it is be sent now, or says when to ask again.
+    /// Lets the next call be sent now, or returns the time at which to ask again.
     fn start(&mut self, now: Duration) -> Result<(), Duration> {
         if let Some(pace) = &mut self.pace {
             pace.pass(now);
@@ -161,7 +187,8 @@ impl Pacer {
         Ok(())
     }
 
-    /// The SDK sent a call again, which waits for nobody. It takes the place of the next.
+    /// Notes that the SDK repeated a call. The attempt does not wait, so it takes the place of the
+    /// next call.
     fn resent(&mut self, now: Duration) {
         self.sent.add(now);
         if let Some(pace) = &mut self.pace {
@@ -169,7 +196,7 @@ impl Pacer {
         }
     }
 
-    /// AWS throttled an attempt.
+    /// Notes that AWS throttled an attempt.
     fn throttled(&mut self, now: Duration) {
         match &mut self.pace {
             Some(pace) => {
@@ -184,18 +211,18 @@ impl Pacer {
     }
 }
 
-/// A call waited for its turn as long as it may.
+/// A call waited for its turn for [`LONGEST_WAIT`].
 #[derive(Debug)]
 pub(super) struct WaitedTooLong;
 
-/// The calls of one API to one account and Region.
+/// The calls of one API to one account and Region, which wait here for their turns.
 #[derive(Debug)]
 pub(super) struct Line {
     operation: Operation,
     home: Home,
     began: Instant,
     pacer: Mutex<Pacer>,
-    /// Whoever holds it is next. It goes to those who wait in the order in which they came.
+    /// Held by the next call. Tokio hands it on in the order in which the calls came.
     first: tokio::sync::Mutex<()>,
 }
 
@@ -215,7 +242,8 @@ impl Line {
         self.ask(Pacer::start_unpaced)
     }
 
-    /// Waits until it is a call's turn. A call that is given up leaves the line, and takes up no place.
+    /// Waits for the turn of a call. A call whose caller gives up leaves the line and takes no
+    /// place.
     pub(super) async fn turn(&self) -> Result<(), WaitedTooLong> {
         let turn = async {
             let _first = self.first.lock().await;
@@ -226,12 +254,12 @@ impl Line {
         timeout_at(Instant::now() + LONGEST_WAIT, turn).await.map_err(|_| WaitedTooLong)
     }
 
-    /// The SDK sent a call again.
+    /// Notes that the SDK repeated a call.
     pub(super) fn resent(&self) {
         self.ask(Pacer::resent);
     }
 
-    /// AWS throttled an attempt.
+    /// Notes that AWS throttled an attempt.
     pub(super) fn throttled(&self) {
         self.ask(Pacer::throttled);
     }
@@ -239,7 +267,7 @@ impl Line {
     fn ask<T>(&self, question: impl FnOnce(&mut Pacer, Duration) -> T) -> T {
         let mut pacer = self.pacer();
         let before = pacer.rate();
-        // Read under the lock, so that it never goes back.
+        // Read the time under the lock, so that it never goes back.
         let answer = question(&mut pacer, self.began.elapsed());
         let after = pacer.rate();
         drop(pacer);
@@ -247,7 +275,7 @@ impl Line {
         answer
     }
 
-    /// Logs that a pace begins or ends.
+    /// Logs the begin and the end of a pace.
     fn say(&self, before: Option<f64>, after: Option<f64>) {
         let (operation, Home { account, region }) = (self.operation.name(), &self.home);
         match (before, after) {
@@ -263,31 +291,31 @@ impl Line {
                 %account,
                 %region,
                 calls_per_second,
-                "AWS does not throttle this operation any more: its calls are paced no longer"
+                "AWS no longer throttles this operation: its calls are no longer paced"
             ),
             _ => {}
         }
     }
 
     fn pacer(&self) -> MutexGuard<'_, Pacer> {
-        // Numbers and times: whole at every point where a panic could leave them.
+        // A panic cannot leave numbers and times half changed, so a poisoned lock is still good.
         self.pacer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The lines of one account and Region, one for each API that is paced.
+/// The lines of one account and Region, one for each API that can be paced.
 #[derive(Debug)]
 pub(super) struct Pacing(Vec<(Operation, Arc<Line>)>);
 
 impl Pacing {
-    /// Nothing is paced yet.
+    /// Creates the lines, none of which is paced yet.
     pub(super) fn new(home: &Home) -> Self {
         let paced = Operation::ALL.into_iter().filter(|operation| operation.is_paced());
         let line = |operation| (operation, Arc::new(Line::new(operation, home.clone())));
         Self(paced.map(line).collect())
     }
 
-    /// The line of an operation, where it is one that is paced.
+    /// Returns the line of an operation, if it is one that can be paced.
     pub(super) fn line(&self, operation: Operation) -> Option<&Arc<Line>> {
         self.0.iter().find(|(of, _)| *of == operation).map(|(_, line)| line)
     }

@@ -1,37 +1,38 @@
-//! Permissions that are tried by calls which can change nothing.
+//! Results of trying a permission by a call that cannot change anything.
 
 use super::{AwsError, ErrorClass};
 
-/// What trying a permission came to.
+/// Result of trying a permission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Permission {
-    /// It is there.
+    /// The permission is granted.
     Granted,
-    /// It is missing; what AWS says.
+    /// The permission is missing, with the error of AWS.
     Missing(String),
-    /// The call did not come to an answer that tells.
+    /// The answer does not tell, with the error of the call.
     Unknown(String),
 }
 
 /// A permission that was tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tried {
-    /// The action, as a policy names it.
+    /// Action, as an IAM policy names it.
     pub action: &'static str,
-    /// The ARN or the name of what it was tried on.
+    /// ARN or name of the resource on which it was tried.
     pub resource: String,
-    /// What came of it.
+    /// Result.
     pub permission: Permission,
 }
 
 impl Tried {
-    /// What the result of a call says about the permission. A call that AWS finds fault with was permitted.
+    /// Judges the permission by the result of a call. If AWS rejects the request itself, the
+    /// permission was granted, because AWS checks it first.
     #[must_use]
     pub fn new<T>(action: &'static str, resource: &str, result: Result<T, AwsError>) -> Self {
         let permission = match result {
             Ok(_) => Permission::Granted,
             Err(error) => match error.class {
-                // What has no such operation has not looked at the permission either.
+                // A service without this operation has not checked the permission either.
                 _ if error
                     .code
                     .as_deref()

@@ -1,4 +1,4 @@
-//! The error codes that AWS answers with, and the class of each.
+//! Table of AWS's error codes, with the class and the source of each.
 
 use super::ErrorClass;
 
@@ -17,10 +17,11 @@ const KMS: &str = "API reference of KMS, GenerateDataKey and Decrypt: ECR's kmsE
 const STS: &str = "API references of STS and IAM, signatures and tokens";
 const REPORTS: &str = "users' reports";
 
-/// Every code that says more than the HTTP status it comes with: its class, and where that is known from.
+/// Every code that says more than its HTTP status: its class, and the source that documents the
+/// code.
 ///
-/// A key of KMS that refuses is a refusal, because only people can mend it. A key that is throttled or that fails is an
-/// outage, because that ends by itself.
+/// A KMS key that refuses is a refusal, because only people can mend it. A KMS key that is
+/// throttled, or KMS that fails, is an outage, because that ends by itself.
 const CODES: [(&str, ErrorClass, &str); 79] = [
     ("Throttling", Throttled, SDKS),
     ("ThrottlingException", Throttled, SDKS),
@@ -81,9 +82,10 @@ const CODES: [(&str, ErrorClass, &str); 79] = [
     ("KMSNotFoundException", Refused, SNS_SHAPE),
     ("KMSInvalidStateException", Refused, SNS_SHAPE),
     ("KMSInvalidKeyUsageException", Refused, REPORTS),
-    // What KMS says of a key that ECR may not use stands beside it: `ErrorClass::of_kms`.
+    // `ErrorClass::of_kms` looks at KMS's own code first, which ECR gives beside this one.
     ("KmsException", Refused, ECR),
-    // Its reason is prose. What is refused waits, and an outage of KMS waits with it: neither is lost.
+    // ECR gives the reason in prose only. As a refusal, the message waits for people or for the end
+    // of an outage, and is not lost either way.
     ("KmsError", Refused, ECR_ENTRY),
     ("DisabledException", Refused, KMS),
     ("InvalidKeyUsageException", Refused, KMS),
@@ -99,14 +101,15 @@ const CODES: [(&str, ErrorClass, &str); 79] = [
     ("RequestExpired", Credentials, COMMON),
     ("SignatureDoesNotMatch", Credentials, STS),
     ("UnrecognizedClientException", Credentials, COMMON),
-    // The queue knows no such lease, whoever it blames for that.
+    // The queue does not know the lease, even if the code blames the caller or the status blames
+    // the service.
     ("ReceiptHandleIsInvalid", Rejected, SQS),
     ("MessageNotInflight", Rejected, SQS_SHAPE),
     ("AWS.SimpleQueueService.MessageNotInflight", Rejected, SQS),
     ("InvalidParameterValue", Rejected, COMMON),
 ];
 
-/// The class of a code that says more than its HTTP status.
+/// Returns the class of a code that says more than its HTTP status.
 pub(super) fn class_of(code: &str) -> Option<ErrorClass> {
     CODES.iter().find(|(known, ..)| *known == code).map(|(_, class, _)| *class)
 }
@@ -118,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_code_has_two_classes_and_every_class_has_a_source() {
+    fn every_code_has_one_class_and_a_source() {
         let codes: BTreeSet<_> = CODES.iter().map(|(code, ..)| code).collect();
         assert_eq!(codes.len(), CODES.len());
         assert!(CODES.iter().all(|(_, _, source)| !source.is_empty()));

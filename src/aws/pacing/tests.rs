@@ -30,7 +30,7 @@ fn rate(pacer: &Pacer) -> Option<f64> {
     pacer.rate().map(|rate| (rate * 100.0).round() / 100.0)
 }
 
-/// Calls that are always wanted, up to this time: when each was sent.
+/// Sends calls without a pause up to this time and returns when each was sent.
 fn press(pacer: &mut Pacer, from: Duration, until: Duration) -> Vec<Duration> {
     let (mut now, mut sent) = (from, Vec::new());
     while now < until && pacer.pace.is_some() {
@@ -43,7 +43,7 @@ fn press(pacer: &mut Pacer, from: Duration, until: Duration) -> Vec<Duration> {
 }
 
 #[test]
-fn nothing_waits_until_aws_throttles() {
+fn no_call_waits_until_aws_throttles() {
     let mut pacer = pacer();
     assert!((0..1000).all(|n| pacer.start_unpaced(ms(n / 10))));
     pacer.throttled(ms(100));
@@ -51,7 +51,7 @@ fn nothing_waits_until_aws_throttles() {
 }
 
 #[test]
-fn a_pace_begins_with_half_of_what_was_sent_in_the_last_second() {
+fn pace_begins_with_half_the_rate_of_the_last_second() {
     for (sent, of_put_image, of_others) in [(100, 50.0, 50.0), (8, 5.0, 4.0), (1, 5.0, 2.0)] {
         for (operation, expected) in
             [(Operation::PutImage, of_put_image), (Operation::DescribeImages, of_others)]
@@ -65,7 +65,7 @@ fn a_pace_begins_with_half_of_what_was_sent_in_the_last_second() {
 }
 
 #[test]
-fn what_was_sent_longer_ago_counts_for_less() {
+fn older_calls_count_for_less() {
     for (later, expected) in [(500, 50.0), (1250, 37.5), (1750, 12.5), (2500, 2.0), (9000, 2.0)] {
         let mut pacer = pacer();
         assert!((0..100).all(|_| pacer.start_unpaced(ms(4000))));
@@ -75,13 +75,13 @@ fn what_was_sent_longer_ago_counts_for_less() {
 }
 
 #[test]
-fn calls_are_spaced_evenly_after_a_second_without_any() {
+fn calls_are_evenly_spaced_after_one_second_without_calls() {
     let sent = press(&mut paced(4.0), ms(0), ms(1900));
     assert_eq!(sent, [1000, 1250, 1500, 1750].map(ms));
 }
 
 #[test]
-fn a_quiet_second_raises_the_rate_only_where_calls_had_to_wait() {
+fn quiet_second_raises_the_rate_only_if_calls_waited() {
     let mut pacer = paced(10.0);
     press(&mut pacer, ms(0), ms(1000));
     assert_eq!(rate(&pacer), Some(10.0));
@@ -90,11 +90,11 @@ fn a_quiet_second_raises_the_rate_only_where_calls_had_to_wait() {
     for second in 3..60 {
         assert_eq!(pacer.start(ms(second * 1000)), Ok(()));
     }
-    assert_eq!(rate(&pacer), Some(12.1), "for the beginning of the second, and no more");
+    assert_eq!(rate(&pacer), Some(12.1), "calls waited only at the beginning of the second");
 }
 
 #[test]
-fn one_throttled_attempt_a_second_cuts_the_rate() {
+fn rate_is_cut_at_most_once_a_second() {
     let mut pacer = paced(10.0);
     for (at, expected) in
         [(900, 10.0), (1100, 7.0), (1200, 7.0), (2000, 7.0), (2100, 4.9), (99_000, 3.43)]
@@ -114,11 +114,11 @@ fn calls_after_a_cut_keep_the_new_spacing() {
     let next = pacer.start(ms(1200)).unwrap_err();
     assert_eq!(next.as_millis(), 1000 + 1020);
     (2..20).for_each(|second| pacer.throttled(ms(second * 1000)));
-    assert_eq!(pacer.start(ms(20_000)), Ok(()), "throttled attempts keep nobody waiting");
+    assert_eq!(pacer.start(ms(20_000)), Ok(()), "a throttled attempt delays no call");
 }
 
 #[test]
-fn what_the_sdk_sends_again_takes_the_place_of_the_next() {
+fn repeated_attempt_takes_the_place_of_the_next_call() {
     let mut pacer = paced(4.0);
     assert_eq!(pacer.start(ms(1000)), Ok(()));
     pacer.resent(ms(1100));
@@ -128,7 +128,7 @@ fn what_the_sdk_sends_again_takes_the_place_of_the_next() {
 }
 
 #[test]
-fn a_pace_ends_at_four_times_its_first_rate_once_nobody_waits() {
+fn pace_ends_at_four_times_its_first_rate_once_nobody_waits() {
     let mut pacer = paced(10.0);
     press(&mut pacer, ms(0), ms(17_000));
     assert!(rate(&pacer).unwrap() > 40.0);
@@ -139,7 +139,7 @@ fn a_pace_ends_at_four_times_its_first_rate_once_nobody_waits() {
 }
 
 #[test]
-fn a_pace_ends_ten_minutes_after_the_last_throttled_attempt() {
+fn pace_ends_ten_minutes_after_the_last_throttled_attempt() {
     let mut pacer = paced(10.0);
     pacer.throttled(ms(500));
     assert_eq!(pacer.start(ms(600_400)), Ok(()));
@@ -150,7 +150,7 @@ fn a_pace_ends_ten_minutes_after_the_last_throttled_attempt() {
 
 proptest! {
     #[test]
-    fn no_two_calls_start_closer_than_their_spacing_and_every_pace_ends(
+    fn calls_keep_their_spacing_and_every_pace_ends(
         sent in 0..100_u64,
         steps in prop::collection::vec((0..400_u64, 0..12_u8), 0..400),
     ) {
@@ -168,7 +168,7 @@ proptest! {
                 1 => pacer.resent(now),
                 _ => match pacer.start(now) {
                     Ok(()) => {
-                        // Of a pace that has just ended, nothing more is asked.
+                        // A pace that has just ended keeps no spacing.
                         let Some(pace) = &pacer.pace else { return Ok(()) };
                         let earliest = last.map_or(SECOND, |last| last + spacing(pace.rate));
                         prop_assert!(now >= earliest, "{now:?}, not before {earliest:?}");
@@ -200,13 +200,13 @@ fn rounded(from: Instant) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_go_in_the_order_in_which_they_came() {
+async fn calls_are_sent_in_the_order_in_which_they_came() {
     let (line, began) = (line(), Instant::now());
     let order = RefCell::new(Vec::new());
     let calls = (0..4).map(|number| {
         let (line, order) = (&line, &order);
         async move {
-            // The last comes when the line is about to move on.
+            // The last comes shortly before the line moves on.
             sleep(ms(if number == 3 { 1000 } else { 0 })).await;
             line.turn().await.unwrap();
             order.borrow_mut().push((number, rounded(began)));
@@ -217,7 +217,7 @@ async fn calls_go_in_the_order_in_which_they_came() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_is_given_up_takes_no_place() {
+async fn abandoned_call_takes_no_place() {
     let (line, began) = (line(), Instant::now());
     let patience = |millis| tokio::time::timeout(ms(millis), line.turn());
     let (first, second, third) = tokio::join!(patience(900), patience(500), patience(1100));
@@ -227,7 +227,7 @@ async fn a_call_that_is_given_up_takes_no_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_whose_turn_does_not_come_in_time_is_not_sent() {
+async fn call_that_waits_too_long_is_not_sent() {
     let (line, began) = (line(), Instant::now());
     let throttling = async {
         for _ in 0..40 {
