@@ -306,8 +306,9 @@ mod tests {
 
     #[test]
     fn request_in_the_answer_is_cut_off() {
-        let message = "The request signature we calculated does not match the signature you provided.\n\n\
-                       The Canonical String for this request should have been\n'POST\nx-amz-security-token:SECRET'";
+        let message = "The request signature we calculated does not match the signature you \
+                       provided.\n\nThe Canonical String for this request should have been\n\
+                       'POST\nx-amz-security-token:SECRET'";
         assert!(without_request(message).ends_with("you provided."));
     }
 }

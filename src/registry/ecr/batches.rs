@@ -20,8 +20,9 @@ use aws_sdk_ecr::types::{
     DescribeImagesFilter, Image, ImageDetail, ImageFailure, ImageIdentifier, ImageStatusFilter,
 };
 use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::interceptors::Intercept;
-use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextRef;
+use aws_smithy_runtime_api::client::interceptors::{
+    Intercept, context::BeforeDeserializationInterceptorContextRef,
+};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 

@@ -102,7 +102,8 @@ impl<'a> Manifests<'a> {
                 code: Some(TOO_LARGE.to_owned()),
                 ..AwsError::unexpected(
                     Operation::BatchGetImage,
-                    "ECR's answer about the manifest is too large to read, because the image has too many tags",
+                    "ECR's answer about the manifest is too large to read, because the image has \
+                     too many tags",
                 )
             }),
             (None, None) => {
