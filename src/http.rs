@@ -1,4 +1,10 @@
 //! Health and metrics over HTTP, for load balancers, Prometheus and the container's health check.
+//!
+//! `/healthz` answers whether the polling loop still runs (invariant 13), `/readyz` whether
+//! anything stands in the way of work, and `/metrics` what the instruments have counted. Target
+//! groups use `/healthz` and never `/readyz`, because a paused worker is alive, and to replace it
+//! would mend nothing. `serve` is the listener, and [`healthcheck`] is the client behind the
+//! container's health check.
 
 pub mod serve;
 
@@ -22,14 +28,14 @@ use crate::telemetry::instruments::Instruments;
 
 pub use serve::serve;
 
-/// What the handlers show.
+/// State that the handlers show.
 #[derive(Clone, Debug)]
 struct Shown {
     health: Arc<Health>,
     instruments: Arc<Instruments>,
 }
 
-/// The routes.
+/// Returns the routes.
 pub fn router(health: Arc<Health>, instruments: Arc<Instruments>) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
@@ -43,7 +49,7 @@ async fn healthz(State(shown): State<Shown>) -> impl IntoResponse {
         Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
         Err(silent) => {
             let seconds = silent.as_secs();
-            let text = format!("the polling loop has not turned over for {seconds} s\n");
+            let text = format!("the polling loop has not completed a turn for {seconds} s\n");
             (StatusCode::SERVICE_UNAVAILABLE, text)
         }
     }
@@ -74,7 +80,7 @@ async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
 /// Asks a running worker for `/healthz`.
 ///
 /// # Errors
-/// In words, why it is not healthy.
+/// Returns the reason in words if the worker is not healthy or does not answer.
 pub async fn healthcheck(listen: SocketAddr) -> Result<(), String> {
     let mut address = listen;
     if address.ip().is_unspecified() {
@@ -113,7 +119,7 @@ async fn ask(
     tokio::select! {
         biased;
         answer = &mut answer => answer,
-        // The connection has ended, and what it brought is in the answer.
+        // The connection has ended, so the answer holds everything that it brought.
         _ = connection => answer.await,
     }
 }

@@ -311,12 +311,12 @@ async fn a_collector_that_refuses_is_told_of_once() {
     let mut worker = world.worker().await;
     world.violation(&["1.0"]);
     worker
-        .logged("the collector does not take it; it is dropped", |line| line["what"] == "traces")
+        .logged("the collector does not accept data; it is dropped", |line| line["what"] == "traces")
         .await;
     let ended = worker.stopped().await;
     assert_in_order(&ended);
     let refused =
-        |line: &&Value| line["message"] == "the collector does not take it; it is dropped";
+        |line: &&Value| line["message"] == "the collector does not accept data; it is dropped";
     let mut of: Vec<_> =
         ended.log.iter().filter(refused).map(|line| line["what"].clone()).collect();
     of.sort_by_key(Value::to_string);

@@ -1,4 +1,11 @@
-//! The listener: read-only and bounded, so that nobody who can reach it takes it from the load balancer.
+//! The listener for health and metrics: read-only, and bounded in connections, time and bytes, so
+//! that a slow or hostile client cannot shut out the load balancer and have a healthy task
+//! replaced.
+//!
+//! If there are too many connections, the oldest is closed. To refuse the newest, or to leave it in
+//! the kernel's backlog, would shut out the load balancer's health check while slow clients hold
+//! the others. A connection serves one request, because a request every few seconds gains nothing
+//! from an open connection, and so no rule for idle connections is needed.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -21,30 +28,32 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-/// The most connections that are open at once. Where one more comes, the oldest gives way: a request that is sent at
-/// once is answered at once, and whoever holds a connection open holds it only as long as nobody needs the room.
+/// Most open connections. If one more comes, the oldest is closed. A request that is sent at once
+/// is answered at once, so only a slow client loses its connection.
 pub const MOST_CONNECTIONS: usize = 64;
-/// How long a client may take to send the head of its request.
+/// Longest time in which a client sends the head of its request.
 pub const HEAD_TIME: Duration = Duration::from_secs(5);
-/// How long a connection may last, from its beginning to the last byte of the answer that the client takes.
+/// Longest life of a connection, until the client has taken the last byte of the answer.
 pub const CONNECTION_TIME: Duration = Duration::from_secs(10);
-/// The most bytes of a request's head; also hyper's least buffer.
+/// Most bytes of a request's head. This is also the least buffer of hyper.
 pub const MOST_HEAD_BYTES: usize = 8192;
-/// The most headers of a request.
+/// Most headers of a request.
 pub const MOST_HEADERS: usize = 64;
-/// The most bytes that a request may announce as its body. No body is ever read: nothing here takes one.
+/// Most bytes that a request may announce as its body. The body is never read, because no route
+/// takes one.
 pub const MOST_BODY_BYTES: u64 = 1024;
-/// How long answers in hand may take once the server is told to stop.
+/// Longest time in which answers are finished after the server is told to stop.
 pub const STOP_TIME: Duration = Duration::from_millis(500);
-/// The pause after a connection could not be accepted, as when the process has no file descriptor left.
+/// Pause after a connection could not be accepted, for example because the process has no file
+/// descriptor left.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Where connections come from.
+/// Source of connections.
 pub trait Accept {
-    /// A connection.
+    /// Connection of this source.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
-    /// The next connection. Giving up the wait loses none.
+    /// Waits for the next connection. Dropping the future loses no connection.
     fn accept(&mut self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
@@ -56,7 +65,7 @@ impl Accept for TcpListener {
     }
 }
 
-/// Serves these routes until it is told to stop, one request a connection.
+/// Serves these routes, one request per connection, until `stop` is cancelled.
 pub async fn serve(mut listener: impl Accept, router: Router, stop: CancellationToken) {
     let mut connections = Connections::default();
     let mut refused = false;
@@ -74,7 +83,10 @@ pub async fn serve(mut listener: impl Accept, router: Router, stop: Cancellation
             }
             Err(error) => {
                 if !std::mem::replace(&mut refused, true) {
-                    warn!(%error, "cannot accept a connection for health and metrics; trying again");
+                    warn!(
+                        %error,
+                        "cannot accept a connection for health and metrics; trying again"
+                    );
                 }
                 tokio::select! {
                     biased;
@@ -100,7 +112,7 @@ impl Connections {
         self.oldest.push_back(self.tasks.spawn(connection));
     }
 
-    /// Closes the oldest, if there is no room for one more.
+    /// Closes the oldest connection if there is no room for one more.
     async fn make_room(&mut self) {
         while self.tasks.try_join_next().is_some() {}
         self.oldest.retain(|connection| !connection.is_finished());
@@ -118,7 +130,7 @@ impl Connections {
     }
 }
 
-/// One connection, from its first byte to its end.
+/// Serves one connection from its first byte to its end.
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     router: Router,
@@ -131,7 +143,8 @@ async fn converse(
         .max_headers(MOST_HEADERS)
         .max_header_size(MOST_HEAD_BYTES)
         .max_buf_size(MOST_HEAD_BYTES)
-        // Prometheus and load balancers ask seldom. A connection that ends with its answer needs no rule for idleness.
+        // Prometheus and load balancers seldom ask. A connection that ends with its answer needs no
+        // rule for idle time.
         .keep_alive(false)
         .serve_connection(
             TokioIo::new(stream),
@@ -155,7 +168,7 @@ async fn converse(
     }
 }
 
-/// The answer to one request. The router never sees its body.
+/// Answers one request. The router never sees its body.
 async fn answer(
     router: TowerToHyperService<Router>,
     request: Request<Incoming>,
@@ -166,7 +179,8 @@ async fn answer(
     }
 }
 
-/// What is said to a request that is none of those that are served here.
+/// Returns the refusal of a request with another method or with a large body, or `None` if the
+/// router may answer it.
 fn refusal(request: &Request<Incoming>) -> Option<Response<Body>> {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         let mut refusal = plain(StatusCode::METHOD_NOT_ALLOWED);

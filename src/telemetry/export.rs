@@ -1,5 +1,9 @@
-//! Traces and metrics over OTLP, set up by OpenTelemetry's standard environment variables. Without an endpoint nothing is
-//! exported. What cannot be delivered is dropped: the worker never waits for a collector.
+//! Exports traces and metrics over OTLP, as OpenTelemetry's standard environment variables ask for.
+//!
+//! Without an endpoint nothing is exported. Only http/protobuf without TLS is supported, because a
+//! collector beside the worker does the rest. The exporters run on threads of their own with
+//! bounded queues and drop what they cannot deliver, so the worker never waits for a collector. At
+//! the end of the process it waits for a tenth of `shutdown.grace`, two seconds at most.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -31,25 +35,26 @@ use tracing::{info, warn};
 
 use super::traces;
 
-/// OTLP cannot be set up as the environment asks for it.
+/// The environment asks for an export that cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// An endpoint that the worker cannot speak to.
+    /// The worker cannot connect to the endpoint.
     #[error(
-        "{variable} is {value:?}: give the http:// URL of a collector beside the worker, such as http://localhost:4318"
+        "{variable} is {value:?}: give the http:// URL of a collector beside the worker, such as \
+         http://localhost:4318"
     )]
     Endpoint {
-        /// Which variable.
+        /// Name of the variable.
         variable: &'static str,
-        /// What it says.
+        /// Value of the variable.
         value: String,
     },
-    /// A protocol that the worker does not speak.
-    #[error("{variable} is {value:?}: only http/protobuf is spoken; leave the variable out")]
+    /// The worker does not support the protocol.
+    #[error("{variable} is {value:?}: only http/protobuf is supported; remove the variable")]
     Protocol {
-        /// Which variable.
+        /// Name of the variable.
         variable: &'static str,
-        /// What it says.
+        /// Value of the variable.
         value: String,
     },
     /// The exporter cannot be built.
@@ -57,7 +62,7 @@ pub enum ExportError {
     Build(#[from] ExporterBuildError),
 }
 
-/// One kind of telemetry and the variables that are about it alone.
+/// One kind of telemetry and its own variables.
 struct Signal {
     endpoint: &'static str,
     protocol: &'static str,
@@ -75,11 +80,11 @@ const METRICS: Signal = Signal {
     exporter: "OTEL_METRICS_EXPORTER",
 };
 
-/// Environment variables by their names; an empty one counts as not set.
+/// Looks up environment variables by name. An empty one counts as not set.
 type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl Signal {
-    /// Whether it is to be exported.
+    /// Returns whether the environment asks for the export of this signal.
     fn is_wanted(&self, variable: Variable<'_>) -> Result<bool, ExportError> {
         let said = |name: &'static str| variable(name).map(|value| (name, value));
         let is = |name: &str, word: &str| {
@@ -103,10 +108,10 @@ impl Signal {
     }
 }
 
-/// Where metrics are sent, and who sends them.
+/// The exporter of metrics, and the resource that sends them.
 pub type MetricExport = (Watched<MetricExporter>, Resource);
 
-/// What is exported: nothing, traces, metrics, or both.
+/// The exports that are set up: nothing, traces, metrics, or both.
 #[derive(Debug, Default)]
 pub struct Export {
     traces: Option<SdkTracerProvider>,
@@ -114,11 +119,13 @@ pub struct Export {
 }
 
 impl Export {
-    /// Sets up what the environment asks for. On ECS the task's metadata endpoint is asked what the resource is, a second
-    /// for each of two questions at the most. Blocks meanwhile.
+    /// Sets up the exports that the environment asks for. On ECS this asks the task's metadata
+    /// endpoint two questions to describe the resource, each for a second at most, and blocks
+    /// meanwhile.
     ///
     /// # Errors
-    /// Where the environment asks for what cannot be done.
+    /// Returns an error if the environment asks for an endpoint or a protocol that is not
+    /// supported, or the exporter cannot be built.
     pub fn from_environment() -> Result<Self, ExportError> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let traces = TRACES.is_wanted(&variable)?;
@@ -132,18 +139,19 @@ impl Export {
         Ok(Self { traces, metrics: metrics.map(|exporter| (exporter, resource)) })
     }
 
-    /// What makes spans, where traces are exported.
+    /// Returns the tracer, which makes spans, if traces are exported.
     #[must_use]
     pub fn tracer(&self) -> Option<SdkTracer> {
         self.traces.as_ref().map(|provider| provider.tracer("tagwarden"))
     }
 
-    /// The export of metrics, where they are exported.
+    /// Takes the export of metrics, if they are exported.
     pub fn take_metrics(&mut self) -> Option<MetricExport> {
         self.metrics.take()
     }
 
-    /// Delivers what has not been delivered yet, of these metrics too, for so long at the most, and ends the export.
+    /// Delivers the rest of the traces and of these metrics, waits up to `limit` for that, and ends
+    /// the export.
     pub async fn end(self, metrics: SdkMeterProvider, limit: Duration) {
         let traces = self
             .traces
@@ -153,7 +161,8 @@ impl Export {
     }
 }
 
-/// Ends one export. Exporters block, and one that hangs must not hold up the other or the end of the process.
+/// Ends one export on a thread of its own. Exporters block, and one that hangs must not hold up the
+/// other one or the end of the process.
 async fn ending(
     what: &'static str,
     limit: Duration,
@@ -161,13 +170,13 @@ async fn ending(
 ) {
     let (done, ended) = oneshot::channel();
     let thread = thread::Builder::new().name(what.to_owned());
-    // Nobody waits any more where it took too long.
+    // Nobody receives the result if the end took too long.
     let thread = thread.spawn(move || drop(done.send(end())));
     if thread.is_err() || limit.is_zero() {
         return;
     }
     if !matches!(timeout(limit, ended).await, Ok(Ok(Ok(())))) {
-        warn!(what, "the collector has not taken the last of it");
+        warn!(what, "the collector did not accept the last data in time");
     }
 }
 
@@ -180,7 +189,7 @@ fn tracer_provider(resource: &Resource) -> Result<SdkTracerProvider, ExporterBui
     Ok(provider.with_resource(resource.clone()).build())
 }
 
-/// Exports what [`traces::is_idle`] leaves over.
+/// Exports all spans but the idle ones ([`traces::is_idle`]).
 #[derive(Debug)]
 struct WithoutIdle(BatchSpanProcessor);
 
@@ -213,8 +222,8 @@ fn metric_exporter() -> Result<Watched<MetricExporter>, ExporterBuildError> {
     Ok(Watched::new("metrics", exporter.build()?))
 }
 
-/// An exporter that says once when its collector takes nothing any more, and once when it does again: the SDK says the
-/// former of every batch, as an error.
+/// An exporter that logs once when its collector begins to refuse data and once when it accepts
+/// data again. The SDK would log an error for every batch.
 #[derive(Debug)]
 pub struct Watched<E> {
     what: &'static str,
@@ -231,8 +240,10 @@ impl<E> Watched<E> {
         if self.fails.swap(result.is_err(), Ordering::Relaxed) != result.is_err() {
             let what = self.what;
             match &result {
-                Ok(()) => info!(what, "the collector takes it again"),
-                Err(error) => warn!(what, %error, "the collector does not take it; it is dropped"),
+                Ok(()) => info!(what, "the collector accepts data again"),
+                Err(error) => {
+                    warn!(what, %error, "the collector does not accept data; it is dropped")
+                }
             }
         }
         result
@@ -275,7 +286,8 @@ impl PushMetricExporter for Watched<MetricExporter> {
     }
 }
 
-/// Who sends: the service, the task that it runs in, and what the environment adds or says better.
+/// Describes the sender: the service, the task in which it runs, and whatever the environment adds
+/// or overrides.
 fn resource(variable: Variable<'_>) -> Resource {
     let resource = Resource::builder_empty()
         .with_service_name("tagwarden")
@@ -304,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_switches_the_export_on() {
+    fn endpoint_switches_the_export_on() {
         assert_eq!(wanted(&[]), Ok(false));
         for variable in ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] {
             assert_eq!(wanted(&[(variable, "http://localhost:4318")]), Ok(true), "{variable}");
@@ -313,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn the_standard_switches_turn_it_off() {
+    fn standard_variables_switch_the_export_off() {
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318");
         assert_eq!(wanted(&[endpoint, ("OTEL_SDK_DISABLED", "TRUE")]), Ok(false));
         assert_eq!(wanted(&[endpoint, ("OTEL_TRACES_EXPORTER", "none")]), Ok(false));
@@ -322,18 +334,22 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_spoken_is_said_at_the_start() {
+    fn unsupported_protocol_or_endpoint_is_an_error() {
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4317");
         let grpc = wanted(&[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]);
         assert_eq!(
             grpc,
-            Err("OTEL_EXPORTER_OTLP_PROTOCOL is \"grpc\": only http/protobuf is spoken; leave the variable out".to_owned())
+            Err("OTEL_EXPORTER_OTLP_PROTOCOL is \"grpc\": only http/protobuf is supported; \
+                 remove the variable"
+                .to_owned())
         );
         let tls =
             wanted(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://xray.eu-west-1.amazonaws.com")]);
         assert_eq!(
             tls,
-            Err("OTEL_EXPORTER_OTLP_ENDPOINT is \"https://xray.eu-west-1.amazonaws.com\": give the http:// URL of a collector beside the worker, such as http://localhost:4318".to_owned())
+            Err("OTEL_EXPORTER_OTLP_ENDPOINT is \"https://xray.eu-west-1.amazonaws.com\": give the \
+                 http:// URL of a collector beside the worker, such as http://localhost:4318"
+                .to_owned())
         );
     }
 }

@@ -1,5 +1,9 @@
-//! Every instrument of the worker. Each label has a closed set of values, listed here or by the type that
-//! it comes from, and each combination stands at zero from the start: an alert on a rate needs a first sample.
+//! Every instrument of the worker, shown at `/metrics` and exported over OTLP.
+//!
+//! Invariant 15: no label takes its value from a message, except from a closed set. The sets are
+//! listed here or by the types from which the labels come, and [`Labels`] hands them down. Every
+//! combination of a counter's labels is at zero from the start, because an alert on a rate needs a
+//! first sample.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -13,7 +17,7 @@ use super::export::MetricExport;
 use super::logs;
 use crate::domain::coverage::{Census, Coverage};
 
-/// Builds every instrument under its name, unit and description.
+/// Builds each instrument with its name, unit and description.
 struct Builder<'a>(&'a Meter);
 
 impl Builder<'_> {
@@ -49,32 +53,32 @@ const WORK_SECONDS: [f64; 10] = [0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30
 const AGE_SECONDS: [f64; 10] =
     [0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0];
 
-/// The closed sets of labels that come from modules above this one, given by the composition root.
+/// Closed sets of label values that come from modules above this one. `app` gives them.
 #[derive(Debug, Default)]
 pub struct Labels<'a> {
-    /// Dispositions with the reasons that lead to each.
+    /// Dispositions, each with a reason that leads to it.
     pub settled: &'a [(&'static str, &'static str)],
     /// Families of events.
     pub events: &'a [&'static str],
-    /// Verdicts.
+    /// Verdicts on images.
     pub verdicts: &'a [&'static str],
-    /// What happened to images: action, outcome and mode.
+    /// Acts on images: action, outcome and mode.
     pub image_actions: &'a [(&'static str, &'static str, &'static str)],
-    /// AWS operations that are called: service and operation.
+    /// Operations of AWS that the worker calls: service and operation.
     pub operations: &'a [(&'static str, &'static str)],
-    /// Those of them that can be paced.
+    /// Names of the operations that can be paced.
     pub paced: &'a [&'static str],
-    /// How calls end.
+    /// Outcomes of calls.
     pub call_outcomes: &'a [&'static str],
-    /// The policy's exceptions by name, in their order.
+    /// Names of the policy's exceptions, in the order of the policy.
     pub exceptions: &'a [String],
-    /// Where exceptions can stand.
+    /// Standings that an exception can have.
     pub standings: &'a [&'static str],
-    /// Where images can stand that a sweep looks at.
+    /// Coverages that an image can have in a sweep.
     pub coverages: &'a [&'static str],
 }
 
-/// The instruments. Cheap to share behind an `Arc`; every method is one line at the place that counts.
+/// The instruments, shared behind an `Arc`. Each event is counted by one call of a method here.
 pub struct Instruments {
     registry: Registry,
     provider: SdkMeterProvider,
@@ -112,24 +116,25 @@ impl fmt::Debug for Instruments {
     }
 }
 
-/// The metrics pipeline cannot be built.
+/// The exporter for Prometheus cannot be built.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set up metrics: {0}")]
 pub struct MetricsError(#[from] opentelemetry_sdk::error::OTelSdkError);
 
 impl Instruments {
-    /// Builds the instruments with a registry of their own, and every label set at zero.
+    /// Builds the instruments with a registry of their own and every combination of labels at zero.
     ///
     /// # Errors
-    /// Where the exporter refuses its registry.
+    /// Returns an error if the exporter refuses its registry.
     pub fn new(labels: &Labels<'_>) -> Result<Self, MetricsError> {
         Self::exporting(labels, None)
     }
 
-    /// The same, and what is counted is also sent by this exporter, as metrics of this resource.
+    /// Builds the instruments in the same way and also sends their values by this exporter, as
+    /// metrics of this resource.
     ///
     /// # Errors
-    /// Where the exporter refuses its registry.
+    /// Returns an error if the exporter refuses its registry.
     pub fn exporting(
         labels: &Labels<'_>,
         export: Option<MetricExport>,
@@ -157,7 +162,8 @@ impl Instruments {
             ),
             events: build.counter("tagwarden_events", "Messages by family of event"),
             decisions: build.counter("tagwarden_decisions", "Verdicts on images"),
-            image_actions: build.counter("tagwarden_image_actions", "What was done to images"),
+            image_actions: build
+                .counter("tagwarden_image_actions", "Acts on images and on their tags"),
             notices: build.counter("tagwarden_notices", "Notices, by outcome"),
             aws_requests: build.counter(
                 "tagwarden_aws_requests",
@@ -170,7 +176,7 @@ impl Instruments {
             ),
             paced_calls: build.counter(
                 "tagwarden_paced_calls",
-                "Calls held to a pace because AWS throttles their operation",
+                "Calls that waited because AWS throttles their operation",
             ),
             assessment_duration: build.seconds(
                 "tagwarden_assessment_duration",
@@ -195,30 +201,30 @@ impl Instruments {
                 "tagwarden_poll_last_success_timestamp",
                 "Unix time of the last successful receive",
             ),
-            ready: build.gauge("tagwarden_ready", "1 while /readyz says so"),
+            ready: build.gauge("tagwarden_ready", "1 while /readyz reports ready"),
             paused: build
                 .gauge("tagwarden_paused", "1 while polling is paused because AWS refuses"),
             draining: build.gauge("tagwarden_draining", "1 from the stop signal on"),
             overreach: build.counter(
                 "tagwarden_overreach",
-                "Deletes that took more than was asked for; the first stops all untagging",
+                "Deletes that removed more than was requested; the first stops all removals",
             ),
             exception_matches: build.counter(
                 "tagwarden_exception_matches",
                 "Judgements in which an exception of the policy covered a finding",
             ),
             exceptions: build
-                .gauge("tagwarden_exceptions", "Exceptions of the policy, by where they stand"),
-            swept_images: build.counter(
-                "tagwarden_swept_images",
-                "Images that sweeps looked at, by where they stand",
-            ),
+                .gauge("tagwarden_exceptions", "Exceptions of the policy, by standing"),
+            swept_images: build
+                .counter("tagwarden_swept_images", "Images that sweeps inspected, by coverage"),
             images: build.gauge(
                 "tagwarden_images",
-                "Images of the last sweep that this task told of, by where they stand",
+                "Images of the last sweep that this task reported, by coverage",
             ),
-            sweep_last_end: build
-                .time("tagwarden_sweep_last_end_timestamp", "Unix time of the end of that sweep"),
+            sweep_last_end: build.time(
+                "tagwarden_sweep_last_end_timestamp",
+                "Unix time of the end of the last sweep that this task reported",
+            ),
             exception_labels: labels.exceptions.iter().enumerate().map(exception_labels).collect(),
             registry,
             provider,
@@ -283,53 +289,54 @@ impl Instruments {
         }
     }
 
-    /// What has to be flushed when the worker ends.
+    /// Returns the provider, which must be flushed when the worker ends.
     #[must_use]
     pub fn provider(&self) -> SdkMeterProvider {
         self.provider.clone()
     }
 
-    /// The metrics in Prometheus' text format.
+    /// Returns the metrics in Prometheus' text format.
     ///
     /// # Errors
-    /// Where the encoder fails, which means two instruments contradict each other.
+    /// Returns an error if the encoder fails, which means that two instruments contradict each
+    /// other.
     pub fn render(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 
-    /// Messages came out of the queue.
+    /// Counts messages that were received from the queue.
     pub fn received(&self, count: usize) {
         self.messages_received.add(count as u64, &[]);
     }
 
-    /// A receive succeeded, with or without messages.
+    /// Records that a receive succeeded, with or without messages.
     pub fn polled(&self, now: SystemTime) {
         self.poll_last_success.record(unix_seconds(now), &[]);
     }
 
-    /// A message was settled.
+    /// Counts a message that was settled.
     pub fn settled(&self, disposition: &'static str, reason: &'static str) {
         self.messages_settled.add(1, &settled_labels(disposition, reason));
     }
 
-    /// A message turned out to be of this family.
+    /// Counts a message by its family of events.
     pub fn event(&self, kind: &'static str) {
         self.events.add(1, &[KeyValue::new("kind", kind)]);
     }
 
-    /// The policy spoke.
+    /// Counts a verdict of the policy.
     pub fn decision(&self, verdict: &'static str) {
         self.decisions.add(1, &[KeyValue::new("verdict", verdict)]);
     }
 
-    /// A sweep looked at these images.
+    /// Counts the images that a sweep inspected.
     pub fn swept(&self, census: &Census) {
         for (coverage, images) in census.iter() {
             self.swept_images.add(images, &[KeyValue::new("coverage", coverage.as_str())]);
         }
     }
 
-    /// This is what a sweep came to.
+    /// Records the result of a sweep and the time of its end.
     pub fn sweep_ended(&self, census: &Census, now: SystemTime) {
         for coverage in Coverage::ALL {
             let label = [KeyValue::new("coverage", coverage.as_str())];
@@ -338,7 +345,7 @@ impl Instruments {
         self.sweep_last_end.record(unix_seconds(now), &[]);
     }
 
-    /// Something was done to an image, or failed to be.
+    /// Counts acts on an image, or attempts that failed.
     pub fn image_action(
         &self,
         action: &'static str,
@@ -349,24 +356,24 @@ impl Instruments {
         self.image_actions.add(count as u64, &action_labels(action, outcome, mode));
     }
 
-    /// An exception, by its position in the policy, covered a finding.
+    /// Counts that the exception at this position in the policy covered a finding.
     pub fn exception_matched(&self, at: usize) {
         if let Some(labels) = self.exception_labels.get(at) {
             self.exception_matches.add(1, labels);
         }
     }
 
-    /// So many exceptions stand like this.
+    /// Records the number of exceptions with this standing.
     pub fn exceptions_standing(&self, standing: &'static str, count: usize) {
         self.exceptions.record(count as u64, &[KeyValue::new("standing", standing)]);
     }
 
-    /// A notice was published, or failed to be.
+    /// Counts a notice that was published or failed to be.
     pub fn notice(&self, published: bool) {
         self.notices.add(1, &[notice_label(published)]);
     }
 
-    /// A call to AWS ended.
+    /// Counts a call to AWS and records its duration.
     pub fn aws_call(
         &self,
         service: &'static str,
@@ -381,12 +388,12 @@ impl Instruments {
         );
     }
 
-    /// A call is to wait for its turn.
+    /// Counts a call that has to wait for its turn.
     pub fn paced(&self, operation: &'static str) {
         self.paced_calls.add(1, &[KeyValue::new("operation", operation)]);
     }
 
-    /// An assessment ended.
+    /// Records the duration of an assessment and the age of its event.
     pub fn assessed(&self, took: Duration, age: Option<Duration>) {
         self.assessment_duration.record(took.as_secs_f64(), &[]);
         if let Some(age) = age {
@@ -394,50 +401,50 @@ impl Instruments {
         }
     }
 
-    /// A message is being worked on until the returned guard is dropped.
+    /// Counts a message as in flight until the returned guard is dropped.
     #[must_use]
     pub fn in_flight(&self) -> InFlight {
         self.in_flight.add(1, &[]);
         InFlight(self.in_flight.clone())
     }
 
-    /// A lease was extended, or failed to be.
+    /// Counts an extension of a lease that succeeded or failed.
     pub fn lease_extended(&self, extended: bool) {
         self.lease_extensions.add(1, &[extension_label(extended)]);
     }
 
-    /// A lease ended before its work did.
+    /// Counts a lease that ended before its work did.
     pub fn lease_lost(&self) {
         self.leases_lost.add(1, &[]);
     }
 
-    /// An assessment panicked.
+    /// Counts an assessment that panicked.
     pub fn panicked(&self) {
         self.panics.add(1, &[]);
     }
 
-    /// The worker is ready, or is not any more.
+    /// Records whether the worker is ready.
     pub fn ready(&self, ready: bool) {
         self.ready.record(u64::from(ready), &[]);
     }
 
-    /// Polling is paused, or goes on.
+    /// Records whether polling is paused.
     pub fn paused(&self, paused: bool) {
         self.paused.record(u64::from(paused), &[]);
     }
 
-    /// The stop signal has come.
+    /// Records that the stop signal has come.
     pub fn draining(&self) {
         self.draining.record(1, &[]);
     }
 
-    /// A delete took more than was asked for.
+    /// Counts a delete that removed more than was requested.
     pub fn overreach(&self) {
         self.overreach.add(1, &[]);
     }
 }
 
-/// Counts one message as in flight for as long as it lives.
+/// Counts one message as in flight until it is dropped.
 #[derive(Debug)]
 pub struct InFlight(UpDownCounter<i64>);
 
@@ -447,7 +454,7 @@ impl Drop for InFlight {
     }
 }
 
-/// A time as Prometheus has it.
+/// Returns a time as Prometheus has it.
 fn unix_seconds(at: SystemTime) -> f64 {
     at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
@@ -476,7 +483,7 @@ fn call_labels(
     ]
 }
 
-/// The position tells apart exceptions of the same name.
+/// Returns the labels of an exception. The position distinguishes exceptions of the same name.
 fn exception_labels((at, name): (usize, &String)) -> [KeyValue; 2] {
     let position = i64::try_from(at).unwrap_or(i64::MAX);
     [KeyValue::new("exception", name.clone()), KeyValue::new("position", position)]

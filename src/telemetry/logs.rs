@@ -1,4 +1,10 @@
-//! The log subscriber: one line an event on standard output, for FireLens or a person.
+//! The log subscriber: writes one line per event to standard output, as JSON for FireLens or as
+//! text for a person.
+//!
+//! A text from an event or from AWS cannot break out of its line or act on a terminal, because
+//! every line is escaped where it is written, so that no caller can forget it. A field with a dot
+//! in its name is for traces only and is not logged. `output` keeps the worker from waiting for
+//! standard output.
 
 mod json;
 mod output;
@@ -26,13 +32,14 @@ use json::Json;
 use output::Output;
 pub use output::{LastLines, lost};
 
-/// What is logged where nobody says: of the export of traces and metrics what [`super::export`] says of it.
+/// Filter if `RUST_LOG` is not set. The events of the OpenTelemetry libraries are off, because
+/// [`super::export`] logs once what they log for every batch.
 const DEFAULT: &str = "info,opentelemetry=off";
 
-/// The target of audit records: every act, and every refusal to act.
+/// Target of audit records: every act, and every refusal to act.
 pub const AUDIT: &str = "tagwarden::audit";
 
-/// Fields with a dot in their name are for traces.
+/// Returns whether a field is for logs. Fields with a dot in their name are for traces only.
 fn is_logged(field: &str) -> bool {
     !field.contains('.')
 }
@@ -43,17 +50,19 @@ pub enum LogsError {
     /// Standard output cannot be written to.
     #[error(transparent)]
     Output(#[from] io::Error),
-    /// There are logs already.
+    /// A subscriber is installed already.
     #[error(transparent)]
     Installed(#[from] TryInitError),
 }
 
-/// Installs the process's subscriber, which writes to standard output without waiting for it until what is returned is
-/// dropped. `RUST_LOG` sets the filter, `info` by default; one that cannot be read is warned of. Spans go to the tracer,
-/// whatever the filter.
+/// Installs the process's subscriber, which writes to standard output without waiting for it.
+/// Dropping the returned value writes the last lines and ends the log.
+///
+/// `RUST_LOG` sets the filter. If it cannot be parsed, the default filter is used and a warning is
+/// logged. Spans go to the tracer whatever the filter.
 ///
 /// # Errors
-/// Where standard output is closed, or a subscriber is installed already.
+/// Returns an error if standard output is closed or a subscriber is installed already.
 pub fn install(format: LogFormat, tracer: Option<SdkTracer>) -> Result<LastLines, LogsError> {
     let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|filter| !filter.is_empty());
     let filter = wanted.as_deref().unwrap_or(DEFAULT).parse::<EnvFilter>();
@@ -67,29 +76,31 @@ pub fn install(format: LogFormat, tracer: Option<SdkTracer>) -> Result<LastLines
             .with_target(false)
             .with_tracked_inactivity(false)
             .with_context_activation(false)
-            // Log lines go to the log, and the spans of libraries nowhere.
+            // The tracer gets the spans of the worker only: no events, which go to the log, and no
+            // spans of libraries.
             .with_filter(filter_fn(|of| of.is_span() && of.target().starts_with("tagwarden")))
     });
-    // Not through the standard library's buffer, which writes line by line.
+    // Bypass the buffer of the standard library, which writes line by line.
     let stdout = std::fs::File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let (output, last_lines) = Output::to(stdout)?;
     subscriber(format, filter, output, io::stdout().is_terminal()).with(traces).try_init()?;
     if let Some(problem) = problem {
-        tracing::warn!(RUST_LOG = wanted, problem, "the log filter cannot be read; info is logged");
+        tracing::warn!(RUST_LOG = wanted, problem, "cannot parse the log filter; logging at info");
     }
     Ok(last_lines)
 }
 
-/// A subscriber that writes its lines here, in `colour` where people read it at a terminal.
+/// Returns a subscriber that writes its lines to `writer`, with `colour` if people read it at a
+/// terminal.
 ///
-/// Whatever text an event or AWS brings, an event stays one line, and a terminal shows it and does nothing else.
+/// Whatever text an event or AWS brings, an event stays on one line, and a terminal only shows it.
 pub fn subscriber(
     format: LogFormat,
     filter: EnvFilter,
     writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
     colour: bool,
 ) -> impl Subscriber + for<'a> LookupSpan<'a> + Send + Sync {
-    // A span without a field for the log costs nothing where traces are not exported.
+    // A span without a field for the log costs nothing if traces are not exported.
     let says_something =
         filter_fn(|of| of.is_event() || of.fields().iter().any(|field| is_logged(field.name())));
     let filter = filter.and(says_something.with_max_level_hint(LevelFilter::TRACE));
@@ -106,8 +117,8 @@ pub fn subscriber(
     tracing_subscriber::registry().with(layer)
 }
 
-/// One field of a line for people. The formatter that tracing-subscriber brings escapes strings, but not what is shown by
-/// its `Display`.
+/// Writes one field of a line for people. The formatter of tracing-subscriber escapes strings, but
+/// not values that are shown by their `Display`.
 fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     let text = format!("{value:?}");
     let text = escaped(&text, &[]);
@@ -121,7 +132,7 @@ fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt:
     }
 }
 
-/// Sends the text of a panic through the log instead of past it.
+/// Logs the text of a panic, which would otherwise go to standard error.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

@@ -1,4 +1,9 @@
-//! What the worker says of itself: log lines, metrics and traces.
+//! The worker's telemetry: log lines, metrics and traces.
+//!
+//! Telemetry never holds up work. Log lines are gathered in memory and written by a thread of their
+//! own (`logs`), spans and metrics are exported by threads with bounded queues (`export`), and data
+//! that the reader does not take in time is dropped. All metrics are in `instruments` and all spans
+//! in `traces`.
 
 pub mod export;
 pub mod instruments;

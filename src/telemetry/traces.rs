@@ -1,5 +1,11 @@
-//! Spans, by OpenTelemetry's conventions for messaging and for the AWS SDK. A field with a dot in its name is for traces
-//! alone; the others are in every log line below the span too.
+//! The spans of the worker, by OpenTelemetry's conventions for messaging and for the AWS SDK.
+//!
+//! A field with a dot in its name is for traces only. The other fields are also in every log line
+//! below the span. The span of a message carries its ids and has the level `ERROR`, so that every
+//! line below it has the ids even if only errors are logged.
+//!
+//! A batch of deletes or of changes of visibility is a trace of its own, linked to each of its
+//! messages, because ten messages have no common parent.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,16 +20,18 @@ use tracing::field::Empty;
 use tracing::{Span, error_span, info_span, record_all};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// By this X-Ray makes the spans that begin a piece of work the service of its map, also where they continue a trace.
+/// Name of the service. With it X-Ray makes the spans that begin a piece of work the service of its
+/// map, even if they continue a trace.
 const SERVICE: &str = "tagwarden";
 
-/// The layer of spans takes signed numbers as numbers, and unsigned ones as text.
+/// Returns a number for a span. The layer of spans exports signed numbers as numbers, and unsigned
+/// ones as text.
 #[must_use]
 pub fn number(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// A place in a trace, from where the work on a message is led on or referred to.
+/// A place in a trace, which a span can continue or refer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place(SpanContext);
 
@@ -32,20 +40,21 @@ impl Place {
         context.is_valid().then(|| Self(context.clone()))
     }
 
-    /// Where this span is; `None` where spans are not exported.
+    /// Returns the place of this span, or `None` if spans are not exported.
     #[must_use]
     pub fn of(span: &Span) -> Option<Self> {
         Self::valid(span.context().span().span_context())
     }
 
-    /// Where a message says that it was sent, by W3C's headers or by X-Ray's. What cannot be read counts as not said.
+    /// Returns the place from which a message says that it was sent, by W3C's headers or by
+    /// X-Ray's, or `None` if it says nothing that can be parsed.
     #[must_use]
     pub fn sent_by(
         traceparent: Option<&str>,
         tracestate: Option<&str>,
         xray: Option<&str>,
     ) -> Option<Self> {
-        // A header that leaves the decision open leaves it to us.
+        // If a header leaves the decision about sampling open, sample.
         let xray = xray.map(|header| header.replace("Sampled=?", "Sampled=1"));
         let headers: HashMap<_, _> = [
             ("traceparent", traceparent),
@@ -68,7 +77,7 @@ impl Place {
     }
 }
 
-/// The call that receives messages from a queue. It is exported only where it brought some, or failed.
+/// Creates the span of a receive. It is exported only if the receive brings messages or fails.
 pub fn receive(queue: &str) -> Span {
     info_span!(
         target: "tagwarden::queue",
@@ -93,7 +102,8 @@ pub fn receive(queue: &str) -> Span {
     )
 }
 
-/// Whether a span that has ended is worth nobody's while: a receive that brought nothing, as every idle minute has some.
+/// Returns whether a span that has ended is a receive without messages, which is not worth an
+/// export because every idle minute has some.
 pub(super) fn is_idle(span: &SpanData) -> bool {
     let attribute = |name: &str| {
         let mut all = span.attributes.iter();
@@ -104,7 +114,8 @@ pub(super) fn is_idle(span: &SpanData) -> bool {
     receives && !brought && !matches!(span.status, Status::Error { .. })
 }
 
-/// A batch of deletes or of changes of visibility. It stands in a trace of its own and refers to the messages.
+/// Creates the span of a batch of deletes or of changes of visibility, in a trace of its own that
+/// is linked to the messages.
 pub fn batch(operation: &str, entries: usize) -> Span {
     info_span!(
         target: "tagwarden::queue",
@@ -120,18 +131,19 @@ pub fn batch(operation: &str, entries: usize) -> Span {
     )
 }
 
-/// How a message came, as far as traces know.
+/// Origin of a message, as far as traces know it.
 #[derive(Clone, Debug, Default)]
 pub struct Delivery {
-    /// The queue's name.
+    /// Name of the queue.
     pub queue: Arc<str>,
-    /// Where it was sent.
+    /// Place from which the message was sent.
     pub sent: Option<Place>,
-    /// The receive that brought it.
+    /// Receive that brought the message.
     pub received: Option<Place>,
 }
 
-/// The work on one message. Log lines below it bear its ids, also where only warnings or errors are logged.
+/// Creates the span of the work on one message. All log lines below it carry its ids, even if only
+/// warnings or errors are logged.
 pub fn process(delivery: &Delivery, message_id: &str, receive_count: u32, bytes: usize) -> Span {
     let span = error_span!(
         target: "tagwarden::worker",
@@ -163,7 +175,7 @@ pub fn process(delivery: &Delivery, message_id: &str, receive_count: u32, bytes:
         span_id = Empty,
     );
     if let Some(Place(sent)) = &delivery.sent {
-        // The span is new, so its parent can still be set.
+        // The parent can still be set, because the span is new.
         let _ = span.set_parent(Context::new().with_remote_span_context(sent.clone()));
     }
     if let Some(Place(received)) = &delivery.received {
@@ -175,7 +187,7 @@ pub fn process(delivery: &Delivery, message_id: &str, receive_count: u32, bytes:
     span
 }
 
-/// The settling of a message, below the work on it.
+/// Creates the span that settles a message, below the span of its work.
 pub fn settle(process: &Span) -> Span {
     info_span!(
         target: "tagwarden::queue",
@@ -184,14 +196,14 @@ pub fn settle(process: &Span) -> Span {
     )
 }
 
-/// Refers from the current span to the place where its work was done.
+/// Links the current span to the place where its work was done.
 pub fn refer_to(place: Option<&Place>) {
     if let Some(Place(context)) = place {
         Span::current().add_link(context.clone());
     }
 }
 
-/// One call of an AWS operation, repeated attempts included.
+/// Creates the span of one call to AWS, including its repeated attempts.
 pub fn call(service: &str, operation: &str) -> Span {
     let service = service.to_ascii_uppercase();
     info_span!(
@@ -210,7 +222,7 @@ pub fn call(service: &str, operation: &str) -> Span {
     )
 }
 
-/// Something that was done on the way failed.
+/// Records on a span that its work failed.
 pub fn failed(span: &Span, kind: &str, description: &str) {
     span.record("error.type", kind);
     span.record("otel.status_code", "ERROR");
@@ -235,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_headers_of_w3c_and_of_xray_are_read() {
+    fn w3c_and_xray_headers_are_read() {
         let w3c = some("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", true);
         assert_eq!(ids(Place::sent_by(Some(TRACEPARENT), None, None)), w3c);
         let xray = |sampled| some("5759e988bd862e3fe1be46a994272793", "53995c3f42cd8ad8", sampled);
@@ -249,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_counts_as_not_said() {
+    fn malformed_headers_are_ignored() {
         for header in ["", "Root=", "Root=1-5759e988-bd862e3fe1be46a994272793", "00-0-0-0", "\u{0}"]
         {
             assert_eq!(Place::sent_by(Some(header), None, Some(header)), None, "{header:?}");

@@ -21,8 +21,8 @@ async fn work_and_stop(collector: &str) {
     world.assert_quarantined(&digest);
     let ended = worker.stopped().await;
     assert_in_order(&ended);
-    let dropped = lines(&ended, "the collector does not take it; it is dropped");
-    let left = lines(&ended, "the collector has not taken the last of it");
+    let dropped = lines(&ended, "the collector does not accept data; it is dropped");
+    let left = lines(&ended, "the collector did not accept the last data in time");
     for what in ["traces", "metrics"] {
         let lost = dropped.iter().chain(&left).any(|line| line["what"] == what);
         assert!(lost, "{what}: {:#?}", ended.log);

@@ -80,7 +80,7 @@ async fn a_receive_that_hangs_for_good_fails_liveness_in_bounded_time() {
         sleep(2 * SECOND).await;
         let (status, why) = get(&app, "/healthz").await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-        assert!(why.starts_with("the polling loop has not turned over for 7"), "{why}");
+        assert!(why.starts_with("the polling loop has not completed a turn for 7"), "{why}");
     };
     world.work(&app, &Shutdown::default(), test).await.unwrap();
 }

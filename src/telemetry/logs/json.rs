@@ -1,4 +1,7 @@
-//! Log lines as JSON: one object an event, with the fields of the spans that it is in.
+//! Log lines as JSON: one object per event, with the fields of the spans around it.
+//!
+//! A field is turned into JSON once, when it is recorded. The formatter of tracing-subscriber reads
+//! all fields of a span again for each field that is recorded later, and again for each line.
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
@@ -18,14 +21,12 @@ use tracing_subscriber::registry::LookupSpan;
 use super::is_logged;
 use crate::domain::text::escaped;
 
-/// What every line begins with.
+/// Names with which every line begins.
 const OWN: [&str; 3] = ["timestamp", "level", "target"];
 
-/// Writes one object: the time, the level, the target, the message, then the fields of the event and of the spans that
-/// it is in, the innermost first. Of two with the same name the innermost is written.
-///
-/// A field is turned into JSON once, when it is recorded: the formatter that tracing-subscriber brings reads all fields
-/// of a span again for each that is recorded later, and for each line.
+/// Writes one object: the time, the level, the target, the message, then the fields of the event,
+/// then those of the spans around it, the innermost first. If two fields have the same name, the
+/// innermost is written.
 #[derive(Debug)]
 pub(super) struct Json<W>(pub(super) W);
 
@@ -53,7 +54,7 @@ where
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let metadata = event.metadata();
         let mut time = String::new();
-        // Writing into memory does not fail.
+        // Writing to memory does not fail.
         let _ = SystemTime.format_time(&mut Writer::new(&mut time));
         let mut line = Fields::begin(1024, Of::First);
         let _ = write!(
@@ -63,7 +64,7 @@ where
             metadata.target()
         );
         line.places.extend(OWN.map(|name| (name, 0..0)));
-        // The message comes first, wherever its event has it.
+        // Write the message first, whatever its position in the event.
         line.only = Some("message");
         event.record(&mut line);
         line.add("message", |into| json(into, metadata.name()));
@@ -75,7 +76,7 @@ where
             }
         }
         line.json.extend_from_slice(b"}\n");
-        // Nobody could be told that the log cannot be written.
+        // Ignore an error, because there is no other place to report it.
         let _ = self.0.make_writer_for(metadata).write_all(&line.json);
     }
 }
@@ -87,18 +88,19 @@ enum Of {
     Last,
 }
 
-/// Fields by name, each as it stands in a line, from the comma before its name on.
+/// Fields by name. Each is stored as it appears in a line, beginning with the comma before its
+/// name.
 #[derive(Debug)]
 struct Fields {
     places: Vec<(&'static str, Range<usize>)>,
     json: Vec<u8>,
     counts: Of,
-    /// The one name that is added; `None`: all are.
+    /// Name of the one field that may be added, or `None` if all may.
     only: Option<&'static str>,
 }
 
 impl Fields {
-    /// With room for most fields, and for so many bytes.
+    /// Creates an empty list with room for most fields, and for this number of bytes.
     fn begin(room: usize, counts: Of) -> Self {
         Self { places: Vec::with_capacity(24), json: Vec::with_capacity(room), counts, only: None }
     }
@@ -107,7 +109,7 @@ impl Fields {
         self.places.iter().any(|(known, _)| *known == name)
     }
 
-    /// Adds those whose names are not there yet.
+    /// Adds the fields whose names are not there yet.
     fn add_others(&mut self, others: &Self) {
         for (name, place) in &others.places {
             if !self.has(name)
@@ -172,11 +174,12 @@ impl Visit for Fields {
 }
 
 fn json(into: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
-    // Numbers and texts can be written as JSON, and memory takes them.
+    // Numbers and strings are valid JSON, and writing to memory does not fail.
     let _ = serde_json::to_writer(into, value);
 }
 
-/// A text, with what JSON allows and a terminal, or a reader that knows more line breaks than one, acts on escaped too.
+/// Writes a text as a JSON string. Also escapes characters that JSON allows but that a terminal
+/// acts on, or that some readers take for a line break.
 fn text(into: &mut Vec<u8>, value: &str) {
     if value.bytes().all(|byte| byte < 0x7f) {
         return json(into, value);

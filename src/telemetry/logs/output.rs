@@ -1,9 +1,17 @@
-//! Standard output without waiting for it: log lines are gathered in memory, and a thread of their own writes them.
+//! Writes to standard output without waiting for it: log lines are gathered in memory, and a thread
+//! of their own writes them.
 //!
-//! A log router that stalls must not stop the worker, nor take all its memory. Lines for which there is no room are lost
-//! and counted; audit records have room of their own. A process that is killed loses the lines of the last few
-//! milliseconds; those up to an audit record are written without gathering more. Nobody waits for that: where standard
-//! output has stalled, a killed process loses what it has gathered since.
+//! A log router that stalls must neither stop the worker nor take all of its memory. So two
+//! megabytes of lines may wait, and two more if the line is an audit record. Lines beyond that are
+//! lost, and counted in the log as soon as the router reads on. Lines are gathered for five
+//! milliseconds, because one write then serves many lines. An audit record or an error is written
+//! at once.
+//!
+//! A process that is killed loses the lines of its last few milliseconds, or, if standard output
+//! has stalled, all lines since then, because no work waits for a line to be written.
+//!
+//! tracing-appender's writer was rejected, because it takes an allocation and a write for each line
+//! and cannot reserve room for some of them.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,25 +24,27 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::AUDIT;
 
-/// Bytes that may wait to be written.
+/// Most bytes that may wait to be written.
 const ROOM: usize = 2 << 20;
-/// Bytes that may wait besides where the line is an audit record.
+/// Bytes that may wait besides if the line is an audit record.
 const ROOM_FOR_AUDIT: usize = 2 << 20;
-/// How long the writer waits for more lines: one call of the system, and one change of threads, for many lines.
+/// Time for which the writer gathers more lines, so that one system call and one switch of threads
+/// serve many lines.
 const GATHER: Duration = Duration::from_millis(5);
-/// How long the end of the process waits for the last lines to be written.
+/// Longest time that the end of the process waits until the last lines are written.
 const LAST_LINES: Duration = Duration::from_secs(1);
-/// A buffer that was larger than this is given back.
+/// Size to which a larger buffer is shrunk once its lines are written.
 const KEPT: usize = 256 << 10;
 
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// Lines of this process that were lost, for want of room, since its start.
+/// Returns the number of lines that this process has lost since its start because there was no
+/// room.
 pub fn lost() -> u64 {
     LOST.load(Ordering::Relaxed)
 }
 
-/// Where lines are gathered. Clones gather in the same place.
+/// Gathers lines. Clones gather in the same place.
 #[derive(Clone, Debug)]
 pub(super) struct Output(Arc<Shared>);
 
@@ -47,11 +57,11 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Waiting {
     lines: Vec<u8>,
-    /// Somebody wants them written at once.
+    /// The lines must be written at once.
     urgent: bool,
-    /// No more will come.
+    /// No more lines will come.
     closed: bool,
-    /// All have been written, and none will be any more.
+    /// All lines have been written, and no more will be.
     ended: bool,
 }
 
@@ -66,7 +76,7 @@ impl Drop for LastLines {
         let mut waiting = shared.waiting();
         waiting.closed = true;
         shared.changed.notify_all();
-        // Where standard output stalls, the process ends all the same.
+        // If standard output stalls, the process ends all the same.
         let _ = shared.changed.wait_timeout_while(waiting, LAST_LINES, |waiting| !waiting.ended);
     }
 }
@@ -91,7 +101,8 @@ impl Shared {
         }
     }
 
-    /// Exchanges the lines that wait for an empty buffer, when there are some. `false`: there will be none any more.
+    /// Waits for lines and exchanges them for the empty buffer. Returns false if there will be no
+    /// more.
     fn exchange(&self, buffer: &mut Vec<u8>) -> bool {
         let wait = |waiting: &mut Waiting| waiting.lines.is_empty() && !waiting.closed;
         let waiting = self.changed.wait_while(self.waiting(), wait);
@@ -104,13 +115,13 @@ impl Shared {
         !(waiting.closed && buffer.is_empty())
     }
 
-    /// Writes everything, however often standard output wants to be asked. Lines that it refuses are lost.
+    /// Writes all lines, in as many calls as standard output needs. Lines that it refuses are lost.
     fn write_all(&self, out: &mut impl Write, mut lines: &[u8]) {
         while !lines.is_empty() {
             match out.write(lines) {
                 Ok(written @ 1..) => lines = lines.get(written..).unwrap_or_default(),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Somebody has made the pipe one that does not wait.
+                // Another process has made the pipe non-blocking.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     let waiting = self.waiting();
                     drop(self.changed.wait_timeout(waiting, GATHER));
@@ -122,7 +133,7 @@ impl Shared {
                 }
             }
         }
-        // Nobody could be told that the log cannot be written.
+        // Ignore an error, because there is no other place to report it.
         let _ = out.flush();
     }
 
@@ -130,7 +141,7 @@ impl Shared {
         let mut buffer = Vec::new();
         let mut known = 0;
         while self.exchange(&mut buffer) {
-            // Said now, while there is room for it.
+            // Log it now, because there is room for it.
             if lost() > known {
                 let lines = lost() - known;
                 known += lines;
@@ -149,10 +160,10 @@ impl Shared {
 }
 
 impl Output {
-    /// Gathers lines for `out`.
+    /// Gathers lines for `out` and starts the thread that writes them.
     ///
     /// # Errors
-    /// Where the thread cannot be started.
+    /// Returns an error if the thread cannot be started.
     pub(super) fn to(out: impl Write + Send + 'static) -> io::Result<(Self, LastLines)> {
         let output = Self(Arc::default());
         let shared = Arc::clone(&output.0);
@@ -161,7 +172,7 @@ impl Output {
     }
 }
 
-/// One line on its way.
+/// Writer of one line.
 #[derive(Debug)]
 pub(super) struct Line<'a> {
     shared: &'a Shared,

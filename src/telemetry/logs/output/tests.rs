@@ -2,7 +2,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;
 
-/// Somebody who reads only what he asked for: a write waits until then.
+/// A reader of standard output that reads only on request. A write waits until then.
 struct Reader {
     begun: Sender<()>,
     wanted: Receiver<()>,
@@ -12,7 +12,7 @@ struct Reader {
 impl Write for Reader {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let _ = self.begun.send(());
-        // Whoever wants nothing any more reads everything.
+        // If the test has dropped its end, read everything.
         let _ = self.wanted.recv();
         let _ = self.read.send(bytes.to_vec());
         Ok(bytes.len())
@@ -50,13 +50,13 @@ impl Log {
         self.line(line, ROOM + ROOM_FOR_AUDIT, true);
     }
 
-    /// Stalls the writer, with one line in its hands.
+    /// Stalls the writer with one line in its hands.
     fn stall(&self) {
         self.line("first\n", ROOM, true);
         self.begun.recv().unwrap();
     }
 
-    /// Everything that was written until the end.
+    /// Returns everything that was written until the end.
     fn end(self) -> String {
         drop(self.want);
         drop(self.last_lines);
@@ -66,7 +66,7 @@ impl Log {
 }
 
 #[test]
-fn lines_are_written_whole_in_order_and_the_last_ones_before_the_end() {
+fn all_lines_are_written_in_order_before_the_end() {
     let log = Log::new();
     let lines: Vec<_> = (0..10_000).map(|number| format!("line {number}\n")).collect();
     lines.iter().for_each(|line| log.info(line));
@@ -74,7 +74,7 @@ fn lines_are_written_whole_in_order_and_the_last_ones_before_the_end() {
 }
 
 #[test]
-fn an_audit_record_waits_for_no_other_line() {
+fn audit_record_is_written_at_once() {
     let log = Log::new();
     log.audit("act\n");
     log.want.send(()).unwrap();
@@ -82,7 +82,7 @@ fn an_audit_record_waits_for_no_other_line() {
 }
 
 #[test]
-fn where_nobody_reads_a_bounded_part_is_kept_and_the_rest_is_counted() {
+fn lines_beyond_the_room_are_lost_and_counted() {
     let log = Log::new();
     log.stall();
     let (line, before) = (format!("{}\n", "x".repeat(1023)), lost());
@@ -94,7 +94,7 @@ fn where_nobody_reads_a_bounded_part_is_kept_and_the_rest_is_counted() {
 }
 
 #[test]
-fn audit_records_have_room_of_their_own_which_is_bounded_too() {
+fn audit_records_have_bounded_room_of_their_own() {
     let log = Log::new();
     log.stall();
     let line = format!("{}\n", "x".repeat(1023));
