@@ -50,8 +50,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const CALL_TIMEOUT: Duration = Duration::from_secs(25);
 const ATTEMPTS: u32 = 3;
 
-/// The SDK's configuration with our timeouts, and everything that is needed to count and pace its
-/// calls.
+/// The SDK's configuration with our timeouts, and the counting and pacing of calls.
 #[derive(Clone, Debug)]
 pub struct Aws {
     config: SdkConfig,
@@ -83,8 +82,7 @@ impl Aws {
     }
 
     /// Returns a retry quota for one client alone. The SDK's default is one quota for all clients
-    /// of a service and Region, so that an account that throttles us would use up the retries of
-    /// the others.
+    /// of a service and Region, which a single account that throttles us would use up.
     #[must_use]
     pub fn retry_quota() -> RetryPartition {
         RetryPartition::custom("tagwarden").build()

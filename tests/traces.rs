@@ -311,7 +311,9 @@ async fn a_collector_that_refuses_is_told_of_once() {
     let mut worker = world.worker().await;
     world.violation(&["1.0"]);
     worker
-        .logged("the collector does not accept data; it is dropped", |line| line["what"] == "traces")
+        .logged("the collector does not accept data; it is dropped", |line| {
+            line["what"] == "traces"
+        })
         .await;
     let ended = worker.stopped().await;
     assert_in_order(&ended);

@@ -47,8 +47,7 @@ impl Intercept for CountAttempts {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        // There is no call if the SDK fetches credentials by itself. Those attempts are not
-        // counted.
+        // Attempts to fetch credentials belong to no call and are not counted.
         let _ = SENDING.try_with(|sending| {
             let before = sending.attempts.replace(sending.attempts.get() + 1);
             if before > 0

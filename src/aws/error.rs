@@ -216,8 +216,7 @@ fn on_one_line(error: &dyn Error) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Returns whether our own credentials could not be loaded. The SDK wraps that error in various
-/// ways.
+/// Returns whether our own credentials could not be loaded, which the SDK wraps in many ways.
 fn has_credentials_error<E>(error: &SdkError<E, HttpResponse>) -> bool
 where
     E: std::error::Error + Send + Sync + 'static,

@@ -137,8 +137,7 @@ fn spacing(rate: f64) -> Duration {
     SECOND.div_f64(rate)
 }
 
-/// Decides when the calls of one API may be sent. The caller gives it the time, counted from any
-/// instant.
+/// Decides when the calls of one API may be sent. The caller gives it the time since any instant.
 #[derive(Debug)]
 struct Pacer {
     /// Least rate with which a pace begins.
@@ -149,8 +148,7 @@ struct Pacer {
 
 impl Pacer {
     fn new(operation: Operation) -> Self {
-        // Half of PutImage's default quota (ECR service quotas). The quotas of the others are not
-        // published.
+        // Half of PutImage's default quota (ECR service quotas). Other quotas are not published.
         let from = if operation == Operation::PutImage { 5.0 } else { 2.0 };
         Self { from, sent: Sent::default(), pace: None }
     }
@@ -242,8 +240,7 @@ impl Line {
         self.ask(Pacer::start_unpaced)
     }
 
-    /// Waits for the turn of a call. A call whose caller gives up leaves the line and takes no
-    /// place.
+    /// Waits for the turn of a call. A call whose caller gives up leaves the line.
     pub(super) async fn turn(&self) -> Result<(), WaitedTooLong> {
         let turn = async {
             let _first = self.first.lock().await;
@@ -271,12 +268,12 @@ impl Line {
         let answer = question(&mut pacer, self.began.elapsed());
         let after = pacer.rate();
         drop(pacer);
-        self.say(before, after);
+        self.log_change(before, after);
         answer
     }
 
     /// Logs the begin and the end of a pace.
-    fn say(&self, before: Option<f64>, after: Option<f64>) {
+    fn log_change(&self, before: Option<f64>, after: Option<f64>) {
         let (operation, Home { account, region }) = (self.operation.name(), &self.home);
         match (before, after) {
             (None, Some(calls_per_second)) => warn!(

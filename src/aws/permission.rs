@@ -9,7 +9,7 @@ pub enum Permission {
     Granted,
     /// The permission is missing, with the error of AWS.
     Missing(String),
-    /// The answer does not tell, with the error of the call.
+    /// The answer does not show whether the permission is granted, with the error of the call.
     Unknown(String),
 }
 
@@ -20,7 +20,7 @@ pub struct Tried {
     pub action: &'static str,
     /// ARN or name of the resource on which it was tried.
     pub resource: String,
-    /// Result.
+    /// Whether the permission is granted.
     pub permission: Permission,
 }
 

@@ -79,7 +79,7 @@ pub async fn serve(mut listener: impl Accept, router: Router, stop: Cancellation
             Ok(stream) => {
                 refused = false;
                 connections.make_room().await;
-                connections.add(converse(stream, router.clone(), stop.clone()));
+                connections.add(serve_one(stream, router.clone(), stop.clone()));
             }
             Err(error) => {
                 if !std::mem::replace(&mut refused, true) {
@@ -131,7 +131,7 @@ impl Connections {
 }
 
 /// Serves one connection from its first byte to its end.
-async fn converse(
+async fn serve_one(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     router: Router,
     stop: CancellationToken,

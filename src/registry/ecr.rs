@@ -38,7 +38,7 @@ use crate::domain::marks::{Holder, Marks};
 use crate::domain::plan::Image;
 use crate::domain::replication::Replication;
 use crate::domain::untag::{Answer, AnsweredFailure, AnsweredId, Untagged, reconcile};
-use answers::{all_pages, found, image_of, listed_of, not_got, page_of};
+use answers::{all_pages, failure_of, image_of, listed_of, none_if_missing, page_of};
 use batches::{Answered, ROOM, as_large_as_fits};
 use manifests::{Manifests, by_digest, by_tag};
 
@@ -121,7 +121,7 @@ impl EcrRegistry {
             let request = request.clone().max_results(most.into()).customize().interceptor(limit);
             place.aws.call(Operation::DescribeImages, request.send())
         });
-        Ok(found(page.await)?.map(page_of))
+        Ok(none_if_missing(page.await)?.map(page_of))
     }
 
     async fn delete(
@@ -205,11 +205,11 @@ impl Registry for EcrRegistry {
     ) -> Result<HashMap<Tag, Digest>, AwsError> {
         let details = self.described(repository, tags.iter().map(by_tag).collect()).await?;
         let images = details.into_iter().map(image_of).collect::<Result<Vec<_>, _>>()?;
-        let its = |image: &Image| -> Vec<_> {
-            let its = image.tags.iter().filter(|tag| tags.contains(tag));
-            its.map(|tag| (tag.clone(), image.digest.clone())).collect()
+        let requested_tags = |image: &Image| -> Vec<_> {
+            let requested = image.tags.iter().filter(|tag| tags.contains(tag));
+            requested.map(|tag| (tag.clone(), image.digest.clone())).collect()
         };
-        Ok(images.iter().flat_map(its).collect())
+        Ok(images.iter().flat_map(requested_tags).collect())
     }
 
     async fn scan_page(
@@ -232,7 +232,7 @@ impl Registry for EcrRegistry {
             let request = request.clone().max_results(most.into()).customize().interceptor(limit);
             place.aws.call(operation, request.send())
         });
-        match found(page.await) {
+        match none_if_missing(page.await) {
             Err(error) if error.is("ScanNotFoundException") => {
                 let state = ScanState::Pending(NEVER_SCANNED.to_owned());
                 Ok(Some(ScanPage::of_state(state)))
@@ -268,8 +268,7 @@ impl Registry for EcrRegistry {
         for tag in Tag::quarantines(digest) {
             let holder = match answer.holder(&tag)? {
                 Some(holder) => holder,
-                // An emulator may answer with another tag of the same image, so resolve this tag
-                // alone.
+                // An emulator may answer with another tag of the image, so resolve this tag alone.
                 None => match self.resolve(repository, &tag).await? {
                     Some(digest) => Holder::Image(digest),
                     None => Holder::Nobody,
@@ -285,8 +284,7 @@ impl Registry for EcrRegistry {
         let what = ("images in", repository);
         let pages = all_pages(Operation::DescribeImages, what, |token| async {
             let page = self.listed(repository, None, token, PAGE).await?;
-            // Reduce each page before the next one is read, so that memory holds one full page
-            // only.
+            // Reduce each page before the next one is read, so that memory holds one page.
             Ok(page.map(|page| (page.next_token, listed_of(page.images))))
         });
         Ok(pages.await?.map(|pages| Tagged {
@@ -339,16 +337,14 @@ impl Registry for EcrRegistry {
             .registry_id(repository.account.as_str())
             .repository_name(repository.name.as_str())
             .image_id(ImageIdentifier::builder().image_digest(digest.as_str()).build());
-        // Send the request once, because a scan that is refused for today is refused a moment later
-        // too.
+        // Send the request once, because a scan refused for today stays refused for today.
         let once = config::Builder::new().retry_config(RetryConfig::disabled());
         let request = request.customize().config_override(once);
         let error = match place.aws.call(Operation::StartImageScan, request.send()).await {
             Ok(_) => return Ok(Asked::Here),
             Err(error) => error,
         };
-        // ECR API reference, StartImageScan: one scan of an image in 24 hours, and basic scanning
-        // only.
+        // ECR API reference, StartImageScan: once in 24 hours per image, basic scanning only.
         match error.code.as_deref() {
             Some(
                 "LimitExceededException"
@@ -384,8 +380,7 @@ impl Registry for EcrRegistry {
                 let Some(digest) = digest.and_then(|digest| Digest::parse(digest).ok()) else {
                     return;
                 };
-                // ECR may list an image with several tags several times, always with the same
-                // manifest.
+                // ECR may list an image once for each of its tags, always with the same manifest.
                 indexes.entry(digest).or_insert_with_key(|digest| {
                     let media_type = image.image_manifest_media_type();
                     let text = image.image_manifest().unwrap_or_default();
@@ -401,7 +396,7 @@ impl Registry for EcrRegistry {
             }
             Answered::Failure(failure)
                 if failure.failure_code() == Some(&ImageFailureCode::ImageInaccessible) => {}
-            Answered::Failure(failure) => error = error.take().or_else(|| not_got(failure)),
+            Answered::Failure(failure) => error = error.take().or_else(|| failure_of(failure)),
         });
         if !is_known.await? {
             return Ok(None);

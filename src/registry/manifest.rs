@@ -51,7 +51,7 @@ struct Document<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Written {
+struct RawEntry {
     digest: String,
     #[serde(default, deserialize_with = "if_a_text")]
     media_type: Option<String>,
@@ -68,8 +68,7 @@ fn if_a_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Er
     })
 }
 
-/// Returns the name of the platform as far as it can be read, or `None` if the value is not an
-/// object.
+/// Returns the name of the platform as far as it can be read, or `None` if it is no object.
 fn platform<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     let platform = Value::deserialize(from)?;
     let part = |name: &str| platform.get(name).and_then(Value::as_str);
@@ -87,14 +86,14 @@ fn is_attestation<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> 
 }
 
 fn entry_of(text: &str) -> Option<Entry> {
-    let written: Written = serde_json::from_str(text).ok()?;
-    let role = match written.media_type.as_deref() {
+    let entry: RawEntry = serde_json::from_str(text).ok()?;
+    let role = match entry.media_type.as_deref() {
         Some(INDEX | LIST) => Role::Index,
-        _ if written.is_attestation => Role::Attestation,
+        _ if entry.is_attestation => Role::Attestation,
         _ => Role::Image,
     };
-    let digest = Digest::parse(written.digest).ok()?;
-    Some(Entry { child: Child { digest, platform: written.platform }, role })
+    let digest = Digest::parse(entry.digest).ok()?;
+    Some(Entry { child: Child { digest, platform: entry.platform }, role })
 }
 
 /// Parses a manifest as an index, or returns `None` if it is not an index.

@@ -75,8 +75,7 @@ pub struct Listed {
     pub pushed_at: Option<SystemTime>,
     /// Whether people can pull the image by a tag.
     pub is_pullable: bool,
-    /// Whether the image is or may be an index. If ECR gives no media type, only the manifest can
-    /// tell.
+    /// Whether the image is or may be an index. Without a media type only the manifest tells.
     pub may_be_index: bool,
 }
 

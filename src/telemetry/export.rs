@@ -119,9 +119,8 @@ pub struct Export {
 }
 
 impl Export {
-    /// Sets up the exports that the environment asks for. On ECS this asks the task's metadata
-    /// endpoint two questions to describe the resource, each for a second at most, and blocks
-    /// meanwhile.
+    /// Sets up the exports that the environment asks for. On ECS this blocks while it asks the
+    /// task's metadata endpoint two questions about the resource, for a second each at most.
     ///
     /// # Errors
     /// Returns an error if the environment asks for an endpoint or a protocol that is not
@@ -236,7 +235,7 @@ impl<E> Watched<E> {
         Self { what, exporter, fails: AtomicBool::new(false) }
     }
 
-    fn seen(&self, result: OTelSdkResult) -> OTelSdkResult {
+    fn log_change(&self, result: OTelSdkResult) -> OTelSdkResult {
         if self.fails.swap(result.is_err(), Ordering::Relaxed) != result.is_err() {
             let what = self.what;
             match &result {
@@ -252,7 +251,7 @@ impl<E> Watched<E> {
 
 impl opentelemetry_sdk::trace::SpanExporter for Watched<SpanExporter> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
-        self.seen(self.exporter.export(batch).await)
+        self.log_change(self.exporter.export(batch).await)
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
@@ -270,7 +269,7 @@ impl opentelemetry_sdk::trace::SpanExporter for Watched<SpanExporter> {
 
 impl PushMetricExporter for Watched<MetricExporter> {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
-        self.seen(self.exporter.export(metrics).await)
+        self.log_change(self.exporter.export(metrics).await)
     }
 
     fn force_flush(&self) -> OTelSdkResult {

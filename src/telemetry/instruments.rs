@@ -298,8 +298,7 @@ impl Instruments {
     /// Returns the metrics in Prometheus' text format.
     ///
     /// # Errors
-    /// Returns an error if the encoder fails, which means that two instruments contradict each
-    /// other.
+    /// Returns an error if the encoder fails, because two instruments contradict each other.
     pub fn render(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }

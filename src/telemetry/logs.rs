@@ -90,8 +90,7 @@ pub fn install(format: LogFormat, tracer: Option<SdkTracer>) -> Result<LastLines
     Ok(last_lines)
 }
 
-/// Returns a subscriber that writes its lines to `writer`, with `colour` if people read it at a
-/// terminal.
+/// Returns a subscriber that writes its lines to `writer`, with `colour` for a terminal.
 ///
 /// Whatever text an event or AWS brings, an event stays on one line, and a terminal only shows it.
 pub fn subscriber(

@@ -46,8 +46,8 @@ impl Place {
         Self::valid(span.context().span().span_context())
     }
 
-    /// Returns the place from which a message says that it was sent, by W3C's headers or by
-    /// X-Ray's, or `None` if it says nothing that can be parsed.
+    /// Returns the place from which a message was sent, by W3C's headers or by X-Ray's. Headers
+    /// that do not parse are ignored.
     #[must_use]
     pub fn sent_by(
         traceparent: Option<&str>,

@@ -17,8 +17,7 @@ const KMS: &str = "API reference of KMS, GenerateDataKey and Decrypt: ECR's kmsE
 const STS: &str = "API references of STS and IAM, signatures and tokens";
 const REPORTS: &str = "users' reports";
 
-/// Every code that says more than its HTTP status: its class, and the source that documents the
-/// code.
+/// Every code that says more than its HTTP status, with its class and its source.
 ///
 /// A KMS key that refuses is a refusal, because only people can mend it. A KMS key that is
 /// throttled, or KMS that fails, is an outage, because that ends by itself.

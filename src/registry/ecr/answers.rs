@@ -69,9 +69,8 @@ pub(super) fn listed_of(images: Vec<Image>) -> Vec<Listed> {
     listed
 }
 
-/// Returns the reason why BatchGetImage did not return an image, or `None` if there is no such
-/// image.
-pub(super) fn not_got(failure: ImageFailure) -> Option<AwsError> {
+/// Returns why BatchGetImage did not return an image, or `None` if there is no such image.
+pub(super) fn failure_of(failure: ImageFailure) -> Option<AwsError> {
     let code = failure.failure_code.as_ref().map(ImageFailureCode::as_str).unwrap_or_default();
     let reason = failure.failure_reason.unwrap_or_default();
     (code != "ImageNotFound")
@@ -79,7 +78,7 @@ pub(super) fn not_got(failure: ImageFailure) -> Option<AwsError> {
 }
 
 /// Turns the errors "no such image" and "no such repository" into `None`.
-pub(super) fn found<T>(answer: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
+pub(super) fn none_if_missing<T>(answer: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(error)

@@ -27,7 +27,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 
 use super::EcrRegistry;
-use super::answers::found;
+use super::answers::none_if_missing;
 use crate::aws::{AwsError, ErrorClass, Operation};
 use crate::domain::image::Repository;
 use crate::registry::manifest::MEDIA_TYPES;
@@ -129,7 +129,8 @@ impl EcrRegistry {
             .repository_name(repository.name.as_str())
             .set_image_ids(Some(ids.to_vec()))
             .set_filter(filter);
-        let answer = found(place.aws.call(Operation::DescribeImages, request.send()).await)?;
+        let answer =
+            none_if_missing(place.aws.call(Operation::DescribeImages, request.send()).await)?;
         Ok(answer.map(|answer| answer.image_details.unwrap_or_default()))
     }
 
@@ -188,7 +189,8 @@ impl EcrRegistry {
             .set_image_ids(Some(ids))
             .set_accepted_media_types(Some(MEDIA_TYPES.map(str::to_owned).to_vec()));
         let request = request.customize().interceptor(limit.clone());
-        let answer = found(place.aws.call(Operation::BatchGetImage, request.send()).await)?;
+        let answer =
+            none_if_missing(place.aws.call(Operation::BatchGetImage, request.send()).await)?;
         Ok(answer.map(|answer| {
             let images = answer.images.unwrap_or_default().into_iter();
             let images = images.map(|image| Answered::Image(Box::new(image)));
@@ -199,8 +201,7 @@ impl EcrRegistry {
 }
 
 /// Asks for a page of `most` entries, and for a quarter of them again as long as the answer exceeds
-/// its limit. An answer with a single entry is read whatever its size, because it cannot be
-/// divided.
+/// its limit. An answer with one entry is read whatever its size.
 pub(super) async fn as_large_as_fits<T, F>(
     mut most: u16,
     kilobytes: u32,

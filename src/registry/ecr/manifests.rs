@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use aws_sdk_ecr::types::{Image, ImageFailure, ImageFailureCode, ImageIdentifier};
 
-use super::answers::not_got;
+use super::answers::failure_of;
 use super::batches::Answered;
 use crate::aws::{AwsError, Operation};
 use crate::domain::image::{Digest, Tag};
@@ -54,7 +54,7 @@ impl<'a> Manifests<'a> {
             let holder = digest.clone().map_or(Holder::Unreadable, Holder::Image);
             self.tags.insert(tag, Ok(holder));
         }
-        // ECR may list an image with several tags several times, always with the same manifest.
+        // ECR may list an image once for each of its tags, always with the same manifest.
         if digest.as_ref() == Some(self.digest)
             && self.manifest.is_none()
             && let Some(text) = image.image_manifest
@@ -89,7 +89,7 @@ impl<'a> Manifests<'a> {
         };
         match failure.failure_code() {
             Some(ImageFailureCode::ImageInaccessible) => Ok(Some(Holder::Unreadable)),
-            _ => not_got(failure.clone()).map_or(Ok(Some(Holder::Nobody)), Err),
+            _ => failure_of(failure.clone()).map_or(Ok(Some(Holder::Nobody)), Err),
         }
     }
 
@@ -97,7 +97,7 @@ impl<'a> Manifests<'a> {
     pub(super) fn manifest(self) -> Result<Option<Manifest>, AwsError> {
         match (self.manifest, self.failure) {
             (Some(manifest), _) => Ok(Some(manifest)),
-            (None, Some(failure)) => not_got(failure).map_or(Ok(None), Err),
+            (None, Some(failure)) => failure_of(failure).map_or(Ok(None), Err),
             (None, None) if self.too_large => Err(AwsError {
                 code: Some(TOO_LARGE.to_owned()),
                 ..AwsError::unexpected(

@@ -37,7 +37,7 @@ where
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         if let Some(span) = context.span(id) {
-            let mut fields = Fields::begin(512, Of::Last);
+            let mut fields = Fields::begin(512, Duplicates::Last);
             attributes.record(&mut fields);
             span.extensions_mut().insert(fields);
         }
@@ -56,7 +56,7 @@ where
         let mut time = String::new();
         // Writing to memory does not fail.
         let _ = SystemTime.format_time(&mut Writer::new(&mut time));
-        let mut line = Fields::begin(1024, Of::First);
+        let mut line = Fields::begin(1024, Duplicates::First);
         let _ = write!(
             line.json,
             r#"{{"timestamp":"{time}","level":"{}","target":"{}""#,
@@ -83,25 +83,24 @@ where
 
 /// Which of two fields with the same name counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Of {
+enum Duplicates {
     First,
     Last,
 }
 
-/// Fields by name. Each is stored as it appears in a line, beginning with the comma before its
-/// name.
+/// Fields by name, each as it appears in a line, beginning with the comma before its name.
 #[derive(Debug)]
 struct Fields {
     places: Vec<(&'static str, Range<usize>)>,
     json: Vec<u8>,
-    counts: Of,
+    counts: Duplicates,
     /// Name of the one field that may be added, or `None` if all may.
     only: Option<&'static str>,
 }
 
 impl Fields {
     /// Creates an empty list with room for most fields, and for this number of bytes.
-    fn begin(room: usize, counts: Of) -> Self {
+    fn begin(room: usize, counts: Duplicates) -> Self {
         Self { places: Vec::with_capacity(24), json: Vec::with_capacity(room), counts, only: None }
     }
 
@@ -127,7 +126,7 @@ impl Fields {
             return;
         }
         let known = self.places.iter().position(|(known, _)| *known == name);
-        if known.is_some() && self.counts == Of::First {
+        if known.is_some() && self.counts == Duplicates::First {
             return;
         }
         let start = self.json.len();

@@ -38,8 +38,7 @@ const KEPT: usize = 256 << 10;
 
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// Returns the number of lines that this process has lost since its start because there was no
-/// room.
+/// Returns the number of lines that this process has lost since its start for lack of room.
 pub fn lost() -> u64 {
     LOST.load(Ordering::Relaxed)
 }
@@ -101,8 +100,7 @@ impl Shared {
         }
     }
 
-    /// Waits for lines and exchanges them for the empty buffer. Returns false if there will be no
-    /// more.
+    /// Waits for lines and exchanges them for the empty buffer. Returns false if the log has ended.
     fn exchange(&self, buffer: &mut Vec<u8>) -> bool {
         let wait = |waiting: &mut Waiting| waiting.lines.is_empty() && !waiting.closed;
         let waiting = self.changed.wait_while(self.waiting(), wait);
