@@ -1,5 +1,8 @@
-//! "ECR Image Action": an image was pushed, deleted, archived or restored (ECR user guide, "Amazon ECR events and
-//! EventBridge"). A tag that is put on an image already scanned gives no new scan event: this one tells of it.
+//! "ECR Image Action": an image was pushed, deleted, archived or restored (ECR user guide, "Amazon
+//! ECR events and EventBridge").
+//!
+//! A new tag on an image that was scanned before causes no scan event. This event is the only news
+//! of that tag.
 
 use serde::Deserialize;
 
@@ -29,7 +32,7 @@ pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malfo
     let detail: ActionDetail = envelope.detail()?;
     let pushed = match (detail.action_type.as_str(), detail.target_storage_class.as_deref()) {
         ("PUSH", _) => true,
-        // Its tags can be pulled again.
+        // The image was restored, so its tags can be pulled again.
         ("UPDATE_STORAGE_CLASS", Some("STANDARD")) => false,
         ("UPDATE_STORAGE_CLASS", _) => {
             return envelope.ignored(KIND, "the image was not restored to standard storage");
@@ -40,7 +43,7 @@ pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malfo
     if detail.result != "SUCCESS" {
         return envelope.ignored(KIND, "the action did not succeed");
     }
-    // What bears a tag can be an image whatever it says of itself: ECR is asked.
+    // A tagged artifact can be an image whatever media type it claims, so ECR is asked about it.
     let artifact = detail.artifact_media_type.as_deref().unwrap_or_default();
     let has_no_tag = detail.image_tag.as_deref().is_none_or(str::is_empty);
     if has_no_tag && is_other_artifact(artifact) {
@@ -56,7 +59,8 @@ pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malfo
         if pushed {
             return envelope.ignored(KIND, "our own quarantine tag");
         }
-        // Only the name by which somebody asked for the image: it came back with all its tags.
+        // The quarantine tag is only the name in the request to restore. The image came back with
+        // all of its tags, so they are read from ECR.
         tags.clear();
     }
     let event = ImageEvent {

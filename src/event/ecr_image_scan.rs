@@ -1,4 +1,5 @@
-//! "ECR Image Scan": basic scanning has ended (ECR user guide, "Amazon ECR events and EventBridge").
+//! "ECR Image Scan": basic scanning has ended (ECR user guide, "Amazon ECR events and
+//! EventBridge").
 
 use super::envelope::Envelope;
 use super::scan::ScanDetail;

@@ -1,4 +1,7 @@
-//! What EventBridge puts around every event.
+//! The envelope that EventBridge puts around every event.
+//!
+//! It says where the image is when the detail does not, so its account and Region are checked here,
+//! before anything is called with them.
 
 use std::borrow::Cow;
 
@@ -12,7 +15,8 @@ use crate::domain::image::{
 };
 use crate::domain::origin::Origin;
 
-/// What tells whether an event is for us. Whatever else is in it may look as its source likes.
+/// The two fields that say whether an event is for us. The other fields of an event that is not for
+/// us may have any shape.
 #[derive(Deserialize)]
 #[serde(expecting = "an EventBridge event")]
 pub(super) struct Head<'a> {
@@ -28,7 +32,7 @@ impl<'a> Head<'a> {
         reading::read("", body, body)
     }
 
-    /// For the log: the start of source and type, which can be of any length.
+    /// Returns the start of source and type for the log, because both can have any length.
     pub(super) fn origin(&self) -> Origin {
         let start = |text: &str| text.chars().filter(|c| !c.is_control()).take(128).collect();
         Origin {
@@ -41,7 +45,7 @@ impl<'a> Head<'a> {
     }
 }
 
-/// An event as the SQS target of a rule receives it. `detail` stays unread until its family is known.
+/// An event as a rule's SQS target receives it. `detail` stays unread until the family is known.
 #[derive(Deserialize)]
 #[serde(expecting = "an EventBridge event")]
 pub(super) struct Envelope<'a> {
@@ -57,12 +61,12 @@ pub(super) struct Envelope<'a> {
     resources: Option<Vec<Option<String>>>,
     #[serde(borrow)]
     detail: Option<&'a RawValue>,
-    /// All of it, as it came.
+    /// The whole body, for positions in errors.
     #[serde(skip)]
     body: &'a str,
 }
 
-/// A repository, and the digest where its ARN carries one.
+/// A repository, and the digest if its ARN contains one.
 pub(super) struct Place {
     pub(super) repository: Repository,
     pub(super) digest: Option<Digest>,
@@ -88,17 +92,18 @@ impl<'a> Envelope<'a> {
         reading::read("detail", detail.get(), self.body)
     }
 
-    /// `detail` as it was written.
+    /// Returns the text of `detail`.
     pub(super) fn raw_detail(&self) -> Option<&str> {
         self.detail.map(RawValue::get)
     }
 
-    /// Whether any of the event's resources is an ECR repository or an image in one.
+    /// Returns whether any of the event's resources is an ECR repository or an image in one.
     pub(super) fn concerns_a_repository(&self) -> bool {
         self.arns().next().is_some()
     }
 
-    /// Source, type, id and time, checked for what they are used for: ids of notices and lines of text.
+    /// Returns source, type, id and time. They are checked, because they become parts of notice ids
+    /// and of lines of text.
     pub(super) fn origin(&self) -> Result<Origin, Malformed> {
         let printable = |field: &str, value: &str| {
             if value.len() > 256 || value.contains(char::is_control) {
@@ -123,14 +128,14 @@ impl<'a> Envelope<'a> {
         })
     }
 
-    /// An event of this family that asks nothing of us.
+    /// Ignores an event of this family, for this reason.
     pub(super) fn ignored(&self, kind: Kind, reason: &'static str) -> Result<Parsed, Malformed> {
         Ok(Parsed::Ignored { kind, origin: Box::new(self.origin()?), reason })
     }
 
-    /// The repository that `name`, plain or an ARN, stands for: account and Region come from the ARN, in the
-    /// detail or among the resources, else from the detail's `account` and the envelope, else they are the
-    /// worker's own. `field` is where the name was.
+    /// Returns the repository that `name`, a plain name or an ARN, stands for. Account and Region
+    /// come from the ARN, in the detail or among the resources; else from the detail's `account`
+    /// and the envelope; else they are the worker's own. `field` is the name's place, for errors.
     pub(super) fn place(
         &self,
         field: &str,
@@ -161,7 +166,7 @@ impl<'a> Envelope<'a> {
         Ok(Place { repository: Repository { account, region, name }, digest: None })
     }
 
-    /// The ECR repositories, and images in them, among the event's resources.
+    /// Returns the event's resources that are ECR repositories or images in them.
     pub(super) fn arns(&self) -> impl Iterator<Item = RepositoryArn> + '_ {
         self.resources
             .iter()
@@ -171,7 +176,8 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// Refuses anything but an object: serde would read an array as the fields of a struct in their order.
+/// Refuses everything but an object, because serde would read an array as the fields of a struct in
+/// order.
 pub(super) fn object(place: &str, json: &str) -> Result<(), Malformed> {
     if json.trim_start().starts_with('{') {
         Ok(())

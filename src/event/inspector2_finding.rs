@@ -1,6 +1,9 @@
-//! "Inspector2 Finding": enhanced scanning has found, changed or closed one finding (Inspector user guide, "EventBridge
-//! event schema"). The only news of a vulnerability that became known after the first scan. EC2 instances, Lambda
-//! functions and code repositories use the same detail-type.
+//! "Inspector2 Finding": enhanced scanning has found, changed or closed one finding (Inspector user
+//! guide, "EventBridge event schema").
+//!
+//! This event is the only news about a vulnerability that became known after the first scan of an
+//! image. EC2 instances, Lambda functions and code repositories use the same detail-type; their
+//! findings are ignored. Closed and suppressed findings are ignored too, because they do not count.
 
 use serde::Deserialize;
 
@@ -14,7 +17,8 @@ pub(super) const DETAIL_TYPE: &str = "Inspector2 Finding";
 
 const KIND: Kind = Kind::Inspector2Finding;
 
-/// Tells findings in container images from all others, whose details are not ours to understand.
+/// The fields that separate findings in container images from all others. The details of the others
+/// may have any shape.
 #[derive(Deserialize)]
 #[serde(expecting = "the detail of a finding event")]
 struct Form {
@@ -72,7 +76,7 @@ struct Resource {
 #[serde(rename_all = "camelCase", expecting = "the details of a resource")]
 struct Details {
     aws_ecr_container_image: Option<ContainerImage>,
-    /// The form that is the same for every provider's images.
+    /// The form that is the same for the images of every provider.
     image: Option<NeutralImage>,
 }
 
@@ -104,7 +108,7 @@ pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malfo
         "ACTIVE" => Claim::Active(Box::new(detail.finding())),
         "SUPPRESSED" => return envelope.ignored(KIND, "the finding is suppressed"),
         "CLOSED" => return envelope.ignored(KIND, "the finding is closed"),
-        // A word that is new to us: ECR knows whether the finding counts.
+        // The status is new to us. ECR knows whether the finding counts.
         _ => Claim::Nothing,
     };
     let origin = envelope.origin()?;
@@ -122,7 +126,8 @@ fn given(text: Option<&String>) -> Option<&str> {
 }
 
 impl FindingDetail {
-    /// The finding as far as the event tells it. Its dates are in no form that two years of events share.
+    /// Returns the finding as the event describes it. Its dates are not read, because their format
+    /// is not the same in events of different years.
     fn finding(&self) -> Finding {
         let text = |text: &Option<String>| given(text.as_ref()).map(one_line);
         let vulnerability = self.package_vulnerability_details.as_ref();
@@ -151,7 +156,7 @@ impl FindingDetail {
         }
     }
 
-    /// The one image that all resources, here and in the envelope, name.
+    /// Returns the one image that all resources, in the detail and in the envelope, name.
     fn image(self, envelope: &Envelope<'_>, own: &Home) -> Result<Image, Malformed> {
         let mut images = Vec::new();
         let account = given(self.aws_account_id.as_ref());
@@ -178,8 +183,8 @@ fn yes_or_no(word: Option<&str>) -> Option<bool> {
 }
 
 impl Resource {
-    /// The image of this resource. Its ARN says best where it is: the envelope's account can be that of a delegated
-    /// administrator.
+    /// Returns the image of this resource. Its ARN has precedence, because the account of the
+    /// envelope can be that of a delegated administrator.
     fn image(
         self,
         account: Option<&str>,
@@ -225,7 +230,7 @@ impl From<Place> for Image {
 }
 
 impl Image {
-    /// Adds what this says to the same image among `images`, or itself where it is another.
+    /// Merges this image into the same image among `images`, or adds it if it is another image.
     fn join(self, images: &mut Vec<Self>) {
         let same = images.iter_mut().find(|image| {
             image.repository == self.repository

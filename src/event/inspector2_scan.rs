@@ -1,5 +1,7 @@
-//! "Inspector2 Scan": enhanced scanning's first scan has ended (Inspector user guide, "EventBridge event
-//! schema"). EC2 instances and Lambda functions use the same detail-type.
+//! "Inspector2 Scan": the first scan of enhanced scanning has ended (Inspector user guide,
+//! "EventBridge event schema").
+//!
+//! EC2 instances and Lambda functions use the same detail-type; their scans are ignored.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -13,7 +15,7 @@ use crate::domain::policy::Reporting;
 pub(super) const SOURCE: &str = "aws.inspector2";
 pub(super) const DETAIL_TYPE: &str = "Inspector2 Scan";
 
-/// Tells the form for container images, which names a repository, from all others.
+/// The field that only the form for container images has.
 #[derive(Deserialize)]
 struct Form {
     #[serde(rename = "repository-name")]

@@ -1,7 +1,21 @@
-//! Events: from the bytes of a message to *assess this image*, *not for us*, or *malformed*.
+//! Events: reads the body of a message as *assess this image*, *take this step of a sweep*, *not
+//! for us* or *malformed*.
 //!
-//! One file per event family; the dispatch is on `(source, detail-type)`. Nothing here trusts an event:
-//! what it says leads to a look at the registry, never to an act.
+//! Each event family has a file of its own, and `(source, detail-type)` selects it. An event that
+//! arrives inside an SNS notification is unwrapped first, once.
+//!
+//! Nothing here trusts an event, because anybody who can send to the queue or publish on the event
+//! bus can write one: an event leads to a look at the registry, never to an act. A contradiction is
+//! never resolved by a guess: an event that names two different digests or several images is
+//! malformed.
+//!
+//! Invariant 14: any bytes give one of these results, never a panic. Property tests and fuzz
+//! targets hold that.
+//!
+//! One gap is known. The tags of an event without a digest lead to the image only while they are on
+//! it. When a task is killed after it removed them and before it sent the notice, nothing leads the
+//! next delivery to the image, so only the audit log has the removal. Every scan event that AWS
+//! prints as an example has a digest.
 
 mod ecr_image_action;
 mod ecr_image_scan;
@@ -23,22 +37,22 @@ use crate::domain::policy::Reporting;
 
 use envelope::{Envelope, Head};
 
-/// The family of an event. The closed set of the metric label `kind`.
+/// The family of an event. This is the closed set of values of the metric label `kind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// "ECR Image Scan": basic scanning.
+    /// "ECR Image Scan": basic scanning has ended.
     EcrImageScan,
-    /// "ECR Image Action": a push, a deletion, a change of storage.
+    /// "ECR Image Action": an image was pushed, deleted, archived or restored.
     EcrImageAction,
-    /// "Inspector2 Scan": enhanced scanning's first scan.
+    /// "Inspector2 Scan": the first scan of enhanced scanning has ended.
     Inspector2Scan,
-    /// "Inspector2 Finding": one finding of enhanced scanning.
+    /// "Inspector2 Finding": enhanced scanning has found, changed or closed one finding.
     Inspector2Finding,
     /// A message of a sweep.
     Sweep,
-    /// Any other event.
+    /// An event of any other source or type.
     Other,
-    /// No event at all.
+    /// A body that cannot be read as an event.
     Malformed,
 }
 
@@ -54,7 +68,7 @@ impl Kind {
         Self::Malformed,
     ];
 
-    /// The word of metrics and logs.
+    /// Returns the word for this kind in metrics and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -69,48 +83,52 @@ impl Kind {
     }
 }
 
-/// What an event says of the image.
+/// The state of the image as the event describes it.
+///
+/// No claim decides the state of a scan: ECR is asked, because the event may be about the past.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// The scan has ended; these are its findings, where the event has them.
+    /// The scan has ended, with these findings if the event counts them.
     Complete {
-        /// Number of findings by severity, if given.
+        /// Number of findings by severity; `None` if the event gives no usable counts.
         counts: Option<SeverityCounts>,
-        /// What an absent severity means.
+        /// Whether a severity without a count has no findings or an unknown number.
         reporting: Reporting,
     },
     /// The scan has failed.
     Failed,
-    /// This finding is active in the image, says "Inspector2 Finding".
+    /// "Inspector2 Finding" says that this finding is active in the image.
     Active(Box<Finding>),
-    /// Nothing of findings: a tag was put on the image, it came back from the archive, or its scan or a finding is in a
-    /// state that is new to us.
+    /// The event says nothing about findings: a tag was put on the image, the image was restored
+    /// from the archive, or its scan or a finding is in a state that this version does not know.
     Nothing,
 }
 
-/// The most tags of one image (Amazon ECR service quotas, "Tags per image").
+/// The maximum number of tags of one image (Amazon ECR service quotas, "Tags per image").
 const MOST_TAGS: usize = 1_000;
 
-/// The one thing that every event family turns into.
+/// One image to assess: every event family is read as this.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageEvent {
-    /// Its family.
+    /// The family of the event.
     pub kind: Kind,
-    /// Where it came from.
+    /// The source, type, id and time of the event.
     pub origin: Origin,
-    /// The repository, with account and Region from its ARN, else from the envelope, else our own.
+    /// The repository. Its account and Region come from its ARN, else from the envelope, else they
+    /// are the worker's own.
     pub repository: Repository,
-    /// The image's digest, if given.
+    /// The image's digest, if the event names it.
     pub digest: Option<Digest>,
     /// The tags that the image had when the event was written.
     pub tags: Vec<Tag>,
-    /// What it says of the image.
+    /// The state of the image as the event describes it.
     pub claim: Claim,
 }
 
 impl ImageEvent {
-    /// Assess it, unless it leaves open which image it is about. One that bears nothing but our mark can still be held
-    /// by an index, and what looks like our mark can be on another image.
+    /// Returns a request to assess the image, or ignores an event that names no image. An image
+    /// whose only tag is our quarantine tag is assessed too, because an index may hold it, and
+    /// because a tag that looks like our quarantine tag can be on another image.
     fn into_parsed(self) -> Parsed {
         if self.digest.is_some() || !self.tags.is_empty() {
             return Parsed::Assess(Box::new(self));
@@ -120,27 +138,28 @@ impl ImageEvent {
     }
 }
 
-/// What a message turned out to be.
+/// The result of reading a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parsed {
     /// Assess this image.
     Assess(Box<ImageEvent>),
     /// Take this step of a sweep.
     Sweep(Box<sweep::Order>),
-    /// An event, but not for us.
+    /// The body is an event, but there is nothing to do for it.
     Ignored {
-        /// Its family.
+        /// The family of the event.
         kind: Kind,
-        /// Where it came from.
+        /// The source, type, id and time of the event.
         origin: Box<Origin>,
         /// Why there is nothing to do.
         reason: &'static str,
     },
 }
 
-/// A message that is no event, or an event in a shape that its family does not have.
+/// The body is not an event, or its shape is not one that its family has.
 ///
-/// The text says what was expected where, and quotes no value of the body: they are not ours to print.
+/// The text names the place and the expected value. It quotes no value of the body, because the
+/// sender's data must not reach our logs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(String);
@@ -154,7 +173,7 @@ impl Malformed {
         Self(format!("{field} is not {}", error.expected()))
     }
 
-    /// Adds what the body looks like.
+    /// Adds a description of the body, if its shape is a known mistake.
     fn that_looks(self, body: &str) -> Self {
         match shape::of(body) {
             Some(shape) => Self(format!("{self}; the body looks like {shape}")),
@@ -164,7 +183,7 @@ impl Malformed {
 
     fn json(place: &str, error: &serde_json::Error) -> Self {
         let text = error.to_string();
-        // serde quotes a string that it did not expect, whole.
+        // serde quotes an unexpected string in full.
         let quoted = text
             .split_once("string \"")
             .and_then(|(before, rest)| Some((before, rest.rsplit_once("\", expected")?.1)));
@@ -175,11 +194,11 @@ impl Malformed {
     }
 }
 
-/// Reads one message body: an event, or an SNS notification that carries one. `own` is the worker's own account
-/// and Region.
+/// Reads one message body: an event, or an SNS notification that carries one. `own` is the account
+/// and Region of the worker.
 ///
 /// # Errors
-/// [`Malformed`] for anything that is neither an event for us nor one to ignore.
+/// Returns [`Malformed`] if the body is neither an event to act on nor one to ignore.
 pub fn parse(body: &str, own: &Home) -> Result<Parsed, Malformed> {
     let body = without_bom(body);
     let problem = match event(body, own) {
@@ -196,15 +215,16 @@ pub fn parse(body: &str, own: &Home) -> Result<Parsed, Malformed> {
         .map_err(|Malformed(problem)| Malformed(format!("in an SNS notification: {problem}")))
 }
 
-/// What programs on Windows write before a text is no part of it.
+/// Removes the byte order mark that programs on Windows write before a text.
 fn without_bom(body: &str) -> &str {
     body.strip_prefix('\u{feff}').unwrap_or(body)
 }
 
-/// Reads an event. The outer error: it is none.
+/// Reads an event. Returns the outer error if the body is not an event, and the inner error if it
+/// is an event with a shape that its family does not have.
 fn event(body: &str, own: &Home) -> Result<Result<Parsed, Malformed>, Malformed> {
     let envelope = Envelope::parse(body);
-    // Most are of a family, and are read once.
+    // Most events belong to a family; the body is read once for them.
     if let Ok(envelope) = &envelope
         && let Some(parse) = family(&envelope.source, &envelope.detail_type)
     {
@@ -221,7 +241,8 @@ fn event(body: &str, own: &Home) -> Result<Result<Parsed, Malformed>, Malformed>
     })
 }
 
-/// Every tag of an event without a digest has to be looked up.
+/// Refuses an event that names more tags than an image can have and no digest, because every tag of
+/// an event without a digest has to be looked up.
 fn bounded(parsed: Parsed) -> Result<Parsed, Malformed> {
     match &parsed {
         Parsed::Assess(event) if event.digest.is_none() && event.tags.len() > MOST_TAGS => {
@@ -234,7 +255,7 @@ fn bounded(parsed: Parsed) -> Result<Parsed, Malformed> {
     }
 }
 
-/// How the family of this source and type reads its events.
+/// Reads an event of one family.
 type Parse = fn(&Envelope<'_>, &Home) -> Result<Parsed, Malformed>;
 
 fn family(source: &str, detail_type: &str) -> Option<Parse> {
@@ -248,7 +269,8 @@ fn family(source: &str, detail_type: &str) -> Option<Parse> {
     })
 }
 
-/// A digest as events write it: null and empty stand for none. `known` is what the event has said of it elsewhere.
+/// Reads a digest as events write it: null and the empty string mean that there is none. `known` is
+/// the digest that another place in the event gives; the two must agree.
 fn digest(
     field: &str,
     raw: Option<String>,
@@ -262,7 +284,8 @@ fn digest(
     Ok(Some(digest))
 }
 
-/// Tags as events write them: null and empty ones stand for an untagged image, and each counts once.
+/// Reads tags as events write them. Null and empty tags mean an untagged image; a repeated tag
+/// counts once.
 fn tags(field: &str, raw: Option<Vec<Option<String>>>) -> Result<Vec<Tag>, Malformed> {
     let field = format!("a tag of {field}");
     let mut met = HashSet::new();

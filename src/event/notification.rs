@@ -1,4 +1,7 @@
-//! What SNS puts around an event where the queue is subscribed to a topic without raw message delivery.
+//! The SNS notification around an event. SNS adds it when the queue is subscribed to a topic
+//! without raw message delivery.
+//!
+//! Exactly one notification is unwrapped, so that nested bodies cannot make the parser recurse.
 
 use serde::Deserialize;
 
@@ -26,10 +29,12 @@ impl Notification {
     }
 }
 
-/// The text that an SNS notification carries; `None` where the body is nothing of SNS.
+/// Returns the text that an SNS notification carries, or `None` if the body is not a message of
+/// SNS.
 ///
 /// # Errors
-/// What SNS sends to a queue besides notifications, and a notification that carries another.
+/// Returns [`Malformed`] for a confirmation that SNS sends to the queue, and for a notification
+/// that carries another notification.
 pub(super) fn message(body: &str) -> Result<Option<String>, Malformed> {
     let Some(outer) = Notification::parse(body) else { return Ok(None) };
     match outer.kind.as_str() {

@@ -1,4 +1,5 @@
-//! JSON read as a type; an error says which field it is about, and where that is in the whole body.
+//! Reads JSON as a type. An error names the field and its line and column in the whole body, and
+//! quotes nothing that the sender chose.
 
 use serde::Deserialize;
 use serde_path_to_error::{Path, Segment};
@@ -7,19 +8,20 @@ use super::Malformed;
 use crate::domain::coverage::Coverage;
 use crate::domain::findings::Severity;
 
-/// The longest key that an error names. Keys of ours and of AWS are shorter.
+/// The longest key that an error names, in bytes. All keys of AWS and of ours are shorter.
 const LONGEST_KEY: usize = 40;
-/// The longest path that an error names, in characters.
+/// The longest path that an error names, in bytes.
 const LONGEST_PATH: usize = 120;
 
-/// Reads a part of the body: all of it, or the text of one field, `place`.
+/// Reads a part of the body: all of it, or the text of the field `place`.
 pub(super) fn read<'de, T: Deserialize<'de>>(
     place: &str,
     json: &'de str,
     body: &str,
 ) -> Result<T, Malformed> {
     serde_json::from_str(json).map_err(|error| {
-        // Read again for the field: to keep track of it costs time, and nearly every message is in order.
+        // Only a failed read is repeated to find the field, because tracking the path costs time
+        // and nearly every message is valid.
         let mut reader = serde_json::Deserializer::from_str(json);
         let field = serde_path_to_error::deserialize::<_, T>(&mut reader)
             .err()
@@ -38,22 +40,22 @@ pub(super) fn read<'de, T: Deserialize<'de>>(
     })
 }
 
-/// Where an error is, counted from the beginning of the body.
+/// Returns the line and column of an error, counted from the beginning of the body.
 fn position(error: &serde_json::Error, json: &str, body: &str) -> (usize, usize) {
     let (line, column) = (error.line(), error.column());
     let before = json.as_ptr().addr().checked_sub(body.as_ptr().addr());
-    // What is no part of the body is counted by itself.
+    // A text that is not a part of the body, such as an unescaped string, has positions of its own.
     let Some(before) = before.and_then(|offset| body.get(..offset)) else { return (line, column) };
     let lines = before.matches('\n').count();
     let of_its_line = before.rsplit('\n').next().map_or(0, str::len);
     (lines + line, if line == 1 { of_its_line + column } else { column })
 }
 
-/// Members whose keys are no names of fields, but whatever the sender writes.
+/// Fields whose members have keys that the sender chooses.
 const MAPS: [&str; 3] = ["finding-severity-counts", "census", "repositories"];
 
-/// The names of the fields that lead to a value. A key that is not one of our words ends the path:
-/// it is the sender's, and not ours to print.
+/// Returns the names of the fields that lead to a value. The path ends before a key that is not a
+/// known word, because the sender chose that key and it must not reach our logs.
 fn path(path: &Path) -> String {
     let mut text = String::new();
     let mut is_in_a_map = false;

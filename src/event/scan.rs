@@ -1,4 +1,4 @@
-//! What the families that report whole scans have in common.
+//! The parts that the families for whole scans share.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::domain::findings::{Severity, SeverityCounts};
 use crate::domain::image::Home;
 use crate::domain::policy::Reporting;
 
-/// The detail of a scan event.
+/// The `detail` of a scan event.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", expecting = "the detail of a scan event")]
 pub(super) struct ScanDetail {
@@ -23,7 +23,7 @@ pub(super) struct ScanDetail {
 }
 
 impl ScanDetail {
-    /// The event of a family whose scans end with the status `complete` or FAILED.
+    /// Returns the event of a family whose scans end with the status `complete` or FAILED.
     pub(super) fn into_event(
         self,
         kind: Kind,
@@ -38,7 +38,8 @@ impl ScanDetail {
                 counts: self.finding_severity_counts.and_then(|counts| counts.0),
                 reporting,
             },
-            // A word that is new to us: ECR knows what came of the scan, and if nothing did, another event follows.
+            // The status is new to us. ECR knows the result of the scan; if there is none yet,
+            // another event follows.
             _ => Claim::Nothing,
         };
         let origin = envelope.origin()?;
@@ -55,9 +56,9 @@ impl ScanDetail {
     }
 }
 
-/// Counts by severity as events write them: any key can be missing. The sum that Inspector adds as TOTAL is left out.
-/// A null, findings of a severity that is new to us, or a severity that is named twice make the counts worthless: `None`,
-/// to be looked up.
+/// Counts by severity as events write them. Any key can be missing. The sum that Inspector adds as
+/// TOTAL is skipped. A null, a non-zero count of an unknown severity, or a severity that is named
+/// twice makes the counts useless: they become `None`, and ECR is asked.
 struct Counts(Option<SeverityCounts>);
 
 impl<'de> Deserialize<'de> for Counts {
@@ -81,7 +82,7 @@ impl<'de> Visitor<'de> for CountsVisitor {
         while let Some((word, count)) = map.next_entry::<String, Option<u64>>()? {
             match (Severity::from_word(&word.to_ascii_uppercase()), count) {
                 _ if word == "TOTAL" => {}
-                // Which of the two is meant, nobody can say.
+                // Nothing says which of the two counts is right.
                 (Some(severity), _) if counts.reported(severity).is_some() => is_sound = false,
                 (Some(severity), Some(count)) => counts.add(severity, count),
                 (None, Some(0)) => {}

@@ -1,9 +1,10 @@
-//! What a body that is no event looks like: something that carries one, and was meant to be taken apart.
+//! Recognizes common mistakes in how events are forwarded: the body wraps an event that a sender
+//! should have unwrapped. The error then says what to send instead.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// The keys by which such bodies are told.
+/// The keys that identify such bodies.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Keys {
@@ -19,7 +20,8 @@ struct Keys {
     event: Option<IgnoredAny>,
 }
 
-/// What the body looks like, and what to send instead; `None` where it looks like nothing that we know.
+/// Returns a description of the body and the correct thing to send, or `None` if the shape is
+/// unknown.
 pub(super) fn of(body: &str) -> Option<&'static str> {
     let text = body.trim_start();
     if text.starts_with('"') {

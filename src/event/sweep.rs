@@ -1,7 +1,18 @@
-//! A sweep's own messages: what a schedule sends, and what tasks send each other by the queue.
+//! The messages of a sweep: those that a schedule sends, and those that tasks send to each other
+//! through the queue.
 //!
-//! `Sweep Registry` becomes one message a repository, that one after the other of its slices; an image whose tags have to go
-//! becomes an event as any other, and what was found comes back as `Sweep Result`. Each may come twice.
+//! A sweep has no leader. Its state is in its messages, so that any task can take the next step:
+//!
+//! 1. `Sweep Registry` starts a sweep of one registry, or of all registries that the policy names.
+//!    It becomes one `Sweep Repository` message for each repository.
+//! 2. `Sweep Repository` holds the progress of one repository. Each slice of images sends the next.
+//! 3. `Sweep Image` asks to assess one image whose tags have to be removed. It is handled like any
+//!    other event.
+//! 4. `Sweep Result` brings the counts of a repository back, and later says that the summary was
+//!    sent.
+//!
+//! Every message may be delivered twice, and anybody who can send to the queue may write one, so
+//! all numbers in it are bounded.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,27 +27,29 @@ use crate::domain::coverage::{Census, Coverage};
 use crate::domain::image::{AccountId, Digest, Home, Region, Repository, RepositoryName, Tag};
 use crate::domain::origin::Origin;
 
-/// The source of our own messages.
+/// The `source` of our own messages.
 pub const SOURCE: &str = "tagwarden";
 const REGISTRY: &str = "Sweep Registry";
 const REPOSITORY: &str = "Sweep Repository";
-/// The detail-type of an image whose tags have to go, as a sweep saw it.
+/// The `detail-type` of an image that a sweep found and whose tags have to be removed.
 pub const IMAGE: &str = "Sweep Image";
 const RESULT: &str = "Sweep Result";
 
-/// Schedules without an input of their own: EventBridge Scheduler's, and those of rules (EventBridge user guide). At our
-/// queue they can mean nothing else.
+/// The sources of schedules without an input of their own: EventBridge Scheduler and the scheduled
+/// rules of EventBridge (EventBridge user guide). Such an event in our queue can only mean a sweep.
 pub(super) const SCHEDULES: [&str; 2] = ["aws.scheduler", "aws.events"];
 pub(super) const SCHEDULED: &str = "Scheduled Event";
 
 const KIND: Kind = Kind::Sweep;
 
-/// Slices of one repository: twice what ECR holds in one (ECR service quotas).
+/// The maximum number of slices of one repository: twice the number of images that ECR holds in one
+/// repository (ECR service quotas).
 pub const MOST_SLICES: u32 = 2_000;
 /// The longest id of a sweep, in bytes.
 pub const LONGEST_ID: usize = 128;
-/// What a message may claim at the most, as anybody may have written it: repositories in one result and in one registry,
-/// and images of a repository that stand in one place. ECR holds a tenth of the latter two (ECR service quotas).
+/// The largest numbers that a message may claim, because anybody may have written it: repositories
+/// in one result, repositories in one registry, and images of one repository in one state. ECR
+/// holds a tenth of the latter two (ECR service quotas).
 const MOST_NAMED: usize = 4_096;
 const MOST_REPOSITORIES: u32 = 1_000_000;
 const MOST_IMAGES: u64 = 1_000_000;
@@ -44,15 +57,16 @@ const MOST_IMAGES: u64 = 1_000_000;
 /// One step of a sweep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// Where it came from.
+    /// The source, type, id and time of the message that began the sweep.
     pub origin: Origin,
-    /// The sweep's id; `None`: the message that begins it gives its own.
+    /// The sweep's id; `None` if the message that begins the sweep names none and its own id is
+    /// used.
     pub sweep: Option<String>,
-    /// What to do.
+    /// The action of this step.
     pub step: Step,
 }
 
-/// What a step is to do.
+/// The action of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Sweep every registry that the policy names.
@@ -61,59 +75,59 @@ pub enum Step {
     Registry(Home),
     /// Look at the images of one repository, slice by slice.
     Repository(Slice),
-    /// Gather what was found.
+    /// Collect results of repositories.
     Result(Found),
-    /// What was found was told.
+    /// Note that the summary of a registry was sent.
     Told(Told),
 }
 
-/// So far a repository has been swept.
+/// The progress of the sweep of one repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slice {
-    /// Which repository.
+    /// The repository.
     pub repository: Repository,
-    /// Which one of how many of its registry.
+    /// The index of this repository within the sweep of its registry.
     pub number: u32,
-    /// How many repositories of its registry are swept.
+    /// The number of repositories in the sweep of its registry.
     pub of: u32,
-    /// How many slices have been looked at.
+    /// The number of slices that have been inspected.
     pub slices: u32,
-    /// How often the next one was put off in a row.
+    /// How often in a row the next slice was deferred.
     pub waits: u32,
-    /// Where ECR goes on listing; `None`: at the beginning.
+    /// The token with which ECR continues its list; `None` begins the list.
     pub next_token: Option<String>,
-    /// What was found in those slices.
+    /// The counts of the images in the inspected slices.
     pub census: Census,
 }
 
-/// What was found in some of the repositories of a registry.
+/// The results of some of the repositories of a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// The registry.
     pub home: Home,
-    /// How many of its repositories are swept.
+    /// The number of repositories in the sweep of the registry.
     pub of: u32,
-    /// Those of which the result is known.
+    /// The repositories whose results are known.
     pub repositories: BTreeMap<RepositoryName, Part>,
 }
 
-/// What was found in one repository.
+/// The result of one repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Part {
-    /// Where its images stand.
+    /// The number of its images in each state.
     pub census: Census,
-    /// Whether it holds more images than a sweep looks at.
+    /// Whether it holds more images than a sweep inspects.
     pub is_cut: bool,
 }
 
-/// That what was found in a registry was told.
+/// The summary of a registry was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
     /// The registry.
     pub home: Home,
-    /// When.
+    /// When the summary was sent.
     pub at: SystemTime,
-    /// Whether all of its repositories had answered.
+    /// Whether the summary covered all repositories.
     pub is_whole: bool,
 }
 
@@ -137,7 +151,7 @@ struct SweepDetail {
     repositories: BTreeMap<String, BTreeMap<String, u64>>,
     #[serde(default)]
     cut: BTreeSet<String>,
-    /// Seconds since 1970.
+    /// Seconds since 1970-01-01T00:00:00Z.
     told: Option<u32>,
     whole: Option<bool>,
     image_digest: Option<String>,
@@ -219,7 +233,7 @@ fn ordered(origin: Origin, sweep: Option<String>, step: Step) -> Parsed {
     Parsed::Sweep(Box::new(Order { origin, sweep, step }))
 }
 
-/// Whether it is one of a sweep's messages.
+/// Returns whether source and type are those of a message of a sweep.
 pub(super) fn is_ours(source: &str, detail_type: &str) -> bool {
     match source {
         SOURCE => [REGISTRY, REPOSITORY, IMAGE, RESULT].contains(&detail_type),
@@ -227,8 +241,8 @@ pub(super) fn is_ours(source: &str, detail_type: &str) -> bool {
     }
 }
 
-/// The detail: an object, or a text that holds one, as EventBridge Scheduler writes it; nothing at all for a sweep of
-/// everything.
+/// Reads the detail: an object, or a string that contains one, as EventBridge Scheduler writes it.
+/// A missing or empty detail asks for a sweep of everything.
 fn detail(envelope: &Envelope<'_>) -> Result<SweepDetail, Malformed> {
     let json = match envelope.raw_detail() {
         None | Some("null") => Cow::Borrowed("{}"),
@@ -281,7 +295,7 @@ fn counts(census: &Census) -> Value {
 }
 
 impl Order {
-    /// The message that asks for this step. Its id is the same however often it is sent.
+    /// Returns the message that asks for this step. Its id is the same however often it is sent.
     #[must_use]
     pub fn body(&self) -> String {
         let sweep = self.sweep.as_deref().unwrap_or_default();
@@ -342,7 +356,7 @@ impl Order {
     }
 }
 
-/// The message that asks to assess an image whose tags have to go, as a sweep saw it.
+/// Returns the message that asks to assess an image whose tags have to be removed.
 #[must_use]
 pub fn image(order: &Order, repository: &Repository, image: &Digest, image_tags: &[Tag]) -> String {
     let sweep = order.sweep.as_deref().unwrap_or_default();

@@ -24,7 +24,7 @@ fn fixture(name: &str) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-/// A body of the fuzzer's corpus.
+/// Reads a body of the fuzzer's corpus.
 fn case(name: &str) -> String {
     let path = format!("{}/tests/fuzz/corpus/event/{name}.json", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(path).unwrap()
@@ -392,7 +392,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A fixture of each family, and of each wrapping.
+/// One fixture of each family and of each form of wrapping.
 const ONE_OF_EACH: [&str; 7] = [
     "basic.complete.critical_high",
     "ecr_image_action.push.tag",
@@ -403,7 +403,7 @@ const ONE_OF_EACH: [&str; 7] = [
     "sns_envelope_over_eventbridge",
 ];
 
-/// Where every value inside this one is.
+/// Returns the JSON pointers of all values inside this one.
 fn places(value: &Value) -> Vec<String> {
     let inner: Vec<(String, &Value)> = match value {
         Value::Object(map) => map.iter().map(|(key, inner)| (key.clone(), inner)).collect(),
@@ -420,7 +420,7 @@ fn places(value: &Value) -> Vec<String> {
     found
 }
 
-/// A body as a topic delivers it that has this as its message.
+/// Returns this message in the notification of a topic.
 fn in_sns(message: &str) -> String {
     with(event("sns_envelope_over_eventbridge"), "/Message", json!(message)).to_string()
 }

@@ -15,7 +15,8 @@ fn finding(event: &Value) -> Finding {
     }
 }
 
-/// The fixture without any ARN of the image: what is left is the details of its resource, and the envelope.
+/// Returns the fixture without any ARN of the image; the details of its resource and the envelope
+/// are left.
 fn without_arns() -> Value {
     with(without(found(), "/detail/resources/0", "id"), "/resources", json!([]))
 }

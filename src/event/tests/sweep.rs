@@ -1,4 +1,4 @@
-//! A sweep's own messages.
+//! Tests of the messages of a sweep.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
