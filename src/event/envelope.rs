@@ -108,7 +108,7 @@ impl<'a> Envelope<'a> {
         let printable = |field: &str, value: &str| {
             if value.len() > 256 || value.contains(char::is_control) {
                 return Err(Malformed::new(format!(
-                    "{field} is over 256 bytes or holds control characters"
+                    "{field} exceeds 256 bytes or contains control characters"
                 )));
             }
             Ok(())

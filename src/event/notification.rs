@@ -39,7 +39,8 @@ pub(super) fn message(body: &str) -> Result<Option<String>, Malformed> {
     let Some(outer) = Notification::parse(body) else { return Ok(None) };
     match outer.kind.as_str() {
         "SubscriptionConfirmation" => Err(Malformed::new(
-            "an SNS subscription confirmation, not an event: the subscription has to be confirmed by hand",
+            "an SNS subscription confirmation, not an event: \
+             the subscription has to be confirmed by hand",
         )),
         "UnsubscribeConfirmation" => Err(Malformed::new(
             "an SNS unsubscribe confirmation, not an event: if the queue is to stay subscribed, \

@@ -38,12 +38,13 @@ pub(super) fn of(body: &str) -> Option<&'static str> {
     }
     if keys.record.is_some() {
         return Some(
-            "a record of SQS, as EventBridge Pipes and Lambda hand them on: send its `body`",
+            "a record of SQS, as EventBridge Pipes and Lambda pass it on: send its `body`",
         );
     }
     if keys.entries.is_some() || keys.entry.is_some() {
         return Some(
-            "entries of PutEvents: put them on an event bus, whose rule sends the event to the queue",
+            "entries of PutEvents: put them on an event bus, \
+             whose rule sends the event to the queue",
         );
     }
     (is_array && keys.event.is_some())

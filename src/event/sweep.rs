@@ -169,7 +169,7 @@ pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malfo
         .as_ref()
         .is_some_and(|sweep| sweep.len() > LONGEST_ID || sweep.contains(char::is_control))
     {
-        let problem = "detail.sweep is over 128 bytes or holds control characters";
+        let problem = "detail.sweep exceeds 128 bytes or contains control characters";
         return Err(Malformed::new(problem));
     }
     let home = home(detail.account.as_deref(), detail.region.as_deref(), own)?;
@@ -180,7 +180,7 @@ pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malfo
     }
     let of = detail.of.unwrap_or_default();
     if of > MOST_REPOSITORIES {
-        return Err(Malformed::new("detail.of is over 1,000,000"));
+        return Err(Malformed::new("detail.of exceeds 1,000,000"));
     }
     if envelope.detail_type == RESULT {
         if let Some(told) = detail.told {
@@ -190,7 +190,7 @@ pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malfo
         }
         let named = detail.repositories.len();
         if named > MOST_NAMED || (named == 0 && of > 0) {
-            return Err(Malformed::new("detail.repositories names none, or over 4,096"));
+            return Err(Malformed::new("detail.repositories is empty or exceeds 4,096 names"));
         }
         let repositories = detail.repositories.into_iter().map(|(repository, counts)| {
             let is_cut = detail.cut.contains(&repository);
@@ -215,7 +215,7 @@ pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malfo
         return Ok(event.into_parsed());
     }
     if detail.slices > MOST_SLICES {
-        return Err(Malformed::new("detail.slices is over 2,000"));
+        return Err(Malformed::new("detail.slices exceeds 2,000"));
     }
     let slice = Slice {
         repository,
@@ -281,9 +281,9 @@ fn census(counts: &BTreeMap<String, u64>) -> Result<Census, Malformed> {
     let mut census = Census::default();
     for (word, images) in counts {
         let coverage = Coverage::from_word(word)
-            .ok_or_else(|| Malformed::new("the census counts something that no sweep counts"))?;
+            .ok_or_else(|| Malformed::new("the census counts an unknown state"))?;
         if *images > MOST_IMAGES {
-            return Err(Malformed::new("the census counts over 1,000,000 images"));
+            return Err(Malformed::new("the census counts more than 1,000,000 images"));
         }
         census.add(coverage, *images);
     }

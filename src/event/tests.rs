@@ -78,7 +78,7 @@ fn counts(event: &ImageEvent) -> Option<Vec<(Severity, u64)>> {
 }
 
 #[test]
-fn tags_count_once_and_more_than_an_image_can_have_are_malformed_without_a_digest() {
+fn tags_count_once_and_too_many_without_a_digest_are_malformed() {
     let tags = |count: usize| json!((0..count).map(|at| format!("t{at}")).collect::<Vec<_>>());
     let tagged = |tags| with(basic(), "/detail/image-tags", tags);
     let twice = assess(&tagged(json!(["a", "b", "a", "a", "b"])));
@@ -124,7 +124,7 @@ fn every_fixture_is_read_as_its_family_says() {
 }
 
 #[test]
-fn the_repository_is_plain_or_an_arn_or_an_arn_with_the_digest() {
+fn repository_can_be_a_name_an_arn_or_an_arn_with_digest() {
     let digest = format!("sha256:{HEX}");
     let arn = "arn:aws:ecr:eu-west-1:444455556666:repository/team/app";
     for name in ["team/app".to_owned(), arn.to_owned(), format!("{arn}/{digest}")] {
@@ -137,7 +137,7 @@ fn the_repository_is_plain_or_an_arn_or_an_arn_with_the_digest() {
 }
 
 #[test]
-fn account_and_region_come_from_the_arn_else_the_envelope_else_are_our_own() {
+fn account_and_region_come_from_arn_then_envelope_then_worker() {
     let place = |event: Value| assess(&event).repository.to_string();
     let arn = with(basic(), "/account", json!("444455556666"));
     assert_eq!(place(arn), "111122223333/eu-west-1/team/app");
@@ -189,7 +189,7 @@ fn counts_can_be_missing_null_empty_zero_or_unknown() {
 }
 
 #[test]
-fn counts_that_name_a_severity_twice_are_worth_nothing() {
+fn counts_that_name_a_severity_twice_are_dropped() {
     let once = fixture("basic.complete.critical_high");
     for again in ["\"HIGH\": 0", "\"HIGH\": 2", "\"high\": 0", "\"CRITICAL\": null"] {
         let body = once.replace("\"HIGH\": 2", &format!("\"HIGH\": 2, {again}"));
@@ -200,7 +200,7 @@ fn counts_that_name_a_severity_twice_are_worth_nothing() {
 }
 
 #[test]
-fn an_error_names_the_field_and_counts_lines_from_the_beginning_of_the_body() {
+fn error_names_the_field_and_its_position_in_the_whole_body() {
     let body = case("counts_as_strings");
     let line = body.lines().position(|line| line.contains("\"CRITICAL\"")).unwrap() + 1;
     let expected = format!(
@@ -217,7 +217,7 @@ fn an_error_names_the_field_and_counts_lines_from_the_beginning_of_the_body() {
 }
 
 #[test]
-fn a_byte_order_mark_is_no_part_of_an_event() {
+fn byte_order_mark_is_ignored() {
     let body = case("byte_order_mark");
     assert!(body.starts_with('\u{feff}'));
     let read = parse(&body, &own());
@@ -228,7 +228,7 @@ fn a_byte_order_mark_is_no_part_of_an_event() {
 }
 
 #[test]
-fn what_carries_an_event_is_refused_and_says_what_it_looks_like() {
+fn body_that_wraps_an_event_is_malformed_and_the_error_names_its_shape() {
     for (body, looks) in [
         (case("sqs_record_by_pipes"), "; the body looks like a record of SQS"),
         (case("put_events_entries"), "; the body looks like entries of PutEvents"),
@@ -249,7 +249,7 @@ fn what_carries_an_event_is_refused_and_says_what_it_looks_like() {
 }
 
 #[test]
-fn other_sources_types_and_states_are_ignored_not_malformed() {
+fn other_sources_and_types_are_ignored_not_malformed() {
     assert!(ignored(&json!({"source": "aws.ec2", "detail-type": "x"})).contains("not for us"));
     let odd =
         json!({"source": "a", "detail-type": "b\n", "id": 5, "resources": "none", "time": {}});
@@ -271,7 +271,7 @@ fn other_sources_types_and_states_are_ignored_not_malformed() {
 }
 
 #[test]
-fn a_scan_in_a_state_that_is_new_to_us_is_looked_up_whatever_its_event_counts() {
+fn unknown_scan_state_makes_no_claim() {
     for status in ["ACTIVE", "SOMETHING_NEW", "complete"] {
         let event = assess(&with(basic(), "/detail/scan-status", json!(status)));
         assert_eq!(event.claim, Claim::Nothing, "{status}");
@@ -279,7 +279,7 @@ fn a_scan_in_a_state_that_is_new_to_us_is_looked_up_whatever_its_event_counts() 
 }
 
 #[test]
-fn an_image_that_bears_only_our_mark_is_looked_at_where_it_is_named_because_an_index_may_hold_it() {
+fn image_with_only_a_quarantine_tag_is_assessed() {
     let only_mark = json!([format!("quarantine-{HEX}")]);
     let event = with(basic(), "/detail/image-tags", only_mark);
     assert_eq!(assess(&event).tags.len(), 1);
@@ -289,7 +289,7 @@ fn an_image_that_bears_only_our_mark_is_looked_at_where_it_is_named_because_an_i
 }
 
 #[test]
-fn what_no_family_writes_is_malformed_and_the_error_says_where() {
+fn unknown_shapes_are_malformed_and_the_error_names_the_place() {
     let cases = [
         json!(null),
         json!(["aws.ecr", "ECR Image Scan"]),
@@ -331,7 +331,7 @@ fn what_no_family_writes_is_malformed_and_the_error_says_where() {
 }
 
 #[test]
-fn an_error_quotes_nothing_of_the_body() {
+fn error_quotes_nothing_of_the_body() {
     for secret in ["s3cr3t \", expected", "arn:aws:ecr:s3cr3t", "s3cr3t!\n"] {
         for event in ONE_OF_EACH.map(event) {
             for place in places(&event) {
@@ -349,7 +349,7 @@ fn an_error_quotes_nothing_of_the_body() {
 }
 
 #[test]
-fn numbers_too_large_for_anything_are_malformed() {
+fn too_large_numbers_are_malformed() {
     let body = fixture("basic.complete.critical_high").replace("\"HIGH\": 2", "\"HIGH\": 1e99");
     assert!(parse(&body, &own()).is_err());
     let body = body.replace("1e99", "99999999999999999999999999");
@@ -357,7 +357,7 @@ fn numbers_too_large_for_anything_are_malformed() {
 }
 
 #[test]
-fn deep_nesting_and_a_megabyte_are_read_or_refused_but_never_overflow() {
+fn deep_nesting_and_large_bodies_never_overflow_the_stack() {
     for depth in [100, 10_000, 500_000] {
         let nested = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         let body =
@@ -427,26 +427,31 @@ fn in_sns(message: &str) -> String {
 
 proptest! {
     #[test]
-    fn any_text_gives_an_event_or_not_for_us_or_malformed(body in ".*") {
+    fn any_text_is_parsed_without_panic(body in ".*") {
         let _ = parse(&body, &own());
         let _ = parse(&in_sns(&body), &own());
     }
 
     #[test]
-    fn any_bytes_give_an_event_or_not_for_us_or_malformed(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+    fn any_bytes_are_parsed_without_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..512),
+    ) {
         let body = String::from_utf8_lossy(&bytes);
         let _ = parse(&body, &own());
         let _ = parse(&in_sns(&body), &own());
     }
 
     #[test]
-    fn an_event_cut_anywhere_never_panics(which in 0..ONE_OF_EACH.len(), at in any::<prop::sample::Index>()) {
+    fn truncated_event_is_malformed(
+        which in 0..ONE_OF_EACH.len(),
+        at in any::<prop::sample::Index>(),
+    ) {
         let whole = fixture(ONE_OF_EACH[which]);
         prop_assert!(parse(&whole[..at.index(whole.trim_end().len())], &own()).is_err());
     }
 
     #[test]
-    fn an_event_with_any_json_in_any_place_never_panics(
+    fn event_with_any_json_in_any_place_never_panics(
         which in 0..ONE_OF_EACH.len(),
         wrapped in any::<bool>(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any_json()), 1..4),

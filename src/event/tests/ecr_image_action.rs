@@ -5,7 +5,7 @@ fn push() -> Value {
 }
 
 #[test]
-fn a_push_and_a_restored_image_are_assessed_without_a_word_on_findings() {
+fn push_and_restored_image_are_assessed_without_a_claim() {
     let pushed = assess(&push());
     assert_eq!(pushed.kind, Kind::EcrImageAction);
     assert_eq!(pushed.claim, Claim::Nothing);
@@ -16,7 +16,7 @@ fn a_push_and_a_restored_image_are_assessed_without_a_word_on_findings() {
 }
 
 #[test]
-fn an_image_is_named_by_digest_or_tag_or_both() {
+fn image_is_named_by_digest_or_tag_or_both() {
     for nothing in [json!(null), json!("")] {
         let tag_only = assess(&with(push(), "/detail/image-digest", nothing.clone()));
         assert_eq!((tag_only.digest, tag_only.tags.len()), (None, 1));
@@ -31,7 +31,7 @@ fn an_image_is_named_by_digest_or_tag_or_both() {
 }
 
 #[test]
-fn artifact_without_a_tag_is_ignored_and_whatever_bears_one_is_not() {
+fn untagged_artifact_is_ignored_and_tagged_artifact_is_assessed() {
     let artifact = |media_type| with(push(), "/detail/artifact-media-type", media_type);
     for image in [
         json!("application/vnd.oci.image.config.v1+json"),
@@ -52,7 +52,7 @@ fn artifact_without_a_tag_is_ignored_and_whatever_bears_one_is_not() {
 }
 
 #[test]
-fn our_own_mark_is_no_news_but_an_image_restored_by_it_may_bear_other_tags() {
+fn push_of_our_quarantine_tag_is_ignored_but_a_restore_by_it_is_assessed() {
     let mark = json!(format!("quarantine-{HEX}"));
     assert_eq!(ignored(&with(push(), "/detail/image-tag", mark.clone())), "our own quarantine tag");
     let mut restored = event("ecr_image_action.restored");
@@ -64,7 +64,7 @@ fn our_own_mark_is_no_news_but_an_image_restored_by_it_may_bear_other_tags() {
 }
 
 #[test]
-fn other_actions_results_and_storage_classes_are_ignored_each_with_its_reason() {
+fn other_actions_results_and_storage_classes_are_ignored_with_a_reason() {
     let reason = |pointer, value| ignored(&with(push(), pointer, json!(value)));
     let action = "/detail/action-type";
     assert_eq!(reason(action, "DELETE"), "the image or its tag was deleted");
@@ -81,7 +81,7 @@ fn other_actions_results_and_storage_classes_are_ignored_each_with_its_reason() 
 }
 
 #[test]
-fn account_and_region_come_from_the_envelope_else_are_our_own() {
+fn account_and_region_come_from_envelope_then_worker() {
     let event = with(push(), "/account", json!("444455556666"));
     assert_eq!(assess(&event).repository.to_string(), "444455556666/eu-west-1/team/app");
     let nowhere = without(without(push(), "", "account"), "", "region");
@@ -89,7 +89,7 @@ fn account_and_region_come_from_the_envelope_else_are_our_own() {
 }
 
 #[test]
-fn what_the_family_does_not_write_is_malformed() {
+fn unknown_shapes_are_malformed() {
     for key in ["action-type", "result", "repository-name"] {
         let error = malformed(&without(push(), "/detail", key));
         assert!(error.contains(key), "{error}");

@@ -22,7 +22,7 @@ fn without_arns() -> Value {
 }
 
 #[test]
-fn an_active_finding_is_told_as_far_as_the_event_knows_it() {
+fn active_finding_has_all_fields_of_the_event() {
     let expected = Finding {
         severity: Severity::Critical,
         id: "CVE-0000-0001".to_owned(),
@@ -46,7 +46,7 @@ fn an_active_finding_is_told_as_far_as_the_event_knows_it() {
 }
 
 #[test]
-fn whatever_is_absent_null_or_empty_is_simply_not_known() {
+fn absent_null_and_empty_fields_are_unknown() {
     let bare = finding(&event("inspector2_finding.active.optional_absent"));
     assert_eq!(bare, Finding::new("unnamed", Severity::Critical));
     let mut event = found();
@@ -67,7 +67,7 @@ fn whatever_is_absent_null_or_empty_is_simply_not_known() {
 }
 
 #[test]
-fn words_of_severity_fix_and_exploit_are_mapped_and_new_ones_are_unknown() {
+fn known_words_are_mapped_and_new_words_are_unknown() {
     for (word, severity) in
         [("LOW", Severity::Low), ("UNTRIAGED", Severity::Untriaged), ("GRAVE", Severity::Undefined)]
     {
@@ -83,7 +83,7 @@ fn words_of_severity_fix_and_exploit_are_mapped_and_new_ones_are_unknown() {
 }
 
 #[test]
-fn texts_of_other_people_become_one_short_line() {
+fn texts_of_the_event_become_one_short_line() {
     let text = format!("a\n\u{7}b{}", "c".repeat(300));
     let mut event = found();
     let details = &mut event["detail"]["packageVulnerabilityDetails"];
@@ -115,7 +115,7 @@ fn only_active_findings_count() {
 }
 
 #[test]
-fn a_finding_in_a_state_that_is_new_to_us_is_looked_up() {
+fn finding_in_an_unknown_state_makes_no_claim() {
     for status in ["OPEN", "active", ""] {
         let event = assess(&with(found(), "/detail/status", json!(status)));
         assert_eq!(event.claim, Claim::Nothing, "{status}");
@@ -125,21 +125,27 @@ fn a_finding_in_a_state_that_is_new_to_us_is_looked_up() {
 }
 
 #[test]
-fn findings_in_anything_but_an_image_of_ecr_are_ignored_whatever_their_shape() {
+fn findings_outside_container_images_are_ignored_in_any_shape() {
     let not_ours = "the finding is not in a container image";
     assert_eq!(ignored(&event("inspector2_finding.active.ec2")), not_ours);
-    let function = json!([{"type": "AWS_LAMBDA_FUNCTION", "id": "arn:aws:lambda:eu-west-1:111122223333:function:f:1"}]);
+    let function = "arn:aws:lambda:eu-west-1:111122223333:function:f:1";
+    let function = json!([{"type": "AWS_LAMBDA_FUNCTION", "id": function}]);
     for resources in [function, json!([]), json!(null), json!([null, {}])] {
         let event = with(found(), "/resources", json!(["x", null]));
         assert_eq!(ignored(&with(event, "/detail/resources", resources)), not_ours);
     }
-    let foreign = json!({"source": "aws.inspector2", "detail-type": "Inspector2 Finding", "detail":
-        {"status": 5, "inspectorScore": "high", "resources": [{"type": "NEW", "details": [{"image": 5}]}]}});
-    assert_eq!(ignored(&foreign), not_ours);
+    let other = json!({
+        "source": "aws.inspector2", "detail-type": "Inspector2 Finding",
+        "detail": {
+            "status": 5, "inspectorScore": "high",
+            "resources": [{"type": "NEW", "details": [{"image": 5}]}],
+        },
+    });
+    assert_eq!(ignored(&other), not_ours);
 }
 
 #[test]
-fn an_arn_says_best_where_the_image_is_then_its_details_then_the_envelope() {
+fn place_comes_from_arn_then_details_then_envelope() {
     let place = |event: &Value| assess(event).repository.to_string();
     let here = "111122223333/eu-west-1/team/app";
     let forwarded = |event| with(event, "/account", json!("444455556666"));
@@ -161,7 +167,7 @@ fn an_arn_says_best_where_the_image_is_then_its_details_then_the_envelope() {
 }
 
 #[test]
-fn the_digest_comes_from_any_place_and_two_must_agree() {
+fn digest_comes_from_any_place_and_two_must_agree() {
     let digest = |event: &Value| assess(event).digest.unwrap().hex()[..4].to_owned();
     assert_eq!(digest(&without_arns()), "cccc");
     let neutral = event("inspector2_finding.active.neutral_image_only");
@@ -186,7 +192,7 @@ fn the_digest_comes_from_any_place_and_two_must_agree() {
 }
 
 #[test]
-fn one_image_may_be_named_often_and_several_not_at_all() {
+fn one_image_may_be_named_twice_but_two_images_are_malformed() {
     let resource = found()["detail"]["resources"][0].clone();
     let again = with(resource.clone(), "/details/awsEcrContainerImage/imageTags", json!(["x"]));
     let event = with(found(), "/detail/resources", json!([resource, again, null]));
@@ -203,7 +209,7 @@ fn one_image_may_be_named_often_and_several_not_at_all() {
 }
 
 #[test]
-fn what_the_family_does_not_write_is_malformed() {
+fn unknown_shapes_are_malformed() {
     let error = malformed(&without(found(), "/detail", "status"));
     assert!(error.contains("missing field `status`"), "{error}");
     let unnamed = without(without_arns(), IMAGE, "repositoryName");
@@ -222,7 +228,7 @@ fn what_the_family_does_not_write_is_malformed() {
 }
 
 #[test]
-fn a_finding_in_an_image_that_bears_only_our_mark_is_looked_up_because_an_index_may_hold_it() {
+fn finding_in_an_image_with_only_a_quarantine_tag_is_assessed() {
     let only = json!([format!("quarantine-{HEX}")]);
     let event = with(found(), &format!("{IMAGE}/imageTags"), only);
     assert_eq!(assess(&event).tags.len(), 1);

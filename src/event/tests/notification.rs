@@ -5,7 +5,7 @@ fn notification() -> Value {
 }
 
 #[test]
-fn an_event_in_a_notification_is_the_event_itself() {
+fn event_in_a_notification_reads_like_the_bare_event() {
     for name in ONE_OF_EACH.into_iter().filter(|name| !name.starts_with("sns")) {
         assert_eq!(parse(&in_sns(&fixture(name)), &own()), parse(&fixture(name), &own()));
     }
@@ -15,7 +15,7 @@ fn an_event_in_a_notification_is_the_event_itself() {
 }
 
 #[test]
-fn exactly_one_is_unwrapped() {
+fn exactly_one_notification_is_unwrapped() {
     let twice = event("sns_envelope_twice");
     assert!(malformed(&twice).starts_with("an SNS message inside an SNS notification"));
     let thrice = in_sns(&twice.to_string());
@@ -25,11 +25,12 @@ fn exactly_one_is_unwrapped() {
 }
 
 #[test]
-fn confirmations_are_no_events_and_say_what_to_do() {
+fn confirmations_are_malformed_and_the_error_says_what_to_do() {
     let confirmation = event("sns_subscription_confirmation");
     assert_eq!(
         malformed(&confirmation),
-        "an SNS subscription confirmation, not an event: the subscription has to be confirmed by hand"
+        "an SNS subscription confirmation, not an event: \
+         the subscription has to be confirmed by hand"
     );
     let error = malformed(&with(confirmation, "/Type", json!("UnsubscribeConfirmation")));
     assert!(error.starts_with("an SNS unsubscribe confirmation"), "{error}");
@@ -37,7 +38,7 @@ fn confirmations_are_no_events_and_say_what_to_do() {
 }
 
 #[test]
-fn what_is_wrong_in_a_notification_is_said_of_the_notification() {
+fn error_in_a_notification_mentions_the_notification() {
     for (message, problem) in [
         ("hello", "in an SNS notification: the body is not a JSON object"),
         ("", "in an SNS notification: the body is not a JSON object"),
@@ -52,7 +53,7 @@ fn what_is_wrong_in_a_notification_is_said_of_the_notification() {
 }
 
 #[test]
-fn what_only_looks_like_a_notification_is_none() {
+fn incomplete_notification_is_not_unwrapped() {
     for (pointer, value) in [
         ("/Type", json!("Other")),
         ("/Type", json!(5)),
@@ -73,7 +74,7 @@ fn what_only_looks_like_a_notification_is_none() {
 }
 
 #[test]
-fn a_replay_of_an_archive_is_read_like_the_original() {
+fn replay_of_an_archive_reads_like_the_original() {
     let replay = event("replay_of_an_archive");
     let mut original = assess(&basic());
     original.origin.id = assess(&replay).origin.id;

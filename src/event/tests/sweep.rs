@@ -33,7 +33,7 @@ fn ours(detail_type: &str, detail: &Value) -> Value {
 }
 
 #[test]
-fn a_schedule_asks_for_a_sweep_of_everything_in_whichever_shape() {
+fn every_form_of_schedule_asks_for_a_full_sweep() {
     for detail in [json!({}), json!("{}"), json!(""), Value::Null] {
         let order = ordered(&ours("Sweep Registry", &detail));
         assert_eq!((order.step, order.sweep), (Step::All, None), "{detail}");
@@ -49,7 +49,7 @@ fn a_schedule_asks_for_a_sweep_of_everything_in_whichever_shape() {
 }
 
 #[test]
-fn one_registry_is_named_by_account_or_region_or_both() {
+fn registry_is_named_by_account_or_region() {
     let step = |detail: Value| ordered(&ours("Sweep Registry", &detail)).step;
     let home = |account: &str, region: &str| {
         Step::Registry(Home {
@@ -62,7 +62,7 @@ fn one_registry_is_named_by_account_or_region_or_both() {
 }
 
 #[test]
-fn an_image_of_a_sweep_is_assessed_as_any_other() {
+fn image_of_a_sweep_is_assessed_like_any_other() {
     let order = Order { origin: origin(), sweep: Some("s".to_owned()), step: Step::All };
     let digest = Digest::parse(format!("sha256:{}", "a".repeat(64))).unwrap();
     let tags = [Tag::parse("1.0").unwrap(), Tag::parse("latest").unwrap()];
@@ -75,7 +75,7 @@ fn an_image_of_a_sweep_is_assessed_as_any_other() {
 }
 
 #[test]
-fn what_is_wrong_with_a_message_of_a_sweep_is_said() {
+fn malformed_sweep_message_names_the_problem() {
     let problem = |detail_type: &str, detail: Value| {
         read(&ours(detail_type, &detail)).unwrap_err().to_string()
     };
@@ -89,13 +89,13 @@ fn what_is_wrong_with_a_message_of_a_sweep_is_said() {
         problem("Sweep Repository", json!({"repository": "a b"})).starts_with("detail.repository")
     );
     let long = json!({"sweep": "s".repeat(129)});
-    assert!(problem("Sweep Registry", long).starts_with("detail.sweep is over 128 bytes"));
+    assert!(problem("Sweep Registry", long).starts_with("detail.sweep exceeds 128 bytes"));
     let counts = json!({"repository": "a", "census": {"heaven": 1}});
-    assert!(problem("Sweep Repository", counts).starts_with("the census counts something"));
+    assert!(problem("Sweep Repository", counts).starts_with("the census counts an unknown state"));
 }
 
 #[test]
-fn other_events_of_schedules_and_other_types_of_ours_are_not_for_us() {
+fn other_types_of_schedules_and_of_ours_are_ignored() {
     for (source, detail_type) in
         [("aws.scheduler", "Other"), ("tagwarden", "Other"), ("other", "Sweep Registry")]
     {
@@ -105,25 +105,27 @@ fn other_events_of_schedules_and_other_types_of_ours_are_not_for_us() {
 }
 
 #[test]
-fn what_a_forged_message_claims_is_bounded() {
-    let result = |detail: Value| json!({"source": "tagwarden", "detail-type": "Sweep Result", "detail": detail});
+fn claims_of_forged_messages_are_bounded() {
+    let result = |detail: Value| ours("Sweep Result", &detail);
     let of = |names: usize| -> serde_json::Map<_, _> {
         (0..names).map(|number| (format!("r{number}"), json!({}))).collect()
     };
     assert!(read(&result(json!({"of": 1, "repositories": of(4_096)}))).is_ok());
     for (forged, expected) in [
-        (json!({"of": 1, "repositories": of(4_097)}), "over 4,096"),
-        (json!({"of": 1, "repositories": {}}), "names none"),
-        (json!({"of": 1_000_001, "repositories": of(1)}), "detail.of is over"),
-        (json!({"of": 1, "repositories": {"a1": {"clean": 1_000_001}}}), "over 1,000,000 images"),
-        (json!({"of": 1, "repositories": {"a1": {"fine": 1}}}), "that no sweep counts"),
+        (json!({"of": 1, "repositories": of(4_097)}), "exceeds 4,096"),
+        (json!({"of": 1, "repositories": {}}), "is empty"),
+        (json!({"of": 1_000_001, "repositories": of(1)}), "detail.of exceeds"),
+        (
+            json!({"of": 1, "repositories": {"a1": {"clean": 1_000_001}}}),
+            "more than 1,000,000 images",
+        ),
+        (json!({"of": 1, "repositories": {"a1": {"fine": 1}}}), "an unknown state"),
     ] {
         let error = read(&result(forged)).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
     let slice = json!({"repository": "team/app", "slices": MOST_SLICES + 1});
-    let slice = json!({"source": "tagwarden", "detail-type": "Sweep Repository", "detail": slice});
-    let error = read(&slice).unwrap_err().to_string();
+    let error = read(&ours("Sweep Repository", &slice)).unwrap_err().to_string();
     assert!(error.contains("detail.slices"), "{error}");
 }
 
@@ -176,7 +178,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn a_step_that_is_sent_is_read_as_it_was(step in any_step(), sweep in "\\PC{1,32}") {
+    fn step_is_read_as_it_was_sent(step in any_step(), sweep in "\\PC{1,32}") {
         let sent = Order { origin: origin(), sweep: Some(sweep), step };
         let Ok(Parsed::Sweep(read)) = parse(&sent.body(), &own()) else {
             panic!("{}", sent.body());
