@@ -399,7 +399,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_receive_waits_for_no_more_than_a_third_of_the_lease_and_the_time_of_a_stop() {
+    fn receive_waits_at_most_a_third_of_the_lease_and_the_time_of_a_stop() {
         let wait = |visibility, patience| {
             longest_wait(Duration::from_secs(visibility), Duration::from_millis(patience)).as_secs()
         };

@@ -42,7 +42,7 @@ fn a_quarantined_image() {
 }
 
 #[test]
-fn an_index_goes_because_of_a_child() {
+fn index_with_a_vulnerable_child() {
     let cause = Child { digest: digest("b"), platform: Some("linux/arm64/v8".to_owned()) };
     insta::assert_snapshot!(shown(&Notice {
         cause: Some(cause),
@@ -79,7 +79,7 @@ fn blocked_by_the_limits() {
 }
 
 #[test]
-fn blocked_in_the_middle_can_be_undone() {
+fn partly_blocked_removal_can_be_undone() {
     let mut notice = Notice { action: NoticeAction::Blocked, ..notice() };
     notice.tags.untagged = tags(&["1.2.3"]);
     notice.tags.kept = tags(&["prod", "latest"]);
@@ -121,7 +121,7 @@ fn a_deleted_image() {
 }
 
 #[test]
-fn the_registry_took_more_than_it_was_asked_for() {
+fn over_reach_of_the_registry() {
     let mut notice = Notice { action: NoticeAction::Failed, ..notice() };
     notice.reasons.extend(texts(&[
         "over-reach: the registry also took prod",
@@ -152,7 +152,7 @@ fn more_than_ten_findings() {
 }
 
 #[test]
-fn a_hundred_and_fifty_tags_are_cut_where_people_read_but_not_where_they_undo() {
+fn many_tags_are_cut_in_lists_but_not_in_the_undo_command() {
     let mut notice = notice();
     notice.tags.untagged =
         (0..150).map(|number| Tag::parse(format!("build-{number:0>3}")).unwrap()).collect();
@@ -186,7 +186,7 @@ fn attributes_serve_subscription_filters_and_none_is_empty() {
 }
 
 #[test]
-fn the_subject_stays_under_100_characters_whatever_the_repository_is_called() {
+fn subject_stays_under_100_characters_for_any_repository_name() {
     let mut notice = notice();
     notice.repository.name = RepositoryName::parse("a".repeat(256)).unwrap();
     let subject = render(&notice, NoticeFormat::Text).subject;
@@ -195,7 +195,7 @@ fn the_subject_stays_under_100_characters_whatever_the_repository_is_called() {
 }
 
 #[test]
-fn what_is_too_large_is_cut_and_the_cut_is_said() {
+fn too_large_notice_is_cut_and_says_so() {
     let mut notice = notice();
     let many = (0..1000).map(|number| Tag::parse(format!("{number:0>300}")).unwrap());
     notice.tags.untagged = many.collect();
@@ -229,7 +229,7 @@ fn what_is_too_large_is_cut_and_the_cut_is_said() {
 }
 
 #[test]
-fn the_id_depends_on_the_image_and_the_event_and_on_nothing_else() {
+fn id_depends_only_on_image_and_event() {
     let notice = notice();
     let id = |event| notice_id(&notice.repository, &notice.digest, event);
     assert_eq!(id("event-1"), notice.id);

@@ -52,7 +52,7 @@ fn the_summary_in_each_form() {
 }
 
 #[test]
-fn the_worst_are_those_with_most_violations_then_with_most_that_nobody_knows() {
+fn worst_repositories_sort_by_violations_then_by_gaps() {
     let shares = (0..20).map(|number| {
         share(
             &format!("r{number}"),
@@ -66,7 +66,7 @@ fn the_worst_are_those_with_most_violations_then_with_most_that_nobody_knows() {
 }
 
 #[test]
-fn what_is_missing_and_what_has_not_changed_is_said() {
+fn headline_mentions_missing_repositories_and_no_change() {
     let mut summary = summary();
     summary.swept = 1;
     assert!(
@@ -82,14 +82,14 @@ fn what_is_missing_and_what_has_not_changed_is_said() {
 }
 
 #[test]
-fn a_subject_is_short_whatever_is_counted() {
+fn subject_is_short_for_any_counts() {
     let mut summary = summary();
     summary.census = census(&[(Coverage::Untag, u64::MAX), (Coverage::Expired, u64::MAX)]);
     assert!(summary.subject().len() < 100, "{}", summary.subject());
 }
 
 #[test]
-fn repositories_that_were_not_looked_at_to_their_end_are_named_the_first_ten() {
+fn first_ten_cut_repositories_are_named() {
     let mut summary = summary();
     assert!(!summary.headline().contains("Not to their end"), "{}", summary.headline());
     let name = |number: usize| RepositoryName::parse(format!("r{number:02}")).unwrap();
@@ -101,7 +101,7 @@ fn repositories_that_were_not_looked_at_to_their_end_are_named_the_first_ten() {
 }
 
 #[test]
-fn other_numbers_have_another_id_and_late_results_say_so() {
+fn different_numbers_have_different_ids_and_late_results_say_so() {
     let summary = summary();
     assert_eq!(summary.id(), Summary { before: None, ..summary.clone() }.id());
     let fewer = Summary { swept: 2, ..summary.clone() };

@@ -59,7 +59,7 @@ fn undo(notice: &Notice) -> Undo {
 }
 
 #[test]
-fn a_shell_gives_the_tags_back_that_nobody_pushed_anew() {
+fn shell_restores_the_tags_that_nobody_pushed_again() {
     let mut notice = notice();
     notice.tags.untagged = tags(&["1.2.3", "latest", "_x"]);
     let (said, calls) = run(&undo(&notice).command);
@@ -83,7 +83,7 @@ fn a_shell_gives_the_tags_back_that_nobody_pushed_anew() {
 }
 
 #[test]
-fn the_manifest_is_put_byte_for_byte_whatever_it_ends_in() {
+fn manifest_is_put_byte_for_byte_with_any_ending() {
     for end in ["", "\n", "\n\n\n", "\r\n", " ", ".", "\n.", "\\n"] {
         let manifest = format!("{MANIFEST}{end}");
         let (_, _, put) = run_with(&undo(&notice()).command, &manifest);
@@ -92,7 +92,7 @@ fn the_manifest_is_put_byte_for_byte_whatever_it_ends_in() {
 }
 
 #[test]
-fn a_tag_that_cannot_be_read_is_left_alone() {
+fn unreadable_tag_is_left_alone() {
     let mut notice = notice();
     notice.tags.untagged = tags(&["broken"]);
     // Without -e, as in the shell of a person.
@@ -101,7 +101,7 @@ fn a_tag_that_cannot_be_read_is_left_alone() {
 }
 
 #[test]
-fn the_command_is_good_syntax_however_many_tags_there_are_and_its_lines_are_short() {
+fn command_is_valid_syntax_with_short_lines_for_any_number_of_tags() {
     let mut notice = notice();
     for media_type in [None, Some("a/b; reboot"), Some("application/vnd.oci.image.index.v1+json")] {
         notice.media_type = media_type.map(str::to_owned);
@@ -119,7 +119,7 @@ fn the_command_is_good_syntax_however_many_tags_there_are_and_its_lines_are_shor
 }
 
 #[test]
-fn what_is_left_out_of_the_command_is_counted() {
+fn tags_left_out_of_the_command_are_counted() {
     let mut notice = notice();
     notice.tags.claimed = tags(&["1.2.2"]);
     let undo = Undo::of(&notice, 1).unwrap();
@@ -128,7 +128,7 @@ fn what_is_left_out_of_the_command_is_counted() {
 }
 
 #[test]
-fn there_is_nothing_to_undo_where_nothing_went_or_the_image_itself_did() {
+fn nothing_to_undo_without_removed_tags_mark_or_image() {
     let mut nothing = notice();
     nothing.tags.untagged.clear();
     assert_eq!(Undo::of(&nothing, 10), None);
@@ -146,7 +146,7 @@ fn load(text: &str) -> Result<JudgingSettings, String> {
 }
 
 #[test]
-fn the_worker_takes_the_exception_once_every_blank_is_filled_in_and_then_keeps_the_image() {
+fn completed_exception_is_accepted_and_keeps_the_image() {
     let notice = notice();
     let mut text = undo(&notice).exception;
     for (key, value) in [("reason", "not reachable"), ("owner", "team"), ("expires", "2030-12-31")]

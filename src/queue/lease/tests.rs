@@ -23,7 +23,7 @@ fn outputs(steps: &[(u64, Input)]) -> Vec<Output> {
 }
 
 #[test]
-fn a_heartbeat_is_due_at_half_time_and_extends_from_when_it_was_sent() {
+fn heartbeat_is_due_at_half_time_and_extends_from_its_sending() {
     let steps = [(0, Input::Tick), (30, Input::Tick), (34, Input::Extended), (84, Input::Tick)];
     let outputs = outputs(&steps);
     assert!(matches!(outputs[0], Output::WaitUntil(_)));
@@ -33,14 +33,14 @@ fn a_heartbeat_is_due_at_half_time_and_extends_from_when_it_was_sent() {
 }
 
 #[test]
-fn a_lease_ends_a_margin_before_its_visibility_timeout() {
+fn lease_ends_a_margin_before_its_visibility_timeout() {
     assert_eq!(outputs(&[(54, Input::Settle)]), [Output::Settle]);
     assert_eq!(outputs(&[(55, Input::Settle)]), [Output::Stop]);
     assert_eq!(outputs(&[(55, Input::Tick)]), [Output::Stop]);
 }
 
 #[test]
-fn a_failed_heartbeat_is_sent_again_and_a_refuted_one_ends_the_lease() {
+fn failed_heartbeat_is_repeated_and_a_rejected_one_ends_the_lease() {
     let again = [(30, Input::Tick), (31, Input::NotExtended), (33, Input::Tick), (34, Input::Tick)];
     assert!(matches!(outputs(&again)[2], Output::WaitUntil(_)), "not at once");
     assert_eq!(outputs(&again)[3], Output::Extend);
@@ -49,7 +49,7 @@ fn a_failed_heartbeat_is_sent_again_and_a_refuted_one_ends_the_lease() {
 }
 
 #[test]
-fn a_lease_that_is_being_settled_asks_for_nothing_more() {
+fn lease_in_settling_asks_for_nothing() {
     let steps = [(1, Input::Settle), (2, Input::Tick), (40, Input::Tick), (41, Input::Settle)];
     assert_eq!(outputs(&steps)[1..], [Output::Stop; 3]);
 }
@@ -125,8 +125,7 @@ fn explore(
 }
 
 #[test]
-fn in_every_sequence_the_lease_is_settled_at_most_once_and_never_after_its_end_or_under_a_heartbeat()
- {
+fn every_sequence_settles_at_most_once_inside_the_lease_and_without_a_heartbeat() {
     let start = Instant::now();
     let lease = Lease::new(start, VISIBILITY);
     let known = Known { granted: 60, sent: None, settling: false, stopped: false };
@@ -325,7 +324,7 @@ async fn play(
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_becomes_of_heartbeats_and_settling_the_queue_sees_one_settle_inside_the_lease() {
+async fn queue_sees_one_settle_inside_the_lease_under_every_combination_of_faults() {
     let beats = [Beat::Extends, Beat::Fails, Beat::KnowsNone, Beat::Hangs, Beat::ExtendsInSilence];
     let settlings = [
         Settling::Done,

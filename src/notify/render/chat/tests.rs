@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn texts_of_other_people_are_shown_and_do_nothing() {
+fn markup_in_texts_has_no_effect() {
     let escaped = |text| escaped(text, 100);
     for (text, shown) in [
         ("openssl 3.0.1-r0", "openssl 3.0.1-r0"),
@@ -18,7 +18,7 @@ fn texts_of_other_people_are_shown_and_do_nothing() {
 }
 
 #[test]
-fn a_link_leads_to_the_web_and_holds_nothing_else() {
+fn only_plain_web_links_become_links() {
     let linked = |link| linked(link, 100);
     for (link, shown) in [
         ("https://nvd.nist.gov/vuln/detail/CVE-1", Some("https://nvd.nist.gov/vuln/detail/CVE-1")),

@@ -159,7 +159,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_in_a_notice_breaks_out_of_the_chat_or_calls_anybody(notice in any_notice()) {
+    fn nothing_in_a_notice_escapes_its_markup_or_mentions_anybody(notice in any_notice()) {
         let chat: Value = serde_json::from_str(&render(&notice, NoticeFormat::Chat).body).unwrap();
         let description = chat["content"]["description"].as_str().unwrap();
         prop_assert!(description.chars().count() <= 2900, "too long: {}: {description}", description.chars().count());

@@ -43,7 +43,7 @@ async fn deleted(failure: ErrorClass) -> (SettleError, Vec<Duration>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_fails_for_now_is_tried_again_until_the_lease_ends_and_not_beyond() {
+async fn transient_failure_is_retried_until_the_lease_ends() {
     let (error, asked) = deleted(ErrorClass::Unavailable).await;
     assert!(matches!(error, SettleError::Aws(_)), "{error:?}");
     let (last, end) = (asked[asked.len() - 1], Duration::from_secs(55));
@@ -51,7 +51,7 @@ async fn what_fails_for_now_is_tried_again_until_the_lease_ends_and_not_beyond()
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_a_refusal_says_that_the_lease_can_be_kept() {
+async fn only_a_refusal_keeps_the_lease() {
     for class in [ErrorClass::Refused, ErrorClass::Credentials] {
         let (error, asked) = deleted(class).await;
         assert!(matches!(error, SettleError::Refused(_)), "{error:?}");
@@ -63,7 +63,7 @@ async fn only_a_refusal_says_that_the_lease_can_be_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delete_that_is_given_up_makes_the_message_visible_at_once() {
+async fn abandoned_delete_makes_the_message_visible_at_once() {
     let (settler, asked, _tasks) = queue(None);
     let instruments = Instruments::new(&Labels::default()).unwrap();
     let mut lease = HeldLease::new(&message(), VISIBILITY, &settler, &instruments);
