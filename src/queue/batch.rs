@@ -1,4 +1,13 @@
-//! Deletes and changes of visibility, gathered by ten: each caller waits for the result of its own entry.
+//! Gathers deletes and changes of visibility into batches of ten. Each caller waits for the result
+//! of its own entry.
+//!
+//! SQS bills each call, however many entries it has. An entry waits for others for ten milliseconds
+//! at most, and not at all when five are together, because then a longer wait would save less than
+//! it costs. Batches do not wait for each other, so one that hangs delays only its own entries
+//! (invariant 10).
+//!
+//! The span of a batch has a trace of its own with links to the traces of its messages, because ten
+//! messages have no common parent.
 
 use std::fmt;
 use std::future::Future;
@@ -13,23 +22,24 @@ use tracing::{Instrument as _, Span};
 use crate::aws::{AwsError, ErrorClass, Operation};
 use crate::telemetry::traces;
 
-/// The most entries that SQS takes in one batch.
+/// The maximum number of entries that SQS takes in one batch.
 const BATCH: usize = 10;
-/// A batch of so many entries waits for no others: waiting would save less than it costs.
+/// A batch of this size waits for no more entries: waiting would save less than it costs.
 const ENOUGH: usize = 5;
 /// How long the first entry of a smaller batch waits for others.
 const LINGER: Duration = Duration::from_millis(10);
-/// Entries that may wait before submitting waits too.
+/// The number of entries that may wait before a caller that submits has to wait too.
 const BACKLOG: usize = 1024;
 
-/// What is to be sent in one batch, who waits for the results, and where in which traces.
+/// Entries that go into one batch, the receiver of their results, and the spans on whose behalf
+/// they are sent.
 struct Entry<T> {
     entries: Vec<T>,
     reply: oneshot::Sender<Vec<Result<(), AwsError>>>,
     spans: Vec<Span>,
 }
 
-/// The sending side: cheap to clone; entries go out as long as [`run`] runs.
+/// The sending side, cheap to clone. Entries are sent as long as [`run`] runs.
 pub struct Batcher<T> {
     operation: Operation,
     entries: mpsc::Sender<Entry<T>>,
@@ -47,7 +57,7 @@ impl<T> fmt::Debug for Batcher<T> {
     }
 }
 
-/// The receiving side, to be given to [`run`].
+/// The receiving side, for [`run`].
 #[derive(Debug)]
 pub struct Entries<T> {
     operation: Operation,
@@ -55,7 +65,7 @@ pub struct Entries<T> {
 }
 
 impl<T> Batcher<T> {
-    /// A batcher for one operation.
+    /// Creates a batcher for one operation.
     #[must_use]
     pub fn new(operation: Operation) -> (Self, Entries<T>) {
         let (entries, receiver) = mpsc::channel(BACKLOG);
@@ -65,7 +75,7 @@ impl<T> Batcher<T> {
     /// Sends one entry with the next batch and waits for its own result.
     ///
     /// # Errors
-    /// The entry's error, or the whole batch's.
+    /// Returns the error of the entry or of the whole batch.
     pub fn submit(&self, entry: T) -> impl Future<Output = Result<(), AwsError>> + use<T> {
         let results = self.submit_all(vec![entry], vec![Span::current()]);
         let operation = self.operation;
@@ -76,8 +86,8 @@ impl<T> Batcher<T> {
         }
     }
 
-    /// Sends up to ten entries, each on behalf of a span, with the next batch that has room for all of them, and waits for
-    /// their results, in order.
+    /// Sends up to ten entries, each on behalf of a span, with the next batch that has room for all
+    /// of them. Waits for their results and returns them in order.
     pub fn submit_all(
         &self,
         entries: Vec<T>,
@@ -105,8 +115,8 @@ impl<T> Batcher<T> {
     }
 }
 
-/// Sends batches until every [`Batcher`] is gone and the last batch is answered. Batches do not wait for each
-/// other: one that hangs holds up only its own entries.
+/// Sends batches until every [`Batcher`] is dropped and the last batch is answered. Batches do not
+/// wait for each other: one that hangs delays only its own entries.
 pub async fn run<T, F, Fut>(entries: Entries<T>, send: F)
 where
     F: Fn(Vec<T>) -> Fut,
@@ -147,7 +157,8 @@ where
                         let mut results = results.await;
                         for (count, reply) in replies {
                             let rest = results.split_off(count.min(results.len()));
-                            // Whoever asked may be gone; the entries were sent all the same.
+                            // The caller may have stopped waiting; its entries were sent all the
+                            // same.
                             let _ = reply.send(std::mem::replace(&mut results, rest));
                         }
                     });
@@ -157,7 +168,8 @@ where
     }
 }
 
-/// Up to ten entries. What has no room with those is `next`. Batches that are being sent go on meanwhile.
+/// Gathers up to ten entries. An entry that does not fit any more becomes `next`. Batches in flight
+/// make progress meanwhile.
 async fn gather<T>(
     first: Entry<T>,
     receiver: &mut mpsc::Receiver<Entry<T>>,

@@ -1,7 +1,25 @@
-//! The lease on one message: a pure state machine, and the shell that keeps it by heartbeat.
+//! The lease on one message: a pure state machine, [`Lease`], and the shell that keeps it by
+//! heartbeat, [`HeldLease`].
 //!
-//! A lease ends when the visibility timeout does, counted from the instant before the call that set it was sent,
-//! less a margin. Work stops when it ends. Heartbeats end before the settle, and a lease is settled at most once.
+//! A received message is invisible to other workers until its visibility timeout ends. A lease
+//! counts that timeout from the instant before the call that set it was sent, because SQS may have
+//! started the clock at any moment of the call, and ends a margin earlier, so that a call at the
+//! last moment still takes effect in time.
+//!
+//! - Work runs under a heartbeat, which is sent at half of the timeout. When the lease ends, the
+//!   work is dropped, because another worker may have the message already.
+//! - Settling means to delete the message or to make it visible again. No heartbeat is in flight
+//!   when it begins: a late heartbeat would hide a message that was just released.
+//! - A failed settlement is repeated here, while the lease lasts, and never by the SDK, so that no
+//!   attempt begins after the lease has ended.
+//! - A settlement without an answer at the end of the time for work is abandoned, and the message
+//!   is made visible. If the delete took effect, there is nothing to make visible; if not, the next
+//!   task gets the message at once instead of after the timeout.
+//!
+//! Invariant 9: no call that changes anything starts outside its lease, heartbeats end before the
+//! settlement, and a lease is settled at most once but for that last case. The tests of the pure
+//! machine try every sequence of inputs up to a depth; that is why it takes the time as an argument
+//! and makes no call.
 
 use std::future::Future;
 use std::pin::pin;
@@ -17,45 +35,46 @@ use crate::aws::{AwsError, ErrorClass};
 use crate::telemetry::instruments::Instruments;
 use crate::telemetry::traces;
 
-/// Longest pause between two attempts to settle.
+/// The longest pause between two attempts to settle.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The state of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Ours; the next heartbeat is due at `beat`.
+    /// The lease is ours; the next heartbeat is due at `beat`.
     Held { beat: Instant },
-    /// Ours; a heartbeat was sent at `since` and is not answered yet.
+    /// The lease is ours; a heartbeat was sent at `since` and has no answer yet.
     Extending { since: Instant },
-    /// No longer ours: nothing may be done for it any more, not even settling.
+    /// The lease is not ours any longer: nothing may be done for it, not even a settlement.
     Lost,
-    /// The settling is under way, or done.
+    /// A settlement is under way or done.
     Settling,
 }
 
-/// What can happen to a lease.
+/// An event in the life of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
     /// Time has passed.
     Tick,
-    /// The heartbeat was answered: extended.
+    /// The heartbeat was answered: the lease is extended.
     Extended,
-    /// The heartbeat failed, and can be tried again.
+    /// The heartbeat failed and can be repeated.
     NotExtended,
     /// The heartbeat was answered: the queue knows no such lease.
     Gone,
-    /// The work is done and the message is to be settled.
+    /// The work is done; the message is to be settled.
     Settle,
-    /// The queue refused to settle it: nothing has happened, and it is to be kept.
+    /// The queue refused the settlement: nothing has happened, and the lease is kept.
     NotSettled,
-    /// Nobody waits any longer for the answer to what was sent: it is as if nothing had been.
+    /// Nobody waits for the answer to the last call any longer: the lease goes on as if the call
+    /// had not been made.
     LetGo,
 }
 
-/// What a lease asks for.
+/// The next action that a lease asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Nothing before this instant; then a tick.
+    /// Do nothing before this instant; then tick.
     WaitUntil(Instant),
     /// Send a heartbeat.
     Extend,
@@ -65,7 +84,7 @@ pub enum Output {
     Stop,
 }
 
-/// The pure lease.
+/// The pure lease: it knows the time only from its inputs.
 #[derive(Clone, Debug)]
 pub struct Lease {
     phase: Phase,
@@ -74,7 +93,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// A lease that was taken at `from` for `visibility`.
+    /// Creates a lease that was taken at `from` for `visibility`.
     #[must_use]
     pub fn new(from: Instant, visibility: Duration) -> Self {
         let mut lease = Self { phase: Phase::Held { beat: from }, expires: from, visibility };
@@ -82,7 +101,7 @@ impl Lease {
         lease
     }
 
-    /// Takes one step. `now` never runs backwards.
+    /// Takes one step and returns the next action. `now` never runs backwards.
     pub fn step(&mut self, now: Instant, input: Input) -> Output {
         if self.phase == Phase::Lost {
             return Output::Stop;
@@ -100,8 +119,8 @@ impl Lease {
                 self.phase = Phase::Lost;
                 return Output::Stop;
             }
-            // A heartbeat that arrives after the settle would hide a message that was released, so its
-            // answer is waited for.
+            // A settlement is accepted only when no heartbeat is in flight, because a heartbeat
+            // that arrives after it would hide a message that was released.
             (Phase::Held { .. }, Input::Settle) => {
                 self.phase = Phase::Settling;
                 return Output::Settle;
@@ -123,7 +142,8 @@ impl Lease {
     }
 
     fn extend_from(&mut self, since: Instant) {
-        // What is begun at the last moment must still take effect inside the visibility timeout.
+        // A call that starts at the last moment must still take effect inside the visibility
+        // timeout.
         let margin = (self.visibility / 10).min(Duration::from_secs(5));
         self.expires = since + self.visibility - margin;
         self.phase = Phase::Held { beat: since + self.visibility / 2 };
@@ -144,12 +164,12 @@ pub enum Settlement {
     Visible(Duration),
 }
 
-/// The two batchers by which leases are extended and settled.
+/// The two batchers that carry extensions and settlements.
 #[derive(Clone, Debug)]
 pub struct Settler {
-    /// Deletes.
+    /// Carries deletes.
     pub deletes: Batcher<ReceiptHandle>,
-    /// Extensions, and settlements that make visible.
+    /// Carries extensions, and settlements that make messages visible.
     pub changes: Batcher<Visibility>,
 }
 
@@ -163,7 +183,7 @@ pub struct HeldLease<'a> {
 }
 
 impl<'a> HeldLease<'a> {
-    /// Holds the lease of a message just received.
+    /// Creates the lease of a message that was just received.
     #[must_use]
     pub fn new(
         message: &Message,
@@ -179,10 +199,11 @@ impl<'a> HeldLease<'a> {
         }
     }
 
-    /// Runs `work` under heartbeat. A heartbeat in flight when the work ends is waited for.
+    /// Runs `work` under heartbeat. When the work ends while a heartbeat is in flight, waits for
+    /// its answer.
     ///
     /// # Errors
-    /// [`LeaseLost`] where the lease ended first; the work is dropped where it stands.
+    /// Returns [`LeaseLost`] if the lease ends first; the work is then dropped where it is.
     pub async fn run<T>(&mut self, work: impl Future<Output = T>) -> Result<T, LeaseLost> {
         let mut work = pin!(work);
         let mut done = None;
@@ -231,22 +252,24 @@ impl<'a> HeldLease<'a> {
         }
     }
 
-    /// Gives up whatever is not answered yet, and makes the message visible instead, at the end of the time for work. A
-    /// delete that took effect after all leaves nothing to make visible; a heartbeat that arrives later hides the message once
-    /// more, as it would without this.
+    /// Abandons the calls that have no answer yet and makes the message visible instead, at the end
+    /// of the time for work. If an abandoned delete took effect after all, there is nothing to make
+    /// visible. A heartbeat that arrives later hides the message once more, as it would without
+    /// this call.
     ///
     /// # Errors
-    /// As those of [`settle`](Self::settle).
+    /// Returns the errors of [`settle`](Self::settle).
     pub async fn release(&mut self) -> Result<(), SettleError> {
         self.lease.step(Instant::now(), Input::LetGo);
         self.settle(Settlement::Visible(Duration::ZERO)).await
     }
 
-    /// Settles the message. What fails for now is tried again while the lease lasts.
+    /// Settles the message. A transient failure is retried while the lease lasts.
     ///
     /// # Errors
-    /// [`SettleError::Refused`]: nothing has happened; the lease can be kept by [`run`](Self::run) and settled later.
-    /// Otherwise the message will become visible again by itself.
+    /// Returns [`SettleError::Refused`] if nothing has happened: [`run`](Self::run) can keep the
+    /// lease, and the message can be settled later. After any other error the message becomes
+    /// visible again by itself.
     pub async fn settle(&mut self, settlement: Settlement) -> Result<(), SettleError> {
         self.settle_in_span(settlement).instrument(traces::settle(&Span::current())).await
     }
@@ -282,16 +305,16 @@ impl<'a> HeldLease<'a> {
     }
 }
 
-/// Why a message could not be settled.
+/// The reason why a message could not be settled.
 #[derive(Debug, thiserror::Error)]
 pub enum SettleError {
-    /// The lease was over.
+    /// The lease had ended.
     #[error(transparent)]
     Lost(#[from] LeaseLost),
-    /// The queue does not let us.
+    /// The queue refuses the settlement: permissions or credentials are missing.
     #[error(transparent)]
     Refused(AwsError),
-    /// The queue did not do it.
+    /// The settlement failed in any other way.
     #[error(transparent)]
     Aws(AwsError),
 }

@@ -1,4 +1,12 @@
-//! The queue: receiving messages, holding their leases, settling them.
+//! The queue: receives messages, holds their leases and settles them.
+//!
+//! The worker sees only the trait [`Queue`]. [`lease`] keeps a message invisible to others while
+//! work on it goes on, [`batch`] gathers the calls of all leases by ten, and [`sqs`] makes the
+//! calls.
+//!
+//! A receipt handle may be used by its holder alone, so deletes and changes of visibility are
+//! repeated by the holder of the lease and never by the SDK: no attempt begins after the lease has
+//! ended.
 
 pub mod batch;
 pub mod lease;
@@ -14,12 +22,12 @@ use crate::aws::AwsError;
 use crate::domain::image::Home;
 use crate::telemetry::traces::Delivery;
 
-/// Names one receive of one message; every receive gives a new one.
+/// Identifies one receive of one message; every receive gives a new handle.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ReceiptHandle(pub String);
 
 impl fmt::Debug for ReceiptHandle {
-    /// A handle is long and lets its holder delete the message: it stays out of logs.
+    /// Hides the handle from logs, because it is long and lets its holder delete the message.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ReceiptHandle")
     }
@@ -28,102 +36,109 @@ impl fmt::Debug for ReceiptHandle {
 /// A received message.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// The queue's id of the message, the same at every receive.
+    /// The id that the queue gives to the message, the same at every receive.
     pub id: String,
-    /// Names this receive.
+    /// The handle of this receive.
     pub receipt: ReceiptHandle,
     /// The body as it was sent.
     pub body: String,
     /// How often the message was received, this time included.
     pub receive_count: u32,
-    /// When it was sent, by the queue's clock.
+    /// When it was sent, by the clock of the queue.
     pub sent_at: Option<SystemTime>,
-    /// The instant before the receive was sent: the lease counts from here.
+    /// The instant before the receive was sent. The lease counts from here, because the visibility
+    /// timeout may have begun at any moment since.
     pub leased_from: Instant,
-    /// The instant at which it was in our hands: it was certainly sent before.
+    /// The instant at which the message had arrived: it was certainly sent before.
     pub received_at: Instant,
-    /// How it came, for its trace.
+    /// The queue and the spans of sender and receiver, for its trace.
     pub delivery: Delivery,
 }
 
-/// What the queue says of itself.
+/// The attributes of the queue that the worker needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueInfo {
-    /// The queue's account and Region, which are the worker's own.
+    /// The account and Region of the queue, which are the worker's own.
     pub home: Home,
-    /// After how many receives an undeleted message moves to the dead-letter queue; `None` without a redrive policy.
+    /// The number of receives after which an undeleted message moves to the dead-letter queue;
+    /// `None` without a redrive policy. A queue without one is accepted with a warning: a poison
+    /// message stays until its retention ends, and nothing else depends on the policy.
     pub max_receive_count: Option<u32>,
 }
 
-/// A change of visibility: from now, the message stays invisible for this long.
+/// A change of visibility: from now on, the message stays invisible for this long.
 #[derive(Clone, Debug)]
 pub struct Visibility {
-    /// Whose.
+    /// The handle of the message.
     pub receipt: ReceiptHandle,
-    /// For how long; whole seconds, zero makes it visible at once.
+    /// The time in whole seconds; zero makes the message visible at once.
     pub timeout: Duration,
 }
 
 /// How long a receive waits for its first message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// As long as the queue permits and a stop can wait for: it costs the fewest calls.
+    /// As long as the queue permits and a stop can wait for, because that costs the fewest calls.
     Long,
-    /// A moment: a stop waits for the receive before it can release what is in hand.
+    /// A moment, because a stop waits for the receive before it can release the messages in hand.
     Short,
 }
 
-/// A message to be sent.
+/// A message to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
-    /// Its body.
+    /// The body.
     pub body: String,
-    /// For how long nobody can receive it.
+    /// The time during which nobody can receive it.
     pub delay: Duration,
 }
 
-/// That not all of several messages could be sent.
+/// Some of several messages could not be sent.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{} of {of} messages could not be sent: {error}", .left.len())]
 pub struct NotSent {
-    /// Why.
+    /// The error that ended the sending.
     pub error: AwsError,
-    /// The positions of those that were not, as far as is known: a call that nobody answered may have sent its own.
+    /// The positions of the messages that were not sent, as far as is known: a call without an
+    /// answer may have sent its messages.
     pub left: Vec<usize>,
-    /// How many were to be sent.
+    /// The number of messages to send.
     pub of: usize,
 }
 
-/// What the worker needs of a queue.
+/// The operations of a queue that the worker needs.
 pub trait Queue: Send + Sync + 'static {
-    /// Reads the queue's attributes: that it exists, may be used, and what its redrive policy is.
+    /// Reads the queue's attributes. Success means that the queue exists and may be used.
     fn info(&self) -> impl Future<Output = Result<QueueInfo, AwsError>> + Send;
 
-    /// Receives up to `max` messages (1 to 10), waiting for the first. Dropping the future does not
-    /// end the receive: until its wait is over, the queue hands messages to nobody, which hides
-    /// them until their visibility timeout has passed.
+    /// Receives up to `max` messages (1 to 10) and waits for the first. Never drop the future: the
+    /// receive does not end with it. Until its wait is over, the queue gives messages to nobody,
+    /// and they stay hidden until their visibility timeout has passed.
     fn receive(
         &self,
         max: usize,
         wait: Wait,
     ) -> impl Future<Output = Result<Vec<Message>, AwsError>> + Send;
 
-    /// Deletes up to ten messages. One result for each, in order. A stale handle may be answered as success
-    /// without deleting anything (SQS developer guide): the message then comes again.
+    /// Deletes up to ten messages. Returns one result for each, in order. SQS may answer a stale
+    /// handle with success and delete nothing (SQS developer guide): the message is then delivered
+    /// again.
     fn delete(
         &self,
         receipts: &[ReceiptHandle],
     ) -> impl Future<Output = Vec<Result<(), AwsError>>> + Send;
 
-    /// Asks whether messages may be deleted and changed, without touching any.
+    /// Checks that messages may be deleted and changed, without touching any.
     fn may_settle(&self) -> impl Future<Output = Result<(), AwsError>> + Send;
 
-    /// Sends messages in order, each to be seen after a delay (whole seconds, 900 at the most). What fails by itself is
-    /// tried some times more, and the others are not sent again with it. What cannot be sent ends it: the error names what
-    /// is left, and the others were sent.
+    /// Sends messages in order; each becomes visible after its delay (whole seconds, at most 900).
+    ///
+    /// Entries of a batch that fail by themselves are sent again a few times, without the other
+    /// entries. If one cannot be sent, the sending ends: the error names the messages that are
+    /// left, and the others were sent.
     fn send(&self, messages: &[Outgoing]) -> impl Future<Output = Result<(), NotSent>> + Send;
 
-    /// Changes the visibility of up to ten messages. One result for each, in order.
+    /// Changes the visibility of up to ten messages. Returns one result for each, in order.
     fn change_visibility(
         &self,
         changes: &[Visibility],

@@ -1,4 +1,19 @@
 //! The queue in Amazon SQS.
+//!
+//! - *Waits.* The wait of a receive is a third of the visibility timeout, at most 20 seconds,
+//!   because a lease counts from the instant before its receive was sent.
+//! - *Stops.* SQS does not notice that the caller of a long poll has disconnected: until its wait
+//!   is over, the poll takes messages that nobody gets before their visibility timeout has passed,
+//!   and each of them loses a receive. So no receive is dropped, and nothing is released before the
+//!   last one has ended, because it would take the released message too. A receive that begins
+//!   while work is going on waits for one second, so that a busy worker stops in time; an idle
+//!   worker makes about three receives a minute.
+//! - *Retries.* The SDK repeats neither receives, because the polling loop does, nor settlements,
+//!   because the holder of the lease does. For the other calls each client has a retry quota of its
+//!   own: the SDK's default is one for all clients of a service and Region, so that one client that
+//!   fails would use up the retries of the others.
+//! - *Clock.* A message that is received for the first time carries the time of SQS. The worker's
+//!   clock is set by it, so that a wrong or jumping clock of the machine changes nothing.
 
 mod permissions;
 
@@ -21,24 +36,24 @@ use crate::clock::Clock;
 use crate::domain::image::{AccountId, Home, Region};
 use crate::telemetry::traces::{self, Delivery, Place};
 
-/// SQS's longest wait (SQS API reference, ReceiveMessage).
+/// The longest wait of SQS (SQS API reference, ReceiveMessage).
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
-/// The shortest wait that still asks all of SQS's servers, which takes no more than a second of a
-/// stop.
+/// The shortest wait that still asks all servers of SQS. It delays a stop by one second at most.
 const SHORT_WAIT: Duration = Duration::from_secs(1);
 
-/// SQS's longest delay, and the most bytes of one batch (SQS API reference, SendMessageBatch).
+/// The longest delay of SQS and the largest batch in bytes (SQS API reference, SendMessageBatch).
 const LONGEST_DELAY: Duration = Duration::from_secs(900);
 const LONGEST_BATCH: usize = 1_048_576;
-/// How often an entry of a batch is sent at the most, and how long after its first failure; then three times as long.
+/// The maximum number of attempts to send an entry of a batch, and the pause after its first
+/// failure. Each further pause is three times as long.
 const MOST_SENDS: usize = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// W3C's trace context, as message attributes.
+/// The trace context of W3C, as message attributes.
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 
-/// The receipt handle of no message.
+/// A receipt handle that no message has.
 const NO_RECEIPT: &str = "tagwarden-asks-whether-it-may";
 
 /// The queue at one URL.
@@ -56,8 +71,8 @@ pub struct SqsQueue {
 }
 
 impl SqsQueue {
-    /// The queue at `url`; received messages stay invisible for `visibility`, and a stop waits
-    /// `patience` for a receive. The clock is set by the queue's.
+    /// Creates the queue at `url`. Received messages stay invisible for `visibility`, and a stop
+    /// waits `patience` for a receive. `clock` is set by the time of the queue.
     #[must_use]
     pub fn new(
         aws: Aws,
@@ -80,7 +95,7 @@ impl SqsQueue {
         }
     }
 
-    /// How long a receive can wait at the most.
+    /// Returns the longest wait of a receive.
     #[must_use]
     pub fn wait(&self) -> Duration {
         self.wait
@@ -88,8 +103,8 @@ impl SqsQueue {
 }
 
 impl SqsQueue {
-    /// Sends one batch, and again those of its entries that fail by themselves; else why, and the positions of what is
-    /// left.
+    /// Sends one batch and repeats those of its entries that fail by themselves. Returns the error
+    /// and the positions of the entries that are left if it gives up.
     async fn send_batch(&self, batch: &[Outgoing]) -> Result<(), (AwsError, Vec<usize>)> {
         let mut left: Vec<usize> = (0..batch.len()).collect();
         let mut pause = FIRST_PAUSE;
@@ -107,7 +122,8 @@ impl SqsQueue {
                 }
                 _ => false,
             });
-            // What will never be sent decides, whatever else failed.
+            // A permanent error ends the attempts, even if other entries failed with a transient
+            // error.
             errors.sort_by_key(|error| error.class.is_transient());
             match errors.into_iter().next() {
                 None => return Ok(()),
@@ -121,7 +137,7 @@ impl SqsQueue {
         Ok(())
     }
 
-    /// One call for these of a batch; one result for each of them.
+    /// Makes one call for these entries of a batch and returns one result for each of them.
     async fn send_entries(
         &self,
         batch: &[Outgoing],
@@ -148,20 +164,20 @@ impl SqsQueue {
     }
 }
 
-/// The longest wait of a receive, in whole seconds. A lease counts from before the receive, so the
-/// wait must leave most of it; and a receive that is under way when the stop signal comes must end
-/// in time.
+/// Returns the longest wait of a receive, in whole seconds. A lease counts from before the receive,
+/// so the wait must leave most of it; and a receive that is in flight when the stop signal arrives
+/// must end in time.
 fn longest_wait(visibility: Duration, patience: Duration) -> Duration {
     let wait = (visibility / 3).min(patience).min(LONGEST_WAIT);
     Duration::from_secs(wait.as_secs()).max(SHORT_WAIT)
 }
 
-/// A client's configuration with a quota of retries of its own.
+/// Returns the configuration of a client with a retry quota of its own.
 fn partition(config: &SdkConfig) -> config::Builder {
     config::Builder::from(config).retry_partition(Aws::retry_quota())
 }
 
-/// The redrive policy as SQS writes it; the count is a number or a string of one.
+/// The redrive policy as SQS writes it; the count is a number or a string.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RedrivePolicy {
@@ -212,7 +228,7 @@ impl Queue for SqsQueue {
             .message_system_attribute_names(System::ApproximateReceiveCount)
             .message_system_attribute_names(System::ApproximateFirstReceiveTimestamp)
             .message_system_attribute_names(System::SentTimestamp);
-        // Where a message was sent says nothing to a worker that exports no traces.
+        // The headers of the sender are of no use to a worker that exports no traces.
         if !span.is_disabled() {
             request = request
                 .message_system_attribute_names(System::AwsTraceHeader)
@@ -241,7 +257,8 @@ impl Queue for SqsQueue {
                         _ => {}
                     }
                 }
-                // The first receive is this one.
+                // This is the first receive of the message, so the timestamp of the first receive
+                // is the time of SQS now.
                 if let (1, Some(now)) = (receive_count, first) {
                     self.clock.set(received_at, now);
                 }
@@ -257,7 +274,8 @@ impl Queue for SqsQueue {
                 Some(Message {
                     delivery,
                     id: message.message_id.unwrap_or_default(),
-                    // Without a handle a message can neither be kept nor settled; it comes again.
+                    // A message without a handle can neither be kept nor settled; SQS delivers it
+                    // again.
                     receipt: ReceiptHandle(message.receipt_handle?),
                     body: message.body.unwrap_or_default(),
                     receive_count,
@@ -295,7 +313,7 @@ impl Queue for SqsQueue {
         let change = Visibility { receipt: receipt.clone(), timeout: Duration::ZERO };
         let deletes = self.delete(&[receipt]).await;
         let changes = self.change_visibility(&[change]).await;
-        // That there is no such message is an answer too.
+        // The answer that there is no such message shows that the permission exists.
         let mut errors = deletes.into_iter().chain(changes).filter_map(Result::err);
         errors.find(|error| error.class != ErrorClass::Rejected).map_or(Ok(()), Err)
     }
@@ -337,7 +355,8 @@ impl Queue for SqsQueue {
     }
 }
 
-/// One result for each entry of a batch, in the order of the request: HTTP 200 says nothing about any of them.
+/// Returns one result for each entry of a batch, in the order of the request, because HTTP 200 says
+/// nothing about the single entries.
 fn results(
     operation: Operation,
     entries: usize,
@@ -348,7 +367,7 @@ fn results(
         Err(error) => return vec![Err(error); entries],
     };
     let mut results: Vec<_> = (0..entries)
-        .map(|_| Err(AwsError::unexpected(operation, "the answer leaves this entry out")))
+        .map(|_| Err(AwsError::unexpected(operation, "the answer has no result for this entry")))
         .collect();
     let mut set = |id: &str, result| {
         if let Some(entry) = id.parse().ok().and_then(|at: usize| results.get_mut(at)) {
@@ -364,7 +383,7 @@ fn results(
     results
 }
 
-/// Messages by the batch: ten at the most, and no more bytes than SQS takes in one call.
+/// Splits messages into batches: ten at most, and no more bytes than SQS takes in one call.
 fn batches(messages: &[Outgoing]) -> impl Iterator<Item = &[Outgoing]> {
     let mut left = messages;
     std::iter::from_fn(move || {
@@ -373,22 +392,22 @@ fn batches(messages: &[Outgoing]) -> impl Iterator<Item = &[Outgoing]> {
             bytes += message.body.len();
             bytes <= LONGEST_BATCH
         });
-        // One that is too long by itself is for SQS to refuse.
+        // A message that is too long by itself is sent alone, so that SQS refuses it alone.
         let (batch, rest) = left.split_at(fits.count().max(1).min(left.len()));
         left = rest;
         (!batch.is_empty()).then_some(batch)
     })
 }
 
-/// A time as SQS writes it, in milliseconds since 1970.
+/// Reads a time as SQS writes it, in milliseconds since 1970.
 fn time(text: &str) -> Option<SystemTime> {
     Some(SystemTime::UNIX_EPOCH + Duration::from_millis(text.parse().ok()?))
 }
 
-/// Rounded up: a message that is to come after a while must not come before it.
+/// Rounds up, because a deferred message must not arrive too early.
 fn whole_seconds(duration: Duration) -> i32 {
     let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
-    // SQS's longest visibility timeout is twelve hours.
+    // The longest visibility timeout of SQS is twelve hours.
     i32::try_from(seconds.min(43_200)).unwrap_or(43_200)
 }
 
@@ -414,7 +433,10 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
         fn every_message_is_in_one_batch_in_order_and_no_batch_is_too_large(
-            sizes in prop::collection::vec(prop_oneof![1..50_usize, 100_000..LONGEST_BATCH + 2], 0..35),
+            sizes in prop::collection::vec(
+                prop_oneof![1..50_usize, 100_000..LONGEST_BATCH + 2],
+                0..35,
+            ),
         ) {
             let messages: Vec<_> = sizes
                 .iter()

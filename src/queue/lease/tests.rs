@@ -12,7 +12,7 @@ use crate::telemetry::traces::Delivery;
 
 const VISIBILITY: Duration = Duration::from_secs(60);
 
-/// Steps a lease taken at zero through inputs at seconds.
+/// Steps a lease that was taken at zero through inputs at the given seconds.
 fn outputs(steps: &[(u64, Input)]) -> Vec<Output> {
     let start = Instant::now();
     let mut lease = Lease::new(start, VISIBILITY);
@@ -54,18 +54,20 @@ fn lease_in_settling_asks_for_nothing() {
     assert_eq!(outputs(&steps)[1..], [Output::Stop; 3]);
 }
 
-/// What the queue knows of a lease, in seconds from its start, and what the lease has asked for.
+/// The state of a lease as the queue knows it, in seconds from its start, and the last requests of
+/// the lease.
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    /// The end of the visibility timeout, by what was acknowledged.
+    /// The end of the visibility timeout, by the calls that were acknowledged.
     granted: u64,
-    /// When the heartbeat under way was sent.
+    /// When the heartbeat in flight was sent.
     sent: Option<u64>,
     settling: bool,
     stopped: bool,
 }
 
-/// Takes every further step from here: each input after each of some pauses. Says how many there were.
+/// Takes every further step from here: each input after each of some pauses. Returns the number of
+/// sequences.
 fn explore(
     start: Instant,
     lease: &Lease,
@@ -134,7 +136,7 @@ fn every_sequence_settles_at_most_once_inside_the_lease_and_without_a_heartbeat(
     assert_eq!(cases, 21_usize.pow(5));
 }
 
-/// What the queue does with a heartbeat.
+/// How the queue answers a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Beat {
     Extends,
@@ -144,7 +146,7 @@ enum Beat {
     ExtendsInSilence,
 }
 
-/// What the queue does with the first attempt to settle; every further one succeeds.
+/// How the queue answers the first attempt to settle; every further attempt succeeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Settling {
     Done,
@@ -154,7 +156,7 @@ enum Settling {
     DoneInSilence,
 }
 
-/// The queue's side of one lease: until when the message is invisible, and what it was asked.
+/// The queue's side of one lease: the end of the invisibility and the calls it has seen.
 #[derive(Debug)]
 struct Granted {
     invisible_until: Instant,
@@ -164,7 +166,7 @@ struct Granted {
     faults: Vec<String>,
 }
 
-/// Timeout of one call.
+/// The timeout of one call.
 const CALL: Duration = Duration::from_secs(10);
 
 fn failed(class: ErrorClass) -> AwsError {
@@ -172,7 +174,7 @@ fn failed(class: ErrorClass) -> AwsError {
     AwsError { class, ..AwsError::unexpected(operation, "simulated") }
 }
 
-/// A message that is received now.
+/// Returns a message that is received now.
 fn message() -> Message {
     Message {
         id: "one".to_owned(),
@@ -186,7 +188,7 @@ fn message() -> Message {
     }
 }
 
-/// Lets one message be worked on for `work`, and be settled; says what the queue saw.
+/// Works on one message for `work` and settles it; returns what the queue saw.
 async fn play(
     instruments: &Instruments,
     work: Duration,
@@ -287,7 +289,7 @@ async fn play(
     let mut result = lease.run(sleep(work)).await.map_err(SettleError::Lost);
     while result.is_ok() {
         result = match lease.settle(settlement).await {
-            // As the consumer does: the lease is kept, and the settling tried again.
+            // The consumer does the same: it keeps the lease and settles again.
             Err(SettleError::Refused(_)) => {
                 lease.run(sleep(Duration::from_secs(1))).await.map_err(SettleError::Lost)
             }
@@ -302,7 +304,7 @@ async fn play(
     }
     let lost = matches!(result, Err(SettleError::Lost(_)));
     let before = granted.lock().unwrap().beats;
-    // Nothing more may come, however long one waits.
+    // No further call may arrive, however long the test waits.
     sleep(VISIBILITY * 3).await;
     let mut granted = std::mem::replace(
         &mut *granted.lock().unwrap(),
@@ -333,7 +335,7 @@ async fn queue_sees_one_settle_inside_the_lease_under_every_combination_of_fault
         Settling::Hangs,
         Settling::DoneInSilence,
     ];
-    // Before, at and after each of the instants at which something happens in a lease of a minute.
+    // Before, at and after each instant at which something happens in a lease of a minute.
     let works = [0, 29, 30, 31, 39, 41, 54, 55, 56, 61, 84, 91, 115, 180];
     let instruments = Instruments::new(&Labels::default()).unwrap();
     let mut cases = 0;

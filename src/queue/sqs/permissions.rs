@@ -1,4 +1,7 @@
-//! Trying what the worker is allowed to do with its queue, without taking or losing a message.
+//! Tries what the worker is allowed to do with its queue, for `check --live`, without taking or
+//! losing a message.
+//!
+//! Each call is invalid in a way that SQS notices only after it has checked the permission.
 
 use super::SqsQueue;
 use crate::aws::{AwsError, Operation, Permission, Tried};
@@ -8,14 +11,16 @@ use aws_sdk_sqs::types::{
     SendMessageBatchRequestEntry,
 };
 
-/// A receipt handle of no message.
+/// A receipt handle that no message has.
 const NO_HANDLE: &str = "tagwarden-check";
-/// A second more than SQS delays any message, so that it takes none (SQS API reference, SendMessageBatch).
+/// One second more than the longest delay of SQS, so that it accepts no message (SQS API reference,
+/// SendMessageBatch).
 const NO_DELAY: i32 = 901;
 
 impl SqsQueue {
-    /// Tries every permission on the queue. A receive of no messages, settlements of none and a message that cannot be sent
-    /// are refused by SQS only after it has looked at the permission.
+    /// Tries every permission on the queue: a receive of zero messages, settlements of a handle
+    /// that does not exist, and a message with an invalid delay. SQS refuses them only after it has
+    /// checked the permission.
     pub async fn try_permissions(&self) -> Vec<Tried> {
         let url = self.url.as_str();
         let client = &self.client;
@@ -48,10 +53,10 @@ impl SqsQueue {
         ]
     }
 
-    /// The key that the queue is encrypted with, unless SQS or AWS manages it.
+    /// Returns the key that encrypts the queue, or `None` if SQS or AWS manages it.
     ///
     /// # Errors
-    /// Where the queue's attributes cannot be read.
+    /// Returns the error of the call that reads the queue's attributes.
     pub async fn customer_key(&self) -> Result<Option<String>, AwsError> {
         let name = QueueAttributeName::KmsMasterKeyId;
         let request =
@@ -62,7 +67,8 @@ impl SqsQueue {
     }
 }
 
-/// A queue that does not exist says nothing of permissions.
+/// Reports an unknown permission if the queue does not exist, because that says nothing about
+/// permissions.
 fn tried<T>(action: &'static str, url: &str, result: Result<T, AwsError>) -> Tried {
     let codes = ["QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"];
     match result {

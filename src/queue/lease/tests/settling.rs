@@ -1,13 +1,14 @@
-//! What becomes of a settling that the queue does not do.
+//! Settlements that the queue does not carry out.
 
 use std::future::pending;
 
 use super::*;
 
-/// What the queue is asked for, and when.
+/// The settlements that the queue is asked for, and when.
 type Asked = Arc<Mutex<Vec<(Settlement, Instant)>>>;
 
-/// A queue that answers every delete with this failure, or not at all, and makes visible whatever is asked of it.
+/// A queue that answers every delete with this failure, or never, and accepts every change of
+/// visibility.
 fn queue(failure: Option<ErrorClass>) -> (Settler, Asked, JoinSet<()>) {
     let (deletes, delete_entries) = Batcher::new(Operation::DeleteMessageBatch);
     let (changes, change_entries) = Batcher::new(Operation::ChangeMessageVisibilityBatch);
@@ -31,7 +32,8 @@ fn queue(failure: Option<ErrorClass>) -> (Settler, Asked, JoinSet<()>) {
     (Settler { deletes, changes }, asked, tasks)
 }
 
-/// How deleting a message ends that was received just now, and when the queue was asked for it, counted from then.
+/// Deletes a message that was received just now. Returns the error and the times of the attempts,
+/// counted from the receive.
 async fn deleted(failure: ErrorClass) -> (SettleError, Vec<Duration>) {
     let start = Instant::now();
     let (settler, asked, _tasks) = queue(Some(failure));
