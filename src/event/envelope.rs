@@ -133,9 +133,9 @@ impl<'a> Envelope<'a> {
         Ok(Parsed::Ignored { kind, origin: Box::new(self.origin()?), reason })
     }
 
-    /// Returns the repository that `name`, a plain name or an ARN, stands for. Account and Region
-    /// come from the ARN, in the detail or among the resources; else from the detail's `account`
-    /// and the envelope; else they are the worker's own. `field` is the name's place, for errors.
+    /// Returns the repository with this `name`, a plain name or an ARN. Account and Region come
+    /// from the ARN, in the detail or among the resources; else from the detail's `account` and the
+    /// envelope; else they are the worker's own. Errors name `field`, the place of the name.
     pub(super) fn place(
         &self,
         field: &str,

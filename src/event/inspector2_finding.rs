@@ -121,7 +121,7 @@ fn is_image(kind: Option<&str>, id: Option<&str>) -> bool {
     kind == Some("AWS_ECR_CONTAINER_IMAGE") || id.is_some_and(|id| RepositoryArn::parse(id).is_ok())
 }
 
-fn given(text: Option<&String>) -> Option<&str> {
+fn non_empty(text: Option<&String>) -> Option<&str> {
     text.map(String::as_str).filter(|text| !text.is_empty())
 }
 
@@ -129,7 +129,7 @@ impl FindingDetail {
     /// Returns the finding as the event describes it. Its dates are not read, because their format
     /// is not the same in events of different years.
     fn finding(&self) -> Finding {
-        let text = |text: &Option<String>| given(text.as_ref()).map(one_line);
+        let text = |text: &Option<String>| non_empty(text.as_ref()).map(one_line);
         let vulnerability = self.package_vulnerability_details.as_ref();
         let id = vulnerability.and_then(|details| text(&details.vulnerability_id));
         let packages = vulnerability.and_then(|details| details.vulnerable_packages.as_ref());
@@ -159,7 +159,7 @@ impl FindingDetail {
     /// Returns the one image that all resources, in the detail and in the envelope, name.
     fn image(self, envelope: &Envelope<'_>, own: &Home) -> Result<Image, Malformed> {
         let mut images = Vec::new();
-        let account = given(self.aws_account_id.as_ref());
+        let account = non_empty(self.aws_account_id.as_ref());
         for resource in self.resources.into_iter().flatten().flatten() {
             if is_image(resource.kind.as_deref(), resource.id.as_deref()) {
                 resource.image(account, envelope, own)?.join(&mut images);
@@ -193,11 +193,11 @@ impl Resource {
     ) -> Result<Image, Malformed> {
         let details = self.details.unwrap_or_default();
         let image = details.aws_ecr_container_image.unwrap_or_default();
-        let arn = given(self.id.as_ref()).filter(|id| id.starts_with("arn:"));
-        let place = match (arn, given(image.repository_name.as_ref())) {
+        let arn = non_empty(self.id.as_ref()).filter(|id| id.starts_with("arn:"));
+        let place = match (arn, non_empty(image.repository_name.as_ref())) {
             (Some(arn), _) => envelope.place("a resource's id", arn, None, own)?,
             (None, Some(name)) => {
-                let account = given(image.registry.as_ref()).or(account);
+                let account = non_empty(image.registry.as_ref()).or(account);
                 envelope.place("repositoryName", name, account, own)?
             }
             (None, None) => envelope

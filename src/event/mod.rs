@@ -174,7 +174,7 @@ impl Malformed {
     }
 
     /// Adds a description of the body, if its shape is a known mistake.
-    fn that_looks(self, body: &str) -> Self {
+    fn with_shape(self, body: &str) -> Self {
         match shape::of(body) {
             Some(shape) => Self(format!("{self}; the body looks like {shape}")),
             None => self,
@@ -206,11 +206,11 @@ pub fn parse(body: &str, own: &Home) -> Result<Parsed, Malformed> {
         Err(problem) => problem,
     };
     let Some(message) = notification::message(body)? else {
-        return Err(problem.that_looks(body));
+        return Err(problem.with_shape(body));
     };
     let message = without_bom(&message);
     event(message, own)
-        .map_err(|problem| problem.that_looks(message))
+        .map_err(|problem| problem.with_shape(message))
         .flatten()
         .map_err(|Malformed(problem)| Malformed(format!("in an SNS notification: {problem}")))
 }
@@ -288,11 +288,11 @@ fn digest(
 /// counts once.
 fn tags(field: &str, raw: Option<Vec<Option<String>>>) -> Result<Vec<Tag>, Malformed> {
     let field = format!("a tag of {field}");
-    let mut met = HashSet::new();
+    let mut seen = HashSet::new();
     raw.into_iter()
         .flatten()
         .flatten()
-        .filter(|tag| !tag.is_empty() && met.insert(tag.clone()))
+        .filter(|tag| !tag.is_empty() && seen.insert(tag.clone()))
         .map(|tag| Tag::parse(tag).map_err(|error| Malformed::name(&field, &error)))
         .collect()
 }

@@ -73,7 +73,7 @@ pub enum Step {
     All,
     /// Sweep the repositories of one registry.
     Registry(Home),
-    /// Look at the images of one repository, slice by slice.
+    /// Inspect the images of one repository, slice by slice.
     Repository(Slice),
     /// Collect results of repositories.
     Result(Found),

@@ -60,7 +60,7 @@ fn push_of_our_quarantine_tag_is_ignored_but_a_restore_by_it_is_assessed() {
     let by_digest = assess(&restored);
     assert!(by_digest.digest.is_some() && by_digest.tags.is_empty());
     let by_tag = without(restored, "/detail", "image-digest");
-    assert_eq!(assess(&by_tag).tags.len(), 1, "whose mark it is, its image tells");
+    assert_eq!(assess(&by_tag).tags.len(), 1, "the image says whose mark it is");
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn image_of_a_sweep_is_assessed_like_any_other() {
     let body = sweep::image(&order, &repository("team/app"), &digest, &tags);
     let Ok(Parsed::Assess(event)) = parse(&body, &own()) else { panic!("{body}") };
     assert_eq!((event.kind, &event.claim), (Kind::Sweep, &Claim::Nothing));
-    assert_eq!(event.origin.id.as_deref(), Some("s"), "one notice an image and sweep");
+    assert_eq!(event.origin.id.as_deref(), Some("s"), "one notice per image and sweep");
     assert_eq!(event.repository, repository("team/app"));
     assert_eq!((event.digest, event.tags.as_slice()), (Some(digest), tags.as_slice()));
 }
