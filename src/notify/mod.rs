@@ -1,4 +1,9 @@
-//! Telling the team: what a notice says, in which form, and how it is sent.
+//! Notices to the team: what a notice says ([`Notice`]), in which format ([`render`]) and how it is
+//! sent ([`sns`]).
+//!
+//! A notice may be sent twice but is never lost in silence: the worker keeps the message until a
+//! topic has accepted the notice. Both copies have the same id, so that a receiver can recognize
+//! the second.
 
 pub mod render;
 #[cfg(test)]
@@ -21,53 +26,56 @@ use crate::domain::origin::Origin;
 use crate::domain::policy::Mode;
 use render::Rendered;
 
-/// Tags by what became of them.
+/// The tags of the image, grouped by what happened to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NoticeTags {
-    /// Untagged by this pass.
+    /// Removed by this pass.
     pub untagged: Vec<Tag>,
-    /// Named by the event and gone when this pass began: most likely untagged by a pass that could not tell.
+    /// Named by the event but not on the image when this pass began. Most likely an earlier pass
+    /// removed them and ended before it could notify.
     pub claimed: Vec<Tag>,
     /// Still on the image.
     pub kept: Vec<Tag>,
-    /// Would have been untagged but for audit mode.
+    /// Kept only because of audit mode.
     pub would_untag: Vec<Tag>,
     /// The quarantine tag that keeps the image.
     pub quarantine: Option<Tag>,
 }
 
-/// Everything that a notice says, in no form yet.
+/// The content of a notice, before it is rendered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// The same at every telling of the same thing.
+    /// The same id each time that the same thing is reported.
     pub id: String,
-    /// What it is about.
+    /// The reason for the notice.
     pub action: NoticeAction,
-    /// The policy's mode.
+    /// The mode of the policy.
     pub mode: Mode,
-    /// Where the image is.
+    /// The repository of the image.
     pub repository: Repository,
-    /// The image whose tags went, or were to go.
+    /// The image whose tags were, or would be, removed.
     pub digest: Digest,
-    /// The media type of its manifest, where the registry tells it.
+    /// The media type of its manifest, if the registry gives one.
     pub media_type: Option<String>,
-    /// The child that is to blame, where the image is an index.
+    /// The vulnerable child, if the image is an index.
     pub cause: Option<Child>,
     /// Its tags.
     pub tags: NoticeTags,
     /// Number of findings by severity.
     pub counts: SeverityCounts,
-    /// Why, in words: the limits that are exceeded first.
+    /// The reasons in words; exceeded limits come first.
     pub reasons: Vec<String>,
-    /// By which rule, which severity was worst over its limit and which findings count, where the policy judged.
+    /// The evaluation, if the policy made one: the rule, the worst severity that exceeds its limit
+    /// and the findings that count.
     pub judgement: Option<Judgement>,
-    /// The event that led here.
+    /// The event that led to this notice.
     pub event: Origin,
-    /// The event's id, or the message's where the event has none.
+    /// The id of the event, or of the message if the event has none.
     pub event_id: String,
 }
 
-/// The id of the notice about one image and one event. It does not depend on when or how often the team is told.
+/// Returns the id of the notice about one image and one event. It does not depend on when or how
+/// often the notice is sent.
 #[must_use]
 pub fn notice_id(repository: &Repository, digest: &Digest, event_id: &str) -> String {
     let mut hash = Sha256::new();
@@ -79,18 +87,18 @@ pub fn notice_id(repository: &Repository, digest: &Digest, event_id: &str) -> St
         event_id,
     ] {
         hash.update(part.as_bytes());
-        // No part holds a zero byte, so two different lists never run together.
+        // No part contains a zero byte, so two different lists never have the same bytes.
         hash.update([0]);
     }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What the worker needs of whoever tells the team.
+/// The operations of a notification service that the worker needs.
 pub trait Notifier: Send + Sync + 'static {
     /// Checks that notices can be sent.
     fn check(&self) -> impl Future<Output = Result<(), AwsError>> + Send;
 
-    /// Sends one notice; SNS's id of the message. Returning means that it was accepted; it may be sent twice, never lost in
-    /// silence.
+    /// Sends one notice and returns the message id of SNS. Success means that the notice was
+    /// accepted. It may be sent twice, but is never lost in silence.
     fn publish(&self, notice: &Rendered) -> impl Future<Output = Result<String, AwsError>> + Send;
 }

@@ -1,4 +1,8 @@
-//! A notice in each of its forms.
+//! Renders a notice in each of its formats: `text` for mail, `json` for programs and `chat` for
+//! channels.
+//!
+//! SNS refuses a message that is too large. So each format is rendered with ever shorter lists and
+//! texts until it fits, and a cut list says how much is missing.
 
 mod chat;
 mod document;
@@ -10,20 +14,21 @@ use std::collections::BTreeMap;
 use super::Notice;
 use crate::config::NoticeFormat;
 
-/// SNS takes 262,144 bytes, attributes included (SNS API reference, Publish).
+/// The maximum size of a body. SNS takes 262,144 bytes, attributes included (SNS API reference,
+/// Publish).
 const MOST_BYTES: usize = 256_000;
 
-/// How much of a notice is said.
+/// The amount of a notice that is shown.
 #[derive(Clone, Copy, Debug)]
 struct Cut {
-    /// Items of each list.
+    /// The maximum number of items of each list.
     items: usize,
-    /// Characters of each text that is not ours.
+    /// The maximum number of characters of each text that is not ours.
     chars: usize,
 }
 
 impl Cut {
-    /// From everything to what is small enough whatever the notice holds.
+    /// From everything to an amount that is small enough for any notice.
     const STEPS: [Self; 4] = [
         Self { items: usize::MAX, chars: usize::MAX },
         Self { items: 100, chars: 1000 },
@@ -36,18 +41,18 @@ impl Cut {
     }
 }
 
-/// A notice ready to be sent.
+/// A notice that is ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
-    /// For e-mail: under 100 printable ASCII characters.
+    /// The subject of the e-mail: fewer than 100 printable ASCII characters.
     pub subject: String,
-    /// The message.
+    /// The body of the message.
     pub body: String,
-    /// For subscription filters. No value is empty.
+    /// The attributes for subscription filters. No value is empty.
     pub attributes: BTreeMap<&'static str, String>,
 }
 
-/// Renders a notice. Lists and texts that would make it too large are cut, and the cut is said.
+/// Renders a notice. Lists and texts that would make it too large are cut, and the notice says so.
 #[must_use]
 pub fn render(notice: &Notice, format: NoticeFormat) -> Rendered {
     let body = |cut: Cut| match format {

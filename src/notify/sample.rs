@@ -1,4 +1,4 @@
-//! A notice for tests, of a quarantined image with every kind of finding.
+//! A sample notice for tests: a quarantined image with every kind of finding.
 
 use super::{Notice, NoticeTags, notice_id};
 use crate::domain::findings::{Finding, Package, Score, Severity};
@@ -57,7 +57,8 @@ pub(crate) fn notice() -> Notice {
         counted: [(Severity::Critical, 1), (Severity::High, 2)].into_iter().collect(),
         reasons: texts(&["critical 1 is over the limit of 0", "high 2 is over the limit of 0"]),
         notes: texts(&[
-            "high 1 does not count: excepted by CVE-2025-* until 2026-12-01 (security: not reachable)",
+            "high 1 does not count: excepted by CVE-2025-* until 2026-12-01 \
+             (security: not reachable)",
             "high 2 do not count: no fix is available (fixable_only)",
         ]),
         severity: Some(Severity::Critical),

@@ -1,4 +1,4 @@
-//! Notices by Amazon SNS.
+//! Sends notices through Amazon SNS.
 
 mod permissions;
 
@@ -19,7 +19,8 @@ pub struct SnsNotifier {
 }
 
 impl SnsNotifier {
-    /// The topic with this ARN, in its own Region.
+    /// Creates the topic with this ARN, with a client for its own Region and a retry quota of its
+    /// own.
     #[must_use]
     pub fn new(aws: Aws, topic_arn: String, region: &Region) -> Self {
         let config = config::Builder::from(&aws.in_region(region));

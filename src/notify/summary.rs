@@ -1,4 +1,8 @@
-//! What a sweep of a registry came to: one notice for all its images.
+//! The summary of a sweep of one registry: one notice for all of its images.
+//!
+//! Any task may make the summary, and two tasks may make one when a task dies between sending it
+//! and saying so. So the id of a summary is made from its numbers: the same numbers always have the
+//! same id, and other numbers have another one.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,15 +17,18 @@ use crate::domain::coverage::{Census, Coverage};
 use crate::domain::image::{Home, RepositoryName};
 use crate::domain::policy::Mode;
 
-/// Repositories that a summary names.
+/// The maximum number of repositories that a summary names.
 const WORST: usize = 10;
+/// The words before the names of repositories that were cut.
+const PARTLY: &str =
+    "These repositories were inspected only in part, because they hold too many images:";
 
-/// What was found in one repository.
+/// The result of one repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// Which.
+    /// The repository.
     pub repository: RepositoryName,
-    /// Where its images stand.
+    /// The number of its images in each state.
     pub census: Census,
 }
 
@@ -34,7 +41,8 @@ impl Share {
         self.census.sum(Coverage::is_gap)
     }
 
-    /// The ten with most images that violate the policy, then with most of which nobody knows.
+    /// Returns the ten repositories with the most images that violate the policy, then with the
+    /// most images that no scan covers.
     #[must_use]
     pub fn worst(mut shares: Vec<Self>) -> Vec<Self> {
         shares.retain(|share| share.violating() + share.gaps() > 0);
@@ -46,35 +54,36 @@ impl Share {
     }
 }
 
-/// What a sweep came to.
+/// The result of a sweep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// The sweep's id.
+    /// The id of the sweep.
     pub sweep: String,
     /// The registry.
     pub home: Home,
-    /// When it began, as its first message says.
+    /// The time at which it began, as its first message says.
     pub began: Option<String>,
-    /// How many repositories have answered.
+    /// The number of repositories that have answered.
     pub swept: usize,
-    /// How many the policy covers.
+    /// The number of repositories that the policy covers.
     pub repositories: usize,
-    /// Where the images stand.
+    /// The number of images in each state.
     pub census: Census,
-    /// The same of the sweep before, as far as this task knows it.
+    /// The counts of the previous sweep, if this task knows them.
     pub before: Option<Census>,
-    /// The policy's mode.
+    /// The mode of the policy.
     pub mode: Mode,
     /// The worst repositories, the worst first.
     pub worst: Vec<Share>,
-    /// Repositories that hold more images than a sweep looks at.
+    /// The repositories that hold more images than a sweep inspects.
     pub cut: BTreeSet<RepositoryName>,
-    /// Whether these are results that came after the summary of their sweep, or too few for one.
+    /// Whether these results came after the summary of their sweep, or are too few for a summary.
     pub is_late: bool,
 }
 
 impl Summary {
-    /// The same at every telling: whoever tells other numbers tells them under another id.
+    /// Returns the id: the same each time that these numbers are sent, and another for other
+    /// numbers.
     #[must_use]
     pub fn id(&self) -> String {
         let mut hash = Sha256::new();
@@ -113,13 +122,14 @@ impl Summary {
         subject.chars().take(99).collect()
     }
 
-    /// Whether all repositories have answered.
+    /// Returns whether all repositories have answered.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.swept >= self.repositories
     }
 
-    /// The lines of the summary: how many stand where, and how that changed.
+    /// Returns one line for each state: the number of images, and the previous number if it was
+    /// different.
     fn lines(&self) -> Vec<String> {
         let changed = |coverage: Coverage| match &self.before {
             Some(before) => match self.census.of(coverage).cmp(&before.of(coverage)) {
@@ -128,17 +138,17 @@ impl Summary {
             },
             None => String::new(),
         };
-        let stands = |coverage: &Coverage| {
+        let is_shown = |coverage: &Coverage| {
             let before = self.before.as_ref().map_or(0, |before| before.of(*coverage));
             self.census.of(*coverage) + before > 0
         };
         let line = |coverage: Coverage| {
             format!("{:>7}  {}{}", self.census.of(coverage), meaning(coverage), changed(coverage))
         };
-        Coverage::ALL.into_iter().filter(stands).map(line).collect()
+        Coverage::ALL.into_iter().filter(is_shown).map(line).collect()
     }
 
-    /// In one of its forms.
+    /// Renders the summary in this format.
     #[must_use]
     pub fn render(&self, format: NoticeFormat) -> Rendered {
         Rendered {
@@ -162,43 +172,41 @@ impl Summary {
         let whole = if self.is_late {
             let sweep = &self.sweep;
             format!(
-                " These results came late: if a summary of sweep {sweep} was told, they add to it or stand in it already, \
-                 and what it says of other repositories stays as it is."
+                " These results came late: if a summary of sweep {sweep} was sent, they add to it \
+                 or are in it already, and its numbers for other repositories remain valid."
             )
         } else if self.is_whole() {
             String::new()
         } else {
             let missing = self.repositories - self.swept;
             format!(
-                " {missing} repositories have not answered: their messages failed, and the log says why."
+                " {missing} repositories have not answered: their messages failed, and the log \
+                 says why."
             )
         };
         let nothing = if violating == 0 && self.before.as_ref() == Some(&self.census) {
-            " Nothing has changed since the sweep before."
+            " Nothing has changed since the previous sweep."
         } else {
             ""
         };
         format!(
-            "{images} tagged images in {} of {} repositories were looked at: {violating} violate the policy, \
-             {gaps} are not covered by any scan.{nothing}{whole}{}",
+            "{images} tagged images in {} of {} repositories were inspected: {violating} violate \
+             the policy, {gaps} are not covered by any scan.{nothing}{whole}{}",
             self.swept,
             self.repositories,
-            self.of_cut()
+            self.cut_sentence()
         )
     }
 
-    /// What is said of repositories that were not looked at to their end.
-    fn of_cut(&self) -> String {
+    /// Returns the sentence about repositories that were inspected only in part.
+    fn cut_sentence(&self) -> String {
         let named: Vec<_> = self.cut.iter().take(WORST).map(RepositoryName::as_str).collect();
         match self.cut.len().checked_sub(named.len()) {
             _ if named.is_empty() => String::new(),
             None | Some(0) => {
-                format!(" Not to their end, for they hold too many images: {}.", named.join(", "))
+                format!(" {PARTLY} {}.", named.join(", "))
             }
-            Some(more) => format!(
-                " Not to their end, for they hold too many images: {}, and {more} more.",
-                named.join(", ")
-            ),
+            Some(more) => format!(" {PARTLY} {}, and {more} more.", named.join(", ")),
         }
     }
 
@@ -290,9 +298,11 @@ impl Summary {
 fn meaning(coverage: Coverage) -> &'static str {
     match coverage {
         Coverage::Clean => "within the policy",
-        Coverage::Untag => "violate the policy: their tags go, each with a notice of its own",
+        Coverage::Untag => {
+            "violate the policy: their tags are removed, with a notice for each image"
+        }
         Coverage::WouldUntag => {
-            "violate the policy: their tags would go, were it not for audit mode"
+            "violate the policy: their tags would be removed, but the policy is in audit mode"
         }
         Coverage::Blocked => {
             "violate the policy and keep their tags (protected, in use, or too few others)"
@@ -301,15 +311,15 @@ fn meaning(coverage: Coverage) -> &'static str {
         Coverage::Quarantined => "quarantined",
         Coverage::NeverScanned => "never scanned",
         Coverage::Scanning => "being scanned or restored",
-        Coverage::ScanFailed => "whose scan failed",
-        Coverage::Unsupported => "that the scanner does not support",
-        Coverage::SizeExceeded => "larger than the scanner takes",
-        Coverage::Expired => "that enhanced scanning looks at no longer",
+        Coverage::ScanFailed => "with a failed scan",
+        Coverage::Unsupported => "not supported by the scanner",
+        Coverage::SizeExceeded => "too large for the scanner",
+        Coverage::Expired => "no longer scanned by enhanced scanning",
         Coverage::Unavailable => "without findings for another reason",
         Coverage::Archived => "archived",
-        Coverage::IndexOnly => "indexes that cannot be judged, or not as a whole",
+        Coverage::IndexOnly => "indexes that cannot be judged completely",
         Coverage::NotAnImage => "charts, signatures and other artifacts",
-        Coverage::Failed => "that could not be looked at",
+        Coverage::Failed => "not inspected because of an error",
     }
 }
 

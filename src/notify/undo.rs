@@ -1,5 +1,8 @@
-//! How people take a quarantine back, in the order that holds: a tag that is put back before the exception is in force
-//! is taken again, because ECR tells of the tag and the worker judges the image once more.
+//! The steps by which people undo a quarantine, for notices.
+//!
+//! The order matters. First comes an exception for the digest, then the tags. A tag that is
+//! restored before the exception is in force is removed again, because ECR sends an event for the
+//! new tag and the worker evaluates the image once more.
 
 use std::fmt::Write as _;
 
@@ -8,25 +11,26 @@ use crate::domain::notice::NoticeAction;
 
 use super::Notice;
 
-/// Mail servers may break lines of over 998 bytes (RFC 5321, 4.5.3.1.6); people prefer far less.
+/// The preferred length of a line. Mail servers may break lines of more than 998 bytes (RFC 5321,
+/// 4.5.3.1.6); people prefer far shorter ones.
 const WIDTH: usize = 100;
 
-/// What it takes to undo what was done.
+/// The two parts that undo a removal of tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Undo {
-    /// The exception as a configuration file in TOML writes it. What a person has to fill in is empty, so that the worker
-    /// refuses to start on it as it is.
+    /// The exception as a configuration file in TOML writes it. The values that a person has to
+    /// fill in are empty, so that the worker refuses to start with them.
     pub(super) exception: String,
-    /// The commands that give the tags back, for any shell with POSIX syntax. They hold no `&`, `<`, `>`, `@` or
-    /// backtick besides `"$@"`, so that chat shows them as they are.
+    /// The commands that restore the tags, for any shell with POSIX syntax. They contain no `&`,
+    /// `<`, `>`, `@` or backtick besides `"$@"`, so that chat shows them unchanged.
     pub(super) command: String,
-    /// How many tags the command leaves out.
+    /// The number of tags that the command leaves out.
     pub(super) left_out: usize,
 }
 
 impl Undo {
-    /// How to undo what this notice tells, with at most so many tags in the command. `None` where there is nothing to
-    /// undo, or no way to.
+    /// Returns the steps that undo the removals of this notice, with at most `most` tags in the
+    /// command. Returns `None` if no tag was removed or the image is not kept.
     pub(super) fn of(notice: &Notice, most: usize) -> Option<Self> {
         let tags: Vec<_> = notice.tags.untagged.iter().chain(&notice.tags.claimed).collect();
         let quarantine = notice.tags.quarantine.as_ref()?;
@@ -50,17 +54,23 @@ fn exception(notice: &Notice) -> String {
          repositories = [\"{}\"]\n\
          reason = \"\"   # FILL IN: why it is accepted\n\
          owner = \"\"    # FILL IN: who answers for it\n\
-         expires = \"\"  # FILL IN: the day from which it counts no more, such as 2030-12-31",
+         expires = \"\"  # FILL IN: the day from which it no longer applies, such as 2030-12-31",
         notice.digest, notice.repository.name
     )
 }
 
-/// The AWS command line's way to retag (ECR user guide, "Retagging an image"). Names and tags are of alphabets that a
-/// shell leaves alone. A shell drops every line end from the end of an answer, and a manifest may end in one: the dot
-/// keeps them, and only the one that the AWS command line adds is taken off again. A tag that was pushed anew in the meantime stays where it is: put-image would move it back.
+/// Returns commands of the AWS command line that put the tags back (ECR user guide, "Retagging an
+/// image").
+///
+/// Names and tags need no quotes, because a shell does not interpret any character of their
+/// alphabets. A shell drops every line end at the end of an answer, and a manifest may end in one.
+/// So a dot is added to the answer; at the end the dot and the one line end of the AWS command line
+/// are cut off. A tag that was pushed again in the meantime stays where it is, because put-image
+/// would move it.
 fn command(notice: &Notice, quarantine: &Tag, tags: &[&Tag]) -> String {
     let repository = &notice.repository;
-    // No media type is longer (RFC 6838, section 4.2), and nothing here is cut to fit.
+    // No media type is longer (RFC 6838, section 4.2). A longer one is left out, because the
+    // commands cannot be cut to fit.
     let harmless = |text: &&String| {
         text.len() <= 255
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"./+-".contains(&byte))
@@ -102,7 +112,7 @@ done
     )
 }
 
-/// Words of a shell command, broken into lines.
+/// Returns the tags as words of a shell command, broken into lines.
 fn wrapped(tags: &[&Tag]) -> String {
     let mut out = String::new();
     let mut column = "for TAG in".len();

@@ -1,4 +1,8 @@
-//! The notice in a chat channel.
+//! The format `chat`: the notice for a chat channel, by Amazon Q Developer in chat applications.
+//!
+//! A notice that Slack refuses is lost in silence, so the description always stays below its limit.
+//! Texts of other people, such as names of packages, must neither format nor link anything nor
+//! mention anybody.
 
 use std::fmt::Write as _;
 
@@ -15,24 +19,25 @@ use crate::domain::text::start;
 use crate::notify::Notice;
 use crate::notify::undo::Undo;
 
-/// Slack refuses a section of over 3,000 characters (its API reference, "Section block"), and a notice that it refuses
-/// is lost in silence.
+/// The maximum length of the description. Slack refuses a section of more than 3,000 characters
+/// (its API reference, "Section block"), and a notice that it refuses is lost in silence.
 const MOST_CHARS: usize = 2900;
-/// From what reads well to what fits whatever the notice holds.
+/// From an amount that reads well to one that fits for any notice.
 const STEPS: [Cut; 4] = [
     Cut { items: 10, chars: 300 },
     Cut { items: 5, chars: 150 },
     Cut { items: 2, chars: 80 },
     Cut { items: 1, chars: 20 },
 ];
-/// What is said of a way to undo that does not fit.
-const TOO_LONG: &str = "*To undo it:* first an exception for the digest, then the tags, which would be taken again \
-                        without it. The commands are too long for here: a text or json notice has them.\n";
-/// Findings that a channel reads.
+/// The hint that replaces commands that do not fit.
+const TOO_LONG: &str = "*To undo it:* add an exception for the digest first, then restore the \
+                        tags; without it they are removed again. The commands are too long for \
+                        here: a text or json notice has them.\n";
+/// The maximum number of findings in a channel.
 const FINDINGS: usize = 3;
 
-/// Amazon Q Developer in chat applications shows exactly this schema and drops anything else in silence
-/// (its user guide, "Custom notifications").
+/// Returns the notice in the schema of Amazon Q Developer in chat applications, which drops
+/// everything else in silence (its user guide, "Custom notifications").
 pub(super) fn chat(notice: &Notice) -> Value {
     let icon = match notice.action {
         NoticeAction::Quarantined | NoticeAction::Deleted => ":no_entry:",
@@ -67,8 +72,8 @@ pub(super) fn chat(notice: &Notice) -> Value {
     })
 }
 
-/// As much as fits: the facts with the way to undo it, where a somewhat shorter list does not spoil them, or else the
-/// facts alone, and where to find the way.
+/// Returns as much as fits. If the facts and the commands fit together with slightly shorter lists,
+/// it has both; else it has the facts and a hint where the commands are.
 fn description(notice: &Notice) -> String {
     let fits = |text: &String| text.chars().count() <= MOST_CHARS;
     let undo = Undo::of(notice, usize::MAX);
@@ -92,10 +97,11 @@ fn description(notice: &Notice) -> String {
 
 fn way_back(undo: &Undo) -> String {
     format!(
-        "*To undo it, in this order* (a tag that is put back before the exception is in force is taken again):\n\
-         1. Fill in this exception, add it to the worker's configuration (here in TOML) and restart the worker:\n\
+        "*To undo it, in this order* (without the exception, a restored tag is removed again):\n\
+         1. Fill in this exception, add it to the worker's configuration (here in TOML) and \
+         restart the worker:\n\
          ```\n{}\n```\n\
-         2. Then give the tags back. A tag that was pushed anew in the meantime is left alone:\n\
+         2. Restore the tags. A tag that was pushed again in the meantime is left alone:\n\
          ```\n{}\n```\n",
         undo.exception, undo.command
     )
@@ -138,14 +144,14 @@ fn facts(notice: &Notice, cut: Cut) -> String {
     out
 }
 
-/// A name of an alphabet without backticks, shown as it is.
+/// Formats a name as code. Its alphabet has no backtick.
 fn code(name: &str) -> String {
     format!("`{name}`")
 }
 
-/// A text of other people's in one line that neither formats, nor links, nor calls anybody. Slack's markup knows no
-/// escape but for `&`, `<` and `>`, and Teams' is another, so that what has a meaning in either gives way to what looks
-/// like it.
+/// Returns a text of other people in one line that neither formats, nor links, nor mentions
+/// anybody. Slack's markup can escape only `&`, `<` and `>`, and Teams has another markup. So a
+/// character with a meaning in either is replaced by one that looks like it.
 fn escaped(text: &str, most: usize) -> String {
     let text = plain(text, most).replace("://", ":/\u{200b}/");
     let mut out = String::with_capacity(text.len());
@@ -158,7 +164,7 @@ fn escaped(text: &str, most: usize) -> String {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
-            // A space that nobody sees keeps it from being a mention.
+            // An invisible space keeps it from being a mention.
             '@' => out.push_str("@\u{200b}"),
             '`' => out.push('\''),
             '*' => out.push('\u{2217}'),
@@ -167,7 +173,7 @@ fn escaped(text: &str, most: usize) -> String {
             '[' => out.push('\u{ff3b}'),
             ']' => out.push('\u{ff3d}'),
             '\\' => out.push('\u{2216}'),
-            // As in `fixable_only`, where it has no meaning.
+            // An underscore inside a word, as in `fixable_only`, has no meaning.
             '_' if in_a_word => out.push('_'),
             '_' => out.push('\u{ff3f}'),
             c => out.push(c),
@@ -177,7 +183,8 @@ fn escaped(text: &str, most: usize) -> String {
     out
 }
 
-/// A link to the web that holds nothing but itself; `None` for any other, and for one that is too long.
+/// Returns a link to the web with all markup escaped, or `None` for any other link and for one that
+/// is too long.
 fn linked(link: &str, most: usize) -> Option<String> {
     let rest = link.strip_prefix("https://").or_else(|| link.strip_prefix("http://"))?;
     if rest.is_empty() || link.chars().nth(most).is_some() {

@@ -1,4 +1,4 @@
-//! The notice for programs.
+//! The format `json`: a versioned document for programs.
 
 use serde_json::{Map, Value, json};
 
@@ -9,7 +9,7 @@ use crate::domain::text::start;
 use crate::notify::Notice;
 use crate::notify::undo::Undo;
 
-/// What was left out of which list.
+/// Cuts lists and notes how many items of each are left out.
 #[derive(Debug)]
 struct Shears {
     cut: Cut,
@@ -29,7 +29,7 @@ impl Shears {
     }
 }
 
-/// The versioned document `tagwarden.notice/1`.
+/// Returns the document with the schema `tagwarden.notice/1`.
 pub(super) fn document(notice: &Notice, cut: Cut) -> Value {
     let mut shears = Shears { cut, left_out: Map::new() };
     let text = |text: &String| Value::from(start(text, cut.chars));

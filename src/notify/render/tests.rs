@@ -13,7 +13,8 @@ use crate::notify::{NoticeTags, notice_id};
 
 const FORMATS: [NoticeFormat; 3] = [NoticeFormat::Text, NoticeFormat::Json, NoticeFormat::Chat];
 
-/// All that a notice becomes, as people see it: chat's description by itself, with its line ends.
+/// Returns all formats of a notice as people see them: the description for chat by itself, with its
+/// line ends.
 fn shown(notice: &Notice) -> String {
     let rendered = |format| render(notice, format).body;
     let parsed = |format| serde_json::from_str::<Value>(&rendered(format)).unwrap();
@@ -28,7 +29,7 @@ fn shown(notice: &Notice) -> String {
     )
 }
 
-/// An image over the limits of which nothing was untagged.
+/// Returns the notice of an image that exceeds the limits and keeps all its tags.
 fn blocked(in_the_way: &[&str]) -> Notice {
     let mut notice = Notice { action: NoticeAction::Blocked, ..notice() };
     notice.tags = NoticeTags { kept: tags(&["prod", "1.2.3", "latest"]), ..NoticeTags::default() };
@@ -55,7 +56,8 @@ fn index_with_a_vulnerable_child() {
 fn blocked_by_keep_at_least() {
     insta::assert_snapshot!(shown(&blocked(&[
         "tag prod is protected by \"prod*\"",
-        "only 2 other tagged images without a known violation are left, and 3 must be (keep_at_least)",
+        "only 2 other tagged images without a known violation are left, \
+         and 3 must be (keep_at_least)",
     ])));
 }
 
@@ -74,7 +76,8 @@ fn blocked_by_a_pull_through_cache() {
 #[test]
 fn blocked_by_the_limits() {
     insta::assert_snapshot!(shown(&blocked(&[
-        "limits.untags_per_hour of 10 is reached: this image and others wait for a later hour; this is told once an hour"
+        "limits.untags_per_hour of 10 is reached: this image and others wait for a later hour; \
+         this is told once an hour",
     ])));
 }
 
@@ -210,7 +213,9 @@ fn too_large_notice_is_cut_and_says_so() {
                 let document: Value = serde_json::from_str(&body).unwrap();
                 assert_eq!(
                     document["cut"],
-                    serde_json::json!({"tags.untagged": 900, "tags.kept": 900, "undo": 900, "worst": 1})
+                    serde_json::json!({
+                        "tags.untagged": 900, "tags.kept": 900, "undo": 900, "worst": 1,
+                    })
                 );
                 assert_eq!(document["tags"]["untagged"].as_array().unwrap().len(), 100);
                 let id = document["worst"][0]["id"].as_str().unwrap();

@@ -1,4 +1,4 @@
-//! The notice as a mail.
+//! The format `text`: the notice as a mail.
 
 use std::fmt::Write as _;
 
@@ -10,32 +10,35 @@ use super::words::{
 use crate::notify::Notice;
 use crate::notify::undo::Undo;
 
-/// Items of a list that people read, and characters of a text.
+/// The maximum number of items and of characters of a text that people read.
 const READABLE: (usize, usize) = (20, 1000);
 
-/// A mail: what happened and what it means first, then the facts, then what to do.
+/// Returns the mail: first what happened and what that means, then the facts, then the next steps.
 pub(super) fn text(notice: &Notice, whole: Cut) -> String {
     let cut = whole.at_most(READABLE.0, READABLE.1);
     let mut out = format!("{}. {}\n\n", capitalised(&headline(notice)), meaning(notice));
     facts(&mut out, notice, cut);
     findings(&mut out, notice, cut);
     let _ = writeln!(out, "\nWhat to do: {}", capitalised(next_step(notice)));
-    // Nobody else has all the tags that went, so that here they are cut for size alone.
+    // The commands are cut for size alone, because no other part of the notice has all removed
+    // tags.
     if let Some(undo) = Undo::of(notice, whole.items) {
         let _ = writeln!(
             out,
-            "\nTo undo it, in this order. A tag that is put back before the exception is in force is taken again.\n\n\
-             1. Fill in this exception, add it to the worker's configuration (here in TOML) and restart the worker:\n\n\
+            "\nTo undo it, follow these steps in order. Without the exception, a restored tag is \
+             removed again.\n\n\
+             1. Fill in this exception, add it to the worker's configuration (here in TOML) and \
+             restart the worker:\n\n\
              {}\n\n\
-             2. Then give the tags back. A tag that was pushed anew in the meantime is left alone:\n\n\
+             2. Restore the tags. A tag that was pushed again in the meantime is left alone:\n\n\
              {}",
             undo.exception, undo.command
         );
         if undo.left_out > 0 {
             let _ = writeln!(
                 out,
-                "\nThe command leaves out {} more tags for want of room. The worker's log has them all \
-                 (target tagwarden::audit).",
+                "\nThe command leaves out {} more tags because they do not fit. The worker's log \
+                 has them all (target tagwarden::audit).",
                 undo.left_out
             );
         }

@@ -1,4 +1,4 @@
-//! What the forms that people read have in common.
+//! The words that the formats for people, `text` and `chat`, share.
 
 use std::fmt::Write as _;
 
@@ -8,21 +8,21 @@ use crate::domain::notice::NoticeAction;
 use crate::domain::text::{is_unseen, start};
 use crate::notify::Notice;
 
-/// Packages of a finding that a line names.
+/// The maximum number of packages of a finding in one line.
 const PACKAGES: usize = 3;
 
-/// What happened, as the start of a sentence about the image.
+/// Returns what happened, as the start of a sentence about the image.
 pub(super) fn headline(notice: &Notice) -> String {
     let untagged = notice.tags.untagged.len() + notice.tags.claimed.len();
     match notice.action {
-        NoticeAction::Quarantined if untagged == 0 => "image quarantined before".to_owned(),
+        NoticeAction::Quarantined if untagged == 0 => "image already quarantined".to_owned(),
         NoticeAction::Quarantined => format!("{} quarantined", tags(untagged)),
         NoticeAction::Deleted => format!("image deleted, {} untagged", tags(untagged)),
         NoticeAction::WouldUntag => {
             format!("audit: {} would be untagged", tags(notice.tags.would_untag.len()))
         }
         NoticeAction::Blocked if untagged > 0 => {
-            format!("{} quarantined, not all", tags(untagged))
+            format!("{} quarantined, others kept", tags(untagged))
         }
         NoticeAction::Blocked => "vulnerable image could not be untagged".to_owned(),
         NoticeAction::Unscanned => "image could not be judged".to_owned(),
@@ -34,9 +34,9 @@ fn tags(count: usize) -> String {
     format!("{count} {}", if count == 1 { "tag" } else { "tags" })
 }
 
-/// The subject of the mail.
+/// Returns the subject of the mail.
 pub(super) fn subject(notice: &Notice) -> String {
-    // Every part is ASCII without control characters by its type, so only the length needs care.
+    // The type of every part allows only printable ASCII, so only the length has to be checked.
     let mut subject = format!("tagwarden: {}: {}", headline(notice), notice.repository.name);
     if subject.len() > 99 {
         subject.truncate(96);
@@ -45,29 +45,32 @@ pub(super) fn subject(notice: &Notice) -> String {
     subject
 }
 
-/// What that means for those who use the image.
+/// Returns what this means for the users of the image.
 pub(super) fn meaning(notice: &Notice) -> &'static str {
     match notice.action {
         NoticeAction::Quarantined => {
-            "From now on, whoever pulls by these tags gets an error. Nothing is lost: the quarantine tag keeps the image."
+            "From now on, pulls by these tags fail. Nothing is lost: the quarantine tag keeps the \
+             image."
         }
         NoticeAction::Deleted => {
-            "From now on, whoever pulls by these tags gets an error. The image itself goes too and cannot be brought back."
+            "From now on, pulls by these tags fail. The image itself is deleted too and cannot be \
+             restored."
         }
         NoticeAction::WouldUntag => "Nothing was changed: the policy is in audit mode.",
         NoticeAction::Blocked => {
-            "The image is over the policy's limits and can still be pulled by the tags that are kept."
+            "The image exceeds the policy's limits and can still be pulled by the tags that are \
+             kept."
         }
         NoticeAction::Unscanned => {
             "Nothing was changed. Whether the image is vulnerable is not known."
         }
         NoticeAction::Failed => {
-            "Something happened that never should, and people have to look at it now."
+            "Something happened that should never happen. Somebody has to look at it now."
         }
     }
 }
 
-/// What people should do about it.
+/// Returns what people should do about it.
 pub(super) fn next_step(notice: &Notice) -> &'static str {
     match notice.action {
         NoticeAction::Quarantined | NoticeAction::Deleted => {
@@ -77,19 +80,20 @@ pub(super) fn next_step(notice: &Notice) -> &'static str {
             "Rebuild the image with fixed packages before the policy is enforced."
         }
         NoticeAction::Blocked => {
-            "Rebuild the image with fixed packages, and see to what is in the way or untag it by hand."
+            "Rebuild the image with fixed packages, and resolve the blocker or remove the tags by \
+             hand."
         }
-        NoticeAction::Unscanned => "Find out why the image has no scan to judge by.",
+        NoticeAction::Unscanned => "Find out why the image has no usable scan.",
         NoticeAction::Failed => "Read the worker's log and compare the tags in the registry.",
     }
 }
 
-/// The worst of the findings that count.
+/// Returns the worst of the findings that count.
 pub(super) fn worst(notice: &Notice) -> &[Finding] {
     notice.judgement.as_ref().map(|judgement| judgement.worst.as_slice()).unwrap_or_default()
 }
 
-/// What counts beyond the first findings of the worst: how many, and of which severities.
+/// Returns how many findings of which severities count besides the first `named` of the worst.
 pub(super) fn unnamed(notice: &Notice, named: usize) -> Option<String> {
     let counted = &notice.judgement.as_ref()?.counted;
     let named = worst(notice).get(..named).unwrap_or_else(|| worst(notice));
@@ -104,7 +108,7 @@ pub(super) fn unnamed(notice: &Notice, named: usize) -> Option<String> {
     (!words.is_empty()).then(|| format!("and more that count: {words}"))
 }
 
-/// A list in a sentence, with what was left out of it.
+/// Returns a list for a sentence, with the number of items that are left out.
 pub(super) fn enumerated<T>(
     items: &[T],
     most: usize,
@@ -118,7 +122,7 @@ pub(super) fn enumerated<T>(
     }
 }
 
-/// One line for each thing that people ask about tags.
+/// Returns one line for each group of tags.
 pub(super) fn tag_lines(
     notice: &Notice,
     most: usize,
@@ -128,7 +132,7 @@ pub(super) fn tag_lines(
     let mut lines = Vec::new();
     for (label, list) in [
         ("Untagged", &tags.untagged),
-        ("Gone before", &tags.claimed),
+        ("Already gone", &tags.claimed),
         ("Would be untagged", &tags.would_untag),
         ("Kept", &tags.kept),
     ] {
@@ -144,7 +148,7 @@ pub(super) fn tag_lines(
     lines
 }
 
-/// Numbers of findings by severity, without those that are zero.
+/// Returns the numbers of findings by severity, without zeros.
 pub(super) fn counts(counts: &SeverityCounts) -> String {
     let counts: Vec<_> = counts
         .iter()
@@ -154,26 +158,26 @@ pub(super) fn counts(counts: &SeverityCounts) -> String {
     counts.join(", ")
 }
 
-/// What there is, and what of it counts where that is less.
+/// Returns all findings, and those that count if they are fewer.
 pub(super) fn counts_line(notice: &Notice) -> Option<String> {
     let all = counts(&notice.counts);
     let counted = notice.judgement.as_ref().map(|judgement| counts(&judgement.counted));
     match counted {
         Some(counted) if counted != all && !counted.is_empty() => {
-            Some(format!("{all}; of these count {counted}"))
+            Some(format!("{all}; counted: {counted}"))
         }
         _ => (!all.is_empty()).then_some(all),
     }
 }
 
-/// The reasons under the words that say what they are reasons for.
+/// Returns the reasons in groups, each with the label that says what it explains.
 pub(super) fn reasons(notice: &Notice) -> Vec<(&'static str, Vec<&String>)> {
     let (limits, notes) = notice.judgement.as_ref().map_or((&[][..], &[][..]), |judgement| {
         (judgement.reasons.as_slice(), judgement.notes.as_slice())
     });
     let other = match notice.action {
         NoticeAction::Failed => "What happened",
-        NoticeAction::Blocked => "In the way",
+        NoticeAction::Blocked => "Blocked by",
         _ => "Because",
     };
     let label = |reason| match reason {
@@ -185,11 +189,11 @@ pub(super) fn reasons(notice: &Notice) -> Vec<(&'static str, Vec<&String>)> {
         let group: Vec<_> = notice.reasons.iter().filter(|reason| label(reason) == word).collect();
         (word, group)
     };
-    let groups = ["What happened", "Because", "Set aside", "In the way"].map(under);
+    let groups = ["What happened", "Because", "Set aside", "Blocked by"].map(under);
     groups.into_iter().filter(|(_, group)| !group.is_empty()).collect()
 }
 
-/// A finding in one line; `show` prepares what scanners and packages say.
+/// Returns a finding in one line; `show` prepares the texts of scanners and packages.
 pub(super) fn finding_line(
     finding: &Finding,
     cut: Cut,
@@ -217,13 +221,13 @@ pub(super) fn finding_line(
     line
 }
 
-/// The start of a text on one line. Control characters and those that change the order or the visibility of others
-/// become spaces.
+/// Returns the start of a text in one line. Control characters, and characters that change the
+/// order or the visibility of others, become spaces.
 pub(super) fn plain(text: &str, most: usize) -> String {
     start(text, most).chars().map(|c| if is_unseen(c) { ' ' } else { c }).collect()
 }
 
-/// With a capital at the start.
+/// Returns the text with a capital at the start.
 pub(super) fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())

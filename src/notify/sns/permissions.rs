@@ -1,12 +1,13 @@
-//! Trying what the worker is allowed to do with a topic, without sending anything.
+//! Tries what the worker is allowed to do with a topic, for `check --live`, without sending
+//! anything.
 
 use super::SnsNotifier;
 use crate::aws::{AwsError, Operation, Permission, Tried};
 use crate::notify::Notifier as _;
 
 impl SnsNotifier {
-    /// Tries every permission on the topic. SNS refuses a subject over its limit, and a text that says of itself to be
-    /// JSON and is none.
+    /// Tries every permission on the topic. The notice that it publishes is never delivered,
+    /// because SNS refuses a subject over its limit, and a body that claims to be JSON and is not.
     pub async fn try_permissions(&self) -> Vec<Tried> {
         let arn = self.topic_arn.as_str();
         let publish = self
@@ -23,10 +24,10 @@ impl SnsNotifier {
         ]
     }
 
-    /// The key that the topic is encrypted with, unless AWS manages it.
+    /// Returns the key that encrypts the topic, or `None` if AWS manages it.
     ///
     /// # Errors
-    /// Where the topic's attributes cannot be read.
+    /// Returns the error of the call that reads the topic's attributes.
     pub async fn customer_key(&self) -> Result<Option<String>, AwsError> {
         let request = self.client.get_topic_attributes().topic_arn(&self.topic_arn);
         let answer = self.aws.call(Operation::GetTopicAttributes, request.send()).await?;
@@ -35,7 +36,8 @@ impl SnsNotifier {
     }
 }
 
-/// A topic that does not exist says nothing of permissions.
+/// Reports an unknown permission if the topic does not exist, because that says nothing about
+/// permissions.
 fn tried<T>(action: &'static str, arn: &str, result: Result<T, AwsError>) -> Tried {
     match result {
         Err(error) if error.is("NotFound") || error.is("NotFoundException") => Tried {

@@ -91,7 +91,7 @@ fn subject_is_short_for_any_counts() {
 #[test]
 fn first_ten_cut_repositories_are_named() {
     let mut summary = summary();
-    assert!(!summary.headline().contains("Not to their end"), "{}", summary.headline());
+    assert!(!summary.headline().contains("only in part"), "{}", summary.headline());
     let name = |number: usize| RepositoryName::parse(format!("r{number:02}")).unwrap();
     summary.cut = [name(1)].into();
     assert!(summary.headline().ends_with("too many images: r01."), "{}", summary.headline());
@@ -112,7 +112,7 @@ fn different_numbers_have_different_ids_and_late_results_say_so() {
     let ids = [&summary, &fewer, &late, &others, &later, &another].map(Summary::id);
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 6, "{ids:?}");
     let said =
-        "if a summary of sweep 7bf73129-1428-4cd3-a780-95db273d1602 was told, they add to it";
+        "if a summary of sweep 7bf73129-1428-4cd3-a780-95db273d1602 was sent, they add to it";
     assert!(late.headline().contains(said), "{}", late.headline());
     assert!(!late.headline().contains("have not answered"), "{}", late.headline());
     assert_eq!(late.document()["adds_to"], late.sweep);

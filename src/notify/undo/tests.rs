@@ -9,7 +9,7 @@ use crate::domain::findings::Findings;
 use crate::domain::judgement::Subject;
 use crate::notify::sample::{notice, tags};
 
-/// Plays the registry to the AWS command line: `latest` is in use again.
+/// Plays the registry for the AWS command line: `latest` is in use again.
 const AWS: &str = r#"#!/bin/sh
 echo "$*" >>"$CALLS"
 case "$*" in
@@ -27,13 +27,13 @@ esac
 
 const MANIFEST: &str = "{\n   \"schemaVersion\": 2\n}";
 
-/// What a shell says to the command, and the calls that it makes.
+/// Runs the command in a shell; returns its output and the calls that it makes.
 fn run(command: &str) -> (String, Vec<String>) {
     let (said, calls, _) = run_with(command, MANIFEST);
     (said, calls)
 }
 
-/// The same for an image with this manifest; and the manifest that was put last.
+/// Does the same for an image with this manifest; returns also the manifest that was put last.
 fn run_with(command: &str, manifest: &str) -> (String, Vec<String>, String) {
     let directory = tempfile::tempdir().unwrap();
     let aws = directory.path().join("aws");
@@ -74,9 +74,10 @@ fn shell_restores_the_tags_that_nobody_pushed_again() {
     assert_eq!(
         *rest[0],
         format!(
-            "}} --image-digest {} --image-manifest-media-type application/vnd.oci.image.manifest.v1+json \
-             --query image.imageId.imageTag --output text --registry-id 111122223333 --region eu-west-1 \
-             --repository-name team/app",
+            "}} --image-digest {} \
+             --image-manifest-media-type application/vnd.oci.image.manifest.v1+json \
+             --query image.imageId.imageTag --output text \
+             --registry-id 111122223333 --region eu-west-1 --repository-name team/app",
             notice.digest
         )
     );
@@ -95,7 +96,7 @@ fn manifest_is_put_byte_for_byte_with_any_ending() {
 fn unreadable_tag_is_left_alone() {
     let mut notice = notice();
     notice.tags.untagged = tags(&["broken"]);
-    // Without -e, as in the shell of a person.
+    // Without -e, like the shell of a person.
     let (said, _) = run(&format!("set +e\n{}", undo(&notice).command));
     assert_eq!(said, "broken is left alone: it is in use again, or cannot be read\n");
 }
@@ -139,7 +140,7 @@ fn nothing_to_undo_without_removed_tags_mark_or_image() {
     assert_eq!(Undo::of(&unmarked, 10), None);
 }
 
-/// What the worker makes of this configuration.
+/// Returns the policy that the worker reads from this configuration.
 fn load(text: &str) -> Result<JudgingSettings, String> {
     let environment = HashMap::from([("TAGWARDEN_CONFIG_TEXT".to_owned(), text.to_owned())]);
     JudgingSettings::load(&Sources { file: None, environment }).map_err(|error| error.to_string())

@@ -134,7 +134,7 @@ fn lists(tags: &NoticeTags) -> [&[Tag]; 4] {
 
 /// Every tag is named or counted. `mark` stands around the labels.
 fn tags_are_named_or_counted(tags: &NoticeTags, body: &str, mark: &str) {
-    let labels = ["Untagged", "Gone before", "Would be untagged", "Kept"];
+    let labels = ["Untagged", "Already gone", "Would be untagged", "Kept"];
     for (label, tags) in labels.into_iter().zip(lists(tags)) {
         let start = format!("{mark}{label}:{mark}");
         let line = body.lines().find_map(|line| line.strip_prefix(&start));

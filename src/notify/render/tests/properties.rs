@@ -8,7 +8,7 @@ use crate::domain::judgement::Judgement;
 use crate::domain::origin::Origin;
 use crate::domain::text::is_unseen;
 
-/// Texts that other people's packages could bring.
+/// Texts that the packages of other people could bring.
 fn text() -> impl Strategy<Value = String> {
     let hostile = [
         "@here",
@@ -44,7 +44,8 @@ fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         8 => vec(select(hostile.to_vec()), 0..8).prop_map(|parts| parts.concat()),
         4 => any::<String>(),
-        1 => (select(hostile.to_vec()), 1..20_000_usize).prop_map(|(part, times)| part.repeat(times)),
+        1 => (select(hostile.to_vec()), 1..20_000_usize)
+            .prop_map(|(part, times)| part.repeat(times)),
     ]
 }
 
@@ -135,7 +136,11 @@ fn any_notice() -> impl Strategy<Value = Notice> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 128,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn no_notice_is_too_large_or_breaks_its_form(notice in any_notice()) {
@@ -162,10 +167,11 @@ proptest! {
     fn nothing_in_a_notice_escapes_its_markup_or_mentions_anybody(notice in any_notice()) {
         let chat: Value = serde_json::from_str(&render(&notice, NoticeFormat::Chat).body).unwrap();
         let description = chat["content"]["description"].as_str().unwrap();
-        prop_assert!(description.chars().count() <= 2900, "too long: {}: {description}", description.chars().count());
+        let length = description.chars().count();
+        prop_assert!(length <= 2900, "too long: {length}: {description}");
         prop_assert!(!description.contains(['<', '>']), "markup: {description}");
         prop_assert!(!description.contains("@here"), "{description}");
-        // Whatever else is in it: the space that nobody sees is our own.
+        // The invisible space is ours.
         for part in [&chat["id"], &chat["content"]["title"], &chat["metadata"]] {
             let part = part.to_string();
             prop_assert!(!part.contains(|c: char| is_unseen(c) && c != '\u{200b}'), "{part:?}");
