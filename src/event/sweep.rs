@@ -1,18 +1,19 @@
 //! The messages of a sweep: those that a schedule sends, and those that tasks send to each other
 //! through the queue.
 //!
-//! A sweep has no leader. Its state is in its messages, so that any task can take the next step:
+//! A sweep has no leader and no database. Its state is in its messages, so that any task can take
+//! the next step and a killed task loses nothing:
 //!
 //! 1. `Sweep Registry` starts a sweep of one registry, or of all registries that the policy names.
 //!    It becomes one `Sweep Repository` message for each repository.
 //! 2. `Sweep Repository` holds the progress of one repository. Each slice of images sends the next.
 //! 3. `Sweep Image` asks to assess one image whose tags have to be removed. It is handled like any
-//!    other event.
+//!    other event, with its own lease, retries, limits and notices.
 //! 4. `Sweep Result` brings the counts of a repository back, and later says that the summary was
 //!    sent.
 //!
 //! Every message may be delivered twice, and anybody who can send to the queue may write one, so
-//! all numbers in it are bounded.
+//! the names and counts in it are bounded.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,8 +43,8 @@ pub(super) const SCHEDULED: &str = "Scheduled Event";
 
 const KIND: Kind = Kind::Sweep;
 
-/// The maximum number of slices of one repository: twice the number of images that ECR holds in one
-/// repository (ECR service quotas).
+/// The maximum number of slices of one repository. Together they hold twice as many images as ECR
+/// allows in one repository (ECR service quotas).
 pub const MOST_SLICES: u32 = 2_000;
 /// The longest id of a sweep, in bytes.
 pub const LONGEST_ID: usize = 128;
