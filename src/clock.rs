@@ -1,4 +1,13 @@
-//! The wall clock as a value, so that whoever builds the worker owns its time.
+//! The time of day as a value, set by the queue's clock.
+//!
+//! The worker compares the time of day with times that the queue has set, such as the time when a
+//! message was sent. A machine's clock can be wrong and can jump, so a comparison with it can give
+//! any age. Therefore the worker uses the queue's clock: an answer to a receive says what that
+//! clock shows, and from then on [`Clock`] adds the monotonic time that has passed. Before the
+//! first message only the machine's time is known. Signatures do not need this clock, because the
+//! SDK corrects them by the time in AWS's answers.
+//!
+//! The clock is passed in as a value, so a test that builds a worker also owns its time.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,39 +15,42 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-/// Tells the time of day. Intervals are measured with [`tokio::time::Instant`], never with this.
+/// Shows the time of day: the machine's time until [`Clock::set`] is called, the queue's time after
+/// that.
 ///
-/// It shows the machine's time until the queue's is known, and that from then on: the times of messages are the
-/// queue's, and a machine's clock can be wrong and can jump. Clones show the same time.
+/// Clones share their state and show the same time. Use [`tokio::time::Instant`] to measure
+/// intervals, because this clock moves when it is set.
 #[derive(Clone)]
 pub struct Clock(Arc<Shown>);
 
 struct Shown {
     machine: Box<dyn Fn() -> SystemTime + Send + Sync>,
-    /// A time of the queue's clock, and the instant at which it had certainly passed.
+    /// A time that the queue's clock has shown, and an instant at or after that moment.
     queue: Mutex<Option<(Instant, SystemTime)>>,
 }
 
-/// A time of the queue's clock is used no longer than this where there is a newer one: the rate of two clocks differs.
+/// A reading of the queue's clock that is older than this gives way to any newer one, because two
+/// clocks run at slightly different rates.
 const STALE: Duration = Duration::from_secs(3600);
 
 impl Clock {
-    /// A clock that asks `machine` until it is set.
+    /// Returns a clock that asks `machine` for the time until it is set.
     pub fn new(machine: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self(Arc::new(Shown { machine: Box::new(machine), queue: Mutex::default() }))
     }
 
-    /// This machine's clock.
+    /// Returns a clock that shows this machine's time until it is set.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine itself")]
     pub fn of_this_machine() -> Self {
         Self::new(SystemTime::now)
     }
 
-    /// The queue's clock showed this time at or before that instant.
+    /// Records that the queue's clock showed the time `shown` at or before the instant `at`.
     pub fn set(&self, at: Instant, shown: SystemTime) {
         let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        // Each is late by what its answer took on its way: the one that shows most is the best.
+        // Each reading is late by the time that its answer took on the way, so the reading that
+        // shows the latest time is the most exact.
         let better = queue.is_none_or(|(known_at, known)| {
             at.saturating_duration_since(known_at) > STALE
                 || shown > known + at.saturating_duration_since(known_at)
@@ -48,7 +60,7 @@ impl Clock {
         }
     }
 
-    /// The time of day.
+    /// Returns the time of day.
     #[must_use]
     pub fn now(&self) -> SystemTime {
         let queue = *self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,7 +70,8 @@ impl Clock {
         }
     }
 
-    /// How long ago `then` was; zero where it lies ahead, as clocks of two machines disagree.
+    /// Returns how long ago `then` was, or zero if it lies in the future, because the clocks of two
+    /// machines can disagree.
     #[must_use]
     pub fn since(&self, then: SystemTime) -> Duration {
         self.now().duration_since(then).unwrap_or_default()
@@ -84,19 +97,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_queues_time_counts_once_it_is_known_and_the_best_of_its_times() {
+    async fn clock_shows_latest_queue_time_once_it_is_set() {
         let clock = Clock::new(|| at(5));
         assert_eq!(clock.now(), at(5));
         clock.set(Instant::now(), at(1_000));
-        assert_eq!(clock.now(), at(1_000), "wherever the machine's clock has got to");
+        assert_eq!(clock.now(), at(1_000), "the machine's clock no longer counts");
         advance(Duration::from_secs(10)).await;
         clock.set(Instant::now(), at(1_007));
-        assert_eq!(clock.now(), at(1_010), "an answer that was three seconds on its way says less");
+        assert_eq!(clock.now(), at(1_010), "an answer that took three seconds is less exact");
         clock.set(Instant::now(), at(1_012));
-        assert_eq!(clock.now(), at(1_012), "and one that shows more says more");
+        assert_eq!(clock.now(), at(1_012), "a later reading is more exact");
         advance(STALE).await;
         advance(Duration::from_secs(1)).await;
         clock.set(Instant::now(), at(4_000));
-        assert_eq!(clock.now(), at(4_000), "an old one is not kept for ever");
+        assert_eq!(clock.now(), at(4_000), "a stale reading gives way");
     }
 }

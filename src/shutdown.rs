@@ -1,11 +1,28 @@
-//! The steps of stopping: begin nothing new, let go of what is not finished, and give up receives
-//! that are not answered.
+//! The steps of stopping. Invariant 12: SIGTERM ends the process within its grace period and loses
+//! no message.
+//!
+//! `App::work` takes the steps one after the other, and every part of the worker watches
+//! [`Shutdown`]:
+//!
+//! 1. *Drain*, at the signal: no new receive starts, and work in hand goes on.
+//! 2. *Abandon*, after [`time_for_work`]: work in hand stops, and its messages are to be released
+//!    (visibility 0).
+//! 3. *Give up receives*, after [`time_for_receives`]: nobody waits any longer for receives that
+//!    are not answered.
+//! 4. The process ends as soon as all work has ended, at the latest [`time_to_flush`] before the
+//!    end of the grace period, so that the last spans and metrics are still delivered.
+//!
+//! The signal does not drop a receive in flight, because SQS does not notice that the caller of a
+//! long poll has gone away: until its wait is over, the poll takes messages, which then reach
+//! nobody until their visibility timeout has passed and which have lost one receive. For the same
+//! reason no message is released before the last receive has ended: that receive would take it
+//! again.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-/// What the parts of the worker watch. Cheap to clone.
+/// The state of the stop, watched by all parts of the worker. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     drain: CancellationToken,
@@ -15,70 +32,73 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Nothing new from now on; work in hand goes on.
+    /// Starts the drain: nothing new begins, and work in hand goes on.
     pub fn drain(&self) {
         self.drain.cancel();
     }
 
-    /// Work in hand ends now; what is not finished is released.
+    /// Ends all work in hand. Messages that are not finished are released.
     pub fn abandon(&self) {
         self.drain.cancel();
         self.abandon.cancel();
     }
 
-    /// Receives that have not been answered by now are not waited for any longer.
+    /// Stops waiting for receives that have not been answered yet.
     pub fn give_up_receives(&self) {
         self.drain.cancel();
         self.give_up_receives.cancel();
     }
 
-    /// The last receive has ended: what becomes visible from now on, this process does not take.
+    /// Records that the last receive has ended, so this process takes no message that becomes
+    /// visible from now on.
     pub fn received_last(&self) {
         self.received_last.cancel();
     }
 
-    /// Whether draining has begun.
+    /// Returns whether the drain has begun.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.drain.is_cancelled()
     }
 
-    /// Returns when draining begins.
+    /// Waits until the drain begins.
     pub async fn draining(&self) {
         self.drain.cancelled().await;
     }
 
-    /// Returns when work in hand is to end.
+    /// Waits until work in hand has to end.
     pub async fn abandoned(&self) {
         self.abandon.cancelled().await;
     }
 
-    /// Returns when receives are not to be waited for any longer.
+    /// Waits until receives that are not answered have to be given up.
     pub async fn receives_given_up(&self) {
         self.give_up_receives.cancelled().await;
     }
 
-    /// Returns when the last receive has ended.
+    /// Waits until the last receive has ended.
     pub async fn after_last_receive(&self) {
         self.received_last.cancelled().await;
     }
 }
 
-/// How long the last spans and metrics may take to be delivered when everything else has ended.
+/// Returns how long the delivery of the last spans and metrics may take, after everything else has
+/// ended.
 #[must_use]
 pub fn time_to_flush(grace: Duration) -> Duration {
     (grace / 10).min(Duration::from_secs(2))
 }
 
-/// How long after the signal work in hand may go on, so that releasing the rest and flushing still fit into `grace`.
+/// Returns how long work in hand may go on after the signal, so that the release of unfinished
+/// messages and the flush still fit into `grace`.
 #[must_use]
 pub fn time_for_work(grace: Duration) -> Duration {
     grace.saturating_sub((grace / 4).min(Duration::from_secs(5)))
 }
 
-/// How long after the signal a receive is waited for. The queue waits for messages no longer than
-/// the time for work; half of the time that is left after that is for its answer to arrive, the
-/// other half for releasing what it brings.
+/// Returns how long the worker waits for a receive after the signal. The queue itself waits for
+/// messages no longer than the time for work. Half of the time that is left then is for its answer
+/// to arrive, the other half for the release of the messages in it.
 #[must_use]
 pub fn time_for_receives(grace: Duration) -> Duration {
     let (work, flush) = (time_for_work(grace), time_to_flush(grace));
