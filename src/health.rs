@@ -1,4 +1,16 @@
-//! Liveness and readiness: whether the polling loop turns over, and whether there is a reason not to work.
+//! Liveness and readiness: whether the polling loop turns over, and whether anything keeps the
+//! worker from working.
+//!
+//! Invariant 13: *liveness* means that the polling loop turns over. Success, error, timeout and
+//! deliberate pause all count. A loop that hangs is not live, and neither is a loop of which no
+//! receive has been answered for three minutes: another task may reach another endpoint.
+//!
+//! Invariant 11: *readiness* says whether work goes on. While AWS refuses the queue, every topic,
+//! the worker's own credentials or every call to the registry, polling is paused ([`Pause`]), so
+//! that refusals do not push good messages into the dead-letter queue. Every pause has a probe that
+//! ends it, so recovery needs no restart: a message in hand repeats its refused call under
+//! heartbeat, and when no message is in hand, one is received for this. After an over-reach
+//! (invariant 5) the worker stays stopped until a restart.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,18 +21,19 @@ use tokio::time::Instant;
 use crate::aws::{AwsError, ErrorClass};
 use crate::telemetry::instruments::Instruments;
 
-/// Why polling is paused.
+/// The reason for a pause of polling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pause {
-    /// The queue is refused. The receive itself is the probe, so this one does not stop it.
+    /// The queue refuses receives. The next receive is the probe, so this pause does not stop
+    /// receives.
     Queue,
-    /// The queue gives messages but does not let them be settled.
+    /// The queue delivers messages but does not let the worker settle them.
     Settling,
-    /// The topic is refused.
+    /// Every topic refuses notices.
     Topic,
-    /// Our own credentials are refused.
+    /// AWS refuses the worker's own credentials.
     Credentials,
-    /// The registry refuses everything.
+    /// The registry refuses every call.
     Registry,
 }
 
@@ -30,16 +43,16 @@ impl Pause {
 
     fn reason(self) -> &'static str {
         match self {
-            Self::Queue => "paused: the queue is refused",
-            Self::Settling => "paused: the queue refuses to have messages settled",
-            Self::Topic => "paused: the topic is refused",
+            Self::Queue => "paused: the queue refuses access",
+            Self::Settling => "paused: the queue refuses to delete messages",
+            Self::Topic => "paused: every topic refuses notices",
             Self::Credentials => "paused: the worker's credentials are refused",
             Self::Registry => "paused: the registry refuses every call",
         }
     }
 }
 
-/// What stands in the way of work.
+/// Everything that can keep the worker from working.
 #[derive(Clone, Debug, Default)]
 struct State {
     started: bool,
@@ -53,7 +66,7 @@ impl State {
         Pause::ALL.iter().zip(self.paused).any(|(&known, on)| known == pause && on)
     }
 
-    /// Whether the worker is ready to work, or why not.
+    /// Returns `Ok` if the worker is ready to work, and the reason if it is not.
     fn ready(&self) -> Result<(), &'static str> {
         if self.draining {
             return Err("draining");
@@ -67,7 +80,7 @@ impl State {
         if self.started { Ok(()) } else { Err("starting") }
     }
 
-    /// Why nothing is to be received now, if so.
+    /// Returns the reason to receive nothing now, if there is one.
     fn obstacle(&self) -> Option<Obstacle> {
         if self.overreached {
             return Some(Obstacle::Stopped);
@@ -82,33 +95,35 @@ impl State {
     }
 }
 
-/// Why nothing is to be received now.
+/// A reason to receive nothing now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// An over-reach: until a restart.
+    /// An over-reach has stopped the worker until a restart.
     Stopped,
-    /// What is received could not be settled.
+    /// The queue does not let the worker settle messages, so every message received now would lose
+    /// its lease.
     SettlingPaused,
-    /// A refusal that concerns every message.
+    /// A refusal concerns every message.
     Paused,
-    /// The registry refused everything so far; another repository may still be allowed.
+    /// The registry has refused every call so far, but may still allow calls for another
+    /// repository.
     RegistryPaused,
 }
 
-/// When the polling loop last showed that it lives.
+/// The last times at which the polling loop showed that it lives.
 #[derive(Clone, Copy, Debug)]
 struct Beats {
-    /// It turned over.
+    /// The loop turned over, for any reason.
     turned: Instant,
-    /// It turned over otherwise than by a call that was never answered.
+    /// The loop turned over for another reason than a call that was never answered.
     answered: Instant,
 }
 
-/// For how long calls that are never answered count as turning over. An endpoint that hangs for longer is as good as a
-/// loop that does: a new task may reach another.
+/// How long a row of calls without an answer counts as turning over. A restart helps when an
+/// endpoint hangs for longer, because a new task may reach another endpoint.
 const UNANSWERED: Duration = Duration::from_secs(180);
 
-/// The process's health. Shared by the loop that has it and the server that shows it.
+/// The health of the process, written by the worker and shown by the HTTP server.
 #[derive(Debug)]
 pub struct Health {
     state: watch::Sender<State>,
@@ -118,7 +133,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Health of a loop that turns over at least once in `limit`.
+    /// Returns the health of a polling loop that has to turn over at least once in `limit`.
     #[must_use]
     pub fn new(limit: Duration, instruments: Arc<Instruments>) -> Self {
         let (state, _) = watch::channel(State::default());
@@ -126,19 +141,21 @@ impl Health {
         Self { state, beats: Mutex::new(beats), limit, instruments }
     }
 
-    /// The polling loop has turned over by success, by an error, or in a deliberate pause.
+    /// Records that the polling loop has turned over by a success, an error that AWS answered, or a
+    /// deliberate pause.
     pub fn beat(&self) {
         let now = Instant::now();
         *self.beats.lock().unwrap_or_else(PoisonError::into_inner) =
             Beats { turned: now, answered: now };
     }
 
-    /// The polling loop has turned over, and nothing is known of whether anybody answers it.
+    /// Records that the polling loop has turned over, although nobody may answer it.
     pub fn turned(&self) {
         self.beats.lock().unwrap_or_else(PoisonError::into_inner).turned = Instant::now();
     }
 
-    /// The polling loop has turned over by a call that failed.
+    /// Records that the polling loop has turned over by a call that failed. A timeout is not an
+    /// answer.
     pub fn beat_after(&self, error: &AwsError) {
         match error.class {
             ErrorClass::Timeout => self.turned(),
@@ -146,10 +163,10 @@ impl Health {
         }
     }
 
-    /// Whether the loop turns over.
+    /// Checks that the polling loop turns over and gets answers.
     ///
     /// # Errors
-    /// For how long it has not.
+    /// Returns for how long it has not.
     pub fn live(&self) -> Result<(), Duration> {
         let Beats { turned, answered } = *self.beats.lock().unwrap_or_else(PoisonError::into_inner);
         if turned.elapsed() > self.limit {
@@ -161,38 +178,39 @@ impl Health {
         Ok(())
     }
 
-    /// Whether the worker is ready to work.
+    /// Checks that the worker is ready to work.
     ///
     /// # Errors
-    /// Why not, in words.
+    /// Returns the reason if it is not ready.
     pub fn ready(&self) -> Result<(), &'static str> {
         self.state.borrow().ready()
     }
 
-    /// Queue and topic were checked; work begins.
+    /// Records that the queue and the topics were checked and work begins.
     pub fn started(&self) {
         self.change(|state| state.started = true);
     }
 
-    /// The stop signal has come.
+    /// Records that the stop signal has arrived.
     pub fn draining(&self) {
         self.change(|state| state.draining = true);
         self.instruments.draining();
     }
 
-    /// A delete took more than was asked for: nothing is untagged any more in this process.
+    /// Records an over-reach: a call removed more than it was asked to. This process removes no
+    /// more tags.
     pub fn overreached(&self) {
         self.change(|state| state.overreached = true);
         self.instruments.overreach();
     }
 
-    /// Whether untagging has been stopped.
+    /// Returns whether an over-reach has stopped the removal of tags.
     #[must_use]
     pub fn is_overreached(&self) -> bool {
         self.state.borrow().overreached
     }
 
-    /// Pauses polling, or lets it go on. Says whether that is news.
+    /// Pauses polling, or lets it go on. Returns whether that changes anything.
     pub fn set_paused(&self, pause: Pause, on: bool) -> bool {
         self.state.send_if_modified(|state| {
             if state.paused(pause) == on {
@@ -208,7 +226,7 @@ impl Health {
         })
     }
 
-    /// Whether polling is paused for this reason.
+    /// Returns whether polling is paused for this reason.
     #[must_use]
     pub fn is_paused(&self, pause: Pause) -> bool {
         self.state.borrow().paused(pause)
@@ -221,21 +239,23 @@ impl Health {
         });
     }
 
-    /// Shows the state in the metrics, while nobody else can change it.
+    /// Shows the state in the metrics. The caller holds the lock of the state, so nobody else can
+    /// change it meanwhile.
     fn show(&self, state: &State) {
         self.instruments.ready(state.ready().is_ok());
         self.instruments.paused(state.paused.contains(&true));
     }
 
-    /// Why nothing is to be received now, if so.
+    /// Returns the reason to receive nothing now, if there is one.
     #[must_use]
     pub fn obstacle(&self) -> Option<Obstacle> {
         self.state.borrow().obstacle()
     }
 
-    /// Returns when nothing stands in the way of receiving.
+    /// Waits until nothing keeps the worker from receiving.
     pub async fn clear(&self) {
-        // The sender lives in `self`, so the wait cannot fail.
+        // The wait cannot fail, because it only fails when the sender is dropped, and `self` owns
+        // the sender.
         let _ = self.state.subscribe().wait_for(|state| state.obstacle().is_none()).await;
     }
 }

@@ -84,19 +84,19 @@ async fn access_that_is_denied_pauses_the_worker_until_it_is_given_back() {
             "ReceiveMessage",
             "AccessDenied",
             ("cannot receive", None),
-            "paused: the queue is refused",
+            "paused: the queue refuses access",
         ),
         one(
             "DeleteMessageBatch",
             "AccessDenied",
             (refused, Some("Settling")),
-            "paused: the queue refuses to have messages settled",
+            "paused: the queue refuses to delete messages",
         ),
         one(
             "Publish",
             "AuthorizationError",
             (refused, Some("Topic")),
-            "paused: the topic is refused",
+            "paused: every topic refuses notices",
         ),
         Refusal {
             rule: FaultRule::on_service(Service::Ecr).error("AccessDeniedException"),
@@ -117,7 +117,7 @@ async fn a_queue_that_is_deleted_and_made_again_is_taken_up_again() {
     world.sim.delete_queue(QUEUE);
     let refused = |line: &serde_json::Value| line.to_string().contains("NonExistentQueue");
     worker.logged("cannot receive", refused).await;
-    assert_paused(&worker, "paused: the queue is refused").await;
+    assert_paused(&worker, "paused: the queue refuses access").await;
 
     world.sim.create_queue_with_redrive(QUEUE, 2, &[]);
     // The pause ends with a receive that succeeds: on an empty queue that takes a whole long poll.
@@ -136,7 +136,7 @@ async fn work_in_hand_is_done_although_its_queue_is_deleted_meanwhile() {
     let mut worker = world.worker().await;
     worker.logged("cannot settle; the message comes again", |_| true).await;
     worker.logged("cannot receive", |_| true).await;
-    assert_paused(&worker, "paused: the queue is refused").await;
+    assert_paused(&worker, "paused: the queue refuses access").await;
     world.assert_quarantined(&digest);
     assert_in_order(&worker.stopped().await);
 }

@@ -147,12 +147,8 @@ async fn single_receives_that_are_not_answered_never_fail_liveness() {
 #[tokio::test(start_paused = true)]
 async fn a_deliberate_pause_fails_readiness_and_never_liveness() {
     for (operation, code, reason) in [
-        ("Publish", "AuthorizationError", "paused: the topic is refused\n"),
-        (
-            "DeleteMessageBatch",
-            "AccessDenied",
-            "paused: the queue refuses to have messages settled\n",
-        ),
+        ("Publish", "AuthorizationError", "paused: every topic refuses notices\n"),
+        ("DeleteMessageBatch", "AccessDenied", "paused: the queue refuses to delete messages\n"),
     ] {
         let world = World::new();
         world.violating(&["1.0"]);

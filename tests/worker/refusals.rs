@@ -119,7 +119,7 @@ async fn a_topic_that_refuses_us_keeps_the_lease_until_the_team_is_told() {
         let test = async {
             world.sim.set_faults(vec![FaultRule::on("Publish").error(code)]);
             sleep(Duration::from_secs(1800)).await;
-            assert_eq!(app.health().ready(), Err("paused: the topic is refused"), "{code}");
+            assert_eq!(app.health().ready(), Err("paused: every topic refuses notices"), "{code}");
             assert_eq!(world.tags(&digest), [quarantine(&digest)]);
             let [message] = &world.sim.queue(QUEUE).messages[..] else { panic!("{code}") };
             assert_eq!(message.receive_count, 1, "{code}: kept by heartbeat");
@@ -143,7 +143,7 @@ async fn while_the_topics_key_refuses_us_no_further_tag_is_removed_and_no_notice
     let test = async {
         world.sim.set_faults(vec![FaultRule::on("Publish").error("KMSAccessDenied")]);
         sleep(Duration::from_secs(10)).await;
-        assert_eq!(app.health().ready(), Err("paused: the topic is refused"));
+        assert_eq!(app.health().ready(), Err("paused: every topic refuses notices"));
         let removals = world.sim.calls_of("BatchDeleteImage").len();
         assert!((1..=8).contains(&removals), "{removals}");
         sleep(Duration::from_secs(1800)).await;
@@ -180,8 +180,8 @@ async fn a_key_that_is_throttled_pauses_nothing() {
             FaultRule::on("Publish").first(2).error("KMSThrottling"),
         ]);
         while !world.sim.queue(QUEUE).messages.is_empty() {
-            assert_ne!(app.health().ready(), Err("paused: the topic is refused"));
-            assert_ne!(app.health().ready(), Err("paused: the queue is refused"));
+            assert_ne!(app.health().ready(), Err("paused: every topic refuses notices"));
+            assert_ne!(app.health().ready(), Err("paused: the queue refuses access"));
             sleep(Duration::from_millis(100)).await;
         }
     };
@@ -244,7 +244,7 @@ async fn a_queue_that_refuses_us_is_asked_until_it_does_not() {
             world.sim.wait_for_calls("ReceiveMessage", 1).await;
             world.sim.set_faults(vec![FaultRule::on("ReceiveMessage").error(code)]);
             sleep(Duration::from_secs(1800)).await;
-            assert_eq!(app.health().ready(), Err("paused: the queue is refused"), "{code}");
+            assert_eq!(app.health().ready(), Err("paused: the queue refuses access"), "{code}");
             assert_eq!(app.health().live(), Ok(()), "{code}");
             several(&world, 1);
             world.sim.clear_faults();

@@ -278,7 +278,7 @@ async fn a_queue_that_refuses_to_have_messages_settled_pauses_and_loses_nothing(
         let denied = FaultRule::on("DeleteMessageBatch").error("AccessDeniedException");
         world.sim.set_faults(vec![denied]);
         sleep(Duration::from_secs(6 * 3600)).await;
-        let reason = "paused: the queue refuses to have messages settled";
+        let reason = "paused: the queue refuses to delete messages";
         assert_eq!(app.health().ready(), Err(reason));
         assert_eq!(world.sim.queue(QUEUE).messages.remove(0).receive_count, 1);
         world.sim.clear_faults();

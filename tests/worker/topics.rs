@@ -228,7 +228,7 @@ async fn where_every_topic_refuses_polling_pauses_until_one_does_not() {
         world.sim.set_faults(both.to_vec());
         let first = world.violating(&["1.0"]);
         sleep(HOUR).await;
-        assert_eq!(app.health().ready(), Err("paused: the topic is refused"));
+        assert_eq!(app.health().ready(), Err("paused: every topic refuses notices"));
         assert_eq!(app.health().live(), Ok(()));
         assert_eq!(world.tags(&first), [quarantine(&first)]);
         let second = world.violating(&["2.0"]);
@@ -269,7 +269,7 @@ async fn a_notice_that_no_topic_wants_does_not_end_the_pause() {
         world.violating(&["1.0"]);
         world.sim.wait_for_calls("Publish", 1).await;
         world.sim.wait_until(|sim| sim.queue(QUEUE).messages.len() == 1).await;
-        assert_eq!(app.health().ready(), Err("paused: the topic is refused"));
+        assert_eq!(app.health().ready(), Err("paused: every topic refuses notices"));
         world.sim.clear_faults();
         world.done().await;
     };
@@ -311,7 +311,7 @@ async fn a_topic_that_refused_at_the_start_counts_as_refusing_when_the_other_doe
         world.sim.set_faults(faults.collect::<Vec<_>>());
         world.violating(&["1.0"]);
         sleep(HOUR).await;
-        assert_eq!(app.health().ready(), Err("paused: the topic is refused"));
+        assert_eq!(app.health().ready(), Err("paused: every topic refuses notices"));
         world.sim.clear_faults();
         world.done().await;
         assert_eq!(app.health().ready(), Ok(()));
