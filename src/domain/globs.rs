@@ -1,10 +1,10 @@
-//! Glob patterns, as the configuration writes them.
+//! Glob patterns of the configuration, and an index that finds all patterns that match a text.
 
 use std::collections::HashMap;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
-/// A list of glob patterns. `*` stands for any characters, `/` among them.
+/// A list of glob patterns. `*` matches any characters, including `/`.
 #[derive(Clone, Debug, Default)]
 pub struct Globs {
     patterns: Vec<String>,
@@ -15,7 +15,7 @@ impl Globs {
     /// Compiles the patterns.
     ///
     /// # Errors
-    /// The first pattern that is no glob, and why.
+    /// Returns the error of the first pattern that is not a valid glob.
     pub fn new(patterns: impl IntoIterator<Item = String>) -> Result<Self, globset::Error> {
         let patterns: Vec<_> = patterns.into_iter().collect();
         let mut builder = GlobSetBuilder::new();
@@ -25,40 +25,41 @@ impl Globs {
         Ok(Self { set: builder.build()?, patterns })
     }
 
-    /// Whether there is no pattern at all.
+    /// Returns whether the list has no pattern.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.patterns.is_empty()
     }
 
-    /// The first pattern that matches.
+    /// Returns the first pattern that matches.
     #[must_use]
     pub fn matching(&self, text: &str) -> Option<&str> {
         let first = self.set.matches(text).into_iter().min()?;
         self.patterns.get(first).map(String::as_str)
     }
 
-    /// Whether any pattern matches, or there is none.
+    /// Returns whether any pattern matches, or the list is empty. An empty list means "everything".
     #[must_use]
     pub fn admit(&self, text: &str) -> bool {
         self.is_empty() || self.set.is_match(text)
     }
 
-    /// The patterns as they were written.
+    /// Returns the patterns as they were written.
     #[must_use]
     pub fn patterns(&self) -> &[String] {
         &self.patterns
     }
 }
 
-/// How many globs are compiled into one set. A set has a limit on its size, and this many of the
-/// longest globs that a configuration may hold are well within it.
+/// The most globs that are compiled into one set. The size of a set is limited, and this number of
+/// the longest globs that a configuration may hold is well within the limit.
 const SET: usize = 256;
 
-/// Whose globs match a text, found without a look at each of them: rules and exceptions by the
-/// thousand are asked for every image, and exceptions for every finding.
+/// Finds the owners of all globs that match a text, without trying each glob by itself. The policy
+/// may have thousands of rules and exceptions, which are looked up for every image, and exceptions
+/// even for every finding.
 ///
-/// Owners are numbers that the caller gives, such as positions in a list.
+/// An owner is a number that the caller chooses, such as a position in a list.
 #[derive(Clone, Debug, Default)]
 pub(super) struct GlobIndex {
     exact: HashMap<String, Vec<usize>>,
@@ -66,14 +67,14 @@ pub(super) struct GlobIndex {
 }
 
 impl GlobIndex {
-    /// Takes the globs of each owner.
+    /// Builds the index from the globs of each owner.
     pub(super) fn new<'a>(globs: impl IntoIterator<Item = (usize, &'a Globs)>) -> Self {
         let mut index = Self::default();
         let mut others = Vec::new();
         for (owner, globs) in globs {
             for pattern in globs.patterns() {
                 if pattern.contains(['*', '?', '[', ']', '{', '}', '\\']) {
-                    // Each was compiled when it was read.
+                    // The pattern is valid, because `Globs::new` has compiled it.
                     others.extend(Glob::new(pattern).ok().map(|glob| (owner, glob)));
                 } else {
                     index.exact.entry(pattern.clone()).or_default().push(owner);
@@ -86,7 +87,7 @@ impl GlobIndex {
         index
     }
 
-    /// Compiles globs into one set, or into smaller ones if that is too large.
+    /// Compiles globs into one set, or into smaller sets if one would be too large.
     fn add(&mut self, globs: &[(usize, Glob)]) {
         let mut builder = GlobSetBuilder::new();
         for (_, glob) in globs {
@@ -103,7 +104,7 @@ impl GlobIndex {
         }
     }
 
-    /// The owners of the globs that match, in order, each once.
+    /// Returns the owners of the globs that match, each once and in ascending order.
     pub(super) fn matching(&self, text: &str) -> Vec<usize> {
         let mut owners = self.exact.get(text).cloned().unwrap_or_default();
         for (set, of) in &self.sets {
@@ -121,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_index_names_every_owner_whose_globs_match() {
+    fn index_finds_every_owner_whose_globs_match() {
         let lists = [globs(&["team/app"]), globs(&["team/*", "*/app"]), globs(&["other"])];
         let many: Vec<_> = (0..2 * SET).map(|at| globs(&[&format!("x{at}-[ab]*")])).collect();
         let index = GlobIndex::new(lists.iter().chain(&many).enumerate());
@@ -136,14 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn the_first_matching_pattern_is_the_one_named() {
+    fn matching_returns_the_first_pattern_that_matches() {
         let globs = globs(&["v*", "release-*", "v1*"]);
         assert_eq!(globs.matching("v1.0"), Some("v*"));
         assert_eq!(globs.matching("latest"), None);
     }
 
     #[test]
-    fn a_star_crosses_slashes_and_no_pattern_admits_everything() {
+    fn star_matches_slashes_and_empty_list_admits_everything() {
         assert!(globs(&["team/*"]).admit("team/a/b"));
         assert!(!globs(&["team/*"]).admit("other"));
         assert!(globs(&[]).admit("other"));

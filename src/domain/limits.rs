@@ -1,20 +1,21 @@
-//! How many findings are allowed.
+//! The limits of a policy: how many findings of each severity an image may have.
 
 use std::collections::BTreeMap;
 
 use super::findings::{Severity, SeverityCounts};
 
-/// How many findings of each severity are allowed. A severity without a limit is unlimited.
+/// The number of findings of each severity that an image may have. A severity without a limit is
+/// unlimited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits(BTreeMap<Severity, u64>);
 
 impl Limits {
-    /// Limits for exactly these severities.
+    /// Creates limits for these severities. All others are unlimited.
     pub fn new(limits: impl IntoIterator<Item = (Severity, u64)>) -> Self {
         Self(limits.into_iter().collect())
     }
 
-    /// The same limits with one set, or lifted by `None`.
+    /// Sets the limit of one severity; `None` makes it unlimited.
     #[must_use]
     pub fn with(mut self, severity: Severity, limit: Option<u64>) -> Self {
         match limit {
@@ -24,18 +25,19 @@ impl Limits {
         self
     }
 
-    /// The severities that have a limit, worst first.
+    /// Iterates over the severities that have a limit, worst first.
     pub fn severities(&self) -> impl Iterator<Item = Severity> + '_ {
         self.0.keys().copied()
     }
 
-    /// The limit of a severity; `None`: unlimited.
+    /// Returns the limit of a severity, or `None` if it is unlimited.
     #[must_use]
     pub fn of(&self, severity: Severity) -> Option<u64> {
         self.0.get(&severity).copied()
     }
 
-    /// The severities of which `counts` has more than allowed, with the count and the limit, worst first.
+    /// Iterates over the severities whose count exceeds the limit, worst first, as severity, count
+    /// and limit.
     pub fn exceeded<'a>(
         &'a self,
         counts: &'a SeverityCounts,
@@ -48,7 +50,7 @@ impl Limits {
 }
 
 impl Default for Limits {
-    /// No Critical and no High finding.
+    /// Allows no Critical and no High finding, and any number of others.
     fn default() -> Self {
         Self::new([(Severity::Critical, 0), (Severity::High, 0)])
     }

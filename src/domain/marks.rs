@@ -1,19 +1,28 @@
-//! Where the quarantine tags of an image are, so that none of them is taken off another image.
+//! The quarantine tags of one image, and which image each of them is on now.
+//!
+//! Anybody who can push can put `quarantine-<hex>` on another image. tagwarden never moves a mark
+//! off another image, so an image has ten quarantine tags ([`Tag::quarantines`]), all of them known
+//! as ours. If the image already bears one of them, that is its mark; else tagwarden puts the first
+//! one that is on no image. If all ten are on other images, the image is reported as `blocked`.
+//!
+//! Two gaps remain. ECR has no compare-and-put, so where tags are mutable, PutImage still moves a
+//! tag that somebody puts on another image between the read and the PutImage. And BatchGetImage
+//! says of a tag on an archived image that it is on no image.
 
 use super::image::{Digest, Tag};
 
-/// Where one tag is.
+/// The image that a tag is on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holder {
-    /// On no image.
+    /// The tag is on no image.
     Nobody,
-    /// On this image.
+    /// The tag is on the image with this digest.
     Image(Digest),
-    /// On an image that cannot be read.
+    /// The tag is on an image that cannot be read.
     Unreadable,
 }
 
-/// Where the quarantine tags of one image are.
+/// The quarantine tags of one image that it bears, and those that are free.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marks {
     own: Vec<Tag>,
@@ -21,7 +30,8 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// Sorts the quarantine tags of this image by who holds them.
+    /// Sorts the quarantine tags of this image by the image that they are on. Ignores all other
+    /// tags.
     #[must_use]
     pub fn of(digest: &Digest, holders: impl IntoIterator<Item = (Tag, Holder)>) -> Self {
         let (mut own, mut free) = (Vec::new(), Vec::new());
@@ -37,13 +47,13 @@ impl Marks {
         Self { own, free }
     }
 
-    /// The mark that the image bears, if any; the first of several.
+    /// Returns the mark that the image bears, if any, and the first one if it bears several.
     #[must_use]
     pub fn own(&self) -> Option<&Tag> {
         self.own.first()
     }
 
-    /// Those that are on no image, in the order in which they are tried.
+    /// Returns the quarantine tags that are on no image, in the order in which they are tried.
     #[must_use]
     pub fn free(&self) -> &[Tag] {
         &self.free
@@ -69,7 +79,7 @@ mod tests {
             _ => Holder::Nobody,
         };
         let holders = tags.iter().cloned().enumerate().map(|(at, tag)| (tag, holder(at)));
-        // In whatever order the registry answers.
+        // The registry may answer in any order.
         let marks = Marks::of(&image, holders.rev());
         assert_eq!(marks.own(), Some(&tags[4]));
         let free = [2, 3, 5, 6, 8, 9].map(|at| tags[at].clone());
@@ -77,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_that_are_no_mark_of_the_image_say_nothing() {
+    fn mark_of_another_image_is_ignored() {
         let of_another = Tag::quarantine(&digest('b'));
         let marks = Marks::of(&digest('a'), [(of_another, Holder::Nobody)]);
         assert_eq!((marks.own(), marks.free().len()), (None, 0));

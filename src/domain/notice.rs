@@ -1,24 +1,24 @@
-//! What the team is told.
+//! The kinds of notices that the team gets.
 
-/// What a notice is about.
+/// The subject of a notice: what tagwarden has done, or why it could not act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NoticeAction {
-    /// Tags are gone; the image is kept under its quarantine tag.
+    /// Tags were removed. The quarantine tag keeps the image.
     Quarantined,
-    /// Tags are gone, and the image with them.
+    /// Tags were removed, and the image was deleted.
     Deleted,
-    /// Audit mode: these tags would be gone.
+    /// In audit mode: tags would have been removed.
     WouldUntag,
-    /// The image violates the policy and could not be acted on.
+    /// The image violates the policy, and its tags could not be removed.
     Blocked,
     /// The image could not be judged.
     Unscanned,
-    /// Something went wrong that people have to look at.
+    /// An error occurred that people have to look at.
     Failed,
 }
 
 impl NoticeAction {
-    /// Every action.
+    /// All actions.
     pub const ALL: [Self; 6] = [
         Self::Quarantined,
         Self::Deleted,
@@ -28,7 +28,7 @@ impl NoticeAction {
         Self::Failed,
     ];
 
-    /// The word of notices.
+    /// Returns the word that notices and metrics use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

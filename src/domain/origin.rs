@@ -1,18 +1,18 @@
-//! Where an event came from.
+//! The origin of an event.
 
 use std::time::SystemTime;
 
-/// What an event says of itself: told in notices, never acted on.
+/// What an event says about itself. Notices show it; tagwarden never acts on it (invariant 6).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The event's id, where it has one.
+    /// The event's id, if it has one.
     pub id: Option<String>,
-    /// Its source, such as `aws.ecr`.
+    /// The event's source, such as `aws.ecr`.
     pub source: String,
-    /// Its detail-type, such as `ECR Image Scan`.
+    /// The event's detail-type, such as `ECR Image Scan`.
     pub detail_type: String,
-    /// When it happened, as the event writes it.
+    /// The time of the event, as the event writes it.
     pub time: Option<String>,
-    /// The same, read; `None` where it is no RFC 3339 time.
+    /// The parsed [`time`](Self::time); `None` if it is not an RFC 3339 time.
     pub at: Option<SystemTime>,
 }

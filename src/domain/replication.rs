@@ -1,29 +1,37 @@
-//! Where ECR repeats what is removed from a registry.
+//! The registries in which ECR repeats the removal of tags.
+//!
+//! With `deleteReplication`, a replication rule repeats the removal of a tag at its destinations.
+//! ECR promises no order in which the quarantine tag and the removals arrive there, and it deletes
+//! an image with its last tag. So before a tag is removed here, the quarantine tag has to be at
+//! every destination (invariant 4; `worker::replication` waits for it). This module only computes
+//! the destinations.
 
 use super::image::{Home, Repository};
 
-/// A rule by which ECR copies repositories to other registries and repeats removals there.
+/// A replication rule that copies repositories to other registries and repeats removals there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepeatedRemovals {
-    /// What the names of its repositories begin with; none given means all.
+    /// The prefixes of the repository names that the rule covers. An empty list covers all
+    /// repositories.
     pub prefixes: Vec<String>,
-    /// The registries that it copies to.
+    /// The registries that the rule copies to.
     pub destinations: Vec<Home>,
 }
 
-/// The rules of one registry by which removals are repeated elsewhere. Rules that only copy what is
-/// pushed are none.
+/// The rules of one registry that repeat removals elsewhere, without the rules that only copy
+/// pushes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replication(Vec<RepeatedRemovals>);
 
 impl Replication {
-    /// By these rules.
+    /// Creates the replication of a registry with these rules.
     #[must_use]
     pub fn new(rules: Vec<RepeatedRemovals>) -> Self {
         Self(rules)
     }
 
-    /// The registries in which a removal from this repository is repeated, each once and in order.
+    /// Returns the registries that repeat a removal from this repository, each once and in order.
+    /// The repository's own registry is never among them.
     #[must_use]
     pub fn destinations(&self, repository: &Repository) -> Vec<Home> {
         let name = repository.name.as_str();
@@ -39,7 +47,7 @@ impl Replication {
     }
 }
 
-/// These registries as people read them.
+/// Lists registries in words, for people.
 #[must_use]
 pub fn listed(registries: &[Home]) -> String {
     let names = registries.iter().map(|Home { account, region }| format!("{account} {region}"));
@@ -62,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repository_is_copied_by_every_rule_that_names_it_or_none() {
+    fn rule_covers_repository_by_prefix_or_without_prefixes() {
         let (own, far) = (home("111122223333", "eu-west-1"), home("111122223333", "us-east-1"));
         let other = home("444455556666", "eu-west-1");
         let replication = Replication::new(vec![
@@ -79,7 +87,7 @@ mod tests {
         assert_eq!(
             of("production"),
             [far.clone(), other.clone()],
-            "a prefix of the name, not of its parts"
+            "a prefix need not end at a slash"
         );
         assert_eq!(of("team"), []);
         assert_eq!(listed(&of("team/app")), "111122223333 us-east-1, 444455556666 eu-west-1");

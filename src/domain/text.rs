@@ -1,20 +1,26 @@
-//! Texts of other people's: which of their characters do more than to be read. Whatever shows such a text, in a log, a
-//! notice or a terminal, asks here.
+//! Texts that other people wrote, made safe to show.
+//!
+//! Names, tags and texts of findings can hold characters that nobody sees but that change what
+//! people read: controls that break out of a log line, or marks that reverse the direction of a
+//! text in a terminal. This module is the only place that decides which characters these are. The
+//! log, notices, `explain` and `check` all use it.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Whether a character is not seen and does something all the same: controls, breaks of lines and paragraphs, what turns
-/// the direction of writing, and what takes no room.
+/// Returns whether a character is invisible and still changes how a text is shown: controls, breaks
+/// of lines and paragraphs, marks of the writing direction, and characters without width.
 #[must_use]
 pub fn is_unseen(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}')
 }
 
-/// The text with its unseen characters written as JSON escapes them, but for those that are `ours`.
+/// Replaces the invisible characters of a text by JSON escapes, except the characters in `ours`,
+/// which the caller has put there.
 #[must_use]
 pub fn escaped<'a>(text: &'a str, ours: &[char]) -> Cow<'a, str> {
     let acts = |c: char| is_unseen(c) && !ours.contains(&c);
@@ -34,7 +40,8 @@ pub fn escaped<'a>(text: &'a str, ours: &[char]) -> Cow<'a, str> {
     Cow::Owned(safe)
 }
 
-/// The start of a text, so many characters at the most; three dots say that there was more.
+/// Returns the first `most` characters of a text. If the text is longer, the last three of them are
+/// dots.
 #[must_use]
 pub fn start(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
@@ -48,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_read_stays_and_what_acts_is_escaped() {
+    fn escaped_replaces_only_invisible_characters() {
         for (text, shown) in [
             ("CVE-2026-0001 in libé 1.0 \u{1f525}", "CVE-2026-0001 in libé 1.0 \u{1f525}"),
             ("a\r\nb\tc\0", "a\\u000d\\u000ab\\u0009c\\u0000"),
