@@ -1,53 +1,55 @@
-//! Where images stand, as a sweep finds them: what scans and the policy cover, and what they do not.
+//! The result of a sweep for each image: what scans and the policy cover, and what they do not.
 
 use std::collections::BTreeMap;
 
 use super::findings::{NEVER_SCANNED, Scan};
 
-/// The state of a scan of an image that is too large for its scanner (ECR API model, ScanStatus).
+/// The scan status of an image that is too large for the scanner (ECR API model, ScanStatus).
 pub(super) const IMAGE_SIZE_EXCEEDED: &str = "IMAGE_SIZE_EXCEEDED";
 
-/// Where one image stands.
+/// The result of a sweep for one image. Each image has exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Coverage {
     /// No limit is exceeded.
     Clean,
-    /// A limit is exceeded, and its tags go.
+    /// A limit is exceeded, and the tags are removed.
     Untag,
-    /// The same, were it not for audit mode.
+    /// A limit is exceeded, and the tags would be removed if the mode were not `audit`.
     WouldUntag,
-    /// A limit is exceeded, and its tags stay: they are protected, or something holds them.
+    /// A limit is exceeded, and the tags stay, because they are protected or a safeguard keeps
+    /// them.
     Blocked,
-    /// A limit is exceeded, and the next pull would bring its tags back from another registry.
+    /// A limit is exceeded, and the tags stay, because the next pull would bring them back from
+    /// another registry.
     PullThrough,
-    /// It bears our mark and no tag that people pull by.
+    /// The image has its quarantine tag and no tag that people pull by.
     Quarantined,
-    /// Nothing has ever scanned it.
+    /// No scanner has ever scanned the image.
     NeverScanned,
-    /// Its scan has not ended.
+    /// The scan has not ended yet.
     Scanning,
-    /// Its scan failed.
+    /// The scan failed.
     ScanFailed,
-    /// Its scanner does not know what it is made of.
+    /// The scanner does not support the image.
     Unsupported,
-    /// It is larger than its scanner takes.
+    /// The image is too large for the scanner.
     SizeExceeded,
-    /// Enhanced scanning has stopped to look at it: its findings are closed, not mended.
+    /// Enhanced scanning has stopped for this image: its findings are closed, not fixed.
     Expired,
-    /// ECR has no findings, for another reason.
+    /// ECR has no findings for another reason.
     Unavailable,
-    /// It is archived: nobody can pull it, and it is not scanned.
+    /// The image is archived: nobody can pull it, and no scanner scans it.
     Archived,
-    /// It is an index that cannot be judged by its images, or not as a whole.
+    /// An index that cannot be judged by its images, or not by all of them.
     IndexOnly,
-    /// It is no container image.
+    /// The manifest is not a container image.
     NotAnImage,
-    /// It could not be looked at.
+    /// The image could not be inspected.
     Failed,
 }
 
 impl Coverage {
-    /// Every one.
+    /// All results.
     pub const ALL: [Self; 17] = [
         Self::Clean,
         Self::Untag,
@@ -68,7 +70,7 @@ impl Coverage {
         Self::Failed,
     ];
 
-    /// The word of metrics, messages and notices.
+    /// Returns the word that metrics, messages and notices use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -92,14 +94,14 @@ impl Coverage {
         }
     }
 
-    /// The one with this word.
+    /// Returns the result with this word.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|coverage| coverage.as_str() == word)
     }
 
-    /// Where an image stands of which its scan says nothing to judge by; `None` where it does (ECR API reference,
-    /// ScanStatus).
+    /// Returns the result for an image whose scan has no findings to judge, or `None` if the scan
+    /// has findings (ECR API reference, ScanStatus).
     #[must_use]
     pub fn of_gap(scan: &Scan) -> Option<Self> {
         Some(match scan {
@@ -117,13 +119,13 @@ impl Coverage {
         })
     }
 
-    /// Whether a limit is exceeded and people can still pull it.
+    /// Returns whether the image exceeds a limit and people can still pull it.
     #[must_use]
     pub fn violates(self) -> bool {
         matches!(self, Self::Untag | Self::WouldUntag | Self::Blocked | Self::PullThrough)
     }
 
-    /// Whether people can pull it and nobody knows how bad it is.
+    /// Returns whether people can pull the image and nobody knows how vulnerable it is.
     #[must_use]
     pub fn is_gap(self) -> bool {
         matches!(
@@ -140,17 +142,17 @@ impl Coverage {
     }
 }
 
-/// How many images stand where.
+/// The number of images by result.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Census(BTreeMap<Coverage, u64>);
 
 impl Census {
-    /// One more image that stands there.
+    /// Adds one image.
     pub fn count(&mut self, coverage: Coverage) {
         self.add(coverage, 1);
     }
 
-    /// So many more.
+    /// Adds a number of images.
     pub fn add(&mut self, coverage: Coverage, images: u64) {
         if images > 0 {
             let count = self.0.entry(coverage).or_default();
@@ -158,24 +160,24 @@ impl Census {
         }
     }
 
-    /// How many stand there.
+    /// Returns the number of images with this result.
     #[must_use]
     pub fn of(&self, coverage: Coverage) -> u64 {
         self.0.get(&coverage).copied().unwrap_or_default()
     }
 
-    /// Those that are not zero.
+    /// Iterates over the results that at least one image has, with their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (Coverage, u64)> + '_ {
         self.0.iter().map(|(coverage, images)| (*coverage, *images))
     }
 
-    /// How many stand where this is true.
+    /// Returns the number of images whose result satisfies a condition.
     pub fn sum(&self, of: impl Fn(Coverage) -> bool) -> u64 {
         let counts = self.iter().filter(|(coverage, _)| of(*coverage)).map(|(_, images)| images);
         counts.fold(0, u64::saturating_add)
     }
 
-    /// Adds another.
+    /// Adds the numbers of another census.
     pub fn absorb(&mut self, other: &Self) {
         for (coverage, images) in other.iter() {
             self.add(coverage, images);
@@ -188,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_map_both_ways() {
+    fn every_word_leads_back_to_its_coverage() {
         for coverage in Coverage::ALL {
             assert_eq!(Coverage::from_word(coverage.as_str()), Some(coverage));
         }
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn no_state_of_a_scan_without_findings_counts_as_clean() {
+    fn scan_without_findings_is_a_gap_and_never_clean() {
         let states = [
             "FAILED",
             "UNSUPPORTED_IMAGE",

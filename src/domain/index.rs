@@ -1,46 +1,59 @@
-//! Image indexes: what people pull of a multi-arch image, while findings are about its children. An index can hold
-//! indexes, and entries that call themselves something else than they are.
+//! Image indexes and Docker manifest lists, and the walk through their levels.
+//!
+//! People pull an index, but findings are about its children, so an index is judged by the images
+//! that it holds. Anybody can push any index, and four rules follow from that:
+//!
+//! - *Indexes in indexes are followed*, because releases have them: at most [`MOST_LEVELS`] levels
+//!   and [`MOST_MANIFESTS`] manifests over all levels, each counted once.
+//! - *A violation within these bounds decides.* Only when no image within them violates the policy
+//!   does [`Walk::gap`] matter: an index that is larger, deeper or unreadable in part is reported
+//!   as `blocked`, even under `index = "all"`. It is never taken to be clean.
+//! - *What an entry says about itself hides nothing.* An `artifactType`, a platform, a media type
+//!   or an annotation is never enough to leave the entry out. [`Role`] only decides the order:
+//!   attestations come last, and count only if ECR shows findings for them.
+//! - *The manifests are read level by level*, by the caller. This module does no I/O; it decides
+//!   what to read next and counts what was left out.
 
 use std::borrow::Borrow;
 use std::collections::HashSet;
 
 use super::image::Digest;
 
-/// Manifests of one index that are looked at, over all its levels, each counted once.
+/// The most manifests of one index that are read, over all its levels, each counted once.
 pub const MOST_MANIFESTS: usize = 500;
-/// Indexes in indexes that are followed: the outermost is the first level.
+/// The most levels of indexes that are followed. The outermost index is the first level.
 pub const MOST_LEVELS: usize = 4;
 
-/// One image of an index.
+/// One manifest that an index holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Child {
-    /// Its digest.
+    /// The digest of the manifest.
     pub digest: Digest,
-    /// Its platform, such as `linux/amd64`, where the index names it.
+    /// The platform, such as `linux/amd64`, if the index names it.
     pub platform: Option<String>,
 }
 
-/// What an index says of one of its entries. It is never enough to leave the entry out.
+/// What an index says about one of its entries. It is never enough to leave the entry out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Nothing, or that it is an image or an artifact.
+    /// The index calls the entry an image or an artifact, or says nothing about it.
     Image,
-    /// That it is an index.
+    /// The index calls the entry an index.
     Index,
-    /// That it is an attestation of another entry, as BuildKit annotates them.
+    /// The index calls the entry an attestation of another entry, by BuildKit's annotation.
     Attestation,
 }
 
 /// One entry of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// What it points to.
+    /// The manifest that the entry points to.
     pub child: Child,
-    /// What the index says of it.
+    /// What the index says about the manifest.
     pub role: Role,
 }
 
-/// An image index or a Docker manifest list, as its manifest says: this level alone.
+/// One level of an image index or a Docker manifest list: the entries of its own manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Index {
     digest: Digest,
@@ -50,8 +63,9 @@ pub struct Index {
 }
 
 impl Index {
-    /// An index with these entries; `None` stands for one that cannot be understood. Those that point to the same
-    /// manifest count once, and [`MOST_MANIFESTS`] are kept.
+    /// Creates an index with these entries; `None` is an entry that cannot be understood. Entries
+    /// that point to the same manifest count once. At most [`MOST_MANIFESTS`] entries are kept, and
+    /// the others are counted.
     #[must_use]
     pub fn new(digest: Digest, entries: impl IntoIterator<Item = Option<Entry>>) -> Self {
         let (mut met, mut kept) = (HashSet::new(), Vec::new());
@@ -74,32 +88,37 @@ impl Index {
         Self { digest, entries: kept, cut, unreadable }
     }
 
-    /// Its digest.
+    /// Returns the index's own digest.
     #[must_use]
     pub fn digest(&self) -> &Digest {
         &self.digest
     }
 
-    /// Its entries, each manifest once.
+    /// Returns the entries that were kept, each manifest once.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// The entry with this digest.
+    /// Returns the child with this digest.
     #[must_use]
     pub fn child(&self, digest: &Digest) -> Option<&Child> {
         self.entries.iter().map(|entry| &entry.child).find(|child| child.digest == *digest)
     }
 }
 
-/// A walk through an index, level by level, within the bounds. Whoever walks reads the manifests.
+/// A walk through an index, level by level, within the bounds. The caller reads the manifests.
+///
+/// For each level, call [`Walk::enter`] with the indexes of the level, find out which of the
+/// entries are indexes, and pass these to [`Walk::descend`], which returns the ones to read for the
+/// next level.
 ///
 /// ```
 /// # use tagwarden::domain::image::Digest;
 /// # use tagwarden::domain::index::{Child, Entry, Index, Role, Walk};
 /// # let digest = |of: &str| Digest::parse(format!("sha256:{}", of.repeat(64))).unwrap();
-/// # let entry = |of, role| Some(Entry { child: Child { digest: digest(of), platform: None }, role });
+/// # let child = |of| Child { digest: digest(of), platform: None };
+/// # let entry = |of, role| Some(Entry { child: child(of), role });
 /// let root = Index::new(digest("a"), [entry("b", Role::Image), entry("c", Role::Index)]);
 /// let mut walk = Walk::of(root.digest());
 /// let entries = walk.enter(&[&root]);
@@ -120,14 +139,15 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// A walk that begins at the index with this digest.
+    /// Begins a walk at the index with this digest.
     #[must_use]
     pub fn of(root: &Digest) -> Self {
         let met = HashSet::from([root.clone()]);
         Self { met, level: 1, over: 0, deep: 0, unreadable: 0, unread: Vec::new() }
     }
 
-    /// The entries of this level's indexes that were not met before, as far as the bound permits.
+    /// Returns the entries of this level's indexes that the walk has not met before, up to the
+    /// bound.
     pub fn enter(&mut self, indexes: &[impl Borrow<Index>]) -> Vec<Entry> {
         let mut entered = Vec::new();
         for index in indexes {
@@ -138,7 +158,7 @@ impl Walk {
                 if self.met.contains(&entry.child.digest) {
                     continue;
                 }
-                // The outermost index is among those that were met.
+                // `met` also holds the outermost index, which the bound does not count.
                 if self.met.len() > MOST_MANIFESTS {
                     self.over += 1;
                     continue;
@@ -150,7 +170,8 @@ impl Walk {
         entered
     }
 
-    /// Which of the indexes that were found on this level are to be read, as the next one.
+    /// Takes the indexes that were found on this level, and returns the ones to read as the next
+    /// level: all of them, or none below the last level.
     pub fn descend(&mut self, inner: Vec<Digest>) -> Vec<Digest> {
         if self.level >= MOST_LEVELS {
             self.deep += inner.len();
@@ -160,30 +181,32 @@ impl Walk {
         inner
     }
 
-    /// These indexes cannot be read: what they hold is not known.
+    /// Records that these indexes cannot be read, so their images are unknown.
     pub fn unread(&mut self, indexes: &[Digest]) {
         self.unread.extend_from_slice(indexes);
     }
 
-    /// Why the index is not known as a whole, in words; `None` where it is.
+    /// Says in words which parts of the index are unknown. Returns `None` if the walk has met all
+    /// of it.
     #[must_use]
     pub fn gap(&self) -> Option<String> {
         let mut parts = Vec::new();
         if self.over > 0 {
             parts.push(format!(
-                "{} of its entries are beyond the {MOST_MANIFESTS} that are looked at",
+                "{} of its entries exceed the limit of {MOST_MANIFESTS} manifests",
                 self.over
             ));
         }
         if self.deep > 0 {
-            parts.push(format!("{} indexes in it lie deeper than {MOST_LEVELS} levels", self.deep));
+            parts
+                .push(format!("{} nested indexes are deeper than {MOST_LEVELS} levels", self.deep));
         }
         if self.unreadable > 0 {
             parts.push(format!("{} of its entries cannot be understood", self.unreadable));
         }
         if let Some(first) = self.unread.first() {
             parts.push(format!(
-                "{} indexes in it are missing or cannot be read, such as {first}",
+                "{} nested indexes are missing or cannot be read, such as {first}",
                 self.unread.len()
             ));
         }
@@ -214,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn child_is_found_by_its_digest_alone() {
+    fn child_is_found_by_digest() {
         let index = index(1, [2, 3]);
         let child = Child { digest: digest(3), platform: None };
         assert_eq!(index.child(&digest(3)), Some(&child));
@@ -231,17 +254,17 @@ mod tests {
     }
 
     #[test]
-    fn five_hundred_manifests_over_all_levels_are_entered_and_the_others_are_counted() {
+    fn manifests_beyond_the_bound_are_counted_but_not_entered() {
         let mut walk = Walk::of(&digest(1));
         assert_eq!(walk.enter(&[index(1, 2..=301)]).len(), 300);
         assert_eq!(walk.descend(vec![digest(2), digest(3)]).len(), 2);
-        // A hundred of them were met on the level before.
+        // The walk has met a hundred of them on the level before.
         assert_eq!(walk.enter(&[index(2, 202..=401), index(3, 402..=501)]).len(), 200);
         assert_eq!(walk.gap(), None, "five hundred in all");
         walk.descend(vec![digest(4)]);
         assert!(walk.enter(&[index(4, 500..=503)]).is_empty());
         let gap = walk.gap().unwrap();
-        assert!(gap.contains("2 of its entries are beyond the 500"), "{gap}");
+        assert!(gap.contains("2 of its entries exceed the limit of 500"), "{gap}");
 
         let wide = index(1, 2..3_002);
         assert_eq!(wide.entries().len(), MOST_MANIFESTS);
@@ -251,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn four_levels_are_followed_and_what_lies_deeper_is_said() {
+    fn levels_below_the_fourth_are_a_gap() {
         let mut walk = Walk::of(&digest(1));
         for level in 1..MOST_LEVELS {
             assert_eq!(walk.enter(&[index(level, [level + 1])]).len(), 1);
@@ -259,11 +282,11 @@ mod tests {
         }
         assert_eq!(walk.gap(), None);
         assert!(walk.descend(vec![digest(9), digest(10)]).is_empty());
-        assert!(walk.gap().unwrap().contains("2 indexes in it lie deeper than 4 levels"));
+        assert!(walk.gap().unwrap().contains("2 nested indexes are deeper than 4 levels"));
     }
 
     #[test]
-    fn what_cannot_be_read_is_said_with_its_digest() {
+    fn gap_names_an_index_that_cannot_be_read() {
         let unclear = Index::new(digest(1), [None, Some(entry(2, Role::Index)), None, None]);
         let mut walk = Walk::of(unclear.digest());
         walk.enter(&[unclear]);
@@ -274,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn index_that_is_met_again_is_not_walked_through_twice() {
+    fn manifest_is_entered_only_once() {
         let mut walk = Walk::of(&digest(1));
         walk.enter(&[index(1, [2, 3])]);
         walk.descend(vec![digest(2), digest(3)]);

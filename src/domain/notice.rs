@@ -28,7 +28,7 @@ impl NoticeAction {
         Self::Failed,
     ];
 
-    /// Returns the word that notices and metrics use.
+    /// Returns the word that notices and the configuration use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,20 +1,31 @@
-//! The registry's answer to a delete, held against what was asked for.
+//! The registry's answer to the removal of tags, compared with the request.
+//!
+//! Invariant 3: ECR removes a tag only if it still points to the digest that was judged;
+//! ImageTagDoesNotMatchDigest means that somebody has moved the tag, and is a success. Invariant 5:
+//! an answer that names anything else than the requested tags of that image is an over-reach, which
+//! stops all further removals (`worker::overreach`).
+//!
+//! ImageNotFound for a tag that was read a moment ago most likely means that an earlier attempt of
+//! the same call removed it: the SDK repeats a call whose answer was lost, and the second attempt
+//! finds the tag gone. [`Untagged::absent`] keeps these tags apart, and the caller counts them as
+//! removed by us if it has just read them. To take them for "somebody else did it" would remove
+//! tags without a notice.
 
 use super::image::{Digest, Tag};
 
-/// One image id of an answer.
+/// One image id in an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnsweredId {
-    /// The tag, where the answer names one.
+    /// The tag, if the answer names one.
     pub tag: Option<String>,
-    /// The digest, where the answer names one.
+    /// The digest, if the answer names one.
     pub digest: Option<String>,
 }
 
-/// One failure of an answer.
+/// One failure in an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnsweredFailure {
-    /// The tag it is about.
+    /// The tag that failed; `None` if the failure concerns the whole image.
     pub tag: Option<String>,
     /// ECR's `ImageFailureCode`.
     pub code: String,
@@ -22,46 +33,47 @@ pub struct AnsweredFailure {
     pub reason: String,
 }
 
-/// What BatchDeleteImage answered.
+/// An answer of BatchDeleteImage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// What it says is gone.
+    /// The image ids that were removed.
     pub deleted: Vec<AnsweredId>,
-    /// What it says has failed.
+    /// The image ids that were not removed.
     pub failures: Vec<AnsweredFailure>,
 }
 
-/// Why one tag was not untagged.
+/// The reason why a tag was not removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TagFailure {
-    /// For now; it can succeed later.
+    /// A later attempt may succeed.
     Retry(String),
-    /// We are not allowed.
+    /// AWS refuses the removal, until somebody changes a permission or a key.
     Refused(String),
-    /// For good: an index holds the image.
+    /// The tag cannot be removed, because an index holds the image.
     Blocked(String),
 }
 
-/// What became of each tag that was asked for, and what else was touched.
+/// The result of a removal. Each requested tag is in exactly one of the lists before `beyond`,
+/// which holds everything else that the registry removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Untagged {
-    /// Gone, by this call.
+    /// Tags that this call removed.
     pub gone: Vec<Tag>,
-    /// Pointing to another image now: somebody moved it.
+    /// Tags that point to another image now, because somebody has moved them.
     pub moved: Vec<Tag>,
-    /// Not there at the time of the call. Where it had just been read, most likely gone by an earlier attempt of
-    /// the same call, whose answer was lost.
+    /// Tags that did not exist at the time of the call. A tag that was read just before was most
+    /// likely removed by an earlier attempt of this call, whose answer was lost.
     pub absent: Vec<Tag>,
-    /// Still there, and why.
+    /// Tags that are still there, and the reason.
     pub failed: Vec<(Tag, TagFailure)>,
-    /// Neither answered as gone nor as failed.
+    /// Tags that the answer does not mention.
     pub unanswered: Vec<Tag>,
-    /// Gone without having been asked for: the over-reach.
+    /// The over-reach: image ids that were removed without having been requested.
     pub beyond: Vec<AnsweredId>,
 }
 
 impl Untagged {
-    /// Adds the result of a further call.
+    /// Adds the result of another call.
     pub fn absorb(&mut self, other: Self) {
         self.gone.extend(other.gone);
         self.moved.extend(other.moved);
@@ -72,7 +84,8 @@ impl Untagged {
     }
 }
 
-/// Holds an answer against the request: these tags of the image with this digest, nothing else.
+/// Compares an answer with the request, which is to remove these tags of the image with this digest
+/// and nothing else.
 #[must_use]
 pub fn reconcile(digest: &Digest, requested: &[Tag], answer: Answer) -> Untagged {
     let mut result = Untagged::default();
@@ -92,7 +105,7 @@ pub fn reconcile(digest: &Digest, requested: &[Tag], answer: Answer) -> Untagged
             .failures
             .iter()
             .find(|failure| failure.tag.as_deref() == Some(tag.as_str()))
-            // Where one failure stands for the whole image it names no tag.
+            // A failure without a tag concerns the whole image, so it applies to every tag.
             .or_else(|| answer.failures.iter().find(|failure| failure.tag.is_none()));
         let Some(failure) = failure else {
             result.unanswered.push(tag.clone());
@@ -109,7 +122,8 @@ pub fn reconcile(digest: &Digest, requested: &[Tag], answer: Answer) -> Untagged
                 continue;
             }
             "ImageReferencedByManifestList" => TagFailure::Blocked(text),
-            // Only people can mend a key. Should KMS be what fails, waiting for it loses nothing.
+            // Usually only people can repair a key. If KMS itself has failed, a longer wait loses
+            // nothing.
             "UpstreamAccessDenied" | "KmsError" => TagFailure::Refused(text),
             _ => TagFailure::Retry(text),
         };
@@ -139,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn each_requested_tag_ends_in_exactly_one_place() {
+    fn each_requested_tag_is_in_exactly_one_list() {
         let d = digest('a');
         let requested = tags(&["gone", "moved", "absent", "held", "odd", "kms", "silent"]);
         let answer = Answer {
@@ -166,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn another_tag_another_digest_or_the_image_itself_is_an_over_reach() {
+    fn unrequested_tag_digest_or_image_is_an_over_reach() {
         let (d, other) = (digest('a'), digest('b'));
         let answer = Answer {
             deleted: vec![
@@ -183,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_without_a_tag_stands_for_every_tag() {
+    fn failure_without_a_tag_applies_to_every_tag() {
         let answer = Answer { deleted: vec![], failures: vec![failure(None, "ImageNotFound")] };
         let result = reconcile(&digest('a'), &tags(&["a", "b"]), answer);
         assert_eq!(result.absent, tags(&["a", "b"]));

@@ -74,7 +74,7 @@ async fn index_of_three_thousand_images_costs_five_hundred_looks_and_is_told_as_
     let notice = world.notice();
     assert_eq!((&notice["action"], &notice["image"]["digest"]), (&json!("blocked"), &json!(index)));
     let reason = notice["reasons"][0].as_str().unwrap();
-    assert!(reason.contains("2500 of its entries are beyond the 500"), "{reason}");
+    assert!(reason.contains("2500 of its entries exceed the limit of 500"), "{reason}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -38,8 +38,8 @@ fn uncertain(world: &World, known: &Entry) -> Vec<(String, &'static str)> {
     let strange = Entry::image("sha512:abc");
     let push = |tag, entries: &[Entry]| push(world, &[tag], entries);
     vec![
-        (push("large", &large), "11 of its entries are beyond the 500"),
-        (push("deeper", &[known.clone(), Entry::index(&deep)]), "lie deeper than 4 levels"),
+        (push("large", &large), "11 of its entries exceed the limit of 500"),
+        (push("deeper", &[known.clone(), Entry::index(&deep)]), "are deeper than 4 levels"),
         (push("gone", &[gone, known.clone()]), "missing or cannot be read, such as sha256:fff"),
         (push("strange", &[strange, known.clone()]), "1 of its entries cannot be understood"),
     ]
