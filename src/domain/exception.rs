@@ -1,4 +1,14 @@
-//! Exceptions: findings that a team has looked at and accepted, for a time.
+//! Exceptions: findings that a team has looked at and accepted until a day.
+//!
+//! An exception names a finding, an image, a package, or several of these, and covers only what
+//! matches all of them. When a finding is in several packages, it is covered only if every package
+//! is covered, each by any exception. A package that the scanner does not name is covered only by
+//! an exception that names no package. So data that a scanner leaves out never makes an image
+//! clean.
+//!
+//! A policy may have thousands of exceptions and an image tens of thousands of findings.
+//! [`Exceptions`] therefore finds exceptions by id, by package and by digest, and `Concerning`
+//! remembers for one image which of them apply, so exceptions that do not match cost nothing.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -8,7 +18,7 @@ use super::findings::FindingRef;
 use super::globs::{GlobIndex, Globs};
 use super::image::{Digest, RepositoryName};
 
-/// How long before its end an exception is about to expire.
+/// An exception is about to expire when it ends within this time.
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// A calendar day in UTC.
@@ -19,7 +29,7 @@ pub struct Day {
 }
 
 impl Day {
-    /// Reads a date such as `2026-12-31`; `None` for anything else.
+    /// Parses a date such as `2026-12-31`. Returns `None` for any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let start = humantime::parse_rfc3339(&format!("{text}T00:00:00Z")).ok()?;
@@ -33,22 +43,22 @@ impl fmt::Display for Day {
     }
 }
 
-/// Where an exception stands in its life.
+/// Whether an exception still applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It counts.
+    /// The exception applies for more than 14 days.
     Active,
-    /// It counts, and stops within 14 days.
+    /// The exception applies, and ends within 14 days.
     Expiring,
-    /// It counts no more.
+    /// The exception no longer applies.
     Expired,
 }
 
 impl Standing {
-    /// Every standing.
+    /// All values.
     pub const ALL: [Self; 3] = [Self::Active, Self::Expiring, Self::Expired];
 
-    /// The word of metrics and logs.
+    /// Returns the word that metrics and logs use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -59,27 +69,28 @@ impl Standing {
     }
 }
 
-/// Findings that do not count, and until when. It names an id, a digest, or both; what it leaves out may be anything.
+/// Findings that do not count until a day. An exception names an id, a digest, or both; a field
+/// that is empty matches anything.
 #[derive(Clone, Debug)]
 pub struct Exception {
-    /// The finding's id; none means any finding.
+    /// The ids of findings; empty matches any finding.
     pub id: Globs,
-    /// The image, or the index that holds it; none means any image.
+    /// The image, or the index that holds it; `None` matches any image.
     pub digest: Option<Digest>,
-    /// The package; none means any package.
+    /// The names of packages; empty matches any package, named or not.
     pub package: Globs,
-    /// The repositories; none means all.
+    /// The names of repositories; empty matches all.
     pub repositories: Globs,
-    /// Why.
+    /// The reason for the exception, for people.
     pub reason: String,
-    /// Who answers for it.
+    /// The person or team that is responsible for the exception.
     pub owner: String,
-    /// The day from whose start (UTC) it counts no more.
+    /// The day on which the exception ends, at 00:00 UTC.
     pub expires: Day,
 }
 
 impl Exception {
-    /// Where it stands at this time.
+    /// Returns whether the exception applies at this time.
     #[must_use]
     pub fn standing(&self, now: SystemTime) -> Standing {
         match self.expires.start.duration_since(now) {
@@ -90,7 +101,8 @@ impl Exception {
         }
     }
 
-    /// Whether it is about this image at this time; `digests` are the image's and that of the index that it is judged for.
+    /// Returns whether the exception applies to this image at this time. `digests` are the digests
+    /// of the image and of the index that it is judged for.
     pub(super) fn concerns(
         &self,
         repository: &RepositoryName,
@@ -102,14 +114,14 @@ impl Exception {
             && self.repositories.admit(repository.as_str())
     }
 
-    /// Whether it is for whatever is found in one image.
+    /// Returns whether the exception covers all findings of one image, listed or not.
     pub(super) fn is_for_the_image(&self) -> bool {
         self.digest.is_some() && self.id.is_empty() && self.package.is_empty()
     }
 }
 
 impl fmt::Display for Exception {
-    /// What it is about, as metrics and reasons name it.
+    /// Writes what the exception names, as metrics and reasons show it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = self.id.patterns().to_vec();
         parts.extend(self.digest.as_ref().map(ToString::to_string));
@@ -118,33 +130,32 @@ impl fmt::Display for Exception {
     }
 }
 
-/// A policy's exceptions, found by what they name: neither an image nor a finding costs a look at
-/// each of them.
+/// The exceptions of a policy, with indexes that find them by what they name.
 #[derive(Clone, Debug, Default)]
 pub struct Exceptions {
     all: Vec<Exception>,
     by_id: GlobIndex,
     by_package: GlobIndex,
-    /// Those that name an image and no finding.
+    /// The positions of exceptions that name an image and no finding.
     by_digest: HashMap<Digest, Vec<usize>>,
-    /// Every image that is named.
+    /// The digests that any exception names.
     digests: HashSet<Digest>,
 }
 
 impl Exceptions {
-    /// The exceptions as they were written.
+    /// Returns the exceptions in the order of the configuration.
     #[must_use]
     pub fn as_slice(&self) -> &[Exception] {
         &self.all
     }
 
-    /// Whether any exception names this very image, or index.
+    /// Returns whether any exception names this image or index by its digest.
     #[must_use]
     pub fn name(&self, digest: &Digest) -> bool {
         self.digests.contains(digest)
     }
 
-    /// The exceptions as they concern one image at one time.
+    /// Returns the exceptions that apply to one image at one time.
     pub(super) fn concerning<'a>(
         &'a self,
         repository: &'a RepositoryName,
@@ -178,21 +189,21 @@ impl FromIterator<Exception> for Exceptions {
     }
 }
 
-/// The packages of one image of which it is remembered which exceptions name them.
+/// The most package names of one image for which the exceptions that name them are remembered.
 const MAX_PACKAGES: usize = 10_000;
 
-/// The exceptions that concern one image, as far as anybody asked.
+/// The exceptions that apply to one image, computed on demand and remembered.
 #[derive(Debug)]
 pub(super) struct Concerning<'a> {
     exceptions: &'a Exceptions,
     repository: &'a RepositoryName,
     digests: &'a [&'a Digest],
     now: SystemTime,
-    /// Those that concern the image and name no finding.
+    /// The positions of exceptions that apply to the image and name no finding.
     for_any: Vec<usize>,
-    /// By position, whether an exception concerns the image.
+    /// By position, whether an exception applies to the image; `None` if nobody has asked yet.
     known: Vec<Option<bool>>,
-    /// Those that name a package.
+    /// By package, the positions of the exceptions that name it.
     packages: HashMap<String, Vec<usize>>,
 }
 
@@ -205,15 +216,15 @@ impl Concerning<'_> {
         })
     }
 
-    /// The first exception for whatever is found in the image.
+    /// Returns the position of the first exception that covers all findings of the image.
     pub(super) fn whole_image(&self) -> Option<usize> {
         let all = &self.exceptions.all;
         let is_whole = |at: &usize| all.get(*at).is_some_and(Exception::is_for_the_image);
         self.for_any.iter().copied().find(is_whole)
     }
 
-    /// The positions of the exceptions that together cover a finding: every package that has it
-    /// must be covered. Empty: it counts.
+    /// Returns the positions of the exceptions that together cover a finding in all of its
+    /// packages. If a package is not covered, the finding counts, and the result is empty.
     pub(super) fn covering(&mut self, finding: FindingRef<'_>) -> Vec<usize> {
         let mut named = self.exceptions.by_id.matching(finding.id());
         named.retain(|at| self.concerns(*at));
@@ -229,7 +240,7 @@ impl Concerning<'_> {
                 None => return Vec::new(),
             }
         }
-        // What has no name is covered only by an exception that names no package.
+        // Only an exception that names no package covers a package without a name.
         if finding.has_unnamed_package() || covering.is_empty() {
             match named.into_iter().find(|at| self.is_for_any_package(*at)) {
                 Some(at) => covering.push(at),
@@ -243,7 +254,7 @@ impl Concerning<'_> {
         self.exceptions.all.get(at).is_some_and(|one| one.package.is_empty())
     }
 
-    /// The first of these exceptions that covers a package of this name.
+    /// Returns the first of these exceptions that covers a package of this name.
     fn first_of(&mut self, named: &[usize], package: &str) -> Option<usize> {
         if !self.packages.contains_key(package) {
             if self.packages.len() >= MAX_PACKAGES {
@@ -263,7 +274,7 @@ pub(in crate::domain) mod tests {
     use super::super::findings::{Finding, FindingList, Package, Severity};
     use super::*;
 
-    /// An exception for an id, until 2026-12-01.
+    /// Returns an exception for an id that ends on 2026-12-01.
     pub(in crate::domain) fn exception(id: &str) -> Exception {
         Exception {
             id: Globs::new([id.to_owned()]).unwrap(),
@@ -281,7 +292,7 @@ pub(in crate::domain) mod tests {
     }
 
     #[test]
-    fn an_exception_stops_counting_at_the_start_of_its_day() {
+    fn exception_expires_at_the_start_of_its_day() {
         let exception = exception("CVE-1");
         assert_eq!(exception.standing(at("2026-11-16T23:59:59Z")), Standing::Active);
         assert_eq!(exception.standing(at("2026-11-17T00:00:00Z")), Standing::Expiring);
@@ -290,7 +301,7 @@ pub(in crate::domain) mod tests {
     }
 
     #[test]
-    fn a_day_is_a_date_and_nothing_else() {
+    fn day_parses_only_dates() {
         for bad in ["", "2026-13-01", "2026-02-30", "1.12.2026", "2026-12-01T00:00:00Z", "tomorrow"]
         {
             assert_eq!(Day::parse(bad), None, "{bad:?}");
@@ -298,7 +309,7 @@ pub(in crate::domain) mod tests {
     }
 
     #[test]
-    fn a_finding_in_several_packages_is_covered_when_all_of_them_are() {
+    fn finding_is_covered_only_if_every_package_is() {
         const NONE: [usize; 0] = [];
         let package = |name: &str| Package { name: name.to_owned(), installed: None, fixed: None };
         let mut finding = Finding::new("CVE-1", Severity::High);
@@ -316,7 +327,7 @@ pub(in crate::domain) mod tests {
             let mut concerning = exceptions.concerning(&repository, &[], now);
             list.iter().flat_map(|finding| concerning.covering(finding)).collect::<Vec<_>>()
         };
-        assert_eq!(covering(&finding, &[&openssl]), NONE, "no package is not this package");
+        assert_eq!(covering(&finding, &[&openssl]), NONE, "no package is named");
         finding.packages = vec![package("openssl"), package("libssl3")];
         assert_eq!(covering(&finding, &[&openssl]), NONE);
         let other = exception("CVE-2");

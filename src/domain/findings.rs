@@ -1,4 +1,11 @@
-//! Severities, counts of findings, and what a scan says.
+//! Findings of one image, their numbers by severity, and the state of the scan.
+//!
+//! ECR gives a list of findings and a summary of counts. When they disagree, the higher number
+//! counts, so neither hides a finding that the other shows. Findings that are closed or suppressed
+//! do not count, in the list or in the counts.
+//!
+//! [`Reading`] puts the pages of a scan together, up to a limit. [`FindingList`] holds the findings
+//! in little memory.
 
 mod list;
 mod reading;
@@ -12,18 +19,18 @@ use super::text::is_unseen;
 pub use list::{FindingList, FindingRef, PackageRef};
 pub use reading::{MAX_FINDINGS, Reading, ScanPage, ScanState};
 
-/// How bad a finding is, worst first. The union of what ECR and Inspector report.
+/// The severity of a finding, worst first: all words that ECR and Inspector report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
-    /// Critical.
+    /// The default limit is zero.
     Critical,
-    /// High.
+    /// The default limit is zero.
     High,
-    /// Medium.
+    /// Unlimited by default.
     Medium,
-    /// Low.
+    /// Unlimited by default.
     Low,
-    /// Informational.
+    /// Unlimited by default.
     Informational,
     /// Not rated yet by Inspector.
     Untriaged,
@@ -32,7 +39,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// Every severity, worst first.
+    /// All severities, worst first.
     pub const ALL: [Self; 7] = [
         Self::Critical,
         Self::High,
@@ -43,13 +50,13 @@ impl Severity {
         Self::Undefined,
     ];
 
-    /// The severity that AWS calls `word`; `None` for a word that is new to us.
+    /// Returns the severity for AWS's word, or `None` for a word that this version does not know.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|severity| severity.as_word() == word)
     }
 
-    /// AWS's word for it.
+    /// Returns AWS's word for the severity.
     #[must_use]
     pub fn as_word(self) -> &'static str {
         match self {
@@ -63,7 +70,7 @@ impl Severity {
         }
     }
 
-    /// The word in lower case, as configuration keys and notices write it.
+    /// Returns the word in lower case, as configuration keys and notices write it.
     #[must_use]
     pub fn as_key(self) -> &'static str {
         match self {
@@ -84,18 +91,19 @@ impl fmt::Display for Severity {
     }
 }
 
-/// Number of findings by severity. A severity that is not listed was not reported.
+/// The number of findings by severity. A severity that the source did not report is absent, which
+/// differs from zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SeverityCounts(BTreeMap<Severity, u64>);
 
 impl SeverityCounts {
-    /// The number of findings of this severity; `None` where the source said nothing of it.
+    /// Returns the number of findings of this severity, or `None` if the source did not report it.
     #[must_use]
     pub fn reported(&self, severity: Severity) -> Option<u64> {
         self.0.get(&severity).copied()
     }
 
-    /// The number of findings of this severity, zero where the source said nothing of it.
+    /// Returns the number of findings of this severity, or zero if the source did not report it.
     #[must_use]
     pub fn of(&self, severity: Severity) -> u64 {
         self.reported(severity).unwrap_or(0)
@@ -107,8 +115,8 @@ impl SeverityCounts {
         *entry = entry.saturating_add(count);
     }
 
-    /// The higher number of the two for each severity: where a summary and a list of findings
-    /// disagree, neither may hide what the other shows.
+    /// Returns the higher of both numbers for each severity, because when a summary and a list of
+    /// findings disagree, neither may hide a finding that the other shows.
     #[must_use]
     pub fn at_least(mut self, other: &Self) -> Self {
         for (&severity, &count) in &other.0 {
@@ -118,7 +126,7 @@ impl SeverityCounts {
         self
     }
 
-    /// What is left of each number without the other's.
+    /// Subtracts the other numbers, down to zero.
     #[must_use]
     pub fn without(mut self, other: &Self) -> Self {
         for (severity, less) in other.iter() {
@@ -129,7 +137,7 @@ impl SeverityCounts {
         self
     }
 
-    /// Both numbers together, for each severity.
+    /// Adds the other numbers.
     #[must_use]
     pub fn and(mut self, other: &Self) -> Self {
         for (severity, count) in other.iter() {
@@ -138,12 +146,12 @@ impl SeverityCounts {
         self
     }
 
-    /// Reported severities and their numbers, worst first.
+    /// Iterates over the reported severities and their numbers, worst first.
     pub fn iter(&self) -> impl Iterator<Item = (Severity, u64)> + '_ {
         self.0.iter().map(|(&severity, &count)| (severity, count))
     }
 
-    /// The worst severity with at least one finding.
+    /// Returns the worst severity that has at least one finding.
     #[must_use]
     pub fn worst(&self) -> Option<Severity> {
         self.iter().find(|&(_, count)| count > 0).map(|(severity, _)| severity)
@@ -165,7 +173,7 @@ impl FromIterator<(Severity, u64)> for SeverityCounts {
 pub struct Score(u8);
 
 impl Score {
-    /// The score of this number; `None` outside 0 to 10.
+    /// Creates a score from a number. Returns `None` if it is outside 0 to 10.
     #[must_use]
     pub fn new(score: f64) -> Option<Self> {
         #[expect(
@@ -176,7 +184,7 @@ impl Score {
         (0.0..=10.0).contains(&score).then(|| Self((score * 10.0).round() as u8))
     }
 
-    /// The number.
+    /// Returns the score as a number.
     #[must_use]
     pub fn value(self) -> f64 {
         f64::from(self.0) / 10.0
@@ -189,46 +197,47 @@ impl fmt::Display for Score {
     }
 }
 
-/// What Inspector writes in the place of a version that mends a package, where there is none.
+/// Inspector's word for the fixed version of a package that has no fix.
 pub const NO_FIX: &str = "NotAvailable";
 
-/// A package that a finding is about.
+/// A package that has a finding.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Package {
-    /// Its name.
+    /// The name of the package.
     pub name: String,
     /// The version in the image.
     pub installed: Option<String>,
-    /// The version that mends it.
+    /// The version that fixes the finding.
     pub fixed: Option<String>,
 }
 
 /// One vulnerability in one image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad it is.
+    /// The severity that the scanner gives.
     pub severity: Severity,
-    /// Its name, for most a CVE id.
+    /// The id, mostly a CVE id.
     pub id: String,
-    /// The packages that have it. Basic scanning names one, enhanced scanning all that share the finding.
+    /// The packages that have the finding. Basic scanning names one, enhanced scanning all that
+    /// share it.
     pub packages: Vec<Package>,
-    /// Whether it also has a package that the scanner does not name. No exception for a package
-    /// covers that.
+    /// Whether the finding is also in a package that the scanner does not name. No exception for a
+    /// package covers that package.
     pub unnamed_package: bool,
-    /// Its CVSS score, where the scanner gives one.
+    /// The CVSS score, if the scanner gives one.
     pub score: Option<Score>,
-    /// Where to read about it.
+    /// The address of a page about the finding.
     pub link: Option<String>,
     /// Whether there is a fix, at least for some of its packages. Basic scanning does not say.
     pub fixable: Option<bool>,
     /// Whether an exploit is known. Basic scanning does not say.
     pub exploitable: Option<bool>,
-    /// Since when it is known in this image. Basic scanning does not say.
+    /// When the scanner first saw the finding in this image. Basic scanning does not say.
     pub first_observed: Option<SystemTime>,
 }
 
 impl Finding {
-    /// A finding of which nothing else is known.
+    /// Creates a finding of which only the id and the severity are known.
     #[must_use]
     pub fn new(id: impl Into<String>, severity: Severity) -> Self {
         Self {
@@ -246,8 +255,9 @@ impl Finding {
 }
 
 impl Finding {
-    /// Takes what it does not say of itself from another version of it: an event leaves out what
-    /// Inspector does not know, and never says since when it is known in the image.
+    /// Fills in the fields that this version of a finding leaves out from another version of it. An
+    /// event leaves out what Inspector does not know, and never says when the finding was first
+    /// seen.
     #[must_use]
     pub(super) fn completed_by(mut self, other: FindingRef<'_>) -> Self {
         let other = other.to_finding();
@@ -262,38 +272,41 @@ impl Finding {
     }
 }
 
-/// Texts of findings come from other people's packages and end in other people's mail: one short line each.
+/// Makes a text of a finding one short line without invisible characters, because these texts come
+/// from other people's packages and are sent to other people's mailboxes.
 #[must_use]
 pub fn one_line(text: &str) -> String {
     text.chars().map(|c| if is_unseen(c) { ' ' } else { c }).take(256).collect()
 }
 
-/// What ECR's present scan of one image says.
+/// The findings of one image by ECR's present scan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// Number of findings by severity, as the scan's summary has it and at least as many as are listed.
+    /// The number of findings by severity: the scan's summary, and at least the numbers of the
+    /// list.
     pub counts: SeverityCounts,
     /// The findings themselves.
     pub list: FindingList,
-    /// How many findings were closed or suppressed: they do not count.
+    /// The number of findings that are closed or suppressed. They do not count.
     pub inactive: SeverityCounts,
-    /// Whether there are more findings than are kept of one image, so that the list is not whole.
+    /// Whether the image has more findings than are kept, so that the list is incomplete.
     pub is_cut: bool,
-    /// In how many tasks or pods ECR saw the image run lately. Basic scanning does not say.
+    /// The number of tasks or pods in which ECR has seen the image run lately. Basic scanning does
+    /// not say.
     pub in_use: u64,
-    /// When the scan ended. Enhanced scanning goes on.
+    /// When the scan ended. Enhanced scanning never ends.
     pub completed_at: Option<SystemTime>,
 }
 
 impl Findings {
-    /// Takes the findings of a list, with the counts of a summary that may know of more.
+    /// Combines a list of findings with the counts of a summary, which may know of more findings.
     #[must_use]
     pub fn new(summary: SeverityCounts, list: impl IntoIterator<Item = Finding>) -> Self {
         Self::with_inactive(summary, list.into_iter().collect(), SeverityCounts::default())
     }
 
-    /// Takes the findings of a list beside others that were closed or suppressed, which the
-    /// summary may count too.
+    /// Combines a list of findings with the counts of a summary that may also count findings that
+    /// are closed or suppressed (`inactive`).
     #[must_use]
     pub fn with_inactive(
         summary: SeverityCounts,
@@ -304,27 +317,28 @@ impl Findings {
         Self { counts, list, inactive, ..Self::default() }
     }
 
-    /// What the counts know of beyond the list.
+    /// Returns the numbers of findings that the counts have and the list does not.
     #[must_use]
     pub fn unlisted(&self) -> SeverityCounts {
         self.counts.clone().without(self.list.counts())
     }
 }
 
-/// The state of [`Scan::Pending`] of an image that nothing has scanned.
+/// The state of [`Scan::Pending`] of an image that no scanner has scanned.
 pub const NEVER_SCANNED: &str = "not found";
 
-/// The state of an image's scan, and its findings where the state has any worth trusting.
+/// The state of an image's scan, with the findings if the state makes them trustworthy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scan {
-    /// Basic scanning has completed: the findings are final for this scan.
+    /// Basic scanning has completed. The findings of this scan are final.
     Complete(Findings),
-    /// Enhanced scanning goes on: the findings are valid, and may still be growing.
+    /// Enhanced scanning goes on. The findings are valid, and more may follow.
     Active(Findings),
-    /// There is no scan yet, or it has not ended; the word says which.
+    /// There is no scan yet, or it has not ended. The word is the state.
     Pending(String),
-    /// There will be no findings to judge by (failed, unsupported, expired, unavailable, archived, or a state
-    /// that this version does not know); the word is ECR's. Never to be taken for clean.
+    /// There will be no findings to judge, because the scan failed, or the image is unsupported,
+    /// expired, unavailable or archived, or the state is one that this version does not know. The
+    /// word is ECR's. Such an image never counts as clean.
     Unavailable(String),
 }
 
@@ -333,7 +347,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_and_severities_map_both_ways() {
+    fn every_word_leads_back_to_its_severity() {
         for severity in Severity::ALL {
             assert_eq!(Severity::from_word(severity.as_word()), Some(severity));
             assert_eq!(severity.as_key(), severity.as_word().to_lowercase());
@@ -342,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_tell_absent_from_zero_and_never_overflow() {
+    fn absent_count_differs_from_zero_and_sums_never_overflow() {
         let mut counts: SeverityCounts = [(Severity::High, 0)].into_iter().collect();
         assert_eq!(counts.reported(Severity::High), Some(0));
         assert_eq!(counts.reported(Severity::Critical), None);
@@ -354,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn where_summary_and_list_disagree_the_higher_number_counts() {
+    fn higher_number_of_summary_and_list_counts() {
         let summary: SeverityCounts =
             [(Severity::Critical, 1), (Severity::High, 2)].into_iter().collect();
         let list: SeverityCounts = [(Severity::High, 5), (Severity::Low, 1)].into_iter().collect();

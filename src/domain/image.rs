@@ -1,8 +1,17 @@
-//! Names of things in a registry, each a checked type of its own.
+//! The names of things in a registry, each with a checked type of its own.
+//!
+//! Names are checked when they enter the program. A Region becomes part of a host name and a
+//! repository name part of a request, so both must match AWS's own alphabet before any call is
+//! made.
+//!
+//! [`Tag`] knows the quarantine tags, which are the mark of tagwarden: `quarantine-<hex>` and
+//! `quarantine-<hex>.1` to `.9`, where `<hex>` is the image's own digest. Only a tag with the
+//! image's own digest is its mark. The quarantine tag of another image is a tag like any other, so
+//! nobody can hide an image behind it.
 
 use std::fmt;
 
-/// A value that is not a valid name of its kind.
+/// The error for a value that is not a valid name of its kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{value:?} is not {expected}")]
 pub struct InvalidName {
@@ -12,19 +21,20 @@ pub struct InvalidName {
 
 impl InvalidName {
     fn new(value: &str, expected: &'static str) -> Self {
-        // An event can carry a megabyte here; the start of it is enough to recognise it by.
+        // An event can hold a megabyte here. The first characters are enough to recognise the
+        // value.
         let value = value.chars().take(64).collect();
         Self { value, expected }
     }
 
-    /// What a valid name is, in words.
+    /// Describes a valid name in words.
     #[must_use]
     pub fn expected(&self) -> &'static str {
         self.expected
     }
 }
 
-/// Defines a string newtype that can only hold a value its check accepts.
+/// Defines a string type that can only hold values that its check accepts.
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $expected:literal, $check:expr) => {
         $(#[$doc])*
@@ -32,10 +42,10 @@ macro_rules! name {
         pub struct $type(String);
 
         impl $type {
-            /// Checks `value` and takes it over.
+            /// Checks `value` and wraps it.
             ///
             /// # Errors
-            /// [`InvalidName`] says what was expected.
+            /// Returns [`InvalidName`] if `value` is not a valid name.
             pub fn parse(value: impl Into<String>) -> Result<Self, InvalidName> {
                 let value = value.into();
                 let check: fn(&str) -> bool = $check;
@@ -46,7 +56,7 @@ macro_rules! name {
                 }
             }
 
-            /// The name as AWS writes it.
+            /// Returns the name as AWS writes it.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -62,7 +72,7 @@ macro_rules! name {
 }
 
 name!(
-    /// An AWS account: the registry's id.
+    /// The id of an AWS account.
     AccountId,
     "an AWS account id of 12 digits",
     |value| value.len() == 12 && value.bytes().all(|byte| byte.is_ascii_digit())
@@ -73,7 +83,8 @@ name!(
     Region,
     "an AWS Region such as eu-west-1",
     |value| {
-        // A Region becomes part of a host name: letters, digits and single dashes are all it may hold.
+        // A Region becomes part of a host name, so it may only hold letters, digits and single
+        // dashes.
         value.len() <= 32
             && value.contains('-')
             && value.split('-').all(|part| {
@@ -86,7 +97,8 @@ name!(
 name!(
     /// A repository's name without its registry, such as `team/app`.
     RepositoryName,
-    "an ECR repository name (lower-case letters, digits, '.', '_', '-', '/', at most 256 characters)",
+    "an ECR repository name (lower-case letters, digits, '.', '_', '-', '/', \
+     at most 256 characters)",
     |value| {
         (1..=256).contains(&value.len())
             && value.split('/').all(|part| {
@@ -119,7 +131,7 @@ name!(
 );
 
 impl Digest {
-    /// The 64 hex digits without the algorithm.
+    /// Returns the 64 hex digits without the algorithm.
     #[must_use]
     pub fn hex(&self) -> &str {
         self.0.strip_prefix("sha256:").unwrap_or(&self.0)
@@ -129,26 +141,28 @@ impl Digest {
 impl Tag {
     const QUARANTINE: &'static str = "quarantine-";
 
-    /// How many quarantine tags an image can have.
+    /// The number of quarantine tags that an image can have.
     pub const QUARANTINES: usize = 10;
 
-    /// The quarantine tag of the image with this digest: the mark that keeps the image when its
-    /// other tags go, and the durable record that we began.
+    /// Returns the first quarantine tag of the image with this digest. The tag keeps the image when
+    /// its other tags are removed, and is the durable record that tagwarden has begun to remove
+    /// them.
     #[must_use]
     pub fn quarantine(digest: &Digest) -> Self {
         Self(format!("{}{}", Self::QUARANTINE, digest.hex()))
     }
 
-    /// Every quarantine tag of the image with this digest, in the order in which they are tried: anybody who can push can
-    /// put one of them on another image, and then the next one is the mark.
+    /// Returns all quarantine tags of the image with this digest, in the order in which they are
+    /// tried. When somebody has put one of them on another image, the next one is used.
     pub fn quarantines(digest: &Digest) -> impl Iterator<Item = Self> {
         let first = Self::quarantine(digest);
         let more: Vec<_> = (1..Self::QUARANTINES).map(|at| Self(format!("{first}.{at}"))).collect();
         std::iter::once(first).chain(more)
     }
 
-    /// Whether this is a quarantine tag of this very image. That of another one is a tag like any other: otherwise
-    /// whoever can push could hide an image behind it.
+    /// Returns whether this is a quarantine tag of this image. The quarantine tag of another image
+    /// is a tag like any other, because otherwise anybody who can push could hide an image behind
+    /// it.
     #[must_use]
     pub fn is_quarantine_of(&self, digest: &Digest) -> bool {
         let rest = self.0.strip_prefix(Self::QUARANTINE);
@@ -159,8 +173,9 @@ impl Tag {
         }
     }
 
-    /// Whether this has the form of a tag that hangs something on an image: a signature, an attestation, or the list
-    /// of such things (cosign; OCI distribution specification, "referrers tag schema").
+    /// Returns whether the tag has the form of a tag that attaches something to an image: a
+    /// signature, an attestation, or the list of such things (cosign; OCI distribution
+    /// specification, "referrers tag schema").
     #[must_use]
     pub fn is_referrer(&self) -> bool {
         let Some(rest) = self.0.strip_prefix("sha256-") else { return false };
@@ -173,19 +188,19 @@ fn is_sha256(hex: &str) -> bool {
     hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// One repository of one account in one Region.
+/// A repository of one account in one Region.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Repository {
     /// The account that owns the registry.
     pub account: AccountId,
     /// The registry's Region.
     pub region: Region,
-    /// The repository's name inside the registry.
+    /// The name of the repository in the registry.
     pub name: RepositoryName,
 }
 
 impl Repository {
-    /// Where its registry is.
+    /// Returns the account and Region of the repository's registry.
     #[must_use]
     pub fn home(&self) -> Home {
         Home { account: self.account.clone(), region: self.region.clone() }
@@ -198,30 +213,30 @@ impl fmt::Display for Repository {
     }
 }
 
-/// Where a registry is: an account and a Region.
+/// A registry, identified by its account and Region.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Home {
-    /// The account.
+    /// The account that owns the registry.
     pub account: AccountId,
-    /// The Region.
+    /// The registry's Region.
     pub region: Region,
 }
 
-/// The parts of an ECR repository ARN: `arn:aws:ecr:REGION:ACCOUNT:repository/NAME`, where Inspector
-/// also appends `/sha256:...` of an image (Inspector user guide, EventBridge schema).
+/// The parts of an ECR repository ARN, `arn:aws:ecr:REGION:ACCOUNT:repository/NAME`. Inspector
+/// appends the digest of an image, `/sha256:...` (Inspector user guide, EventBridge schema).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepositoryArn {
     /// The repository that the ARN names.
     pub repository: Repository,
-    /// The digest appended to the ARN, where there is one.
+    /// The digest that is appended to the ARN, if there is one.
     pub digest: Option<Digest>,
 }
 
 impl RepositoryArn {
-    /// Reads an ECR repository ARN of any partition.
+    /// Parses an ECR repository ARN of any partition.
     ///
     /// # Errors
-    /// [`InvalidName`] where the text is no such ARN or one of its parts is invalid.
+    /// Returns [`InvalidName`] if the text is not such an ARN or one of its parts is invalid.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         let invalid = || InvalidName::new(text, "an ECR repository ARN");
         let mut parts = text.splitn(6, ':');
@@ -256,7 +271,7 @@ mod tests {
     const HEX: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
     #[test]
-    fn names_refuse_what_aws_refuses() {
+    fn names_that_aws_refuses_are_invalid() {
         for bad in ["", "1234", "12345678901a", "1234567890123"] {
             assert!(AccountId::parse(bad).is_err(), "{bad:?}");
         }
@@ -279,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_names_the_value_and_what_was_expected_but_never_a_megabyte() {
+    fn error_names_at_most_the_start_of_the_value() {
         let error = Digest::parse("x".repeat(1 << 20)).unwrap_err().to_string();
         assert!(error.len() < 200, "{}", error.len());
         assert_eq!(
@@ -289,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quarantine_tag_is_known_by_its_whole_form() {
+    fn quarantine_tag_matches_only_in_its_exact_form() {
         let digest = Digest::parse(format!("sha256:{HEX}")).unwrap();
         let tag = Tag::quarantine(&digest);
         assert_eq!(tag.as_str(), format!("quarantine-{HEX}"));
@@ -307,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_that_hangs_something_on_an_image_is_known_by_its_whole_form() {
+    fn referrer_tag_matches_only_in_its_exact_form() {
         let is_referrer = |tag: &str| Tag::parse(tag).unwrap().is_referrer();
         for ending in ["", ".sig", ".att", ".sbom"] {
             assert!(is_referrer(&format!("sha256-{HEX}{ending}")), "{ending:?}");
@@ -318,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn an_arn_gives_account_region_name_and_digest_in_any_partition() {
+    fn arn_of_any_partition_gives_repository_and_digest() {
         let arn = RepositoryArn::parse(
             "arn:aws-us-gov:ecr:us-gov-west-1:111122223333:repository/team/app",
         );

@@ -1,18 +1,18 @@
-//! Findings of one image, packed: a registry may hold tens of thousands of findings of one image,
-//! and a worker looks at many images at once.
+//! The findings of one image, packed, because an image may have tens of thousands of findings and a
+//! worker judges many images at once.
 //!
-//! Each page of findings that a registry gives becomes one piece: one text that holds every word,
-//! and two lists of fixed size that point into it. A finding takes some 150 bytes so, in three
-//! allocations for a whole page, where [`Finding`]s of their own take three times as much, in ten
-//! allocations each. What is read from it is a [`FindingRef`], which copies nothing.
+//! Each page of findings becomes one piece: one text that holds all words, and two vectors of
+//! fixed-size records that point into it. So a finding takes about 150 bytes, in three allocations
+//! for a whole page. As [`Finding`]s of their own, findings would take three times as much, in ten
+//! allocations each. A [`FindingRef`] reads a packed finding and copies nothing.
 
 use std::cmp::Reverse;
 use std::time::{Duration, SystemTime};
 
 use super::{Finding, Package, Score, Severity, SeverityCounts};
 
-/// The packages of one finding that are kept. What has more is taken to have a package that the
-/// scanner does not name, so that no exception for a package covers all of it.
+/// The most packages of one finding that are kept. A finding with more packages counts as one with
+/// an unnamed package, so that no exception for a package covers all of it.
 const MAX_PACKAGES: usize = 1_000;
 
 /// Packed findings, in the order in which they were added.
@@ -30,7 +30,7 @@ struct Piece {
     findings: Vec<Packed>,
 }
 
-/// A place in a piece's text.
+/// A part of a piece's text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Place {
     start: u32,
@@ -48,14 +48,14 @@ struct PackedPackage {
 struct Packed {
     id: Place,
     link: Option<Place>,
-    /// Where its packages begin, and how many there are.
+    /// The position of the first package, and the number of packages.
     packages: (u32, u16),
     unnamed_package: bool,
     severity: Severity,
     score: Option<Score>,
     fixable: Option<bool>,
     exploitable: Option<bool>,
-    /// Seconds since 1970, rounded down: a finding counts as known a moment too early, never late.
+    /// Seconds since 1970, rounded down, so that a grace period never ends too late.
     first_observed: Option<u32>,
 }
 
@@ -69,23 +69,23 @@ pub struct FindingRef<'a> {
 /// One package of a [`FindingRef`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PackageRef<'a> {
-    /// Its name.
+    /// The name of the package.
     pub name: &'a str,
     /// The version in the image.
     pub installed: Option<&'a str>,
-    /// The version that mends it.
+    /// The version that fixes the finding.
     pub fixed: Option<&'a str>,
 }
 
-/// What sorts findings, the worst first: severity, score and id, and then whatever else tells two
-/// findings apart.
+/// The sort key of a finding, worst first: severity, score and id, and then every other field, so
+/// that the order is the same whatever the order of the pages is.
 pub(crate) type Rank<'a> = (
     (Severity, Reverse<Option<Score>>, &'a str, Vec<PackageRef<'a>>),
     (Option<bool>, Option<bool>, Option<SystemTime>, Option<&'a str>),
 );
 
 impl Finding {
-    /// What sorts the worst first.
+    /// Returns the sort key, worst first.
     pub(crate) fn rank(&self) -> Rank<'_> {
         let packages = self.packages.iter().map(|package| PackageRef {
             name: &package.name,
@@ -102,7 +102,8 @@ impl Finding {
 impl Piece {
     fn put(&mut self, text: &str) -> Place {
         let kept = text.get(..text.floor_char_boundary(u16::MAX.into())).unwrap_or_default();
-        // Texts of findings are short, and lists of them end at some megabytes: see `Reading`.
+        // A piece never reaches 4 GiB, because texts of findings are short and `Reading` bounds the
+        // list to a few megabytes.
         let start = u32::try_from(self.text.len()).unwrap_or(u32::MAX);
         self.text.push_str(kept);
         Place { start, length: u16::try_from(kept.len()).unwrap_or(u16::MAX) }
@@ -157,38 +158,38 @@ impl Piece {
 }
 
 impl FindingList {
-    /// The number of findings.
+    /// Returns the number of findings.
     #[must_use]
     pub fn len(&self) -> usize {
         self.pieces.iter().map(|piece| piece.findings.len()).sum()
     }
 
-    /// Whether there is none.
+    /// Returns whether the list has no findings.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The bytes of memory that the list takes.
+    /// Returns the bytes of memory that the list takes.
     #[must_use]
     pub fn weight(&self) -> usize {
         size_of::<Self>() + self.pieces.iter().map(Piece::weight).sum::<usize>()
     }
 
-    /// The number of findings by severity.
+    /// Returns the number of findings by severity.
     #[must_use]
     pub fn counts(&self) -> &SeverityCounts {
         &self.counts
     }
 
-    /// The findings, in the order in which they were added.
+    /// Iterates over the findings in the order in which they were added.
     pub fn iter(&self) -> impl Iterator<Item = FindingRef<'_>> {
         self.pieces
             .iter()
             .flat_map(|piece| piece.findings.iter().map(move |packed| FindingRef { piece, packed }))
     }
 
-    /// Drops the findings after the first `most`.
+    /// Keeps the first `most` findings and drops the others.
     pub fn truncate(&mut self, most: usize) {
         let mut excess = self.len().saturating_sub(most);
         while excess > 0 {
@@ -204,7 +205,7 @@ impl FindingList {
         }
     }
 
-    /// Adds the findings of another list after its own.
+    /// Appends the findings of another list.
     pub fn append(&mut self, other: Self) {
         self.counts = std::mem::take(&mut self.counts).and(&other.counts);
         self.pieces.extend(other.pieces);
@@ -212,7 +213,7 @@ impl FindingList {
 }
 
 impl Extend<Finding> for FindingList {
-    /// Adds findings as one piece.
+    /// Appends findings as one piece.
     fn extend<T: IntoIterator<Item = Finding>>(&mut self, findings: T) {
         let mut piece = Piece::default();
         for finding in findings {
@@ -235,50 +236,51 @@ impl FromIterator<Finding> for FindingList {
 }
 
 impl<'a> FindingRef<'a> {
-    /// How bad it is.
+    /// Returns the severity that the scanner gives.
     #[must_use]
     pub fn severity(self) -> Severity {
         self.packed.severity
     }
 
-    /// Its name, for most a CVE id.
+    /// Returns the id, mostly a CVE id.
     #[must_use]
     pub fn id(self) -> &'a str {
         self.piece.get(self.packed.id)
     }
 
-    /// Its CVSS score, if the scanner gives one.
+    /// Returns the CVSS score, if the scanner gives one.
     #[must_use]
     pub fn score(self) -> Option<Score> {
         self.packed.score
     }
 
-    /// Whether there is a fix, if the scanner says so.
+    /// Returns whether there is a fix, or `None` if the scanner does not say.
     #[must_use]
     pub fn fixable(self) -> Option<bool> {
         self.packed.fixable
     }
 
-    /// Whether an exploit is known, if the scanner says so.
+    /// Returns whether an exploit is known, or `None` if the scanner does not say.
     #[must_use]
     pub fn exploitable(self) -> Option<bool> {
         self.packed.exploitable
     }
 
-    /// Since when it is known in this image, in whole seconds, if the scanner says so.
+    /// Returns when the scanner first saw the finding in this image, in whole seconds, or `None` if
+    /// the scanner does not say.
     #[must_use]
     pub fn first_observed(self) -> Option<SystemTime> {
         let seconds = self.packed.first_observed?;
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds.into()))
     }
 
-    /// Whether it has a package that the scanner does not name.
+    /// Returns whether the finding is also in a package that the scanner does not name.
     #[must_use]
     pub fn has_unnamed_package(self) -> bool {
         self.packed.unnamed_package
     }
 
-    /// The packages that have it, as far as the scanner names them.
+    /// Iterates over the packages that the scanner names.
     pub fn packages(self) -> impl Iterator<Item = PackageRef<'a>> {
         let Self { piece, packed } = self;
         let (start, count) = packed.packages;
@@ -291,7 +293,7 @@ impl<'a> FindingRef<'a> {
         })
     }
 
-    /// What sorts the worst first.
+    /// Returns the sort key, worst first.
     pub(crate) fn rank(self) -> Rank<'a> {
         let link = self.packed.link.map(|link| self.piece.get(link));
         (
@@ -300,7 +302,7 @@ impl<'a> FindingRef<'a> {
         )
     }
 
-    /// The finding by itself.
+    /// Copies the finding out of the list.
     #[must_use]
     pub fn to_finding(self) -> Finding {
         let owned = str::to_owned;
@@ -349,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packed_finding_says_what_was_packed() {
+    fn packed_finding_is_read_back_unchanged() {
         let bare = Finding::new("é", Severity::Undefined);
         let mut list: FindingList = [finding(1), bare.clone()].into_iter().collect();
         list.extend([finding(2)]);
@@ -363,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_finding_of_usual_size_takes_less_than_250_bytes() {
+    fn finding_of_usual_size_takes_less_than_250_bytes() {
         let list: FindingList = (0..1_000).map(finding).collect();
         assert!(list.weight() < 250 * 1_000, "{}", list.weight());
     }

@@ -1,51 +1,57 @@
-//! From pages of a scan to the scan as a whole, with an end however many findings there are.
+//! Puts the pages of a scan together, up to a limit.
+//!
+//! Anybody can push an image with any number of findings, so of one image at most [`MAX_FINDINGS`]
+//! findings are kept, and the pages and bytes that are read are bounded too. When there are more,
+//! the findings that were read and the first page's counts are judged. If they violate the policy,
+//! its tags are removed as usual. If they do not, the image is reported as unscanned, so the limit
+//! never makes an image clean.
 
 use std::time::SystemTime;
 
 use super::{FindingList, Findings, Scan, SeverityCounts};
 
-/// The findings of one image that are kept.
+/// The most findings of one image that are kept.
 pub const MAX_FINDINGS: usize = 50_000;
-/// The bytes that the kept findings of one image take, give or take a page.
+/// The most bytes that the kept findings of one image take, plus one page.
 const MAX_FINDING_BYTES: usize = 8 << 20;
-/// The pages that are read of one scan: a registry may answer with fewer findings than it was
-/// asked for, or with none and a token that leads on.
+/// The most pages of one scan that are read, because a registry may answer with fewer findings than
+/// requested, or with none and a token for another page.
 const MAX_PAGES: usize = 600;
 
-/// What a registry says of the state of a scan.
+/// The state of a scan, as the registry gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScanState {
     /// Basic scanning has completed.
     Complete,
     /// Enhanced scanning goes on.
     Active,
-    /// There is no scan yet, or it has not ended; the word says which.
+    /// There is no scan yet, or it has not ended. The word is the state.
     Pending(String),
-    /// There will be no findings to judge by; the word says why.
+    /// There will be no findings to judge. The word is the reason.
     Unavailable(String),
 }
 
 /// One page of a scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScanPage {
-    /// The scan's state.
+    /// The state of the scan.
     pub state: ScanState,
-    /// Number of findings by severity; on the first page, of all pages together.
+    /// The number of findings by severity. On the first page it covers all pages.
     pub summary: SeverityCounts,
     /// The findings of this page.
     pub list: FindingList,
-    /// How many findings of this page were closed or suppressed.
+    /// The number of findings of this page that are closed or suppressed.
     pub inactive: SeverityCounts,
-    /// In how many tasks or pods the image was seen to run.
+    /// The number of tasks or pods in which ECR has seen the image run.
     pub in_use: u64,
     /// When the scan ended.
     pub completed_at: Option<SystemTime>,
-    /// Leads to the next page; `None`: this is the last.
+    /// The token for the next page; `None` on the last page.
     pub next_token: Option<String>,
 }
 
 impl ScanPage {
-    /// A page that says nothing but the scan's state.
+    /// Creates a page that has nothing but the scan's state.
     #[must_use]
     pub fn of_state(state: ScanState) -> Self {
         Self {
@@ -70,7 +76,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Begins with the first page: it has the scan's state, and the summary of counts.
+    /// Begins with the first page, which has the scan's state and the summary of counts.
     #[must_use]
     pub fn new(first: ScanPage) -> Self {
         let mut reading = Self {
@@ -106,19 +112,19 @@ impl Reading {
         self.next_token = page.next_token.filter(|_| !is_full);
     }
 
-    /// Leads to the page that is to be read next; `None`: the scan has been read.
+    /// Returns the token for the next page to read, or `None` if the reading is complete.
     #[must_use]
     pub fn next_token(&self) -> Option<&str> {
         self.next_token.as_deref()
     }
 
-    /// The bytes of memory that the findings take.
+    /// Returns the bytes of memory that the findings take.
     #[must_use]
     pub fn weight(&self) -> usize {
         self.findings.list.weight()
     }
 
-    /// The scan, as far as it was read.
+    /// Returns the scan with the findings that were read.
     #[must_use]
     pub fn into_scan(self) -> Scan {
         let Findings { counts, list, inactive, is_cut, in_use, completed_at } = self.findings;
@@ -164,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_add_up_and_the_first_one_has_the_summary() {
+    fn findings_of_all_pages_and_summary_of_the_first_are_kept() {
         let mut first = page(2, Some("1"));
         first.summary.add(Severity::High, 7);
         first.inactive.add(Severity::High, 2);
@@ -178,24 +184,24 @@ mod tests {
     }
 
     #[test]
-    fn findings_at_the_cap_are_whole_and_one_more_is_cut() {
+    fn list_is_cut_only_beyond_the_most_findings() {
         let (_, findings) = read(vec![page(MAX_FINDINGS - 1, Some("1")), page(1, None)]);
         assert_eq!((findings.list.len(), findings.is_cut), (MAX_FINDINGS, false));
         let (_, findings) = read(vec![page(MAX_FINDINGS - 1, Some("1")), page(2, None)]);
         assert_eq!((findings.list.len(), findings.is_cut), (MAX_FINDINGS, true));
         assert_eq!(findings.list.counts().of(Severity::Low), MAX_FINDINGS as u64);
         let (pages, findings) = read(vec![page(MAX_FINDINGS, Some("1")), page(2, None)]);
-        assert_eq!((pages, findings.is_cut), (1, true), "what follows is not read");
+        assert_eq!((pages, findings.is_cut), (1, true), "the next page is not read");
     }
 
     #[test]
-    fn pages_that_lead_on_for_ever_come_to_an_end() {
+    fn reading_ends_after_the_most_pages() {
         let (pages, findings) = read(vec![page(0, Some("more")); MAX_PAGES + 1]);
         assert_eq!((pages, findings.is_cut), (MAX_PAGES, true));
     }
 
     #[test]
-    fn long_texts_are_cut_by_their_bytes() {
+    fn reading_ends_after_the_most_bytes() {
         let long = |at| Finding::new(format!("{at} {}", "x".repeat(250)), Severity::Low);
         let long = |from: usize| ScanPage {
             list: (from..from + 500).map(long).collect(),
@@ -207,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_of_a_scan_that_has_no_findings_to_judge_by() {
+    fn unavailable_scan_keeps_no_findings_and_reads_no_more_pages() {
         let state = ScanState::Unavailable("FAILED".to_owned());
         let reading = Reading::new(ScanPage { state, ..page(3, Some("more")) });
         assert_eq!(
