@@ -1,4 +1,17 @@
-//! The policy's judgement on the findings of one image.
+//! Judges the findings of one image by the policy: which of them count, and which limits they
+//! exceed.
+//!
+//! Each finding counts unless an exception covers it or the terms leave it out, and every finding
+//! that does not count is named with the reason. Two rules keep missing data from making an image
+//! clean:
+//!
+//! - *A finding is left out only if the scanner says what the key asks for.* Basic scanning, for
+//!   example, says nothing about fixes and exploits, so `fixable_only` and `exploit_only` leave
+//!   none of its findings out.
+//! - *A summary that has more findings than the list counts in full.* Nobody can say what the
+//!   unlisted findings are, so only an exception for the whole image covers them.
+//!
+//! Invariant 16: more findings never turn a removal into a keep; an exception can.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
@@ -9,50 +22,53 @@ use super::findings::{Finding, FindingRef, Findings, Severity, SeverityCounts};
 use super::image::{Digest, RepositoryName};
 use super::policy::{Policy, Terms};
 
-/// The most findings that a judgement names.
+/// The most findings that a judgement lists as the worst.
 const NAMED: usize = 10;
 
-/// Whose findings are judged, and when.
+/// The image whose findings are judged, and the time of the judgement.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
-    /// The repository.
+    /// The repository, which selects the rule.
     pub repository: &'a RepositoryName,
-    /// The image, and the index that it is judged for, if any: exceptions may name either.
+    /// The digests of the image and of the index that it is judged for, if any. Exceptions may name
+    /// either.
     pub digests: &'a [&'a Digest],
-    /// When the image was pushed, where that is known.
+    /// When the image was pushed, if that is known. A grace period begins then if the scanner does
+    /// not say when it first saw a finding.
     pub pushed_at: Option<SystemTime>,
-    /// The time of the judgement.
+    /// The time at which exceptions and grace periods are compared.
     pub now: SystemTime,
 }
 
-/// What the policy says of an image's findings.
+/// The result of judging the findings of an image by the policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Judgement {
-    /// The name of the rule that judged.
+    /// The name of the rule that was applied.
     pub rule: String,
     /// The findings that count, by severity.
     pub counted: SeverityCounts,
-    /// In words, each limit that is exceeded, worst first. Empty: the image may keep its tags.
+    /// Each limit that is exceeded, in words and worst first. If it is empty, the image may keep
+    /// its tags.
     pub reasons: Vec<String>,
-    /// In words, what does not count and why.
+    /// The findings that do not count and the reasons, in words.
     pub notes: Vec<String>,
-    /// The worst severity over its limit.
+    /// The worst severity that exceeds its limit.
     pub severity: Option<Severity>,
-    /// The worst of the findings that count, ten at most.
+    /// The worst findings that count, at most ten.
     pub worst: Vec<Finding>,
-    /// The positions of the exceptions that matched.
+    /// The positions of the exceptions that covered a finding, or the whole image.
     pub exceptions: Vec<usize>,
 }
 
 impl Judgement {
-    /// Whether any limit is exceeded.
+    /// Returns whether any limit is exceeded.
     #[must_use]
     pub fn violates(&self) -> bool {
         !self.reasons.is_empty()
     }
 }
 
-/// Why a finding does not count.
+/// The reason why a finding does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Aside {
     Excepted(usize),
@@ -83,7 +99,8 @@ impl Aside {
     }
 }
 
-/// Why the terms leave a finding out. What the scanner does not say never leaves one out.
+/// Returns the reason why the terms leave a finding out, if they do. Data that the scanner does not
+/// give never leaves a finding out.
 fn left_out(finding: FindingRef<'_>, terms: &Terms, subject: &Subject<'_>) -> Option<Aside> {
     if terms.fixable_only.contains(&finding.severity()) && finding.fixable() == Some(false) {
         return Some(Aside::NoFix);
@@ -104,7 +121,7 @@ fn left_out(finding: FindingRef<'_>, terms: &Terms, subject: &Subject<'_>) -> Op
 }
 
 impl Policy {
-    /// Judges an image by its findings.
+    /// Judges the findings of an image.
     ///
     /// ```
     /// # use std::time::SystemTime;
@@ -114,8 +131,8 @@ impl Policy {
     /// # use tagwarden::domain::policy::Policy;
     /// let counts = [(Severity::High, 4), (Severity::Low, 9)].into_iter().collect();
     /// let repository = RepositoryName::parse("team/app")?;
-    /// let subject =
-    ///     Subject { repository: &repository, digests: &[], pushed_at: None, now: SystemTime::UNIX_EPOCH };
+    /// let now = SystemTime::UNIX_EPOCH;
+    /// let subject = Subject { repository: &repository, digests: &[], pushed_at: None, now };
     /// let judgement = Policy::default().judge(&subject, &Findings::new(counts, vec![]));
     /// assert!(judgement.violates());
     /// assert_eq!(judgement.reasons, ["high 4 is over the limit of 0"]);
@@ -129,8 +146,8 @@ impl Policy {
     }
 }
 
-/// A judgement on the way: one finding after the other, so that whoever judges tens of thousands
-/// of them can do something else in between.
+/// A judgement in progress. It takes one finding at a time, so that a caller with tens of thousands
+/// of findings can let other tasks run in between.
 #[derive(Debug)]
 pub(super) struct Judging<'a> {
     policy: &'a Policy,
@@ -145,12 +162,13 @@ pub(super) struct Judging<'a> {
 }
 
 impl<'a> Judging<'a> {
-    /// Begins with what counts beyond the list of findings, because nobody can say what it is.
+    /// Begins with the findings that only the summary counts. They count, because nobody can say
+    /// what they are.
     pub(super) fn new(policy: &'a Policy, subject: Subject<'a>, unlisted: SeverityCounts) -> Self {
         let (rule, terms) = policy.terms(subject.repository);
         let Subject { repository, digests, now, .. } = subject;
         let concerning = policy.exceptions.concerning(repository, digests, now);
-        // An exception for the image as such covers that, too.
+        // An exception for the whole image covers unlisted findings too.
         let whole = concerning.whole_image();
         Self {
             policy,
@@ -165,12 +183,12 @@ impl<'a> Judging<'a> {
         }
     }
 
-    /// Whether an exception covers whatever is found in the image.
+    /// Returns whether an exception covers all findings of the image.
     pub(super) fn is_excepted(&self) -> bool {
         self.concerning.whole_image().is_some()
     }
 
-    /// Adds a finding.
+    /// Judges one finding.
     pub(super) fn add(&mut self, finding: FindingRef<'_>) {
         let covering = self.concerning.covering(finding);
         let why = covering.first().map(|&at| Aside::Excepted(at));
@@ -184,7 +202,7 @@ impl<'a> Judging<'a> {
         }
     }
 
-    /// Keeps a finding if it is one of the worst so far.
+    /// Lists a finding if it is one of the worst so far.
     fn name(&mut self, finding: FindingRef<'_>) {
         let is_full = self.worst.len() >= NAMED;
         if is_full && self.worst.last().is_some_and(|last| last.rank() <= finding.rank()) {
@@ -195,7 +213,7 @@ impl<'a> Judging<'a> {
         self.worst.insert(at, finding.to_finding());
     }
 
-    /// What the policy says of all of them. Nothing is to be added after that.
+    /// Returns the judgement of all findings that were added. Add no finding after this call.
     pub(super) fn finish(&mut self) -> Judgement {
         let Self { policy, rule, terms, .. } = *self;
         let (counted, aside) = (take(&mut self.counted), take(&mut self.aside));

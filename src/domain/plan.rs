@@ -1,4 +1,18 @@
-//! From what was observed to what is to be done: the decision, and the plan of calls that it asks for.
+//! Decides what to do with an image: keep it, wait, report it as unscanned, or remove tags by a
+//! plan.
+//!
+//! [`decide`] judges the findings that ECR shows. Events only say where to look (invariant 6), but
+//! with enhanced scanning ECR's findings can lag behind Inspector's event, and lag must not count
+//! as clean. So when ECR's findings violate nothing, they are judged a second time together with
+//! what the event claims. If that would violate the policy, the decision is to wait until ECR shows
+//! more. Because the same policy judges the claim, an exception that covers a finding also covers
+//! the event that announces it. A completed basic scan does not lag.
+//!
+//! An image may have 50,000 findings. [`Deciding`] judges them in steps, so that heartbeats and
+//! health checks get the thread in between.
+//!
+//! [`Plan::new`] sorts the tags of a violating image. Invariant 7: protected tags are never
+//! removed.
 
 use std::time::SystemTime;
 
@@ -8,7 +22,7 @@ use super::image::{Digest, Home, Tag};
 use super::judgement::{Judgement, Judging, Subject};
 use super::policy::{Action, InUse, Policy, Terms};
 
-/// What a manifest is of.
+/// The kind of content that a manifest describes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
     /// A container image.
@@ -16,89 +30,90 @@ pub enum Kind {
     Image,
     /// An image index or a Docker manifest list.
     Index,
-    /// Something else: a chart, a signature, an attestation.
+    /// Any other artifact, such as a chart, a signature or an attestation.
     Artifact,
 }
 
-/// The media types of the configuration of a container image. ECR gives that of any other artifact as its
-/// artifactMediaType.
+/// The media types of the configuration of container images. ECR reports the media type of any
+/// other artifact as its artifactMediaType.
 pub const IMAGE_CONFIGS: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 
-/// Whether an artifact of this type is something else than a container image. An image may say of itself that it is one
-/// (OCI image specification, "artifactType"), or nothing.
+/// Returns whether an artifact of this type is not a container image. A container image may have
+/// the type of an image or an empty one (OCI image specification, "artifactType").
 #[must_use]
 pub fn is_other_artifact(artifact_type: &str) -> bool {
     !artifact_type.is_empty() && !IMAGE_CONFIGS.contains(&artifact_type)
 }
 
-/// Whether an image can be pulled (ECR user guide, "Archiving an image").
+/// The storage state of an image (ECR user guide, "Archiving an image").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Storage {
-    /// It can.
+    /// The image can be pulled.
     #[default]
     Active,
-    /// It cannot, until it is restored.
+    /// The image cannot be pulled until it is restored.
     Archived,
-    /// It is being restored.
+    /// The image is being restored and cannot be pulled yet.
     Activating,
 }
 
-/// What the registry says about one image now.
+/// One image as the registry describes it now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// The manifest's digest.
+    /// The digest of the manifest.
     pub digest: Digest,
-    /// Every tag that points to it.
+    /// All tags that point to the image.
     pub tags: Vec<Tag>,
-    /// What the manifest is of.
+    /// The kind of content of the manifest.
     pub kind: Kind,
-    /// Whether it can be pulled.
+    /// The storage state, which says whether the image can be pulled.
     pub storage: Storage,
-    /// When it was pushed.
+    /// When the image was pushed.
     pub pushed_at: Option<SystemTime>,
-    /// The manifest's media type, where the registry tells it.
+    /// The media type of the manifest, if the registry gives it.
     pub media_type: Option<String>,
 }
 
 impl Image {
-    /// Whether it has a tag that people pull by: quarantine tags and the tags that hang signatures on an image do not
-    /// count.
+    /// Returns whether the image has a tag that people pull by. The image's own quarantine tags and
+    /// tags that attach signatures to an image do not count.
     #[must_use]
     pub fn is_tagged(&self) -> bool {
         self.tags.iter().any(|tag| !tag.is_quarantine_of(&self.digest) && !tag.is_referrer())
     }
 
-    /// Whether its tags say that it hangs on another image.
+    /// Returns whether all tags say that this manifest is attached to another image.
     #[must_use]
     pub fn is_referrer(&self) -> bool {
         !self.tags.is_empty() && self.tags.iter().all(Tag::is_referrer)
     }
 
-    /// Whether people can pull it by a tag of its own.
+    /// Returns whether people can pull the image by one of its tags.
     #[must_use]
     pub fn is_pullable(&self) -> bool {
         self.kind != Kind::Artifact && self.storage == Storage::Active && self.is_tagged()
     }
 }
 
-/// What an event says of an image's findings: held against what ECR shows, never acted on.
+/// What an event claims about an image's findings. It is compared with what ECR shows and never
+/// acted on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claimed<'a> {
-    /// Nothing.
+    /// The event claims nothing about findings.
     Nothing,
-    /// So many there are, by this kind of scanning.
+    /// The event claims these counts, by this kind of scanning.
     Counts(&'a SeverityCounts, Scanning),
-    /// This one is there, says Inspector.
+    /// Inspector's event claims this finding.
     Finding(&'a Finding),
 }
 
-/// Who scans.
+/// The kind of scanning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scanning {
-    /// ECR itself, once.
+    /// ECR scans an image once.
     Basic,
-    /// Amazon Inspector, again and again; what ECR shows lags behind it.
+    /// Amazon Inspector scans an image continuously, and ECR's findings lag behind Inspector's.
     Enhanced,
 }
 
@@ -108,21 +123,21 @@ impl Claimed<'_> {
     }
 }
 
-/// The policy's verdict on the findings of one image.
+/// The decision about one image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// No limit is exceeded.
+    /// No limit is exceeded, so the image keeps its tags.
     Keep(Judgement),
-    /// Findings are not there yet, or may still be growing; the text says what was seen.
+    /// There are no findings yet, or more may follow. The text says what ECR shows now.
     Wait(String),
-    /// There is nothing to judge by; the text says why.
+    /// There are no findings to judge. The text is the reason.
     Unscanned(String),
-    /// A limit is exceeded.
+    /// A limit is exceeded, so tags have to be removed.
     Violation(Judgement),
 }
 
-/// Judges the scan of an image. Enhanced scanning's findings can lag behind what the event claims, and lag is not to
-/// be taken for clean.
+/// Judges the scan of an image in one go. See the module's documentation for how claims of an event
+/// count.
 #[must_use]
 pub fn decide(
     policy: &Policy,
@@ -138,8 +153,8 @@ pub fn decide(
     }
 }
 
-/// A decision on the way, a number of findings at a time: tens of thousands of findings take long
-/// enough that heartbeats and health checks have to come in between.
+/// A decision in progress, which judges a number of findings at a time. Tens of thousands of
+/// findings take so long that heartbeats and health checks have to run in between.
 pub struct Deciding<'a> {
     policy: &'a Policy,
     subject: Subject<'a>,
@@ -152,7 +167,8 @@ pub struct Deciding<'a> {
 struct Pass<'a> {
     judging: Judging<'a>,
     left: Box<dyn Iterator<Item = FindingRef<'a>> + Send + 'a>,
-    /// The judgement by ECR's findings alone, if this pass is about what the event claims.
+    /// The judgement of ECR's findings alone, if this is the second pass, which adds the event's
+    /// claim.
     shown: Option<Judgement>,
 }
 
@@ -177,7 +193,7 @@ impl<'a> Deciding<'a> {
         Self { policy, subject, scan, claimed, pass: Pass { judging, left, shown: None } }
     }
 
-    /// Judges at most so many findings more. `None`: there are others left.
+    /// Judges at most `most` findings. Returns `None` while findings are left.
     pub fn step(&mut self, most: usize) -> Option<Decision> {
         let (findings, growing) = match self.scan {
             Scan::Complete(findings) => (findings, self.claimed.may_be_ahead()),
@@ -201,7 +217,7 @@ impl<'a> Deciding<'a> {
         None
     }
 
-    /// What follows from a pass that has ended: the decision, or another pass.
+    /// Ends a pass: returns the decision, or begins the second pass and returns `None`.
     fn ended(&mut self, findings: &'a Findings, growing: bool) -> Option<Decision> {
         let is_excepted = self.pass.judging.is_excepted();
         let judgement = self.pass.judging.finish();
@@ -219,9 +235,9 @@ impl<'a> Deciding<'a> {
         }
     }
 
-    /// The findings that there would be if ECR's did not lag behind the event. The event's version
-    /// of a finding takes the place of ECR's, because Inspector changes a finding and sends an
-    /// event at once: its severity, score, fix, exploit and packages, or that it is open again.
+    /// Begins a pass over the findings that ECR would show if it did not lag behind the event. The
+    /// event's version of a finding replaces ECR's, because Inspector sends an event as soon as it
+    /// changes a finding: its severity, score, fix, exploit or packages, or that it is open again.
     fn as_claimed(&self, findings: &'a Findings) -> Pass<'a> {
         let list = &findings.list;
         match self.claimed {
@@ -233,8 +249,8 @@ impl<'a> Deciding<'a> {
             }
             Claimed::Finding(finding) => {
                 let same = list.iter().enumerate().filter(|(_, known)| known.id() == finding.id);
-                // Of several with one id the one that is most like the event's gives way, else the
-                // least severe one: no finding must hide.
+                // If several findings have this id, replace the one that is most like the event's,
+                // or else the least severe one, so that no worse finding is hidden.
                 let is_like = |known: FindingRef<'_>| {
                     let names = finding.packages.iter().map(|package| package.name.as_str());
                     let is_as_severe = known.severity() == finding.severity;
@@ -269,43 +285,45 @@ impl<'a> Deciding<'a> {
     }
 }
 
-/// No limit is exceeded by the findings that were read: if there are more, that says nothing.
+/// Decides when the findings that were read exceed no limit. If ECR has more findings than were
+/// read, that proves nothing, and the image is unscanned.
 fn kept(findings: &Findings, is_excepted: bool, judgement: Judgement) -> Decision {
     if findings.is_cut && !is_excepted {
         return Decision::Unscanned(format!(
-            "too many findings: ECR lists more than the {} that were read, and those exceed no limit",
+            "too many findings: the {} that were read exceed no limit, but ECR lists more",
             findings.list.len()
         ));
     }
     Decision::Keep(judgement)
 }
 
-/// The calls that a violation asks for.
+/// The changes to make to an image that violates the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Tags to untag.
+    /// The tags to remove.
     pub untag: Vec<Tag>,
-    /// Tags that stay.
+    /// The tags that stay.
     pub kept: Vec<Tag>,
-    /// Why tags stay, in words.
+    /// The reasons why tags stay, in words.
     pub kept_because: Vec<String>,
-    /// The quarantine tag: the one that the image bears, else the first. Where that turns out to be on another image, the
-    /// act takes the next.
+    /// The quarantine tag: the one that the image bears, or else the first one. If that is on
+    /// another image, the worker takes the next one when it acts.
     pub quarantine: Tag,
-    /// Whether the image already bears a quarantine tag of its own.
+    /// Whether the image already has one of its quarantine tags.
     pub marked: bool,
-    /// Whether the image itself is to be deleted when its tags are gone and the team was told.
+    /// Whether to delete the image itself, after its tags were removed and the team was notified.
     pub delete: bool,
-    /// Why nothing may be untagged after all, in words.
+    /// The reasons why no tag may be removed after all, in words.
     pub holds: Vec<String>,
-    /// The registries that have to bear the quarantine tag before anything is untagged.
+    /// The registries in which the quarantine tag has to arrive before any tag is removed.
     pub replicas: Vec<Home>,
-    /// What people should know of the plan besides, in words.
+    /// Further remarks on the plan for people, in words.
     pub notes: Vec<String>,
 }
 
 impl Plan {
-    /// The plan for an image, or an index, that violates these terms and runs in so many places.
+    /// Creates the plan for an image or index that violates these terms and is in use in `in_use`
+    /// tasks or pods.
     #[must_use]
     pub fn new(terms: &Terms, image: &Image, in_use: u64) -> Self {
         let mut plan = Self {

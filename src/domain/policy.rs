@@ -1,4 +1,9 @@
-//! The team's policy: what is within its reach, and by which terms an image is judged.
+//! The team's policy: which repositories it covers, and the terms by which their images are judged.
+//!
+//! A policy has base terms and rules. The first rule that matches a repository replaces the base
+//! terms for it. The policy covers the configured accounts, Regions and repositories; without
+//! configured accounts it covers the worker's own account. Invariant 7: nothing outside this reach
+//! is ever touched, whoever sent the event.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,17 +14,17 @@ use super::globs::{GlobIndex, Globs};
 use super::image::{AccountId, Home, Region, Repository, RepositoryName, Tag};
 use super::limits::Limits;
 
-/// Whether the worker acts or only says what it would do.
+/// Whether the worker acts or only reports what it would do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Untag and tell.
+    /// Removes tags and notifies the team.
     Enforce,
-    /// Tell what would be untagged; change nothing.
+    /// Notifies the team of the tags that would be removed, and changes nothing (invariant 8).
     Audit,
 }
 
 impl Mode {
-    /// The word of configuration, notices and metrics.
+    /// Returns the word that the configuration, notices and metrics use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -29,52 +34,52 @@ impl Mode {
     }
 }
 
-/// What becomes of an image that violates the policy.
+/// What to do with an image that violates the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Its tags go; the image stays under its quarantine tag.
+    /// Remove the tags and keep the image under its quarantine tag.
     Quarantine,
-    /// Its tags go, and then the image itself.
+    /// Remove the tags, and then delete the image.
     Delete,
 }
 
-/// When an index violates the policy.
+/// The condition under which an index violates the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IndexRule {
-    /// When any of its images does.
+    /// Any of its images violates the policy.
     Any,
-    /// When every one of its images does.
+    /// All of its images violate the policy.
     All,
 }
 
-/// What becomes of an image that ECR reports in use.
+/// What to do with a violating image that ECR reports as in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InUse {
-    /// The same as of any other.
+    /// Remove the tags, as from any other image.
     Untag,
-    /// It is told and left alone.
+    /// Report the image as blocked and leave it alone.
     Block,
 }
 
-/// What becomes of an image whose removals ECR repeats in other registries.
+/// What to do with a violating image when ECR repeats removals in other registries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replicated {
-    /// It is told and left alone.
+    /// Report the image as blocked and leave it alone.
     Block,
-    /// Its tags go once its quarantine tag has arrived there.
+    /// Remove the tags after the quarantine tag has arrived in those registries.
     Follow,
 }
 
-/// What becomes of an image that cannot be judged.
+/// What to do with an image that cannot be judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unscanned {
-    /// The team is told.
+    /// Notify the team.
     Tell,
-    /// Nothing.
+    /// Do nothing.
     Ignore,
 }
 
-/// Why the policy does not cover a repository.
+/// The reason why the policy does not cover a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutOfReach {
     /// The account is not one of `policy.accounts`.
@@ -86,7 +91,7 @@ pub enum OutOfReach {
 }
 
 impl OutOfReach {
-    /// The reason as a log line says it.
+    /// Returns the reason in words.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -97,51 +102,55 @@ impl OutOfReach {
     }
 }
 
-/// What a source of counts says about severities that it does not list.
+/// The meaning of a severity that a source of counts does not list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reporting {
-    /// Basic scanning lists a severity only if it has findings: absent means zero (ECR user guide).
+    /// Absent means zero, because basic scanning lists a severity only if it has findings (ECR user
+    /// guide).
     AbsentIsZero,
-    /// Absent means that nothing is known: Inspector's scan event lists CRITICAL, HIGH and MEDIUM,
-    /// zeros included, and nothing of the others but a total (Inspector user guide).
+    /// Absent means unknown, because Inspector's scan event lists CRITICAL, HIGH and MEDIUM,
+    /// including zeros, and of the other severities only a total (Inspector user guide).
     AbsentIsUnknown,
 }
 
-/// By which an image is judged: the base policy's, or a rule's for its repositories.
+/// The settings by which an image is judged: those of the base policy, or of the first rule that
+/// matches its repository.
 #[derive(Clone, Debug)]
 pub struct Terms {
-    /// Whether to act or only to tell.
+    /// Whether to act or only to report.
     pub mode: Mode,
-    /// What becomes of an image that violates the limits.
+    /// What to do with an image that exceeds a limit.
     pub action: Action,
-    /// How many findings are allowed.
+    /// The number of findings that an image may have.
     pub limits: Limits,
-    /// Tags that may go; none given means all.
+    /// The tags that may be removed; empty means all.
     pub tags: Globs,
-    /// Tags that stay whatever happens.
+    /// The tags that are never removed.
     pub protected_tags: Globs,
-    /// When an index violates the policy.
+    /// The condition under which an index violates the policy.
     pub index: IndexRule,
-    /// How many other tagged images without a known violation the repository must keep.
+    /// The number of other tagged images without a known violation that must remain in the
+    /// repository.
     pub keep_at_least: usize,
-    /// What becomes of an image that is in use.
+    /// What to do with an image that is in use.
     pub in_use: InUse,
-    /// What becomes of an image whose removals are repeated in other registries.
+    /// What to do with an image when ECR repeats removals in other registries.
     pub replicated: Replicated,
-    /// Severities of which findings without a fix do not count.
+    /// The severities for which findings without a fix do not count.
     pub fixable_only: BTreeSet<Severity>,
-    /// Findings with a lower CVSS score do not count.
+    /// The CVSS score below which findings do not count.
     pub min_score: Option<Score>,
     /// Whether only findings with a known exploit count.
     pub exploit_only: bool,
-    /// How long a finding is known before it counts.
+    /// How long a finding must be known before it counts.
     pub grace: Option<Duration>,
-    /// What becomes of an image that cannot be judged.
+    /// What to do with an image that cannot be judged.
     pub unscanned: Unscanned,
 }
 
 impl Terms {
-    /// Whether these counts alone, without a look at the registry, show that no limit is exceeded.
+    /// Returns whether these counts alone prove that no limit is exceeded, so that ECR need not be
+    /// asked.
     #[must_use]
     pub fn clear(&self, counts: &SeverityCounts, reporting: Reporting) -> bool {
         let known = |severity| match reporting {
@@ -151,14 +160,15 @@ impl Terms {
         self.limits.severities().all(known) && self.limits.exceeded(counts).next().is_none()
     }
 
-    /// Why this tag stays on an image that violates the policy, if it does.
+    /// Returns the reason why this tag stays on an image that violates the policy, or `None` if it
+    /// is removed.
     #[must_use]
     pub fn keeps(&self, tag: &Tag) -> Option<String> {
         if let Some(pattern) = self.protected_tags.matching(tag.as_str()) {
             return Some(format!("tag {tag} is protected by {pattern:?}"));
         }
-        let goes = self.tags.admit(tag.as_str());
-        (!goes).then(|| format!("tag {tag} is not among the rule's tags"))
+        let may_remove = self.tags.admit(tag.as_str());
+        (!may_remove).then(|| format!("tag {tag} is not among the rule's tags"))
     }
 }
 
@@ -183,34 +193,34 @@ impl Default for Terms {
     }
 }
 
-/// Other terms for some repositories.
+/// Terms that replace the base terms for some repositories.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// Its name, for people.
+    /// The name, for people.
     pub name: String,
-    /// The repositories that it is for.
+    /// The repositories that the rule matches; empty matches all.
     pub repositories: Globs,
-    /// By what their images are judged.
+    /// The terms for their images.
     pub terms: Terms,
 }
 
-/// A policy's rules, found by the repositories that they are for.
+/// The rules of a policy, with an index that finds them by repository.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     all: Vec<Rule>,
     by_repository: GlobIndex,
-    /// The first rule that is for every repository.
+    /// The position of the first rule that names no repositories and so matches all.
     for_all: Option<usize>,
 }
 
 impl Rules {
-    /// The rules in their order.
+    /// Returns the rules in the order of the configuration.
     #[must_use]
     pub fn as_slice(&self) -> &[Rule] {
         &self.all
     }
 
-    /// The first rule for a repository.
+    /// Returns the first rule that matches a repository.
     fn first_for(&self, repository: &RepositoryName) -> Option<&Rule> {
         let matching = self.by_repository.matching(repository.as_str());
         let first = matching.into_iter().chain(self.for_all).min()?;
@@ -227,35 +237,36 @@ impl FromIterator<Rule> for Rules {
     }
 }
 
-/// The team's policy.
+/// The policy: which images are covered, how they are judged, and what to do with them.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    /// By what images are judged where no rule says otherwise.
+    /// The terms for repositories that no rule matches.
     pub base: Terms,
-    /// Rules; the first whose repositories match is the one that counts.
+    /// The rules, of which the first that matches a repository applies.
     pub rules: Rules,
-    /// What does not count, for a time.
+    /// The findings that do not count until a day.
     pub exceptions: Exceptions,
-    /// Repositories that are covered; none given means all.
+    /// The repositories that the policy covers; empty means all.
     pub include: Globs,
-    /// Repositories that are not, even where `include` names them.
+    /// The repositories that the policy does not cover, even if `include` names them.
     pub exclude: Globs,
-    /// Repositories that pulls fill from another registry, besides those that a rule's prefix names.
+    /// The repositories that pulls fill from another registry, in addition to those that the prefix
+    /// of a pull-through cache rule names.
     pub pull_through: Globs,
-    /// Accounts that are covered; `None` means the worker's own.
+    /// The accounts that the policy covers; `None` means the worker's own.
     pub accounts: Option<BTreeSet<AccountId>>,
-    /// Regions that are covered; `None` means any.
+    /// The Regions that the policy covers; `None` means all.
     pub regions: Option<BTreeSet<Region>>,
 }
 
 impl Policy {
-    /// The name of the base policy, where a rule's name is asked for.
+    /// The name that stands in the place of a rule's name when no rule matches.
     pub const BASE: &'static str = "base";
 
-    /// Whether the policy covers this repository; `own` is where the worker lives.
+    /// Checks that the policy covers this repository. `own` is the worker's account and Region.
     ///
     /// # Errors
-    /// [`OutOfReach`] says which key leaves it out.
+    /// Returns [`OutOfReach`] if it does not, with the key that excludes the repository.
     pub fn reach(&self, repository: &Repository, own: &Home) -> Result<(), OutOfReach> {
         self.reach_registry(&repository.home(), own)?;
         let name = repository.name.as_str();
@@ -265,10 +276,10 @@ impl Policy {
         Ok(())
     }
 
-    /// The same of a registry, whichever of its repositories.
+    /// Checks that the policy covers this account and Region.
     ///
     /// # Errors
-    /// [`OutOfReach`] says which key leaves it out.
+    /// Returns [`OutOfReach`] if it does not, with the key that excludes the registry.
     pub fn reach_registry(&self, registry: &Home, own: &Home) -> Result<(), OutOfReach> {
         let account = match &self.accounts {
             Some(accounts) => accounts.contains(&registry.account),
@@ -283,7 +294,8 @@ impl Policy {
         Ok(())
     }
 
-    /// Every account of the policy in every Region of it; where it names none, the worker's own.
+    /// Returns every account of the policy in each of its Regions. If the policy names no accounts
+    /// or no Regions, the worker's own is used.
     #[must_use]
     pub fn registries(&self, own: &Home) -> Vec<Home> {
         let accounts = self.accounts.clone().unwrap_or_else(|| [own.account.clone()].into());
@@ -297,7 +309,7 @@ impl Policy {
         accounts.iter().flat_map(of).collect()
     }
 
-    /// The terms for a repository, and the name of the rule that sets them.
+    /// Returns the terms for a repository, and the name of the rule that sets them.
     #[must_use]
     pub fn terms(&self, repository: &RepositoryName) -> (&str, &Terms) {
         match self.rules.first_for(repository) {
@@ -335,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn reach_is_own_account_any_region_and_every_repository_unless_told_otherwise() {
+    fn reach_defaults_to_own_account_in_all_regions() {
         let policy = Policy::default();
         assert_eq!(policy.reach(&repository("111122223333", "us-east-1", "a"), &own()), Ok(()));
         assert_eq!(
@@ -360,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_clears_only_by_severities_that_its_family_reports() {
+    fn counts_clear_an_image_only_if_every_limited_severity_is_reported() {
         let terms = Terms::default();
         let none = counts(&[]);
         assert!(terms.clear(&none, Reporting::AbsentIsZero));
@@ -373,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_rule_that_matches_the_repository_sets_the_terms() {
+    fn first_matching_rule_sets_the_terms() {
         let rule = |name: &str, repositories: &[&str]| Rule {
             name: name.to_owned(),
             repositories: globs(repositories),

@@ -42,7 +42,7 @@ fn counted(policy: &Policy, counts: &[(Severity, u64)]) -> Judgement {
     policy.judge(&subject, &Findings::new(counts.iter().copied().collect(), vec![]))
 }
 
-/// A policy of the default limits and these terms.
+/// Returns a policy with the default limits and changed terms.
 fn terms(change: impl FnOnce(&mut Terms)) -> Policy {
     let mut policy = Policy::default();
     change(&mut policy.base);
@@ -65,7 +65,7 @@ fn critical() -> Finding {
 }
 
 #[test]
-fn by_default_one_critical_or_one_high_finding_violates_and_any_number_of_others_does_not() {
+fn one_critical_or_high_finding_violates_the_default_policy() {
     let policy = Policy::default();
     let judgement = counted(&policy, &[(Severity::Critical, 1), (Severity::High, 4)]);
     let reasons = ["critical 1 is over the limit of 0", "high 4 is over the limit of 0"];
@@ -76,19 +76,19 @@ fn by_default_one_critical_or_one_high_finding_violates_and_any_number_of_others
 }
 
 #[test]
-fn a_count_at_its_limit_is_allowed() {
+fn count_at_its_limit_does_not_violate() {
     let policy = terms(|terms| terms.limits = Limits::new([(Severity::High, 3)]));
     assert!(!counted(&policy, &[(Severity::High, 3)]).violates());
     assert!(counted(&policy, &[(Severity::High, 4)]).violates());
-    assert!(!counted(&policy, &[(Severity::Critical, 9)]).violates(), "no limit, no violation");
+    assert!(!counted(&policy, &[(Severity::Critical, 9)]).violates(), "Critical has no limit");
 }
 
 #[test]
-fn each_key_alone_turns_the_verdict_and_says_why() {
+fn each_key_alone_leaves_a_finding_out_and_says_why() {
     let why = |policy: &Policy| {
         let judgement = judged(policy, vec![critical()]);
         assert!(!judgement.violates(), "{judgement:?}");
-        assert!(judgement.worst.is_empty(), "what does not count is not named among the worst");
+        assert!(judgement.worst.is_empty(), "only findings that count are among the worst");
         judgement.notes.join("\n")
     };
     assert!(judged(&Policy::default(), vec![critical()]).violates());
@@ -102,12 +102,13 @@ fn each_key_alone_turns_the_verdict_and_says_why() {
     assert_eq!(why(&grace), "critical 1 does not count: known for less than 7days (grace)");
     assert_eq!(
         why(&excepting(exception("CVE-2026-*"))),
-        "critical 1 does not count: excepted by CVE-2026-* until 2026-12-01 (security: not reachable)"
+        "critical 1 does not count: excepted by CVE-2026-* until 2026-12-01 \
+         (security: not reachable)"
     );
 }
 
 #[test]
-fn the_ten_worst_of_the_findings_that_count_are_named() {
+fn worst_ten_of_the_findings_that_count_are_listed() {
     let mut list: Vec<_> =
         (10..22).map(|at| Finding::new(format!("CVE-{at}"), Severity::High)).collect();
     list.push(critical());
@@ -118,7 +119,7 @@ fn the_ten_worst_of_the_findings_that_count_are_named() {
 }
 
 #[test]
-fn each_key_counts_what_it_is_not_about() {
+fn finding_counts_if_the_key_does_not_apply_to_it() {
     let violates = |policy: &Policy, change: &dyn Fn(&mut Finding)| {
         let mut finding = critical();
         change(&mut finding);
@@ -138,7 +139,7 @@ fn each_key_counts_what_it_is_not_about() {
 }
 
 #[test]
-fn grace_is_from_the_first_observation_else_from_the_push_and_ends_on_time() {
+fn grace_begins_at_first_observation_or_else_at_the_push() {
     let policy = terms(|terms| terms.grace = Some(3 * DAY));
     let violates = |observed: Option<Duration>, pushed: Option<Duration>| {
         let finding = Finding { first_observed: observed.map(|age| now() - age), ..critical() };
@@ -153,7 +154,7 @@ fn grace_is_from_the_first_observation_else_from_the_push_and_ends_on_time() {
 }
 
 #[test]
-fn an_exception_is_only_for_what_it_names_and_only_until_its_day() {
+fn exception_covers_only_what_it_names_and_only_until_its_day() {
     let violates = |change: &dyn Fn(&mut Exception), digests: &[&Digest]| {
         let mut exception = exception("CVE-2026-1");
         change(&mut exception);
@@ -176,8 +177,7 @@ fn an_exception_is_only_for_what_it_names_and_only_until_its_day() {
 }
 
 #[test]
-fn an_exception_for_an_image_covers_whatever_is_found_in_it_and_one_for_a_finding_only_what_is_listed()
- {
+fn only_an_exception_for_the_whole_image_covers_unlisted_findings() {
     let image = digest('a');
     let mut exception = exception("CVE-2026-1");
     exception.id = Globs::default();
@@ -195,7 +195,7 @@ fn an_exception_for_an_image_covers_whatever_is_found_in_it_and_one_for_a_findin
 }
 
 #[test]
-fn the_terms_are_those_of_the_repositorys_rule() {
+fn rule_of_the_repository_sets_the_terms() {
     let lenient =
         Terms { limits: Limits::default().with(Severity::Critical, None), ..Terms::default() };
     let policy = Policy {
@@ -295,7 +295,7 @@ proptest! {
     }
 
     #[test]
-    fn an_exception_never_turns_a_keep_into_an_untag(
+    fn exception_never_turns_a_keep_into_an_untag(
         policy in any_policy(), exception in any_exception(), list in any_findings(),
     ) {
         let without = judged(&policy, list.clone());
@@ -306,13 +306,13 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_findings_does_not_matter(policy in any_policy(), list in any_findings()) {
+    fn order_of_findings_does_not_matter(policy in any_policy(), list in any_findings()) {
         let reversed: Vec<_> = list.iter().rev().cloned().collect();
         prop_assert_eq!(judged(&policy, list), judged(&policy, reversed));
     }
 
     #[test]
-    fn what_an_event_clears_never_violates(
+    fn counts_that_clear_an_image_never_violate(
         policy in any_policy(),
         counts in prop::collection::vec((0..Severity::ALL.len(), 0..5_u64), 0..9),
     ) {

@@ -37,7 +37,7 @@ fn decided(policy: &Policy, scan: &Scan, claimed: Claimed<'_>) -> Decision {
 }
 
 #[test]
-fn every_tag_goes_but_protected_ones_and_the_mark() {
+fn plan_removes_all_tags_but_protected_ones_and_the_mark() {
     let terms = Terms { protected_tags: globs(&["prod-*"]), ..Terms::default() };
     let own = format!("quarantine-{}", "a".repeat(64));
     let foreign = format!("quarantine-{}", "b".repeat(64));
@@ -54,7 +54,7 @@ fn every_tag_goes_but_protected_ones_and_the_mark() {
 }
 
 #[test]
-fn where_a_rule_names_tags_only_those_go() {
+fn plan_removes_only_tags_that_the_rule_names() {
     let terms = Terms { tags: globs(&["dev-*", "pr-*"]), ..Terms::default() };
     let plan = Plan::new(&terms, &image(&["dev-1", "1.0"]), 0);
     assert_eq!(plan.untag, [tag("dev-1")]);
@@ -62,7 +62,7 @@ fn where_a_rule_names_tags_only_those_go() {
 }
 
 #[test]
-fn the_image_is_deleted_only_by_the_delete_action_and_when_no_tag_is_kept() {
+fn plan_deletes_the_image_only_if_no_tag_is_kept() {
     let delete = |terms: &Terms, tags: &[&str]| Plan::new(terms, &image(tags), 0).delete;
     let mut terms = Terms::default();
     assert!(!delete(&terms, &["1.0"]));
@@ -73,7 +73,7 @@ fn the_image_is_deleted_only_by_the_delete_action_and_when_no_tag_is_kept() {
 }
 
 #[test]
-fn an_image_in_use_is_held_only_where_the_terms_say_so() {
+fn image_in_use_is_held_only_with_in_use_block() {
     let mut terms = Terms::default();
     assert_eq!(Plan::new(&terms, &image(&["1.0"]), 3).holds, Vec::<String>::new());
     terms.in_use = InUse::Block;
@@ -83,7 +83,7 @@ fn an_image_in_use_is_held_only_where_the_terms_say_so() {
 }
 
 #[test]
-fn people_pull_by_any_tag_but_the_mark_and_those_that_hang_something_on_an_image() {
+fn mark_and_referrer_tags_do_not_make_an_image_tagged() {
     let mark = format!("quarantine-{}", "a".repeat(64));
     let foreign = format!("quarantine-{}", "b".repeat(64));
     let signature = format!("sha256-{}.sig", "b".repeat(64));
@@ -101,7 +101,7 @@ fn people_pull_by_any_tag_but_the_mark_and_those_that_hang_something_on_an_image
 }
 
 #[test]
-fn what_is_no_image_or_archived_or_untagged_cannot_be_pulled() {
+fn artifact_or_archived_or_untagged_image_is_not_pullable() {
     let pullable =
         |kind, storage, tags: &[&str]| Image { kind, storage, ..image(tags) }.is_pullable();
     assert!(pullable(Kind::Image, Storage::Active, &["1.0"]));
@@ -113,7 +113,7 @@ fn what_is_no_image_or_archived_or_untagged_cannot_be_pulled() {
 }
 
 #[test]
-fn lag_of_enhanced_scanning_is_waited_for_but_a_completed_basic_scan_is_believed() {
+fn lag_of_enhanced_scanning_waits_and_completed_basic_scan_does_not() {
     let policy = Policy::default();
     let three: SeverityCounts = [(Severity::Critical, 3)].into_iter().collect();
     let finding = Finding::new("CVE-1", Severity::High);
@@ -132,7 +132,7 @@ fn lag_of_enhanced_scanning_is_waited_for_but_a_completed_basic_scan_is_believed
 }
 
 #[test]
-fn what_ecr_shows_and_the_policy_accepts_is_no_lag() {
+fn excepted_finding_is_not_lag() {
     let exceptions = [crate::domain::exception::tests::exception("CVE-1")].into_iter().collect();
     let policy = Policy { exceptions, ..Policy::default() };
     let finding = Finding::new("CVE-1", Severity::Critical);
@@ -142,16 +142,13 @@ fn what_ecr_shows_and_the_policy_accepts_is_no_lag() {
     let empty = Scan::Active(Findings::default());
     let keeps = |scan, claimed| matches!(decided(&policy, scan, claimed), Decision::Keep(_));
     assert!(keeps(&shown, Claimed::Counts(&one, Scanning::Enhanced)));
-    assert!(
-        !keeps(&shown, Claimed::Counts(&two, Scanning::Enhanced)),
-        "the second is not there yet"
-    );
+    assert!(!keeps(&shown, Claimed::Counts(&two, Scanning::Enhanced)), "ECR lacks the second");
     assert!(keeps(&shown, Claimed::Finding(&finding)));
     assert!(keeps(&empty, Claimed::Finding(&finding)), "excepted, whenever it appears");
 }
 
 #[test]
-fn the_events_version_of_a_finding_takes_the_place_of_ecrs() {
+fn version_of_the_event_replaces_ecrs_version_of_a_finding() {
     let terms = |change: fn(&mut Terms)| {
         let mut policy = Policy::default();
         change(&mut policy.base);
@@ -189,16 +186,16 @@ fn the_events_version_of_a_finding_takes_the_place_of_ecrs() {
         let scan = Scan::Active(Findings::new(SeverityCounts::default(), [shown.clone()]));
         let by = |claimed: &Finding| decided(&policy, &scan, Claimed::Finding(claimed));
         assert!(matches!(by(&claimed), Decision::Wait(_)), "{claimed:?}");
-        assert!(matches!(by(&shown), Decision::Keep(_)), "{shown:?} is shown as the event has it");
+        assert!(matches!(by(&shown), Decision::Keep(_)), "ECR shows {shown:?}");
     }
     let scan = Scan::Active(Findings::new(SeverityCounts::default(), [of(Severity::Low)]));
     let better = of(Severity::Medium);
     let decision = decided(&Policy::default(), &scan, Claimed::Finding(&better));
-    assert!(matches!(decision, Decision::Keep(_)), "worse, and still within the policy");
+    assert!(matches!(decision, Decision::Keep(_)), "worse, but within the limits");
 }
 
 #[test]
-fn a_finding_that_ecr_shows_as_closed_is_waited_for_if_an_event_says_that_it_is_open() {
+fn closed_finding_that_the_event_reopens_is_lag() {
     let closed = [(Severity::Critical, 1)].into_iter().collect();
     let closed = Findings::with_inactive(SeverityCounts::default(), FindingList::default(), closed);
     let scan = Scan::Active(closed);
@@ -210,7 +207,7 @@ fn a_finding_that_ecr_shows_as_closed_is_waited_for_if_an_event_says_that_it_is_
 }
 
 #[test]
-fn what_an_event_does_not_say_of_a_finding_is_as_ecr_says_it() {
+fn fields_that_the_event_leaves_out_come_from_ecr() {
     let day = std::time::Duration::from_secs(24 * 3600);
     let mut policy = Policy::default();
     policy.base.grace = Some(14 * day);
@@ -234,7 +231,7 @@ fn what_an_event_does_not_say_of_a_finding_is_as_ecr_says_it() {
 }
 
 #[test]
-fn of_two_findings_with_one_id_the_one_that_is_most_like_the_events_gives_way() {
+fn event_replaces_the_most_similar_of_two_findings_with_one_id() {
     let limit = Policy {
         base: Terms { limits: Limits::new([(Severity::Critical, 1)]), ..Terms::default() },
         ..Policy::default()
@@ -248,7 +245,7 @@ fn of_two_findings_with_one_id_the_one_that_is_most_like_the_events_gives_way() 
 }
 
 #[test]
-fn of_two_findings_with_one_id_the_event_replaces_the_less_severe_one() {
+fn event_replaces_the_less_severe_of_two_findings_with_one_id() {
     let limit = Policy {
         base: Terms { limits: Limits::new([(Severity::High, 1)]), ..Terms::default() },
         ..Policy::default()
@@ -263,7 +260,7 @@ fn of_two_findings_with_one_id_the_event_replaces_the_less_severe_one() {
 }
 
 #[test]
-fn findings_beyond_the_cap_never_make_an_image_clean() {
+fn image_with_too_many_findings_is_never_clean() {
     let cut = |critical: u64, findings: &[Finding]| {
         let summary = [(Severity::Critical, critical)].into_iter().collect();
         Scan::Complete(Findings { is_cut: true, ..Findings::new(summary, findings.to_vec()) })
@@ -286,11 +283,11 @@ fn findings_beyond_the_cap_never_make_an_image_clean() {
     let (digests, now) = ([&digest], SystemTime::UNIX_EPOCH);
     let subject = Subject { repository: &repository, digests: &digests, pushed_at: None, now };
     let decision = decide(&policy, &subject, &low, Claimed::Nothing);
-    assert!(matches!(decision, Decision::Keep(_)), "whatever is found in it is excepted");
+    assert!(matches!(decision, Decision::Keep(_)), "the whole image is excepted");
 }
 
 #[test]
-fn a_decision_in_steps_is_the_decision_at_once() {
+fn deciding_in_steps_gives_the_same_decision() {
     let policy = Policy::default();
     let list = (0..25).map(|at| Finding::new(format!("CVE-{at}"), Severity::Low));
     let scan = Scan::Active(Findings::new(SeverityCounts::default(), list));
@@ -311,7 +308,7 @@ fn a_decision_in_steps_is_the_decision_at_once() {
 }
 
 #[test]
-fn a_scan_without_findings_to_trust_is_never_taken_for_clean() {
+fn unavailable_scan_is_unscanned_and_never_clean() {
     let scan = Scan::Unavailable("SCAN_ELIGIBILITY_EXPIRED".into());
     assert_eq!(
         decided(&Policy::default(), &scan, Claimed::Nothing),
@@ -321,7 +318,7 @@ fn a_scan_without_findings_to_trust_is_never_taken_for_clean() {
 
 proptest! {
     #[test]
-    fn a_protected_tag_never_appears_in_a_plan(
+    fn plan_never_removes_a_protected_tag(
         tags in prop::collection::btree_set("[a-z][a-z0-9.-]{0,6}", 0..12),
         protected in prop::collection::vec("[a-z][a-z0-9]{0,2}\\*?", 0..4),
         may_go in prop::collection::vec("[a-z][a-z0-9]{0,2}\\*?", 0..4),
@@ -342,7 +339,7 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_tags_does_not_matter(
+    fn order_of_tags_does_not_matter(
         tags in prop::collection::btree_set("[a-z][a-z0-9.-]{0,6}", 0..12),
     ) {
         let terms = Terms { protected_tags: globs(&["a*", "*1"]), ..Terms::default() };
