@@ -183,7 +183,7 @@ fn notice() -> Notice {
     let judgement = Judgement {
         rule: "base".to_owned(),
         counted: [(Severity::Critical, 4), (Severity::High, 6)].into_iter().collect(),
-        reasons: vec!["critical 4 is over the limit of 0".to_owned()],
+        reasons: vec!["critical 4 exceeds the limit of 0".to_owned()],
         notes: vec!["high 2 do not count: no fix is available (fixable_only)".to_owned()],
         severity: Some(Severity::Critical),
         worst,

@@ -135,7 +135,7 @@ impl Policy {
     /// let subject = Subject { repository: &repository, digests: &[], pushed_at: None, now };
     /// let judgement = Policy::default().judge(&subject, &Findings::new(counts, vec![]));
     /// assert!(judgement.violates());
-    /// assert_eq!(judgement.reasons, ["high 4 is over the limit of 0"]);
+    /// assert_eq!(judgement.reasons, ["high 4 exceeds the limit of 0"]);
     /// # Ok::<_, tagwarden::domain::image::InvalidName>(())
     /// ```
     #[must_use]
@@ -233,7 +233,7 @@ impl<'a> Judging<'a> {
             .collect();
         for (severity, count, limit) in terms.limits.exceeded(&counted) {
             judgement.severity = judgement.severity.or(Some(severity));
-            judgement.reasons.push(format!("{severity} {count} is over the limit of {limit}"));
+            judgement.reasons.push(format!("{severity} {count} exceeds the limit of {limit}"));
         }
         judgement.counted = counted;
         judgement

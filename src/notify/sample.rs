@@ -55,7 +55,7 @@ pub(crate) fn notice() -> Notice {
     let judgement = Judgement {
         rule: "base".to_owned(),
         counted: [(Severity::Critical, 1), (Severity::High, 2)].into_iter().collect(),
-        reasons: texts(&["critical 1 is over the limit of 0", "high 2 is over the limit of 0"]),
+        reasons: texts(&["critical 1 exceeds the limit of 0", "high 2 exceeds the limit of 0"]),
         notes: texts(&[
             "high 1 does not count: excepted by CVE-2025-* until 2026-12-01 \
              (security: not reachable)",

@@ -98,7 +98,7 @@ async fn what_is_excepted_is_said_where_other_findings_count() {
 
     let why = "excepted by CVE-2026-0001 until 2026-12-31 (security: not reachable)";
     let reasons = json!([
-        "critical 1 is over the limit of 0",
+        "critical 1 exceeds the limit of 0",
         format!("critical 1 does not count: {why}"),
         format!("high 1 does not count: {why}"),
     ]);

@@ -61,7 +61,7 @@ fn finding() -> Finding {
     Finding::new("CVE-2026-0001", "CRITICAL")
 }
 
-const ONE_CRITICAL: &str = "critical 1 is over the limit of 0";
+const ONE_CRITICAL: &str = "critical 1 exceeds the limit of 0";
 
 #[tokio::test(start_paused = true)]
 async fn every_severity_can_be_limited_on_its_own() {
@@ -70,7 +70,7 @@ async fn every_severity_can_be_limited_on_its_own() {
         let severity = word.to_uppercase();
         let scan = |count| ScanResult::basic(&[(&severity, count)]);
         assert_eq!(judged(&toml, scan(1)).await, kept(), "{word}");
-        let reason = format!("{word} 2 is over the limit of 1");
+        let reason = format!("{word} 2 exceeds the limit of 1");
         assert_eq!(judged(&toml, scan(2)).await, is("quarantined", &[&reason]), "{word}");
 
         let toml = format!("policy.max_findings.{word} = \"unlimited\"");
@@ -81,7 +81,7 @@ async fn every_severity_can_be_limited_on_its_own() {
 #[tokio::test(start_paused = true)]
 async fn every_limit_that_is_exceeded_is_a_reason_and_the_worst_comes_first() {
     let scan = ScanResult::basic(&[("LOW", 4), ("HIGH", 2), ("MEDIUM", 1), ("CRITICAL", 1)]);
-    let reasons = [ONE_CRITICAL, "high 2 is over the limit of 0", "low 4 is over the limit of 3"];
+    let reasons = [ONE_CRITICAL, "high 2 exceeds the limit of 0", "low 4 exceeds the limit of 3"];
     let verdict = judged("policy.max_findings.low = 3", scan).await;
     assert_eq!(verdict, is("quarantined", &reasons));
 }
@@ -122,7 +122,7 @@ async fn findings_without_a_fix_can_be_left_out_by_severity() {
     assert_eq!(judged(only, ScanResult::basic(&[]).with(finding())).await, goes);
 
     let high = || with(Finding::new("CVE-2026-0002", "HIGH"));
-    let high_goes = is("quarantined", &["high 1 is over the limit of 0"]);
+    let high_goes = is("quarantined", &["high 1 exceeds the limit of 0"]);
     assert_eq!(judged(only, high()).await, high_goes, "another severity");
     assert_eq!(judged(r#"policy.fixable_only = ["all"]"#, high()).await, kept());
     assert_eq!(judged(r#"policy.fixable_only = ["none"]"#, high()).await, high_goes);
@@ -310,7 +310,7 @@ async fn a_rule_changes_single_limits_and_inherits_the_others() {
     assert_eq!(judged(toml, scan).await, kept());
     let scan = ScanResult::basic(&[("CRITICAL", 1), ("HIGH", 3), ("MEDIUM", 6)]);
     let reasons =
-        [ONE_CRITICAL, "high 3 is over the limit of 2", "medium 6 is over the limit of 5"];
+        [ONE_CRITICAL, "high 3 exceeds the limit of 2", "medium 6 exceeds the limit of 5"];
     assert_eq!(judged(toml, scan).await, is("quarantined", &reasons));
 }
 

@@ -68,7 +68,7 @@ fn critical() -> Finding {
 fn one_critical_or_high_finding_violates_the_default_policy() {
     let policy = Policy::default();
     let judgement = counted(&policy, &[(Severity::Critical, 1), (Severity::High, 4)]);
-    let reasons = ["critical 1 is over the limit of 0", "high 4 is over the limit of 0"];
+    let reasons = ["critical 1 exceeds the limit of 0", "high 4 exceeds the limit of 0"];
     assert_eq!(judgement.reasons, reasons);
     assert_eq!(judgement.severity, Some(Severity::Critical));
     assert!(counted(&policy, &[(Severity::High, 1)]).violates());
@@ -190,7 +190,7 @@ fn only_an_exception_for_the_whole_image_covers_unlisted_findings() {
     assert_eq!(judgement.exceptions, [0]);
     exception.id = Globs::new(["*".to_owned()]).unwrap();
     let judgement = excepting(exception).judge(&subject, &more);
-    assert_eq!(judgement.reasons, ["critical 1 is over the limit of 0"]);
+    assert_eq!(judgement.reasons, ["critical 1 exceeds the limit of 0"]);
     assert_eq!(judgement.exceptions, [0]);
 }
 

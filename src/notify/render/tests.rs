@@ -147,7 +147,7 @@ fn more_than_ten_findings() {
     let counts = [(Severity::Critical, 12), (Severity::High, 40), (Severity::Medium, 300)];
     judgement.counted = counts.into_iter().collect();
     judgement.reasons =
-        texts(&["critical 12 is over the limit of 0", "high 40 is over the limit of 0"]);
+        texts(&["critical 12 exceeds the limit of 0", "high 40 exceeds the limit of 0"]);
     judgement.notes.clear();
     notice.reasons = judgement.reasons.clone();
     notice.counts = judgement.counted.clone();
