@@ -2,15 +2,17 @@
 //! worker from working.
 //!
 //! Invariant 13: *liveness* means that the polling loop turns over. Success, error, timeout and
-//! deliberate pause all count. A loop that hangs is not live, and neither is a loop of which no
-//! receive has been answered for three minutes: another task may reach another endpoint.
+//! deliberate pause all count. A loop that hangs is not live, and neither is a loop that has had no
+//! answer to a receive for three minutes: another task may reach another endpoint.
 //!
 //! Invariant 11: *readiness* says whether work goes on. While AWS refuses the queue, every topic,
 //! the worker's own credentials or every call to the registry, polling is paused ([`Pause`]), so
 //! that refusals do not push good messages into the dead-letter queue. Every pause has a probe that
 //! ends it, so recovery needs no restart: a message in hand repeats its refused call under
-//! heartbeat, and when no message is in hand, one is received for this. After an over-reach
-//! (invariant 5) the worker stays stopped until a restart.
+//! heartbeat, and when no message is in hand, one is received for this. If the queue refuses to
+//! delete messages, it is asked with a receipt handle of no message instead, because a received
+//! message would only lose its lease. After an over-reach (invariant 5) the worker stays stopped
+//! until a restart.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

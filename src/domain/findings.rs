@@ -237,7 +237,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Creates a finding of which only the id and the severity are known.
+    /// Creates a finding with an id and a severity and nothing else.
     #[must_use]
     pub fn new(id: impl Into<String>, severity: Severity) -> Self {
         Self {

@@ -2,7 +2,7 @@
 //!
 //! Anybody who can push can put `quarantine-<hex>` on another image. tagwarden never moves a mark
 //! off another image, so an image has ten quarantine tags ([`Tag::quarantines`]), all of them known
-//! as ours. If the image already bears one of them, that is its mark; else tagwarden puts the first
+//! as ours. If the image already has one of them, that is its mark; else tagwarden puts the first
 //! one that is on no image. If all ten are on other images, the image is reported as `blocked`.
 //!
 //! Two gaps remain. ECR has no compare-and-put, so where tags are mutable, PutImage still moves a
@@ -22,7 +22,7 @@ pub enum Holder {
     Unreadable,
 }
 
-/// The quarantine tags of one image that it bears, and those that are free.
+/// The quarantine tags that one image has, and those that are on no image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marks {
     own: Vec<Tag>,
@@ -47,7 +47,7 @@ impl Marks {
         Self { own, free }
     }
 
-    /// Returns the mark that the image bears, if any, and the first one if it bears several.
+    /// Returns the mark that the image has, if any, and the first one if it has several.
     #[must_use]
     pub fn own(&self) -> Option<&Tag> {
         self.own.first()

@@ -6,7 +6,7 @@
 //! as clean. So when ECR's findings violate nothing, they are judged a second time together with
 //! what the event claims. If that would violate the policy, the decision is to wait until ECR shows
 //! more. Because the same policy judges the claim, an exception that covers a finding also covers
-//! the event that announces it. A completed basic scan does not lag.
+//! the event that announces it. A basic scan that has completed does not lag behind its own event.
 //!
 //! An image may have 50,000 findings. [`Deciding`] judges them in steps, so that heartbeats and
 //! health checks get the thread in between.
@@ -306,8 +306,8 @@ pub struct Plan {
     pub kept: Vec<Tag>,
     /// The reasons why tags stay, in words.
     pub kept_because: Vec<String>,
-    /// The quarantine tag: the one that the image bears, or else the first one. If that is on
-    /// another image, the worker takes the next one when it acts.
+    /// The quarantine tag: the one that the image has, or else the first one. If that is on another
+    /// image, the worker takes the next one when it acts.
     pub quarantine: Tag,
     /// Whether the image already has one of its quarantine tags.
     pub marked: bool,

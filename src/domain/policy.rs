@@ -3,7 +3,7 @@
 //! A policy has base terms and rules. The first rule that matches a repository replaces the base
 //! terms for it. The policy covers the configured accounts, Regions and repositories; without
 //! configured accounts it covers the worker's own account. Invariant 7: nothing outside this reach
-//! is ever touched, whoever sent the event.
+//! is ever touched, even if an event names it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -242,7 +242,7 @@ impl FromIterator<Rule> for Rules {
 pub struct Policy {
     /// The terms for repositories that no rule matches.
     pub base: Terms,
-    /// The rules, of which the first that matches a repository applies.
+    /// The rules. The first one that matches a repository applies.
     pub rules: Rules,
     /// The findings that do not count until a day.
     pub exceptions: Exceptions,
@@ -260,7 +260,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The name that stands in the place of a rule's name when no rule matches.
+    /// The name that is used instead of a rule's name when no rule matches.
     pub const BASE: &'static str = "base";
 
     /// Checks that the policy covers this repository. `own` is the worker's account and Region.

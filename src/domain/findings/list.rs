@@ -78,7 +78,7 @@ pub struct PackageRef<'a> {
 }
 
 /// The sort key of a finding, worst first: severity, score and id, and then every other field, so
-/// that the order is the same whatever the order of the pages is.
+/// that the order never depends on the order of the pages.
 pub(crate) type Rank<'a> = (
     (Severity, Reverse<Option<Score>>, &'a str, Vec<PackageRef<'a>>),
     (Option<bool>, Option<bool>, Option<SystemTime>, Option<&'a str>),
