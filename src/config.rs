@@ -1,7 +1,13 @@
-//! Configuration: raw settings as they are written, turned into settings that have been checked.
+//! Configuration: turns the raw settings that people write into settings that have been checked.
 //!
-//! Sources, later ones winning: defaults, one file, environment variables. Anything unknown, of the
-//! wrong type or contradictory is an error that names its key; nothing is silently ignored.
+//! Settings come from three layers, and the later one wins: the defaults, one file, and environment
+//! variables (`layers`). `raw` gives the merged layers their types, `shape` turns serde's errors
+//! into errors that name a key, and `check` and `policy` check the values. `schema` describes the
+//! file for editors, and `effective` lists every key with its value and its source.
+//!
+//! A key that is unknown, has the wrong type or contradicts another is an error that names the key.
+//! Nothing is silently ignored, because a key that somebody set and nobody reads would leave images
+//! unprotected.
 
 mod check;
 mod effective;
@@ -31,12 +37,12 @@ pub use schema::schema;
 pub const FILE_VARIABLE: &str = "TAGWARDEN_CONFIG";
 /// The environment variable that holds the text of the configuration file, as TOML.
 pub const TEXT_VARIABLE: &str = "TAGWARDEN_CONFIG_TEXT";
-/// What every environment variable that sets a key begins with.
+/// The prefix of every environment variable that sets a key.
 const KEY_PREFIX: &str = "TAGWARDEN__";
 
-/// The SDK's variables that choose among AWS's endpoints.
+/// The variables of the AWS SDK that choose a kind of endpoint.
 const ENDPOINT_KINDS: [&str; 2] = ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"];
-/// The SDK's variables that name the endpoints of the services that the worker calls.
+/// The variables of the AWS SDK that set an endpoint, for the services that the worker calls.
 const ENDPOINTS: [&str; 5] = [
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_ECR",
@@ -45,7 +51,7 @@ const ENDPOINTS: [&str; 5] = [
     "AWS_ENDPOINT_URL_STS",
 ];
 
-/// Why the configuration cannot be used. Each message is one line.
+/// A reason why the configuration cannot be used. Each message is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A key has a value that cannot be used, or is missing.
@@ -53,7 +59,7 @@ pub enum ConfigError {
     Key {
         /// The key, with dots between levels.
         key: String,
-        /// What is wrong, and what would be right.
+        /// The mistake, and what would be right.
         problem: String,
     },
     /// The configuration file cannot be read.
@@ -61,7 +67,7 @@ pub enum ConfigError {
     File {
         /// The file's path.
         path: PathBuf,
-        /// What is wrong.
+        /// The mistake.
         problem: String,
     },
     /// More than one configuration file was given.
@@ -69,7 +75,7 @@ pub enum ConfigError {
     TwoFiles {
         /// One source of the file.
         first: &'static str,
-        /// The other.
+        /// The other source.
         second: &'static str,
     },
     /// The configuration text cannot be read.
@@ -78,12 +84,12 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// The same in one line that can be read, whatever keys and values hold.
+    /// Returns the same error as one readable line, whatever the keys and values contain.
     fn in_one_line(self) -> Self {
         let line = |text: &str| start(&text.replace(is_unseen, " "), 1000);
         match self {
             Self::Key { key, problem } => {
-                // A key without a name, as TOML writes it.
+                // TOML writes a key without a name as two quotes.
                 let key = if key.is_empty() { r#""""#.to_owned() } else { start(&line(&key), 200) };
                 Self::Key { key, problem: line(&problem) }
             }
@@ -94,17 +100,17 @@ impl ConfigError {
     }
 }
 
-/// Where the configuration comes from, gathered by the caller so that tests can give their own.
+/// The sources of the configuration. The caller gathers them, so that tests can pass their own.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// The file named on the command line.
+    /// The file that the command line names.
     pub file: Option<PathBuf>,
-    /// The environment.
+    /// The environment variables.
     pub environment: HashMap<String, String>,
 }
 
 impl Sources {
-    /// The process's own environment, and the file that the command line named.
+    /// Returns the environment of this process, and the file that the command line names.
     ///
     /// Variables that are not UTF-8 cannot be ours and are left out.
     #[must_use]
@@ -115,7 +121,7 @@ impl Sources {
         Self { file, environment }
     }
 
-    /// The Region that the SDK takes from the environment, where one is set.
+    /// Returns the Region that the SDK takes from the environment, if one is set.
     #[must_use]
     pub fn region(&self) -> Option<Region> {
         ["AWS_REGION", "AWS_DEFAULT_REGION"]
@@ -123,8 +129,8 @@ impl Sources {
             .find_map(|name| Region::parse(self.environment.get(name)?).ok())
     }
 
-    /// The SDK refuses every call of a service for which both an endpoint and a kind of endpoint are set, which looks as
-    /// if the network were down.
+    /// Returns an error if the environment sets both an endpoint and a kind of endpoint. The SDK
+    /// refuses every call of such a service, which looks as if the network were down.
     fn one_kind_of_endpoint(&self) -> Result<(), ConfigError> {
         let value = |name: &str| self.environment.get(name).map(String::as_str).unwrap_or_default();
         let is_true = |name: &str| value(name).eq_ignore_ascii_case("true");
@@ -142,12 +148,12 @@ impl Sources {
         }
     }
 
-    /// Environment variables that look like ours and are not read by anything, such as
-    /// `TAGWARDEN_QUEUE_URL` for `TAGWARDEN__QUEUE__URL`. Not an error, because orchestrators set variables
-    /// named after services; worth a warning.
+    /// Returns the environment variables that look like ours and that nothing reads, such as
+    /// `TAGWARDEN_QUEUE_URL` for `TAGWARDEN__QUEUE__URL`. They deserve a warning and are not an
+    /// error, because orchestrators set variables that are named after services.
     pub fn unread_variables(&self) -> impl Iterator<Item = &str> {
         self.environment.keys().map(String::as_str).filter(|name| {
-            // Names in lower case are read by nobody either.
+            // Nothing reads names in lower case either.
             name.to_uppercase().starts_with("TAGWARDEN_")
                 && !name.starts_with(KEY_PREFIX)
                 && *name != FILE_VARIABLE
@@ -156,63 +162,63 @@ impl Sources {
     }
 }
 
-/// What deleting a tag is asked of the registry by.
+/// How a tag is deleted: by tag and digest, or by tag alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UntagBy {
-    /// Tag and digest together: ECR compares and deletes in one step.
+    /// By tag and digest: ECR compares and deletes in one step.
     TagAndDigest,
-    /// The tag alone, after reading once more that it points to the digest. For registries that do not
-    /// honour the former, such as emulators: between the read and the delete a tag can move.
+    /// By tag alone, after reading once more that it points to the digest. This is for registries
+    /// that ignore the digest, such as emulators. A tag can move between the read and the delete.
     Tag,
 }
 
 /// The form of a notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoticeFormat {
-    /// For people, by e-mail.
+    /// Text for people, by e-mail.
     Text,
-    /// For programs: the versioned document.
+    /// The versioned JSON document, for programs.
     Json,
-    /// For Amazon Q Developer in chat applications: its custom notification.
+    /// The custom notification of Amazon Q Developer in chat applications.
     Chat,
 }
 
 /// The form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// For a person at a terminal.
+    /// Text for a person at a terminal.
     Pretty,
 }
 
-/// `queue.*`
+/// The settings of `queue.*`.
 #[derive(Clone, Debug)]
 pub struct QueueSettings {
     /// The queue's URL.
     pub url: String,
-    /// How many messages are worked on at once.
+    /// The number of messages that are worked on at once.
     pub max_in_flight: usize,
-    /// How long a received message stays invisible unless its lease is extended.
+    /// The time that a received message stays invisible unless its lease is extended.
     pub visibility_timeout: Duration,
 }
 
 impl QueueSettings {
-    /// The account and the Region that the URL names: those of any queue at AWS itself. Where its host names no Region,
-    /// it is `elsewhere`.
+    /// Returns the account and the Region that the URL names, as every queue at AWS does. If the
+    /// host names no Region, it is `elsewhere`.
     #[must_use]
     pub fn home(&self, elsewhere: Option<&Region>) -> Option<Home> {
         check::home_of(&self.url, elsewhere)
     }
 
-    /// The queue's name.
+    /// Returns the queue's name, the last part of its URL.
     #[must_use]
     pub fn name(&self) -> Option<String> {
         self.url.rsplit('/').find(|part| !part.is_empty()).map(str::to_owned)
     }
 }
 
-/// One topic and the notices that it gets.
+/// One topic, and the notices that it receives.
 #[derive(Clone, Debug)]
 pub struct TopicSettings {
     /// The topic's ARN.
@@ -221,32 +227,32 @@ pub struct TopicSettings {
     pub region: Region,
     /// The form of its notices.
     pub format: NoticeFormat,
-    /// Repositories whose notices it gets; none given means all.
+    /// The repositories whose notices it receives. If there are none, it receives those of all.
     pub repositories: Globs,
-    /// Actions whose notices it gets.
+    /// The actions whose notices it receives.
     pub actions: BTreeSet<NoticeAction>,
 }
 
-/// `notify.*`
+/// The settings of `notify.*`.
 #[derive(Clone, Debug)]
 pub struct NotifySettings {
     /// The topics, at least one.
     pub topics: Vec<TopicSettings>,
 }
 
-/// `limits.*`: how much all tasks together may untag. `None`: as much as it comes to.
+/// The settings of `limits.*`: how many tags all tasks together may remove. `None` is no limit.
 #[derive(Clone, Copy, Debug)]
 pub struct LimitSettings {
-    /// Tags in an hour.
+    /// Tags per hour.
     pub untags_per_hour: Option<usize>,
-    /// Tags in an hour in one repository.
+    /// Tags per hour in one repository.
     pub untags_per_hour_per_repository: Option<usize>,
-    /// How many tasks share the limits.
+    /// The number of tasks that share the limits.
     pub tasks: NonZeroUsize,
 }
 
 impl LimitSettings {
-    /// What each task may do of such a limit.
+    /// Returns the part of such a limit that each task may use.
     #[must_use]
     pub fn share(&self, limit: usize) -> usize {
         limit / self.tasks
@@ -254,7 +260,7 @@ impl LimitSettings {
 }
 
 impl Default for LimitSettings {
-    /// No limits.
+    /// Sets no limits.
     fn default() -> Self {
         Self {
             untags_per_hour: None,
@@ -264,69 +270,71 @@ impl Default for LimitSettings {
     }
 }
 
-/// `sweep.*`
+/// The settings of `sweep.*`.
 #[derive(Clone, Copy, Debug)]
 pub struct SweepSettings {
-    /// How old basic scanning's last look at an image is when a sweep asks for another; `None`: it never does.
+    /// The age of basic scanning's last scan of an image from which a sweep asks for another.
+    /// `None` means that a sweep never asks.
     pub rescan_after: Option<Duration>,
-    /// Calls of one API that this task's sweeps make in a second, in one account and Region.
+    /// Calls of one API per second that the sweeps of this task make in one account and Region.
     pub calls_per_second: u32,
 }
 
-/// `aws.*`
+/// The settings of `aws.*`.
 #[derive(Clone, Debug, Default)]
 pub struct AwsSettings {
-    /// ARN of the role to assume in another account, with `{account}` in the account's place.
+    /// The ARN of the role to assume in another account, with `{account}` in place of the account.
     pub assume_role: Option<String>,
-    /// The external id to give when the role is assumed.
+    /// The external id that is sent when the role is assumed.
     pub external_id: Option<String>,
 }
 
-/// The whole configuration, checked.
+/// The whole configuration, after all checks.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The queue.
     pub queue: QueueSettings,
-    /// Where and how the team is told.
+    /// The topics that notices are published to.
     pub notify: NotifySettings,
-    /// What may stay and what goes.
+    /// The policy: which images may keep their tags.
     pub policy: Policy,
-    /// How much may be untagged.
+    /// The limits on removals.
     pub limits: LimitSettings,
-    /// How sweeps go about it.
+    /// The settings of sweeps.
     pub sweep: SweepSettings,
     /// How tags are deleted.
     pub untag_by: UntagBy,
-    /// Roles in other accounts.
+    /// The role in other accounts.
     pub aws: AwsSettings,
-    /// Where health and metrics are served.
+    /// The address that serves health and metrics.
     pub listen: SocketAddr,
-    /// How long the process may take from SIGTERM to its end.
+    /// The longest time from SIGTERM to the end of the process.
     pub grace: Duration,
     /// The form of log lines.
     pub log_format: LogFormat,
 }
 
-/// What it takes to judge an image, checked.
+/// The part of the configuration that is needed to judge an image, after its checks. `explain` and
+/// `sweep` work without a queue and topics.
 #[derive(Clone, Debug)]
 pub struct JudgingSettings {
-    /// What may stay and what goes.
+    /// The policy: which images may keep their tags.
     pub policy: Policy,
-    /// Roles in other accounts.
+    /// The role in other accounts.
     pub aws: AwsSettings,
-    /// The worker's own account and Region, where the queue's URL is given and names them.
+    /// The worker's own account and Region, if the queue's URL is given and names them.
     pub own: Option<Home>,
-    /// The topics, as far as they are given.
+    /// The topics. The list is empty if none is given.
     pub topics: Vec<TopicSettings>,
-    /// How sweeps go about it.
+    /// The settings of sweeps.
     pub sweep: SweepSettings,
 }
 
 impl JudgingSettings {
-    /// Reads every source and checks what judging needs.
+    /// Reads every source, and checks the keys that judging needs.
     ///
     /// # Errors
-    /// The first thing that is wrong, by key.
+    /// Returns the first mistake, which names its key.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
         let region = sources.region();
         raw::RawSettings::read(sources)
@@ -336,10 +344,10 @@ impl JudgingSettings {
 }
 
 impl Settings {
-    /// Reads every source and checks the result.
+    /// Reads every source, and checks every key.
     ///
     /// # Errors
-    /// The first thing that is wrong, by key.
+    /// Returns the first mistake, which names its key.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
         raw::RawSettings::read(sources)
             .and_then(raw::RawSettings::check)

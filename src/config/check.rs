@@ -1,4 +1,5 @@
-//! The checks that make settings of what files and variables write.
+//! Checks of the values that files and variables give, and the small parsers that these checks
+//! share (`choice`, `within`, `duration`). The policy has a module of its own, `policy`.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -22,13 +23,13 @@ const QUEUE_EXAMPLE: &str =
     "the queue's URL, such as https://sqs.eu-west-1.amazonaws.com/111122223333/tagwarden";
 const TOPIC_EXAMPLE: &str = "the topic's ARN, such as arn:aws:sns:eu-west-1:111122223333:tagwarden";
 
-/// The most tasks that can share the limits.
+/// The largest number of tasks that can share the limits.
 pub(super) const MOST_TASKS: usize = 1000;
-/// Characters of a value that an error quotes.
+/// The number of characters of a value that an error quotes.
 const SHOWN: usize = 200;
 
 impl RawSettings {
-    /// Checks every key.
+    /// Checks every key, and that the keys do not contradict each other.
     pub(super) fn check(self) -> Result<Settings, ConfigError> {
         let visibility = given("queue.visibility_timeout", self.queue.visibility_timeout)?;
         let listen = given("http.listen", self.http.listen)?;
@@ -64,7 +65,7 @@ impl RawSettings {
                 "shutdown.grace",
                 &given("shutdown.grace", self.shutdown.grace)?,
                 Duration::from_secs(2),
-                // Fargate's longest stopTimeout (ECS API reference, ContainerDefinition).
+                // The longest stopTimeout of Fargate (ECS API reference, ContainerDefinition).
                 Duration::from_secs(120),
             )?,
             log_format: choice(
@@ -77,7 +78,7 @@ impl RawSettings {
         Ok(settings)
     }
 
-    /// Checks what it takes to judge an image; queue and topic may be missing.
+    /// Checks the keys that are needed to judge an image. The queue and the topic may be missing.
     pub(super) fn check_judging(
         self,
         region: Option<&Region>,
@@ -98,7 +99,7 @@ impl RawSettings {
     }
 }
 
-/// A key that the defaults give a value.
+/// Returns the value of a key that the defaults set.
 fn given<T>(key: &str, value: Option<T>) -> Result<T, ConfigError> {
     value.ok_or_else(|| missing(key, "a value"))
 }
@@ -155,7 +156,7 @@ fn sweep(raw: RawSweep) -> Result<SweepSettings, ConfigError> {
     const AFTER: &str = "sweep.rescan_after";
     const CALLS: &str = "sweep.calls_per_second";
     let after = given(AFTER, raw.rescan_after)?;
-    // ECR scans an image once in a day when it is asked (ECR API reference, StartImageScan).
+    // ECR scans an image at most once a day on request (ECR API reference, StartImageScan).
     let (least, most) = (Duration::from_secs(24 * 3600), Duration::from_secs(365 * 24 * 3600));
     let calls = within(CALLS, &given(CALLS, raw.calls_per_second)?, 1..=1000)?;
     Ok(SweepSettings {
@@ -223,7 +224,8 @@ fn aws(raw: RawAws) -> Result<AwsSettings, ConfigError> {
     Ok(AwsSettings { assume_role: raw.assume_role, external_id: raw.external_id })
 }
 
-/// No role reaches from one partition of AWS into another.
+/// Checks that the role and the topic are in one partition of AWS, because no role reaches from one
+/// partition into another.
 fn one_partition(notify: &NotifySettings, aws: &AwsSettings) -> Result<(), ConfigError> {
     let partition = |arn: &str| arn.split(':').nth(1).unwrap_or_default().to_owned();
     let (Some(role), Some(topic)) = (&aws.assume_role, notify.topics.first()) else {
@@ -236,8 +238,9 @@ fn one_partition(notify: &NotifySettings, aws: &AwsSettings) -> Result<(), Confi
     }
 }
 
-/// The account and the Region that a queue's URL names. That of an emulator names no Region: `elsewhere` is it then.
-/// The oldest host of all, `queue.amazonaws.com`, names none either, and the SDK calls `elsewhere` then too.
+/// Returns the account and the Region that a queue's URL names. The URL of an emulator names no
+/// Region, so the Region is `elsewhere`. The same holds for the oldest host of all,
+/// `queue.amazonaws.com`: it names no Region, and the SDK calls `elsewhere`.
 pub(super) fn home_of(url: &str, elsewhere: Option<&Region>) -> Option<Home> {
     let uri = url.parse::<Uri>().ok()?;
     let account = uri.path().split('/').find(|part| !part.is_empty())?;
@@ -245,11 +248,11 @@ pub(super) fn home_of(url: &str, elsewhere: Option<&Region>) -> Option<Home> {
     Some(Home { account: AccountId::parse(account).ok()?, region })
 }
 
-/// The Region in a host of SQS (AWS General Reference, "Amazon SQS endpoints and quotas"): after the service, or before
-/// `queue` in hosts of old.
+/// Returns the Region in a host name of SQS (AWS General Reference, "Amazon SQS endpoints and
+/// quotas"). It follows the name of the service or, in legacy host names, precedes `queue`.
 fn region_of(host: &str) -> Option<Region> {
     let labels: Vec<_> = host.split('.').collect();
-    // That of an interface VPC endpoint has its id before the service.
+    // The host of an interface VPC endpoint has the endpoint's id before the service.
     let after = labels.iter().skip_while(|label| !["sqs", "sqs-fips"].contains(label)).nth(1);
     let region = match (after, labels.as_slice()) {
         (Some(region), _) => region,
@@ -299,7 +302,8 @@ fn topic_region(key: &str, arn: &str) -> Result<Region, ConfigError> {
     }
 }
 
-/// Whether a topic can have this name (SNS API reference, CreateTopic). A FIFO topic's has a dot.
+/// Returns whether a standard topic can have this name (SNS API reference, CreateTopic). The name
+/// of a FIFO topic has a dot.
 fn is_topic_name(name: &str) -> bool {
     let is_of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     (1..=256).contains(&name.len()) && name.chars().all(is_of_a_name)
@@ -309,7 +313,7 @@ pub(super) fn missing(key: &str, expected: &str) -> ConfigError {
     ConfigError::Key { key: key.to_owned(), problem: format!("is missing; expected {expected}") }
 }
 
-/// A name that was given before.
+/// Returns the error of a name that was given before.
 pub(super) fn again(key: &str, name: &str, what: &str) -> ConfigError {
     let problem = format!("is {:?} again; name each {what} once", start(name, SHOWN));
     ConfigError::Key { key: key.to_owned(), problem }
@@ -332,7 +336,8 @@ pub(super) fn choice<T: Copy>(
     })
 }
 
-/// A number, in a string too, as variables write it.
+/// Returns the number that a value holds. A string counts too, because variables write numbers as
+/// text.
 pub(super) fn whole_number(value: &Value) -> Option<u64> {
     value.to_string().parse().ok()
 }

@@ -1,4 +1,6 @@
-//! The configuration as it is in effect, key by key, and where each value comes from.
+//! The effective configuration, key by key, with the source of each value (`tagwarden check`). It
+//! is read from the layers before any check, so that a value that cannot be used can be looked at
+//! too.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,10 +12,10 @@ use super::raw::{List, Listed, RawSettings};
 use super::schema::schema;
 use super::{ConfigError, Sources};
 
-/// What is not shown.
+/// The keys whose values are never shown, because they are secrets.
 const SECRETS: [&str; 1] = ["aws.external_id"];
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The key's default.
@@ -22,7 +24,7 @@ pub enum Origin {
     File(String),
     /// The environment variable of this name.
     Variable(String),
-    /// Nowhere: the key has no value.
+    /// The key has no value.
     Unset,
 }
 
@@ -41,19 +43,21 @@ impl fmt::Display for Origin {
 pub struct Entry {
     /// The key, with dots between levels.
     pub key: String,
-    /// Its value as TOML would write it; empty where it has none, and `(set)` in place of a secret.
+    /// Its value as TOML would write it. It is empty if the key has none, and `(set)` in place of a
+    /// secret.
     pub value: String,
-    /// Where the value comes from.
+    /// The source of the value.
     pub origin: Origin,
 }
 
-/// Every key with its value, in the order of [`schema`]. Of arrays of tables, only what is given.
+/// Returns every key with its value, in the order of [`schema`]. Arrays of tables contribute only
+/// the keys that are given.
 ///
-/// Whether the values can be used is for [`Settings::load`](super::Settings::load) to say: what is wrong or missing can
-/// be looked at here.
+/// [`Settings::load`](super::Settings::load) decides whether the values can be used. A value that
+/// is wrong or missing is listed here all the same.
 ///
 /// # Errors
-/// A source that cannot be read, an unknown key, or a value of the wrong shape.
+/// Returns an error if a source cannot be read, a key is unknown, or a value has the wrong shape.
 pub fn effective(sources: &Sources) -> Result<Vec<Entry>, ConfigError> {
     entries(sources).map_err(ConfigError::in_one_line)
 }
@@ -73,7 +77,7 @@ fn entries(sources: &Sources) -> Result<Vec<Entry>, ConfigError> {
     Ok(walk.entries)
 }
 
-/// One place in the configuration, in all layers together and in the file.
+/// One place in the configuration: its value in all layers together, and in the file.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     given: Option<&'a Value>,
@@ -93,7 +97,7 @@ struct Walk {
 }
 
 impl Walk {
-    /// The keys of a section, those without a value too if `all`.
+    /// Lists the keys of a section. If `all` is set, it includes the keys without a value.
     fn section(&mut self, section: &str, schema: &Value, place: Place<'_>, all: bool) {
         for (name, schema) in
             schema.get("properties").and_then(Value::as_object).into_iter().flatten()
@@ -133,7 +137,8 @@ impl Walk {
     }
 }
 
-/// The value as TOML would write it. Variables are text, which the schema tells how to read.
+/// Returns the value as TOML would write it. The value of a variable is text, and the schema says
+/// how to read it.
 fn written(value: &Value, schema: &Value) -> String {
     let alternatives = schema.get("anyOf").and_then(Value::as_array);
     let forms: Vec<_> = alternatives.map_or(vec![schema], |forms| forms.iter().collect());

@@ -1,4 +1,8 @@
 //! The sources of settings, layer on layer: defaults, one file, environment variables.
+//!
+//! Each source becomes a `config::Config` of its own before they are merged, so that an error names
+//! the source and `effective` knows where a value comes from. The TOML parser quotes the line that
+//! it cannot read. The quotation is removed from every error, because the line may hold a secret.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -7,7 +11,7 @@ use config::{Config, Environment, File, FileFormat, Source as _, Value, ValueKin
 
 use super::{ConfigError, FILE_VARIABLE, KEY_PREFIX, Sources, TEXT_VARIABLE, yaml};
 
-/// A key that is absent here is required, or has no value by default.
+/// The defaults. A key that is absent here is required, or has no value by default.
 const DEFAULTS: &str = r#"
 [queue]
 max_in_flight = 32
@@ -51,30 +55,30 @@ grace = "25s"
 log_format = "json"
 "#;
 
-/// Arrays of tables: no variable can write them.
+/// The arrays of tables, which no variable can write.
 const FILE_ONLY: [&str; 3] = ["notify.topics", "policy.exceptions", "policy.rules"];
 
-/// The sources, layer on layer.
+/// The layers of all sources.
 pub(super) struct Layers {
-    /// The configuration file's, and how to name it.
+    /// The layer of the configuration file, with the name that errors and `check` use for it.
     pub(super) file: Option<(String, Layer)>,
-    /// All together.
+    /// All layers merged.
     pub(super) merged: Layer,
 }
 
-/// One source, or several together.
+/// The settings of one source, or of several merged ones.
 #[derive(Clone)]
 pub(super) struct Layer(pub(super) Config);
 
 impl Layer {
-    /// What it holds.
+    /// Returns the settings as JSON.
     pub(super) fn to_json(&self) -> Result<serde_json::Value, ConfigError> {
         let config = self.0.clone();
         config.try_deserialize().map_err(|error| ConfigError::Text(one_line(&error)))
     }
 }
 
-/// The defaults as a layer of their own.
+/// Returns the defaults as a layer.
 pub(super) fn defaults() -> Result<Layer, ConfigError> {
     parse(DEFAULTS, FileFormat::Toml)
         .map(Layer)
@@ -96,8 +100,8 @@ impl Layers {
     }
 }
 
-/// The one configuration file that the sources name, if any, and its name. Read on its own first, so that an error
-/// names it.
+/// Returns the configuration file that the sources name, if any, and its name. The file is parsed
+/// before it is merged, so that an error can name it.
 fn configuration_file(sources: &Sources) -> Result<Option<(String, Layer)>, ConfigError> {
     let variable = |name| sources.environment.get(name).filter(|value| !value.is_empty());
     let path = match (&sources.file, variable(FILE_VARIABLE)) {
@@ -111,7 +115,7 @@ fn configuration_file(sources: &Sources) -> Result<Option<(String, Layer)>, Conf
     match (path, variable(TEXT_VARIABLE)) {
         (None, None) => Ok(None),
         (Some((first, _)), Some(_)) => Err(ConfigError::TwoFiles { first, second: TEXT_VARIABLE }),
-        // The text may come from a secret, so nothing of it is quoted.
+        // Nothing of the text is quoted, because it may come from a secret.
         (None, Some(text)) => parse(text, FileFormat::Toml)
             .map(|config| Some((TEXT_VARIABLE.to_owned(), Layer(config))))
             .map_err(|error| match error {
@@ -142,7 +146,7 @@ fn read_file(path: &Path) -> Result<Config, String> {
     parse(&text, format).map_err(|error| without_the_text(&error))
 }
 
-/// The TOML parser quotes the line that is wrong, which may hold a secret.
+/// Returns the error without the lines that the TOML parser quotes, because they may hold a secret.
 fn without_the_text(error: &config::ConfigError) -> String {
     let text = error.to_string();
     let is_quoted = |line: &&str| {
@@ -151,7 +155,8 @@ fn without_the_text(error: &config::ConfigError) -> String {
     one_line(&text.lines().filter(|line| !is_quoted(line)).collect::<Vec<_>>().join(" "))
 }
 
-/// A key or section of which a file gives the name only (YAML, with everything below it commented out) is not given.
+/// Parses a file. A key or section without a value counts as not given, such as a section in YAML
+/// with everything below it commented out.
 fn parse(text: &str, format: FileFormat) -> Result<Config, config::ConfigError> {
     if matches!(format, FileFormat::Yaml) {
         yaml::check(text).map_err(config::ConfigError::Message)?;
@@ -165,7 +170,8 @@ fn parse(text: &str, format: FileFormat) -> Result<Config, config::ConfigError> 
     Ok(config)
 }
 
-/// The config crate takes such a key for the path of one item, and makes room for all the items before it.
+/// Returns whether the config crate would take this key for the path of one item of a list. It
+/// would then make room for all items before that one.
 fn names_an_item(key: &str) -> bool {
     key.contains('[')
 }
@@ -181,8 +187,8 @@ fn drop_nil(value: &mut Value) {
     }
 }
 
-/// Variables stay the strings that they are: a key that holds a number reads one out of its string, while
-/// an account or an external id that looks like a number keeps its leading zeros.
+/// Returns the layer of the variables. Their values stay text: a key that holds a number parses it,
+/// while an account or an external id that looks like a number keeps its leading zeros.
 fn variables(environment: &HashMap<String, String>) -> Result<Environment, ConfigError> {
     let mut ours = BTreeMap::new();
     for name in environment.keys() {
@@ -201,7 +207,7 @@ fn variables(environment: &HashMap<String, String>) -> Result<Environment, Confi
             return Err(ConfigError::Key { key, problem });
         }
     }
-    // A section that is also given a value would win or lose by the order of a hash map.
+    // If a section also had a value, the order of a hash map would decide which of them wins.
     for key in ours.keys() {
         if ours.keys().any(|other| other != key && is_within(other, key)) {
             let problem = "is a section and cannot have a value; set its keys".to_owned();
@@ -213,7 +219,7 @@ fn variables(environment: &HashMap<String, String>) -> Result<Environment, Confi
     Ok(Environment::default().ignore_empty(true).source(Some(values)))
 }
 
-/// The key that a variable of this name sets.
+/// Returns the key that a variable of this name sets.
 pub(super) fn key_of(variable: &str) -> Option<String> {
     Some(variable.strip_prefix(KEY_PREFIX)?.to_lowercase().replace("__", "."))
 }
@@ -222,14 +228,14 @@ fn is_within(key: &str, section: &str) -> bool {
     key.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// The line that an error of the TOML parser is about.
+/// Returns the line that an error of the TOML parser is about.
 fn line_of(error: &config::ConfigError) -> Option<usize> {
     let text = error.to_string();
     let (_, rest) = text.split_once(" at line ")?;
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// The line of an error of which the parser does not say where it is, such as a number with a letter in it.
+/// Finds the line of an error whose place the parser does not give, such as a letter in a number.
 fn first_bad_line(text: &str) -> Option<usize> {
     let ends = text.match_indices('\n').map(|(at, _)| at + 1).chain([text.len()]);
     let is_bad = |end: usize| {

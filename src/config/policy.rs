@@ -1,4 +1,5 @@
-//! The checks of the policy, its rules and its exceptions.
+//! Checks of the policy, its rules and its exceptions. A rule starts as a copy of the base policy's
+//! settings and replaces the keys that it gives.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
@@ -17,11 +18,12 @@ use crate::domain::policy::{
     Action, InUse, IndexRule, Mode, Policy, Replicated, Rule, Terms, Unscanned,
 };
 
-/// Ten years: a finding cannot sensibly be left uncounted for longer.
+/// Ten years. A longer grace makes no sense.
 const LONGEST_GRACE: Duration = Duration::from_secs(3650 * 24 * 3600);
-/// The worker looks at the newest 50 images, of which the one that violates the policy may be one.
+/// The worker inspects the newest 50 images, and one of them may be the image that violates the
+/// policy.
 pub(super) const MOST_KEPT: usize = 49;
-/// Bytes of a glob. Names of repositories have at most 256, tags 300.
+/// The longest glob in bytes. A repository's name has at most 256 characters, a tag 300.
 const LONGEST_GLOB: usize = 1000;
 
 pub(super) fn policy(mut raw: RawPolicy) -> Result<Policy, ConfigError> {
@@ -67,7 +69,7 @@ fn rule(at: usize, mut raw: RawRule, base: &Terms) -> Result<Rule, ConfigError> 
     })
 }
 
-/// The terms under this key: what it gives, and `inherited` for the rest.
+/// Returns the settings under this key: the values that it gives, and `inherited` for all others.
 fn terms(key: &str, raw: RawTerms, inherited: Terms) -> Result<Terms, ConfigError> {
     let key = |name: &str| format!("{key}.{name}");
     let word = |value: &Value| value.to_string();
@@ -152,7 +154,7 @@ fn severity_set(key: &str, words: &List) -> Result<BTreeSet<Severity>, ConfigErr
     }
 }
 
-/// Limits by severity: a number, or `unlimited` to lift one.
+/// Returns the limits by severity. A limit is a number, or `unlimited` to lift an inherited one.
 fn limits(
     key: &str,
     raw: BTreeMap<String, Value>,
@@ -185,7 +187,8 @@ fn exception(at: usize, raw: RawException) -> Result<Exception, ConfigError> {
         Ok(value)
     };
     let pattern = |name: &str, value: Option<String>| match value {
-        // An empty pattern matches nothing, and dropped it would match everything.
+        // An empty pattern matches nothing. If it were dropped, the exception would match
+        // everything.
         Some(value) if value.trim().is_empty() => {
             Err(wrong(&key(name), &value, "a glob, or leave it out"))
         }
@@ -213,7 +216,8 @@ fn exception(at: usize, raw: RawException) -> Result<Exception, ConfigError> {
 }
 
 pub(super) fn globs(key: &str, patterns: List) -> Result<Globs, ConfigError> {
-    // Nested braces are read by recursion, and nothing that a glob can match is as long.
+    // The length is bounded because nested braces are parsed by recursion. No name that a glob can
+    // match is as long.
     if let Some(long) = patterns.0.iter().find(|pattern| pattern.len() > LONGEST_GLOB) {
         let expected = format!("globs of at most {LONGEST_GLOB} bytes");
         return Err(wrong(key, long, &expected));

@@ -1,4 +1,5 @@
-//! Settings as files and variables write them. The comments on keys are the descriptions of the JSON Schema.
+//! Settings as files and variables write them, before any check. The doc comments of the keys are
+//! the descriptions in the JSON Schema, so they address the people who write the file.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +9,8 @@ use serde::Deserialize;
 
 use super::schema;
 
-/// What tagwarden does, and where. Every key can be left out of the file and given by an environment variable, those in
-/// arrays of tables excepted.
+/// The settings of tagwarden. An environment variable can set every key, except those in arrays of
+/// tables
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 #[schemars(title = "tagwarden configuration")]
@@ -26,18 +27,20 @@ pub(super) struct RawSettings {
     pub(super) telemetry: RawTelemetry,
 }
 
-/// How a sweep looks at the images that are there, whatever events came
+/// How sweeps inspect all images that exist, independent of events
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct RawSweep {
-    /// Ask basic scanning for another scan of an image whose last one is older than this, 24h at least, or never
+    /// Ask basic scanning for another scan of an image if its last scan is older than this (at
+    /// least 24h), or never
     pub(super) rescan_after: Option<String>,
-    /// Calls of one API that a task's sweeps make in a second, in one account and Region, 1 to 1000
+    /// Calls of one API per second that the sweeps of one task make in one account and Region, 1 to
+    /// 1000
     #[schemars(schema_with = "schema::calls_per_second")]
     pub(super) calls_per_second: Option<Value>,
 }
 
-/// The queue that scan events come from
+/// The queue that receives scan events
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct RawQueue {
@@ -46,18 +49,18 @@ pub(super) struct RawQueue {
     /// Messages worked on at once, 1 to 1024
     #[schemars(schema_with = "schema::in_flight")]
     pub(super) max_in_flight: Option<Value>,
-    /// How long a received message stays invisible unless its lease is extended, 2 s to 12 h
+    /// Time that a received message stays invisible unless its lease is extended, 2 s to 12 h
     pub(super) visibility_timeout: Option<String>,
 }
 
-/// Where and how the team is told
+/// The topics that notices are published to
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct RawNotify {
-    /// The topic's ARN (required, or one of `topics`)
+    /// The topic's ARN (required, unless `topics` names one)
     pub(super) topic_arn: Option<String>,
-    /// The form of notices: text for people and e-mail, json for programs, chat for Amazon Q Developer in chat
-    /// applications
+    /// The form of notices: text for people and e-mail, json for programs, chat for Amazon Q
+    /// Developer in chat applications
     #[schemars(extend("enum" = FORMATS))]
     pub(super) format: Option<String>,
     /// More topics, each for some of the notices
@@ -71,12 +74,12 @@ pub(super) struct RawNotify {
 pub(super) struct RawTopic {
     /// The topic's ARN (required)
     pub(super) arn: Option<String>,
-    /// The form of its notices; without it as `notify.format`
+    /// The form of its notices; default: as `notify.format`
     #[schemars(extend("enum" = FORMATS))]
     pub(super) format: Option<String>,
-    /// Globs of repositories whose notices it gets; without it all
+    /// Globs of repositories whose notices it receives; default: all
     pub(super) repositories: List,
-    /// Actions whose notices it gets; without it all
+    /// Actions whose notices it receives; default: all
     #[schemars(extend("items" = {"type": "string", "enum": ACTIONS}))]
     pub(super) actions: List,
 }
@@ -85,7 +88,11 @@ pub(super) const FORMATS: [&str; 3] = ["text", "json", "chat"];
 const ACTIONS: [&str; 6] =
     ["quarantined", "deleted", "would_untag", "blocked", "unscanned", "failed"];
 
-/// Defines a section with the keys that the base policy and a rule share, so that a rule can override every one.
+/// Defines a section with the keys that the base policy and a rule share, so that a rule can
+/// override every key of the base policy.
+///
+/// A macro writes the fields into both structs. `#[serde(flatten)]` would be shorter, but serde
+/// does not support it together with `deny_unknown_fields`.
 macro_rules! with_terms {
     ($(#[$meta:meta])* struct $name:ident { $($own:tt)* }) => {
         #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -93,32 +100,35 @@ macro_rules! with_terms {
         $(#[$meta])*
         pub(super) struct $name {
             $($own)*
-            /// enforce: act; audit: tell what would be done and change nothing
+            /// enforce: remove tags; audit: notify what would be done and change nothing
             #[schemars(extend("enum" = ["enforce", "audit"]))]
             mode: Option<String>,
-            /// quarantine: the tags go, the image stays under its quarantine tag; delete: the image goes too, after
-            /// the team was told, unless a tag is kept
+            /// quarantine: remove the tags and keep the image under its quarantine tag; delete:
+            /// after the notice, also delete the image unless a tag is kept
             #[schemars(extend("enum" = ["quarantine", "delete"]))]
             action: Option<String>,
-            /// Findings that are allowed, by severity; "unlimited" lifts a limit
+            /// Number of findings that are allowed, by severity; "unlimited" lifts a limit
             #[schemars(schema_with = "schema::max_findings")]
             max_findings: BTreeMap<String, Value>,
-            /// Globs of tags that stay, whatever is found
+            /// Globs of tags that are never removed
             protected_tags: Option<List>,
-            /// An image index violates the policy when any of its images does, or only when all do
+            /// An image index violates the policy if any of its images does, or only if all do
             #[schemars(extend("enum" = ["any", "all"]))]
             index: Option<String>,
-            /// Untag only while this many other tagged images without a known violation remain in the repository, 0 to 49
+            /// Remove tags only while this many other tagged images without a known violation
+            /// remain in the repository, 0 to 49
             #[schemars(schema_with = "schema::keep_at_least")]
             keep_at_least: Option<Value>,
-            /// An image that ECR reports in use: untag it like any other, or block (tell, and leave it alone)
+            /// An image that ECR reports as in use: untag it like any other, or block (notify, and
+            /// leave it alone)
             #[schemars(extend("enum" = ["untag", "block"]))]
             in_use: Option<String>,
-            /// An image whose removals ECR repeats in other registries: block (tell, and leave it alone), or follow: its
-            /// tags go once its quarantine tag has arrived there
+            /// An image in a registry that repeats removals in other registries: block (notify, and
+            /// leave it alone), or follow (remove its tags once its quarantine tag has arrived
+            /// there)
             #[schemars(extend("enum" = ["block", "follow"]))]
             replicated: Option<String>,
-            /// Severities of which findings without a fix do not count, or all, or none
+            /// Severities whose findings do not count unless there is a fix; or all, or none
             #[schemars(schema_with = "schema::fixable_only")]
             fixable_only: Option<List>,
             /// Findings with a CVSS score below this do not count, 0 to 10, or none
@@ -127,15 +137,16 @@ macro_rules! with_terms {
             /// Only findings with a known exploit count
             #[schemars(with = "Option<bool>")]
             exploit_only: Option<Value>,
-            /// A finding counts only after it has been known for this long, such as 7d, or none
+            /// Time for which a finding must have been known before it counts, such as 7d, or none
             grace: Option<String>,
-            /// An image that cannot be judged, because its scan failed or never came: tell the team, or ignore it
+            /// An image that cannot be judged because its scan failed or never ran: tell (notify),
+            /// or ignore it
             #[schemars(extend("enum" = ["tell", "ignore"]))]
             unscanned: Option<String>,
         }
 
         impl $name {
-            /// Takes the shared keys out.
+            /// Moves the shared keys out.
             pub(super) fn take_terms(&mut self) -> RawTerms {
                 RawTerms {
                     mode: self.mode.take(),
@@ -176,40 +187,41 @@ pub(super) struct RawTerms {
 }
 
 with_terms! {
-    /// What may stay and what goes
+    /// The policy: which images may keep their tags
     struct RawPolicy {
         pub(super) repositories: RawRepositories,
-        /// Globs of repositories that a pull-through cache rule of the prefix ROOT fills; of every other prefix ECR itself says so
+        /// Globs of repositories that a pull-through cache rule with the prefix ROOT fills. ECR
+        /// itself names those of every other prefix
         pub(super) pull_through: List,
-        /// Accounts whose images are covered; without it the worker's own
+        /// Accounts whose images are covered; default: the worker's own
         #[schemars(extend("minItems" = 1))]
         pub(super) accounts: Option<List>,
-        /// Regions whose images are covered; without it any
+        /// Regions whose images are covered; default: all
         #[schemars(extend("minItems" = 1))]
         pub(super) regions: Option<List>,
         /// Rules for some repositories; the first that matches overrides the keys that it gives
         pub(super) rules: Vec<RawRule>,
-        /// Findings that were looked at and accepted for a time
+        /// Findings that somebody has accepted for a time
         pub(super) exceptions: Vec<RawException>,
     }
 }
 
 with_terms! {
-    /// Terms for some repositories. What a rule does not give is as in `policy`
+    /// Settings for some repositories. A key that a rule does not give is as in `policy`
     #[schemars(extend("required" = ["repositories"]))]
     struct RawRule {
-        /// Its name in notices and logs; without it its place, such as `rules[0]`
+        /// Its name in notices and logs; default: its position, such as `rules[0]`
         #[schemars(length(max = 128))]
         pub(super) name: Option<String>,
-        /// Globs of the repositories that it is for (required). `*` also matches `/`
+        /// Globs of the repositories that it applies to (required). `*` also matches `/`
         #[schemars(extend("minItems" = 1))]
         pub(super) repositories: List,
-        /// Globs of the tags that may go; without it all
+        /// Globs of the tags that may be removed; default: all
         pub(super) tags: List,
     }
 }
 
-/// A finding, or an image, that was looked at and accepted for a time
+/// A finding, or an image, that somebody has accepted for a time
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 #[schemars(extend("required" = ["reason", "owner", "expires"], "anyOf" = [{"required": ["id"]}, {"required": ["digest"]}]))]
@@ -219,42 +231,43 @@ pub(super) struct RawException {
     /// The digest of the image, or of the index that holds it; `id`, `digest` or both are required
     #[schemars(regex(pattern = "^sha256:[0-9a-f]{64}$"))]
     pub(super) digest: Option<String>,
-    /// Glob of the package; without it any
+    /// Glob of the package; default: any
     pub(super) package: Option<String>,
-    /// Globs of repositories; without it all
+    /// Globs of repositories; default: all
     pub(super) repositories: List,
-    /// Why it is accepted (required)
+    /// Reason why it is accepted (required)
     #[schemars(length(min = 1, max = 500))]
     pub(super) reason: Option<String>,
-    /// Who answers for it (required)
+    /// The team or person responsible for it (required)
     #[schemars(length(min = 1, max = 500))]
     pub(super) owner: Option<String>,
-    /// The day from whose start (UTC) it counts no more, such as 2026-12-31 (required)
+    /// The first day (UTC) on which it no longer applies, such as 2026-12-31 (required)
     #[schemars(with = "Option<String>", extend("format" = "date"))]
     pub(super) expires: Option<Value>,
 }
 
-/// Which repositories are covered
+/// The repositories that are covered
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct RawRepositories {
-    /// Globs of repositories that are covered; without it all. `*` also matches `/`
+    /// Globs of repositories that are covered; default: all. `*` also matches `/`
     pub(super) include: List,
     /// Globs of repositories that are left alone
     pub(super) exclude: List,
 }
 
-/// How much may be untagged in an hour, by all tasks together
+/// Limits on the tags that all tasks together remove in an hour
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct RawLimits {
-    /// Tags that may be untagged in an hour, or unlimited
+    /// Tags that may be removed in an hour, or unlimited
     #[schemars(schema_with = "schema::untags")]
     pub(super) untags_per_hour: Option<Value>,
-    /// Tags that may be untagged in an hour in one repository, or unlimited
+    /// Tags that may be removed in an hour in one repository, or unlimited
     #[schemars(schema_with = "schema::untags")]
     pub(super) untags_per_hour_per_repository: Option<Value>,
-    /// How many tasks share these limits at the most, 1 to 1000: each takes an equal part of them, rounded down
+    /// The largest number of tasks that share these limits, 1 to 1000; each task uses an equal
+    /// part, rounded down
     #[schemars(schema_with = "schema::tasks")]
     pub(super) tasks: Option<Value>,
 }
@@ -263,8 +276,8 @@ pub(super) struct RawLimits {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct RawRegistry {
-    /// Compare and delete by tag and digest; or by tag: read again, then delete by tag, for registries that lack the
-    /// former (emulators)
+    /// tag_and_digest: compare and delete in one call; tag: read the tag again, then delete it by
+    /// name, for registries that ignore the digest (emulators)
     #[schemars(extend("enum" = ["tag_and_digest", "tag"]))]
     pub(super) untag: Option<String>,
 }
@@ -273,7 +286,7 @@ pub(super) struct RawRegistry {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct RawAws {
-    /// Role in other accounts, such as arn:aws:iam::{account}:role/NAME
+    /// ARN of the role in other accounts, such as arn:aws:iam::{account}:role/NAME
     pub(super) assume_role: Option<String>,
     /// External id for that role
     pub(super) external_id: Option<String>,
@@ -287,15 +300,16 @@ pub(super) struct RawHttp {
     pub(super) listen: Option<String>,
 }
 
-/// The end of the process
+/// How the process stops
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct RawShutdown {
-    /// From SIGTERM to the end, 2 s to 2 min; keep it below stopTimeout. Below 25 s, polls are shorter
+    /// Time from SIGTERM to the end, 2 s to 2 min; keep it below stopTimeout. Below 25 s, polls are
+    /// shorter
     pub(super) grace: Option<String>,
 }
 
-/// What operators see
+/// Logs
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct RawTelemetry {
@@ -304,7 +318,7 @@ pub(super) struct RawTelemetry {
     pub(super) log_format: Option<String>,
 }
 
-/// A list: a sequence in a file, items with commas between them in a variable.
+/// A list. A file writes a sequence; a variable writes items with commas between them.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(from = "Listed")]
 #[schemars(with = "Vec<String>", inline)]

@@ -1,4 +1,5 @@
-//! The JSON Schema of the configuration file.
+//! The JSON Schema of the configuration file. It is generated from the types in `raw`, whose doc
+//! comments are its descriptions, and gets its defaults from `layers`.
 
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
@@ -11,9 +12,11 @@ use super::policy::MOST_KEPT;
 use super::raw::RawSettings;
 use crate::domain::findings::Severity;
 
-/// The JSON Schema (draft 2020-12) of the configuration file, with descriptions and defaults, for editors.
+/// Returns the JSON Schema (draft 2020-12) of the configuration file, with descriptions and
+/// defaults, for editors.
 ///
-/// It offers each key in its plainest form. The loader also takes numbers in quotes and, for a list, text with commas.
+/// It offers each key in its plainest form. The loader also accepts numbers in quotes, and text
+/// with commas for a list.
 #[must_use]
 pub fn schema() -> Value {
     let settings = SchemaSettings::draft2020_12()
@@ -26,8 +29,9 @@ pub fn schema() -> Value {
     schema
 }
 
-/// A key that may be left out is not one that may be null, what a missing key is read as is not its default, and
-/// comments are broken into lines for source code only.
+/// Corrects what schemars generates: a key that may be left out may not be null, the value of
+/// `Default` is not the key's default, and line breaks of the source do not belong in a
+/// description.
 fn tidy(schema: &mut Schema) {
     schema.remove("default");
     if let Some(Value::String(description)) = schema.get_mut("description") {
@@ -42,7 +46,7 @@ fn tidy(schema: &mut Schema) {
     }
 }
 
-/// Writes the defaults to the properties that they are for.
+/// Writes the defaults into the properties that they belong to.
 fn fill_in(schema: &mut Value, default: &Value) {
     if let Some(section) = default.as_object() {
         for (key, default) in section {
@@ -56,7 +60,8 @@ fn fill_in(schema: &mut Value, default: &Value) {
     }
 }
 
-// What the keys take that are read as values of any type, so that a variable's text does for them too.
+// Schemas of the keys whose values are read as any type, because the text of a variable must do
+// too.
 
 pub(super) fn in_flight(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "integer", "minimum": 1, "maximum": 1024})

@@ -1,4 +1,5 @@
-//! From layers to raw settings, and what is said of values of the wrong shape.
+//! Reads raw settings from the layers, and describes values of the wrong shape by key, because
+//! serde's own errors speak of Rust types and name only the parent of an unknown key.
 
 use config::ValueKind;
 
@@ -11,9 +12,9 @@ impl RawSettings {
         Self::of(Layers::read(sources)?.merged)
     }
 
-    /// Reads the settings out of all layers together.
+    /// Reads the settings from all layers together.
     pub(super) fn of(Layer(merged): Layer) -> Result<Self, ConfigError> {
-        // Serde would take a list for the keys of the section in their order.
+        // Serde would accept a list as the keys of a section, in their order.
         if let ValueKind::Table(sections) = &merged.cache.kind
             && let Some((key, _)) =
                 sections.iter().find(|(_, section)| matches!(section.kind, ValueKind::Array(_)))
@@ -26,7 +27,7 @@ impl RawSettings {
             let at = |origin: Option<String>| {
                 origin.map(|origin| format!(" in {origin}")).unwrap_or_default()
             };
-            // The config crate often knows the key where the path does not.
+            // The config crate often knows the key when the path does not.
             let (key, problem) = match error.into_inner() {
                 config::ConfigError::At { error, key, origin } => {
                     (key.unwrap_or(path), format!("{error}{}", at(origin)))
@@ -41,13 +42,13 @@ impl RawSettings {
                 ),
                 other => (path, other.to_string()),
             };
-            // The config crate leaves this dot out.
+            // The config crate leaves out the dot after an index.
             named_key(&key.replace(']', "].").replace("..", "."), &one_line(&problem))
         })
     }
 }
 
-/// Serde's words for the kinds of values, in TOML's.
+/// Returns the kind of a value in TOML's words instead of serde's.
 fn kind(serde: &str) -> String {
     match serde {
         "sequence" | "a sequence" => "a list".to_owned(),
@@ -56,7 +57,8 @@ fn kind(serde: &str) -> String {
     }
 }
 
-/// An unknown key is reported by serde at its parent; it is the key itself that a reader looks for.
+/// Returns the error with the key that a reader looks for: serde reports an unknown key at its
+/// parent.
 fn named_key(at: &str, problem: &str) -> ConfigError {
     let at = at.trim_end_matches('.');
     let unknown = problem.strip_prefix("unknown field `").and_then(|rest| rest.split_once("`, "));

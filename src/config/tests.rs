@@ -16,14 +16,14 @@ mod schema;
 const QUEUE: &str = "https://sqs.eu-west-1.amazonaws.com/111122223333/tagwarden";
 const TOPIC: &str = "arn:aws:sns:eu-west-1:111122223333:tagwarden";
 
-/// Variables that name a queue and a topic, and these.
+/// Returns sources with a queue, a topic and these variables.
 fn sources(variables: &[(&str, &str)]) -> Sources {
     let given =
         [("TAGWARDEN__QUEUE__URL", QUEUE), ("TAGWARDEN__NOTIFY__TOPIC_ARN", TOPIC)].into_iter();
     only(&given.chain(variables.iter().copied()).collect::<Vec<_>>())
 }
 
-/// These variables and no others.
+/// Returns sources with these variables and no others.
 fn only(variables: &[(&str, &str)]) -> Sources {
     let variables = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
     Sources { file: None, environment: variables.collect() }
@@ -33,12 +33,12 @@ fn load(variables: &[(&str, &str)]) -> Result<Settings, ConfigError> {
     Settings::load(&sources(variables))
 }
 
-/// The settings of a queue, a topic and this file.
+/// Returns the settings for a queue, a topic and this file.
 fn load_toml(text: &str) -> Settings {
     load(&[(TEXT_VARIABLE, text)]).unwrap()
 }
 
-/// What is wrong with this file.
+/// Returns the error for this file.
 fn toml_error(text: &str) -> String {
     one_line(&load(&[(TEXT_VARIABLE, text)]).unwrap_err())
 }
@@ -49,7 +49,7 @@ fn one_line(error: &ConfigError) -> String {
     message
 }
 
-/// Whether so many findings are too many in this repository.
+/// Returns whether this many findings exceed the limit in this repository.
 fn violates_in(settings: &Settings, repository: &str, severity: Severity, count: u64) -> bool {
     let subject = Subject {
         repository: &RepositoryName::parse(repository).unwrap(),
@@ -65,7 +65,7 @@ fn violates(settings: &Settings, severity: Severity, count: u64) -> bool {
     violates_in(settings, "team/app", severity, count)
 }
 
-/// The name of the rule for this repository, and its terms.
+/// Returns the name of the rule for this repository, and its settings.
 fn terms<'a>(settings: &'a Settings, repository: &str) -> (&'a str, &'a Terms) {
     settings.policy.terms(&RepositoryName::parse(repository).unwrap())
 }
@@ -76,14 +76,14 @@ fn file(extension: &str, text: &str) -> tempfile::NamedTempFile {
     file
 }
 
-/// The settings of a queue, a topic and this file in one of the formats.
+/// Returns the settings for a queue, a topic and this file in one of the formats.
 fn load_file(extension: &str, text: &str) -> Result<Settings, ConfigError> {
     let file = file(extension, text);
     Settings::load(&Sources { file: Some(file.path().to_owned()), ..sources(&[]) })
 }
 
 #[test]
-fn queue_and_topic_are_enough_and_the_rest_has_the_documented_defaults() {
+fn every_key_but_queue_and_topic_has_its_documented_default() {
     let settings = load(&[]).unwrap();
     assert_eq!(settings.queue.url, QUEUE);
     assert_eq!(settings.queue.max_in_flight, 32);
@@ -114,7 +114,8 @@ fn queue_and_topic_are_enough_and_the_rest_has_the_documented_defaults() {
     assert_eq!(settings.log_format, LogFormat::Json);
 }
 
-/// Terms of which no key that narrows what counts, or holds tags in place, has its default.
+/// Asserts that every key that narrows what counts, or keeps tags in place, differs from its
+/// default.
 #[track_caller]
 fn assert_narrowed(base: &Terms) {
     assert_eq!(base.index, IndexRule::All);
@@ -221,7 +222,7 @@ fn a_file_in_each_format_sets_keys_and_variables_win_over_it() {
 }
 
 #[test]
-fn the_text_of_the_file_can_stand_in_a_variable() {
+fn a_variable_can_hold_the_text_of_the_file() {
     let settings = load(&[(TEXT_VARIABLE, "[policy]\nmode = \"audit\"")]).unwrap();
     assert_eq!(settings.policy.base.mode, Mode::Audit);
 }
@@ -232,7 +233,7 @@ fn the_text_of_a_broken_file_in_a_variable_is_never_printed() {
 }
 
 #[test]
-fn two_configuration_files_are_one_too_many() {
+fn two_configuration_files_are_an_error() {
     let mut sources = sources(&[(TEXT_VARIABLE, "")]);
     sources.file = Some("a.toml".into());
     sources.environment.insert(FILE_VARIABLE.into(), "b.toml".into());
@@ -286,7 +287,7 @@ fn a_key_or_section_that_a_file_names_without_a_value_is_not_given() {
 }
 
 #[test]
-fn one_key_by_two_variables_is_one_too_many() {
+fn one_key_set_by_two_variables_is_an_error() {
     let error = load(&[("TAGWARDEN__POLICY__MODE", "audit"), ("TAGWARDEN__policy__mode", "audit")]);
     assert_eq!(
         one_line(&error.unwrap_err()),
@@ -296,7 +297,7 @@ fn one_key_by_two_variables_is_one_too_many() {
 }
 
 #[test]
-fn judging_needs_neither_queue_nor_topic_but_what_is_given_must_be_right() {
+fn judging_needs_no_queue_or_topic_but_checks_those_given() {
     let judging = JudgingSettings::load(&only(&[])).unwrap();
     assert_eq!((judging.own, judging.topics.len()), (None, 0));
     assert_eq!(judging.aws.assume_role, None);

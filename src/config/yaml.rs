@@ -1,18 +1,20 @@
-//! A bound for YAML's aliases. Each stands for a copy of what it names, so that nine short lines can come to a billion
-//! items.
+//! A limit on YAML's aliases. An alias is a copy of the value that it names, and aliases nest, so
+//! nine short lines can expand to a billion items. The parser that reads the settings has no limit
+//! of its own, so the size is computed from the events of a first pass, which copies nothing.
 
 use std::collections::HashMap;
 
 use yaml_rust2::Event;
 use yaml_rust2::parser::{EventReceiver, Parser};
 
-/// Items that a file may come to, long texts counted as several.
+/// The number of items that a file may expand to. A long text counts as several.
 const MOST: usize = 100_000;
 /// Bytes of text that count as one more item.
 const LONG: usize = 64;
 
-/// Refuses a text that its aliases make too large. What is no YAML is left to whoever reads it, but reading it ends only
-/// where it goes wrong.
+/// Refuses a text that its aliases make too large. Text that is not YAML passes, because the parser
+/// that reads the settings reports the mistake. That parser stops at the mistake, so the size up to
+/// there is checked all the same.
 pub(super) fn check(text: &str) -> Result<(), String> {
     let mut size = Size::default();
     let _ = Parser::new_from_str(text).load(&mut size, true);
@@ -22,13 +24,13 @@ pub(super) fn check(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What has been read so far comes to.
+/// The size of what has been read so far.
 #[derive(Debug, Default)]
 struct Size {
     whole: usize,
-    /// Anchors and the sizes of what they name.
+    /// The size of what each anchor names.
     named: HashMap<usize, usize>,
-    /// Lists and tables that are still open: the anchor, and how much there was before.
+    /// The lists and tables that are still open: the anchor, and the size before them.
     open: Vec<(usize, usize)>,
 }
 
@@ -66,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn aliases_may_stand_for_something_but_not_for_everything() {
+    fn few_aliases_pass_and_a_billion_items_do_not() {
         let tables = |count: usize| {
             let line = |at| format!("a{at}: &a{at} [{}]\n", format!("*a{}, ", at - 1).repeat(9));
             "a0: &a0 [x]\n".to_owned() + &(1..count).map(line).collect::<String>()

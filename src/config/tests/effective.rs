@@ -78,7 +78,7 @@ fn the_last_source_wins_and_is_named() {
 }
 
 #[test]
-fn of_arrays_of_tables_only_what_is_given_is_shown() {
+fn arrays_of_tables_show_only_the_keys_that_are_given() {
     let text = "[[policy.rules]]\nrepositories = ['a', 'b']\nmax_findings = { high = 2 }\n\
                 [[policy.rules]]\nname = 'two'\nrepositories = ['c']\nkeep_at_least = 1\n\
                 [[policy.exceptions]]\nid = 'CVE-1'\nreason = 'say \"no\"'\nowner = 'o'\nexpires = 2026-12-31\n";
@@ -107,7 +107,7 @@ fn of_arrays_of_tables_only_what_is_given_is_shown() {
 }
 
 #[test]
-fn values_that_cannot_be_used_are_shown_and_keys_that_nobody_knows_are_not() {
+fn invalid_values_are_shown_and_unknown_keys_are_errors() {
     let entries = shown(&only(&[("TAGWARDEN__QUEUE__MAX_IN_FLIGHT", "many")]));
     let many = is("\"many\"", "TAGWARDEN__QUEUE__MAX_IN_FLIGHT");
     assert_eq!(entry(&entries, "queue.max_in_flight"), many);

@@ -183,7 +183,7 @@ fn errors_in_files_name_the_key_what_is_wrong_and_what_would_be_right() {
 }
 
 #[test]
-fn limits_that_leave_a_task_nothing_are_a_contradiction() {
+fn limits_below_the_number_of_tasks_are_an_error() {
     for key in ["untags_per_hour", "untags_per_hour_per_repository"] {
         let load_with = |limit: &str, tasks: &str| {
             let variable = format!("TAGWARDEN__LIMITS__{}", key.to_uppercase());
@@ -202,7 +202,7 @@ fn limits_that_leave_a_task_nothing_are_a_contradiction() {
 }
 
 #[test]
-fn a_role_of_another_partition_than_the_topic_is_a_contradiction() {
+fn a_role_in_another_partition_than_the_topic_is_an_error() {
     let load_with = |topic: &str, role: &str| {
         load(&[("TAGWARDEN__NOTIFY__TOPIC_ARN", topic), ("TAGWARDEN__AWS__ASSUME_ROLE", role)])
     };
@@ -219,7 +219,7 @@ fn a_role_of_another_partition_than_the_topic_is_a_contradiction() {
 }
 
 #[test]
-fn an_endpoint_and_a_kind_of_endpoint_are_a_contradiction() {
+fn an_endpoint_together_with_a_kind_of_endpoint_is_an_error() {
     let fips = ("AWS_USE_FIPS_ENDPOINT", "true");
     let sqs = ("AWS_ENDPOINT_URL_SQS", "https://vpce-1.sqs.us-east-1.vpce.amazonaws.com");
     assert_eq!(
@@ -240,7 +240,7 @@ fn an_endpoint_and_a_kind_of_endpoint_are_a_contradiction() {
 }
 
 #[test]
-fn a_number_that_is_none_is_found_by_its_line() {
+fn the_error_names_the_line_of_an_invalid_number() {
     let text = "[queue]\nurl = \"x\"\nmax_in_flight = 8_\u{fffd}5\n";
     let variables = [(TEXT_VARIABLE.to_owned(), text.to_owned())].into();
     let error = Settings::load(&Sources { environment: variables, ..Sources::default() });

@@ -1,7 +1,7 @@
 use super::*;
 use crate::domain::exception::Standing;
 
-/// The rules and exceptions below in each of the formats.
+/// Returns the settings that the rules and exceptions give in each of the formats.
 fn in_each_format(toml: &str, yaml: &str, json: &str) -> Vec<Settings> {
     [(".toml", toml), (".yaml", yaml), (".json", json)]
         .map(|(extension, text)| load_file(extension, text).unwrap())
@@ -9,7 +9,7 @@ fn in_each_format(toml: &str, yaml: &str, json: &str) -> Vec<Settings> {
 }
 
 #[test]
-fn every_key_of_the_policy_and_of_the_limits_can_stand_in_a_file() {
+fn a_file_can_set_every_key_of_policy_and_limits() {
     let toml = r#"
         [policy]
         mode = "audit"
@@ -78,7 +78,7 @@ fn fixable_only_is_a_word_or_a_list() {
 }
 
 #[test]
-fn a_rule_has_what_it_gives_and_the_rest_from_the_base() {
+fn a_rule_inherits_the_keys_that_it_does_not_give() {
     let settings = load_toml(
         r#"
         [policy]
@@ -231,7 +231,7 @@ fn an_exception_is_read_in_every_format_with_its_date_in_quotes_or_without() {
 }
 
 #[test]
-fn an_exception_needs_an_id_or_a_digest_and_what_else_it_leaves_out_is_any() {
+fn an_exception_needs_an_id_or_a_digest_and_matches_any_otherwise() {
     let exception = |line: &str| {
         let text = format!(
             "[[policy.exceptions]]\n{line}\nreason = 'a'\nowner = 'b'\nexpires = 2026-12-31"

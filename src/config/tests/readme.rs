@@ -6,7 +6,7 @@ use super::*;
 
 const README: &str = include_str!("../../../README.md");
 
-/// The README's words where a key has no value by default.
+/// The words of the README for a key without a default.
 const WITHOUT: [&str; 5] = ["required", "all", "none", "any", "own account"];
 
 fn section() -> &'static str {
@@ -14,7 +14,7 @@ fn section() -> &'static str {
     section.split("\n## ").next().unwrap()
 }
 
-/// The keys of a cell: one, or several in braces.
+/// Returns the keys of a cell: one, or several in braces.
 fn keys(cell: &str) -> Vec<String> {
     match cell.split_once('{') {
         Some((section, names)) => {
@@ -25,7 +25,8 @@ fn keys(cell: &str) -> Vec<String> {
     }
 }
 
-/// The default of a key as the cell of its row gives it: one for all keys, or pairs such as "high `0`" and "others `1`".
+/// Returns the default of a key from the cell of its row. The cell gives one default for all keys,
+/// or pairs such as "high `0`" and "others `1`".
 fn default_in<'a>(cell: &'a str, key: &str) -> &'a str {
     let name = key.rsplit('.').next().unwrap();
     let pairs: Vec<_> = cell.split(", ").filter_map(|pair| pair.split_once(" `")).collect();
@@ -56,7 +57,7 @@ fn the_table_in_the_readme_lists_every_key_with_its_variable_and_default() {
                     Some(value) => assert_eq!(default, value.to_string(), "{key}"),
                     None => assert!(WITHOUT.contains(&default), "{key}: {default}"),
                 }
-                // Of several keys in one row, the variable of the first stands for all.
+                // If a row has several keys, the variable of the first represents them all.
                 let first = keys(cell).remove(0);
                 let name = format!("`TAGWARDEN__{}`", first.to_uppercase().replace('.', "__"));
                 assert!(variable.starts_with(&name), "{key}: {variable}");

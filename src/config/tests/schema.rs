@@ -2,7 +2,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// What the schema finds wrong with a value. Knows the keywords that the schema uses, and no others.
+/// Returns the mistakes that the schema finds in a value. It knows the keywords that the schema
+/// uses, and panics at any other.
 fn wrongs(schema: &Value, value: &Value, at: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (keyword, rule) in schema.as_object().unwrap() {
@@ -65,7 +66,7 @@ fn wrongs(schema: &Value, value: &Value, at: &str) -> Vec<String> {
     found
 }
 
-/// Every schema of a key, with the key; those in arrays of tables are below `[]`.
+/// Visits every key with its schema. Keys in arrays of tables are below `[]`.
 fn each<'a>(schema: &'a Value, key: &str, visit: &mut impl FnMut(&str, &'a Value)) {
     visit(key, schema);
     for (name, property) in
@@ -78,7 +79,7 @@ fn each<'a>(schema: &'a Value, key: &str, visit: &mut impl FnMut(&str, &'a Value
     }
 }
 
-/// The keys that have no keys below them, with their schemas.
+/// Returns the keys that have no keys below them, with their schemas.
 pub(super) fn leaves(schema: &Value) -> Vec<(String, &Value)> {
     let mut leaves = Vec::new();
     each(schema, "", &mut |key, schema| {
@@ -147,7 +148,7 @@ fn a_document_with_every_key_is_valid_and_is_loaded() {
 }
 
 #[test]
-fn what_is_wrong_in_a_document_is_wrong_by_the_schema_and_to_the_loader() {
+fn schema_and_loader_refuse_the_same_documents() {
     let wrong: &[(&str, Value)] = &[
         ("/nosuch", json!({})),
         ("/sweep/calls_per_second", json!(0)),
@@ -203,7 +204,7 @@ fn what_is_wrong_in_a_document_is_wrong_by_the_schema_and_to_the_loader() {
 }
 
 #[test]
-fn every_key_is_described_and_closed_and_none_may_be_null() {
+fn every_key_is_described_and_closed_and_never_null() {
     let schema = schema();
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     each(&schema, "", &mut |key, schema| {
