@@ -1,4 +1,14 @@
-//! The composition root: builds the clients, owns every task, and orders start and stop.
+//! The composition root: builds every part of the worker once, owns every task, listens for
+//! signals, and orders start and stop.
+//!
+//! The start binds the port first, so that health checks are answered while `start` checks the
+//! queue and the topics. The worker receives nothing before these checks have passed.
+//!
+//! Invariant 12: SIGTERM ends the process within its grace period. The first signal drains: nothing
+//! new is received, and work in hand goes on. `App::drain` counts the grace period down in steps:
+//! unfinished work is abandoned, then receives that nobody answers are given up, and at last `work`
+//! returns an error. The time that is left flushes telemetry. A second signal ends the process at
+//! once.
 
 pub mod live;
 mod start;
@@ -39,11 +49,11 @@ use crate::worker::disposition::Disposition;
 use crate::worker::exceptions;
 use crate::worker::untagging::IMAGE_ACTIONS;
 
-/// What the polling loop may take beyond its longest wait before it counts as hung: a receive's own timeout, the
-/// longest pause after a failed one, and some.
+/// The time that the polling loop may take beyond its longest wait before it counts as hung: a
+/// receive's own timeout, the longest pause after a failed receive, and a margin.
 const LIVENESS_SLACK: Duration = Duration::from_secs(55);
 
-/// Why the worker ended, other than by being told to.
+/// A reason why the worker ended, other than a signal.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The environment names no Region.
@@ -54,17 +64,17 @@ pub enum RunError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The error of the system.
         error: std::io::Error,
     },
-    /// AWS definitely refuses what the worker cannot do without.
+    /// AWS refuses for good a call that the worker needs.
     #[error("cannot use the {what}: {error}; {remedy}")]
     Refused {
-        /// What.
+        /// The queue or the topic.
         what: &'static str,
-        /// How it was refused.
+        /// The refusal.
         error: AwsError,
-        /// What to do.
+        /// The remedy, for the operator.
         remedy: &'static str,
     },
     /// Metrics cannot be set up.
@@ -73,7 +83,7 @@ pub enum RunError {
     /// Signals cannot be listened to.
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
-    /// A part of the worker ended that must not.
+    /// A task of the worker ended unexpectedly.
     #[error("a task of the worker ended: {0}")]
     Task(#[from] JoinError),
     /// Stopping took longer than the grace period.
@@ -86,7 +96,7 @@ pub enum RunError {
     SecondSignal,
 }
 
-/// The configuration of the AWS SDK from the environment.
+/// Loads the configuration of the AWS SDK from the environment.
 pub async fn aws_from_environment() -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
     if let Ok(name) = AppName::new("tagwarden") {
@@ -107,18 +117,18 @@ pub struct App {
 }
 
 impl App {
-    /// Builds the worker. Nothing is called yet.
+    /// Builds the worker, and makes no call.
     ///
     /// # Errors
-    /// Where the environment lacks what every call needs.
+    /// Returns an error if the environment lacks what every call needs.
     pub fn new(settings: Settings, sdk: &SdkConfig) -> Result<Self, RunError> {
         Self::exporting(settings, sdk, &mut Export::default())
     }
 
-    /// The same, and its metrics are exported where that is wanted.
+    /// Builds the worker, and exports its metrics if `export` asks for that.
     ///
     /// # Errors
-    /// Where the environment lacks what every call needs.
+    /// Returns an error if the environment lacks what every call needs.
     pub fn exporting(
         settings: Settings,
         sdk: &SdkConfig,
@@ -148,27 +158,29 @@ impl App {
         })
     }
 
-    /// Health and metrics over HTTP.
+    /// Returns the HTTP routes of health and metrics.
     pub fn router(&self) -> axum::Router {
         http::router(Arc::clone(&self.health), Arc::clone(&self.instruments))
     }
 
-    /// The metrics, as `/metrics` shows them.
+    /// Returns the metrics, as `/metrics` shows them.
     #[must_use]
     pub fn instruments(&self) -> &Arc<Instruments> {
         &self.instruments
     }
 
-    /// The health, as `/healthz` and `/readyz` show it.
+    /// Returns the health, as `/healthz` and `/readyz` show it.
     #[must_use]
     pub fn health(&self) -> &Arc<Health> {
         &self.health
     }
 
-    /// Checks queue and topic, then works until the shutdown drains and every message in hand is settled.
+    /// Checks the queue and the topics, then works until the shutdown drains and every message in
+    /// hand is settled.
     ///
     /// # Errors
-    /// Where the worker cannot begin, cannot go on, or cannot stop within its grace period.
+    /// Returns an error if the worker cannot begin, cannot go on, or cannot stop within its grace
+    /// period.
     pub async fn work(&self, shutdown: &Shutdown) -> Result<(), RunError> {
         let grace = self.settings.grace;
         tokio::select! {
@@ -178,7 +190,8 @@ impl App {
         }
     }
 
-    /// The clock of the drain: from the stop signal to the end of the grace period.
+    /// Counts down from the stop signal to the end of the grace period, and then returns. On the
+    /// way it ends the work in hand, and later the receives that nobody answers.
     async fn drain(&self, shutdown: &Shutdown) {
         let grace = self.settings.grace;
         let (work, receives) = (time_for_work(grace), time_for_receives(grace));
@@ -194,7 +207,8 @@ impl App {
     async fn check_and_consume(&self, shutdown: &Shutdown) -> Result<(), RunError> {
         let Some((info, topics)) = self.check(shutdown).await? else { return Ok(()) };
         self.health.started();
-        // The queue has answered: an alert on the last poll's age must not see 1970 until the first long poll ends.
+        // The queue has answered. Without this, an alert on the age of the last poll would see 1970
+        // until the first long poll ends.
         self.instruments.polled(self.clock.now());
         info!(
             account = %info.home.account,
@@ -243,7 +257,8 @@ impl App {
         });
         let consumer = tasks.spawn(consumer.run());
         while let Some(ended) = tasks.join_next_with_id().await {
-            // Nobody waits any more for what the batchers may still be sending.
+            // After the consumer has ended, nobody waits for calls that the batchers may still
+            // make.
             if ended?.0 == consumer.id() {
                 break;
             }
@@ -276,10 +291,10 @@ fn instruments(policy: &Policy, export: Option<MetricExport>) -> Result<Instrume
     Instruments::exporting(&labels, export)
 }
 
-/// Binds the port, works until a signal, and stops in order.
+/// Binds the port, works until a signal comes, and stops in order.
 ///
 /// # Errors
-/// [`RunError`] says why the worker could not begin or did not end in order.
+/// Returns the reason why the worker could not begin or did not end in order.
 pub async fn run(
     settings: Settings,
     mut signals: Signals,
@@ -321,8 +336,8 @@ pub async fn run(
     result
 }
 
-/// The signals that stop the worker, from the moment this is made. One that comes before ends the process at once, or
-/// is lost where the process is the first of its container.
+/// The signals that stop the worker. They are caught from the moment this is made. An earlier
+/// signal ends the process at once, or is lost if the process is the first of its container.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -330,10 +345,10 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Listens from now on.
+    /// Begins to listen.
     ///
     /// # Errors
-    /// [`RunError::Signals`].
+    /// Returns [`RunError::Signals`] if the system does not allow it.
     pub fn listen() -> Result<Self, RunError> {
         let listen = |kind| signal(kind).map_err(RunError::Signals);
         Ok(Self {
@@ -349,7 +364,7 @@ impl Signals {
         }
     }
 
-    /// The first signal drains; the second ends the wait. Returns only on the second.
+    /// Drains at the first signal, and returns only at the second.
     async fn stop(&mut self, shutdown: &Shutdown) -> Result<(), RunError> {
         let name = self.next().await;
         info!(signal = name, "stopping: no new messages; work in hand goes on");

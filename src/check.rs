@@ -1,4 +1,7 @@
-//! `tagwarden check`: what a configuration comes to, where each value is from, and what it needs to be allowed.
+//! `tagwarden check`: the effective configuration with the source of each value, warnings about
+//! what its author has probably not meant (`warnings`), and the IAM policy that it needs (`iam`).
+//! `reach` computes from the globs which repositories a policy covers and changes. The report is a
+//! versioned JSON document, and `render` prints it for people.
 
 pub mod iam;
 mod pattern;
@@ -13,7 +16,7 @@ use serde::Serialize;
 use crate::aws::{Permission, Tried};
 use crate::config::{Entry, Settings};
 
-/// One key with its value and where that is from.
+/// One key with its value and the source of the value.
 #[derive(Debug, Serialize)]
 struct Setting {
     key: String,
@@ -30,14 +33,14 @@ struct TriedPermission {
     why: Option<String>,
 }
 
-/// A policy document and whose it is.
+/// A policy document, and the role that it is for.
 #[derive(Debug, Serialize)]
 struct RolePolicy {
     of: String,
     policy: iam::Document,
 }
 
-/// What a check came to.
+/// The report of a check.
 #[derive(Debug, Serialize)]
 pub struct Report {
     schema: &'static str,
@@ -49,7 +52,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// A report on settings, at this time, for a worker that lives at this place.
+    /// Makes the report on these settings at this time, for a worker at this place.
     #[must_use]
     pub fn new(
         settings: &Settings,
@@ -85,12 +88,12 @@ impl Report {
         }
     }
 
-    /// Adds something that is probably not meant.
+    /// Adds a warning about something that is probably not meant.
     pub fn warn(&mut self, warning: String) {
         self.warnings.push(warning);
     }
 
-    /// Adds what trying permissions came to.
+    /// Adds the results of trying permissions.
     pub fn tried(&mut self, tried: Vec<Tried>) {
         if tried.is_empty() {
             return;
@@ -109,22 +112,24 @@ impl Report {
         }));
     }
 
-    /// Whether every permission that was tried is there.
+    /// Returns whether every permission that was tried is granted.
     #[must_use]
     pub fn is_permitted(&self) -> bool {
         self.permissions.iter().all(|tried| tried.result == "granted")
     }
 
-    /// The versioned JSON document.
+    /// Returns the versioned JSON document.
     #[must_use]
     pub fn json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
 }
 
-/// ECR tells other accounts of no enhanced scan, whatever the repository's policy allows (containers-roadmap, issue 2541).
+/// Returns a warning if findings of other accounts cannot be read. ECR never shows the findings of
+/// enhanced scanning to other accounts, whatever the repository's policy allows
+/// (containers-roadmap, issue 2541).
 fn unread_findings(settings: &Settings, place: &iam::Place) -> Option<String> {
-    // One account alone may be the worker's own, where that is not known.
+    // If the worker's own account is not known, the first account may be the worker's own.
     let known = usize::from(place.own.is_none());
     let others = iam::other_accounts(&settings.policy, place);
     let other = others.get(known)?;
@@ -137,7 +142,7 @@ fn unread_findings(settings: &Settings, place: &iam::Place) -> Option<String> {
     })
 }
 
-/// What else belongs to the policies.
+/// Returns notes about the policies, such as what else has to be set up.
 fn notes(settings: &Settings, place: &iam::Place) -> Vec<String> {
     let mut notes = Vec::new();
     if place.own.is_none() {

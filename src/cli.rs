@@ -1,4 +1,6 @@
-//! The command line.
+//! The command line: parses the arguments, loads the configuration, and maps every result to an
+//! exit code. Everything that is printed is escaped, because names and errors may contain
+//! characters that control a terminal.
 
 mod check;
 mod explain;
@@ -15,11 +17,13 @@ use crate::domain::text::escaped;
 use crate::telemetry::export::Export;
 use crate::{app, http, telemetry};
 
-/// Exit code of a worker that could not begin or did not end in order, and of a command that failed.
+/// The exit code of a worker that could not begin or did not end in order, and of a command that
+/// failed.
 const FAILED: u8 = 1;
-/// Exit code of bad input: a configuration or an event that cannot be used; clap uses the same for a wrong command line.
+/// The exit code for bad input: a configuration or an event that cannot be used. Clap uses the same
+/// code for a wrong command line.
 const BAD_INPUT: u8 = 2;
-/// Exit code of `explain` and `sweep` where tags would go.
+/// The exit code of `explain` and `sweep` if tags would be removed.
 const WOULD_UNTAG: u8 = 3;
 
 /// Takes the tags off container images in Amazon ECR that have Critical or High findings.
@@ -41,7 +45,8 @@ enum Command {
     Check(check::Arguments),
     /// Judge one event and say why, without touching anything
     Explain(explain::Arguments),
-    /// Look at every image that the policy covers, and say which would lose its tags; with --apply, take them off
+    /// Look at every image that the policy covers, and say which would lose its tags; with --apply,
+    /// take them off
     Sweep(sweep::Arguments),
     /// Print the JSON Schema of the configuration file, for editors
     Schema,
@@ -58,7 +63,7 @@ enum Format {
     Json,
 }
 
-/// Does what the command line says.
+/// Runs the command that the arguments name.
 pub async fn main(arguments: Arguments) -> ExitCode {
     let sources = Sources::from_process(arguments.config);
     match arguments.command {
@@ -85,7 +90,7 @@ fn failed(code: u8, why: impl std::fmt::Display) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// AWS could not be looked at. To name no Region is the caller's own fault, as it is for `run`.
+/// Reports that AWS could not be inspected. A missing Region is the caller's mistake, as for `run`.
 fn look_failed(error: &app::live::LookError) -> ExitCode {
     let code = match error {
         app::live::LookError::Run(app::RunError::NoRegion) => BAD_INPUT,
@@ -94,7 +99,7 @@ fn look_failed(error: &app::live::LookError) -> ExitCode {
     failed(code, error)
 }
 
-/// Prints to standard output. A reader that has gone away, such as `head`, is no failure.
+/// Prints to standard output. A reader that has gone away, such as `head`, is not a failure.
 fn print(text: &str) -> ExitCode {
     use std::io::Write as _;
     match writeln!(std::io::stdout(), "{}", escaped(text.trim_end(), &['\n'])) {
@@ -122,12 +127,13 @@ async fn run(settings: Settings, sources: &Sources) -> ExitCode {
         warn!(name, "environment variable is not read; keys are set by TAGWARDEN__SECTION__KEY");
     }
     let sdk = app::aws_from_environment().await;
-    // Boxed: the futures below are deep, and grow with every layer of the SDK.
+    // The future is boxed because the futures below are deep, and grow with every layer of the SDK.
     match Box::pin(app::run(settings, signals, &sdk, export)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!(%error, "cannot go on");
-            // For the person at a terminal, and for the reason that ECS shows of a task that stopped.
+            // This is for the person at a terminal, and for the reason that ECS shows for a stopped
+            // task.
             let code = match error {
                 app::RunError::NoRegion => BAD_INPUT,
                 _ => FAILED,

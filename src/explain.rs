@@ -1,4 +1,10 @@
-//! `tagwarden explain`: what the worker would do about one event, and why, without touching anything.
+//! `tagwarden explain`: the worker's decision about one event and the reasons for it, without
+//! changing anything.
+//!
+//! `offline` judges by the event alone, and [`Explainer::live`] by what the worker's own inspection
+//! of ECR returned. Both use the same policy code as the worker. `calls` lists the calls that would
+//! follow, `terms` the keys that mattered, and `render` prints the explanation for people. The JSON
+//! document is versioned.
 
 mod calls;
 mod image;
@@ -22,7 +28,7 @@ use crate::worker::observe::Seen;
 pub use image::ExplainedImage;
 pub use offline::offline;
 
-/// What becomes of one image.
+/// The decision about one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -32,17 +38,17 @@ pub enum Verdict {
     OutOfReach,
     /// The image may keep its tags.
     Keep,
-    /// Its tags go.
+    /// Its tags are removed.
     Untag,
-    /// Its tags would go, were it not for audit mode.
+    /// Its tags would be removed if audit mode were off.
     WouldUntag,
-    /// Its tags ought to go and cannot; the team is told.
+    /// It violates the policy and its tags cannot be removed. The team is notified.
     Blocked,
-    /// Findings are not there yet: the worker looks again.
+    /// Its findings are not there yet. The worker tries again later.
     Wait,
-    /// Its scan has not ended, and an event will come when it has.
+    /// Its scan has not ended. An event will come when it has.
     LeftToScan,
-    /// It cannot be judged; the team is told.
+    /// It cannot be judged. The team is notified.
     Unscanned,
     /// It does not exist.
     Absent,
@@ -52,18 +58,18 @@ pub enum Verdict {
     AlreadyQuarantined,
     /// It violates the policy and has no tag.
     NothingToUntag,
-    /// The event alone does not tell.
+    /// The event alone is not enough to decide.
     Unknown,
 }
 
 impl Verdict {
-    /// Whether tags go, or would go.
+    /// Returns whether tags are removed, or would be without audit mode.
     #[must_use]
     pub fn untags(self) -> bool {
         matches!(self, Self::Untag | Self::WouldUntag)
     }
 
-    /// What becomes of the message.
+    /// Returns what happens to the message.
     fn message(self) -> &'static str {
         match self {
             Self::Wait => {
@@ -103,28 +109,28 @@ pub struct Explanation {
     event: ExplainedEvent,
     repository: Option<ExplainedRepository>,
     rule: Option<String>,
-    /// What becomes of the message.
+    /// Returns what happens to the message.
     message: &'static str,
     images: Vec<ExplainedImage>,
     notes: Vec<String>,
     policy: Vec<terms::Key>,
 }
 
-/// What an explanation is made by.
+/// The inputs of an explanation.
 #[derive(Clone, Copy, Debug)]
 pub struct Explainer<'a> {
     /// The policy.
     pub policy: &'a Policy,
-    /// The topics, as far as they are configured.
+    /// The topics that are configured.
     pub topics: &'a [TopicSettings],
-    /// Where the worker lives, as far as that is known.
+    /// The worker's account and Region, or the best guess.
     pub own: &'a Home,
     /// `limits.*`, each key with its value.
     pub limits: &'a [(String, String)],
 }
 
 impl Explanation {
-    /// Whether any tag goes, or would go but for audit mode.
+    /// Returns whether any tag is removed, or would be without audit mode.
     #[must_use]
     pub fn untags(&self) -> bool {
         self.images.iter().any(|image| image.verdict.untags())
@@ -136,12 +142,12 @@ impl Explanation {
         self.message = if waits { Verdict::Wait.message() } else { verdict.message() };
     }
 
-    /// Adds something that the reader should know.
+    /// Adds a note for the reader.
     pub fn note(&mut self, note: String) {
         self.notes.push(note);
     }
 
-    /// The versioned JSON document.
+    /// Returns the versioned JSON document.
     #[must_use]
     pub fn json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default()
@@ -170,7 +176,7 @@ impl Explanation {
 }
 
 impl Explainer<'_> {
-    /// An event that is not for us.
+    /// Explains an event that the worker ignores.
     #[must_use]
     pub fn ignored(&self, kind: Kind, origin: &Origin, reason: &str) -> Explanation {
         let mut explanation = Explanation::new("by its kind", kind.as_str(), origin);
@@ -178,7 +184,7 @@ impl Explainer<'_> {
         explanation
     }
 
-    /// What a look at ECR came to.
+    /// Explains an event by the result of inspecting ECR.
     #[must_use]
     pub fn live(&self, event: &ImageEvent, look: &Look) -> Explanation {
         let mut explanation = self.about("by what ECR shows now", event);
@@ -222,7 +228,8 @@ impl Explainer<'_> {
         explanation.concludes(Verdict::Keep);
     }
 
-    /// One image that was looked at. Where `before_its_child` is set, it is not the event's own but an index that holds it.
+    /// Explains one image that was inspected. If `before_its_child` is set, it is not the image of
+    /// the event but an index that contains it.
     fn seen(&self, event: &ImageEvent, seen: &Seen, before_its_child: bool) -> ExplainedImage {
         let bare = |verdict| ExplainedImage::new(verdict, None);
         let because = |verdict, image: &Image, reason: &str| ExplainedImage {
@@ -277,7 +284,7 @@ impl Explainer<'_> {
     }
 }
 
-/// What is to be known of the plans, each once.
+/// Returns the notes of all plans, each once.
 fn plan_notes(all: &[Seen]) -> Vec<String> {
     let plans = all.iter().filter_map(|seen| match seen {
         Seen::Violation(violation) => Some(&violation.plan),
@@ -287,7 +294,8 @@ fn plan_notes(all: &[Seen]) -> Vec<String> {
     notes.into_iter().collect()
 }
 
-/// The verdict that stands for all: one that untags, else the first that is not "keep".
+/// Returns the verdict for all images together: one that removes tags, else `Blocked`, else the
+/// first that is not `Keep`.
 fn gravest(images: &[ExplainedImage]) -> Verdict {
     let verdicts = || images.iter().map(|image| image.verdict);
     let untags = verdicts().find(|verdict| verdict.untags());

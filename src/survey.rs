@@ -1,4 +1,7 @@
-//! `tagwarden sweep`: what was seen and done, as a document that is also a plan, and as a table.
+//! The document of `tagwarden sweep`: what was found and done. It is also a plan, which `--apply`
+//! reads back. A plan may have been edited or written by anybody, so every name in it is parsed
+//! like input, and the worker decides again before it acts. `render` prints the document as a
+//! table.
 
 mod render;
 
@@ -16,27 +19,27 @@ use crate::worker::survey::Surveyed;
 /// The document's name and version.
 pub const SCHEMA: &str = "tagwarden.sweep_plan/1";
 
-/// What a sweep saw, and what it did about it.
+/// The images that a sweep found, and what it did about them.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Document {
     /// [`SCHEMA`].
     schema: String,
-    /// The version of tagwarden that wrote it.
+    /// The version of tagwarden that wrote the document.
     tagwarden: String,
     account: String,
     region: String,
     /// The base policy's mode.
     mode: String,
-    /// Whether everything was looked at, as far as it could be.
+    /// Whether the sweep ran to its end. It is false after an interruption.
     pub complete: bool,
-    /// What each image of note is like.
+    /// The images that need action or attention, or all with `--all`.
     pub images: Vec<Entry>,
-    /// What could not be looked at.
+    /// The repositories and registries that could not be inspected.
     #[serde(default)]
     pub failed: Vec<Unread>,
-    /// How many images stand where, those that are not listed too.
+    /// The number of images with each verdict, including images that are not listed.
     census: BTreeMap<String, u64>,
-    /// Whether it was to act.
+    /// Whether the sweep was to act.
     #[serde(skip)]
     applied: bool,
 }
@@ -52,9 +55,9 @@ pub struct Entry {
     kind: String,
     /// All tags that it has.
     tags: Vec<String>,
-    /// Those that go, or would but for audit mode.
+    /// The tags to remove, also in audit mode.
     untag: Vec<String>,
-    /// Whether the image itself goes with them (`policy.action`).
+    /// Whether the image is deleted with its tags (`policy.action`).
     #[serde(default)]
     delete: bool,
     #[serde(default)]
@@ -64,10 +67,10 @@ pub struct Entry {
     reasons: Vec<String>,
     #[serde(default)]
     worst: Option<Worst>,
-    /// What was done, in a word; only where something was to be.
+    /// The outcome in a word, if anything was to be done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     outcome: Option<String>,
-    /// Why it was not done.
+    /// The reason why it was not done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
 }
@@ -78,37 +81,37 @@ struct Worst {
     id: Option<String>,
 }
 
-/// A repository, or a whole registry, that could not be looked at.
+/// A repository, or a whole registry, that could not be inspected.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Unread {
     account: String,
     region: String,
-    /// `None`: its repositories cannot be listed.
+    /// The repository. `None` means that the repositories of the registry cannot be listed.
     repository: Option<String>,
     problem: String,
 }
 
-/// An image whose tags a plan takes off, its names checked.
+/// An image whose tags a plan removes, after its names have been checked.
 #[derive(Clone, Debug)]
 pub struct Planned {
-    /// Where it is.
+    /// The image's repository.
     pub repository: Repository,
-    /// Which it is.
+    /// The image's digest.
     pub digest: Digest,
-    /// All tags that it had.
+    /// All tags that it had when the plan was made.
     pub tags: Vec<Tag>,
-    /// Those that go.
+    /// The tags to remove.
     pub untag: Vec<Tag>,
-    /// Whether the image itself goes with them.
+    /// Whether the image is deleted with them.
     pub delete: bool,
-    /// Whether they went then, not only but for audit mode.
+    /// Whether the plan was made to be carried out. It is false in audit mode.
     pub goes: bool,
     is_index: bool,
     at: usize,
 }
 
 impl Planned {
-    /// Its place in the document.
+    /// Returns its position in the document.
     #[must_use]
     pub fn position(&self) -> usize {
         self.at
@@ -122,7 +125,7 @@ fn tags(names: &[String]) -> Result<Vec<Tag>, InvalidName> {
 }
 
 impl Document {
-    /// One that lists nothing yet.
+    /// Makes a document without images.
     #[must_use]
     pub fn new(own: &Home, mode: Mode, applied: bool) -> Self {
         Self {
@@ -142,7 +145,7 @@ impl Document {
     /// Reads a plan.
     ///
     /// # Errors
-    /// Why it is none.
+    /// Returns the reason why the text is no plan.
     pub fn read(text: &str) -> Result<Self, String> {
         let document: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
         if document.schema != SCHEMA {
@@ -152,16 +155,17 @@ impl Document {
         Ok(document)
     }
 
-    /// Whether it was made by a worker that lives there.
+    /// Returns whether a worker in this account and Region made it.
     #[must_use]
     pub fn is_of(&self, own: &Home) -> bool {
         self.account == own.account.as_str() && self.region == own.region.as_str()
     }
 
-    /// The images whose tags go. Indexes first: with an image goes every index that holds it.
+    /// Returns the images whose tags are to be removed. Indexes come first, because assessing an
+    /// image also removes the tags of every index that contains it.
     ///
     /// # Errors
-    /// A name that is none.
+    /// Returns the name that is not valid.
     pub fn planned(&self) -> Result<Vec<Planned>, InvalidName> {
         let goes = |(_, entry): &(usize, &Entry)| !entry.untag.is_empty();
         let planned = self.images.iter().enumerate().filter(goes).map(|(at, entry)| {
@@ -185,7 +189,7 @@ impl Document {
         Ok(planned)
     }
 
-    /// The same images, of which nothing is done yet.
+    /// Returns a document with the images that have tags to remove, and without outcomes.
     #[must_use]
     pub fn to_apply(self, own: &Home, mode: Mode) -> Self {
         let mut images = self.images;
@@ -227,20 +231,20 @@ impl Document {
         });
     }
 
-    /// Puts the images that were listed from there on in order.
+    /// Sorts the images from this position on.
     pub fn sort_from(&mut self, at: usize) {
         let listed = self.images.get_mut(at..).unwrap_or_default();
         listed.sort_by(|one, other| (&one.tags, &one.digest).cmp(&(&other.tags, &other.digest)));
     }
 
-    /// Counts images that were looked at.
+    /// Adds the counts of images that were inspected.
     pub fn count(&mut self, census: &Census) {
         for (coverage, images) in census.iter() {
             *self.census.entry(coverage.as_str().to_owned()).or_default() += images;
         }
     }
 
-    /// Notes what could not be looked at.
+    /// Records a repository or registry that could not be inspected.
     pub fn failed(&mut self, home: &Home, repository: Option<&Repository>, problem: String) {
         self.failed.push(Unread {
             account: home.account.to_string(),
@@ -250,14 +254,14 @@ impl Document {
         });
     }
 
-    /// Notes what became of an image.
+    /// Records the outcome for an image.
     pub fn done(&mut self, at: usize, outcome: &str, problem: Option<String>) {
         if let Some(entry) = self.images.get_mut(at) {
             (entry.outcome, entry.problem) = (Some(outcome.to_owned()), problem);
         }
     }
 
-    /// Whether everything could be looked at, and done if it was to be.
+    /// Returns whether everything could be inspected and, if it was to be, done.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         let failed = self.census.get(Coverage::Failed.as_str()).is_some_and(|images| *images > 0);
@@ -265,13 +269,13 @@ impl Document {
         self.complete && !failed && !undone && self.failed.is_empty()
     }
 
-    /// How many images have tags that go, or would.
+    /// Returns the number of images with tags to remove, also in audit mode.
     #[must_use]
     pub fn to_go(&self) -> usize {
         self.images.iter().filter(|entry| !entry.untag.is_empty()).count()
     }
 
-    /// The document as JSON.
+    /// Returns the document as JSON.
     #[must_use]
     pub fn json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default()

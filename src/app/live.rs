@@ -1,4 +1,7 @@
-//! Looking at AWS for a person at a terminal: `tagwarden explain --live` and `tagwarden check --live`.
+//! Read-only commands against AWS: `tagwarden explain --live` judges an image by what ECR shows
+//! now, and `tagwarden check --live` tries every permission. They use the worker's own parts, so
+//! that their answers are those of the worker, but no queue delivers anything to them. No call here
+//! changes anything.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +29,7 @@ use crate::worker::assess::{Assessor, Context, Job};
 use crate::worker::look::Look;
 use crate::worker::outcome::Failure;
 
-/// Why AWS cannot be looked at.
+/// A reason why AWS could not be inspected.
 #[derive(Debug, thiserror::Error)]
 pub enum LookError {
     /// The worker's parts cannot be built.
@@ -35,10 +38,10 @@ pub enum LookError {
     /// A call failed.
     #[error("{error}{}", remedy(error))]
     Failed {
-        /// How.
+        /// The error of the call.
         error: AwsError,
     },
-    /// The image cannot be looked at.
+    /// The image cannot be inspected.
     #[error("{0}")]
     Other(String),
 }
@@ -54,7 +57,7 @@ impl From<Failure> for LookError {
     }
 }
 
-/// What the person at the terminal does about an error.
+/// Returns advice about an error for the person at the terminal.
 fn remedy(error: &AwsError) -> &'static str {
     match error.class {
         ErrorClass::Credentials => {
@@ -69,10 +72,10 @@ fn remedy(error: &AwsError) -> &'static str {
     }
 }
 
-/// Looks at what an event is about, as a worker that lives at `own` would. Nothing is changed.
+/// Inspects the image that an event is about, as a worker in `own` would. It changes nothing.
 ///
 /// # Errors
-/// The call that failed.
+/// Returns the call that failed.
 pub async fn look(
     settings: JudgingSettings,
     sdk: &SdkConfig,
@@ -93,7 +96,7 @@ pub async fn look(
     Ok(assessor.look(job).await?)
 }
 
-/// What an assessor needs that no worker stands behind.
+/// Returns the context of an assessor that no running worker uses.
 pub(super) fn context(
     policy: Policy,
     own: Home,
@@ -112,7 +115,7 @@ pub(super) fn context(
     }
 }
 
-/// The message of a job that no message led to.
+/// Returns a message for a job that did not come from the queue. Nothing ever settles it.
 pub(super) fn no_message() -> Message {
     let now = Instant::now();
     Message {
@@ -127,19 +130,19 @@ pub(super) fn no_message() -> Message {
     }
 }
 
-/// What trying every permission came to.
+/// The result of trying every permission.
 #[derive(Debug, Default)]
 pub struct Trial {
-    /// Each permission that was tried.
+    /// Every permission that was tried.
     pub tried: Vec<Tried>,
-    /// Where the queue turned out to be, and what queue and topics are encrypted with.
+    /// The account and the Region of the queue, and the keys that encrypt the queue and the topics.
     pub place: iam::Place,
 }
 
 /// Tries every permission that these settings need, by calls that change nothing.
 ///
 /// # Errors
-/// Where nothing can be tried at all.
+/// Returns an error if nothing can be tried at all.
 pub async fn try_permissions(settings: &Settings, sdk: &SdkConfig) -> Result<Trial, LookError> {
     if sdk.region().is_none() {
         return Err(RunError::NoRegion.into());
@@ -152,7 +155,7 @@ pub async fn try_permissions(settings: &Settings, sdk: &SdkConfig) -> Result<Tri
     let queue = SqsQueue::new(aws.clone(), url, visibility, patience, clock);
     let own = match queue.info().await {
         Ok(info) => Some(info.home),
-        // Every other call would come to the same, each after its own time.
+        // Every other call would fail in the same way, each after its own timeout.
         Err(error) if is_hopeless(&error) => return Err(LookError::Failed { error }),
         Err(_) => {
             let region = sdk.region().and_then(|region| Region::parse(region.as_ref()).ok());
@@ -176,7 +179,8 @@ pub async fn try_permissions(settings: &Settings, sdk: &SdkConfig) -> Result<Tri
         }
     }
     let own = trial.place.own.clone().or_else(|| {
-        // Nothing says whose the queue is. The first topic's account is the likeliest.
+        // The account of the queue is not known. The account of the first topic is the most likely
+        // one.
         let topic = settings.notify.topics.first()?;
         let account = topic.arn.split(':').nth(4)?;
         let account = AccountId::parse(account).ok()?;
@@ -201,13 +205,13 @@ pub async fn try_permissions(settings: &Settings, sdk: &SdkConfig) -> Result<Tri
     Ok(trial)
 }
 
-/// Whether every other call would come to the same, each after its own time.
+/// Returns whether every other call would fail in the same way, each after its own timeout.
 pub(super) fn is_hopeless(error: &AwsError) -> bool {
     matches!(error.class, ErrorClass::Credentials | ErrorClass::Timeout | ErrorClass::Connection)
 }
 
-/// A repository of every account, Region and pattern that the policy names, which need not exist: permission is asked
-/// for before existence.
+/// Returns a repository for every account, Region and pattern that the policy names. It need not
+/// exist, because AWS checks the permission before it looks for the repository.
 fn samples(policy: &Policy, own: &Home) -> Vec<(Repository, Mode)> {
     let names = reach::examples(policy).into_iter();
     let names: Vec<_> = names.filter_map(|name| RepositoryName::parse(name).ok()).collect();

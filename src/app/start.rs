@@ -1,4 +1,7 @@
-//! What is checked before the first receive.
+//! The checks before the first receive: the queue and at least one topic must answer. When AWS
+//! cannot be reached, the checks are repeated with growing pauses, because an outage at the start
+//! ends by itself. When AWS refuses for good, the process ends with the remedy in its error,
+//! because a restart would not help either.
 
 use std::future::Future;
 use std::time::Duration;
@@ -16,13 +19,13 @@ use crate::queue::{Queue as _, QueueInfo};
 use crate::shutdown::Shutdown;
 use crate::worker::topics::Topic;
 
-/// Fewer permitted receives than this do not outlast an outage of a few minutes.
+/// A queue that permits fewer receives than this does not outlast an outage of a few minutes.
 const FEW_RECEIVES: u32 = 5;
-/// Longest pause between two checks at the start.
+/// The longest pause between two checks at the start.
 const CHECK_BACKOFF: Duration = Duration::from_secs(20);
 
 impl App {
-    /// Queue and topic, before the first receive. `None`: told to stop meanwhile.
+    /// Checks the queue and the topics. Returns `None` if the shutdown begins meanwhile.
     pub(super) async fn check(
         &self,
         shutdown: &Shutdown,
@@ -47,7 +50,7 @@ impl App {
         Ok(topics.map(|topics| (info, topics)))
     }
 
-    /// Repeats a check while AWS is merely out of reach.
+    /// Repeats a check as long as AWS cannot be reached.
     async fn checked<T, F, Fut>(
         &self,
         what: &'static str,
@@ -87,8 +90,8 @@ impl App {
     }
 }
 
-/// Asks every topic. One that answers is enough to begin with: the others are told of in the log, and are tried
-/// again with every notice.
+/// Checks every topic. One that answers is enough to begin. The log names the others, and every
+/// notice tries them again.
 pub(super) async fn usable_topics(
     aws: &Aws,
     settings: &[TopicSettings],
@@ -101,7 +104,7 @@ pub(super) async fn usable_topics(
     let topics = join_all(topics).await;
     let errors = || topics.iter().filter_map(|(_, _, checked)| checked.as_ref().err());
     if errors().count() == topics.len() {
-        // One that is merely out of reach may answer later.
+        // A topic that cannot be reached may answer later.
         let gravest = errors().find(|error| error.class.is_transient()).or(errors().next());
         if let Some(error) = gravest {
             return Err(error.clone());
@@ -119,7 +122,7 @@ pub(super) async fn usable_topics(
         .collect())
 }
 
-/// What an operator does about a refusal at the start.
+/// Returns the remedy for a refusal at the start.
 fn remedy(what: &str, error: &AwsError) -> &'static str {
     let code = error.code.as_deref().unwrap_or_default();
     let missing =

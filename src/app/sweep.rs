@@ -1,4 +1,7 @@
-//! A sweep by hand: `tagwarden sweep` looks at every image that the policy covers, and acts by the worker's own path.
+//! A sweep by hand: `tagwarden sweep` inspects every image that the policy covers. With `--apply`
+//! it acts on each through the worker's own assessment, with the same safeguards, limits, audit log
+//! and notices, because a second way to write would need a second proof. An image of a saved plan
+//! is inspected again first, and refused if its tags or its judgement have changed.
 
 use std::sync::Arc;
 
@@ -23,40 +26,40 @@ use crate::worker::assess::{Assessor, Context, Job};
 use crate::worker::outcome::{Failure, Outcome};
 use crate::worker::survey::{Pace, SurveyPage};
 
-/// What to sweep, and how.
+/// The scope and the mode of a sweep.
 #[derive(Debug)]
 pub struct Order {
-    /// What judging needs.
+    /// The settings that are needed to judge images.
     pub judging: JudgingSettings,
     /// The worker's own account and Region.
     pub own: Home,
-    /// What acting needs; `None`: only look.
+    /// The settings that are needed to act. `None` means that nothing is changed.
     pub acting: Option<Settings>,
-    /// The images to act on, and none else.
+    /// The plan. If it is set, no other images are inspected or changed.
     pub plan: Option<Document>,
-    /// Repositories to look at; none given means all.
+    /// The repositories to inspect. If there are none, all are inspected.
     pub repositories: Globs,
     /// Whether clean images are listed too.
     pub all: bool,
 }
 
-/// How far a sweep is.
+/// The progress of a sweep.
 #[derive(Debug)]
 pub enum Step<'a> {
-    /// So many more repositories, or images of a plan, are to be looked at.
+    /// This many more repositories, or images of a plan, will be inspected.
     More(usize),
-    /// A repository has been looked at.
+    /// A repository has been inspected.
     Repository(&'a Repository, &'a Census),
-    /// An image of a plan has been dealt with.
+    /// An image of a plan has been handled.
     Image(&'a Repository, &'a Digest),
-    /// This could not be looked at.
+    /// This could not be inspected.
     Failed(String),
 }
 
-/// Sweeps until all is looked at and done, or a signal comes: then the image in hand is the last.
+/// Sweeps until everything is inspected and done. At a signal, the image in hand is the last.
 ///
 /// # Errors
-/// Where nothing can be looked at, and at a second signal.
+/// Returns an error if nothing can be inspected, and at a second signal.
 pub async fn sweep(
     order: Order,
     sdk: &SdkConfig,
@@ -74,7 +77,7 @@ pub async fn sweep(
     }
 }
 
-/// A sweep under way.
+/// A running sweep.
 struct Run {
     assessor: Assessor<EcrRegistry, SnsNotifier>,
     plan: Option<Vec<Planned>>,
@@ -190,7 +193,7 @@ impl Run {
         Ok(())
     }
 
-    /// Looks at the whole of a repository, and then acts where that is wanted.
+    /// Inspects a whole repository, and then acts if that is wanted.
     async fn repository(&mut self, repository: &Repository, on: &mut (dyn FnMut(Step<'_>) + Send)) {
         let event = self.event(repository, None, &[]);
         let from = self.document.images.len();
@@ -263,7 +266,7 @@ impl Run {
         self.document.done(planned.position(), word, problem);
     }
 
-    /// The same, unless the registry or the policy has moved on since the plan was made.
+    /// Acts on an image unless the registry or the policy has changed since the plan was made.
     async fn apply_if_still_so(&mut self, planned: &Planned) {
         match self.moved_on(planned).await {
             None => self.apply(planned).await,
@@ -271,7 +274,7 @@ impl Run {
         }
     }
 
-    /// Why what was planned is no longer what would be done.
+    /// Returns the reason why the plan for this image no longer holds, or `None` if it does.
     async fn moved_on(&self, planned: &Planned) -> Option<String> {
         let Planned { repository, digest, .. } = planned;
         let Context { policy, own, .. } = self.assessor.context();
@@ -302,7 +305,7 @@ impl Run {
                 "the image itself {now}, and in the plan it {then} (policy.action)"
             ));
         }
-        // Those of the plan are done with by now.
+        // The indexes of the plan have been handled by now, because they come first.
         let unplanned = holders.iter().find(|index| index.coverage == Coverage::Untag)?;
         Some(format!("the index {} would lose tags with it", unplanned.image.digest))
     }
@@ -315,12 +318,13 @@ fn joined(tags: &[Tag]) -> String {
     tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// Whether an image is listed where not all are: nothing is to be done or to be known of the others.
+/// Returns whether an image is listed without `--all`. The others need no action and no attention.
 fn is_of_note(coverage: Coverage) -> bool {
     !matches!(coverage, Coverage::Clean | Coverage::Quarantined | Coverage::NotAnImage)
 }
 
-/// Why an image is not done with, by what the worker made of it.
+/// Returns the reason why an image was not handled, from the worker's outcome. Returns `None` if it
+/// was.
 fn undone(outcome: &Outcome) -> Option<String> {
     let why = match outcome {
         Outcome::Blocked => "it keeps its tags, and the team was told why",

@@ -1,4 +1,7 @@
-//! The IAM policy that a configuration needs, and nothing beyond it.
+//! The IAM policy that a configuration needs, and nothing beyond it: one for the task's role and,
+//! with `aws.assume_role`, one for the role in every other account. Permissions to change images
+//! are limited to the repositories in which the policy enforces. Parts of an ARN that are not known
+//! become `*`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,15 +13,15 @@ use crate::config::{Settings, TopicSettings};
 use crate::domain::image::{AccountId, Home};
 use crate::domain::policy::{Policy, Replicated};
 
-/// The longest managed policy, and the longest of all inline policies of a role, in characters without white space (IAM
-/// user guide, "IAM and AWS STS quotas").
+/// The longest managed policy, and the longest that all inline policies of a role may be together,
+/// in characters without white space (IAM user guide, "IAM and AWS STS quotas").
 const MANAGED_LIMIT: usize = 6_144;
 const INLINE_LIMIT: usize = 10_240;
 
-/// What is asked of the key of a queue or topic in the name of who sends to it and receives from it.
+/// The actions on the key of a queue or topic that its senders and receivers need.
 const KEY_ACTIONS: [&str; 2] = ["kms:Decrypt", "kms:GenerateDataKey"];
 
-/// A policy document, its members in the order in which people write them.
+/// A policy document. Its members are in the order in which people write them.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Document {
@@ -27,7 +30,7 @@ pub struct Document {
 }
 
 impl Document {
-    /// What IAM will say of its length, where it will say anything.
+    /// Returns what IAM will object to the document's length, if it will.
     #[must_use]
     pub fn too_long(&self) -> Option<String> {
         let length = serde_json::to_string(self).unwrap_or_default().len();
@@ -52,16 +55,18 @@ struct Statement {
     condition: Option<Value>,
 }
 
-/// Where the worker lives, and what is known of the encryption of its queue and topics.
+/// The worker's account and Region, and what is known about the encryption of its queue and topics.
 #[derive(Clone, Debug, Default)]
 pub struct Place {
-    /// The worker's own account and Region, where they are known.
+    /// The worker's own account and Region, if they are known.
     pub own: Option<Home>,
-    /// The queue's name, where it is known.
+    /// The queue's name, if it is known.
     pub queue: Option<String>,
-    /// The customer's key that the queue is encrypted with, if any; `None`: not known.
+    /// The customer's key that encrypts the queue, if any. The outer `None` means that it is not
+    /// known.
     pub queue_key: Option<Option<String>>,
-    /// The same of each topic of which it is known, by the topic's ARN.
+    /// The customer's key of each topic, if any, by the topic's ARN. A topic without an entry is
+    /// not known.
     pub topic_keys: BTreeMap<String, Option<String>>,
 }
 
@@ -74,28 +79,29 @@ impl Place {
         self.own.as_ref().map_or("*", |own| own.region.as_str())
     }
 
-    /// Whether it is not known if any key is the customer's.
+    /// Returns whether the key of the queue or of any topic is not known.
     #[must_use]
     pub fn is_key_unknown(&self, topics: &[TopicSettings]) -> bool {
         self.queue_key.is_none() || topics.iter().any(|one| !self.topic_keys.contains_key(&one.arn))
     }
 }
 
-/// The parts of the ARNs that this configuration is about.
+/// The parts that the ARNs of this configuration share.
 struct Arns<'a> {
     place: &'a Place,
     partition: &'a str,
 }
 
 impl<'a> Arns<'a> {
-    /// A topic's ARN says best which partition it is.
+    /// Takes the partition from a topic's ARN, which is the best source.
     fn new(settings: &'a Settings, place: &'a Place) -> Self {
         let topic = settings.notify.topics.first();
         let partition = topic.and_then(|topic| topic.arn.split(':').nth(1)).unwrap_or("aws");
         Self { place, partition }
     }
 
-    /// The ARN of a key as queues and topics name it: by its ARN, its id, or an alias, which IAM does not take.
+    /// Returns the ARN of a key. Queues and topics name a key by its ARN, its id or an alias, and
+    /// IAM does not accept an alias.
     fn key(&self, region: &str, account: &str, key: Option<&str>) -> String {
         let id = match key {
             Some(key) if key.starts_with("arn:") && key.contains(":key/") => return key.to_owned(),
@@ -106,7 +112,7 @@ impl<'a> Arns<'a> {
     }
 }
 
-/// The policy of the task's role.
+/// Returns the policy of the task's role.
 #[must_use]
 pub fn task_policy(settings: &Settings, place: &Place) -> Document {
     let arns = Arns::new(settings, place);
@@ -145,7 +151,7 @@ pub fn task_policy(settings: &Settings, place: &Place) -> Document {
     document(statements)
 }
 
-/// The policy of the role that is assumed in other accounts, where there is one.
+/// Returns the policy of the role that is assumed in other accounts, if there is one.
 #[must_use]
 pub fn other_accounts_policy(settings: &Settings, place: &Place) -> Option<Document> {
     settings.aws.assume_role.as_ref()?;
@@ -162,15 +168,15 @@ fn covers_own(policy: &Policy, place: &Place) -> bool {
     }
 }
 
-/// The accounts that the policy names besides the worker's own.
+/// Returns the accounts that the policy names besides the worker's own.
 #[must_use]
 pub fn other_accounts<'a>(policy: &'a Policy, place: &Place) -> Vec<&'a AccountId> {
     let own = place.own.as_ref().map(|own| &own.account);
     policy.accounts.iter().flatten().filter(|account| Some(*account) != own).collect()
 }
 
-/// What is asked of KMS in the role's name, where a key is the customer's or may be (developer guides of SQS and SNS, "Key
-/// management").
+/// Returns the permissions on keys that are the customer's, or may be. Queues and topics use them
+/// in the name of the role (developer guides of SQS and SNS, "Key management").
 fn keys(settings: &Settings, arns: &Arns<'_>) -> Vec<Statement> {
     let place = arns.place;
     let mut statements = Vec::new();
@@ -198,7 +204,8 @@ fn keys(settings: &Settings, arns: &Arns<'_>) -> Vec<Statement> {
     statements
 }
 
-/// A service as `kms:ViaService` names it. Where a partition has a domain of its own, sources disagree about the ending.
+/// Returns the names of a service for `kms:ViaService`. If a partition has a domain of its own,
+/// sources disagree about the ending, so both are allowed.
 fn services(service: &str, region: &str) -> BTreeSet<String> {
     const DOMAINS: [(&str, &str); 2] = [("cn-", "amazonaws.com.cn"), ("eusc-", "amazonaws.eu")];
     let own = DOMAINS.iter().filter(|(prefix, _)| region.starts_with(prefix));
@@ -206,17 +213,17 @@ fn services(service: &str, region: &str) -> BTreeSet<String> {
     domains.map(|domain| format!("{service}.{region}.{domain}")).collect()
 }
 
-/// What the worker does with images, in these accounts.
+/// Returns the permissions on images in these accounts.
 fn images(settings: &Settings, arns: &Arns<'_>, accounts: &[String]) -> Vec<Statement> {
     let policy = &settings.policy;
     let mut reads =
         vec!["ecr:BatchGetImage", "ecr:DescribeImageScanFindings", "ecr:DescribeImages"];
-    // Another scan changes nothing of an image, so that audit mode has it too.
+    // Asking for another scan does not change an image, so audit mode needs it too.
     reads.extend(settings.sweep.rescan_after.map(|_| "ecr:StartImageScan"));
     let on = |patterns: Vec<String>| repositories(policy, arns, accounts, &patterns);
     let mut statements = vec![
         allow("ReadImages", &reads, on(covered(policy))),
-        // Who lists repositories asks for all of the registry.
+        // DescribeRepositories without names needs the permission on the whole registry.
         allow(
             "ReadRegistry",
             &[
@@ -226,7 +233,8 @@ fn images(settings: &Settings, arns: &Arns<'_>, accounts: &[String]) -> Vec<Stat
             ],
             ["*".to_owned()],
         ),
-        // ECR asks Inspector in the caller's name (ECR user guide, "Required IAM permissions for enhanced scanning").
+        // ECR asks Inspector in the caller's name (ECR user guide, "Required IAM permissions for
+        // enhanced scanning").
         allow(
             "ReadEnhancedFindings",
             &["inspector2:ListCoverage", "inspector2:ListFindings"],
@@ -242,8 +250,9 @@ fn images(settings: &Settings, arns: &Arns<'_>, accounts: &[String]) -> Vec<Stat
     statements
 }
 
-/// Reading the quarantine tag where ECR repeats removals, in any Region: which registries these are stands in ECR's rules.
-/// Where a role is assumed in other accounts, it reads there.
+/// Returns the permission to read the quarantine tag in the registries that repeat removals. Only
+/// ECR's own rules name them, so every Region is allowed. With `aws.assume_role`, the role of each
+/// account reads there.
 fn replicas(
     settings: &Settings,
     arns: &Arns<'_>,
@@ -257,7 +266,7 @@ fn replicas(
     }
     let any = ["*".to_owned()];
     let accounts = match &aws.assume_role {
-        // Every Region is covered anyway.
+        // The permission to read images covers every Region anyway.
         Some(_) if policy.regions.is_none() => return None,
         Some(_) => accounts,
         None => &any,
@@ -266,7 +275,7 @@ fn replicas(
     Some(allow("ReadReplicas", &["ecr:DescribeImages"], resources))
 }
 
-/// The ARNs of repositories of these names.
+/// Returns the ARNs of repositories with these names.
 fn repositories(
     policy: &Policy,
     arns: &Arns<'_>,

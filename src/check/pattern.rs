@@ -1,10 +1,13 @@
-//! Globs taken apart: into patterns that IAM knows, and into a name that they match.
+//! Globs as patterns that IAM understands, which can be compared and give an example of a name that
+//! they match. IAM has only `*` and `?`. Alternatives become several patterns, and a set of
+//! characters becomes `?`. A pattern never matches less than its glob, so the IAM policy always
+//! allows what the worker does.
 
 use std::collections::HashMap;
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// Alternatives of one glob that are told apart. A glob that comes to more is widened.
+/// The number of alternatives that are kept apart in one glob. A glob with more is widened.
 const MOST: usize = 64;
 
 /// A piece of a glob.
@@ -12,9 +15,9 @@ const MOST: usize = 64;
 enum Part {
     /// This character.
     Char(char),
-    /// One character, such as this one.
+    /// Any one character of a set, such as this one.
     One(char),
-    /// Any characters, none too.
+    /// Any number of characters, also none.
     Any,
 }
 
@@ -23,20 +26,20 @@ enum Part {
 pub(super) struct Pattern(Vec<Part>);
 
 impl Pattern {
-    /// The pattern of everything.
+    /// Returns the pattern that matches everything.
     #[must_use]
     pub(super) fn everything() -> Self {
         Self(vec![Part::Any])
     }
 
-    /// The patterns that together match what this glob matches. They can match more where a set of characters stands,
-    /// because IAM knows none.
+    /// Returns the patterns that together match what this glob matches. For a set of characters
+    /// they match more, because IAM has no sets.
     #[must_use]
     pub(super) fn all_of(glob: &str) -> Vec<Self> {
         sequence(&mut glob.chars().peekable(), false).into_iter().map(Self).collect()
     }
 
-    /// The pattern as IAM writes it: `*` for any characters, `?` for one.
+    /// Returns the pattern as IAM writes it: `*` for any characters, `?` for one.
     #[must_use]
     pub(super) fn in_iam(&self) -> String {
         let mut text = String::new();
@@ -51,7 +54,7 @@ impl Pattern {
         text
     }
 
-    /// A text that it matches.
+    /// Returns a text that it matches, with `any` in place of each `*`.
     #[must_use]
     pub(super) fn example(&self, any: &str) -> String {
         let mut text = String::new();
@@ -64,7 +67,7 @@ impl Pattern {
         text
     }
 
-    /// The characters that whatever it matches begins with.
+    /// Returns the characters with which everything begins that it matches.
     fn prefix(&self) -> String {
         let characters = self.0.iter().map_while(|part| match part {
             Part::Char(one) => Some(*one),
@@ -73,28 +76,30 @@ impl Pattern {
         characters.collect()
     }
 
-    /// Whether it matches all that the other matches.
+    /// Returns whether it matches everything that the other matches. If that is not certain, it
+    /// returns false.
     #[must_use]
     pub(super) fn covers(&self, other: &Self) -> bool {
         covers(&self.0, &other.0)
     }
 
-    /// Whether nothing is known to be matched by both: their beginnings or their ends differ.
+    /// Returns whether no text can match both, because their beginnings or their ends differ. If
+    /// that is not certain, it returns false.
     #[must_use]
     pub(super) fn is_apart_from(&self, other: &Self) -> bool {
         differ(self.0.iter(), other.0.iter()) || differ(self.0.iter().rev(), other.0.iter().rev())
     }
 }
 
-/// Patterns by the characters that they begin with, so that those which may cover another one are
-/// found without a look at all of them.
+/// Patterns by the characters that they begin with, so that the patterns which may cover another
+/// one are found without a look at all of them. A policy may have thousands of rules.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PatternIndex<'a>(HashMap<String, Vec<(usize, &'a Pattern)>>);
 
 impl PatternIndex<'_> {
-    /// What was given with each pattern that covers this one.
+    /// Returns the value of each pattern that covers this one.
     pub(super) fn covering(&self, narrow: &Pattern) -> impl Iterator<Item = usize> {
-        // A wide pattern begins with no more characters than a narrow one, and with the same.
+        // The prefix of a wide pattern is a prefix of the narrow pattern's prefix.
         let prefix = narrow.prefix();
         let ends = prefix.char_indices().map(|(at, _)| at).chain([prefix.len()]);
         let wide = ends.filter_map(|end| self.0.get(prefix.get(..end)?)).flatten();
@@ -119,8 +124,9 @@ impl<'a> FromIterator<(usize, &'a Pattern)> for PatternIndex<'a> {
     }
 }
 
-/// Tells by one row for each part of the narrow pattern, because trying every length of every star takes for ever: an
-/// entry says whether so many parts of the wide one cover what has been read.
+/// Decides it by one row of a table for each part of the narrow pattern, because trying every
+/// length of every star takes exponential time. Entry `n` of a row says whether the first `n` parts
+/// of the wide pattern cover what has been read.
 fn covers(wide: &[Part], narrow: &[Part]) -> bool {
     let mut row = vec![true];
     row.extend(wide.iter().scan(true, |all, part| {
@@ -134,7 +140,7 @@ fn covers(wide: &[Part], narrow: &[Part]) -> bool {
             covered = match (part, read) {
                 (Part::Any, _) => covered || *here,
                 (Part::Char(one), Part::Char(other)) => one == other && *before,
-                // One set of characters is not known to hold what another does.
+                // Nothing is known about whether one set of characters contains another.
                 _ => false,
             };
             covered
@@ -155,7 +161,7 @@ fn differ<'a>(one: impl Iterator<Item = &'a Part>, other: impl Iterator<Item = &
     false
 }
 
-/// Reads up to the end, or up to what ends an alternative.
+/// Reads up to the end of the glob or, if nested, of the alternative.
 fn sequence(glob: &mut Peekable<Chars<'_>>, nested: bool) -> Vec<Vec<Part>> {
     let mut all = vec![Vec::new()];
     while let Some(&next) = glob.peek() {
@@ -195,7 +201,8 @@ fn cross(all: &mut Vec<Vec<Part>>, either: &[Vec<Part>]) {
     *all = all.iter().flat_map(both).collect();
 }
 
-/// One star, or several: `**/` where a name or a part of it begins stands for no part of a name too.
+/// Reads one star or several. A `**/` at the beginning of a name or of a part of it also matches no
+/// part at all.
 fn star(glob: &mut Peekable<Chars<'_>>, all: &mut Vec<Vec<Part>>) {
     let mut stars = 1;
     while glob.next_if_eq(&'*').is_some() {
@@ -209,11 +216,11 @@ fn star(glob: &mut Peekable<Chars<'_>>, all: &mut Vec<Vec<Part>>) {
     }
 }
 
-/// Reads a set of characters up to its end; one of those that it stands for.
+/// Reads a set of characters up to its end, and returns one of the characters that it contains.
 fn member(glob: &mut Peekable<Chars<'_>>) -> char {
     let not = glob.next_if(|one| *one == '!' || *one == '^').is_some();
     let mut set = Vec::new();
-    // A bracket that comes first is one of them.
+    // A bracket at the beginning is a member of the set.
     set.extend(glob.next());
     set.extend(glob.by_ref().take_while(|one| *one != ']'));
     let ranges: Vec<_> = set.windows(3).filter(|three| three.get(1) == Some(&'-')).collect();
@@ -236,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_iam_gets_is_as_near_to_the_glob_as_iam_can_say() {
+    fn globs_become_the_nearest_patterns_of_iam() {
         for (glob, iam) in [
             ("team/*", &["team/*"][..]),
             ("team/**", &["team/*"]),
@@ -282,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn one_pattern_covers_another_only_where_that_is_sure() {
+    fn a_pattern_covers_another_only_if_that_is_certain() {
         for (wide, narrow) in [("*", "team/?"), ("team/*", "team/a*b"), ("a", "a"), ("*b", "*ab")] {
             assert!(one(wide).covers(&one(narrow)), "{wide} {narrow}");
         }
@@ -292,14 +299,14 @@ mod tests {
     }
 
     #[test]
-    fn many_stars_are_compared_in_bearable_time() {
+    fn many_stars_are_compared_quickly() {
         let (wide, narrow) = ("*a".repeat(200) + "*b", "a*".repeat(400));
         assert!(!one(&wide).covers(&one(&narrow)));
         assert!(one(&"*a".repeat(200)).covers(&one(&"*a".repeat(400))));
     }
 
     #[test]
-    fn patterns_that_begin_or_end_otherwise_are_apart() {
+    fn patterns_with_different_beginnings_or_ends_are_apart() {
         assert!(one("team/*").is_apart_from(&one("legacy/*")));
         assert!(one("*-prod").is_apart_from(&one("*-test")));
         assert!(!one("*-prod").is_apart_from(&one("team/*")));

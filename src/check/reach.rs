@@ -1,4 +1,7 @@
-//! Which repositories a policy covers, in which it changes something, and which of its rules ever count.
+//! Computes from a policy's globs which repositories it covers, in which of them it can change
+//! something, and which of its rules never apply. Globs are compared as `Pattern`s. Only certain
+//! answers count: a rule is reported only if another rule surely matches all of its repositories
+//! first, and a repository is left out of the IAM policy only if no rule can act there.
 
 use std::collections::BTreeSet;
 
@@ -6,13 +9,14 @@ use super::pattern::{Pattern, PatternIndex};
 use crate::domain::globs::Globs;
 use crate::domain::policy::{Mode, Policy, Rule, Terms};
 
-/// The repositories that a policy covers, as patterns that IAM knows. What it excludes is not taken off: IAM cannot.
+/// Returns the repositories that a policy covers, as patterns that IAM understands. Excluded
+/// repositories are not subtracted, because IAM cannot express that in a list of resources.
 #[must_use]
 pub fn covered(policy: &Policy) -> Vec<String> {
     in_iam(&included(policy))
 }
 
-/// Those of them in which it changes something.
+/// Returns the covered repositories in which the policy can change something.
 #[must_use]
 pub fn changed(policy: &Policy) -> Vec<String> {
     let included = included(policy);
@@ -35,7 +39,7 @@ pub fn changed(policy: &Policy) -> Vec<String> {
     in_iam(&changed)
 }
 
-/// The rules that never count, by position, and why.
+/// Returns the positions of the rules that never apply, and the reasons.
 #[must_use]
 pub fn never_counting(policy: &Policy) -> Vec<(usize, String)> {
     let included = included(policy);
@@ -65,7 +69,7 @@ pub fn never_counting(policy: &Policy) -> Vec<(usize, String)> {
     never
 }
 
-/// The first rule that covers every one of these patterns by itself.
+/// Returns the first rule that covers all of these patterns by itself.
 fn first_for_all(earlier: &PatternIndex<'_>, of_rule: &[Pattern]) -> Option<usize> {
     let (first, others) = of_rule.split_first()?;
     let mut rules: BTreeSet<usize> = earlier.covering(first).collect();
@@ -76,7 +80,7 @@ fn first_for_all(earlier: &PatternIndex<'_>, of_rule: &[Pattern]) -> Option<usiz
     rules.into_iter().next()
 }
 
-/// Examples of the repositories that a policy covers, which need not exist: one for each of its patterns.
+/// Returns an example for each pattern of the covered repositories. The repository need not exist.
 #[must_use]
 pub fn examples(policy: &Policy) -> Vec<String> {
     let included = included(policy);
@@ -95,7 +99,8 @@ fn acts(terms: &Terms) -> bool {
     terms.mode == Mode::Enforce && terms.limits.severities().next().is_some()
 }
 
-/// What both patterns match, or something wider that is within one of them.
+/// Returns a pattern that matches at least everything that both match, and nothing beyond one of
+/// them. Returns `None` if no text can match both.
 fn meet(one: &Pattern, other: &Pattern) -> Option<Pattern> {
     if one.is_apart_from(other) {
         return None;
@@ -118,7 +123,7 @@ fn all_of(globs: &Globs) -> Vec<Pattern> {
     globs.patterns().iter().flat_map(|glob| Pattern::all_of(glob)).collect()
 }
 
-/// As IAM writes them, those left out that another covers.
+/// Returns the patterns as IAM writes them, without those that another one covers.
 fn in_iam(patterns: &[Pattern]) -> Vec<String> {
     let index: PatternIndex<'_> = patterns.iter().enumerate().collect();
     let covered = |at: usize, one: &Pattern| {

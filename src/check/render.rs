@@ -1,11 +1,11 @@
-//! A report as a person reads it.
+//! Prints a report for people.
 
 use std::fmt;
 
 use super::{Report, RolePolicy, Setting};
 use crate::domain::text::escaped;
 
-/// The widest column; what is longer stands out of it.
+/// The widest column. A longer text sticks out of it.
 const WIDEST: usize = 44;
 
 impl fmt::Display for Report {
@@ -51,7 +51,7 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    /// What trying came to, if anything was tried.
+    /// Returns a summary of the permissions, if any was tried.
     fn summary(&self) -> Option<String> {
         let count = |result| self.permissions.iter().filter(|one| one.result == result).count();
         let (all, missing, unknown) = (self.permissions.len(), count("missing"), count("unknown"));

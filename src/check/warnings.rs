@@ -1,4 +1,4 @@
-//! What a configuration allows and its author has probably not meant.
+//! Warnings about settings that are allowed, and that their author has probably not meant.
 
 use std::time::SystemTime;
 

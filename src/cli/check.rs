@@ -1,4 +1,4 @@
-//! `tagwarden check`.
+//! The command `tagwarden check`.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -25,7 +25,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct Arguments {
-    /// Try the permissions at AWS, by calls that change nothing, and say which are missing (exit code 1)
+    /// Try the permissions at AWS, by calls that change nothing, and say which are missing (exit
+    /// code 1)
     #[arg(long)]
     live: bool,
     /// The form of the report

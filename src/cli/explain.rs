@@ -1,4 +1,6 @@
-//! `tagwarden explain`.
+//! The command `tagwarden explain`. It needs neither a queue nor topics, so that a policy can be
+//! tried on a laptop. If no setting names the worker's own account, the account of the event is
+//! taken for it.
 
 use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
@@ -14,7 +16,7 @@ use crate::domain::image::{AccountId, Home, Region};
 use crate::event::{self, ImageEvent, Kind, Parsed};
 use crate::explain::{Explainer, Explanation, offline};
 
-/// The most that is read of an event: SQS's own limit.
+/// The largest event that is read, SQS's own limit.
 const MOST_BYTES: u64 = 1 << 20;
 
 const HELP: &str = "\
@@ -83,14 +85,14 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources) -> ExitCode {
     printed
 }
 
-/// `limits.*` as they are set: to look at one event takes none of them.
+/// Returns `limits.*` as they are set. Explaining an event uses up none of them.
 fn limits(sources: &Sources) -> Result<Vec<(String, String)>, ConfigError> {
     let entries = config::effective(sources)?.into_iter();
     let limits = entries.filter(|entry| entry.key.starts_with("limits."));
     Ok(limits.map(|entry| (entry.key, entry.value.replace('"', ""))).collect())
 }
 
-/// What else the text may be, where it is easily mistaken for an event.
+/// Returns a hint if the text is something that is easily mistaken for an event.
 fn hint(body: &str) -> &'static str {
     let members: Option<serde_json::Map<String, serde_json::Value>> =
         serde_json::from_str(body).ok();
@@ -114,7 +116,8 @@ async fn explained(
 ) -> Result<Explanation, live::LookError> {
     let (policy, topics) = (settings.policy.clone(), settings.topics.clone());
     let assumed = known.is_none();
-    // Without queue.url the worker's own account is not known; the event's is the likeliest.
+    // Without queue.url the worker's own account is not known. The event's account is the most
+    // likely one.
     let own = match (known, parsed) {
         (Some(known), _) => known,
         (None, Parsed::Assess(event)) => Home { account: event.repository.account.clone(), ..own },
@@ -151,7 +154,7 @@ fn assumption(event: &ImageEvent) -> String {
     )
 }
 
-/// For the parts of a place that an event leaves out.
+/// Returns an account and a Region for the parts of a place that an event leaves out.
 fn stand_in(sources: &Sources) -> Option<Home> {
     let variable = |name| sources.environment.get(name).cloned();
     let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));

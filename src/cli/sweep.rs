@@ -1,4 +1,5 @@
-//! `tagwarden sweep`.
+//! The command `tagwarden sweep`. It checks the command line, the plan and the configuration, and
+//! opens the plan's file, before it makes the first call.
 
 mod progress;
 
@@ -87,7 +88,7 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources) -> ExitCode {
     }
 }
 
-/// What the command line, the plan and the configuration ask for.
+/// Returns the order that the command line, the plan and the configuration give together.
 fn order(arguments: &Arguments, sources: &Sources) -> Result<sweep::Order, String> {
     let judging = JudgingSettings::load(sources).map_err(|error| error.to_string())?;
     let own = judging.own.clone().ok_or(
@@ -119,7 +120,7 @@ fn order(arguments: &Arguments, sources: &Sources) -> Result<sweep::Order, Strin
         Some(None) | None => None,
     };
     if let Some(file) = &arguments.plan {
-        // Before the work, not after it.
+        // The file is opened before the work, so that a wrong path does not lose an hour's result.
         let opened = OpenOptions::new().append(true).create(true).open(file);
         opened.map_err(|error| unwritable(file, &error))?;
     }
@@ -127,7 +128,7 @@ fn order(arguments: &Arguments, sources: &Sources) -> Result<sweep::Order, Strin
     Ok(sweep::Order { judging, own, acting, plan, repositories, all })
 }
 
-/// Whether no rule enforces anything.
+/// Returns whether neither the base policy nor any rule enforces.
 fn is_audit(policy: &Policy) -> bool {
     let rules = policy.rules.as_slice().iter().map(|rule| &rule.terms);
     rules.chain([&policy.base]).all(|terms| terms.mode == Mode::Audit)

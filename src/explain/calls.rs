@@ -1,4 +1,4 @@
-//! The calls that a verdict leads to.
+//! The calls to AWS that a verdict leads to, in the order in which the worker makes them.
 
 use super::image::{ExplainedImage, strings};
 use super::{Explainer, Verdict};
@@ -11,7 +11,7 @@ use crate::event::ImageEvent;
 use crate::registry::UNTAG_BATCH;
 
 impl Explainer<'_> {
-    /// Adds the calls that change or tell something.
+    /// Adds the calls that change an image or publish a notice.
     pub(super) fn with_calls(
         &self,
         event: &ImageEvent,
@@ -51,7 +51,7 @@ impl Explainer<'_> {
         image
     }
 
-    /// What the team is told, if anything.
+    /// Returns the action of the notice about this image, if there is one.
     fn told(&self, event: &ImageEvent, image: &ExplainedImage) -> Option<NoticeAction> {
         let terms = self.policy.terms(&event.repository.name).1;
         let deletes = terms.action == Action::Delete && image.kept.is_empty();
@@ -78,7 +78,7 @@ impl Explainer<'_> {
         })
     }
 
-    /// What nobody is told of although there are topics.
+    /// Returns notes about actions whose notices no topic receives, although there are topics.
     pub(super) fn untold(&self, event: &ImageEvent, images: &[ExplainedImage]) -> Vec<String> {
         let mut notes = Vec::new();
         for image in images {

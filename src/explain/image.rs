@@ -1,4 +1,4 @@
-//! One image of an explanation.
+//! One image of an explanation: its verdict, and what led to it.
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use crate::domain::index::Child;
 use crate::domain::judgement::Judgement;
 use crate::domain::plan::{Image, Kind, Plan};
 
-/// One image and what becomes of it.
+/// One image and the decision about it.
 #[derive(Debug, Serialize)]
 pub struct ExplainedImage {
     pub(super) verdict: Verdict,
@@ -78,7 +78,7 @@ impl ExplainedImage {
         self
     }
 
-    /// Takes the plan's tags over. Where something holds them, all are kept.
+    /// Adds the tags of the plan. If something blocks the plan, all tags are kept.
     pub(super) fn planned(mut self, plan: &Plan) -> Self {
         self.kept = strings(&plan.kept);
         let tags = strings(&plan.untag);

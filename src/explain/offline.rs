@@ -1,4 +1,6 @@
-//! Judging an event by nothing but itself.
+//! Judges an event by its own counts, without a call to AWS. The worker never acts on an event
+//! alone, so every explanation says what only ECR can show, and the verdict is `Unknown` if that
+//! decides.
 
 use std::time::SystemTime;
 
@@ -10,7 +12,7 @@ use crate::domain::plan::{Image, Kind, Plan, Storage};
 use crate::domain::policy::{InUse, Mode, Reporting, Terms};
 use crate::event::{Claim, ImageEvent};
 
-/// Explains an event by its own counts, at this time, for a worker that lives here.
+/// Explains an event by its own counts at this time, for a worker in `own`.
 #[must_use]
 pub fn offline(
     explainer: &Explainer<'_>,
@@ -91,7 +93,7 @@ pub fn offline(
     explanation
 }
 
-/// The keys in force that it takes more than counts to judge by.
+/// Returns the keys in effect that need more than counts.
 fn narrowing(terms: &Terms) -> Vec<&'static str> {
     let keys = [
         ("fixable_only", !terms.fixable_only.is_empty()),
@@ -104,7 +106,7 @@ fn narrowing(terms: &Terms) -> Vec<&'static str> {
     keys.into_iter().filter(|(_, is_set)| *is_set).map(|(key, _)| key).collect()
 }
 
-/// Why an event that is judged by itself does not tell.
+/// Returns the reason why the event alone is not enough.
 fn what_is_open(claim: &Claim, terms: &Terms, image: &ExplainedImage) -> String {
     if !image.reasons.is_empty() {
         return "the event names no tag: the image can have got one since, and an index that holds it would lose its own"
@@ -144,7 +146,8 @@ fn judged(
         }
     };
     if !judgement.violates() {
-        // One finding says nothing of the others, and counts that do not clear leave something open.
+        // One finding says nothing about the others, and counts that do not clear the image leave
+        // something open.
         return image(Verdict::Unknown);
     }
     let terms = policy.terms(&event.repository.name).1;
@@ -168,7 +171,8 @@ fn judged(
     explainer.with_calls(event, image(verdict).planned(&plan), Some(&plan))
 }
 
-/// What becomes of the tags of an event without a digest: which image they are on is not known yet.
+/// Decides about the tags of an event without a digest. The image that they are on is not known
+/// yet.
 fn by_tags(event: &ImageEvent, terms: &Terms, mut image: ExplainedImage) -> ExplainedImage {
     for tag in &event.tags {
         match terms.keeps(tag) {

@@ -1,4 +1,4 @@
-//! An explanation as a person reads it.
+//! Prints an explanation for people.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use super::{Explanation, Verdict};
 use crate::domain::text::escaped;
 
 impl Verdict {
-    /// The verdict in words.
+    /// Returns the verdict in words.
     fn in_words(self) -> &'static str {
         match self {
             Self::Ignored => "ignored: the event is not for us",

@@ -1,4 +1,4 @@
-//! The configuration's keys with the values that counted.
+//! The keys of the configuration that mattered, with their values.
 
 use serde::Serialize;
 
@@ -9,17 +9,17 @@ use crate::domain::globs::Globs;
 use crate::domain::image::RepositoryName;
 use crate::domain::policy::{Action, InUse, IndexRule, Policy, Replicated, Terms, Unscanned};
 
-/// Exceptions that are named one by one.
+/// The number of exceptions that are named one by one.
 const NAMED: usize = 5;
 
-/// A key of the configuration and the value that counted.
+/// A key of the configuration with the value that was used.
 #[derive(Debug, Serialize)]
 pub(super) struct Key {
     pub(super) key: String,
     pub(super) value: String,
     /// Whether the rule sets another value than the base policy.
     pub(super) by_rule: bool,
-    /// What else there is to know of it.
+    /// A remark about the key.
     pub(super) remark: Option<&'static str>,
 }
 
@@ -30,7 +30,7 @@ impl Key {
 }
 
 impl Explainer<'_> {
-    /// Every key that has a say in what becomes of an image in this repository.
+    /// Returns every key that has an influence on images in this repository.
     pub(super) fn keys(&self, name: &RepositoryName) -> Vec<Key> {
         let (rule, terms) = self.policy.terms(name);
         let base = values(&self.policy.base);
@@ -54,7 +54,7 @@ impl Explainer<'_> {
         keys
     }
 
-    /// The keys that are the same for every repository.
+    /// Returns the keys that are the same for every repository.
     fn reach(&self) -> Vec<Key> {
         let Policy { rules, exceptions, include, exclude, pull_through, .. } = self.policy;
         let Policy { accounts, regions, .. } = self.policy;

@@ -1,4 +1,4 @@
-//! A sweep as a person reads it.
+//! Prints a sweep for people, as a table and a conclusion.
 
 use std::fmt;
 
@@ -8,9 +8,9 @@ use super::{Document, Entry, Unread};
 use crate::domain::coverage::Coverage;
 use crate::domain::text::{escaped, start};
 
-/// Tags of one image that are named one by one.
+/// The number of tags of one image that are named one by one.
 const NAMED: usize = 3;
-/// The most that is shown of a reason, in characters.
+/// The longest part of a reason that is shown, in characters.
 const LONGEST: usize = 300;
 
 fn cell(text: &str) -> String {
@@ -40,7 +40,7 @@ impl Entry {
 }
 
 impl Document {
-    /// The repository's name, and its registry where that is not our own.
+    /// Returns the repository's name, preceded by its registry if that is not the worker's own.
     fn place(&self, account: &str, region: &str, repository: Option<&str>) -> String {
         let name = repository.unwrap_or("(all repositories)");
         if account == self.account && region == self.region {
@@ -70,7 +70,8 @@ impl Document {
         (!table.is_empty()).then_some(table)
     }
 
-    /// Images that people can pull and of which nobody knows how bad they are, by why: nobody may take them for clean.
+    /// Returns the number of images that people can pull and that cannot be judged, by reason, so
+    /// that nobody takes them for clean.
     fn not_judged(&self) -> Option<String> {
         let of = |coverage: Coverage| self.census.get(coverage.as_str()).copied().unwrap_or(0);
         let counts: Vec<_> = Coverage::ALL

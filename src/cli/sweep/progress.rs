@@ -1,4 +1,5 @@
-//! How far a sweep is: a bar for a person at a terminal, lines otherwise.
+//! Shows the progress of a sweep on standard error: a bar at a terminal, else lines. Log lines go
+//! through the same writer, so that they do not break the bar.
 
 use std::io::{self, IsTerminal as _, Write};
 
@@ -12,13 +13,13 @@ use crate::domain::coverage::Coverage;
 use crate::domain::text::escaped;
 use crate::telemetry::logs;
 
-/// What is logged where RUST_LOG does not say: warnings, and the record of every act.
+/// The log filter if RUST_LOG is not set: warnings, and the record of every act.
 const FILTER: &str = "warn,tagwarden::audit=info";
 
-/// Says on standard error how far a sweep is.
+/// Writes the progress of a sweep to standard error.
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
-    /// `None`: no terminal.
+    /// The bar. `None` means that standard error is no terminal.
     bar: Option<ProgressBar>,
 }
 
@@ -65,7 +66,7 @@ impl Progress {
     }
 }
 
-/// Log lines go to standard error, beside the bar.
+/// Writes log lines to standard error without breaking the bar.
 impl Write for Progress {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &self.bar {
@@ -79,11 +80,11 @@ impl Write for Progress {
     }
 }
 
-/// Logs what the worker's own parts have to say.
+/// Installs a log subscriber for the messages of the worker's parts.
 pub(super) fn log(progress: &Progress) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER));
     let (writer, colour) = (progress.clone(), progress.bar.is_some());
     let subscriber = logs::subscriber(LogFormat::Pretty, filter, move || writer.clone(), colour);
-    // There is one already only where this is part of another program.
+    // There is a subscriber already only if this is part of another program.
     drop(subscriber.try_init());
 }
