@@ -84,14 +84,18 @@ pub enum RunError {
     #[error("cannot listen for signals: {0}")]
     Signals(std::io::Error),
     /// A task of the worker ended unexpectedly.
-    #[error("a task of the worker ended: {0}")]
+    #[error("a task of the worker ended unexpectedly: {0}")]
     Task(#[from] JoinError),
     /// Stopping took longer than the grace period.
-    #[error("not everything could be settled within the grace period of {}", humantime::format_duration(*.0))]
+    #[error(
+        "some messages could not be settled within the grace period of {}",
+        humantime::format_duration(*.0)
+    )]
     GraceExceeded(Duration),
     /// A second signal came.
     #[error(
-        "stopped at once by a second signal; messages in hand become visible when their timeout passes"
+        "stopped at once by a second signal; messages in hand become visible when their timeout \
+         passes"
     )]
     SecondSignal,
 }

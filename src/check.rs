@@ -99,7 +99,8 @@ impl Report {
             return;
         }
         self.notes.push(
-            "a permission is taken for granted when AWS finds fault with the request only; those of kms and inspector2 are not tried"
+            "a permission counts as granted when AWS objects only to the request itself; \
+             permissions of kms and inspector2 are not tried"
                 .to_owned(),
         );
         self.permissions.extend(tried.into_iter().map(|tried| {
@@ -135,8 +136,8 @@ fn unread_findings(settings: &Settings, place: &iam::Place) -> Option<String> {
     let other = others.get(known)?;
     settings.aws.assume_role.is_none().then(|| {
         format!(
-            "policy.accounts names {other}{}, and aws.assume_role is not set: the findings of enhanced scanning cannot be \
-             read there, whatever a repository policy allows",
+            "policy.accounts names {other}{}, and aws.assume_role is not set: findings of enhanced \
+             scanning cannot be read there, whatever a repository policy allows",
             if others.len() > known + 1 { " and others" } else { "" }
         )
     })
@@ -147,14 +148,15 @@ fn notes(settings: &Settings, place: &iam::Place) -> Vec<String> {
     let mut notes = Vec::new();
     if place.own.is_none() {
         notes.push(
-            "queue.url names no account and Region, so that the policy has * in their place; --live asks the queue"
+            "queue.url names no account and Region, so the policy has * in their place; --live \
+             asks the queue"
                 .to_owned(),
         );
     }
     if place.is_key_unknown(&settings.notify.topics) {
         notes.push(
-            "QueueKey and TopicKeys are for queues and topics that are encrypted with a key of your own, else leave them \
-             out; --live asks queue and topics"
+            "QueueKey and TopicKeys are needed only if a key of your own encrypts the queue or \
+             topics; if none does, leave them out; --live asks the queue and topics"
                 .to_owned(),
         );
     }
@@ -169,8 +171,8 @@ fn notes(settings: &Settings, place: &iam::Place) -> Vec<String> {
             ));
         }
         None => notes.push(
-            "in other accounts aws.assume_role is needed for enhanced scanning; for basic scanning a repository policy that \
-             allows the task's role the same is enough, on every repository"
+            "in other accounts enhanced scanning needs aws.assume_role; for basic scanning it is \
+             enough that the policy of every repository allows the task's role the same"
                 .to_owned(),
         ),
     }

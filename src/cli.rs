@@ -26,7 +26,7 @@ const BAD_INPUT: u8 = 2;
 /// The exit code of `explain` and `sweep` if tags would be removed.
 const WOULD_UNTAG: u8 = 3;
 
-/// Takes the tags off container images in Amazon ECR that have Critical or High findings.
+/// Removes tags from container images in Amazon ECR that have Critical or High findings.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 pub struct Arguments {
@@ -41,12 +41,12 @@ pub struct Arguments {
 enum Command {
     /// Work until SIGTERM or SIGINT
     Run,
-    /// Print the effective configuration, what is odd about it, and the IAM policy that it needs
+    /// Print the effective configuration, warnings about it, and the IAM policy that it needs
     Check(check::Arguments),
-    /// Judge one event and say why, without touching anything
+    /// Judge one event and explain why, without changing anything
     Explain(explain::Arguments),
-    /// Look at every image that the policy covers, and say which would lose its tags; with --apply,
-    /// take them off
+    /// Inspect every image that the policy covers, and list the tags to remove; with --apply,
+    /// remove them
     Sweep(sweep::Arguments),
     /// Print the JSON Schema of the configuration file, for editors
     Schema,
@@ -124,7 +124,10 @@ async fn run(settings: Settings, sources: &Sources) -> ExitCode {
     };
     telemetry::logs::log_panics();
     for name in sources.unread_variables() {
-        warn!(name, "environment variable is not read; keys are set by TAGWARDEN__SECTION__KEY");
+        warn!(
+            name,
+            "environment variable is not read; the variable of a key is TAGWARDEN__SECTION__KEY"
+        );
     }
     let sdk = app::aws_from_environment().await;
     // The future is boxed because the futures below are deep, and grow with every layer of the SDK.

@@ -141,8 +141,8 @@ impl Sources {
         let endpoint = ENDPOINTS.into_iter().find(|name| !value(name).is_empty());
         match (kind, endpoint) {
             (Some(kind), Some(endpoint)) => Err(ConfigError::Text(format!(
-                "{kind} and {endpoint} are both set, of which the AWS SDK takes one only; set {kind} alone, or name an \
-                 endpoint of that kind for each service"
+                "{kind} and {endpoint} are both set, and the AWS SDK accepts only one of them; set \
+                 {kind} alone, or set only an endpoint of that kind for each service"
             ))),
             _ => Ok(()),
         }

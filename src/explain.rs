@@ -73,7 +73,8 @@ impl Verdict {
     fn message(self) -> &'static str {
         match self {
             Self::Wait => {
-                "comes again, for half an hour at the most; then the team is told that the image is unscanned"
+                "returns for up to half an hour; then the team is notified that the image is \
+                 unscanned"
             }
             Self::Unknown => "depends on what ECR shows",
             Self::Untag | Self::WouldUntag | Self::Blocked | Self::Unscanned => {
@@ -222,9 +223,9 @@ impl Explainer<'_> {
     }
 
     fn cleared(&self, explanation: &mut Explanation) {
-        explanation
-            .notes
-            .push("the event's own counts exceed no limit: the worker looks nothing up".to_owned());
+        explanation.notes.push(
+            "the event's own counts exceed no limit: the worker reads nothing from ECR".to_owned(),
+        );
         explanation.concludes(Verdict::Keep);
     }
 

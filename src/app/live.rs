@@ -63,9 +63,9 @@ fn remedy(error: &AwsError) -> &'static str {
         ErrorClass::Credentials => {
             "; set the standard AWS credential variables or AWS_PROFILE, or log in again"
         }
-        ErrorClass::Refused => "; the policy that `tagwarden check` prints allows what is needed",
+        ErrorClass::Refused => "; `tagwarden check` prints the IAM policy that is needed",
         ErrorClass::Timeout | ErrorClass::Connection => {
-            "; look at the network, AWS_REGION and AWS_ENDPOINT_URL"
+            "; check the network, AWS_REGION and AWS_ENDPOINT_URL"
         }
         ErrorClass::Throttled | ErrorClass::Unavailable => "; try again",
         ErrorClass::Rejected => "",

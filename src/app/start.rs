@@ -34,15 +34,15 @@ impl App {
         let Some(info) = info else { return Ok(None) };
         if info.max_receive_count.is_none() {
             warn!(
-                "the queue has no redrive policy: a message that cannot be understood stays until its retention \
-                 ends; give the queue a dead-letter queue"
+                "the queue has no redrive policy: a message that cannot be parsed stays until its \
+                 retention ends; give the queue a dead-letter queue"
             );
         }
         if let Some(most) = info.max_receive_count.filter(|most| *most < FEW_RECEIVES) {
             warn!(
                 max_receive_count = most,
-                "the queue's redrive policy permits few receives: every retry is one, and an outage of minutes sends \
-                 messages to the dead-letter queue; ten are a good number"
+                "the queue's redrive policy permits few receives: every retry uses one, so an \
+                 outage of minutes sends messages to the dead-letter queue; permit ten"
             );
         }
         let topics = || usable_topics(&self.aws, &self.settings.notify.topics);
@@ -133,8 +133,8 @@ fn remedy(what: &str, error: &AwsError) -> &'static str {
         }
         (ErrorClass::Refused, "queue") if missing => "create the queue or correct queue.url",
         (ErrorClass::Refused, "queue") => {
-            "allow the task's role sqs:GetQueueAttributes, sqs:ReceiveMessage, sqs:DeleteMessage and \
-             sqs:ChangeMessageVisibility on the queue"
+            "allow the task's role sqs:GetQueueAttributes, sqs:ReceiveMessage, sqs:DeleteMessage \
+             and sqs:ChangeMessageVisibility on the queue"
         }
         (ErrorClass::Refused, _) if missing => "create the topic or correct notify.topic_arn",
         (ErrorClass::Refused, _) => {

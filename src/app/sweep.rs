@@ -288,26 +288,31 @@ impl Run {
             Err(failure) => return Some(LookError::from(failure).to_string()),
         };
         let Some((now, holders)) = again.split_first() else {
-            return Some("the image is gone".to_owned());
+            return Some("the image no longer exists".to_owned());
         };
         if now.image.tags != planned.tags {
             let tags = joined(&now.image.tags);
-            return Some(format!("its tags are not those of the plan: {tags}"));
+            return Some(format!("its tags differ from the plan: {tags}"));
         }
         if now.coverage != Coverage::Untag || now.untag != planned.untag {
             let untag = joined(&now.untag);
             let coverage = now.coverage.as_str();
-            return Some(format!("the judgement is not that of the plan: {coverage} {untag}"));
+            return Some(format!("the judgement differs from the plan: {coverage} {untag}"));
         }
         if now.delete != planned.delete {
-            let (now, then) = if now.delete { ("goes", "stayed") } else { ("stays", "went") };
-            return Some(format!(
-                "the image itself {now}, and in the plan it {then} (policy.action)"
-            ));
+            let difference = if now.delete {
+                "would be deleted, and the plan keeps it"
+            } else {
+                "would be kept, and the plan deletes it"
+            };
+            return Some(format!("the image itself {difference} (policy.action)"));
         }
         // The indexes of the plan have been handled by now, because they come first.
         let unplanned = holders.iter().find(|index| index.coverage == Coverage::Untag)?;
-        Some(format!("the index {} would lose tags with it", unplanned.image.digest))
+        Some(format!(
+            "the index {} contains it, is not in the plan, and would lose tags too",
+            unplanned.image.digest
+        ))
     }
 }
 
@@ -327,12 +332,10 @@ fn is_of_note(coverage: Coverage) -> bool {
 /// was.
 fn undone(outcome: &Outcome) -> Option<String> {
     let why = match outcome {
-        Outcome::Blocked => "it keeps its tags, and the team was told why",
+        Outcome::Blocked => "it keeps its tags, and the team was notified of the reason",
         Outcome::Unscanned => "it can no longer be judged",
-        Outcome::LeftToScan => "its scan has begun anew",
-        Outcome::Overreach => {
-            "the registry took more than it was asked for: nothing more is untagged"
-        }
+        Outcome::LeftToScan => "a new scan of it has begun",
+        Outcome::Overreach => "the registry removed more than requested: no more tags are removed",
         _ => return None,
     };
     Some(why.to_owned())

@@ -35,10 +35,16 @@ impl Document {
     pub fn too_long(&self) -> Option<String> {
         let length = serde_json::to_string(self).unwrap_or_default().len();
         let more = (length > INLINE_LIMIT).then(|| {
-            format!("{length} characters, and IAM allows {INLINE_LIMIT} at the most: name fewer accounts, Regions or repositories")
+            format!(
+                "{length} characters, and IAM allows at most {INLINE_LIMIT}: name fewer accounts, \
+                 Regions or repositories"
+            )
         });
         let inline = (length > MANAGED_LIMIT).then(|| {
-            format!("{length} characters, and IAM allows {MANAGED_LIMIT} in a managed policy: make it an inline policy")
+            format!(
+                "{length} characters, and IAM allows {MANAGED_LIMIT} in a managed policy: make it \
+                 an inline policy"
+            )
         });
         more.or(inline)
     }

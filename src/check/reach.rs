@@ -57,12 +57,12 @@ pub fn never_counting(policy: &Policy) -> Vec<(usize, String)> {
             never.push((
                 at,
                 format!(
-                    "policy.rules[{before}] ({}) comes first for all its repositories",
+                    "policy.rules[{before}] ({}) matches all its repositories first",
                     name.unwrap_or_default()
                 ),
             ));
         } else if of_rule.iter().all(out) {
-            never.push((at, "policy.repositories leaves all its repositories out".to_owned()));
+            never.push((at, "policy.repositories leaves out all its repositories".to_owned()));
         }
         earlier.extend(of_rule.iter().map(|one| (at, one)));
     }

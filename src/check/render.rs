@@ -15,7 +15,7 @@ impl fmt::Display for Report {
         };
         let keys = width(|entry| entry.key.chars().count());
         let values = width(|entry| entry.value.chars().count());
-        writeln!(f, "Configuration: each key, its value, and where that is from")?;
+        writeln!(f, "Configuration: each key, its value, and the source of the value")?;
         for Setting { key, value, origin } in &self.configuration {
             let value = if value.is_empty() { "-".into() } else { escaped(value, &[]) };
             writeln!(f, "  {key:<keys$}  {value:<values$}  {origin}")?;
@@ -27,7 +27,8 @@ impl fmt::Display for Report {
         if !self.permissions.is_empty() {
             writeln!(
                 f,
-                "\nPermissions, tried by calls that can change nothing, on repositories that need not exist"
+                "\nPermissions, tried by calls that cannot change anything, on repositories that \
+                 need not exist"
             )?;
         }
         let actions = self.permissions.iter().map(|tried| tried.action.len()).max().unwrap_or(0);
@@ -59,9 +60,11 @@ impl Report {
             return None;
         }
         Some(match (missing, unknown) {
-            (0, 0) => format!("All {all} permissions that were tried are there."),
+            (0, 0) => format!("All {all} permissions that were tried are granted."),
             (0, unknown) => {
-                format!("{unknown} of {all} permissions could not be tried: see what AWS said.")
+                format!(
+                    "{unknown} of {all} permissions could not be tried: see the answers of AWS."
+                )
             }
             (missing, 0) => {
                 format!(
@@ -69,8 +72,8 @@ impl Report {
                 )
             }
             (missing, unknown) => format!(
-                "{missing} of {all} permissions are missing and {unknown} could not be tried: give the role the policy above, \
-                 then try again."
+                "{missing} of {all} permissions are missing and {unknown} could not be tried: give \
+                 the role the policy above, then try again."
             ),
         })
     }

@@ -14,25 +14,31 @@ pub(super) fn warnings(settings: &Settings, now: SystemTime) -> Vec<String> {
     for (at, why) in reach::never_counting(policy) {
         let name = policy.rules.as_slice().get(at).map(|rule| rule.name.as_str());
         let name = name.unwrap_or_default();
-        warnings.push(format!("policy.rules[{at}] ({name}) never counts: {why}"));
+        warnings.push(format!("policy.rules[{at}] ({name}) never applies: {why}"));
     }
     if policy.base.limits.severities().next().is_none() {
         warnings.push(
-            "policy.max_findings has no limit: without a rule that has one, every image keeps its tags".to_owned(),
+            "policy.max_findings has no limit: unless a rule has one, every image keeps its tags"
+                .to_owned(),
         );
     }
     match (policy.base.mode, reach::changed(policy).is_empty()) {
         (Mode::Audit, true) => warnings.push(
-            "policy.mode is audit: the team is told what would be untagged, and nothing is".to_owned(),
+            "policy.mode is audit: notices say which tags would be removed, and no tag is removed"
+                .to_owned(),
         ),
         (Mode::Audit, false) => warnings.push(
-            "policy.mode is audit: nothing is untagged, but for repositories of a rule with mode enforce".to_owned(),
+            "policy.mode is audit: tags are removed only in repositories of a rule with mode \
+             enforce"
+                .to_owned(),
         ),
         (Mode::Enforce, _) => {}
     }
     if settings.untag_by == UntagBy::Tag {
         warnings.push(
-            "registry.untag is tag: a tag that moves at the wrong moment is lost; for emulators only, with ECR use tag_and_digest".to_owned(),
+            "registry.untag is tag: a tag that moves between the read and the delete is lost; use \
+             it for emulators only, and tag_and_digest with ECR"
+                .to_owned(),
         );
     }
     let taken = |action: &NoticeAction| {
@@ -40,7 +46,7 @@ pub(super) fn warnings(settings: &Settings, now: SystemTime) -> Vec<String> {
     };
     let untold = NoticeAction::ALL.into_iter().filter(|action| !taken(action));
     warnings.extend(
-        untold.map(|action| format!("no topic takes notices of the action {}", action.as_str())),
+        untold.map(|action| format!("no topic receives notices of the action {}", action.as_str())),
     );
     warnings
 }
@@ -52,10 +58,10 @@ fn exceptions(policy: &Policy, now: SystemTime) -> Vec<String> {
         let how = match exception.standing(now) {
             Standing::Active => return None,
             Standing::Expiring => {
-                format!("counts no more from {expires} on: renew it, or mend what it is about")
+                format!("no longer applies from {expires} on: renew it, or fix what it accepts")
             }
             Standing::Expired => {
-                format!("counts no more since {expires}: take it out, or renew it")
+                format!("has not applied since {expires}: remove it, or renew it")
             }
         };
         Some(format!("policy.exceptions[{at}] ({exception}; owner {owner}) {how}"))

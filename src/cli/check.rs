@@ -25,7 +25,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct Arguments {
-    /// Try the permissions at AWS, by calls that change nothing, and say which are missing (exit
+    /// Try the permissions with AWS, by calls that change nothing, and list the missing ones (exit
     /// code 1)
     #[arg(long)]
     live: bool,
@@ -61,7 +61,8 @@ pub(super) async fn main(arguments: &Arguments, sources: &Sources) -> ExitCode {
     let unread: BTreeSet<_> = sources.unread_variables().collect();
     for name in unread {
         report.warn(format!(
-            "the environment variable {name} is not read: keys are set by TAGWARDEN__SECTION__KEY, with two underscores"
+            "the environment variable {name} is not read: the variable of a key is \
+             TAGWARDEN__SECTION__KEY, with two underscores"
         ));
     }
     report.tried(tried);

@@ -21,10 +21,10 @@ const MOST_BYTES: u64 = 1 << 20;
 
 const HELP: &str = "\
 Exit codes:
-  0  no tag goes
+  0  no tag would be removed
   1  AWS could not be asked (--live)
   2  the event or the configuration cannot be used
-  3  tags go, or would go but for audit mode
+  3  tags would be removed, also if only audit mode prevents it
 
 Examples:
   tagwarden explain event.json
@@ -37,7 +37,7 @@ pub(super) struct Arguments {
     /// The event as SQS delivers it, in an SNS notification or not; - for standard input
     #[arg(value_name = "FILE", default_value = "-")]
     file: PathBuf,
-    /// Look at the image in ECR as it is now, by calls that change nothing
+    /// Inspect the image in ECR as it is now, by calls that change nothing
     #[arg(long)]
     live: bool,
     /// The form of the explanation
@@ -58,7 +58,7 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources) -> ExitCode {
     };
     let known = settings.own.clone();
     let Some(own) = known.clone().or_else(|| stand_in(sources)) else {
-        return failed(FAILED, "no stand-in for the worker's own account");
+        return failed(FAILED, "no account can be assumed for the worker");
     };
     let parsed = match event::parse(&body, &own) {
         Ok(parsed) => parsed,
@@ -98,9 +98,10 @@ fn hint(body: &str) -> &'static str {
         serde_json::from_str(body).ok();
     let has = |name| members.as_ref().is_some_and(|members| members.contains_key(name));
     if has("Messages") || has("Body") {
-        "; it looks like the answer of `aws sqs receive-message`, of which the Body of one message is the event"
+        "; it looks like the answer of `aws sqs receive-message`: the event is the Body of one \
+         message"
     } else if has("imageScanFindings") {
-        "; it looks like the findings of an image, and the event is what says that its scan has ended"
+        "; it looks like the findings of an image: the event is the message that its scan has ended"
     } else {
         ""
     }
@@ -127,7 +128,8 @@ async fn explained(
     let event = match parsed {
         Parsed::Assess(event) => event,
         Parsed::Sweep(order) => {
-            let what = "a step of a sweep, and about no single image: the worker looks at all that it covers";
+            let what = "a step of a sweep, not of a single image: the worker inspects all images \
+                        that the step covers";
             return Ok(explainer.ignored(Kind::Sweep, &order.origin, what));
         }
         Parsed::Ignored { kind, origin, reason } => {
@@ -149,7 +151,7 @@ async fn explained(
 
 fn assumption(event: &ImageEvent) -> String {
     format!(
-        "queue.url is not set or names no account: {} is taken for the worker's own",
+        "queue.url is not set or names no account: {} is assumed to be the worker's own",
         event.repository.account
     )
 }
@@ -184,7 +186,7 @@ fn read(file: &Path) -> Result<String, String> {
     };
     read.map_err(problem)?;
     if bytes.len() as u64 > MOST_BYTES {
-        return Err(format!("{} is over 1 MiB, more than SQS delivers", name(file)));
+        return Err(format!("{} exceeds 1 MiB, the most that SQS delivers", name(file)));
     }
     if bytes.trim_ascii().is_empty() {
         return Err(format!("{} is empty", name(file)));

@@ -20,10 +20,10 @@ use crate::survey::Document;
 
 const HELP: &str = "\
 Exit codes:
-  0  there are no tags to take off, or all was done (--apply)
-  1  something could not be looked at, or was not done (--apply)
+  0  there are no tags to remove, or all are removed (--apply)
+  1  something could not be inspected, or was not done (--apply)
   2  the command line, the plan or the configuration cannot be used
-  3  tags would go
+  3  tags would be removed
 
 Examples:
   tagwarden --config policy.toml sweep
@@ -33,16 +33,17 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct Arguments {
-    /// Look at these repositories of the policy only; may be given again
+    /// Inspect only these repositories of the policy; may be given more than once
     #[arg(long, value_name = "GLOB")]
     repository: Vec<String>,
-    /// List all images, the clean ones too
+    /// List all images, including the clean ones
     #[arg(long)]
     all: bool,
-    /// Write what was found to this file, as JSON
+    /// Write the result to this file, as JSON
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
-    /// Untag at once what is found, or do this plan and refuse what has changed since
+    /// Remove the tags at once or, with a FILE, carry out this plan, and refuse images that have
+    /// changed since
     #[arg(long, value_name = "FILE", num_args = 0..=1)]
     #[expect(clippy::option_option, reason = "not given, given without a file, and with one")]
     apply: Option<Option<PathBuf>>,
@@ -92,22 +93,24 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources) -> ExitCode {
 fn order(arguments: &Arguments, sources: &Sources) -> Result<sweep::Order, String> {
     let judging = JudgingSettings::load(sources).map_err(|error| error.to_string())?;
     let own = judging.own.clone().ok_or(
-        "configuration key queue.url: is missing or names no account; it says which account and Region are tagwarden's \
-         own",
+        "configuration key queue.url: is missing or names no account; it says in which account and \
+         Region tagwarden runs",
     )?;
     let acting = match &arguments.apply {
         Some(_) => Some(Settings::load(sources).map_err(|error| error.to_string())?),
         None => None,
     };
     if acting.is_some() && is_audit(&judging.policy) {
-        let problem = "configuration key policy.mode: is \"audit\", in which nothing is changed";
+        let problem = "configuration key policy.mode: is \"audit\", which changes nothing";
         return Err(format!("{problem}; --apply needs policy.mode = \"enforce\""));
     }
     let repositories = Globs::new(arguments.repository.iter().cloned())
         .map_err(|error| format!("--repository: {error}"))?;
     let plan = match &arguments.apply {
         Some(Some(_)) if !repositories.is_empty() || arguments.all => {
-            return Err("--apply FILE takes a plan as it is, without --repository or --all".into());
+            return Err(
+                "--apply FILE carries out a plan as it is, without --repository or --all".into()
+            );
         }
         Some(Some(file)) => {
             let plan = read(file)?;

@@ -179,12 +179,12 @@ fn limits(raw: &RawLimits) -> Result<LimitSettings, ConfigError> {
             return Ok(None);
         }
         let number = text.parse().ok().filter(|number| *number > 0);
-        let expected = "a whole number from 1, or unlimited; to untag nothing, use policy.mode";
+        let expected = "a whole number from 1, or unlimited; to remove no tags, use policy.mode";
         let number: usize = number.ok_or_else(|| wrong(key, &text, expected))?;
         if number < tasks {
             let problem = format!(
-                "is {tasks}, and the share of each in the {number} of {key} would be none; expected at most {number} \
-                 tasks, or at least {tasks} for {key}"
+                "is {tasks}, so each task may use {number}/{tasks} of {key}, which rounds down to \
+                 none; expected at most {number} tasks, or at least {tasks} for {key}"
             );
             return Err(ConfigError::Key { key: TASKS.to_owned(), problem });
         }
@@ -212,7 +212,8 @@ fn aws(raw: RawAws) -> Result<AwsSettings, ConfigError> {
         return Err(wrong(
             "aws.assume_role",
             role,
-            "a role's ARN with {account} in the account's place, such as arn:aws:iam::{account}:role/tagwarden",
+            "a role's ARN with {account} in the account's place, such as \
+             arn:aws:iam::{account}:role/tagwarden",
         ));
     }
     if raw.external_id.is_some() && raw.assume_role.is_none() {
@@ -231,7 +232,7 @@ fn one_partition(notify: &NotifySettings, aws: &AwsSettings) -> Result<(), Confi
     let (Some(role), Some(topic)) = (&aws.assume_role, notify.topics.first()) else {
         return Ok(());
     };
-    let expected = format!("a role of the partition of {}", topic.arn);
+    let expected = format!("a role in the same partition as {}", topic.arn);
     match partition(role) == partition(&topic.arn) {
         true => Ok(()),
         false => Err(wrong("aws.assume_role", role, &expected)),
@@ -277,7 +278,7 @@ fn queue_url(url: Option<String>) -> Result<String, ConfigError> {
         return Err(wrong(
             "queue.url",
             &url,
-            "a standard queue: in a FIFO queue one message that waits holds up its whole group",
+            "a standard queue: in a FIFO queue one waiting message holds up its whole group",
         ));
     }
     Ok(url)
@@ -315,7 +316,7 @@ pub(super) fn missing(key: &str, expected: &str) -> ConfigError {
 
 /// Returns the error of a name that was given before.
 pub(super) fn again(key: &str, name: &str, what: &str) -> ConfigError {
-    let problem = format!("is {:?} again; name each {what} once", start(name, SHOWN));
+    let problem = format!("is {:?}, a duplicate; name each {what} once", start(name, SHOWN));
     ConfigError::Key { key: key.to_owned(), problem }
 }
 

@@ -194,11 +194,12 @@ fn variables(environment: &HashMap<String, String>) -> Result<Environment, Confi
     for name in environment.keys() {
         let Some(key) = key_of(name) else { continue };
         if let Some(list) = FILE_ONLY.into_iter().find(|list| is_within(&key, list)) {
-            let problem = format!("is set by {name}; write it in a file, variables cannot give it");
+            let problem =
+                format!("is set by {name}; write it in a file, because variables cannot set it");
             return Err(ConfigError::Key { key: list.to_owned(), problem });
         }
         if names_an_item(&key) {
-            let problem = format!("is set by {name} and unknown");
+            let problem = format!("is unknown, and set by {name}");
             return Err(ConfigError::Key { key, problem });
         }
         if let Some(other) = ours.insert(key.clone(), name) {

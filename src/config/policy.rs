@@ -210,7 +210,7 @@ fn exception(at: usize, raw: RawException) -> Result<Exception, ConfigError> {
         package: pattern("package", raw.package)?,
         repositories: globs(&key("repositories"), raw.repositories)?,
         reason: text("reason", raw.reason, "a sentence that says why it is accepted")?,
-        owner: text("owner", raw.owner, "who answers for it, such as a team or an address")?,
+        owner: text("owner", raw.owner, "who is responsible for it, such as a team or an address")?,
         expires: Day::parse(&expires).ok_or_else(|| wrong(&key("expires"), &expires, expected))?,
     })
 }

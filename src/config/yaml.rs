@@ -19,7 +19,9 @@ pub(super) fn check(text: &str) -> Result<(), String> {
     let mut size = Size::default();
     let _ = Parser::new_from_str(text).load(&mut size, true);
     if size.whole > MOST {
-        return Err(format!("it comes to more than {MOST} items; expected fewer aliases (*name)"));
+        return Err(format!(
+            "its aliases expand to more than {MOST} items; expected fewer aliases (*name)"
+        ));
     }
     Ok(())
 }

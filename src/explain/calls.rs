@@ -30,7 +30,9 @@ impl Explainer<'_> {
             }));
             image.calls.extend(plan.untag.chunks(UNTAG_BATCH).map(|tags| {
                 let tags = strings(tags).join(", ");
-                format!("ecr BatchDeleteImage {name} {tags}, each only while it is {digest}")
+                format!(
+                    "ecr BatchDeleteImage {name} {tags}, each only if it still points to {digest}"
+                )
             }));
         }
         if let Some(action) = told {
@@ -84,7 +86,8 @@ impl Explainer<'_> {
         for image in images {
             let Some(action) = self.told(event, image) else { continue };
             let note = format!(
-                "no topic takes notices of the action {} about this repository: nobody is told",
+                "no topic receives notices of the action {} about this repository, so nobody is \
+                 notified",
                 action.as_str()
             );
             if !self.topics.is_empty()

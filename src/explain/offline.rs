@@ -57,12 +57,12 @@ pub fn offline(
     let name = &event.repository.name;
     let what = match &image.digest {
         Some(digest) => format!("{name} {digest}"),
-        None => format!("{name}, of what the tags point to"),
+        None => format!("{name}, of the images that the tags point to"),
     };
     let mut reads = vec![format!("ecr DescribeImages {what}")];
     reads.push(format!("ecr DescribeImageScanFindings {what}"));
     if image.verdict.untags() || image.verdict == Verdict::Unknown {
-        let whether = if image.verdict.untags() { "" } else { ", where it violates the policy" };
+        let whether = if image.verdict.untags() { "" } else { ", if it violates the policy" };
         reads.push(format!("ecr DescribeImages {name}, to see which indexes hold it{whether}"));
         reads.push(format!("ecr DescribeRegistry{whether}"));
         reads.push(format!("ecr DescribePullThroughCacheRules{whether}"));
@@ -71,20 +71,21 @@ pub fn offline(
     let verdict = image.verdict;
     explanation.images.push(image);
     explanation.notes.push(
-        "the worker never acts on an event alone: it reads tags and findings from ECR first, as --live does here"
+        "the worker never acts on an event alone: it reads tags and findings from ECR first, as \
+         --live does here"
             .to_owned(),
     );
     if !explainer.policy.exceptions.as_slice().is_empty()
         && !matches!(event.claim, Claim::Active(_))
     {
         explanation.notes.push(
-            "the event does not list its findings: exceptions count with --live only".to_owned(),
+            "the event does not list its findings: exceptions apply with --live only".to_owned(),
         );
     }
     let narrowed = narrowing(terms);
     if findings.is_some() && !narrowed.is_empty() && !matches!(event.claim, Claim::Active(_)) {
         explanation.notes.push(format!(
-            "the event only counts its findings: what {} would set aside or hold shows with --live only",
+            "the event only counts its findings: the effect of {} shows with --live only",
             narrowed.join(", ")
         ));
     }
@@ -109,13 +110,14 @@ fn narrowing(terms: &Terms) -> Vec<&'static str> {
 /// Returns the reason why the event alone is not enough.
 fn what_is_open(claim: &Claim, terms: &Terms, image: &ExplainedImage) -> String {
     if !image.reasons.is_empty() {
-        return "the event names no tag: the image can have got one since, and an index that holds it would lose its own"
+        return "the event names no tag: the image may have one now, and an index that contains it \
+                would lose its tags"
             .to_owned();
     }
     match claim {
-        Claim::Nothing => "the event says nothing of findings".to_owned(),
+        Claim::Nothing => "the event says nothing about findings".to_owned(),
         Claim::Active(_) => {
-            "this finding alone exceeds no limit: there can be others in the image".to_owned()
+            "this finding alone exceeds no limit: the image may have others".to_owned()
         }
         Claim::Complete { counts: Some(counts), reporting: Reporting::AbsentIsUnknown } => {
             let open = terms.limits.severities().filter(|one| counts.reported(*one).is_none());
@@ -191,7 +193,9 @@ fn by_tags(event: &ImageEvent, terms: &Terms, mut image: ExplainedImage) -> Expl
     if image.verdict == Verdict::Untag {
         let name = &event.repository.name;
         for operation in ["BatchGetImage", "PutImage", "BatchDeleteImage"] {
-            image.calls.push(format!("ecr {operation} {name}, of what the tags point to"));
+            image
+                .calls
+                .push(format!("ecr {operation} {name}, of the images that the tags point to"));
         }
     }
     image

@@ -10,20 +10,22 @@ impl Verdict {
     /// Returns the verdict in words.
     fn in_words(self) -> &'static str {
         match self {
-            Self::Ignored => "ignored: the event is not for us",
-            Self::OutOfReach => "out of reach: the policy does not cover the repository",
+            Self::Ignored => "ignored: the event is not for tagwarden",
+            Self::OutOfReach => "out of scope: the policy does not cover the repository",
             Self::Keep => "keep: no limit is exceeded",
             Self::Untag => "untag",
-            Self::WouldUntag => "would untag, were it not for audit mode",
+            Self::WouldUntag => "would untag, but the mode is audit",
             Self::Blocked => "blocked: it violates the policy and keeps its tags",
             Self::Wait => "wait: its findings are not there yet",
-            Self::LeftToScan => "left to its scan: the event of the scan's end comes yet",
-            Self::Unscanned => "unscanned: it cannot be judged, and is not taken for clean",
-            Self::Absent => "absent: there is no such image",
-            Self::NotAnImage => "no container image: it keeps its tags",
+            Self::LeftToScan => "left to its scan: an event will come when the scan ends",
+            Self::Unscanned => {
+                "unscanned: it cannot be judged, which does not mean that it is clean"
+            }
+            Self::Absent => "absent: the image does not exist",
+            Self::NotAnImage => "not a container image: it keeps its tags",
             Self::AlreadyQuarantined => "already quarantined: nothing is left to untag",
             Self::NothingToUntag => "nothing to untag: it violates the policy and has no tag",
-            Self::Unknown => "unknown: the event alone does not tell",
+            Self::Unknown => "unknown: the event alone is not enough to decide",
         }
     }
 }
@@ -52,7 +54,7 @@ impl fmt::Display for Explanation {
             write!(f, "\n{image}")?;
         }
         if !self.policy.is_empty() {
-            writeln!(f, "\nkeys that had a say")?;
+            writeln!(f, "\nkeys that mattered")?;
         }
         let width = self.policy.iter().map(|key| key.key.len()).max().unwrap_or(0);
         for key in &self.policy {

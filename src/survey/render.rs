@@ -99,21 +99,21 @@ impl Document {
         let undone = count(|entry| entry.problem.is_some());
         let done = count(|entry| entry.outcome.is_some()) - undone;
         if !self.complete {
-            return format!("interrupted: {} done, the others are as they were", images(done));
+            return format!("interrupted: {} done, the others unchanged", images(done));
         }
         match (self.applied, to_go, undone) {
             (_, 0, _) if !self.is_whole() => {
-                "no tags to take off as far as could be looked".to_owned()
+                "no tags to remove in what could be inspected".to_owned()
             }
-            (_, 0, _) if self.not_judged().is_some() => "no tags to take off".to_owned(),
+            (_, 0, _) if self.not_judged().is_some() => "no tags to remove".to_owned(),
             (_, 0, _) => "nothing to do".to_owned(),
             (true, _, 0) => format!("{} done", images(done)),
             (true, _, undone) => format!("{} done, {} not", images(done), images(undone)),
             (false, ..) if self.images.iter().any(|entry| entry.verdict == "untag") => {
-                format!("tags of {} would go; --apply takes them off", images(to_go))
+                format!("tags of {} would be removed; --apply removes them", images(to_go))
             }
             (false, ..) => {
-                format!("tags of {} would go, were it not for audit mode", images(to_go))
+                format!("tags of {} would be removed, but the mode is audit", images(to_go))
             }
         }
     }

@@ -72,15 +72,16 @@ async fn what_is_probably_not_meant_is_warned_of() {
         ("registry.untag = 'tag'", "registry.untag is tag"),
         (
             "[[policy.rules]]\nname = 'all'\nrepositories = ['*']\n[[policy.rules]]\nname = 'late'\nrepositories = ['team/*', 'x']",
-            "policy.rules[1] (late) never counts: policy.rules[0] (all) comes first",
+            "policy.rules[1] (late) never applies: policy.rules[0] (all) matches all its \
+             repositories first",
         ),
         (
             "[[policy.rules]]\nrepositories = ['{team,old}/*']\n[[policy.rules]]\nrepositories = ['old/a?', 'team/x']",
-            "policy.rules[1] (rules[1]) never counts",
+            "policy.rules[1] (rules[1]) never applies",
         ),
         (
             "policy.repositories.include = ['team/*']\n[[policy.rules]]\nrepositories = ['legacy/*']",
-            "policy.repositories leaves all its repositories out",
+            "policy.repositories leaves out all its repositories",
         ),
     ] {
         let warnings = warnings(config).await;
@@ -96,8 +97,8 @@ async fn what_is_probably_not_meant_is_warned_of() {
 async fn accounts_whose_enhanced_findings_cannot_be_read_are_warned_of() {
     let unread = |others: &str| {
         format!(
-            "policy.accounts names 444455556666{others}, and aws.assume_role is not set: the findings of enhanced \
-             scanning cannot be read there, whatever a repository policy allows"
+            "policy.accounts names 444455556666{others}, and aws.assume_role is not set: findings \
+             of enhanced scanning cannot be read there, whatever a repository policy allows"
         )
     };
     let accounts = "policy.accounts = ['111122223333', '444455556666']";
@@ -137,9 +138,10 @@ async fn exceptions_that_end_or_have_ended_are_warned_of() {
         ["2020-01-01", soon, "2999-01-01"].map(|day| exception(&format!("CVE-{day}"), day));
     let warnings = warnings(&config.concat()).await;
     assert_eq!(warnings.len(), 2, "{warnings:?}");
-    let expired = "policy.exceptions[0] (CVE-2020-01-01; owner me) counts no more since 2020-01-01: take it out, or renew it";
+    let expired = "policy.exceptions[0] (CVE-2020-01-01; owner me) has not applied since \
+                   2020-01-01: remove it, or renew it";
     assert_eq!(warnings[0], expired);
-    assert!(warnings[1].contains(&format!("counts no more from {soon} on")), "{warnings:?}");
+    assert!(warnings[1].contains(&format!("no longer applies from {soon} on")), "{warnings:?}");
 }
 
 #[tokio::test]
@@ -152,7 +154,7 @@ async fn actions_that_no_topic_takes_are_warned_of() {
     ";
     let shown = run(&["check"], &bare(config), "").await;
     for action in ["would_untag", "failed"] {
-        let warning = format!("warning: no topic takes notices of the action {action}\n");
+        let warning = format!("warning: no topic receives notices of the action {action}\n");
         assert!(shown.stdout.contains(&warning), "{}", shown.stdout);
     }
 }

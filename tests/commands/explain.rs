@@ -171,8 +171,8 @@ async fn that_nobody_would_be_told_is_said() {
 #[tokio::test]
 async fn what_the_event_leaves_open_is_said() {
     for (name, config, open) in [
-        ("ecr_image_action.push.tag", "", "the event says nothing of findings"),
-        ("inspector2_scan.child_no_tags", "", "an index that holds it would lose its own"),
+        ("ecr_image_action.push.tag", "", "the event says nothing about findings"),
+        ("inspector2_scan.child_no_tags", "", "an index that contains it would lose its tags"),
         ("basic.complete.counts_key_missing", "", "the event has no counts"),
         ("inspector2_scan.zero", "policy.max_findings.low = 0", "the event does not count low"),
         (

@@ -37,7 +37,7 @@ async fn what_is_no_event_is_refused_in_one_line() {
         (written("text", b"hello"), "is no event for tagwarden: the body is not a JSON object"),
         (written("half", b"{\"source\": "), "is no event for tagwarden: source: EOF"),
         (written("latin1", b"{\"source\": \"\xe9\"}"), "is not UTF-8 text"),
-        (written("big", &big), "is over 1 MiB"),
+        (written("big", &big), "exceeds 1 MiB"),
         (written("list", b"[]"), "the body is not a JSON object"),
         (written("object", b"{\"a\": 1}"), "missing field `source`"),
         (written("received", received), "it looks like the answer of `aws sqs receive-message`"),

@@ -237,7 +237,7 @@ async fn what_is_ignored_or_out_of_reach_is_not_looked_up() {
 #[tokio::test]
 async fn a_refusal_ends_it_at_once_and_says_what_to_do() {
     for (code, remedy) in [
-        ("AccessDeniedException", "the policy that `tagwarden check` prints"),
+        ("AccessDeniedException", "`tagwarden check` prints the IAM policy"),
         ("ExpiredTokenException", "log in again"),
     ] {
         let world = World::new().await;

@@ -145,7 +145,7 @@ async fn to_apply_does_what_the_plan_showed_and_then_nothing_is_left_to_do() {
     for arguments in [&["--apply"][..], &[]] {
         let again = filled.sweep(arguments).await;
         assert_eq!(again.code, 0, "{again:?}");
-        let last = format!("\nno tags to take off; {not_judged}\n");
+        let last = format!("\nno tags to remove; {not_judged}\n");
         assert!(again.stdout.ends_with(&last), "{again:?}");
     }
     assert_eq!(filled.tags(), expected);
@@ -176,7 +176,7 @@ async fn a_plan_is_done_but_for_what_has_moved_on_since() {
     let (done, refused) = (json!("quarantined"), json!("refused"));
     assert_eq!(outcomes, [("1.0", &refused), ("2.0", &done), ("1.0", &done)]);
     let problem = &document["images"][0]["problem"];
-    assert_eq!(problem, "its tags are not those of the plan: 1.0");
+    assert_eq!(problem, "its tags differ from the plan: 1.0");
 }
 
 #[tokio::test]
@@ -193,15 +193,15 @@ async fn an_image_that_is_gone_or_judged_otherwise_is_refused() {
     filled.world.variables.insert("TAGWARDEN_CONFIG_TEXT".to_owned(), config.to_owned());
     let before = filled.tags();
     let shown = filled.sweep(&["--apply", &other, "--format", "json"]).await;
-    assert_eq!(shown.json()["images"][0]["problem"], "the image is gone", "{shown:?}");
+    assert_eq!(shown.json()["images"][0]["problem"], "the image no longer exists", "{shown:?}");
     let shown = filled.sweep(&["--apply", &file, "--repository", "*"]).await;
-    assert!(shown.complaint(2).contains("takes a plan as it is"), "{shown:?}");
+    assert!(shown.complaint(2).contains("carries out a plan as it is"), "{shown:?}");
     let shown = filled.sweep(&["--apply", &file]).await;
     assert_eq!(shown.code, 1, "{shown:?}");
     for problem in [
-        "the judgement is not that of the plan: untag 1.0",
+        "the judgement differs from the plan: untag 1.0",
         "the repository is left out by policy.repositories",
-        "its tags are not those of the plan: quarantine-",
+        "its tags differ from the plan: quarantine-",
         "0 images done, 3 images not",
     ] {
         assert!(shown.stdout.contains(problem), "{problem} {shown:?}");
@@ -220,7 +220,7 @@ async fn an_index_that_is_not_in_the_plan_keeps_its_child() {
     world.sim.push_index(&world.repository, &["4.0"], &[(filled.bad.as_str(), "linux/amd64")]);
     let shown = filled.sweep(&["--apply", &file]).await;
     assert_eq!(shown.code, 1, "{shown:?}");
-    assert!(shown.stdout.contains("would lose tags with it"), "{shown:?}");
+    assert!(shown.stdout.contains("is not in the plan, and would lose tags too"), "{shown:?}");
     assert_eq!(filled.pulled()[0], ["0.8", "0.9", "1.0", "1.1", "4.0", "latest"]);
 }
 
@@ -337,8 +337,8 @@ async fn the_last_line_names_what_cannot_be_judged_and_says_nothing_to_do_only_w
     world.image(&["failed"], ScanResult::status("FAILED"));
     world.image(&["pending"], ScanResult::status("PENDING"));
     let shown = world.run(&["sweep"], "").await;
-    let last = "no tags to take off; 4 images cannot be judged: 1 never scanned, 1 scanning, 1 scan failed, \
-                1 index only";
+    let last = "no tags to remove; 4 images cannot be judged: 1 never scanned, 1 scanning, 1 scan \
+                failed, 1 index only";
     assert_eq!((shown.code, shown.stdout.lines().last()), (0, Some(last)), "{shown:?}");
 }
 
@@ -433,6 +433,9 @@ async fn a_plan_that_untags_deletes_no_image_under_another_action() {
     let before = filled.tags();
     let shown = filled.sweep(&["--apply", &file]).await;
     assert_eq!(shown.code, 1, "{shown:?}");
-    assert!(shown.stdout.contains("the image itself goes, and in the plan it stayed"), "{shown:?}");
+    assert!(
+        shown.stdout.contains("the image itself would be deleted, and the plan keeps it"),
+        "{shown:?}"
+    );
     assert_eq!(filled.tags(), before);
 }

@@ -42,7 +42,7 @@ impl Progress {
             }
             Step::Repository(repository, census) => {
                 let (all, bad) = (census.sum(|_| true), census.sum(Coverage::violates));
-                format!("{repository}: images {all}, over a limit {bad}")
+                format!("{repository}: images {all}, violations {bad}")
             }
             Step::Image(repository, digest) => format!("{repository}@{digest}"),
             Step::Failed(problem) => problem.clone(),

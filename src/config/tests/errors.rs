@@ -192,8 +192,9 @@ fn limits_below_the_number_of_tasks_are_an_error() {
         assert_eq!(
             one_line(&load_with("3", "4").unwrap_err()),
             format!(
-                "configuration key limits.tasks: is 4, and the share of each in the 3 of limits.{key} would be none; \
-                 expected at most 3 tasks, or at least 4 for limits.{key}"
+                "configuration key limits.tasks: is 4, so each task may use 3/4 of limits.{key}, \
+                 which rounds down to none; expected at most 3 tasks, or at least 4 for \
+                 limits.{key}"
             )
         );
         load_with("4", "4").unwrap();
@@ -212,7 +213,8 @@ fn a_role_in_another_partition_than_the_topic_is_an_error() {
     assert_eq!(
         one_line(&load_with(topic, &role("aws")).unwrap_err()),
         format!(
-            "configuration key aws.assume_role: is {:?}; expected a role of the partition of {topic}",
+            "configuration key aws.assume_role: is {:?}; expected a role in the same partition as \
+             {topic}",
             role("aws")
         )
     );
@@ -224,8 +226,9 @@ fn an_endpoint_together_with_a_kind_of_endpoint_is_an_error() {
     let sqs = ("AWS_ENDPOINT_URL_SQS", "https://vpce-1.sqs.us-east-1.vpce.amazonaws.com");
     assert_eq!(
         one_line(&load(&[fips, sqs]).unwrap_err()),
-        "configuration: AWS_USE_FIPS_ENDPOINT and AWS_ENDPOINT_URL_SQS are both set, of which the AWS SDK takes one \
-         only; set AWS_USE_FIPS_ENDPOINT alone, or name an endpoint of that kind for each service"
+        "configuration: AWS_USE_FIPS_ENDPOINT and AWS_ENDPOINT_URL_SQS are both set, and the AWS \
+         SDK accepts only one of them; set AWS_USE_FIPS_ENDPOINT alone, or set only an endpoint of \
+         that kind for each service"
     );
     assert!(load(&[("AWS_USE_DUALSTACK_ENDPOINT", "True"), sqs]).is_err());
     for variables in [
