@@ -7,8 +7,10 @@
 //! Invariant 12: SIGTERM ends the process within its grace period. The first signal drains: nothing
 //! new is received, and work in hand goes on. `App::drain` counts the grace period down in steps:
 //! unfinished work is abandoned, then receives that nobody answers are given up, and at last `work`
-//! returns an error. The time that is left flushes telemetry. A second signal ends the process at
-//! once.
+//! returns an error. The rest of the grace period, a tenth of it and at most two seconds, flushes
+//! telemetry, so that a collector which does not answer cannot hold up the end. A second signal
+//! ends the process at once: messages in hand become visible when their timeout passes, and a
+//! redelivery finishes the work.
 
 pub mod live;
 mod start;
@@ -62,7 +64,7 @@ pub enum RunError {
     /// The address for health and metrics cannot be bound.
     #[error("cannot listen on {address} (http.listen): {error}")]
     Listen {
-        /// The address.
+        /// The address that was tried.
         address: SocketAddr,
         /// The error of the system.
         error: std::io::Error,

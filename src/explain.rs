@@ -32,7 +32,7 @@ pub use offline::offline;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// The event is not for us.
+    /// The worker ignores the event.
     Ignored,
     /// The policy does not cover the repository.
     OutOfReach,
@@ -52,7 +52,7 @@ pub enum Verdict {
     Unscanned,
     /// It does not exist.
     Absent,
-    /// It is no container image.
+    /// It is not a container image.
     NotAnImage,
     /// It bears our mark, and nothing is left to untag.
     AlreadyQuarantined,
@@ -120,7 +120,7 @@ pub struct Explanation {
 /// The inputs of an explanation.
 #[derive(Clone, Copy, Debug)]
 pub struct Explainer<'a> {
-    /// The policy.
+    /// The policy to judge by.
     pub policy: &'a Policy,
     /// The topics that are configured.
     pub topics: &'a [TopicSettings],

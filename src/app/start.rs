@@ -1,7 +1,13 @@
-//! The checks before the first receive: the queue and at least one topic must answer. When AWS
-//! cannot be reached, the checks are repeated with growing pauses, because an outage at the start
-//! ends by itself. When AWS refuses for good, the process ends with the remedy in its error,
-//! because a restart would not help either.
+//! The checks before the first receive. The queue must answer, and at least one topic: the others
+//! are tried again with every notice, because one team's wrong topic must not stop removals for
+//! all.
+//!
+//! When AWS cannot be reached, the checks are repeated with growing pauses, because an outage ends
+//! by itself. When AWS refuses for good, the process ends with the remedy in its error, because
+//! only a person can help then.
+//!
+//! A queue without a redrive policy is accepted with a warning. A message that cannot be parsed
+//! then stays until its retention ends, and nothing else depends on the dead-letter queue.
 
 use std::future::Future;
 use std::time::Duration;

@@ -30,7 +30,7 @@ pub struct Document {
 }
 
 impl Document {
-    /// Returns what IAM will object to the document's length, if it will.
+    /// Returns IAM's objection to the document's length, if it has one.
     #[must_use]
     pub fn too_long(&self) -> Option<String> {
         let length = serde_json::to_string(self).unwrap_or_default().len();

@@ -67,7 +67,8 @@ impl Pattern {
         text
     }
 
-    /// Returns the characters with which everything begins that it matches.
+    /// Returns the characters at its beginning that are certain: every text that it matches begins
+    /// with them.
     fn prefix(&self) -> String {
         let characters = self.0.iter().map_while(|part| match part {
             Part::Char(one) => Some(*one),
@@ -124,9 +125,10 @@ impl<'a> FromIterator<(usize, &'a Pattern)> for PatternIndex<'a> {
     }
 }
 
-/// Decides it by one row of a table for each part of the narrow pattern, because trying every
-/// length of every star takes exponential time. Entry `n` of a row says whether the first `n` parts
-/// of the wide pattern cover what has been read.
+/// Returns whether `wide` matches everything that `narrow` matches. It computes one row of a table
+/// for each part of `narrow`, because trying every length of every star takes exponential time.
+/// Entry `n` of a row says whether the first `n` parts of `wide` cover what has been read of
+/// `narrow`.
 fn covers(wide: &[Part], narrow: &[Part]) -> bool {
     let mut row = vec![true];
     row.extend(wide.iter().scan(true, |all, part| {

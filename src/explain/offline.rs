@@ -1,6 +1,6 @@
-//! Judges an event by its own counts, without a call to AWS. The worker never acts on an event
-//! alone, so every explanation says what only ECR can show, and the verdict is `Unknown` if that
-//! decides.
+//! Judges an event by its own counts, without a call to AWS. Invariant 6 holds for the worker: an
+//! event alone is never enough to act on. So every explanation says what only ECR can show, and the
+//! verdict is `Unknown` if that decides.
 
 use std::time::SystemTime;
 

@@ -17,7 +17,7 @@ const NAMED: usize = 5;
 pub(super) struct Key {
     pub(super) key: String,
     pub(super) value: String,
-    /// Whether the rule sets another value than the base policy.
+    /// Whether the rule's value differs from that of the base policy.
     pub(super) by_rule: bool,
     /// A remark about the key.
     pub(super) remark: Option<&'static str>,
