@@ -224,7 +224,10 @@ with_terms! {
 /// A finding, or an image, that somebody has accepted for a time
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
-#[schemars(extend("required" = ["reason", "owner", "expires"], "anyOf" = [{"required": ["id"]}, {"required": ["digest"]}]))]
+#[schemars(extend(
+    "required" = ["reason", "owner", "expires"],
+    "anyOf" = [{"required": ["id"]}, {"required": ["digest"]}]
+))]
 pub(super) struct RawException {
     /// The finding's id or a glob, such as CVE-2021-44228; `id`, `digest` or both are required
     pub(super) id: Option<String>,

@@ -203,9 +203,12 @@ fn a_list_of_one_number_is_a_list() {
 
 #[test]
 fn a_file_in_each_format_sets_keys_and_variables_win_over_it() {
-    let toml = "[queue]\nmax_in_flight = 5\n[policy]\nprotected_tags = [\"a\"]\naccounts = [\"111122223333\"]\n[policy.max_findings]\nhigh = 3\n";
-    let yaml = "queue:\n  max_in_flight: 5\npolicy:\n  protected_tags: [a]\n  accounts: ['111122223333']\n  max_findings:\n    high: 3\n";
-    let json = r#"{"queue":{"max_in_flight":5},"policy":{"protected_tags":["a"],"accounts":["111122223333"],"max_findings":{"high":3}}}"#;
+    let toml = "[queue]\nmax_in_flight = 5\n[policy]\nprotected_tags = [\"a\"]\n\
+                accounts = [\"111122223333\"]\n[policy.max_findings]\nhigh = 3\n";
+    let yaml = "queue: {max_in_flight: 5}\npolicy:\n  protected_tags: [a]\n  \
+                accounts: ['111122223333']\n  max_findings:\n    high: 3\n";
+    let json = r#"{"queue": {"max_in_flight": 5}, "policy": {"protected_tags": ["a"],
+        "accounts": ["111122223333"], "max_findings": {"high": 3}}}"#;
     for (extension, text) in [(".toml", toml), (".yaml", yaml), (".json", json)] {
         let file = file(extension, text);
         let mut sources = sources(&[("TAGWARDEN__POLICY__MODE", "audit")]);

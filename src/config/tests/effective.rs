@@ -38,8 +38,9 @@ fn without_any_source_every_key_has_its_default_or_none() {
 fn the_last_source_wins_and_is_named() {
     let file = file(
         ".toml",
-        "[policy]\nmode = 'audit'\naction = 'delete'\nprotected_tags = ['a', 'b']\nexploit_only = true\n\
-         max_findings = { high = 3, low = 7 }\n[aws]\nexternal_id = 'hunter2'\n",
+        "[policy]\nmode = 'audit'\naction = 'delete'\nprotected_tags = ['a', 'b']\n\
+         exploit_only = true\nmax_findings = { high = 3, low = 7 }\n\
+         [aws]\nexternal_id = 'hunter2'\n",
     );
     let name = file.path().display().to_string();
     let mut sources = sources(&[
@@ -81,7 +82,8 @@ fn the_last_source_wins_and_is_named() {
 fn arrays_of_tables_show_only_the_keys_that_are_given() {
     let text = "[[policy.rules]]\nrepositories = ['a', 'b']\nmax_findings = { high = 2 }\n\
                 [[policy.rules]]\nname = 'two'\nrepositories = ['c']\nkeep_at_least = 1\n\
-                [[policy.exceptions]]\nid = 'CVE-1'\nreason = 'say \"no\"'\nowner = 'o'\nexpires = 2026-12-31\n";
+                [[policy.exceptions]]\nid = 'CVE-1'\nreason = 'say \"no\"'\nowner = 'o'\n\
+                expires = 2026-12-31\n";
     let entries = shown(&sources(&[(TEXT_VARIABLE, text)]));
     assert!(entries.iter().all(|entry| {
         !entry.key.contains('[') || entry.origin == Origin::File(TEXT_VARIABLE.to_owned())

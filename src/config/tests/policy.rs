@@ -49,8 +49,8 @@ limits: {untags_per_hour: 200, untags_per_hour_per_repository: 20, tasks: 4}
         "mode": "audit", "action": "delete",
         "max_findings": {"critical": 2, "high": "unlimited", "low": 7},
         "protected_tags": ["prod-*"], "index": "all", "keep_at_least": "3", "in_use": "block",
-        "fixable_only": ["medium", "high"], "min_score": "7.5", "exploit_only": "true", "grace": "7d",
-        "unscanned": "ignore"
+        "fixable_only": ["medium", "high"], "min_score": "7.5", "exploit_only": "true",
+        "grace": "7d", "unscanned": "ignore"
     }, "limits": {"untags_per_hour": 200.0, "untags_per_hour_per_repository": 20, "tasks": "4"}}"#;
     for settings in in_each_format(toml, yaml, json) {
         let base = &settings.policy.base;
@@ -190,8 +190,9 @@ fn an_exception_is_read_in_every_format_with_its_date_in_quotes_or_without() {
     let digest = format!("sha256:{}", "0a".repeat(32));
     let toml = |date: &str| {
         format!(
-            "[[policy.exceptions]]\nid = 'CVE-2021-44228'\ndigest = '{digest}'\npackage = 'log4j*'\n\
-             repositories = ['team/*']\nreason = 'not reachable, see TICKET-1'\n\
+            "[[policy.exceptions]]\nid = 'CVE-2021-44228'\ndigest = '{digest}'\n\
+             package = 'log4j*'\nrepositories = ['team/*']\n\
+             reason = 'not reachable, see TICKET-1'\n\
              owner = 'security@example.com'\nexpires = {date}"
         )
     };

@@ -94,10 +94,11 @@ fn full() -> Value {
     let terms = json!({
         "mode": "audit", "action": "delete", "protected_tags": ["prod-*"], "index": "all",
         "max_findings": {
-            "critical": 0, "high": 1, "medium": "unlimited", "low": 100, "informational": "unlimited",
-            "untriaged": 3, "undefined": 4,
+            "critical": 0, "high": 1, "medium": "unlimited", "low": 100,
+            "informational": "unlimited", "untriaged": 3, "undefined": 4,
         },
-        "keep_at_least": 5, "in_use": "block", "replicated": "follow", "fixable_only": ["high", "medium"], "min_score": 7.5,
+        "keep_at_least": 5, "in_use": "block", "replicated": "follow",
+        "fixable_only": ["high", "medium"], "min_score": 7.5,
         "exploit_only": true, "grace": "7d", "unscanned": "ignore",
     });
     let mut policy = terms.clone();
@@ -113,7 +114,8 @@ fn full() -> Value {
         json!([rule, {"repositories": ["*"], "fixable_only": "all", "min_score": "none"}]);
     policy["exceptions"] = json!([{
         "id": "CVE-2021-44228", "digest": format!("sha256:{}", "a".repeat(64)), "package": "log4j*",
-        "repositories": ["team/*"], "reason": "not reachable", "owner": "security", "expires": "2026-12-31",
+        "repositories": ["team/*"], "reason": "not reachable", "owner": "security",
+        "expires": "2026-12-31",
     }]);
     json!({
         "queue": {"url": QUEUE, "max_in_flight": 8, "visibility_timeout": "2m"},
@@ -121,11 +123,15 @@ fn full() -> Value {
             "topic_arn": TOPIC, "format": "json",
             "topics": [{
                 "arn": format!("{TOPIC}-chat"), "format": "chat", "repositories": ["team/*"],
-                "actions": ["quarantined", "deleted", "would_untag", "blocked", "unscanned", "failed"],
+                "actions": [
+                    "quarantined", "deleted", "would_untag", "blocked", "unscanned", "failed",
+                ],
             }],
         },
         "policy": policy,
-        "limits": {"untags_per_hour": 100, "untags_per_hour_per_repository": "unlimited", "tasks": 4},
+        "limits": {
+            "untags_per_hour": 100, "untags_per_hour_per_repository": "unlimited", "tasks": 4,
+        },
         "sweep": {"rescan_after": "never", "calls_per_second": 100},
         "registry": {"untag": "tag"},
         "aws": {"assume_role": "arn:aws:iam::{account}:role/tagwarden", "external_id": "x"},
