@@ -252,7 +252,7 @@ pub struct LimitSettings {
 }
 
 impl LimitSettings {
-    /// Returns the part of such a limit that each task may use.
+    /// Returns the part of a limit that each task may use.
     #[must_use]
     pub fn share(&self, limit: usize) -> usize {
         limit / self.tasks
@@ -314,8 +314,8 @@ pub struct Settings {
     pub log_format: LogFormat,
 }
 
-/// The part of the configuration that is needed to judge an image, after its checks. `explain` and
-/// `sweep` work without a queue and topics.
+/// The part of the configuration that is needed to judge an image, after its checks. `explain`
+/// needs neither a queue nor topics, and `sweep` needs no topics unless it acts.
 #[derive(Clone, Debug)]
 pub struct JudgingSettings {
     /// The policy: which images may keep their tags.

@@ -1,8 +1,8 @@
 //! Checks of the values that files and variables give, and the small parsers that these checks
 //! share (`choice`, `within`, `duration`). The policy has a module of its own, `policy`.
 //!
-//! Names are checked here, before anything is called: a Region becomes part of a host name and a
-//! repository part of a request, so both must use AWS's own alphabet.
+//! Accounts and Regions are parsed here, before anything is called, because a Region becomes part
+//! of a host name.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;

@@ -1,8 +1,8 @@
 //! The sources of settings, layer on layer: defaults, one file, environment variables.
 //!
-//! Each source becomes a `config::Config` of its own before they are merged, so that an error names
-//! the source and `effective` knows where a value comes from. The TOML parser quotes the line that
-//! it cannot read. The quotation is removed from every error, because the line may hold a secret.
+//! The file is parsed before it is merged with the others, so that an error names it and
+//! `effective` knows which values it gives. The TOML parser quotes the line that it cannot read.
+//! The quotation is removed from every error, because the line may hold a secret.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};

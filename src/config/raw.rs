@@ -119,13 +119,13 @@ macro_rules! with_terms {
             /// remain in the repository, 0 to 49
             #[schemars(schema_with = "schema::keep_at_least")]
             keep_at_least: Option<Value>,
-            /// An image that ECR reports as in use: untag it like any other, or block (notify, and
-            /// leave it alone)
+            /// For an image that ECR reports as in use, untag: remove its tags like any other's;
+            /// block: notify, and leave it alone
             #[schemars(extend("enum" = ["untag", "block"]))]
             in_use: Option<String>,
-            /// An image in a registry that repeats removals in other registries: block (notify, and
-            /// leave it alone), or follow (remove its tags once its quarantine tag has arrived
-            /// there)
+            /// For an image in a registry that repeats removals in other registries, block: notify,
+            /// and leave it alone; follow: remove its tags once its quarantine tag has arrived
+            /// there
             #[schemars(extend("enum" = ["block", "follow"]))]
             replicated: Option<String>,
             /// Severities whose findings do not count unless there is a fix; or all, or none
@@ -139,8 +139,8 @@ macro_rules! with_terms {
             exploit_only: Option<Value>,
             /// Time for which a finding must have been known before it counts, such as 7d, or none
             grace: Option<String>,
-            /// An image that cannot be judged because its scan failed or never ran: tell (notify),
-            /// or ignore it
+            /// For an image that cannot be judged because its scan failed or never ran, tell:
+            /// notify; ignore: do nothing
             #[schemars(extend("enum" = ["tell", "ignore"]))]
             unscanned: Option<String>,
         }
