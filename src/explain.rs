@@ -110,7 +110,7 @@ pub struct Explanation {
     event: ExplainedEvent,
     repository: Option<ExplainedRepository>,
     rule: Option<String>,
-    /// Returns what happens to the message.
+    /// What happens to the message.
     message: &'static str,
     images: Vec<ExplainedImage>,
     notes: Vec<String>,

@@ -1,6 +1,6 @@
 //! The command `tagwarden explain`. It needs neither a queue nor topics, so that a policy can be
 //! tried on a laptop. If no setting names the worker's own account, the account of the event is
-//! taken for it.
+//! assumed to be it, and a note says so.
 
 use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
