@@ -8,7 +8,6 @@ use std::hint::black_box;
 use std::time::{Duration, SystemTime};
 
 use criterion::{Criterion, Throughput};
-use tagwarden::config::NoticeFormat;
 use tagwarden::domain::exception::{Day, Exception};
 use tagwarden::domain::findings::{Finding, Findings, Package, Score, Severity, SeverityCounts};
 use tagwarden::domain::globs::Globs;
@@ -19,6 +18,7 @@ use tagwarden::domain::origin::Origin;
 use tagwarden::domain::plan::{Image, Kind, Plan, Storage};
 use tagwarden::domain::policy::{Mode, Policy, Reporting, Rule, Terms};
 use tagwarden::event::{self, Parsed};
+use tagwarden::notify::NoticeFormat;
 use tagwarden::notify::render::render;
 use tagwarden::notify::{Notice, NoticeTags, notice_id};
 

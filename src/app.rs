@@ -12,95 +12,46 @@
 //! ends the process at once: messages in hand become visible when their timeout passes, and a
 //! redelivery finishes the work.
 
+mod error;
+mod exception_watch;
 pub mod live;
 mod start;
 pub mod sweep;
+mod wiring;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::{AppName, BehaviorVersion, SdkConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::aws::{Aws, AwsError, ErrorClass, Operation};
+pub use self::error::RunError;
+use self::wiring::{Client, Reading, Surroundings, dispatcher};
+use crate::aws::{Aws, Operation};
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::domain::coverage::Coverage;
-use crate::domain::exception::Standing;
-use crate::domain::image::Region;
-use crate::domain::policy::Policy;
-use crate::event::Kind;
 use crate::health::Health;
 use crate::http;
+use crate::notify::Topic;
+use crate::notify::sns::SnsNotifier;
 use crate::queue::lease::Settler;
 use crate::queue::sqs::SqsQueue;
-use crate::queue::{Queue as _, batch};
+use crate::queue::{Queue as _, QueueInfo, batch};
 use crate::registry::ecr::EcrRegistry;
 use crate::shutdown::{Shutdown, time_for_receives, time_for_work, time_to_flush};
-use crate::telemetry::export::{Export, MetricExport};
-use crate::telemetry::instruments::{Instruments, Labels, MetricsError};
-use crate::worker::assess::{Assessor, Context, VERDICTS};
-use crate::worker::consumer::Consumer;
-use crate::worker::disposition::Disposition;
-use crate::worker::exceptions;
-use crate::worker::untagging::IMAGE_ACTIONS;
+use crate::sweep::{self as sweeps, Coordinator};
+use crate::telemetry::export::Export;
+use crate::telemetry::instruments::Instruments;
+use crate::worker::{self, Poller};
 
 /// The time that the polling loop may take beyond its longest wait before it counts as hung: a
 /// receive's own timeout, the longest pause after a failed receive, and a margin.
 const LIVENESS_SLACK: Duration = Duration::from_secs(55);
-
-/// A reason why the worker ended, other than a signal.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The environment names no Region.
-    #[error("no AWS Region: set AWS_REGION to the Region of the queue")]
-    NoRegion,
-    /// The address for health and metrics cannot be bound.
-    #[error("cannot listen on {address} (http.listen): {error}")]
-    Listen {
-        /// The address that was tried.
-        address: SocketAddr,
-        /// The error of the system.
-        error: std::io::Error,
-    },
-    /// AWS refuses for good a call that the worker needs.
-    #[error("cannot use the {what}: {error}; {remedy}")]
-    Refused {
-        /// The queue or the topic.
-        what: &'static str,
-        /// The refusal.
-        error: AwsError,
-        /// The remedy, for the operator.
-        remedy: &'static str,
-    },
-    /// Metrics cannot be set up.
-    #[error(transparent)]
-    Metrics(#[from] MetricsError),
-    /// Signals cannot be listened to.
-    #[error("cannot listen for signals: {0}")]
-    Signals(std::io::Error),
-    /// A task of the worker ended unexpectedly.
-    #[error("a task of the worker ended unexpectedly: {0}")]
-    Task(#[from] JoinError),
-    /// Stopping took longer than the grace period.
-    #[error(
-        "some messages could not be settled within the grace period of {}",
-        humantime::format_duration(*.0)
-    )]
-    GraceExceeded(Duration),
-    /// A second signal came.
-    #[error(
-        "stopped at once by a second signal; messages in hand become visible when their timeout \
-         passes"
-    )]
-    SecondSignal,
-}
 
 /// Loads the configuration of the AWS SDK from the environment.
 pub async fn aws_from_environment() -> SdkConfig {
@@ -140,12 +91,9 @@ impl App {
         sdk: &SdkConfig,
         export: &mut Export,
     ) -> Result<Self, RunError> {
-        let region = sdk.region().and_then(|region| Region::parse(region.as_ref()).ok());
-        let (Some(_), Some(clock)) = (region, Aws::clock_of(sdk)) else {
-            return Err(RunError::NoRegion);
-        };
-        let instruments = Arc::new(instruments(&settings.policy, export.take_metrics())?);
-        let aws = Aws::new(sdk, settings.aws.clone(), Arc::clone(&instruments));
+        let client =
+            Client::new(sdk, settings.aws.clone(), &settings.policy, export.take_metrics())?;
+        let Client { aws, clock, instruments } = client;
         let queue = SqsQueue::new(
             aws.clone(),
             settings.queue.url.clone(),
@@ -191,7 +139,7 @@ impl App {
         let grace = self.settings.grace;
         tokio::select! {
             biased;
-            result = self.check_and_consume(shutdown) => result,
+            result = self.check_and_poll(shutdown) => result,
             () = self.drain(shutdown) => Err(RunError::GraceExceeded(grace)),
         }
     }
@@ -210,7 +158,7 @@ impl App {
         sleep(grace.saturating_sub(receives + time_to_flush(grace))).await;
     }
 
-    async fn check_and_consume(&self, shutdown: &Shutdown) -> Result<(), RunError> {
+    async fn check_and_poll(&self, shutdown: &Shutdown) -> Result<(), RunError> {
         let Some((info, topics)) = self.check(shutdown).await? else { return Ok(()) };
         self.health.started();
         // The queue has answered. Without this, an alert on the age of the last poll would see 1970
@@ -223,28 +171,10 @@ impl App {
             mode = self.settings.policy.base.mode.as_str(),
             "ready"
         );
-        let context = Context {
-            policy: self.settings.policy.clone(),
-            limits: self.settings.limits,
-            own: info.home.clone(),
-            max_receive_count: info.max_receive_count,
-            health: Arc::clone(&self.health),
-            shutdown: shutdown.clone(),
-            clock: self.clock.clone(),
-            instruments: Arc::clone(&self.instruments),
-        };
-        let registry = EcrRegistry::new(self.aws.clone(), info.home, self.settings.untag_by);
         let (deletes, delete_entries) = batch::Batcher::new(Operation::DeleteMessageBatch);
         let (changes, change_entries) =
             batch::Batcher::new(Operation::ChangeMessageVisibilityBatch);
-        let consumer = Consumer {
-            queue: Arc::clone(&self.queue),
-            assessor: Arc::new(Assessor::new(context, registry, topics)),
-            settler: Settler { deletes, changes },
-            max_in_flight: self.settings.queue.max_in_flight,
-            visibility: self.settings.queue.visibility_timeout,
-            sweep: self.settings.sweep,
-        };
+        let poller = self.poller(info, topics, shutdown, Settler { deletes, changes });
         let mut tasks = JoinSet::new();
         let queue = Arc::clone(&self.queue);
         tasks.spawn(batch::run(delete_entries, move |entries| {
@@ -259,42 +189,66 @@ impl App {
         let (policy, clock) = (self.settings.policy.clone(), self.clock.clone());
         let (instruments, stop) = (Arc::clone(&self.instruments), shutdown.clone());
         tasks.spawn(async move {
-            exceptions::watch(policy.exceptions.as_slice(), &clock, &instruments, &stop).await;
+            exception_watch::watch(policy.exceptions.as_slice(), &clock, &instruments, &stop).await;
         });
-        let consumer = tasks.spawn(consumer.run());
+        let poller = tasks.spawn(poller.run());
         while let Some(ended) = tasks.join_next_with_id().await {
-            // After the consumer has ended, nobody waits for calls that the batchers may still
+            // After the poller has ended, nobody waits for calls that the batchers may still
             // make.
-            if ended?.0 == consumer.id() {
+            if ended?.0 == poller.id() {
                 break;
             }
         }
         Ok(())
     }
-}
 
-fn instruments(policy: &Policy, export: Option<MetricExport>) -> Result<Instruments, MetricsError> {
-    let call_outcomes: Vec<_> =
-        std::iter::once("ok").chain(ErrorClass::ALL.map(ErrorClass::as_str)).collect();
-    let paced = Operation::ALL.into_iter().filter(|operation| operation.is_paced());
-    let labels = Labels {
-        paced: &paced.map(Operation::name).collect::<Vec<_>>(),
-        settled: &Disposition::label_sets(),
-        events: &Kind::ALL.map(Kind::as_str),
-        verdicts: &VERDICTS,
-        image_actions: &IMAGE_ACTIONS,
-        operations: &Operation::ALL.map(|operation| (operation.service(), operation.name())),
-        call_outcomes: &call_outcomes,
-        exceptions: &policy
-            .exceptions
-            .as_slice()
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>(),
-        coverages: &Coverage::ALL.map(Coverage::as_str),
-        standings: &Standing::ALL.map(Standing::as_str),
-    };
-    Instruments::exporting(&labels, export)
+    fn poller(
+        &self,
+        info: QueueInfo,
+        topics: Vec<Topic<SnsNotifier>>,
+        shutdown: &Shutdown,
+        settler: Settler,
+    ) -> Poller<SqsQueue, EcrRegistry, SnsNotifier> {
+        let settings = &self.settings;
+        let of = Surroundings {
+            policy: Arc::new(settings.policy.clone()),
+            own: info.home,
+            health: Arc::clone(&self.health),
+            shutdown: shutdown.clone(),
+            clock: self.clock.clone(),
+            instruments: Arc::clone(&self.instruments),
+        };
+        let registry = EcrRegistry::new(self.aws.clone(), of.own.clone(), settings.untag_by);
+        let reading = Reading::new(&of, registry);
+        let dispatcher = dispatcher(&of, topics);
+        let (max_in_flight, visibility) =
+            (settings.queue.max_in_flight, settings.queue.visibility_timeout);
+        let sweeps = sweeps::Shared {
+            queue: Arc::clone(&self.queue),
+            inventory: reading.inventory(&of),
+            ecr: Arc::clone(&reading.ecr),
+            dispatcher: Arc::clone(&dispatcher),
+            policy: Arc::clone(&of.policy),
+            own: of.own.clone(),
+            visibility,
+            clock: of.clock.clone(),
+            shutdown: of.shutdown.clone(),
+            instruments: Arc::clone(&of.instruments),
+        };
+        let shared = worker::Shared {
+            assessor: reading.assessor(&of, &dispatcher, settings.limits),
+            coordinator: Coordinator::new(sweeps, settings.sweep, max_in_flight),
+            settler,
+            visibility,
+            max_receive_count: info.max_receive_count,
+            own: of.own,
+            health: of.health,
+            shutdown: of.shutdown,
+            clock: of.clock,
+            instruments: of.instruments,
+        };
+        Poller::new(Arc::clone(&self.queue), shared, max_in_flight)
+    }
 }
 
 /// Binds the port, works until a signal comes, and stops in order.

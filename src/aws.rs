@@ -33,7 +33,6 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
 use crate::clock::Clock;
-use crate::config::AwsSettings;
 use crate::domain::image::{Home, Region};
 use crate::telemetry::instruments::Instruments;
 use crate::telemetry::traces;
@@ -49,6 +48,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const CALL_TIMEOUT: Duration = Duration::from_secs(25);
 const ATTEMPTS: u32 = 3;
+
+/// The settings of `aws.*`.
+#[derive(Clone, Debug, Default)]
+pub struct AwsSettings {
+    /// The ARN of the role to assume in another account, with `{account}` in place of the account.
+    pub assume_role: Option<String>,
+    /// The external id that is sent when the role is assumed.
+    pub external_id: Option<String>,
+}
 
 /// The SDK's configuration with our timeouts, and the counting and pacing of calls.
 #[derive(Clone, Debug)]

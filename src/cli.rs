@@ -91,9 +91,9 @@ fn failed(code: u8, why: impl std::fmt::Display) -> ExitCode {
 }
 
 /// Reports that AWS could not be inspected. A missing Region is the caller's mistake, as for `run`.
-fn look_failed(error: &app::live::LookError) -> ExitCode {
+fn live_failed(error: &app::live::LiveError) -> ExitCode {
     let code = match error {
-        app::live::LookError::Run(app::RunError::NoRegion) => BAD_INPUT,
+        app::live::LiveError::Run(app::RunError::NoRegion) => BAD_INPUT,
         _ => FAILED,
     };
     failed(code, error)

@@ -10,9 +10,10 @@
 //! The clock is passed in as a value, so a test that builds a worker also owns its time.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// Shows the time of day: the machine's time until [`Clock::set`] is called, the queue's time after
@@ -48,7 +49,7 @@ impl Clock {
 
     /// Records that the queue's clock showed the time `shown` at or before the instant `at`.
     pub fn set(&self, at: Instant, shown: SystemTime) {
-        let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.0.queue.lock();
         // Each reading is late by the time that its answer took on the way, so the reading that
         // shows the latest time is the most exact.
         let better = queue.is_none_or(|(known_at, known)| {
@@ -63,7 +64,7 @@ impl Clock {
     /// Returns the time of day.
     #[must_use]
     pub fn now(&self) -> SystemTime {
-        let queue = *self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = *self.0.queue.lock();
         match queue {
             Some((at, shown)) => shown + at.elapsed(),
             None => (self.0.machine)(),

@@ -8,6 +8,7 @@
 
 mod calls;
 mod image;
+pub mod live;
 mod offline;
 mod render;
 mod terms;
@@ -16,17 +17,17 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::config::TopicSettings;
 use crate::domain::image::{Home, Repository};
 use crate::domain::origin::Origin;
-use crate::domain::plan::{Image, Plan};
+use crate::domain::plan::{Course, Image, Plan};
 use crate::domain::policy::{Mode, Policy};
 use crate::event::{ImageEvent, Kind};
-use crate::worker::look::Look;
-use crate::worker::observe::Seen;
+use crate::inspect::Inspection;
+use crate::notify::TopicSettings;
 
-pub use image::ExplainedImage;
-pub use offline::offline;
+pub use self::image::ExplainedImage;
+use self::live::Live;
+pub use self::offline::offline;
 
 /// The decision about one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -187,19 +188,19 @@ impl Explainer<'_> {
 
     /// Explains an event by the result of inspecting ECR.
     #[must_use]
-    pub fn live(&self, event: &ImageEvent, look: &Look) -> Explanation {
+    pub fn live(&self, event: &ImageEvent, live: &Live) -> Explanation {
         let mut explanation = self.about("by what ECR shows now", event);
-        match look {
-            Look::OutOfReach(why) => {
+        match live {
+            Live::OutOfReach(why) => {
                 explanation.notes.push(why.as_str().to_owned());
                 explanation.concludes(Verdict::OutOfReach);
             }
-            Look::Cleared => self.cleared(&mut explanation),
-            Look::Seen(all) => {
+            Live::Cleared => self.cleared(&mut explanation),
+            Live::Inspected(all) => {
                 let last = all.len().saturating_sub(1);
                 let images = all.iter().enumerate();
                 explanation.images =
-                    images.map(|(at, seen)| self.seen(event, seen, at < last)).collect();
+                    images.map(|(at, one)| self.inspected(event, one, at < last)).collect();
                 explanation.notes.extend(plan_notes(all));
                 explanation.notes.extend(self.untold(event, &explanation.images));
                 explanation.concludes(gravest(&explanation.images));
@@ -231,24 +232,29 @@ impl Explainer<'_> {
 
     /// Explains one image that was inspected. If `before_its_child` is set, it is not the image of
     /// the event but an index that contains it.
-    fn seen(&self, event: &ImageEvent, seen: &Seen, before_its_child: bool) -> ExplainedImage {
+    fn inspected(
+        &self,
+        event: &ImageEvent,
+        inspection: &Inspection,
+        before_its_child: bool,
+    ) -> ExplainedImage {
         let bare = |verdict| ExplainedImage::new(verdict, None);
         let because = |verdict, image: &Image, reason: &str| ExplainedImage {
             reasons: vec![reason.to_owned()],
             ..ExplainedImage::new(verdict, Some(image))
         };
-        let image = match seen {
-            Seen::Absent => bare(Verdict::Absent),
-            Seen::NotAnImage => bare(Verdict::NotAnImage),
-            Seen::Unpulled => bare(Verdict::NothingToUntag),
-            Seen::LeftToScan(_) => bare(Verdict::LeftToScan),
-            Seen::Clean(judgement, _) => {
+        let image = match inspection {
+            Inspection::Absent => bare(Verdict::Absent),
+            Inspection::NotAnImage => bare(Verdict::NotAnImage),
+            Inspection::Unpulled => bare(Verdict::NothingToUntag),
+            Inspection::LeftToScan(_) => bare(Verdict::LeftToScan),
+            Inspection::Clean(judgement, _) => {
                 bare(Verdict::Keep).judged(judgement, self.policy.exceptions.as_slice())
             }
-            Seen::Wait(image, reason, _) => because(Verdict::Wait, image, reason),
-            Seen::Unscanned(image, reason) => because(Verdict::Unscanned, image, reason),
-            Seen::Unresolved(image, reason) => because(Verdict::Blocked, image, reason),
-            Seen::Violation(violation) => {
+            Inspection::Wait(image, reason, _) => because(Verdict::Wait, image, reason),
+            Inspection::Unscanned(image, reason) => because(Verdict::Unscanned, image, reason),
+            Inspection::Unresolved(image, reason) => because(Verdict::Blocked, image, reason),
+            Inspection::Violation(violation) => {
                 let (verdict, plan) = (self.verdict(event, &violation.plan), &violation.plan);
                 ExplainedImage::new(verdict, Some(&violation.image))
                     .judged(&violation.judgement, self.policy.exceptions.as_slice())
@@ -256,11 +262,11 @@ impl Explainer<'_> {
                     .caused(violation.cause.as_ref())
             }
         };
-        let plan = match seen {
-            Seen::Violation(violation) => Some(&violation.plan),
+        let plan = match inspection {
+            Inspection::Violation(violation) => Some(&violation.plan),
             _ => None,
         };
-        let is_index = before_its_child || matches!(seen, Seen::Clean(_, None));
+        let is_index = before_its_child || matches!(inspection, Inspection::Clean(_, None));
         let image = match &event.digest {
             Some(digest) if image.digest.is_none() && !before_its_child => image.of(digest),
             _ => image,
@@ -275,20 +281,20 @@ impl Explainer<'_> {
 
     fn verdict(&self, event: &ImageEvent, plan: &Plan) -> Verdict {
         let audit = self.policy.terms(&event.repository.name).1.mode == Mode::Audit;
-        match (plan.untag.is_empty(), plan.holds.is_empty()) {
-            (true, _) if plan.marked => Verdict::AlreadyQuarantined,
-            (true, _) if plan.kept.is_empty() => Verdict::NothingToUntag,
-            (true, _) | (false, false) => Verdict::Blocked,
-            (false, true) if audit => Verdict::WouldUntag,
-            (false, true) => Verdict::Untag,
+        match plan.course() {
+            Course::Marked => Verdict::AlreadyQuarantined,
+            Course::Untagged => Verdict::NothingToUntag,
+            Course::Blocked => Verdict::Blocked,
+            Course::Remove if audit => Verdict::WouldUntag,
+            Course::Remove => Verdict::Untag,
         }
     }
 }
 
 /// Returns the notes of all plans, each once.
-fn plan_notes(all: &[Seen]) -> Vec<String> {
-    let plans = all.iter().filter_map(|seen| match seen {
-        Seen::Violation(violation) => Some(&violation.plan),
+fn plan_notes(all: &[Inspection]) -> Vec<String> {
+    let plans = all.iter().filter_map(|inspection| match inspection {
+        Inspection::Violation(violation) => Some(&violation.plan),
         _ => None,
     });
     let notes: BTreeSet<_> = plans.flat_map(|plan| plan.notes.iter().cloned()).collect();

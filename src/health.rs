@@ -14,11 +14,13 @@
 //! message would only lose its lease. After an over-reach (invariant 5) the worker stays stopped
 //! until a restart.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::{info, warn};
 
 use crate::aws::{AwsError, ErrorClass};
 use crate::telemetry::instruments::Instruments;
@@ -147,13 +149,12 @@ impl Health {
     /// deliberate pause.
     pub fn beat(&self) {
         let now = Instant::now();
-        *self.beats.lock().unwrap_or_else(PoisonError::into_inner) =
-            Beats { turned: now, answered: now };
+        *self.beats.lock() = Beats { turned: now, answered: now };
     }
 
     /// Records that the polling loop has turned over, although nobody may answer it.
     pub fn turned(&self) {
-        self.beats.lock().unwrap_or_else(PoisonError::into_inner).turned = Instant::now();
+        self.beats.lock().turned = Instant::now();
     }
 
     /// Records that the polling loop has turned over by a call that failed. A timeout is not an
@@ -170,7 +171,7 @@ impl Health {
     /// # Errors
     /// Returns for how long it has not.
     pub fn live(&self) -> Result<(), Duration> {
-        let Beats { turned, answered } = *self.beats.lock().unwrap_or_else(PoisonError::into_inner);
+        let Beats { turned, answered } = *self.beats.lock();
         if turned.elapsed() > self.limit {
             return Err(turned.elapsed());
         }
@@ -226,6 +227,20 @@ impl Health {
             self.show(state);
             true
         })
+    }
+
+    /// Pauses polling because a call was refused, until such a call succeeds.
+    pub fn pause(&self, pause: Pause, error: &AwsError) {
+        if self.set_paused(pause, true) {
+            warn!(?pause, %error, "polling paused until the refused call succeeds");
+        }
+    }
+
+    /// Lets polling go on, as far as it was paused for this reason.
+    pub fn resume(&self, pause: Pause) {
+        if self.set_paused(pause, false) {
+            info!(?pause, "polling goes on");
+        }
     }
 
     /// Returns whether polling is paused for this reason.

@@ -25,20 +25,25 @@
 //! - [`domain`]: pure rules about names, findings, the policy and the plan.
 
 pub mod app;
+pub mod assess;
 pub mod aws;
+pub mod backoff;
 pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod enforce;
 pub mod event;
 pub mod explain;
 pub mod health;
 pub mod http;
+pub mod inspect;
 pub mod notify;
+pub mod outcome;
 pub mod queue;
 pub mod registry;
 pub mod shutdown;
-pub mod survey;
+pub mod sweep;
 pub mod telemetry;
 pub mod worker;

@@ -1,74 +1,62 @@
 //! Read-only commands against AWS: `tagwarden explain --live` judges an image by what ECR shows
 //! now, and `tagwarden check --live` tries every permission. They use the worker's own parts, so
-//! that their answers are those of the worker, but no queue delivers anything to them. No call here
-//! changes anything.
-
-use std::sync::Arc;
-use std::time::Duration;
+//! that their answers are those of the worker. No call here changes anything.
 
 use aws_config::SdkConfig;
-use tokio::time::Instant;
 
-use super::{RunError, instruments};
-use crate::aws::{Aws, AwsError, ErrorClass, Tried};
+use super::RunError;
+use super::wiring::{Client, Reading, Surroundings};
+use crate::aws::{AwsError, Tried};
 use crate::check::{iam, reach};
-use crate::clock::Clock;
-use crate::config::{JudgingSettings, LimitSettings, Settings, UntagBy};
+use crate::config::{JudgingSettings, Settings};
 use crate::domain::image::{AccountId, Home, Region, Repository, RepositoryName};
 use crate::domain::policy::{Mode, Policy};
 use crate::event::ImageEvent;
-use crate::health::Health;
+use crate::explain::live::{Live, inspect};
+use crate::inspect::{Freshness, Request, Urgency};
 use crate::notify::sns::SnsNotifier;
+use crate::outcome::{Attempt, Failure};
+use crate::queue::Queue as _;
 use crate::queue::sqs::SqsQueue;
-use crate::queue::{Message, Queue as _, ReceiptHandle};
-use crate::registry::ecr::EcrRegistry;
+use crate::registry::UntagBy;
+use crate::registry::ecr::{self, EcrRegistry};
 use crate::shutdown::{Shutdown, time_for_work};
-use crate::telemetry::instruments::Instruments;
-use crate::telemetry::traces::Delivery;
-use crate::worker::assess::{Assessor, Context, Job};
-use crate::worker::look::Look;
-use crate::worker::outcome::Failure;
+use crate::sweep::ManualSweepError;
 
 /// A reason why AWS could not be inspected.
 #[derive(Debug, thiserror::Error)]
-pub enum LookError {
-    /// The worker's parts cannot be built.
+pub enum LiveError {
+    /// The worker's parts cannot be built, or the command was stopped.
     #[error(transparent)]
     Run(#[from] RunError),
     /// A call failed.
-    #[error("{error}{}", remedy(error))]
-    Failed {
+    #[error("{error}{}", error.advice())]
+    Call {
         /// The error of the call.
+        #[source]
         error: AwsError,
     },
     /// The image cannot be inspected.
-    #[error("{0}")]
-    Other(String),
+    #[error("{failure}{}", failure.advice())]
+    Inspection {
+        /// The failure of the inspection.
+        #[source]
+        failure: Failure,
+    },
+    /// The sweep did not take place.
+    #[error(transparent)]
+    Sweep(#[from] ManualSweepError),
 }
 
-impl From<Failure> for LookError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Refused(error) | Failure::Transient(error) | Failure::Rejected(error) => {
-                Self::Failed { error }
-            }
-            other => Self::Other(other.to_string()),
-        }
+impl From<AwsError> for LiveError {
+    fn from(error: AwsError) -> Self {
+        Self::Call { error }
     }
 }
 
-/// Returns advice about an error for the person at the terminal.
-fn remedy(error: &AwsError) -> &'static str {
-    match error.class {
-        ErrorClass::Credentials => {
-            "; set the standard AWS credential variables or AWS_PROFILE, or log in again"
-        }
-        ErrorClass::Refused => "; `tagwarden check` prints the IAM policy that is needed",
-        ErrorClass::Timeout | ErrorClass::Connection => {
-            "; check the network, AWS_REGION and AWS_ENDPOINT_URL"
-        }
-        ErrorClass::Throttled | ErrorClass::Unavailable => "; try again",
-        ErrorClass::Rejected => "",
+impl From<Failure> for LiveError {
+    fn from(failure: Failure) -> Self {
+        Self::Inspection { failure }
     }
 }
 
@@ -81,53 +69,26 @@ pub async fn look(
     sdk: &SdkConfig,
     own: Home,
     event: &ImageEvent,
-) -> Result<Look, LookError> {
-    if sdk.region().is_none() {
-        return Err(RunError::NoRegion.into());
-    }
-    let instruments = Arc::new(instruments(&settings.policy, None).map_err(RunError::from)?);
-    let aws = Aws::new(sdk, settings.aws, Arc::clone(&instruments));
-    let clock = Aws::clock_of(sdk).ok_or(RunError::NoRegion)?;
-    let registry = EcrRegistry::new(aws, own.clone(), UntagBy::TagAndDigest);
-    let context = context(settings.policy, own, clock, instruments);
-    let assessor: Assessor<_, SnsNotifier> = Assessor::new(context, registry, Vec::new());
-    let message = no_message();
-    let job = Job { message: &message, event, canary: false, at_once: true };
-    Ok(assessor.look(job).await?)
-}
-
-/// Returns the context of an assessor that no running worker uses.
-pub(super) fn context(
-    policy: Policy,
-    own: Home,
-    clock: Clock,
-    instruments: Arc<Instruments>,
-) -> Context {
-    Context {
-        policy,
-        limits: LimitSettings::default(),
-        own,
-        max_receive_count: None,
-        health: Arc::new(Health::new(Duration::MAX, Arc::clone(&instruments))),
-        shutdown: Shutdown::default(),
-        clock,
-        instruments,
-    }
-}
-
-/// Returns a message for a job that did not come from the queue. Nothing ever settles it.
-pub(super) fn no_message() -> Message {
-    let now = Instant::now();
-    Message {
-        id: String::new(),
-        receipt: ReceiptHandle(String::new()),
-        body: String::new(),
-        receive_count: 1,
-        sent_at: None,
-        leased_from: now,
-        received_at: now,
-        delivery: Delivery::default(),
-    }
+) -> Result<Live, LiveError> {
+    let client = Client::new(sdk, settings.aws, &settings.policy, None)?;
+    let shutdown = Shutdown::default();
+    let surroundings = Surroundings::of_command(settings.policy, own.clone(), shutdown, &client);
+    let registry = EcrRegistry::new(client.aws, own, UntagBy::TagAndDigest);
+    let Reading { inspector, safeguards, .. } = Reading::new(&surroundings, registry);
+    let request = Request {
+        repository: event.repository.clone(),
+        digest: event.digest.clone(),
+        tags: event.tags.clone(),
+        claim: event.claim.clone(),
+        origin: event.origin.clone(),
+        event_id: event.origin.id.clone().unwrap_or_default(),
+        message_id: None,
+        freshness: Freshness::now(None),
+        attempt: Attempt::ONLY,
+        urgency: Urgency::Immediate,
+    };
+    let Surroundings { policy, own, .. } = &surroundings;
+    Ok(inspect(&inspector, &safeguards, (policy, own), &request).await?)
 }
 
 /// The result of trying every permission.
@@ -143,20 +104,15 @@ pub struct Trial {
 ///
 /// # Errors
 /// Returns an error if nothing can be tried at all.
-pub async fn try_permissions(settings: &Settings, sdk: &SdkConfig) -> Result<Trial, LookError> {
-    if sdk.region().is_none() {
-        return Err(RunError::NoRegion.into());
-    }
-    let instruments = Arc::new(instruments(&settings.policy, None).map_err(RunError::from)?);
-    let aws = Aws::new(sdk, settings.aws.clone(), instruments);
+pub async fn try_permissions(settings: &Settings, sdk: &SdkConfig) -> Result<Trial, LiveError> {
+    let Client { aws, clock, .. } = Client::new(sdk, settings.aws.clone(), &settings.policy, None)?;
     let (url, visibility) = (settings.queue.url.clone(), settings.queue.visibility_timeout);
-    let clock = Aws::clock_of(sdk).ok_or(RunError::NoRegion)?;
     let patience = time_for_work(settings.grace);
     let queue = SqsQueue::new(aws.clone(), url, visibility, patience, clock);
     let own = match queue.info().await {
         Ok(info) => Some(info.home),
         // Every other call would fail in the same way, each after its own timeout.
-        Err(error) if is_hopeless(&error) => return Err(LookError::Failed { error }),
+        Err(error) if error.is_hopeless() => return Err(error.into()),
         Err(_) => {
             let region = sdk.region().and_then(|region| Region::parse(region.as_ref()).ok());
             settings.queue.home(region.as_ref())
@@ -195,7 +151,7 @@ pub async fn try_permissions(settings: &Settings, sdk: &SdkConfig) -> Result<Tri
                 continue;
             }
             let (enforce, rescan) = (mode == Mode::Enforce, settings.sweep.rescan_after.is_some());
-            let tried = registry.try_permissions(&repository, enforce, rescan).await;
+            let tried = ecr::try_permissions(&registry, &repository, enforce, rescan).await;
             if tried.iter().any(|tried| tried.action == "sts:AssumeRole") {
                 refusing = Some(repository.account);
             }
@@ -203,11 +159,6 @@ pub async fn try_permissions(settings: &Settings, sdk: &SdkConfig) -> Result<Tri
         }
     }
     Ok(trial)
-}
-
-/// Returns whether every other call would fail in the same way, each after its own timeout.
-pub(super) fn is_hopeless(error: &AwsError) -> bool {
-    matches!(error.class, ErrorClass::Credentials | ErrorClass::Timeout | ErrorClass::Connection)
 }
 
 /// Returns a repository for every account, Region and pattern that the policy names. It need not

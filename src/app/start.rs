@@ -18,12 +18,12 @@ use tracing::{error, warn};
 
 use super::{App, RunError};
 use crate::aws::{Aws, AwsError, ErrorClass};
-use crate::config::TopicSettings;
 use crate::notify::Notifier as _;
+use crate::notify::Topic;
+use crate::notify::TopicSettings;
 use crate::notify::sns::SnsNotifier;
 use crate::queue::{Queue as _, QueueInfo};
 use crate::shutdown::Shutdown;
-use crate::worker::topics::Topic;
 
 /// A queue that permits fewer receives than this does not outlast an outage of a few minutes.
 const FEW_RECEIVES: u32 = 5;

@@ -143,6 +143,38 @@ impl AwsError {
         self.code.as_deref() == Some(code)
     }
 
+    /// Returns whether every other call would fail in the same way, each after its own time.
+    #[must_use]
+    pub fn is_hopeless(&self) -> bool {
+        matches!(self.class, ErrorClass::Credentials | ErrorClass::Timeout | ErrorClass::Connection)
+    }
+
+    /// Returns advice for a person at a terminal, to be put behind the error's text.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self.class {
+            ErrorClass::Credentials => {
+                "; set the standard AWS credential variables or AWS_PROFILE, or log in again"
+            }
+            ErrorClass::Refused => "; `tagwarden check` prints the IAM policy that is needed",
+            ErrorClass::Timeout | ErrorClass::Connection => {
+                "; check the network, AWS_REGION and AWS_ENDPOINT_URL"
+            }
+            ErrorClass::Throttled | ErrorClass::Unavailable => "; try again",
+            ErrorClass::Rejected => "",
+        }
+    }
+
+    /// Returns whether there is no such operation: an emulator answers so, as of the request's
+    /// fault or of its own.
+    #[must_use]
+    pub fn lacks_operation(&self) -> bool {
+        let words = ["Unknown", "NotImplemented", "Unsupported", "InvalidAction"];
+        let names_it = |code: &str| words.iter().any(|word| code.contains(word));
+        matches!(self.class, ErrorClass::Rejected | ErrorClass::Unavailable)
+            && self.code.as_deref().is_some_and(names_it)
+    }
+
     /// Returns whether the error means that the queue does not exist.
     #[must_use]
     pub fn is_missing_queue(&self) -> bool {

@@ -24,9 +24,10 @@
 //! comes again later. [`Pacer`] is the pure state machine, which is given the time, and [`Line`] is
 //! its shell with the clock and the waiting.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
 
@@ -296,7 +297,7 @@ impl Line {
 
     fn pacer(&self) -> MutexGuard<'_, Pacer> {
         // A panic cannot leave numbers and times half changed, so a poisoned lock is still good.
-        self.pacer.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pacer.lock()
     }
 }
 

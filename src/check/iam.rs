@@ -9,9 +9,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::reach::{changed, covered};
-use crate::config::{Settings, TopicSettings};
+use crate::config::Settings;
 use crate::domain::image::{AccountId, Home};
 use crate::domain::policy::{Policy, Replicated};
+use crate::notify::TopicSettings;
 
 /// The longest managed policy, and the longest that all inline policies of a role may be together,
 /// in characters without white space (IAM user guide, "IAM and AWS STS quotas").

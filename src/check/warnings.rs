@@ -3,10 +3,11 @@
 use std::time::SystemTime;
 
 use super::reach;
-use crate::config::{Settings, UntagBy};
+use crate::config::Settings;
 use crate::domain::exception::Standing;
 use crate::domain::notice::NoticeAction;
 use crate::domain::policy::{Mode, Policy};
+use crate::registry::UntagBy;
 
 pub(super) fn warnings(settings: &Settings, now: SystemTime) -> Vec<String> {
     let policy = &settings.policy;

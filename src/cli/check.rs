@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{BAD_INPUT, FAILED, Format, failed, look_failed, print};
+use super::{BAD_INPUT, FAILED, Format, failed, live_failed, print};
 use crate::app::{self, live};
 use crate::check::{Report, iam};
 use crate::clock::Clock;
@@ -53,7 +53,7 @@ pub(super) async fn main(arguments: &Arguments, sources: &Sources) -> ExitCode {
         let sdk = app::aws_from_environment().await;
         let trial = match live::try_permissions(&settings, &sdk).await {
             Ok(trial) => trial,
-            Err(error) => return look_failed(&error),
+            Err(error) => return live_failed(&error),
         };
         (place, tried) = (trial.place, trial.tried);
     }

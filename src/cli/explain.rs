@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{BAD_INPUT, FAILED, Format, WOULD_UNTAG, failed, look_failed, print};
+use super::{BAD_INPUT, FAILED, Format, WOULD_UNTAG, failed, live_failed, print};
 use crate::app::{self, live};
 use crate::clock::Clock;
 use crate::config::{self, ConfigError, JudgingSettings, Sources};
@@ -73,7 +73,7 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources) -> ExitCode {
     };
     let explanation = match explained(&arguments, settings, &limits, known, own, &parsed).await {
         Ok(explanation) => explanation,
-        Err(error) => return look_failed(&error),
+        Err(error) => return live_failed(&error),
     };
     let printed = match arguments.format {
         Format::Text => print(&explanation.to_string()),
@@ -114,7 +114,7 @@ async fn explained(
     known: Option<Home>,
     own: Home,
     parsed: &Parsed,
-) -> Result<Explanation, live::LookError> {
+) -> Result<Explanation, live::LiveError> {
     let (policy, topics) = (settings.policy.clone(), settings.topics.clone());
     let assumed = known.is_none();
     // Without queue.url the worker's own account is not known. The event's account is the most

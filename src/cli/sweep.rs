@@ -10,13 +10,13 @@ use std::process::ExitCode;
 use clap::Args;
 
 use self::progress::Progress;
-use super::{BAD_INPUT, FAILED, Format, WOULD_UNTAG, failed, look_failed, print};
+use super::{BAD_INPUT, FAILED, Format, WOULD_UNTAG, failed, live_failed, print};
 use crate::app::{self, sweep};
 use crate::config::{JudgingSettings, Settings, Sources};
 use crate::domain::globs::Globs;
 use crate::domain::policy::{Mode, Policy};
 use crate::domain::text::escaped;
-use crate::survey::Document;
+use crate::sweep::{Document, Scope};
 
 const HELP: &str = "\
 Exit codes:
@@ -70,7 +70,7 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources) -> ExitCode {
     progress.end();
     let document = match swept {
         Ok(document) => document,
-        Err(error) => return look_failed(&error),
+        Err(error) => return live_failed(&error),
     };
     let json = document.json();
     if let Some(file) = &arguments.plan
@@ -127,8 +127,9 @@ fn order(arguments: &Arguments, sources: &Sources) -> Result<sweep::Order, Strin
         let opened = OpenOptions::new().append(true).create(true).open(file);
         opened.map_err(|error| unwritable(file, &error))?;
     }
-    let all = arguments.all;
-    Ok(sweep::Order { judging, own, acting, plan, repositories, all })
+    let (all, acts) = (arguments.all, acting.is_some());
+    let scope = Scope { plan, repositories, all, acts };
+    Ok(sweep::Order { judging, own, acting, scope })
 }
 
 /// Returns whether neither the base policy nor any rule enforces.

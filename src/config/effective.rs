@@ -7,9 +7,10 @@ use std::fmt;
 
 use serde_json::{Number, Value};
 
+use super::file::{List, Listed};
 use super::layers::{Layers, key_of};
-use super::raw::{List, Listed, RawSettings};
 use super::schema::schema;
+use super::shape;
 use super::{ConfigError, Sources};
 
 /// The keys whose values are never shown, because they are secrets.
@@ -64,7 +65,7 @@ pub fn effective(sources: &Sources) -> Result<Vec<Entry>, ConfigError> {
 
 fn entries(sources: &Sources) -> Result<Vec<Entry>, ConfigError> {
     let layers = Layers::read(sources)?;
-    RawSettings::of(layers.merged.clone())?;
+    shape::of(layers.merged.clone())?;
     let set = sources.environment.iter().filter(|(_, value)| !value.is_empty());
     let variables = set.filter_map(|(name, _)| Some((key_of(name)?, name.clone()))).collect();
     let (file_name, file) = match layers.file {

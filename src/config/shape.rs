@@ -3,49 +3,43 @@
 
 use config::ValueKind;
 
+use super::file::RawSettings;
 use super::layers::{Layer, Layers, one_line};
-use super::raw::RawSettings;
 use super::{ConfigError, Sources};
 
-impl RawSettings {
-    pub(super) fn read(sources: &Sources) -> Result<Self, ConfigError> {
-        Self::of(Layers::read(sources)?.merged)
-    }
+pub(super) fn read(sources: &Sources) -> Result<RawSettings, ConfigError> {
+    of(Layers::read(sources)?.merged)
+}
 
-    /// Reads the settings from all layers together.
-    pub(super) fn of(Layer(merged): Layer) -> Result<Self, ConfigError> {
-        // Serde would accept a list as the keys of a section, in their order.
-        if let ValueKind::Table(sections) = &merged.cache.kind
-            && let Some((key, _)) =
-                sections.iter().find(|(_, section)| matches!(section.kind, ValueKind::Array(_)))
-        {
-            let problem = "is a list; expected a table".to_owned();
-            return Err(ConfigError::Key { key: key.clone(), problem });
-        }
-        serde_path_to_error::deserialize(merged).map_err(|error| {
-            let path = error.path().to_string();
-            let at = |origin: Option<String>| {
-                origin.map(|origin| format!(" in {origin}")).unwrap_or_default()
-            };
-            // The config crate often knows the key when the path does not.
-            let (key, problem) = match error.into_inner() {
-                config::ConfigError::At { error, key, origin } => {
-                    (key.unwrap_or(path), format!("{error}{}", at(origin)))
-                }
-                config::ConfigError::Type { key, unexpected, expected, origin } => (
-                    key.unwrap_or(path),
-                    format!(
-                        "is {}{}; expected {expected}",
-                        kind(&unexpected.to_string()),
-                        at(origin)
-                    ),
-                ),
-                other => (path, other.to_string()),
-            };
-            // The config crate leaves out the dot after an index.
-            named_key(&key.replace(']', "].").replace("..", "."), &one_line(&problem))
-        })
+/// Reads the settings from all layers together.
+pub(super) fn of(Layer(merged): Layer) -> Result<RawSettings, ConfigError> {
+    // Serde would accept a list as the keys of a section, in their order.
+    if let ValueKind::Table(sections) = &merged.cache.kind
+        && let Some((key, _)) =
+            sections.iter().find(|(_, section)| matches!(section.kind, ValueKind::Array(_)))
+    {
+        let problem = "is a list; expected a table".to_owned();
+        return Err(ConfigError::Key { key: key.clone(), problem });
     }
+    serde_path_to_error::deserialize(merged).map_err(|error| {
+        let path = error.path().to_string();
+        let at = |origin: Option<String>| {
+            origin.map(|origin| format!(" in {origin}")).unwrap_or_default()
+        };
+        // The config crate often knows the key when the path does not.
+        let (key, problem) = match error.into_inner() {
+            config::ConfigError::At { error, key, origin } => {
+                (key.unwrap_or(path), format!("{error}{}", at(origin)))
+            }
+            config::ConfigError::Type { key, unexpected, expected, origin } => (
+                key.unwrap_or(path),
+                format!("is {}{}; expected {expected}", kind(&unexpected.to_string()), at(origin)),
+            ),
+            other => (path, other.to_string()),
+        };
+        // The config crate leaves out the dot after an index.
+        named_key(&key.replace(']', "].").replace("..", "."), &one_line(&problem))
+    })
 }
 
 /// Returns the kind of a value in TOML's words instead of serde's.

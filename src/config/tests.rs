@@ -1,10 +1,16 @@
 use std::io::Write as _;
+use std::time::Duration;
 
 use super::*;
 use crate::domain::findings::{Findings, Severity};
+use crate::domain::image::Region;
 use crate::domain::image::RepositoryName;
 use crate::domain::judgement::Subject;
+use crate::domain::notice::NoticeAction;
 use crate::domain::policy::{Action, InUse, IndexRule, Mode, Terms, Unscanned};
+use crate::notify::{NoticeFormat, TopicSettings};
+use crate::registry::UntagBy;
+use crate::telemetry::logs::LogFormat;
 
 mod effective;
 mod errors;

@@ -264,6 +264,26 @@ impl RepositoryArn {
     }
 }
 
+/// Returns the tags in one text, separated by commas.
+#[must_use]
+pub fn joined(tags: &[Tag]) -> String {
+    tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+pub(crate) mod sample {
+    use super::{AccountId, Region, Repository, RepositoryName};
+
+    /// A repository of this name, in the account and Region of most tests.
+    pub(crate) fn repository(name: &str) -> Repository {
+        Repository {
+            account: AccountId::parse("111122223333").unwrap(),
+            region: Region::parse("eu-west-1").unwrap(),
+            name: RepositoryName::parse(name).unwrap(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -321,7 +321,32 @@ pub struct Plan {
     pub notes: Vec<String>,
 }
 
+/// What follows from a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Course {
+    /// The image bears our mark and no tag is left to remove.
+    Marked,
+    /// The image has no tag.
+    Untagged,
+    /// The tags stay, because they are protected or something blocks their removal.
+    Blocked,
+    /// Tags are to be removed.
+    Remove,
+}
+
 impl Plan {
+    /// Returns what follows from the plan.
+    #[must_use]
+    pub fn course(&self) -> Course {
+        match (self.untag.is_empty(), self.kept.is_empty()) {
+            (true, _) if self.marked => Course::Marked,
+            (true, true) => Course::Untagged,
+            (true, false) => Course::Blocked,
+            (false, _) if !self.holds.is_empty() => Course::Blocked,
+            (false, _) => Course::Remove,
+        }
+    }
+
     /// Creates the plan for an image or index that violates these terms and is in use in `in_use`
     /// tasks or pods.
     #[must_use]

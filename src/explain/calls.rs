@@ -2,12 +2,12 @@
 
 use super::image::{ExplainedImage, strings};
 use super::{Explainer, Verdict};
-use crate::config::TopicSettings;
 use crate::domain::image::Home;
 use crate::domain::notice::NoticeAction;
 use crate::domain::plan::Plan;
 use crate::domain::policy::{Action, Unscanned};
 use crate::event::ImageEvent;
+use crate::notify::TopicSettings;
 use crate::registry::UNTAG_BATCH;
 
 impl Explainer<'_> {

@@ -12,7 +12,7 @@ mod words;
 use std::collections::BTreeMap;
 
 use super::Notice;
-use crate::config::NoticeFormat;
+use crate::notify::NoticeFormat;
 
 /// The maximum size of a body. SNS takes 262,144 bytes, attributes included (SNS API reference,
 /// Publish).

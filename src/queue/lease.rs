@@ -53,7 +53,7 @@ enum Phase {
 
 /// An event in the life of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
+enum Input {
     /// Time has passed.
     Tick,
     /// The heartbeat was answered: the lease is extended.
@@ -73,7 +73,7 @@ pub enum Input {
 
 /// The next action that a lease asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
+enum Output {
     /// Do nothing before this instant; then tick.
     WaitUntil(Instant),
     /// Send a heartbeat.
@@ -86,7 +86,7 @@ pub enum Output {
 
 /// The pure lease: it knows the time only from its inputs.
 #[derive(Clone, Debug)]
-pub struct Lease {
+struct Lease {
     phase: Phase,
     expires: Instant,
     visibility: Duration,
@@ -95,14 +95,14 @@ pub struct Lease {
 impl Lease {
     /// Creates a lease that was taken at `from` for `visibility`.
     #[must_use]
-    pub fn new(from: Instant, visibility: Duration) -> Self {
+    fn new(from: Instant, visibility: Duration) -> Self {
         let mut lease = Self { phase: Phase::Held { beat: from }, expires: from, visibility };
         lease.extend_from(from);
         lease
     }
 
     /// Takes one step and returns the next action. `now` never runs backwards.
-    pub fn step(&mut self, now: Instant, input: Input) -> Output {
+    fn step(&mut self, now: Instant, input: Input) -> Output {
         if self.phase == Phase::Lost {
             return Output::Stop;
         }
@@ -171,6 +171,28 @@ pub struct Settler {
     pub deletes: Batcher<ReceiptHandle>,
     /// Carries extensions, and settlements that make messages visible.
     pub changes: Batcher<Visibility>,
+}
+
+impl Settler {
+    /// Deletes messages of one receive by one call, each on behalf of a span.
+    ///
+    /// Messages of one receive are leased from the same instant, so one lease stands for all.
+    /// Returns a result for each message, in order; none if the lease has ended, and then nothing
+    /// was called.
+    pub async fn delete_together(
+        &self,
+        messages: &[&Message],
+        spans: Vec<Span>,
+        visibility: Duration,
+    ) -> Vec<Result<(), AwsError>> {
+        let Some(first) = messages.first() else { return Vec::new() };
+        let mut lease = Lease::new(first.leased_from, visibility);
+        if lease.step(Instant::now(), Input::Settle) != Output::Settle {
+            return Vec::new();
+        }
+        let receipts = messages.iter().map(|message| message.receipt.clone()).collect();
+        self.deletes.submit_all(receipts, spans).await
+    }
 }
 
 /// A lease and the means to keep and settle it.

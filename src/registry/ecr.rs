@@ -17,20 +17,21 @@ mod permissions;
 mod replication;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::iter::once;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use aws_config::retry::RetryConfig;
 use aws_sdk_ecr::types::{
     DescribeImagesFilter, ImageFailureCode, ImageIdentifier, ImageStatusFilter, TagStatus,
 };
 use aws_sdk_ecr::{Client, config};
+use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 
 use super::manifest::index_of;
 use super::{Asked, Manifest, Markable, PAGE, Page, Registry, Tagged, Tagging};
 use crate::aws::{Aws, AwsError, CountAttempts, Operation};
-use crate::config::UntagBy;
 use crate::domain::findings::{NEVER_SCANNED, ScanPage, ScanState};
 use crate::domain::image::{Digest, Home, Repository, RepositoryName, Tag};
 use crate::domain::index::Index;
@@ -38,9 +39,12 @@ use crate::domain::marks::{Holder, Marks};
 use crate::domain::plan::Image;
 use crate::domain::replication::Replication;
 use crate::domain::untag::{Answer, AnsweredFailure, AnsweredId, Untagged, reconcile};
+use crate::registry::UntagBy;
 use answers::{all_pages, failure_of, image_of, listed_of, none_if_missing, page_of};
 use batches::{Answered, ROOM, as_large_as_fits};
 use manifests::{Manifests, by_digest, by_tag};
+pub use permissions::try_permissions;
+use replication::describe_registry;
 
 /// Limit of a page of images, in kilobytes. Each image may have a thousand tags.
 const IMAGES_ROOM: u32 = 2 * 1024;
@@ -48,7 +52,7 @@ const IMAGES_ROOM: u32 = 2 * 1024;
 /// many packages take more.
 const FINDING_ROOM: u32 = 5;
 /// Most clients that are kept, one for each account and Region in use.
-const MOST_CLIENTS: usize = 256;
+const MAX_CLIENTS: usize = 256;
 
 /// The registry of one account and Region: its client, and the pacing of its calls.
 #[derive(Debug)]
@@ -63,7 +67,8 @@ pub struct EcrRegistry {
     aws: Aws,
     own: Home,
     untag_by: UntagBy,
-    places: Mutex<HashMap<Home, Arc<Place>>>,
+    /// Those that were used longest ago are forgotten first, each with the state of its pacing.
+    places: Cache<Home, Arc<Place>>,
     /// Kilobytes that answers with manifests may still take.
     room: Semaphore,
 }
@@ -73,7 +78,7 @@ impl EcrRegistry {
     #[must_use]
     pub fn new(aws: Aws, own: Home, untag_by: UntagBy) -> Self {
         let room = Semaphore::new(ROOM as usize);
-        Self { aws, own, untag_by, places: Mutex::default(), room }
+        Self { aws, own, untag_by, places: Cache::new(MAX_CLIENTS), room }
     }
 
     async fn place(&self, repository: &Repository) -> Arc<Place> {
@@ -81,22 +86,14 @@ impl EcrRegistry {
     }
 
     async fn place_at(&self, home: &Home) -> Arc<Place> {
-        if let Some(place) = self.places().get(home) {
-            return Arc::clone(place);
-        }
-        let config = config::Builder::from(&self.aws.at(home, &self.own).await);
-        let config = config.retry_partition(Aws::retry_quota()).interceptor(CountAttempts);
-        let place = Place { client: Client::from_conf(config.build()), aws: self.aws.paced(home) };
-        let mut places = self.places();
-        if places.len() >= MOST_CLIENTS {
-            places.clear();
-        }
-        Arc::clone(places.entry(home.clone()).or_insert_with(|| Arc::new(place)))
-    }
-
-    fn places(&self) -> std::sync::MutexGuard<'_, HashMap<Home, Arc<Place>>> {
-        // A panic cannot leave the map of clients half changed, so a poisoned lock is still good.
-        self.places.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        let new = async {
+            let config = config::Builder::from(&self.aws.at(home, &self.own).await);
+            let config = config.retry_partition(Aws::retry_quota()).interceptor(CountAttempts);
+            let client = Client::from_conf(config.build());
+            Ok::<_, Infallible>(Arc::new(Place { client, aws: self.aws.paced(home) }))
+        };
+        let Ok(place) = self.places.get_or_insert_async(home, new).await;
+        place
     }
 
     /// Returns one page of the repository's tagged images with this status.
@@ -428,7 +425,7 @@ impl Registry for EcrRegistry {
     }
 
     async fn replication(&self, home: &Home) -> Result<Option<Replication>, AwsError> {
-        self.registry_described(home).await
+        describe_registry(self, home).await
     }
 
     async fn tag(

@@ -26,11 +26,19 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
-use crate::config::LogFormat;
 use crate::domain::text::escaped;
 use json::Json;
 use output::Output;
 pub use output::{LastLines, lost};
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object per line.
+    Json,
+    /// Text for a person at a terminal.
+    Pretty,
+}
 
 /// Filter if `RUST_LOG` is not set. The events of the OpenTelemetry libraries are off, because
 /// [`super::export`] logs once what they log for every batch.

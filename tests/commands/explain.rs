@@ -151,7 +151,7 @@ async fn what_is_out_of_reach_is_left_alone_and_the_key_is_named() {
     ] {
         let shown = explained(config, &critical()).await;
         assert_eq!(shown.code, 0);
-        assert!(shown.stdout.starts_with("verdict    out of reach"), "{}", shown.stdout);
+        assert!(shown.stdout.starts_with("verdict    out of scope"), "{}", shown.stdout);
         assert!(shown.stdout.contains(key), "{}", shown.stdout);
     }
 }
@@ -164,7 +164,7 @@ async fn that_nobody_would_be_told_is_said() {
         actions = ["would_untag"]
     "#;
     let shown = explained(config, &critical()).await;
-    assert!(shown.stdout.contains("nobody is told"), "{}", shown.stdout);
+    assert!(shown.stdout.contains("nobody is notified"), "{}", shown.stdout);
     assert!(!shown.stdout.contains("sns Publish"), "{}", shown.stdout);
 }
 

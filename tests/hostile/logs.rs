@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use aws_sim::{ApiError, Fault, FaultRule};
 use serde_json::{Value, json};
-use tagwarden::config::LogFormat;
 use tagwarden::domain::image::{AccountId, Home, Region};
 use tagwarden::event;
+use tagwarden::telemetry::logs::LogFormat;
 use tagwarden::telemetry::logs::subscriber;
 use tracing_subscriber::EnvFilter;
 

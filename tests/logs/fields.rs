@@ -2,7 +2,7 @@
 
 use aws_sim::{FaultRule, ScanResult};
 use serde_json::{Value, json};
-use tagwarden::config::LogFormat;
+use tagwarden::telemetry::logs::LogFormat;
 
 use super::logs::Log;
 use super::worker::{QUEUE, World};
@@ -73,7 +73,7 @@ async fn every_line_about_a_message_bears_its_ids() {
         .filter(ours)
         .collect();
     let messages: Vec<_> = own.iter().map(|line| line["message"].as_str().unwrap()).collect();
-    assert_eq!(messages, ["plan", "notice", "cannot tell yet", "told", "assessed"]);
+    assert_eq!(messages, ["plan", "notice", "cannot notify yet", "notified", "assessed"]);
     for line in own {
         assert_eq!(line["digest"], digest, "{line}");
         assert_eq!(line["repository"], "team/app", "{line}");

@@ -7,11 +7,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::app::sweep::Step;
-use crate::config::LogFormat;
 use crate::domain::coverage::Coverage;
 use crate::domain::text::escaped;
+use crate::sweep::Advance;
 use crate::telemetry::logs;
+use crate::telemetry::logs::LogFormat;
 
 /// The log filter if RUST_LOG is not set: warnings, and the record of every act.
 const FILTER: &str = "warn,tagwarden::audit=info";
@@ -32,29 +32,29 @@ impl Progress {
         Self { bar }
     }
 
-    pub(super) fn step(&self, step: &Step<'_>) {
+    pub(super) fn step(&self, step: &Advance<'_>) {
         let line = match step {
-            Step::More(more) => {
+            Advance::More(more) => {
                 if let Some(bar) = &self.bar {
                     bar.inc_length(u64::try_from(*more).unwrap_or(u64::MAX));
                 }
                 return;
             }
-            Step::Repository(repository, census) => {
+            Advance::Repository(repository, census) => {
                 let (all, bad) = (census.sum(|_| true), census.sum(Coverage::violates));
                 format!("{repository}: images {all}, violations {bad}")
             }
-            Step::Image(repository, digest) => format!("{repository}@{digest}"),
-            Step::Failed(problem) => problem.clone(),
+            Advance::Image(repository, digest) => format!("{repository}@{digest}"),
+            Advance::Failed(problem) => problem.clone(),
         };
         let line = escaped(&line, &[]).into_owned();
         match (&self.bar, step) {
-            (Some(bar), Step::Failed(_)) => bar.println(line),
-            (Some(bar), Step::Repository(repository, _) | Step::Image(repository, _)) => {
+            (Some(bar), Advance::Failed(_)) => bar.println(line),
+            (Some(bar), Advance::Repository(repository, _) | Advance::Image(repository, _)) => {
                 bar.set_message(repository.name.to_string());
                 bar.inc(1);
             }
-            (Some(_), Step::More(_)) => {}
+            (Some(_), Advance::More(_)) => {}
             (None, _) => drop(writeln!(io::stderr(), "{line}")),
         }
     }

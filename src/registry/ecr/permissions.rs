@@ -4,6 +4,7 @@
 use aws_sdk_ecr::types::ImageIdentifier;
 
 use super::EcrRegistry;
+use super::replication::describe_registry;
 use crate::aws::{ErrorClass, Operation, Permission, Tried};
 use crate::domain::image::Repository;
 use crate::registry::Registry as _;
@@ -12,125 +13,112 @@ use crate::registry::Registry as _;
 const NO_DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 const NO_TAG: &str = "tagwarden-check";
 
-impl EcrRegistry {
-    /// Tries every permission on a repository. Permissions that change something are tried only if
-    /// `enforce` is set, and the one to start a scan only if `rescan` is set.
-    ///
-    /// No call can change anything: ECR refuses to put a text that is not a manifest and does not
-    /// have the digest given with it, and an image that does not exist can be neither deleted nor
-    /// scanned. If the role in another account cannot be assumed, the result says only that.
-    pub async fn try_permissions(
-        &self,
-        repository: &Repository,
-        enforce: bool,
-        rescan: bool,
-    ) -> Vec<Tried> {
-        let client = self.place(repository).await.client.clone();
-        let (account, name) = (repository.account.as_str(), repository.name.as_str());
-        let id = || ImageIdentifier::builder().image_digest(NO_DIGEST);
-        let images = client
-            .describe_images()
-            .registry_id(account)
-            .repository_name(name)
-            .image_ids(id().build());
-        let findings = client
-            .describe_image_scan_findings()
+/// Tries every permission on a repository. Permissions that change something are tried only if
+/// `enforce` is set, and the one to start a scan only if `rescan` is set.
+///
+/// No call can change anything: ECR refuses to put a text that is not a manifest and does not
+/// have the digest given with it, and an image that does not exist can be neither deleted nor
+/// scanned. If the role in another account cannot be assumed, the result says only that.
+pub async fn try_permissions(
+    registry: &EcrRegistry,
+    repository: &Repository,
+    enforce: bool,
+    rescan: bool,
+) -> Vec<Tried> {
+    let client = registry.place(repository).await.client.clone();
+    let (account, name) = (repository.account.as_str(), repository.name.as_str());
+    let id = || ImageIdentifier::builder().image_digest(NO_DIGEST);
+    let images =
+        client.describe_images().registry_id(account).repository_name(name).image_ids(id().build());
+    let findings = client
+        .describe_image_scan_findings()
+        .registry_id(account)
+        .repository_name(name)
+        .image_id(id().build());
+    let manifests =
+        client.batch_get_image().registry_id(account).repository_name(name).image_ids(id().build());
+    let on = format!("repository {name} in {account} {}", repository.region);
+    let aws = &registry.aws;
+    let images = aws.call(Operation::DescribeImages, images.send()).await;
+    // Our own credentials have worked before, so if there is no answer, the credentials of the
+    // role are missing.
+    if let Err(error) = &images
+        && error.class == ErrorClass::Credentials
+        && error.code.is_none()
+        && repository.account != registry.own.account
+    {
+        return vec![Tried {
+            action: "sts:AssumeRole",
+            resource: format!("aws.assume_role in {account}"),
+            permission: Permission::Missing(error.to_string()),
+        }];
+    }
+    let mut tried = vec![
+        Tried::new("ecr:DescribeImages", &on, images),
+        Tried::new(
+            "ecr:DescribeImageScanFindings",
+            &on,
+            aws.call(Operation::DescribeImageScanFindings, findings.send()).await,
+        ),
+        Tried::new(
+            "ecr:BatchGetImage",
+            &on,
+            aws.call(Operation::BatchGetImage, manifests.send()).await,
+        ),
+        Tried::new(
+            "ecr:DescribePullThroughCacheRules",
+            &on,
+            registry.pull_through_prefixes(&repository.home()).await,
+        ),
+    ];
+    tried.push(match describe_registry(registry, &repository.home()).await {
+        Ok(None) => Tried {
+            action: "ecr:DescribeRegistry",
+            resource: on.clone(),
+            permission: Permission::Unknown(
+                "ECR describes a registry to its own account only; set aws.assume_role".to_owned(),
+            ),
+        },
+        described => Tried::new("ecr:DescribeRegistry", &on, described),
+    });
+    let repositories = client.describe_repositories().registry_id(account).max_results(1);
+    tried.push(Tried::new(
+        "ecr:DescribeRepositories",
+        &on,
+        aws.call(Operation::DescribeRepositories, repositories.send()).await,
+    ));
+    if rescan {
+        let scan = client
+            .start_image_scan()
             .registry_id(account)
             .repository_name(name)
             .image_id(id().build());
-        let manifests = client
-            .batch_get_image()
-            .registry_id(account)
-            .repository_name(name)
-            .image_ids(id().build());
-        let on = format!("repository {name} in {account} {}", repository.region);
-        let aws = &self.aws;
-        let images = aws.call(Operation::DescribeImages, images.send()).await;
-        // Our own credentials have worked before, so if there is no answer, the credentials of the
-        // role are missing.
-        if let Err(error) = &images
-            && error.class == ErrorClass::Credentials
-            && error.code.is_none()
-            && repository.account != self.own.account
-        {
-            return vec![Tried {
-                action: "sts:AssumeRole",
-                resource: format!("aws.assume_role in {account}"),
-                permission: Permission::Missing(error.to_string()),
-            }];
-        }
-        let mut tried = vec![
-            Tried::new("ecr:DescribeImages", &on, images),
-            Tried::new(
-                "ecr:DescribeImageScanFindings",
-                &on,
-                aws.call(Operation::DescribeImageScanFindings, findings.send()).await,
-            ),
-            Tried::new(
-                "ecr:BatchGetImage",
-                &on,
-                aws.call(Operation::BatchGetImage, manifests.send()).await,
-            ),
-            Tried::new(
-                "ecr:DescribePullThroughCacheRules",
-                &on,
-                self.pull_through_prefixes(&repository.home()).await,
-            ),
-        ];
-        tried.push(match self.registry_described(&repository.home()).await {
-            Ok(None) => Tried {
-                action: "ecr:DescribeRegistry",
-                resource: on.clone(),
-                permission: Permission::Unknown(
-                    "ECR describes a registry to its own account only; set aws.assume_role"
-                        .to_owned(),
-                ),
-            },
-            described => Tried::new("ecr:DescribeRegistry", &on, described),
-        });
-        let repositories = client.describe_repositories().registry_id(account).max_results(1);
         tried.push(Tried::new(
-            "ecr:DescribeRepositories",
+            "ecr:StartImageScan",
             &on,
-            aws.call(Operation::DescribeRepositories, repositories.send()).await,
+            aws.call(Operation::StartImageScan, scan.send()).await,
         ));
-        if rescan {
-            let scan = client
-                .start_image_scan()
-                .registry_id(account)
-                .repository_name(name)
-                .image_id(id().build());
-            tried.push(Tried::new(
-                "ecr:StartImageScan",
-                &on,
-                aws.call(Operation::StartImageScan, scan.send()).await,
-            ));
-        }
-        if !enforce {
-            return tried;
-        }
-        let put = client
-            .put_image()
-            .registry_id(account)
-            .repository_name(name)
-            .image_manifest("tagwarden check")
-            .image_digest(NO_DIGEST)
-            .image_tag(NO_TAG);
-        let delete = client
-            .batch_delete_image()
-            .registry_id(account)
-            .repository_name(name)
-            .image_ids(id().image_tag(NO_TAG).build());
-        tried.push(Tried::new(
-            "ecr:PutImage",
-            &on,
-            aws.call(Operation::PutImage, put.send()).await,
-        ));
-        tried.push(Tried::new(
-            "ecr:BatchDeleteImage",
-            &on,
-            aws.call(Operation::BatchDeleteImage, delete.send()).await,
-        ));
-        tried
     }
+    if !enforce {
+        return tried;
+    }
+    let put = client
+        .put_image()
+        .registry_id(account)
+        .repository_name(name)
+        .image_manifest("tagwarden check")
+        .image_digest(NO_DIGEST)
+        .image_tag(NO_TAG);
+    let delete = client
+        .batch_delete_image()
+        .registry_id(account)
+        .repository_name(name)
+        .image_ids(id().image_tag(NO_TAG).build());
+    tried.push(Tried::new("ecr:PutImage", &on, aws.call(Operation::PutImage, put.send()).await));
+    tried.push(Tried::new(
+        "ecr:BatchDeleteImage",
+        &on,
+        aws.call(Operation::BatchDeleteImage, delete.send()).await,
+    ));
+    tried
 }

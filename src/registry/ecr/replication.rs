@@ -6,7 +6,7 @@
 //! is not understood is an error and never "no rule", and a rule that is not understood counts in
 //! full.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::{
@@ -14,6 +14,7 @@ use aws_smithy_runtime_api::client::interceptors::{
 };
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
+use parking_lot::Mutex;
 use serde::Deserialize;
 
 use super::EcrRegistry;
@@ -39,7 +40,7 @@ impl Intercept for KeepBody {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let body = context.response().body().bytes().unwrap_or_default();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = body.to_vec();
+        *self.0.lock() = body.to_vec();
         Ok(())
     }
 }
@@ -126,22 +127,20 @@ fn rules_of(body: &[u8], home: &Home) -> Result<Option<Replication>, String> {
     Ok(Some(Replication::new(rules.collect::<Result<_, String>>()?)))
 }
 
-impl EcrRegistry {
-    /// Returns the rules of a registry, or `None` if ECR answers about another one.
-    /// DescribeRegistry takes no registry id: it describes the registry of the account that calls
-    /// (ECR API reference, DescribeRegistryRequest).
-    pub(super) async fn registry_described(
-        &self,
-        home: &Home,
-    ) -> Result<Option<Replication>, AwsError> {
-        let operation = Operation::DescribeRegistry;
-        let place = self.place_at(home).await;
-        let body = KeepBody::default();
-        let request = place.client.describe_registry().customize().interceptor(body.clone());
-        place.aws.call(operation, request.send()).await?;
-        let body = std::mem::take(&mut *body.0.lock().unwrap_or_else(PoisonError::into_inner));
-        rules_of(&body, home).map_err(|problem| AwsError::unexpected(operation, problem))
-    }
+/// Returns the rules of a registry, or `None` if ECR answers about another one.
+/// DescribeRegistry takes no registry id: it describes the registry of the account that calls
+/// (ECR API reference, DescribeRegistryRequest).
+pub(super) async fn describe_registry(
+    registry: &EcrRegistry,
+    home: &Home,
+) -> Result<Option<Replication>, AwsError> {
+    let operation = Operation::DescribeRegistry;
+    let place = registry.place_at(home).await;
+    let body = KeepBody::default();
+    let request = place.client.describe_registry().customize().interceptor(body.clone());
+    place.aws.call(operation, request.send()).await?;
+    let body = std::mem::take(&mut *body.0.lock());
+    rules_of(&body, home).map_err(|problem| AwsError::unexpected(operation, problem))
 }
 
 #[cfg(test)]

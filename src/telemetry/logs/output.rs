@@ -14,11 +14,12 @@
 //! and cannot reserve room for some of them.
 
 use std::io::{self, ErrorKind, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Builder;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tracing::{Level, Metadata, warn};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -76,13 +77,13 @@ impl Drop for LastLines {
         waiting.closed = true;
         shared.changed.notify_all();
         // If standard output stalls, the process ends all the same.
-        let _ = shared.changed.wait_timeout_while(waiting, LAST_LINES, |waiting| !waiting.ended);
+        shared.changed.wait_while_for(&mut waiting, |waiting| !waiting.ended, LAST_LINES);
     }
 }
 
 impl Shared {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 
     fn take(&self, line: &[u8], room: usize, urgent: bool) {
@@ -103,11 +104,10 @@ impl Shared {
     /// Waits for lines and exchanges them for the empty buffer. Returns false if the log has ended.
     fn exchange(&self, buffer: &mut Vec<u8>) -> bool {
         let wait = |waiting: &mut Waiting| waiting.lines.is_empty() && !waiting.closed;
-        let waiting = self.changed.wait_while(self.waiting(), wait);
-        let waiting = waiting.unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting();
+        self.changed.wait_while(&mut waiting, wait);
         let wait = |waiting: &mut Waiting| !waiting.urgent && !waiting.closed;
-        let waiting = self.changed.wait_timeout_while(waiting, GATHER, wait);
-        let (mut waiting, _) = waiting.unwrap_or_else(PoisonError::into_inner);
+        self.changed.wait_while_for(&mut waiting, wait, GATHER);
         waiting.urgent = false;
         std::mem::swap(&mut waiting.lines, buffer);
         !(waiting.closed && buffer.is_empty())
@@ -121,8 +121,8 @@ impl Shared {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // Another process has made the pipe non-blocking.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let waiting = self.waiting();
-                    drop(self.changed.wait_timeout(waiting, GATHER));
+                    let mut waiting = self.waiting();
+                    self.changed.wait_for(&mut waiting, GATHER);
                 }
                 Ok(0) | Err(_) => {
                     let lost = lines.iter().filter(|byte| **byte == b'\n').count();

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use tagwarden::config::NoticeFormat;
 use tagwarden::domain::findings::{Finding, Package, Score, Severity, SeverityCounts};
 use tagwarden::domain::image::{AccountId, Digest, Region, Repository, RepositoryName, Tag};
 use tagwarden::domain::index::Child;
@@ -11,6 +10,7 @@ use tagwarden::domain::judgement::Judgement;
 use tagwarden::domain::notice::NoticeAction;
 use tagwarden::domain::origin::Origin;
 use tagwarden::domain::policy::Mode;
+use tagwarden::notify::NoticeFormat;
 use tagwarden::notify::render::{Rendered, render};
 use tagwarden::notify::{Notice, NoticeTags, notice_id};
 

@@ -1,0 +1,191 @@
+//! Builds the parts, once for the worker and for every command that judges images.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+
+use super::error::RunError;
+use crate::assess::{Assessor, Stages};
+use crate::aws::AwsSettings;
+use crate::aws::{Aws, ErrorClass, Operation};
+use crate::clock::Clock;
+use crate::domain::coverage::Coverage;
+use crate::domain::exception::Standing;
+use crate::domain::image::{Home, Region};
+use crate::domain::policy::Policy;
+use crate::enforce::LimitSettings;
+use crate::enforce::{self, Enforcer, ImageAction};
+use crate::event::Kind;
+use crate::health::Health;
+use crate::inspect::{EcrCalls, Evaluator, Inspector, Replicas, Safeguards, Verdict};
+use crate::notify::{Dispatcher, Notifier, Topic};
+use crate::outcome::Disposition;
+use crate::registry::Registry;
+use crate::shutdown::Shutdown;
+use crate::sweep::Inventory;
+use crate::telemetry::export::MetricExport;
+use crate::telemetry::instruments::{Instruments, Labels, MetricsError};
+
+/// The means to call AWS.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) aws: Aws,
+    pub(super) clock: Clock,
+    pub(super) instruments: Arc<Instruments>,
+}
+
+impl Client {
+    /// Builds the client and the metrics; makes no call.
+    ///
+    /// # Errors
+    /// [`RunError`] if the environment lacks what every call needs.
+    pub(super) fn new(
+        sdk: &SdkConfig,
+        settings: AwsSettings,
+        policy: &Policy,
+        export: Option<MetricExport>,
+    ) -> Result<Self, RunError> {
+        let region = sdk.region().and_then(|region| Region::parse(region.as_ref()).ok());
+        let (Some(_), Some(clock)) = (region, Aws::clock_of(sdk)) else {
+            return Err(RunError::NoRegion);
+        };
+        let instruments = Arc::new(instruments(policy, export)?);
+        let aws = Aws::new(sdk, settings, Arc::clone(&instruments));
+        Ok(Self { aws, clock, instruments })
+    }
+}
+
+/// What every part knows of the process and the policy.
+#[derive(Clone, Debug)]
+pub(super) struct Surroundings {
+    pub(super) policy: Arc<Policy>,
+    pub(super) own: Home,
+    pub(super) health: Arc<Health>,
+    pub(super) shutdown: Shutdown,
+    pub(super) clock: Clock,
+    pub(super) instruments: Arc<Instruments>,
+}
+
+impl Surroundings {
+    /// Those of a command, which polls no queue.
+    pub(super) fn of_command(
+        policy: Policy,
+        own: Home,
+        shutdown: Shutdown,
+        client: &Client,
+    ) -> Self {
+        let instruments = Arc::clone(&client.instruments);
+        Self {
+            policy: Arc::new(policy),
+            own,
+            health: Arc::new(Health::new(Duration::MAX, Arc::clone(&instruments))),
+            shutdown,
+            clock: client.clock.clone(),
+            instruments,
+        }
+    }
+}
+
+/// The parts that read and judge.
+#[derive(Debug)]
+pub(super) struct Reading<R> {
+    pub(super) ecr: Arc<EcrCalls<R>>,
+    pub(super) inspector: Arc<Inspector<R>>,
+    pub(super) safeguards: Arc<Safeguards<R>>,
+    replicas: Arc<Replicas<R>>,
+}
+
+impl<R: Registry> Reading<R> {
+    pub(super) fn new(of: &Surroundings, registry: R) -> Self {
+        let (health, shutdown) = (Arc::clone(&of.health), of.shutdown.clone());
+        let ecr = Arc::new(EcrCalls::new(registry, of.own.clone(), health, shutdown.clone()));
+        let evaluator = Arc::new(Evaluator::new(
+            Arc::clone(&ecr),
+            Arc::clone(&of.policy),
+            of.clock.clone(),
+            shutdown.clone(),
+            Arc::clone(&of.instruments),
+        ));
+        let inspector = Arc::new(Inspector::new(evaluator));
+        let replicas = Arc::new(Replicas::new(Arc::clone(&ecr), shutdown));
+        let safeguards = Arc::new(Safeguards::new(
+            Arc::clone(&ecr),
+            Arc::clone(&inspector),
+            Arc::clone(&replicas),
+            Arc::clone(&of.policy),
+        ));
+        Self { ecr, inspector, safeguards, replicas }
+    }
+
+    pub(super) fn inventory(&self, of: &Surroundings) -> Inventory<R> {
+        Inventory::new(
+            Arc::clone(&self.ecr),
+            Arc::clone(&self.inspector),
+            Arc::clone(&self.safeguards),
+            Arc::clone(&of.policy),
+            of.own.clone(),
+            of.shutdown.clone(),
+        )
+    }
+
+    pub(super) fn assessor<N: Notifier>(
+        &self,
+        of: &Surroundings,
+        dispatcher: &Arc<Dispatcher<N>>,
+        limits: LimitSettings,
+    ) -> Assessor<R, N> {
+        let shared = enforce::Shared {
+            ecr: Arc::clone(&self.ecr),
+            replicas: Arc::clone(&self.replicas),
+            dispatcher: Arc::clone(dispatcher),
+            policy: Arc::clone(&of.policy),
+            health: Arc::clone(&of.health),
+            clock: of.clock.clone(),
+            instruments: Arc::clone(&of.instruments),
+        };
+        Assessor::new(Stages {
+            inspector: Arc::clone(&self.inspector),
+            safeguards: Arc::clone(&self.safeguards),
+            enforcer: Enforcer::new(shared, limits),
+            dispatcher: Arc::clone(dispatcher),
+            policy: Arc::clone(&of.policy),
+            own: of.own.clone(),
+            clock: of.clock.clone(),
+            instruments: Arc::clone(&of.instruments),
+        })
+    }
+}
+
+pub(super) fn dispatcher<N: Notifier>(
+    of: &Surroundings,
+    topics: Vec<Topic<N>>,
+) -> Arc<Dispatcher<N>> {
+    let (health, shutdown) = (Arc::clone(&of.health), of.shutdown.clone());
+    Arc::new(Dispatcher::new(topics, health, shutdown, Arc::clone(&of.instruments)))
+}
+
+fn instruments(policy: &Policy, export: Option<MetricExport>) -> Result<Instruments, MetricsError> {
+    let call_outcomes: Vec<_> =
+        std::iter::once("ok").chain(ErrorClass::ALL.map(ErrorClass::as_str)).collect();
+    let paced = Operation::ALL.into_iter().filter(|operation| operation.is_paced());
+    let verdicts = <Verdict as strum::VariantArray>::VARIANTS.iter();
+    let labels = Labels {
+        paced: &paced.map(Operation::name).collect::<Vec<_>>(),
+        settled: &Disposition::label_sets(),
+        events: &Kind::ALL.map(Kind::as_str),
+        verdicts: &verdicts.map(|verdict| verdict.as_str()).collect::<Vec<_>>(),
+        image_actions: &ImageAction::label_sets(),
+        operations: &Operation::ALL.map(|operation| (operation.service(), operation.name())),
+        call_outcomes: &call_outcomes,
+        exceptions: &policy
+            .exceptions
+            .as_slice()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        coverages: &Coverage::ALL.map(Coverage::as_str),
+        standings: &Standing::ALL.map(Standing::as_str),
+    };
+    Instruments::exporting(&labels, export)
+}

@@ -1,0 +1,350 @@
+//! One image from top to bottom: single flight, inspect, safeguards, enforce, notify.
+
+use std::sync::Arc;
+
+use tracing::info;
+
+use super::out_of_scope::OutOfScope;
+use super::single_flight::{FlightResult, Reusable, Sharing, SingleFlight};
+use crate::clock::Clock;
+use crate::domain::image::{Digest, Home, Tag, joined};
+use crate::domain::notice::NoticeAction;
+use crate::domain::plan::{Course, Image, Kind};
+use crate::domain::policy::{Mode, Policy, Unscanned};
+use crate::enforce::{Enforcer, Target, blank_notice};
+use crate::event::ImageEvent;
+use crate::inspect::{Inspection, Inspector, Request, Safeguards, Started, Violation};
+use crate::notify::{Dispatcher, Notifier};
+use crate::outcome::{Failure, Outcome, graver, wait_for_findings};
+use crate::registry::Registry;
+use crate::telemetry::instruments::Instruments;
+use crate::telemetry::logs::AUDIT;
+
+/// The stages that an assessment goes through, and what it needs besides.
+#[derive(Debug)]
+pub struct Stages<R, N> {
+    /// Reads and judges.
+    pub inspector: Arc<Inspector<R>>,
+    /// Finds what keeps tags in place.
+    pub safeguards: Arc<Safeguards<R>>,
+    /// Changes images.
+    pub enforcer: Enforcer<R, N>,
+    /// Notifies the team.
+    pub dispatcher: Arc<Dispatcher<N>>,
+    /// The policy.
+    pub policy: Arc<Policy>,
+    /// The worker's own registry.
+    pub own: Home,
+    /// The time of day.
+    pub clock: Clock,
+    /// The metrics.
+    pub instruments: Arc<Instruments>,
+}
+
+/// Assesses images.
+#[derive(Debug)]
+pub struct Assessor<R, N> {
+    stages: Stages<R, N>,
+    single_flight: SingleFlight,
+    out_of_scope: OutOfScope<N>,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub struct Assessment {
+    /// The images that the request turned out to be about.
+    pub digests: Vec<Digest>,
+    /// The result that stands for all of them.
+    pub result: Result<Outcome, Failure>,
+}
+
+impl<R: Registry, N: Notifier> Assessor<R, N> {
+    /// An assessor of these stages.
+    #[must_use]
+    pub fn new(stages: Stages<R, N>) -> Self {
+        let (dispatcher, policy) = (Arc::clone(&stages.dispatcher), Arc::clone(&stages.policy));
+        let out_of_scope = OutOfScope::new(dispatcher, policy);
+        Self { stages, single_flight: SingleFlight::default(), out_of_scope }
+    }
+
+    /// Drops old results that were kept for other messages.
+    pub fn tidy(&self) {
+        self.single_flight.tidy();
+    }
+
+    /// Returns whether an event needs no call to ECR: the policy covers it, and its own counts show
+    /// that no limit is exceeded.
+    #[must_use]
+    pub fn is_cleared_at_a_glance(&self, event: &ImageEvent) -> bool {
+        let Stages { policy, own, inspector, .. } = &self.stages;
+        policy.reach(&event.repository, own).is_ok()
+            && inspector.evaluator().is_cleared(&event.repository.name, &event.claim)
+    }
+
+    /// Refuses a request that the policy does not cover; `None` if it does.
+    pub async fn refuse_out_of_scope(&self, request: &Request) -> Option<Result<Outcome, Failure>> {
+        let Stages { policy, own, .. } = &self.stages;
+        let why = policy.reach(&request.repository, own).err()?;
+        Some(self.out_of_scope.refuse(request, why).await)
+    }
+
+    /// Assesses the images that a request is about.
+    pub async fn assess(&self, request: &Request) -> Assessment {
+        let Stages { inspector, dispatcher, .. } = &self.stages;
+        let lost = |tag: &Tag| dispatcher.image_that_lost(&request.repository, tag);
+        let digests = match inspector.evaluator().digests(request, lost).await {
+            Ok(digests) => digests,
+            Err(failure) => return Assessment { digests: Vec::new(), result: Err(failure) },
+        };
+        // One bad image of several must not keep the others from being assessed.
+        let mut result = Ok(Outcome::Absent);
+        for digest in &digests {
+            let assessed = match Box::pin(self.assess_image(request, digest)).await {
+                // Somebody deleted the repository in the middle of it.
+                Err(Failure::Rejected(error)) if error.is("RepositoryNotFoundException") => {
+                    Ok(Outcome::Absent)
+                }
+                assessed => assessed,
+            };
+            result = graver(result, assessed);
+        }
+        Assessment { digests, result }
+    }
+
+    /// Assesses one image, or reuses another message's assessment of it.
+    async fn assess_image(&self, request: &Request, digest: &Digest) -> Result<Outcome, Failure> {
+        let flight = self.single_flight.enter(&request.repository, digest).await;
+        match flight.reusable(request) {
+            Some(Reusable::Result(result)) => return result,
+            Some(Reusable::Snapshot { snapshot, is_older }) => {
+                let claim = &request.claim;
+                let inspection =
+                    self.stages.inspector.evaluator().judge(request, snapshot, claim).await;
+                if !(is_older && matches!(inspection, Inspection::Wait(..))) {
+                    return self.act_on_reused(request, digest, inspection).await;
+                }
+            }
+            None => {}
+        }
+        let started = Started::now(self.stages.clock.now());
+        let inspection = self.stages.inspector.inspect(request, digest).await;
+        flight.land(started, request, self.act_on(request, inspection).await)
+    }
+
+    async fn act_on_reused(
+        &self,
+        request: &Request,
+        digest: &Digest,
+        inspection: Inspection,
+    ) -> Result<Outcome, Failure> {
+        let inspection = match inspection {
+            // Whether anybody can pull an image that cannot be judged takes an inspection.
+            Inspection::Unscanned(..) => self.stages.inspector.inspect(request, digest).await,
+            inspection => Ok(inspection),
+        };
+        match self.act_on(request, inspection).await.result {
+            Ok(outcome @ (Outcome::Clean | Outcome::LeftToScan)) => Ok(outcome.shared()),
+            result => result,
+        }
+    }
+
+    async fn act_on(
+        &self,
+        request: &Request,
+        inspection: Result<Inspection, Failure>,
+    ) -> FlightResult {
+        let mut inspection = match inspection {
+            Ok(inspection) => inspection,
+            Err(failure) => return FlightResult::failed(failure),
+        };
+        let sharing = match (inspection.take_snapshot(), &inspection) {
+            (Some(snapshot), _) => {
+                Sharing::Snapshot(self.stages.inspector.evaluator().share(snapshot))
+            }
+            (None, Inspection::Violation(_) | Inspection::Absent | Inspection::Unpulled) => {
+                Sharing::Result
+            }
+            // Whether something is an image depends on what the event claims, too.
+            (None, _) => Sharing::Nothing,
+        };
+        self.stages.instruments.decision(inspection.verdict().as_str());
+        FlightResult { result: self.act(request, inspection).await, sharing }
+    }
+
+    /// Does what follows from an inspection, for the image and the indexes that hold it.
+    async fn act(&self, request: &Request, inspection: Inspection) -> Result<Outcome, Failure> {
+        match inspection {
+            Inspection::Wait(image, reason, _) => {
+                let sent = request.freshness.sent_at;
+                let age = sent.map(|sent| self.stages.clock.since(sent)).unwrap_or_default();
+                match wait_for_findings(request.attempt, age) {
+                    Some(again) => Err(Failure::Pending { reason, again }),
+                    None => self.unscanned(request, &image, reason).await,
+                }
+            }
+            Inspection::Violation(violation) if violation.image.kind != Kind::Index => {
+                // The indexes first, because people pull them, and because ECR deletes an image
+                // only when no index holds it.
+                let indexes = Box::pin(self.assess_holders(request, &violation)).await?;
+                let mut violation = *violation;
+                violation.plan.delete &=
+                    indexes.iter().flatten().filter(|index| index.leaves_no_image()).count()
+                        == indexes.len();
+                let own = self.act_on_violation(request, violation).await;
+                indexes.into_iter().fold(own, graver)
+            }
+            inspection => self.conclude(request, inspection).await,
+        }
+    }
+
+    /// Assesses every index that holds an image that violates the policy.
+    async fn assess_holders(
+        &self,
+        request: &Request,
+        cause: &Violation,
+    ) -> Result<Vec<Result<Outcome, Failure>>, Failure> {
+        let Stages { inspector, clock, .. } = &self.stages;
+        let Some(tagged) = inspector.evaluator().tagged_images(request).await? else {
+            return Ok(Vec::new());
+        };
+        let mut results = Vec::new();
+        for holder in tagged.holding(&cause.image.digest) {
+            let flight = self.single_flight.enter(&request.repository, holder.digest()).await;
+            if let Some(Reusable::Result(result)) = flight.reusable(request) {
+                results.push(result);
+                continue;
+            }
+            let started = Started::now(clock.now());
+            let result = match inspector.inspect_holder(request, holder, cause).await {
+                Ok(inspection) => {
+                    // An index that needed nothing may not have shown what the next message knows.
+                    let sharing = match inspection {
+                        Inspection::Violation(_) => Sharing::Result,
+                        _ => Sharing::Nothing,
+                    };
+                    FlightResult { result: self.conclude(request, inspection).await, sharing }
+                }
+                Err(failure) => FlightResult::failed(failure),
+            };
+            results.push(flight.land(started, request, result));
+        }
+        Ok(results)
+    }
+
+    /// Does what follows from an inspection, for the inspected image or index alone.
+    async fn conclude(
+        &self,
+        request: &Request,
+        inspection: Inspection,
+    ) -> Result<Outcome, Failure> {
+        match inspection {
+            Inspection::Violation(violation) => self.act_on_violation(request, *violation).await,
+            Inspection::Unscanned(image, reason) => self.unscanned(request, &image, reason).await,
+            Inspection::Unresolved(image, reason) => self.unresolved(request, &image, reason).await,
+            Inspection::Clean(..) => Ok(Outcome::Clean),
+            Inspection::Wait(..) | Inspection::LeftToScan(_) => Ok(Outcome::LeftToScan),
+            Inspection::Unpulled => Ok(Outcome::NothingToUntag),
+            Inspection::NotAnImage => Ok(Outcome::NotAnImage),
+            Inspection::Absent => Ok(Outcome::Absent),
+        }
+    }
+
+    async fn act_on_violation(
+        &self,
+        request: &Request,
+        violation: Violation,
+    ) -> Result<Outcome, Failure> {
+        let Stages { safeguards, enforcer, dispatcher, policy, .. } = &self.stages;
+        let enforces = request.settings(policy).mode == Mode::Enforce;
+        if enforces {
+            // Before the image is read for the last time, because the wait may be long.
+            dispatcher.can_notify().await?;
+        }
+        let violation = safeguards.check(request, violation).await?;
+        let target = Target::whole(request, &violation);
+        match violation.plan.course() {
+            // An earlier delivery removed the tags, and may not have notified. In audit mode none
+            // of ours did.
+            Course::Marked if request.attempt.is_repeated() && enforces => {
+                enforcer.repeat(target).await
+            }
+            Course::Marked => Ok(Outcome::AlreadyQuarantined),
+            Course::Untagged if request.tags.is_empty() => Ok(Outcome::NothingToUntag),
+            Course::Untagged => Ok(Outcome::Superseded),
+            Course::Blocked => enforcer.report_blocked(target).await,
+            Course::Remove => {
+                self.audit(target);
+                match enforces {
+                    true => enforcer.enforce(target).await,
+                    false => enforcer.report_planned(target).await,
+                }
+            }
+        }
+    }
+
+    /// Writes the audit line of a plan, before anything is done: the process may not live to say
+    /// it later.
+    fn audit(&self, Target { request, violation, plan }: Target<'_>) {
+        info!(
+            target: AUDIT,
+            message_id = request.message_id.as_deref(),
+            event_id = request.event_id,
+            account = %request.repository.account,
+            region = %request.repository.region,
+            repository = %request.repository.name,
+            digest = %violation.image.digest,
+            cause = violation.cause.as_ref().map(|child| child.digest.as_str()),
+            mode = request.settings(&self.stages.policy).mode.as_str(),
+            rule = violation.judgement.rule,
+            reasons = violation.judgement.reasons.join("; "),
+            untag = joined(&plan.untag),
+            kept = joined(&plan.kept),
+            quarantine = %plan.quarantine,
+            delete = plan.delete,
+            "plan"
+        );
+    }
+
+    /// Notifies the team of an index that is not known as a whole, whatever the policy says of
+    /// images that cannot be scanned: somebody may have made it so on purpose.
+    async fn unresolved(
+        &self,
+        request: &Request,
+        image: &Image,
+        reason: String,
+    ) -> Result<Outcome, Failure> {
+        // People can also pull by a tag that hangs an artifact on an image.
+        if image.tags.iter().all(|tag| tag.is_quarantine_of(&image.digest)) {
+            return Ok(Outcome::NothingToUntag);
+        }
+        self.notify_unjudged(request, image, reason, NoticeAction::Blocked).await?;
+        Ok(Outcome::Blocked)
+    }
+
+    async fn unscanned(
+        &self,
+        request: &Request,
+        image: &Image,
+        reason: String,
+    ) -> Result<Outcome, Failure> {
+        if request.settings(&self.stages.policy).unscanned == Unscanned::Tell {
+            self.notify_unjudged(request, image, reason, NoticeAction::Unscanned).await?;
+        }
+        Ok(Outcome::Unscanned)
+    }
+
+    async fn notify_unjudged(
+        &self,
+        request: &Request,
+        image: &Image,
+        reason: String,
+        action: NoticeAction,
+    ) -> Result<(), Failure> {
+        let Stages { policy, dispatcher, .. } = &self.stages;
+        let mut notice = blank_notice(policy, request, &image.digest, action);
+        notice.media_type.clone_from(&image.media_type);
+        notice.reasons = vec![reason];
+        notice.tags.kept = image.tags.clone();
+        Ok(dispatcher.notify(notice).await?)
+    }
+}

@@ -1,0 +1,89 @@
+//! Events from accounts and Regions that the policy does not cover: they are refused, and the team
+//! is notified once a day.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::domain::image::{Digest, Home};
+use crate::domain::notice::NoticeAction;
+use crate::domain::policy::{OutOfReach, Policy};
+use crate::enforce::blank_notice;
+use crate::inspect::Request;
+use crate::notify::{Dispatcher, Notifier};
+use crate::outcome::{Failure, Outcome};
+use crate::telemetry::logs::AUDIT;
+
+/// How often the team is notified of the same account and Region.
+const EVERY: Duration = Duration::from_secs(24 * 3600);
+/// Registries that are remembered, because whoever can send events can name any. Beyond this many,
+/// only the log records it.
+const MAX_REGISTRIES: usize = 100;
+
+/// Refuses events that the policy does not cover.
+#[derive(Debug)]
+pub(super) struct OutOfScope<N> {
+    dispatcher: Arc<Dispatcher<N>>,
+    policy: Arc<Policy>,
+    notified: Mutex<HashMap<Home, Instant>>,
+}
+
+impl<N: Notifier> OutOfScope<N> {
+    pub(super) fn new(dispatcher: Arc<Dispatcher<N>>, policy: Arc<Policy>) -> Self {
+        Self { dispatcher, policy, notified: Mutex::default() }
+    }
+
+    /// Refuses an event. Somebody sends events of an account or Region that nobody allowed, and the
+    /// team is notified of that by the first event that names an image.
+    pub(super) async fn refuse(
+        &self,
+        request: &Request,
+        why: OutOfReach,
+    ) -> Result<Outcome, Failure> {
+        let repository = &request.repository;
+        let home = repository.home();
+        info!(
+            target: AUDIT,
+            message_id = request.message_id.as_deref(),
+            event_id = request.event_id,
+            account = %repository.account,
+            region = %repository.region,
+            repository = %repository.name,
+            digest = request.digest.as_ref().map(Digest::as_str),
+            why = why.as_str(),
+            "out of reach"
+        );
+        if let (OutOfReach::Account | OutOfReach::Region, Some(digest)) = (why, &request.digest)
+            && self.is_news(&home)
+        {
+            let why = why.as_str();
+            warn!(account = %home.account, region = %home.region, why, "events are refused");
+            let mut notice = blank_notice(&self.policy, request, digest, NoticeAction::Unscanned);
+            notice.reasons.push(format!(
+                "{why}: events of account {}, Region {} are refused, and you are notified of this \
+                 once a day; add it to the policy, or keep its events from the queue",
+                home.account, home.region
+            ));
+            if let Err(failure) = self.dispatcher.notify(notice).await {
+                self.notified.lock().remove(&home);
+                return Err(failure.into());
+            }
+        }
+        Ok(Outcome::OutOfReach(why))
+    }
+
+    /// Returns whether the team is to be notified of this registry, and counts it as notified.
+    fn is_news(&self, home: &Home) -> bool {
+        let mut notified = self.notified.lock();
+        notified.retain(|_, at| at.elapsed() < EVERY);
+        if notified.len() >= MAX_REGISTRIES || notified.contains_key(home) {
+            return false;
+        }
+        notified.insert(home.clone(), Instant::now());
+        true
+    }
+}

@@ -1,0 +1,56 @@
+//! The settings, after all checks. Each part of the program owns the type of its own settings; here
+//! they are put together.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::aws::AwsSettings;
+use crate::domain::image::Home;
+use crate::domain::policy::Policy;
+use crate::enforce::LimitSettings;
+use crate::notify::{NotifySettings, TopicSettings};
+use crate::queue::QueueSettings;
+use crate::registry::UntagBy;
+use crate::sweep::SweepSettings;
+use crate::telemetry::logs::LogFormat;
+
+/// The whole configuration, after all checks.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The queue.
+    pub queue: QueueSettings,
+    /// The topics that notices are published to.
+    pub notify: NotifySettings,
+    /// The policy: which images may keep their tags.
+    pub policy: Policy,
+    /// The limits on removals.
+    pub limits: LimitSettings,
+    /// The settings of sweeps.
+    pub sweep: SweepSettings,
+    /// How tags are deleted.
+    pub untag_by: UntagBy,
+    /// The role in other accounts.
+    pub aws: AwsSettings,
+    /// The address that serves health and metrics.
+    pub listen: SocketAddr,
+    /// The longest time from SIGTERM to the end of the process.
+    pub grace: Duration,
+    /// The form of log lines.
+    pub log_format: LogFormat,
+}
+
+/// The part of the configuration that is needed to judge an image, after its checks. `explain`
+/// needs neither a queue nor topics, and `sweep` needs no topics unless it acts.
+#[derive(Clone, Debug)]
+pub struct JudgingSettings {
+    /// The policy: which images may keep their tags.
+    pub policy: Policy,
+    /// The role in other accounts.
+    pub aws: AwsSettings,
+    /// The worker's own account and Region, if the queue's URL is given and names them.
+    pub own: Option<Home>,
+    /// The topics. The list is empty if none is given.
+    pub topics: Vec<TopicSettings>,
+    /// The settings of sweeps.
+    pub sweep: SweepSettings,
+}

@@ -1,0 +1,389 @@
+//! Carries out what the policy asks for on one image.
+
+use std::sync::Arc;
+
+use tracing::info;
+
+use super::actions::ImageAction;
+use super::mark::{Marking, mark};
+use super::notices::{notice, tags_after};
+use super::overreach::{PutBack, described};
+use super::quota::{Admission, Deferral, Quota, Reservation};
+use super::removal::{Halt, Purpose, Removal, Removed};
+use super::{LimitSettings, Target};
+use crate::clock::Clock;
+use crate::domain::image::{Tag, joined};
+use crate::domain::notice::NoticeAction;
+use crate::domain::plan::Plan;
+use crate::domain::policy::Policy;
+use crate::domain::untag::AnsweredId;
+use crate::health::Health;
+use crate::inspect::{Arrival, EcrCalls, Replicas};
+use crate::notify::{Dispatcher, NoticeTags, Notifier};
+use crate::outcome::{Failure, Outcome};
+use crate::registry::{Manifest, Registry};
+use crate::telemetry::instruments::Instruments;
+use crate::telemetry::logs::AUDIT;
+
+/// Everything that the enforcer shares with other parts of the worker.
+#[derive(Debug)]
+pub struct Shared<R, N> {
+    /// Calls to the registry.
+    pub ecr: Arc<EcrCalls<R>>,
+    /// The registries to which removals are replicated.
+    pub replicas: Arc<Replicas<R>>,
+    /// Notifies the team.
+    pub dispatcher: Arc<Dispatcher<N>>,
+    /// The policy.
+    pub policy: Arc<Policy>,
+    /// Stops all removals after an over-reach.
+    pub health: Arc<Health>,
+    /// The time of day.
+    pub clock: Clock,
+    /// The metrics.
+    pub instruments: Arc<Instruments>,
+}
+
+/// Marks images, removes their tags, deletes them, and notifies the team of each act.
+#[derive(Debug)]
+pub struct Enforcer<R, N> {
+    shared: Shared<R, N>,
+    quota: Quota,
+}
+
+/// What came of marking an image and removing its tags.
+enum Pass {
+    /// The image is gone.
+    Absent,
+    /// The image cannot be marked, for this reason. Nothing was removed.
+    Unmarked(String),
+    /// The image is marked.
+    Marked(Box<Marked>),
+}
+
+/// A marked image.
+struct Marked {
+    manifest: Manifest,
+    /// The plan, with the mark that the image bears.
+    plan: Plan,
+    removed: Removed,
+}
+
+impl<R: Registry, N: Notifier> Enforcer<R, N> {
+    /// An enforcer with these limits.
+    #[must_use]
+    pub fn new(shared: Shared<R, N>, limits: LimitSettings) -> Self {
+        Self { shared, quota: Quota::new(limits) }
+    }
+
+    /// Marks the image, removes its tags, notifies the team, and deletes the image if the policy
+    /// says so, as far as the limits of this hour permit.
+    ///
+    /// # Errors
+    /// [`Failure`] if the message has to come again.
+    pub async fn enforce(&self, target: Target<'_>) -> Result<Outcome, Failure> {
+        let (repository, plan) = (target.repository(), target.plan);
+        let digest = &target.violation.image.digest;
+        let mut left = plan.untag.as_slice();
+        let deferral = loop {
+            let reservation = match self.quota.reserve(repository, digest, left.len()) {
+                Admission::Now(reservation) => reservation,
+                Admission::Later(deferral) => break deferral,
+            };
+            let (now, rest) = left.split_at(reservation.left().min(left.len()));
+            let part = Plan {
+                untag: now.to_vec(),
+                kept: plan.kept.iter().chain(rest).cloned().collect(),
+                delete: plan.delete && rest.is_empty(),
+                ..plan.clone()
+            };
+            match self.enforce_part(target.with_plan(&part), reservation).await? {
+                outcome if rest.is_empty() => return Ok(outcome),
+                Outcome::Quarantined | Outcome::Superseded => left = rest,
+                // The rest is left to the next process.
+                Outcome::Overreach => return Err(Failure::Stopped),
+                outcome => return Ok(outcome),
+            }
+        };
+        self.put_off(target, left, deferral).await
+    }
+
+    /// Repeats what may be missing of an earlier delivery that marked the image and removed its
+    /// tags: the deletion, and the notice.
+    ///
+    /// # Errors
+    /// [`Failure`] if the message has to come again.
+    pub async fn repeat(&self, target: Target<'_>) -> Result<Outcome, Failure> {
+        let Target { request, violation, plan } = target;
+        let tags = self.tags_after(target, Vec::new());
+        if !plan.delete || !plan.holds.is_empty() {
+            self.notify(target, NoticeAction::Quarantined, tags).await?;
+            return Ok(Outcome::AlreadyQuarantined);
+        }
+        if self.shared.health.is_overreached() {
+            return Err(Failure::Stopped);
+        }
+        let read = |registry| R::manifest(registry, &request.repository, &violation.image.digest);
+        let Some(manifest) = self.shared.ecr.call(request, read).await? else {
+            return Ok(Outcome::Absent);
+        };
+        self.notify(target, NoticeAction::Deleted, tags).await?;
+        self.delete_image(target, &manifest).await
+    }
+
+    /// Notifies the team of an image whose tags stay although it violates the policy.
+    ///
+    /// # Errors
+    /// [`Failure`] if the team cannot be notified.
+    pub async fn report_blocked(&self, target: Target<'_>) -> Result<Outcome, Failure> {
+        let plan = target.plan;
+        let kept = plan.kept.iter().chain(&plan.untag).cloned().collect();
+        let tags = NoticeTags { kept, ..NoticeTags::default() };
+        let mut notice = notice(&self.shared.policy, target, NoticeAction::Blocked, tags);
+        notice.reasons.extend(plan.kept_because.iter().chain(&plan.holds).cloned());
+        self.shared.dispatcher.notify(notice).await?;
+        Ok(Outcome::Blocked)
+    }
+
+    /// Notifies the team of what would be removed but for audit mode.
+    ///
+    /// # Errors
+    /// [`Failure`] if the team cannot be notified.
+    pub async fn report_planned(&self, target: Target<'_>) -> Result<Outcome, Failure> {
+        let plan = target.plan;
+        let tags = NoticeTags {
+            kept: plan.kept.clone(),
+            would_untag: plan.untag.clone(),
+            ..NoticeTags::default()
+        };
+        self.notify(target, NoticeAction::WouldUntag, tags).await?;
+        self.count(ImageAction::UntagPlanned, plan.untag.len());
+        Ok(Outcome::WouldUntag)
+    }
+
+    /// Puts the rest of an image's tags off to a later hour.
+    async fn put_off(
+        &self,
+        target: Target<'_>,
+        left: &[Tag],
+        deferral: Deferral,
+    ) -> Result<Outcome, Failure> {
+        info!(
+            target: AUDIT,
+            digest = %target.violation.image.digest,
+            kept = joined(left),
+            reasons = deferral.reason,
+            again_in_seconds = deferral.again.as_secs(),
+            "put off"
+        );
+        if deferral.is_news {
+            let kept = target.plan.kept.iter().chain(left).cloned().collect();
+            let tags = NoticeTags { kept, ..NoticeTags::default() };
+            let mut notice = notice(&self.shared.policy, target, NoticeAction::Blocked, tags);
+            let until = self.shared.clock.now() + deferral.again;
+            notice.reasons.push(format!(
+                "{}: this image waits until {}, and others like it wait too; you are notified of \
+                 this once an hour",
+                deferral.reason,
+                humantime::format_rfc3339_seconds(until)
+            ));
+            if let Err(failure) = self.shared.dispatcher.notify(notice).await {
+                self.quota.undelivered(target.repository(), &deferral);
+                return Err(failure.into());
+            }
+        }
+        let Deferral { reason, again, .. } = deferral;
+        Err(Failure::Limited { reason, again })
+    }
+
+    async fn enforce_part(
+        &self,
+        target: Target<'_>,
+        reservation: Reservation<'_>,
+    ) -> Result<Outcome, Failure> {
+        match self.mark_and_remove(target, reservation).await? {
+            Pass::Absent => Ok(Outcome::Absent),
+            Pass::Unmarked(reason) => {
+                self.blocked(target, Vec::new(), target.plan.untag.clone(), reason).await
+            }
+            Pass::Marked(marked) => {
+                let Marked { manifest, plan, removed } = *marked;
+                self.finish(target.with_plan(&plan), &manifest, removed).await
+            }
+        }
+    }
+
+    #[tracing::instrument(name = "act", skip_all, fields(digest = %target.violation.image.digest))]
+    async fn mark_and_remove(
+        &self,
+        target: Target<'_>,
+        reservation: Reservation<'_>,
+    ) -> Result<Pass, Failure> {
+        let Shared { ecr, replicas, health, .. } = &self.shared;
+        if health.is_overreached() {
+            return Err(Failure::Stopped);
+        }
+        let (manifest, quarantine) = match mark(ecr, target).await? {
+            Marking::Done { manifest, mark } => (manifest, mark),
+            Marking::Refused(reason) => {
+                self.count(ImageAction::MarkRefused, 1);
+                return Ok(Pass::Unmarked(reason));
+            }
+            Marking::Absent => return Ok(Pass::Absent),
+        };
+        self.count(ImageAction::MarkDone, 1);
+        let plan = Plan { quarantine, ..target.plan.clone() };
+        let digest = &target.violation.image.digest;
+        let arrival =
+            replicas.wait_for_mark(target.request, digest, &plan.quarantine, &plan.replicas);
+        let removed = match arrival.await? {
+            Arrival::Everywhere => {
+                self.removal(target, Purpose::Quarantine).run(&plan.untag, Some(reservation)).await
+            }
+            Arrival::GivenUp(reason) => {
+                Removed { halt: Some(Halt::Blocked(reason)), ..Removed::default() }
+            }
+        };
+        Ok(Pass::Marked(Box::new(Marked { manifest, plan, removed })))
+    }
+
+    fn removal<'a>(&'a self, target: Target<'a>, purpose: Purpose) -> Removal<'a, R> {
+        let Shared { ecr, health, instruments, .. } = &self.shared;
+        Removal { ecr, health, instruments, target, purpose }
+    }
+
+    /// Concludes a pass. Whatever stands in the way of more, the team is notified of the removed
+    /// tags first.
+    async fn finish(
+        &self,
+        target: Target<'_>,
+        manifest: &Manifest,
+        Removed { done, halt }: Removed,
+    ) -> Result<Outcome, Failure> {
+        let is_left = |tag: &&Tag| {
+            !done.gone.contains(tag) && !done.absent.contains(tag) && !done.moved.contains(tag)
+        };
+        let left: Vec<_> = target.plan.untag.iter().filter(is_left).cloned().collect();
+        // A tag that was read a moment ago and is absent now was removed by an attempt whose answer
+        // was lost.
+        let gone: Vec<_> = done.gone.into_iter().chain(done.absent).collect();
+        let mut tags = self.tags_after(target, gone.clone());
+        let is_nothing_removed = tags.untagged.is_empty() && tags.claimed.is_empty();
+        match halt {
+            Some(Halt::Overreach(beyond)) => {
+                self.overreach(target, manifest, gone, left, &beyond).await
+            }
+            Some(Halt::Blocked(reason)) => self.blocked(target, gone, left, reason).await,
+            Some(Halt::Failure(failure)) => {
+                if !is_nothing_removed {
+                    tags.kept.extend(left);
+                    self.notify(target, NoticeAction::Quarantined, tags).await?;
+                }
+                Err(failure)
+            }
+            None if is_nothing_removed => Ok(Outcome::Superseded),
+            None if target.plan.delete => {
+                self.notify(target, NoticeAction::Deleted, tags).await?;
+                self.delete_image(target, manifest).await
+            }
+            None => {
+                self.notify(target, NoticeAction::Quarantined, tags).await?;
+                Ok(Outcome::Quarantined)
+            }
+        }
+    }
+
+    /// Deletes the image by its quarantine tag, its last one, after the team was notified. If it
+    /// bears several, they are removed together.
+    async fn delete_image(
+        &self,
+        target: Target<'_>,
+        manifest: &Manifest,
+    ) -> Result<Outcome, Failure> {
+        let (image, mark) = (&target.violation.image, &target.plan.quarantine);
+        let others = image.tags.iter().filter(|tag| tag.is_quarantine_of(&image.digest));
+        let others = others.filter(|tag| *tag != mark);
+        let marks: Vec<_> = others.chain([mark]).cloned().collect();
+        match self.removal(target, Purpose::Delete).run(&marks, None).await.halt {
+            None => {
+                info!(target: AUDIT, digest = %image.digest, "image deleted");
+                Ok(Outcome::Deleted)
+            }
+            Some(Halt::Failure(failure)) => Err(failure),
+            Some(Halt::Blocked(reason)) => {
+                self.blocked(target, Vec::new(), Vec::new(), reason).await
+            }
+            Some(Halt::Overreach(beyond)) => {
+                self.overreach(target, manifest, Vec::new(), Vec::new(), &beyond).await
+            }
+        }
+    }
+
+    /// Notifies the team that the image cannot be acted on, or not further, and which tags are
+    /// left.
+    async fn blocked(
+        &self,
+        target: Target<'_>,
+        untagged: Vec<Tag>,
+        left: Vec<Tag>,
+        reason: String,
+    ) -> Result<Outcome, Failure> {
+        let mut tags = self.tags_after(target, untagged);
+        tags.kept.extend(left);
+        let mut notice = notice(&self.shared.policy, target, NoticeAction::Blocked, tags);
+        notice.reasons.push(reason);
+        self.shared.dispatcher.notify(notice).await?;
+        Ok(Outcome::Blocked)
+    }
+
+    /// The registry removed more than was asked for: puts it back and notifies the team.
+    async fn overreach(
+        &self,
+        target: Target<'_>,
+        manifest: &Manifest,
+        gone: Vec<Tag>,
+        left: Vec<Tag>,
+        beyond: &[AnsweredId],
+    ) -> Result<Outcome, Failure> {
+        let lost = PutBack::new(&self.shared.ecr, target, manifest).run(beyond).await;
+        let mut tags = self.tags_after(target, gone);
+        tags.kept.extend(left.iter().cloned());
+        let mut notice = notice(&self.shared.policy, target, NoticeAction::Failed, tags);
+        let took = described(beyond);
+        notice.reasons.push(format!("over-reach: the registry also removed {took}"));
+        if lost.is_empty() {
+            self.count(ImageAction::PutBackDone, 1);
+            notice.reasons.push("it was put back".to_owned());
+        } else {
+            self.count(ImageAction::PutBackFailed, 1);
+            notice.reasons.push(format!("could not put back: {}", lost.join("; ")));
+        }
+        notice.reasons.push("this worker removes nothing more until it is restarted".to_owned());
+        self.shared.dispatcher.notify(notice).await?;
+        if !lost.is_empty() {
+            return Err(Failure::NotPutBack(lost.join("; ")));
+        }
+        // The tags that are still to be removed are left to the next process.
+        if left.is_empty() { Ok(Outcome::Overreach) } else { Err(Failure::Stopped) }
+    }
+
+    async fn notify(
+        &self,
+        target: Target<'_>,
+        action: NoticeAction,
+        tags: NoticeTags,
+    ) -> Result<(), Failure> {
+        let notice = notice(&self.shared.policy, target, action, tags);
+        Ok(self.shared.dispatcher.notify(notice).await?)
+    }
+
+    fn tags_after(&self, target: Target<'_>, untagged: Vec<Tag>) -> NoticeTags {
+        let digest = &target.violation.image.digest;
+        let lost = self.shared.dispatcher.left_to_notify(target.repository(), digest);
+        tags_after(target.request.settings(&self.shared.policy), target, untagged, lost)
+    }
+
+    fn count(&self, action: ImageAction, count: usize) {
+        action.count(&self.shared.instruments, count);
+    }
+}

@@ -1,0 +1,105 @@
+//! What notices about an image say.
+
+use crate::domain::findings::SeverityCounts;
+use crate::domain::image::{Digest, Tag};
+use crate::domain::judgement::Judgement;
+use crate::domain::notice::NoticeAction;
+use crate::domain::policy::{Policy, Terms};
+use crate::enforce::Target;
+use crate::inspect::Request;
+use crate::notify::{Notice, NoticeTags, notice_id};
+
+/// Returns a notice about an image of which nothing is known but its digest.
+#[must_use]
+pub fn blank_notice(
+    policy: &Policy,
+    request: &Request,
+    digest: &Digest,
+    action: NoticeAction,
+) -> Notice {
+    let repository = &request.repository;
+    Notice {
+        id: notice_id(repository, digest, &request.event_id),
+        action,
+        mode: request.settings(policy).mode,
+        repository: repository.clone(),
+        digest: digest.clone(),
+        media_type: None,
+        cause: None,
+        tags: NoticeTags::default(),
+        counts: SeverityCounts::default(),
+        reasons: Vec::new(),
+        judgement: None,
+        event: request.origin.clone(),
+        event_id: request.event_id.clone(),
+    }
+}
+
+/// Returns a notice about a violating image.
+pub(super) fn notice(
+    policy: &Policy,
+    target: Target<'_>,
+    action: NoticeAction,
+    tags: NoticeTags,
+) -> Notice {
+    let Target { request, violation, .. } = target;
+    let Judgement { reasons, notes, .. } = &violation.judgement;
+    let mut reasons: Vec<_> = reasons.iter().chain(notes).cloned().collect();
+    let is_removal = matches!(action, NoticeAction::Quarantined | NoticeAction::Deleted);
+    if is_removal && tags.untagged.is_empty() && tags.claimed.is_empty() {
+        // The image does not say which tags it had, and the event is about an image that an index
+        // holds.
+        reasons.push(
+            "its tags were removed by an attempt that could not notify you; the audit log of that \
+             attempt names them"
+                .to_owned(),
+        );
+    }
+    Notice {
+        tags,
+        cause: violation.cause.clone(),
+        counts: violation.counts.clone(),
+        reasons,
+        judgement: Some(violation.judgement.clone()),
+        media_type: violation.image.media_type.clone(),
+        ..blank_notice(policy, request, &violation.image.digest, action)
+    }
+}
+
+/// Returns the tags for a notice about a marked image from which this pass removed `untagged`.
+///
+/// `left_to_notify` are tags that it lost before without anybody being notified.
+pub(super) fn tags_after(
+    settings: &Terms,
+    target: Target<'_>,
+    untagged: Vec<Tag>,
+    left_to_notify: Vec<Tag>,
+) -> NoticeTags {
+    let Target { request, violation, plan } = target;
+    let image = &violation.image;
+    // Only an earlier delivery of ours removes tags of an image with our mark in our name.
+    let is_ours = request.attempt.is_repeated() && plan.marked;
+    // The event's tags are those of its own image, not of an index that holds it. Without a digest
+    // they may be those of several images.
+    let is_its_own = request.digest.as_ref().is_some_and(|digest| *digest == image.digest);
+    let claimed = request.tags.iter().filter(|tag| {
+        is_ours
+            && is_its_own
+            && !image.tags.contains(tag)
+            && !tag.is_quarantine_of(&image.digest)
+            && settings.keeps(tag).is_none()
+    });
+    let mut claimed: Vec<_> = claimed.cloned().collect();
+    for tag in left_to_notify {
+        if !claimed.contains(&tag) && !untagged.contains(&tag) && !image.tags.contains(&tag) {
+            claimed.push(tag);
+        }
+    }
+    NoticeTags {
+        untagged,
+        claimed,
+        kept: plan.kept.clone(),
+        would_untag: Vec::new(),
+        quarantine: Some(plan.quarantine.clone()),
+    }
+}

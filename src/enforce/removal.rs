@@ -1,0 +1,171 @@
+//! Removes tags by compare-and-delete, and reads every entry of the answers (invariants 3 and 5).
+
+use super::Target;
+use super::actions::ImageAction;
+use super::quota::Reservation;
+use crate::aws::ErrorClass;
+use crate::domain::image::Tag;
+use crate::domain::untag::{AnsweredId, TagFailure, Untagged};
+use crate::health::Health;
+use crate::inspect::EcrCalls;
+use crate::outcome::Failure;
+use crate::registry::{Registry, UNTAG_BATCH};
+use crate::telemetry::instruments::Instruments;
+
+/// What the removal of a tag is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To keep people from pulling the image.
+    Quarantine,
+    /// To delete the image with its last tag.
+    Delete,
+}
+
+impl Purpose {
+    fn done(self) -> ImageAction {
+        match self {
+            Self::Quarantine => ImageAction::UntagDone,
+            Self::Delete => ImageAction::DeleteDone,
+        }
+    }
+
+    fn superseded(self) -> ImageAction {
+        match self {
+            Self::Quarantine => ImageAction::UntagSuperseded,
+            Self::Delete => ImageAction::DeleteSuperseded,
+        }
+    }
+
+    fn failed(self) -> ImageAction {
+        match self {
+            Self::Quarantine => ImageAction::UntagFailed,
+            Self::Delete => ImageAction::DeleteFailed,
+        }
+    }
+}
+
+/// Why removing ended before every tag was removed.
+pub(super) enum Halt {
+    Failure(Failure),
+    Blocked(String),
+    Overreach(Vec<AnsweredId>),
+}
+
+/// What came of removing tags.
+#[derive(Default)]
+pub(super) struct Removed {
+    pub(super) done: Untagged,
+    pub(super) halt: Option<Halt>,
+}
+
+/// Removes tags of one image.
+pub(super) struct Removal<'a, R> {
+    pub(super) ecr: &'a EcrCalls<R>,
+    pub(super) health: &'a Health,
+    pub(super) instruments: &'a Instruments,
+    pub(super) target: Target<'a>,
+    pub(super) purpose: Purpose,
+}
+
+impl<R: Registry> Removal<'_, R> {
+    /// Removes these tags by the hundred, until all are removed or something stands in the way.
+    pub(super) async fn run(
+        &self,
+        tags: &[Tag],
+        mut reservation: Option<Reservation<'_>>,
+    ) -> Removed {
+        let Target { request, violation, .. } = self.target;
+        let digest = &violation.image.digest;
+        let mut all = Removed::default();
+        for batch in tags.chunks(UNTAG_BATCH) {
+            // Checked at every call, because another message's over-reach stops this one too.
+            if self.health.is_overreached() {
+                all.halt = Some(Halt::Failure(Failure::Stopped));
+                break;
+            }
+            if let Some(reservation) = &mut reservation {
+                reservation.spend(batch.len());
+            }
+            let call = |registry| R::untag(registry, &request.repository, digest, batch);
+            let mut now = match self.ecr.call(request, call).await {
+                Ok(now) => now,
+                Err(failure) => {
+                    if let Some(reservation) = &mut reservation
+                        && !may_have_removed(&failure)
+                    {
+                        reservation.give_back(batch.len());
+                    }
+                    all.halt = Some(Halt::Failure(failure));
+                    break;
+                }
+            };
+            if !now.beyond.is_empty() {
+                // Before anything else: from here on this process removes nothing more.
+                self.health.overreached();
+            }
+            let read = self.read_unanswered(&mut now).await;
+            if let Some(reservation) = &mut reservation {
+                reservation.give_back(now.moved.len() + now.failed.len());
+            }
+            self.count(self.purpose.done(), now.gone.len() + now.absent.len());
+            self.count(self.purpose.superseded(), now.moved.len());
+            self.count(self.purpose.failed(), now.failed.len());
+            all.halt = halt(&now).or_else(|| read.err().map(Halt::Failure));
+            all.done.absorb(now);
+            if all.halt.is_some() {
+                break;
+            }
+        }
+        all
+    }
+
+    /// Asks the registry whether the tags that an answer leaves out are still there.
+    async fn read_unanswered(&self, done: &mut Untagged) -> Result<(), Failure> {
+        if done.unanswered.is_empty() {
+            return Ok(());
+        }
+        let Target { request, violation, .. } = self.target;
+        let read = |registry| R::image(registry, &request.repository, &violation.image.digest);
+        let image = self.ecr.call(request, read).await?;
+        let now = image.map(|image| image.tags).unwrap_or_default();
+        for tag in done.unanswered.drain(..) {
+            if now.contains(&tag) {
+                let why = TagFailure::Retry("the answer leaves the tag out".to_owned());
+                done.failed.push((tag, why));
+            } else {
+                done.gone.push(tag);
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self, action: ImageAction, count: usize) {
+        action.count(self.instruments, count);
+    }
+}
+
+/// Returns whether a call that failed like this may have removed the tags all the same.
+fn may_have_removed(failure: &Failure) -> bool {
+    let Failure::Transient(error) = failure else { return false };
+    matches!(error.class, ErrorClass::Timeout | ErrorClass::Connection | ErrorClass::Unavailable)
+}
+
+/// Returns what the gravest part of an answer asks for.
+fn halt(done: &Untagged) -> Option<Halt> {
+    if !done.beyond.is_empty() {
+        return Some(Halt::Overreach(done.beyond.clone()));
+    }
+    let rank = |failure: &TagFailure| match failure {
+        TagFailure::Blocked(_) => 0,
+        TagFailure::Refused(_) => 1,
+        TagFailure::Retry(_) => 2,
+    };
+    let (tag, gravest) = done.failed.iter().min_by_key(|(_, failure)| rank(failure))?;
+    Some(match gravest {
+        TagFailure::Blocked(why) => Halt::Blocked(format!("tag {tag}: {why}")),
+        TagFailure::Refused(why) => {
+            Halt::Failure(Failure::TagsRefused(format!("tag {tag}: {why}")))
+        }
+        TagFailure::Retry(why) => Halt::Failure(Failure::Incomplete(format!("tag {tag}: {why}"))),
+    })
+}

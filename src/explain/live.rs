@@ -1,0 +1,69 @@
+//! Inspects what an event is about, as an assessment would, and changes nothing: the base of
+//! `tagwarden explain --live`.
+
+use std::sync::Arc;
+
+use crate::domain::image::Home;
+use crate::domain::plan::Kind;
+use crate::domain::policy::{OutOfReach, Policy};
+use crate::inspect::{Inspection, Inspector, Request, Safeguards};
+use crate::outcome::Failure;
+use crate::registry::Registry;
+
+/// What an event leads to.
+#[derive(Debug)]
+pub enum Live {
+    /// The policy does not cover the repository.
+    OutOfReach(OutOfReach),
+    /// The event's own counts show that no limit is exceeded: nothing was inspected.
+    Cleared,
+    /// The inspections of each image, and of the indexes that hold it.
+    Inspected(Vec<Inspection>),
+}
+
+/// Inspects everything that an assessment of the request would inspect, by a worker that lives in
+/// the registry `own`.
+///
+/// # Errors
+/// [`Failure`] if it cannot be inspected.
+pub async fn inspect<R: Registry>(
+    inspector: &Arc<Inspector<R>>,
+    safeguards: &Safeguards<R>,
+    (policy, own): (&Policy, &Home),
+    request: &Request,
+) -> Result<Live, Failure> {
+    if let Err(why) = policy.reach(&request.repository, own) {
+        return Ok(Live::OutOfReach(why));
+    }
+    if inspector.evaluator().is_cleared(&request.repository.name, &request.claim) {
+        return Ok(Live::Cleared);
+    }
+    let mut all = Vec::new();
+    for digest in inspector.evaluator().digests(request, |_| None).await? {
+        match inspector.inspect(request, &digest).await? {
+            Inspection::Violation(violation) if violation.image.kind != Kind::Index => {
+                if let Some(tagged) = inspector.evaluator().tagged_images(request).await? {
+                    for holder in tagged.holding(&digest) {
+                        all.push(inspector.inspect_holder(request, holder, &violation).await?);
+                    }
+                }
+                all.push(Inspection::Violation(violation));
+            }
+            mut inspection => {
+                drop(inspection.take_snapshot());
+                all.push(inspection);
+            }
+        }
+    }
+    let mut checked = Vec::new();
+    for inspection in all {
+        checked.push(match inspection {
+            Inspection::Violation(violation) => {
+                let violation = safeguards.check(request, *violation).await?;
+                Inspection::Violation(Box::new(violation))
+            }
+            inspection => inspection,
+        });
+    }
+    Ok(Live::Inspected(checked))
+}

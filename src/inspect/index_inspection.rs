@@ -1,0 +1,277 @@
+//! Judges an index by its images, level by level, within the bounds of [`Walk`].
+
+use std::collections::HashMap;
+use std::slice::from_ref;
+use std::time::SystemTime;
+
+use super::{CallPace, Evaluator, Inspection, Request, ScanSnapshot, Violation};
+use crate::domain::coverage::Coverage;
+use crate::domain::findings::{Scan, SeverityCounts};
+use crate::domain::image::Digest;
+use crate::domain::index::{Child, Entry, Role, Walk};
+use crate::domain::judgement::Judgement;
+use crate::domain::plan::{Claimed, Decision, Image, Kind, Plan};
+use crate::domain::policy::{InUse, IndexRule, Terms};
+use crate::outcome::Failure;
+use crate::registry::{IMAGE_BATCH, Registry};
+
+/// An image that basic scanning scans, and when it last did; `None` if it never did.
+pub type BasicScan = (Digest, Option<SystemTime>);
+
+/// What the inspection of an index found.
+#[derive(Debug)]
+pub struct InspectedIndex {
+    /// The index.
+    pub inspection: Inspection,
+    /// The images in it that basic scanning scans, as far as they were inspected.
+    pub basic: Vec<BasicScan>,
+}
+
+/// Inspects the images of one index and judges the index by them.
+pub(super) struct IndexInspection<'a, R> {
+    evaluator: &'a Evaluator<R>,
+    request: &'a Request,
+    image: Image,
+    pace: Option<&'a CallPace>,
+    known: Option<Digest>,
+    basic: Vec<BasicScan>,
+    tally: Tally,
+}
+
+impl<'a, R: Registry> IndexInspection<'a, R> {
+    pub(super) fn new(evaluator: &'a Evaluator<R>, request: &'a Request, image: Image) -> Self {
+        let (tally, basic) = Default::default();
+        Self { evaluator, request, image, pace: None, known: None, basic, tally }
+    }
+
+    /// Waits for this pace before each call.
+    pub(super) fn at(self, pace: &'a CallPace) -> Self {
+        Self { pace: Some(pace), ..self }
+    }
+
+    /// Begins with an image in it that is known to violate the policy, because then the others
+    /// often need no inspection.
+    ///
+    /// The image violates the policy as a part of the index too, unless an exception names the
+    /// index: then it is inspected with the others.
+    pub(super) fn caused_by(mut self, child: &Child, violation: &Violation) -> Self {
+        if self.evaluator.policy().exceptions.name(&self.image.digest) {
+            return self;
+        }
+        let Violation { judgement, counts, in_use, .. } = violation;
+        self.known = Some(child.digest.clone());
+        self.tally.is_of_images = true;
+        self.tally.in_use = *in_use;
+        self.tally.worst = Some((child.clone(), judgement.clone(), counts.clone()));
+        self
+    }
+
+    /// Inspects the images, those of the first level first, and attestations and artifacts last.
+    pub(super) async fn run(mut self) -> Result<InspectedIndex, Failure> {
+        if self.is_settled() {
+            return Ok(self.verdict());
+        }
+        let root = self.evaluator.indexes(self.request, from_ref(&self.image.digest)).await?.pop();
+        let Some(root) = root else {
+            return Ok(InspectedIndex { inspection: Inspection::Absent, basic: self.basic });
+        };
+        let mut walk = Walk::of(root.digest());
+        let mut level = vec![root];
+        let mut attachments = Vec::new();
+        while !level.is_empty() {
+            let mut inner = Vec::new();
+            for entries in walk.enter(&level).chunks(IMAGE_BATCH) {
+                let mut images = self.images(entries).await?;
+                for entry in entries {
+                    match images.remove(&entry.child.digest) {
+                        Some(image) if is_index(entry, &image) => inner.push(image.digest),
+                        Some(image) if is_attachment(entry, &image) => {
+                            attachments.push((entry.child.clone(), image));
+                        }
+                        Some(image) => self.inspect(&entry.child, &image).await?,
+                        None if entry.role == Role::Index => {
+                            walk.unread(from_ref(&entry.child.digest));
+                        }
+                        // An image that is not there cannot be pulled.
+                        None => self.tally.is_of_images = true,
+                    }
+                    if self.is_settled() {
+                        return Ok(self.verdict());
+                    }
+                }
+            }
+            let inner = walk.descend(inner);
+            level = Vec::new();
+            for digests in inner.chunks(IMAGE_BATCH) {
+                self.wait().await;
+                level.extend(self.evaluator.indexes(self.request, digests).await?);
+            }
+            let is_unread = |digest: &&Digest| level.iter().all(|index| index.digest() != *digest);
+            let unread: Vec<_> = inner.iter().filter(is_unread).cloned().collect();
+            walk.unread(&unread);
+        }
+        for (child, image) in &attachments {
+            if self.is_settled() {
+                break;
+            }
+            self.inspect_attachment(child, image).await?;
+        }
+        self.tally.gap = walk.gap();
+        Ok(self.verdict())
+    }
+
+    async fn wait(&self) {
+        if let Some(pace) = self.pace {
+            pace.wait().await;
+        }
+    }
+
+    /// Reads the images that entries point to, as far as they are there, by digest.
+    async fn images(&self, entries: &[Entry]) -> Result<HashMap<Digest, Image>, Failure> {
+        self.wait().await;
+        let digests: Vec<_> = entries.iter().map(|entry| entry.child.digest.clone()).collect();
+        self.evaluator.images(self.request, &digests).await
+    }
+
+    async fn inspect(&mut self, child: &Child, image: &Image) -> Result<(), Failure> {
+        self.tally.is_of_images = true;
+        if self.known.as_ref() == Some(&image.digest) {
+            return Ok(());
+        }
+        self.wait().await;
+        if let Some(snapshot) = self.evaluator.snapshot(self.request, image).await? {
+            self.basic.extend(basic_scan(&snapshot));
+            self.judge(child, snapshot).await;
+        }
+        Ok(())
+    }
+
+    /// Inspects an attestation or artifact. It is no image as long as ECR shows no findings of it.
+    /// With findings it is judged as an image is, except that a clean one clears no index.
+    async fn inspect_attachment(&mut self, child: &Child, image: &Image) -> Result<(), Failure> {
+        if self.known.as_ref() == Some(&image.digest) {
+            return Ok(());
+        }
+        self.wait().await;
+        let snapshot = self.evaluator.snapshot(self.request, image).await?;
+        let Some(snapshot) = snapshot.filter(ScanSnapshot::shows_findings) else {
+            return Ok(());
+        };
+        let both = [&child.digest, &self.image.digest];
+        match self.evaluator.decide(self.request, &snapshot, &both, Claimed::Nothing).await {
+            Decision::Violation(_) => self.judge(child, snapshot).await,
+            Decision::Keep(judgement) => {
+                self.tally.attachment = self.tally.attachment.take().or(Some(judgement));
+            }
+            Decision::Unscanned(reason) => {
+                self.tally.unscanned = self.tally.unscanned.take().or(Some(reason));
+            }
+            Decision::Wait(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn judge(&mut self, child: &Child, snapshot: ScanSnapshot) {
+        let both = [&child.digest, &self.image.digest];
+        let decision =
+            self.evaluator.decide(self.request, &snapshot, &both, Claimed::Nothing).await;
+        let tally = &mut self.tally;
+        tally.is_of_images = true;
+        tally.in_use = tally.in_use.max(snapshot.in_use());
+        match decision {
+            Decision::Keep(judgement) => tally.clean = tally.clean.take().or(Some(judgement)),
+            Decision::Wait(_) => tally.unfinished = true,
+            Decision::Unscanned(reason) => {
+                let of = child.platform.as_deref().unwrap_or("no platform");
+                let reason = format!("{reason}: {} ({of})", child.digest);
+                tally.unscanned = tally.unscanned.take().or(Some(reason));
+            }
+            Decision::Violation(judgement) => {
+                let counts = snapshot.counts();
+                tally.worst = tally.worst.take().or(Some((child.clone(), judgement, counts)));
+            }
+        }
+    }
+
+    /// Returns whether no other image can change the verdict.
+    fn is_settled(&self) -> bool {
+        let terms = self.request.settings(self.evaluator.policy());
+        terms.index == IndexRule::Any && terms.in_use == InUse::Untag && self.tally.worst.is_some()
+    }
+
+    fn verdict(self) -> InspectedIndex {
+        let terms = self.request.settings(self.evaluator.policy());
+        InspectedIndex { inspection: self.tally.verdict(terms, self.image), basic: self.basic }
+    }
+}
+
+/// Returns the image as one that basic scanning scans, if it does. Enhanced scanning is left out,
+/// because it scans again by itself.
+#[must_use]
+pub fn basic_scan(snapshot: &ScanSnapshot) -> Option<BasicScan> {
+    let last = match snapshot.scan() {
+        Scan::Complete(findings) => findings.completed_at,
+        scan if Coverage::of_gap(scan) == Some(Coverage::NeverScanned) => None,
+        _ => return None,
+    };
+    Some((snapshot.digest().clone(), last))
+}
+
+/// Returns whether an entry is an index: ECR says so, or the entry does and ECR does not say.
+fn is_index(entry: &Entry, image: &Image) -> bool {
+    image.kind == Kind::Index || (image.media_type.is_none() && entry.role == Role::Index)
+}
+
+fn is_attachment(entry: &Entry, image: &Image) -> bool {
+    image.kind == Kind::Artifact || entry.role == Role::Attestation
+}
+
+/// What the images of an index were judged to be so far.
+#[derive(Default)]
+struct Tally {
+    worst: Option<(Child, Judgement, SeverityCounts)>,
+    clean: Option<Judgement>,
+    /// An attestation or artifact that is clean.
+    attachment: Option<Judgement>,
+    unscanned: Option<String>,
+    unfinished: bool,
+    in_use: u64,
+    /// Whether the index lists any image, whether or not the image is there.
+    is_of_images: bool,
+    /// Why the index is not known as a whole.
+    gap: Option<String>,
+}
+
+impl Tally {
+    fn verdict(self, terms: &Terms, image: Image) -> Inspection {
+        let Self { worst, clean, attachment, unscanned, unfinished, in_use, is_of_images, gap } =
+            self;
+        let violates = match terms.index {
+            IndexRule::Any => true,
+            IndexRule::All => {
+                clean.is_none() && unscanned.is_none() && !unfinished && gap.is_none()
+            }
+        };
+        match (worst, clean, unscanned, gap) {
+            (Some((cause, judgement, counts)), ..) if violates => {
+                let plan = Plan::new(terms, &image, in_use);
+                let cause = Some(cause);
+                let violation = Violation { image, cause, judgement, counts, in_use, plan };
+                Inspection::Violation(Box::new(violation))
+            }
+            // Images that were not inspected are never taken for clean.
+            (.., Some(gap)) => Inspection::Unresolved(image, gap),
+            // By the rule "all", one clean image clears the index.
+            (Some(_), Some(judgement), ..) => Inspection::Clean(judgement, None),
+            // Each child's own scan event leads back here.
+            _ if unfinished => Inspection::LeftToScan(None),
+            (_, _, Some(reason), None) => Inspection::Unscanned(image, reason),
+            (_, Some(judgement), None, None) => Inspection::Clean(judgement, None),
+            (_, None, None, None) => match attachment {
+                Some(judgement) => Inspection::Clean(judgement, None),
+                None if is_of_images => Inspection::Absent,
+                None => Inspection::NotAnImage,
+            },
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What an inspection of an image finds.
+
+use std::sync::Arc;
+
+use super::findings_memory::Room;
+use crate::domain::findings::{Findings, Scan, SeverityCounts};
+use crate::domain::image::Digest;
+use crate::domain::index::Child;
+use crate::domain::judgement::Judgement;
+use crate::domain::plan::{Image, Plan};
+
+/// What ECR showed of one image at one time, enough to judge it again by another event's claims.
+#[derive(Debug)]
+pub struct ScanSnapshot {
+    image: Image,
+    scan: Scan,
+    /// Keeps the findings' part of the memory for findings.
+    _room: Room,
+}
+
+impl ScanSnapshot {
+    pub(super) fn new(image: Image, scan: Scan, room: Room) -> Self {
+        Self { image, scan, _room: room }
+    }
+
+    /// The image.
+    #[must_use]
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Its scan.
+    #[must_use]
+    pub fn scan(&self) -> &Scan {
+        &self.scan
+    }
+
+    /// The image's digest.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        &self.image.digest
+    }
+
+    fn findings(&self) -> Option<&Findings> {
+        match &self.scan {
+            Scan::Complete(findings) | Scan::Active(findings) => Some(findings),
+            Scan::Pending(_) | Scan::Unavailable(_) => None,
+        }
+    }
+
+    /// Returns whether ECR shows any finding.
+    #[must_use]
+    pub fn shows_findings(&self) -> bool {
+        self.findings().is_some_and(|findings| findings.counts.worst().is_some())
+    }
+
+    /// Returns the number of findings by severity.
+    #[must_use]
+    pub fn counts(&self) -> SeverityCounts {
+        self.findings().map(|findings| findings.counts.clone()).unwrap_or_default()
+    }
+
+    /// Returns in how many places the image runs, as far as ECR knows.
+    #[must_use]
+    pub fn in_use(&self) -> u64 {
+        self.findings().map_or(0, |findings| findings.in_use)
+    }
+}
+
+/// An image or an index that violates the policy, and what is to be done about it.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// The image whose tags are to be removed.
+    pub image: Image,
+    /// The image that causes the violation, if `image` is an index that holds it.
+    pub cause: Option<Child>,
+    /// The rule and the reasons.
+    pub judgement: Judgement,
+    /// Number of findings of the image, or of the cause.
+    pub counts: SeverityCounts,
+    /// In how many places the image, or the cause, runs.
+    pub in_use: u64,
+    /// What to do.
+    pub plan: Plan,
+}
+
+/// What one inspection of an image found.
+#[derive(Clone, Debug)]
+pub enum Inspection {
+    /// The image does not exist.
+    Absent,
+    /// It is no container image.
+    NotAnImage,
+    /// It cannot be judged, and nobody can pull it by a tag: attestations and signatures are like
+    /// that.
+    Unpulled,
+    /// Its scan has not ended, and an event will come when it has.
+    LeftToScan(Option<Arc<ScanSnapshot>>),
+    /// It may keep its tags.
+    Clean(Judgement, Option<Arc<ScanSnapshot>>),
+    /// Findings are not there yet, or may still be growing; the text says why.
+    Wait(Image, String, Option<Arc<ScanSnapshot>>),
+    /// There is nothing to judge it by; the text says why.
+    Unscanned(Image, String),
+    /// It is an index that is not known as a whole, and no image in it that is known violates the
+    /// policy; the text says what is not known.
+    Unresolved(Image, String),
+    /// It violates the policy.
+    Violation(Box<Violation>),
+}
+
+impl Inspection {
+    /// Takes the snapshot out, if it decides nothing for good because another event may claim more.
+    ///
+    /// Whoever goes on to inspect other images must not hold it, because it takes memory that they
+    /// wait for.
+    #[must_use]
+    pub fn take_snapshot(&mut self) -> Option<Arc<ScanSnapshot>> {
+        match self {
+            Self::Clean(_, snapshot) | Self::LeftToScan(snapshot) | Self::Wait(_, _, snapshot) => {
+                snapshot.take()
+            }
+            _ => None,
+        }
+    }
+
+    /// The word of the metric label `verdict`.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Clean(..) => Verdict::Keep,
+            Self::Violation(_) => Verdict::Untag,
+            Self::Wait(..) => Verdict::Wait,
+            Self::Unscanned(..) | Self::Unresolved(..) => Verdict::Unscanned,
+            Self::Absent | Self::NotAnImage | Self::Unpulled | Self::LeftToScan(_) => Verdict::None,
+        }
+    }
+}
+
+/// The values of the metric label `verdict`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Verdict {
+    /// The image keeps its tags.
+    Keep,
+    /// Tags are to be removed.
+    Untag,
+    /// Findings are waited for.
+    Wait,
+    /// The image cannot be judged.
+    Unscanned,
+    /// There is no image to judge.
+    None,
+}
+
+impl Verdict {
+    /// The word of the metric.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}

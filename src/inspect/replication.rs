@@ -1,0 +1,163 @@
+//! Removals that ECR replicates to other registries: no tag is removed before the quarantine tag
+//! has arrived there.
+//!
+//! Each change travels by itself, and nothing says in which order they arrive. A removal that
+//! arrives before the quarantine tag would remove the copy's last tag, and ECR deletes an image
+//! with its last tag. Part of invariant 4: no image is lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::{debug, warn};
+
+use super::shared_cache::SharedCache;
+use super::{EcrCalls, Request};
+use crate::domain::image::{Digest, Home, Repository, Tag};
+use crate::domain::replication::{Replication, listed};
+use crate::outcome::{Failure, waits_for_replicas};
+use crate::registry::Registry;
+use crate::shutdown::Shutdown;
+
+/// How long the rules of a registry are used: a rule that begins to replicate removals is known
+/// this much later.
+const LIFE: Duration = Duration::from_secs(300);
+/// Registries whose rules are remembered.
+const MAX_REGISTRIES: usize = 1_000;
+/// The pauses between looks for the quarantine tag, within one pass: a tag mostly arrives within
+/// seconds.
+const PAUSES: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+
+/// The registries to which ECR replicates removals.
+#[derive(Debug)]
+pub struct Replicas<R> {
+    ecr: Arc<EcrCalls<R>>,
+    rules: SharedCache<Home, Arc<Replication>, Failure>,
+    shutdown: Shutdown,
+}
+
+/// Whether the quarantine tag has arrived wherever removals are replicated to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// It can be read everywhere.
+    Everywhere,
+    /// It is missing somewhere, and is not waited for any longer; the text says where.
+    GivenUp(String),
+}
+
+impl<R: Registry> Replicas<R> {
+    /// Nothing is read yet.
+    #[must_use]
+    pub fn new(ecr: Arc<EcrCalls<R>>, shutdown: Shutdown) -> Self {
+        Self { ecr, rules: SharedCache::new(LIFE, MAX_REGISTRIES), shutdown }
+    }
+
+    /// Returns the registries to which ECR replicates removals in the request's repository.
+    ///
+    /// # Errors
+    /// [`Failure`] if the rules cannot be read.
+    pub async fn of(&self, request: &Request) -> Result<Vec<Home>, Failure> {
+        let home = request.repository.home();
+        let rules = self.rules.get(&home, || self.read(request, &home)).await?;
+        Ok(rules.destinations(&request.repository))
+    }
+
+    /// Reads the rules of a registry.
+    ///
+    /// A registry that lacks the operation (an emulator) has no rules. A registry of another
+    /// account that cannot be asked without a role there is taken to have none. A refusal is a
+    /// failure for all who wait for it together, and never "no rule".
+    async fn read(&self, request: &Request, home: &Home) -> Result<Arc<Replication>, Failure> {
+        let Home { account, region } = home;
+        match self.ecr.call(request, |registry| registry.replication(home)).await {
+            Ok(Some(rules)) => Ok(Arc::new(rules)),
+            Ok(None) => {
+                warn!(
+                    %account,
+                    %region,
+                    "could not read the replication rules; assuming that removals are not replicated: \
+                     ECR tells only the account itself; set aws.assume_role"
+                );
+                Ok(Arc::default())
+            }
+            Err(Failure::Rejected(error) | Failure::Transient(error))
+                if error.lacks_operation() =>
+            {
+                warn!(%account, %region, %error, "the registry knows no replication");
+                Ok(Arc::default())
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Waits until the quarantine tag of an image can be read in all of these registries.
+    ///
+    /// The tag itself is read. DescribeImageReplicationStatus does not tell: it is about the image,
+    /// and may have been complete before the image was tagged.
+    ///
+    /// # Errors
+    /// [`Failure::Unreplicated`] if the message comes again to look once more.
+    pub async fn wait_for_mark(
+        &self,
+        request: &Request,
+        digest: &Digest,
+        mark: &Tag,
+        replicas: &[Home],
+    ) -> Result<Arrival, Failure> {
+        let mut missing = replicas.to_vec();
+        let mut pauses = PAUSES.iter();
+        let is_last = request.attempt.is_last();
+        loop {
+            let mut still_missing = Vec::new();
+            for home in missing {
+                match self.bears(request, digest, mark, &home).await {
+                    Ok(true) => {}
+                    Ok(false) => still_missing.push(home),
+                    // At last, a destination that cannot be read is notified as one without the tag.
+                    Err(Failure::Refused(_) | Failure::Rejected(_)) if is_last => {
+                        still_missing.push(home);
+                    }
+                    Err(failure) => return Err(failure),
+                }
+            }
+            missing = still_missing;
+            if missing.is_empty() {
+                return Ok(Arrival::Everywhere);
+            }
+            let Some(pause) = pauses.next() else { break };
+            debug!(%digest, missing = listed(&missing), "waits for the quarantine tag");
+            tokio::select! {
+                biased;
+                // The last receive has to notify the team, because nobody comes after it.
+                () = self.shutdown.draining(), if !is_last => return Err(Failure::Abandoned),
+                () = sleep(*pause) => {}
+            }
+        }
+        let missing = listed(&missing);
+        if waits_for_replicas(request.attempt) {
+            return Err(Failure::Unreplicated { missing, receives: request.attempt.number });
+        }
+        Ok(Arrival::GivenUp(format!(
+            "the quarantine tag has not arrived in {missing}, where ECR repeats removals: they could \
+             delete the image there (replicated)"
+        )))
+    }
+
+    async fn bears(
+        &self,
+        request: &Request,
+        digest: &Digest,
+        mark: &Tag,
+        home: &Home,
+    ) -> Result<bool, Failure> {
+        let replica = &Repository {
+            account: home.account.clone(),
+            region: home.region.clone(),
+            name: request.repository.name.clone(),
+        };
+        let read = |registry| R::resolve(registry, replica, mark);
+        let found = self.ecr.call_about(request, replica, read).await?;
+        Ok(found.as_ref() == Some(digest))
+    }
+}

@@ -1,0 +1,74 @@
+//! What is to be inspected, and for whom.
+
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+
+use crate::domain::image::{Digest, Repository, Tag};
+use crate::domain::origin::Origin;
+use crate::domain::policy::{Policy, Terms};
+use crate::event::Claim;
+use crate::outcome::Attempt;
+
+/// How long whoever asks can wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// A message: it may wait, under heartbeat, and come again.
+    Queued,
+    /// A message that was received beyond the permits, to find out whether another repository is
+    /// still allowed. If access is refused, it does not wait.
+    Probe,
+    /// A person waits for the answer: nothing is put off, and a refusal ends the work.
+    Immediate,
+}
+
+/// Since when the question has been known: an answer must not be older.
+#[derive(Clone, Copy, Debug)]
+pub struct Freshness {
+    /// When the message was sent, by the queue's clock; `None` if that is not known.
+    pub sent_at: Option<SystemTime>,
+    /// When the message was received in this process.
+    pub received_at: Instant,
+}
+
+impl Freshness {
+    /// Of a question that is asked now, about the past before `sent_at`.
+    #[must_use]
+    pub fn now(sent_at: Option<SystemTime>) -> Self {
+        Self { sent_at, received_at: Instant::now() }
+    }
+}
+
+/// One question about an image of a repository, whoever asks it: a message of the queue, a step of
+/// a sweep, or a person.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The repository.
+    pub repository: Repository,
+    /// The image; `None` if it is the one that `tags` point to.
+    pub digest: Option<Digest>,
+    /// The tags that the event names.
+    pub tags: Vec<Tag>,
+    /// What the event says of the image's findings.
+    pub claim: Claim,
+    /// The event.
+    pub origin: Origin,
+    /// The event's id, or the message's if the event has none: both are the same at every delivery.
+    pub event_id: String,
+    /// The message, if one led here.
+    pub message_id: Option<String>,
+    /// Since when the question has been known.
+    pub freshness: Freshness,
+    /// Which delivery this is.
+    pub attempt: Attempt,
+    /// How long it can wait.
+    pub urgency: Urgency,
+}
+
+impl Request {
+    /// Returns the settings that judge the images of the repository.
+    #[must_use]
+    pub fn settings<'a>(&self, policy: &'a Policy) -> &'a Terms {
+        policy.terms(&self.repository.name).1
+    }
+}

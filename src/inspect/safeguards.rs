@@ -1,0 +1,131 @@
+//! What keeps a violating image's tags in place although the policy would remove them: too few
+//! other images to run, repositories that a pull would fill again, and removals that ECR replicates.
+
+use std::sync::Arc;
+
+use super::pull_through::PullThrough;
+use super::{EcrCalls, Inspection, Inspector, PulledThrough, Replicas, Request, Violation};
+use crate::domain::policy::{Policy, Replicated};
+use crate::domain::replication::listed;
+use crate::outcome::Failure;
+use crate::registry::Registry;
+
+/// Adds to the plan of a violation why nothing may be removed.
+#[derive(Debug)]
+pub struct Safeguards<R> {
+    ecr: Arc<EcrCalls<R>>,
+    inspector: Arc<Inspector<R>>,
+    replicas: Arc<Replicas<R>>,
+    policy: Arc<Policy>,
+    pull_through: PullThrough,
+}
+
+impl<R: Registry> Safeguards<R> {
+    /// The safeguards of this policy.
+    #[must_use]
+    pub fn new(
+        ecr: Arc<EcrCalls<R>>,
+        inspector: Arc<Inspector<R>>,
+        replicas: Arc<Replicas<R>>,
+        policy: Arc<Policy>,
+    ) -> Self {
+        Self { ecr, inspector, replicas, policy, pull_through: PullThrough::default() }
+    }
+
+    /// Returns the violation with the blockers in its plan.
+    ///
+    /// # Errors
+    /// [`Failure`] if ECR cannot be asked.
+    #[tracing::instrument(name = "decide", skip_all)]
+    pub async fn check(
+        &self,
+        request: &Request,
+        mut violation: Violation,
+    ) -> Result<Violation, Failure> {
+        let settings = request.settings(&self.policy);
+        let plan = &mut violation.plan;
+        // The deletion of an image whose tags were removed before is replicated too.
+        if plan.holds.is_empty() && (plan.delete || !plan.untag.is_empty()) {
+            let replicas = self.replicas.of(request).await?;
+            match settings.replicated {
+                _ if replicas.is_empty() => {}
+                Replicated::Follow => plan.replicas = replicas,
+                Replicated::Block => plan.holds.push(format!(
+                    "ECR repeats removals in {}, which could delete the image there (replicated)",
+                    listed(&replicas)
+                )),
+            }
+        }
+        if plan.untag.is_empty() {
+            return Ok(violation);
+        }
+        match self.pulled_through(request).await? {
+            PulledThrough::No => {}
+            PulledThrough::Unsaid => plan.notes.push(
+                "the registry has a pull-through cache rule of the prefix ROOT, and \
+                 policy.pull_through does not name the repository: it is taken for one that no pull \
+                 fills"
+                    .to_owned(),
+            ),
+            PulledThrough::By(prefix) => plan.holds.push(format!(
+                "the repository is a pull-through cache ({prefix}): the next pull would bring the \
+                 tags back"
+            )),
+        }
+        let least = settings.keep_at_least;
+        if plan.holds.is_empty() && least > 0 {
+            let others = self.count_others(request, &violation, least).await?;
+            if others < least {
+                violation.plan.holds.push(format!(
+                    "only {others} other tagged images without a known violation are left, and \
+                     {least} must be (keep_at_least)"
+                ));
+            }
+        }
+        Ok(violation)
+    }
+
+    /// Returns whether pulls fill the repository from another registry.
+    ///
+    /// # Errors
+    /// [`Failure`] if ECR cannot be asked.
+    pub async fn pulled_through(&self, request: &Request) -> Result<PulledThrough, Failure> {
+        let registry = self.ecr.unguarded();
+        let pulled = self.pull_through.of(registry, &self.policy, &request.repository).await;
+        pulled.map_err(Failure::Transient)
+    }
+
+    /// Counts other tagged images without a known violation, no further than `enough`.
+    async fn count_others(
+        &self,
+        request: &Request,
+        violation: &Violation,
+        enough: usize,
+    ) -> Result<usize, Failure> {
+        let Some(tagged) = self.inspector.evaluator().tagged_images(request).await? else {
+            return Ok(0);
+        };
+        let mut found = 0;
+        for digest in tagged.pullable() {
+            if found >= enough {
+                break;
+            }
+            if *digest == violation.image.digest {
+                continue;
+            }
+            // The listing can be old, so only an image that still has a tag counts.
+            let image = self.inspector.evaluator().image(request, digest).await?;
+            let Some(image) = image.filter(|image| image.is_pullable()) else { continue };
+            let inspection = match self.inspector.inspect_other(request, image).await {
+                // An image that cannot be inspected does not count, and does not stop the removal.
+                Err(Failure::Rejected(_) | Failure::Refused(_)) => continue,
+                inspection => inspection?,
+            };
+            found += usize::from(!matches!(
+                inspection,
+                Inspection::Violation(_) | Inspection::NotAnImage | Inspection::Absent
+            ));
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,293 @@
+//! Values that are read once for everybody who needs them, kept for a time, and renewed before that
+//! time ends.
+//!
+//! For each key there is one call at a time. Whoever asks meanwhile shares its result, a failure
+//! too. In the last fifth of a value's life one of those who ask makes the next call, while all
+//! others use the value that is there, so that nobody waits when a value grows too old. Only values
+//! are remembered: after a failed call the next who asks makes it again.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::time::Instant;
+
+/// A cache of values by key, each read by one call at a time.
+#[derive(Debug)]
+pub(super) struct SharedCache<K, V, E> {
+    life: Duration,
+    most: usize,
+    entries: Mutex<HashMap<K, Arc<Entry<V, E>>>>,
+}
+
+#[derive(Debug)]
+struct Entry<V, E> {
+    /// Whoever holds it makes the call.
+    turn: tokio::sync::Mutex<()>,
+    state: Mutex<State<V, E>>,
+}
+
+#[derive(Debug)]
+struct State<V, E> {
+    /// Calls that have ended.
+    ended: u64,
+    kept: Option<Kept<V>>,
+    /// Why the last call failed, if it did: only for those who waited for it.
+    failure: Option<E>,
+}
+
+#[derive(Debug)]
+struct Kept<V> {
+    value: V,
+    renew_at: Instant,
+    until: Instant,
+}
+
+/// What there is when somebody asks.
+enum Found<V> {
+    Fresh(V),
+    /// It may be used, and it is time to renew it.
+    Ageing(V),
+    /// Nothing, after so many calls.
+    Nothing(u64),
+}
+
+impl<K: Clone + Eq + Hash, V: Clone, E: Clone> SharedCache<K, V, E> {
+    /// Keeps each value for as long as `life`, and the values of about `most` keys.
+    pub(super) fn new(life: Duration, most: usize) -> Self {
+        Self { life, most, entries: Mutex::default() }
+    }
+
+    /// The value for this key: the one that is kept, or what `call` or somebody else's call comes
+    /// to.
+    ///
+    /// # Errors
+    /// The error of the call that was waited for.
+    pub(super) async fn get<F>(&self, key: &K, call: impl FnOnce() -> F) -> Result<V, E>
+    where
+        F: Future<Output = Result<V, E>>,
+    {
+        let entry = self.entry(key);
+        let before = match entry.find() {
+            Found::Fresh(value) => return Ok(value),
+            Found::Ageing(value) => {
+                let Ok(_turn) = entry.turn.try_lock() else { return Ok(value) };
+                return Ok(entry.call(self.life, call).await.unwrap_or(value));
+            }
+            Found::Nothing(ended) => ended,
+        };
+        let _turn = entry.turn.lock().await;
+        match entry.since(before) {
+            Some(result) => result,
+            None => entry.call(self.life, call).await,
+        }
+    }
+
+    fn entry(&self, key: &K) -> Arc<Entry<V, E>> {
+        let mut entries = self.lock();
+        if let Some(entry) = entries.get(key) {
+            return Arc::clone(entry);
+        }
+        let in_use = |entry: &Arc<Entry<V, E>>| Arc::strong_count(entry) > 1;
+        if entries.len() >= self.most {
+            entries.retain(|_, entry| in_use(entry) || !matches!(entry.find(), Found::Nothing(_)));
+        }
+        if entries.len() >= self.most {
+            entries.retain(|_, entry| in_use(entry));
+        }
+        Arc::clone(entries.entry(key.clone()).or_default())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, Arc<Entry<V, E>>>> {
+        self.entries.lock()
+    }
+}
+
+impl<V, E> Default for Entry<V, E> {
+    fn default() -> Self {
+        let state = State { ended: 0, kept: None, failure: None };
+        Self { turn: tokio::sync::Mutex::default(), state: Mutex::new(state) }
+    }
+}
+
+impl<V: Clone, E: Clone> Entry<V, E> {
+    fn find(&self) -> Found<V> {
+        let (state, now) = (self.lock(), Instant::now());
+        match &state.kept {
+            Some(kept) if now < kept.renew_at => Found::Fresh(kept.value.clone()),
+            Some(kept) if now < kept.until => Found::Ageing(kept.value.clone()),
+            _ => Found::Nothing(state.ended),
+        }
+    }
+
+    /// What a call came to that ended after `before` calls had. A call that was broken off came to
+    /// nothing.
+    fn since(&self, before: u64) -> Option<Result<V, E>> {
+        let state = self.lock();
+        if state.ended == before {
+            return None;
+        }
+        if let Some(error) = &state.failure {
+            return Some(Err(error.clone()));
+        }
+        let kept = state.kept.as_ref().filter(|kept| Instant::now() < kept.until);
+        kept.map(|kept| Ok(kept.value.clone()))
+    }
+
+    async fn call<F>(&self, life: Duration, call: impl FnOnce() -> F) -> Result<V, E>
+    where
+        F: Future<Output = Result<V, E>>,
+    {
+        // The value is as old as the call, not as its answer.
+        let began = Instant::now();
+        // The SDK's futures are large.
+        let result = Box::pin(call()).await;
+        let mut state = self.lock();
+        state.ended += 1;
+        state.failure = result.as_ref().err().cloned();
+        match &result {
+            Ok(value) => {
+                let renew_at = began + life.mul_f64(0.8);
+                state.kept = Some(Kept { value: value.clone(), renew_at, until: began + life });
+            }
+            // What fails is not asked for by everybody in turn.
+            Err(_) => {
+                if let Some(kept) = &mut state.kept {
+                    let now = Instant::now();
+                    kept.renew_at = now + kept.until.saturating_duration_since(now) / 2;
+                }
+            }
+        }
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<V, E>> {
+        self.state.lock()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use futures_util::future::join_all;
+    use tokio::time::{advance, sleep, timeout};
+
+    use super::*;
+
+    const LIFE: Duration = Duration::from_secs(300);
+    /// How long a call takes.
+    const TAKES: Duration = Duration::from_secs(1);
+
+    type Answer = Result<u32, &'static str>;
+
+    /// A cache, and the number of calls that were begun.
+    struct Asked {
+        cache: SharedCache<&'static str, u32, &'static str>,
+        calls: Cell<u32>,
+    }
+
+    impl Asked {
+        fn new() -> Self {
+            Self { cache: SharedCache::new(LIFE, 3), calls: Cell::new(0) }
+        }
+
+        /// Asks for a key; the call answers with its number, or fails.
+        async fn get(&self, key: &'static str, fails: bool) -> Answer {
+            let call = || async move {
+                self.calls.set(self.calls.get() + 1);
+                sleep(TAKES).await;
+                if fails { Err("refused") } else { Ok(self.calls.get()) }
+            };
+            self.cache.get(&key, call).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_call_serves_everybody_who_waits_for_it_and_whoever_comes_later() {
+        let asked = Asked::new();
+        let answers = join_all((0..600).map(|_| asked.get("a", false))).await;
+        assert!(answers.iter().all(|answer| *answer == Ok(1)));
+        assert_eq!(asked.get("a", true).await, Ok(1));
+        assert_eq!(asked.calls.get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_value_is_used_for_its_life_and_no_longer() {
+        let asked = Asked::new();
+        asked.get("a", false).await.unwrap();
+        advance(LIFE - TAKES - Duration::from_millis(1)).await;
+        assert_eq!(asked.get("a", true).await, Ok(1), "the renewal fails, the value does for now");
+        assert_eq!(asked.get("a", true).await, Err("refused"), "a second older");
+        assert_eq!(asked.calls.get(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_value_is_renewed_by_one_who_asks_while_the_others_use_it() {
+        let asked = Asked::new();
+        asked.get("a", false).await.unwrap();
+        advance(LIFE.mul_f64(0.7)).await;
+        assert_eq!(asked.get("a", false).await, Ok(1), "too early");
+        advance(LIFE.mul_f64(0.2)).await;
+        let at = Instant::now();
+        let timed = || async { (asked.get("a", false).await, at.elapsed()) };
+        let answers = join_all((0..600).map(|_| timed())).await;
+        assert_eq!(answers[0], (Ok(2), TAKES));
+        assert!(answers[1..].iter().all(|answer| *answer == (Ok(1), Duration::ZERO)));
+        assert_eq!(asked.get("a", false).await, Ok(2));
+        assert_eq!(asked.calls.get(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_that_fails_is_not_tried_by_everybody_in_turn() {
+        let asked = Asked::new();
+        asked.get("a", false).await.unwrap();
+        advance(LIFE.mul_f64(0.9)).await;
+        for _ in 0..100 {
+            assert_eq!(asked.get("a", true).await, Ok(1));
+        }
+        assert_eq!(asked.calls.get(), 2);
+        advance(LIFE.mul_f64(0.08)).await;
+        assert_eq!(asked.get("a", false).await, Ok(3), "before its life ends");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_shared_by_those_who_waited_and_not_remembered() {
+        let asked = Asked::new();
+        let answers = join_all((0..600).map(|_| asked.get("a", true))).await;
+        assert!(answers.iter().all(|answer| *answer == Err("refused")));
+        assert_eq!(asked.calls.get(), 1);
+        assert_eq!(asked.get("a", false).await, Ok(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_broken_off_is_made_by_the_next_who_waits() {
+        let asked = Asked::new();
+        let broken_off = timeout(TAKES / 2, asked.get("a", false));
+        let (first, second, third) =
+            tokio::join!(broken_off, asked.get("a", false), asked.get("a", false));
+        assert!(first.is_err());
+        assert_eq!((second, third, asked.calls.get()), (Ok(2), Ok(2), 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_key_waits_for_another_and_few_are_remembered() {
+        let asked = Asked::new();
+        let at = Instant::now();
+        let keys = ["a", "b", "c", "d", "e"];
+        join_all(keys.map(|key| asked.get(key, false))).await;
+        assert_eq!(at.elapsed(), TAKES);
+        assert_eq!(asked.cache.lock().len(), 5, "those in use are needed");
+        asked.get("f", false).await.unwrap();
+        assert_eq!(asked.cache.lock().len(), 1);
+        asked.get("g", false).await.unwrap();
+        advance(LIFE / 2).await;
+        asked.get("h", false).await.unwrap();
+        advance(LIFE / 2).await;
+        asked.get("i", false).await.unwrap();
+        assert_eq!(asked.cache.lock().len(), 2, "what is too old gives way first");
+    }
+}

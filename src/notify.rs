@@ -1,0 +1,23 @@
+//! Notices to the team: what a notice says ([`Notice`]), in which format ([`render`]) and how it is
+//! sent ([`sns`]).
+//!
+//! A notice may be sent twice but is never lost in silence: the worker keeps the message until a
+//! topic has accepted the notice. Both copies have the same id, so that a receiver can recognize
+//! the second.
+
+mod dispatch;
+mod history;
+mod notice;
+mod notifier;
+mod removal_gate;
+pub mod render;
+#[cfg(test)]
+pub(crate) mod sample;
+mod settings;
+pub mod sns;
+mod undo;
+
+pub use self::dispatch::{Announced, Dispatcher, Topic, Undelivered};
+pub use self::notice::{Notice, NoticeTags, notice_id};
+pub use self::notifier::Notifier;
+pub use self::settings::{NoticeFormat, NotifySettings, TopicSettings};

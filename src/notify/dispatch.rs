@@ -1,0 +1,278 @@
+//! Sends notices to the team's topics.
+//!
+//! A topic that fails does not keep the others from being notified: the failure is retried for
+//! that topic alone, and [`NotificationHistory`] keeps the others from hearing the same twice. When
+//! every topic refuses us, polling pauses and the notice in hand is the probe that finds out
+//! whether they accept again; until then the [`RemovalGate`] stops removals.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::future::join_all;
+use tracing::{debug, info, warn};
+
+use super::history::NotificationHistory;
+use super::removal_gate::RemovalGate;
+use super::render::{Rendered, render};
+use super::{Notice, Notifier};
+use crate::aws::AwsError;
+use crate::backoff::{Retries, Stopping};
+use crate::domain::image::{Digest, Repository, Tag, joined};
+use crate::domain::notice::NoticeAction;
+use crate::health::{Health, Pause};
+use crate::notify::{NoticeFormat, TopicSettings};
+use crate::shutdown::Shutdown;
+use crate::telemetry::instruments::Instruments;
+use crate::telemetry::logs::AUDIT;
+
+/// Attempts at a notice of removed tags before its lease is given up.
+///
+/// Notices about removed tags are retried here, because a redelivery can only report them as
+/// `claimed`.
+const ATTEMPTS_AFTER_REMOVALS: u32 = 4;
+
+/// One topic.
+#[derive(Debug)]
+pub struct Topic<N> {
+    settings: TopicSettings,
+    notifier: N,
+    refuses: AtomicBool,
+}
+
+impl<N> Topic<N> {
+    /// A topic with these settings; `refuses` if it is known to refuse us from the start.
+    #[must_use]
+    pub fn new(settings: TopicSettings, notifier: N, refuses: bool) -> Self {
+        Self { settings, notifier, refuses: AtomicBool::new(refuses) }
+    }
+
+    /// Whether it gets every notice, and so the summaries of sweeps.
+    fn wants_all(&self) -> bool {
+        let TopicSettings { repositories, actions, .. } = &self.settings;
+        repositories.is_empty() && NoticeAction::ALL.iter().all(|action| actions.contains(action))
+    }
+
+    fn wants(&self, notice: &Notice) -> bool {
+        let TopicSettings { repositories, actions, .. } = &self.settings;
+        repositories.admit(notice.repository.name.as_str()) && actions.contains(&notice.action)
+    }
+}
+
+/// Why a notice was not delivered to every topic.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Undelivered {
+    /// A topic did not accept it.
+    #[error("the team could not be notified: {0}")]
+    Failed(#[source] AwsError),
+    /// One topic refuses it, while others accept it.
+    #[error("topic {topic} refuses: {error}")]
+    Refused {
+        /// The topic's ARN.
+        topic: String,
+        /// Its answer.
+        #[source]
+        error: AwsError,
+    },
+    /// The worker is stopping.
+    #[error(transparent)]
+    Stopping(#[from] Stopping),
+}
+
+/// What became of an announcement to several topics.
+#[derive(Debug)]
+pub struct Announced {
+    /// The ARNs of the topics that have accepted it, now or before.
+    pub heard: BTreeSet<String>,
+    /// The last failure, if any topic failed.
+    pub result: Result<(), Undelivered>,
+}
+
+/// Sends notices to topics.
+#[derive(Debug)]
+pub struct Dispatcher<N> {
+    topics: Vec<Topic<N>>,
+    history: NotificationHistory,
+    gate: RemovalGate,
+    health: Arc<Health>,
+    shutdown: Shutdown,
+    instruments: Arc<Instruments>,
+}
+
+/// Writes the audit record of an act, or of a refusal to act, whether or not anybody is notified.
+fn audit(notice: &Notice) {
+    let Notice { repository, tags, judgement, .. } = notice;
+    info!(
+        target: AUDIT,
+        notice_id = notice.id,
+        event_id = notice.event_id,
+        account = %repository.account,
+        region = %repository.region,
+        repository = %repository.name,
+        digest = %notice.digest,
+        cause = notice.cause.as_ref().map(|child| child.digest.as_str()),
+        action = notice.action.as_str(),
+        mode = notice.mode.as_str(),
+        rule = judgement.as_ref().map(|judgement| judgement.rule.as_str()),
+        reasons = notice.reasons.join("; "),
+        untagged = joined(&tags.untagged),
+        claimed = joined(&tags.claimed),
+        would_untag = joined(&tags.would_untag),
+        kept = joined(&tags.kept),
+        quarantine = tags.quarantine.as_ref().map(Tag::as_str),
+        "notice"
+    );
+}
+
+impl<N: Notifier> Dispatcher<N> {
+    /// A dispatcher to these topics.
+    #[must_use]
+    pub fn new(
+        topics: Vec<Topic<N>>,
+        health: Arc<Health>,
+        shutdown: Shutdown,
+        instruments: Arc<Instruments>,
+    ) -> Self {
+        let (history, gate) = Default::default();
+        Self { topics, history, gate, health, shutdown, instruments }
+    }
+
+    /// Notifies every topic that wants this notice and has not heard it.
+    ///
+    /// When every topic refuses us, polling pauses and this waits until one accepts.
+    ///
+    /// # Errors
+    /// [`Undelivered`] if at least one topic has not accepted it.
+    #[tracing::instrument(name = "tell", skip_all, fields(notice_id = notice.id))]
+    pub async fn notify(&self, notice: Notice) -> Result<(), Undelivered> {
+        audit(&notice);
+        let delivered = self.deliver(&notice).await;
+        match &delivered {
+            Ok(()) => self.history.delivered(&notice),
+            Err(_) => self.history.undelivered(&notice),
+        }
+        delivered
+    }
+
+    /// Announces something that is not about one image to every topic that gets all notices, except
+    /// to those in `heard`.
+    #[tracing::instrument(name = "tell", skip_all, fields(notice_id = id))]
+    pub async fn announce(
+        &self,
+        id: &str,
+        render: impl Fn(NoticeFormat) -> Rendered,
+        mut heard: BTreeSet<String>,
+    ) -> Announced {
+        let mut result = Ok(());
+        for topic in self.topics.iter().filter(|topic| topic.wants_all()) {
+            let arn = topic.settings.arn.as_str();
+            if heard.contains(arn) {
+                continue;
+            }
+            let published = topic.notifier.publish(&render(topic.settings.format)).await;
+            self.instruments.notice(published.is_ok());
+            match published {
+                Ok(sns_message_id) => {
+                    info!(notice_id = id, topic = arn, sns_message_id, "notified");
+                    heard.insert(arn.to_owned());
+                }
+                Err(error) if error.class.is_refusal() => {
+                    result = Err(Undelivered::Refused { topic: arn.to_owned(), error });
+                }
+                Err(error) => result = Err(Undelivered::Failed(error)),
+            }
+        }
+        Announced { heard, result }
+    }
+
+    /// Waits until somebody can be notified of removals.
+    ///
+    /// # Errors
+    /// [`Stopping`] if the worker begins to stop meanwhile.
+    pub async fn can_notify(&self) -> Result<(), Stopping> {
+        self.gate.open(self.health.clear(), &self.shutdown).await
+    }
+
+    /// Returns the image that lost this tag without the team being notified of it, if this process
+    /// knows of one.
+    pub fn image_that_lost(&self, repository: &Repository, tag: &Tag) -> Option<Digest> {
+        self.history.image_that_lost(repository, tag)
+    }
+
+    /// Returns the tags that an image lost without the team being notified of it.
+    pub fn left_to_notify(&self, repository: &Repository, digest: &Digest) -> Vec<Tag> {
+        self.history.left_to_notify(repository, digest)
+    }
+
+    async fn deliver(&self, notice: &Notice) -> Result<(), Undelivered> {
+        let is_due = |topic: &&Topic<N>| {
+            topic.wants(notice) && !self.history.has_heard(&topic.settings.arn, notice)
+        };
+        let mut left: Vec<_> = self.topics.iter().filter(is_due).collect();
+        if left.is_empty() {
+            // No topic was asked, so nothing is learned of whether they still refuse us.
+            debug!("no topic is left to notify");
+            return Ok(());
+        }
+        let mut attempts =
+            if notice.tags.untagged.is_empty() { 1 } else { ATTEMPTS_AFTER_REMOVALS };
+        let mut retries = Retries::of_refused_call();
+        // Dropped with the last attempt: until then this notice is the probe.
+        let mut closed = None;
+        loop {
+            let published = left.into_iter().map(|topic| self.publish(topic, notice));
+            let failed: Vec<_> = join_all(published).await.into_iter().flatten().collect();
+            let (topics, errors): (Vec<_>, Vec<_>) = failed.into_iter().unzip();
+            let Some(gravest) =
+                errors.iter().find(|error| !error.class.is_refusal()).or(errors.first())
+            else {
+                self.health.resume(Pause::Topic);
+                return Ok(());
+            };
+            if self.topics.iter().all(|topic| topic.refuses.load(Ordering::Relaxed)) {
+                self.health.pause(Pause::Topic, gravest);
+                closed.get_or_insert_with(|| self.gate.close());
+            } else {
+                closed = None;
+                self.health.resume(Pause::Topic);
+                attempts -= 1;
+                if gravest.class.is_refusal() {
+                    let topic = topics.first().map(|topic| topic.settings.arn.clone());
+                    let (topic, error) = (topic.unwrap_or_default(), gravest.clone());
+                    return Err(Undelivered::Refused { topic, error });
+                }
+                if attempts == 0 || !gravest.class.is_transient() {
+                    return Err(Undelivered::Failed(gravest.clone()));
+                }
+                warn!(notice_id = notice.id, error = %gravest, "cannot notify yet");
+            }
+            left = topics;
+            retries.wait(&self.shutdown).await?;
+        }
+    }
+
+    /// Sends a notice to one topic; returns the topic with the error if that fails.
+    async fn publish<'a>(
+        &self,
+        topic: &'a Topic<N>,
+        notice: &Notice,
+    ) -> Option<(&'a Topic<N>, AwsError)> {
+        let result = topic.notifier.publish(&render(notice, topic.settings.format)).await;
+        self.instruments.notice(result.is_ok());
+        topic
+            .refuses
+            .store(result.as_ref().is_err_and(|error| error.class.is_refusal()), Ordering::Relaxed);
+        match result {
+            Ok(sns_message_id) => {
+                let topic = topic.settings.arn.as_str();
+                info!(notice_id = notice.id, topic, sns_message_id, "notified");
+                self.history.heard(topic, notice);
+                None
+            }
+            Err(error) => {
+                self.history.missed(&topic.settings.arn, notice);
+                Some((topic, error))
+            }
+        }
+    }
+}

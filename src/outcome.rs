@@ -1,0 +1,202 @@
+//! What became of a message's event, and what becomes of the message.
+//!
+//! An assessment ends in an [`Outcome`], or in a [`Failure`] if the message has to come again.
+//! [`disposition`] is the one table that leads from there to the message. The words of logs and
+//! metrics are derived from the same enums, so that no second list has to agree with them.
+
+mod attempt;
+mod disposition;
+mod failure;
+
+use strum::{EnumDiscriminants, IntoStaticStr, VariantArray};
+
+pub use self::attempt::Attempt;
+pub use self::disposition::{Disposition, disposition, wait_for_findings, waits_for_replicas};
+pub use self::failure::{Failure, FailureKind};
+use crate::domain::policy::OutOfReach;
+
+/// What happened to the image of a message that needs no further delivery.
+#[derive(Clone, Debug, PartialEq, Eq, EnumDiscriminants)]
+#[strum_discriminants(
+    name(OutcomeKind),
+    doc = "The kinds of outcomes: their words in logs and metrics are their names.",
+    derive(IntoStaticStr, VariantArray),
+    strum(serialize_all = "snake_case")
+)]
+pub enum Outcome {
+    /// A step of a sweep was taken: the messages or the summary that follow from it were sent.
+    Swept,
+    /// A step of a sweep found no room and was sent again.
+    PutOff,
+    /// This task took the same step of a sweep before.
+    Repeated,
+    /// Results of a sweep came after its summary, or were too few for one: they were notified by
+    /// themselves.
+    Late,
+    /// The message is not for us: another source, another kind of scan, our own quarantine tag.
+    Ignored(&'static str),
+    /// The policy does not cover the repository.
+    OutOfReach(OutOfReach),
+    /// Another message's assessment of the same image had this outcome, and stands for this one.
+    #[strum_discriminants(strum(serialize = "joined"))]
+    Shared(Box<Outcome>),
+    /// The manifest is no container image.
+    NotAnImage,
+    /// The scan has not ended, and an event will come when it has.
+    LeftToScan,
+    /// No limit is exceeded.
+    Clean,
+    /// The tags were removed, the image is kept, the team was notified.
+    Quarantined,
+    /// The tags and the image were removed, the team was notified.
+    Deleted,
+    /// Audit mode: the team was notified of what would be done.
+    WouldUntag,
+    /// The image bears our mark and no tag is left to remove.
+    AlreadyQuarantined,
+    /// The image has no tag, and violates the policy or cannot be judged.
+    NothingToUntag,
+    /// The image, tag or repository does not exist.
+    Absent,
+    /// Every tag has moved to another image.
+    Superseded,
+    /// The image violates the policy but cannot be acted on; the team was notified.
+    Blocked,
+    /// There is nothing to judge the image by; the team was notified.
+    Unscanned,
+    /// The registry removed more than was asked for. It was put back as far as possible, and the
+    /// team was notified.
+    Overreach,
+}
+
+impl Outcome {
+    /// Returns the word of logs and metrics.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        OutcomeKind::from(self).as_str()
+    }
+
+    /// Returns what explains the outcome beyond its word.
+    #[must_use]
+    pub fn why(&self) -> Option<&'static str> {
+        match self {
+            Self::Ignored(why) => Some(why),
+            Self::OutOfReach(why) => Some(why.as_str()),
+            Self::Shared(outcome) => Some(outcome.as_str()),
+            _ => None,
+        }
+    }
+
+    /// Returns this outcome as that of another message's assessment.
+    #[must_use]
+    pub fn shared(self) -> Self {
+        match self {
+            Self::Shared(_) => self,
+            own => Self::Shared(Box::new(own)),
+        }
+    }
+
+    /// Returns whether the image does not exist any more.
+    #[must_use]
+    pub fn leaves_no_image(&self) -> bool {
+        match self {
+            Self::Deleted | Self::Absent => true,
+            // An index that was absent for another message may have been pushed since.
+            Self::Shared(outcome) => **outcome == Self::Deleted,
+            _ => false,
+        }
+    }
+
+    /// Returns how much was done; the outcome that did most stands for several images.
+    fn gravity(&self) -> u8 {
+        match self {
+            Self::Absent
+            | Self::Swept
+            | Self::PutOff
+            | Self::Repeated
+            | Self::Late
+            | Self::Ignored(_)
+            | Self::OutOfReach(_) => 0,
+            Self::NotAnImage | Self::Clean => 1,
+            Self::LeftToScan => 2,
+            Self::NothingToUntag => 3,
+            Self::Superseded => 4,
+            Self::Shared(_) => 5,
+            Self::AlreadyQuarantined => 6,
+            Self::Unscanned => 7,
+            Self::Blocked => 8,
+            Self::WouldUntag | Self::Quarantined => 9,
+            Self::Deleted => 10,
+            Self::Overreach => 11,
+        }
+    }
+}
+
+impl OutcomeKind {
+    /// Returns the word of logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// Returns the result that stands for both of two images: a failure, the one that is retried
+/// sooner first, else the outcome that did more.
+///
+/// # Errors
+/// The failure, if there is one.
+pub fn graver(
+    one: Result<Outcome, Failure>,
+    other: Result<Outcome, Failure>,
+) -> Result<Outcome, Failure> {
+    match (one, other) {
+        (Err(later), Err(sooner)) if later.names_its_delay() => Err(sooner),
+        (Err(failure), _) | (Ok(_), Err(failure)) => Err(failure),
+        (Ok(one), Ok(other)) if one.gravity() >= other.gravity() => Ok(one),
+        (Ok(_), Ok(other)) => Ok(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_those_of_the_metrics() {
+        let words: Vec<_> = OutcomeKind::VARIANTS.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(
+            words,
+            [
+                "swept",
+                "put_off",
+                "repeated",
+                "late",
+                "ignored",
+                "out_of_reach",
+                "joined",
+                "not_an_image",
+                "left_to_scan",
+                "clean",
+                "quarantined",
+                "deleted",
+                "would_untag",
+                "already_quarantined",
+                "nothing_to_untag",
+                "absent",
+                "superseded",
+                "blocked",
+                "unscanned",
+                "overreach",
+            ]
+        );
+    }
+
+    #[test]
+    fn shared_outcome_keeps_what_it_shares() {
+        let shared = Outcome::Deleted.shared();
+        assert_eq!((shared.as_str(), shared.why()), ("joined", Some("deleted")));
+        assert!(shared.leaves_no_image());
+        assert!(!Outcome::Absent.shared().leaves_no_image());
+        assert_eq!(shared.clone().shared(), shared);
+    }
+}

@@ -1,0 +1,33 @@
+//! Which delivery of a message this is.
+
+/// The number of a message's delivery, and how many there are at the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Counts from 1.
+    pub number: u32,
+    /// After this many receives the queue's redrive policy moves the message to the dead-letter
+    /// queue; `None` if the queue has no such policy.
+    pub most: Option<u32>,
+}
+
+impl Attempt {
+    /// The only attempt, because somebody waits for the answer.
+    pub const ONLY: Self = Self { number: 1, most: None };
+
+    /// Returns whether an earlier delivery may have begun the work.
+    #[must_use]
+    pub fn is_repeated(self) -> bool {
+        self.number > 1
+    }
+
+    /// Returns whether the redrive policy permits no further receive.
+    #[must_use]
+    pub fn is_last(self) -> bool {
+        self.most.is_some_and(|most| self.number >= most)
+    }
+
+    /// Returns whether the next receive is the last.
+    pub(super) fn is_last_but_one(self) -> bool {
+        self.most.is_some_and(|most| self.number.saturating_add(1) >= most)
+    }
+}

@@ -1,0 +1,372 @@
+//! Takes the steps of scheduled sweeps.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use humantime::format_rfc3339_seconds;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tracing::{info, warn};
+
+use super::SweepSettings;
+use super::aggregate::{Aggregator, Arrived};
+use super::inventory::{Inventory, InventoryEntry, InventoryPage, PAGE};
+use super::rescan::Rescans;
+use super::sending::{now, send};
+use super::steps_taken::{StepsTaken, Taking, Turn};
+use crate::backoff::Backoff;
+use crate::clock::Clock;
+use crate::domain::coverage::{Census, Coverage};
+use crate::domain::image::{Home, Repository};
+use crate::domain::policy::{Mode, Policy};
+use crate::event::Claim;
+use crate::event::sweep::{self, Found, LONGEST_ID, MOST_SLICES, Order, Part, Slice, Step};
+use crate::inspect::{CallPace, EcrCalls, Freshness, Request, Urgency};
+use crate::notify::{Dispatcher, Notifier};
+use crate::outcome::{Attempt, Failure, Outcome};
+use crate::queue::{Message, Outgoing, Queue};
+use crate::registry::Registry;
+use crate::shutdown::Shutdown;
+use crate::telemetry::instruments::Instruments;
+
+/// The part of the permits that slices hold together at the most; the others are left to live
+/// events.
+const PART_OF_PERMITS: usize = 4;
+/// The shortest first delay of a slice that finds no permit of that part, and the longest delay.
+const NO_ROOM: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// When a copy of a step that is still in work comes again.
+const IN_WORK: Duration = Duration::from_secs(60);
+
+/// Everything that the coordinator shares with other parts of the worker.
+#[derive(Debug)]
+pub struct Shared<Q, R, N> {
+    /// The queue on which the steps are sent.
+    pub queue: Arc<Q>,
+    /// Inspects the images.
+    pub inventory: Inventory<R>,
+    /// Calls to the registry.
+    pub ecr: Arc<EcrCalls<R>>,
+    /// Notifies the team of the summary.
+    pub dispatcher: Arc<Dispatcher<N>>,
+    /// The policy.
+    pub policy: Arc<Policy>,
+    /// The worker's own registry.
+    pub own: Home,
+    /// How long a received message stays invisible.
+    pub visibility: Duration,
+    /// The time of day.
+    pub clock: Clock,
+    /// When to stop.
+    pub shutdown: Shutdown,
+    /// The metrics.
+    pub instruments: Arc<Instruments>,
+}
+
+/// Takes the steps of sweeps that come as messages.
+#[derive(Debug)]
+pub struct Coordinator<Q, R, N> {
+    queue: Arc<Q>,
+    inventory: Inventory<R>,
+    policy: Arc<Policy>,
+    own: Home,
+    shutdown: Shutdown,
+    instruments: Arc<Instruments>,
+    calls_per_second: u32,
+    room: Semaphore,
+    paces: Mutex<HashMap<Home, Arc<CallPace>>>,
+    steps_taken: StepsTaken,
+    rescans: Rescans<R>,
+    aggregator: Aggregator<Q, N>,
+}
+
+impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
+    /// A coordinator in a task that works on `max_in_flight` messages at once.
+    #[must_use]
+    pub fn new(shared: Shared<Q, R, N>, settings: SweepSettings, max_in_flight: usize) -> Self {
+        let Shared { queue, inventory, ecr, dispatcher, policy, own, .. } = shared;
+        let Shared { visibility, clock, shutdown, instruments, .. } = shared;
+        let rescans = Rescans::new(
+            ecr,
+            Arc::clone(&policy),
+            settings.rescan_after,
+            clock.clone(),
+            shutdown.clone(),
+        );
+        let aggregator = Aggregator::new(
+            Arc::clone(&queue),
+            dispatcher,
+            policy.base.mode,
+            visibility,
+            clock,
+            Arc::clone(&instruments),
+        );
+        Self {
+            queue,
+            inventory,
+            policy,
+            own,
+            shutdown,
+            instruments,
+            calls_per_second: settings.calls_per_second,
+            room: Semaphore::new((max_in_flight / PART_OF_PERMITS).max(1)),
+            paces: Mutex::default(),
+            steps_taken: StepsTaken::default(),
+            rescans,
+            aggregator,
+        }
+    }
+
+    /// Takes one step of a sweep.
+    ///
+    /// # Errors
+    /// [`Failure`] if the step has to come again.
+    pub async fn step(
+        &self,
+        message: &Message,
+        attempt: Attempt,
+        order: &Order,
+    ) -> Result<Outcome, Failure> {
+        let order = &named(message, order);
+        let taking = match self.steps_taken.turn(order) {
+            Turn::Repeatable => None,
+            Turn::First(taking) => Some(taking),
+            Turn::Taken => return Ok(Outcome::Repeated),
+            Turn::InWork if !attempt.is_last() => {
+                let reason = "a copy of this step is in work".to_owned();
+                return Err(Failure::Pending { reason, again: IN_WORK });
+            }
+            // The last receive must not be used up by waiting.
+            Turn::InWork => None,
+        };
+        let registry = match &order.step {
+            Step::All => None,
+            Step::Repository(_) => None,
+            Step::Registry(home) => Some(home),
+            Step::Result(found) => Some(&found.home),
+            Step::Told(told) => Some(&told.home),
+        };
+        if let Some(Err(why)) = registry.map(|home| self.policy.reach_registry(home, &self.own)) {
+            return Ok(Outcome::OutOfReach(why));
+        }
+        match &order.step {
+            Step::All => self.sweep_all(order, taking).await,
+            Step::Registry(home) => self.sweep_registry(order, home, taking).await,
+            Step::Repository(slice) => {
+                let request = &request(message, attempt, order, &slice.repository);
+                self.sweep_slice(request, order, slice, taking).await
+            }
+            Step::Result(found) => {
+                let has_swept = self.steps_taken.has_swept(order, found);
+                let arrived = Arrived { message, attempt, order };
+                self.aggregator.add(arrived, found, has_swept).await
+            }
+            Step::Told(told) => {
+                self.aggregator.was_told(Arrived { message, attempt, order }, told).await
+            }
+        }
+    }
+
+    /// Sends one message for each account and Region of the policy.
+    async fn sweep_all(
+        &self,
+        order: &Order,
+        taking: Option<Taking<'_>>,
+    ) -> Result<Outcome, Failure> {
+        let registries = self.policy.registries(&self.own).into_iter();
+        let messages: Vec<_> = registries
+            .map(|home| now(Order { step: Step::Registry(home), ..order.clone() }.body()))
+            .collect();
+        info!(sweep = order.sweep, registries = messages.len(), "sweep begins");
+        send(&*self.queue, &messages).await?;
+        taking.iter().for_each(Taking::is_taken);
+        Ok(Outcome::Swept)
+    }
+
+    /// Sends one message for each repository that the policy covers, spread over the time that they
+    /// take.
+    async fn sweep_registry(
+        &self,
+        order: &Order,
+        home: &Home,
+        taking: Option<Taking<'_>>,
+    ) -> Result<Outcome, Failure> {
+        let Home { account, region } = home;
+        let covered = self.inventory.covered(home).await?;
+        let of = u32::try_from(covered.len()).unwrap_or(u32::MAX);
+        info!(sweep = order.sweep, %account, %region, repositories = of, "sweep of a registry");
+        let apart = self.apart();
+        let mut messages: Vec<_> = (0..of)
+            .zip(covered)
+            .map(|(number, repository)| {
+                let slice = Slice {
+                    repository,
+                    number,
+                    of,
+                    slices: 0,
+                    waits: 0,
+                    next_token: None,
+                    census: Census::default(),
+                };
+                let order = Order { step: Step::Repository(slice), ..order.clone() };
+                Outgoing { body: order.body(), delay: apart.saturating_mul(number) }
+            })
+            .collect();
+        if messages.is_empty() {
+            let found = Found { home: home.clone(), of, repositories: Default::default() };
+            let order = Order { step: Step::Result(found), ..order.clone() };
+            messages.push(now(order.body()));
+        }
+        send(&*self.queue, &messages).await?;
+        taking.iter().for_each(Taking::is_taken);
+        Ok(Outcome::Swept)
+    }
+
+    /// Inspects some images of a repository, and sends the messages that follow.
+    async fn sweep_slice(
+        &self,
+        request: &Request,
+        order: &Order,
+        slice: &Slice,
+        taking: Option<Taking<'_>>,
+    ) -> Result<Outcome, Failure> {
+        let Ok(_room) = self.room.try_acquire() else {
+            self.put_off(order, slice).await?;
+            return Ok(Outcome::PutOff);
+        };
+        let pace = self.pace(&request.repository.home());
+        // The policy of this task may differ from that of the task that sent the step.
+        let is_covered = self.policy.reach(&request.repository, &self.own).is_ok();
+        let inspect = async {
+            match is_covered {
+                true => self.inventory.page(request, slice.next_token.as_deref(), &pace).await,
+                false => InventoryPage::default(),
+            }
+        };
+        let page = tokio::select! {
+            biased;
+            () = self.shutdown.draining() => return Err(Failure::Abandoned),
+            page = inspect => page,
+        };
+        if let Some(failure) = page.failure {
+            return Err(failure);
+        }
+        let mut census = Census::default();
+        census.add(Coverage::Failed, page.unread);
+        let mut messages = Vec::new();
+        for image in &page.images {
+            census.count(image.coverage);
+            messages.extend(self.to_assess(request, order, image));
+        }
+        let step = next_step(order, slice, &census, page.next_token);
+        // The next step has a call of its own: images that cannot be sent must not leave two
+        // chains.
+        send(&*self.queue, &messages).await?;
+        send(&*self.queue, &[now(Order { step, ..order.clone() }.body())]).await?;
+        taking.iter().for_each(Taking::is_taken);
+        self.instruments.swept(&census);
+        // At last, and whether or not it succeeds: the slice is done.
+        self.rescans.ask(request, &page.images, &pace).await;
+        Ok(Outcome::Swept)
+    }
+
+    /// Sends a slice that finds no room as a new message, because a message that waits for room
+    /// must not use up its receives.
+    async fn put_off(&self, order: &Order, slice: &Slice) -> Result<(), Failure> {
+        let (least, longest) = NO_ROOM;
+        let time_of_a_slice = self.apart().saturating_mul(PAGE.into());
+        let backoff = Backoff::new(time_of_a_slice.max(least), 2, longest).spread(0.5);
+        let waits = slice.waits.saturating_add(1);
+        let delay = backoff.pause(waits, fastrand::f64());
+        let slice = Slice { waits, ..slice.clone() };
+        let order = Order { step: Step::Repository(slice), ..order.clone() };
+        send(&*self.queue, &[Outgoing { body: order.body(), delay }]).await
+    }
+
+    /// Returns the message that has an image assessed, if its tags are to be removed, or if the
+    /// team is to be notified of an index by name because it is not known as a whole.
+    fn to_assess(
+        &self,
+        request: &Request,
+        order: &Order,
+        image: &InventoryEntry,
+    ) -> Option<Outgoing> {
+        let body = || sweep::image(order, &request.repository, &image.image.digest, &image.untag);
+        let enforces = || request.settings(&self.policy).mode == Mode::Enforce;
+        let acts = image.coverage == Coverage::Untag || (image.is_unresolved && enforces());
+        acts.then(|| now(body()))
+    }
+
+    /// Returns the pace of the calls to this registry.
+    fn pace(&self, home: &Home) -> Arc<CallPace> {
+        let mut paces = self.paces.lock();
+        // A pace that nobody uses begins anew.
+        paces.retain(|_, pace| Arc::strong_count(pace) > 1);
+        let new = || Arc::new(CallPace::new(self.calls_per_second));
+        Arc::clone(paces.entry(home.clone()).or_insert_with(new))
+    }
+
+    /// Returns the time between two calls.
+    fn apart(&self) -> Duration {
+        Duration::from_secs(1) / self.calls_per_second
+    }
+}
+
+/// Returns the order with an id and a possible time.
+fn named(message: &Message, order: &Order) -> Order {
+    let mut order = order.clone();
+    // A schedule without an id of its own takes the message's, which is the same at every delivery.
+    let own = order.origin.id.clone().filter(|id| id.len() <= LONGEST_ID);
+    let id = || own.unwrap_or_else(|| message.id.clone());
+    order.sweep = Some(order.sweep.clone().unwrap_or_else(id));
+    // A sweep whose time is impossible or in the future would never grow old.
+    let is_possible = |at| message.sent_at.is_none_or(|sent| at <= sent);
+    if !order.origin.at.is_some_and(is_possible) {
+        order.origin.at = message.sent_at;
+        order.origin.time = message.sent_at.map(|at| format_rfc3339_seconds(at).to_string());
+    }
+    order
+}
+
+fn request(message: &Message, attempt: Attempt, order: &Order, repository: &Repository) -> Request {
+    Request {
+        repository: repository.clone(),
+        digest: None,
+        tags: Vec::new(),
+        claim: Claim::Nothing,
+        origin: order.origin.clone(),
+        event_id: order.origin.id.clone().unwrap_or_else(|| message.id.clone()),
+        message_id: Some(message.id.clone()),
+        freshness: Freshness { sent_at: message.sent_at, received_at: message.received_at },
+        attempt,
+        urgency: Urgency::Queued,
+    }
+}
+
+/// Returns the step that follows a slice: the next slice, or the result of the repository.
+fn next_step(order: &Order, slice: &Slice, census: &Census, next_token: Option<String>) -> Step {
+    let repository = &slice.repository;
+    let mut all = slice.census.clone();
+    all.absorb(census);
+    let is_cut = next_token.is_some() && slice.slices >= MOST_SLICES;
+    if is_cut {
+        warn!(
+            sweep = order.sweep, %repository, slices = MOST_SLICES,
+            "a repository holds more images than a sweep inspects; the others are not inspected"
+        );
+    }
+    match next_token.filter(|_| !is_cut) {
+        Some(token) => Step::Repository(Slice {
+            slices: slice.slices.saturating_add(1),
+            waits: 0,
+            next_token: Some(token),
+            census: all,
+            ..slice.clone()
+        }),
+        None => Step::Result(Found {
+            home: repository.home(),
+            of: slice.of,
+            repositories: [(repository.name.clone(), Part { census: all, is_cut })].into(),
+        }),
+    }
+}

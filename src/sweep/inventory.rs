@@ -1,0 +1,337 @@
+//! The images that a registry holds, inspected page by page. Changes nothing.
+//!
+//! The scheduled sweep and the sweep from the command line rest on it.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, stream};
+use tracing::warn;
+
+use crate::aws::AwsError;
+use crate::domain::coverage::Coverage;
+use crate::domain::findings::{Scan, Severity};
+use crate::domain::image::{Digest, Home, Repository, Tag};
+use crate::domain::judgement::Judgement;
+use crate::domain::plan::{Image, Kind, Storage};
+use crate::domain::policy::{Mode, Policy};
+use crate::event::Claim;
+use crate::inspect::{
+    BasicScan, CallPace, EcrCalls, Inspection, Inspector, PulledThrough, Request, Safeguards,
+    Urgency, Violation, basic_scan,
+};
+use crate::outcome::Failure;
+use crate::registry::Registry;
+use crate::shutdown::Shutdown;
+
+/// Images of one page: a few seconds of work.
+pub(super) const PAGE: u16 = 100;
+/// Images that are inspected side by side.
+const AT_ONCE: usize = 8;
+
+/// One image: its coverage, and what the policy asks for.
+#[derive(Clone, Debug)]
+pub struct InventoryEntry {
+    /// The image, its tags in order.
+    pub image: Image,
+    /// Whether a scan covers it, and what follows from that.
+    pub coverage: Coverage,
+    /// Tags that are to be removed, or would be but for audit mode.
+    pub untag: Vec<Tag>,
+    /// Whether the image itself is deleted with them.
+    pub delete: bool,
+    /// Tags that stay although the image violates the policy.
+    pub kept: Vec<Tag>,
+    /// The reasons in words.
+    pub reasons: Vec<String>,
+    /// The worst finding that counts, by its id if the scanner lists it.
+    pub worst: Option<(Severity, Option<String>)>,
+    /// Whether it is an index that is not known as a whole: the team is notified of it by name.
+    pub is_unresolved: bool,
+    /// The image, or the images of an index, that basic scanning scans.
+    pub basic: Vec<BasicScan>,
+}
+
+impl InventoryEntry {
+    fn new(image: Image, coverage: Coverage) -> Self {
+        let (untag, kept, reasons, basic) = Default::default();
+        let (delete, is_unresolved, worst) = (false, false, None);
+        Self { image, coverage, untag, delete, kept, reasons, worst, is_unresolved, basic }
+    }
+
+    fn because(self, reason: impl Into<String>) -> Self {
+        Self { reasons: vec![reason.into()], ..self }
+    }
+
+    fn judged(mut self, judgement: &Judgement) -> Self {
+        self.reasons.extend(judgement.reasons.iter().cloned());
+        let listed = judgement.worst.first().map(|worst| (worst.severity, Some(worst.id.clone())));
+        let counted = || judgement.counted.worst().map(|severity| (severity, None));
+        self.worst = listed.or_else(counted);
+        self
+    }
+}
+
+/// A page of a repository's images.
+#[derive(Debug, Default)]
+pub struct InventoryPage {
+    /// The images that were inspected, in ECR's order.
+    pub images: Vec<InventoryEntry>,
+    /// The number of images that ECR lists in a way that cannot be understood.
+    pub unread: u64,
+    /// The token of the next page; `None` if this is the last.
+    pub next_token: Option<String>,
+    /// The failure that ended the page before its end.
+    pub failure: Option<Failure>,
+}
+
+/// Inspects the images of repositories.
+#[derive(Debug)]
+pub struct Inventory<R> {
+    ecr: Arc<EcrCalls<R>>,
+    inspector: Arc<Inspector<R>>,
+    safeguards: Arc<Safeguards<R>>,
+    policy: Arc<Policy>,
+    own: Home,
+    shutdown: Shutdown,
+}
+
+impl<R: Registry> Inventory<R> {
+    /// An inventory of what this policy covers, for a worker that lives in the registry `own`.
+    #[must_use]
+    pub fn new(
+        ecr: Arc<EcrCalls<R>>,
+        inspector: Arc<Inspector<R>>,
+        safeguards: Arc<Safeguards<R>>,
+        policy: Arc<Policy>,
+        own: Home,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self { ecr, inspector, safeguards, policy, own, shutdown }
+    }
+
+    /// Returns the repositories of a registry that the policy covers, by name.
+    ///
+    /// # Errors
+    /// The call that failed.
+    pub async fn covered(&self, home: &Home) -> Result<Vec<Repository>, AwsError> {
+        let Home { account, region } = home;
+        let names = self.ecr.unguarded().repositories(home).await?.into_iter();
+        let mut covered: Vec<_> = names
+            .map(|name| Repository { account: account.clone(), region: region.clone(), name })
+            .filter(|repository| self.policy.reach(repository, &self.own).is_ok())
+            .collect();
+        covered.sort();
+        Ok(covered)
+    }
+
+    /// Inspects a page of the tagged images of the request's repository.
+    pub async fn page(
+        &self,
+        request: &Request,
+        token: Option<&str>,
+        pace: &CallPace,
+    ) -> InventoryPage {
+        let read = |registry| R::page(registry, &request.repository, token, PAGE);
+        let page = match self.ecr.call(request, read).await {
+            // A repository that is gone has no images.
+            Ok(page) => page.unwrap_or_default(),
+            Err(failure) => {
+                return InventoryPage { failure: Some(failure), ..InventoryPage::default() };
+            }
+        };
+        let mut inspected = InventoryPage { unread: page.unread, ..InventoryPage::default() };
+        let inspections = page.images.into_iter().map(|image| self.entry(request, image, pace));
+        let mut inspections = stream::iter(inspections).buffered(AT_ONCE);
+        while let Some(entry) = inspections.next().await {
+            match entry {
+                Ok(entry) => inspected.images.extend(entry),
+                Err(failure) => {
+                    inspected.failure = Some(failure);
+                    return inspected;
+                }
+            }
+        }
+        inspected.next_token = page.next_token;
+        inspected
+    }
+
+    /// Inspects one image. One that cannot be inspected is an entry too, so that it does not keep
+    /// the others from being inspected, unless they would be refused as well.
+    async fn entry(
+        &self,
+        request: &Request,
+        image: Image,
+        pace: &CallPace,
+    ) -> Result<Option<InventoryEntry>, Failure> {
+        if self.shutdown.is_draining() {
+            return Err(Failure::Abandoned);
+        }
+        let of = image.clone();
+        match Box::pin(self.inspect(request, image, pace)).await {
+            Err(failure @ (Failure::Refused(_) | Failure::Abandoned)) => Err(failure),
+            // A message that can come again inspects the page once more.
+            Err(failure @ Failure::Transient(_))
+                if request.urgency != Urgency::Immediate && !request.attempt.is_last() =>
+            {
+                Err(failure)
+            }
+            Err(failure) => {
+                warn!(digest = %of.digest, error = %failure, "cannot inspect an image of the sweep");
+                Ok(Some(InventoryEntry::new(of, Coverage::Failed).because(failure.to_string())))
+            }
+            entry => entry,
+        }
+    }
+
+    /// Inspects the image with this digest again, and the indexes that hold it, because an
+    /// assessment of the image acts on them too.
+    ///
+    /// # Errors
+    /// [`Failure`] if it cannot be inspected.
+    pub async fn again(
+        &self,
+        request: &Request,
+        digest: &Digest,
+        pace: &CallPace,
+    ) -> Result<Vec<InventoryEntry>, Failure> {
+        let mut all = Vec::new();
+        all.extend(self.inspect_digest(request, digest, pace).await?);
+        let violates =
+            |one: &InventoryEntry| one.image.kind != Kind::Index && one.coverage.violates();
+        if all.first().is_some_and(violates)
+            && let Some(tagged) = self.inspector.evaluator().tagged_images(request).await?
+        {
+            for holder in tagged.holding(digest) {
+                all.extend(self.inspect_digest(request, holder.digest(), pace).await?);
+            }
+        }
+        Ok(all)
+    }
+
+    async fn inspect_digest(
+        &self,
+        request: &Request,
+        digest: &Digest,
+        pace: &CallPace,
+    ) -> Result<Option<InventoryEntry>, Failure> {
+        match self.inspector.evaluator().image(request, digest).await? {
+            Some(image) => self.inspect(request, image, pace).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Inspects an image; `None` if it is gone.
+    async fn inspect(
+        &self,
+        request: &Request,
+        mut image: Image,
+        pace: &CallPace,
+    ) -> Result<Option<InventoryEntry>, Failure> {
+        image.tags.sort();
+        let at_a_glance = match (image.kind, image.storage) {
+            (Kind::Artifact, Storage::Archived | Storage::Activating) => Some(Coverage::NotAnImage),
+            (_, Storage::Archived) => Some(Coverage::Archived),
+            (_, Storage::Activating) => Some(Coverage::Scanning),
+            // It bears our mark alone.
+            _ if !image.is_tagged() && !image.is_referrer() => Some(Coverage::Quarantined),
+            _ => None,
+        };
+        if let Some(coverage) = at_a_glance {
+            return Ok(Some(InventoryEntry::new(image, coverage)));
+        }
+        pace.wait().await;
+        let of = image.clone();
+        let mut basic = Vec::new();
+        let inspection = match image.kind {
+            Kind::Index => {
+                let index = self.inspector.inspect_index_at(pace, request, image).await?;
+                basic = index.basic;
+                index.inspection
+            }
+            Kind::Image | Kind::Artifact => {
+                let Some(snapshot) = self.inspector.evaluator().snapshot(request, &image).await?
+                else {
+                    return Ok(None);
+                };
+                // Charts, signatures and the like, of which no scanner says anything.
+                let is_attachment = image.kind == Kind::Artifact || image.is_referrer();
+                if is_attachment && !snapshot.shows_findings() {
+                    return Ok(Some(InventoryEntry::new(image, Coverage::NotAnImage)));
+                }
+                basic.extend(basic_scan(&snapshot));
+                if let Some(gap) = Coverage::of_gap(snapshot.scan())
+                    && let Scan::Pending(state) | Scan::Unavailable(state) = snapshot.scan()
+                {
+                    let entry = InventoryEntry { basic, ..InventoryEntry::new(image, gap) };
+                    return Ok(Some(entry.because(format!("ECR's scan is {state}"))));
+                }
+                self.inspector.evaluator().judge(request, Arc::new(snapshot), &Claim::Nothing).await
+            }
+        };
+        let index_only = || InventoryEntry::new(of.clone(), Coverage::IndexOnly);
+        let entry = match inspection {
+            Inspection::Clean(judgement, _) => {
+                InventoryEntry::new(of.clone(), Coverage::Clean).judged(&judgement)
+            }
+            Inspection::Violation(violation) => self.violating(request, *violation).await?,
+            Inspection::NotAnImage => InventoryEntry::new(of.clone(), Coverage::NotAnImage),
+            // It has more findings than are read, which is no fault of an index.
+            Inspection::Unscanned(image, reason) if image.kind != Kind::Index => {
+                InventoryEntry::new(image, Coverage::Unavailable).because(reason)
+            }
+            Inspection::Unscanned(_, reason) | Inspection::Wait(_, reason, _) => {
+                index_only().because(reason)
+            }
+            Inspection::Unresolved(_, reason) => {
+                warn!(digest = %of.digest, reason, "an index of the sweep is not known as a whole");
+                InventoryEntry { is_unresolved: true, ..index_only().because(reason) }
+            }
+            Inspection::LeftToScan(_) => {
+                index_only().because("ECR has not scanned all of its images")
+            }
+            Inspection::Absent | Inspection::Unpulled => {
+                index_only().because("none of its images is there")
+            }
+        };
+        Ok(Some(InventoryEntry { basic, ..entry }))
+    }
+
+    async fn violating(
+        &self,
+        request: &Request,
+        violation: Violation,
+    ) -> Result<InventoryEntry, Failure> {
+        let violation = self.safeguards.check(request, violation).await?;
+        let Violation { image, judgement, plan, cause, .. } = violation;
+        let coverage = if plan.untag.is_empty() {
+            Coverage::Blocked
+        } else if !plan.holds.is_empty() {
+            let pulled = self.safeguards.pulled_through(request).await?;
+            if matches!(pulled, PulledThrough::By(_)) {
+                Coverage::PullThrough
+            } else {
+                Coverage::Blocked
+            }
+        } else if request.settings(&self.policy).mode == Mode::Audit {
+            Coverage::WouldUntag
+        } else {
+            Coverage::Untag
+        };
+        let mut entry = InventoryEntry::new(image, coverage).judged(&judgement);
+        if let Some(child) = cause {
+            let platform = child.platform.as_deref().unwrap_or("no platform");
+            entry.reasons.push(format!("because of {} ({platform})", child.digest));
+        }
+        entry.reasons.extend(plan.kept_because.into_iter().chain(plan.holds));
+        entry.kept = plan.kept;
+        match coverage {
+            Coverage::Untag | Coverage::WouldUntag => {
+                (entry.untag, entry.delete) = (plan.untag, plan.delete);
+            }
+            _ => entry.kept.extend(plan.untag),
+        }
+        entry.untag.sort();
+        entry.kept.sort();
+        Ok(entry)
+    }
+}

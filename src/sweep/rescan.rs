@@ -1,0 +1,120 @@
+//! Asks for other scans when basic scanning scanned an image long ago, or never.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::inventory::InventoryEntry;
+use crate::aws::ErrorClass;
+use crate::clock::Clock;
+use crate::domain::image::Home;
+use crate::domain::policy::{Mode, Policy};
+use crate::inspect::{CallPace, EcrCalls, Request};
+use crate::registry::{Asked, Registry};
+use crate::shutdown::Shutdown;
+
+/// How long a registry that starts no scan is not asked again.
+const NOT_HERE: Duration = Duration::from_secs(3600);
+/// Registries that are remembered.
+const MAX_REGISTRIES: usize = 1_000;
+
+/// Asks registries for scans.
+#[derive(Debug)]
+pub(super) struct Rescans<R> {
+    ecr: Arc<EcrCalls<R>>,
+    policy: Arc<Policy>,
+    after: Option<Duration>,
+    clock: Clock,
+    shutdown: Shutdown,
+    /// Registries that start no scan when they are asked, and since when that is known.
+    not_here: Mutex<HashMap<Home, Instant>>,
+}
+
+impl<R: Registry> Rescans<R> {
+    /// Asks for a scan when the last one is older than `after`; `None` asks for none.
+    pub(super) fn new(
+        ecr: Arc<EcrCalls<R>>,
+        policy: Arc<Policy>,
+        after: Option<Duration>,
+        clock: Clock,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self { ecr, policy, after, clock, shutdown, not_here: Mutex::default() }
+    }
+
+    /// Asks for scans of these images until the worker stops.
+    ///
+    /// The end of a scan comes as an event, so nothing waits for it here. A scan that cannot be
+    /// started is started by the next sweep.
+    pub(super) async fn ask(&self, request: &Request, images: &[InventoryEntry], pace: &CallPace) {
+        let rescans = async {
+            for image in images {
+                self.ask_for(request, image, pace).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.shutdown.draining() => {}
+            () = rescans => {}
+        }
+    }
+
+    async fn ask_for(&self, request: &Request, image: &InventoryEntry, pace: &CallPace) {
+        // An image that is known to violate the policy is handled first, because while it is
+        // scanned nothing is known of it. And a scan is a change, if a small one: audit mode makes
+        // none.
+        let is_audit = request.settings(&self.policy).mode == Mode::Audit;
+        if image.coverage.violates() || is_audit {
+            return;
+        }
+        let repository = &request.repository;
+        let home = repository.home();
+        for (digest, _) in image.basic.iter().filter(|(_, last)| self.is_due(*last)) {
+            if self.starts_no_scan(&home) {
+                break;
+            }
+            pace.wait().await;
+            match Box::pin(self.ecr.unguarded().start_scan(repository, digest)).await {
+                Ok(Asked::Here) => {}
+                Ok(Asked::NotHere) => {
+                    let why = "its scanning is enhanced, or its quota is used up";
+                    self.set_starts_no_scan(home.clone(), why);
+                }
+                Err(error)
+                    if matches!(error.class, ErrorClass::Refused | ErrorClass::Credentials) =>
+                {
+                    warn!(%error, "cannot ask for scans");
+                    self.set_starts_no_scan(home.clone(), "it refuses to");
+                }
+                Err(error) => warn!(%digest, %error, "cannot ask for another scan"),
+            }
+        }
+    }
+
+    fn is_due(&self, last: Option<SystemTime>) -> bool {
+        let Some(after) = self.after else { return false };
+        last.is_none_or(|last| self.clock.since(last) >= after)
+    }
+
+    fn starts_no_scan(&self, home: &Home) -> bool {
+        self.not_here.lock().get(home).is_some_and(|since| since.elapsed() < NOT_HERE)
+    }
+
+    fn set_starts_no_scan(&self, home: Home, why: &str) {
+        info!(
+            account = %home.account,
+            region = %home.region,
+            why,
+            "the registry starts no scan when it is asked; it is not asked again for an hour"
+        );
+        let mut not_here = self.not_here.lock();
+        if not_here.len() >= MAX_REGISTRIES {
+            not_here.retain(|_, since| since.elapsed() < NOT_HERE);
+        }
+        not_here.insert(home, Instant::now());
+    }
+}

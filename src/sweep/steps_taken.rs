@@ -1,0 +1,203 @@
+//! Which steps of sweeps this task has taken, so that the copy of a step does not go on.
+//!
+//! A queue may deliver a message twice, and a task may die between sending the next step and
+//! deleting this one. Within one task a copy ends here. To another task it is new: each task takes
+//! a position once at the most, and copies end wherever they meet a task that was there.
+
+use std::collections::HashSet;
+use std::time::SystemTime;
+
+use parking_lot::{Mutex, MutexGuard};
+use quick_cache::unsync::Cache;
+use sha2::{Digest as _, Sha256};
+
+use crate::domain::image::Home;
+use crate::event::sweep::{Found, Order, Step};
+
+/// Sweeps of registries and repositories that are remembered, 24 bytes each.
+const MAX_SWEEPS: usize = 65_536;
+
+/// The sweep and what it sweeps, hashed, so that all take the same memory and nobody can make two
+/// alike.
+type Key = [u8; 16];
+
+/// Returns what a step sweeps, and its position in that; `None` if the step may come again.
+fn place(order: &Order) -> Option<(Key, u32)> {
+    match &order.step {
+        Step::All => Some((key(order, None, ""), 0)),
+        Step::Registry(home) => Some((key(order, Some(home), ""), 0)),
+        Step::Repository(slice) => {
+            let home = slice.repository.home();
+            Some((key(order, Some(&home), slice.repository.name.as_str()), slice.slices))
+        }
+        Step::Result(_) | Step::Told(_) => None,
+    }
+}
+
+fn key(order: &Order, home: Option<&Home>, repository: &str) -> Key {
+    let began = began(order).to_string();
+    let account = home.map_or("", |home| home.account.as_str());
+    let region = home.map_or("", |home| home.region.as_str());
+    let sweep = order.sweep.as_deref().unwrap_or_default();
+    let mut hash = Sha256::new();
+    for part in [sweep, &began, account, region, repository] {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    let hash = hash.finalize();
+    let mut key = Key::default();
+    key.iter_mut().zip(hash.iter()).for_each(|(to, from)| *to = *from);
+    key
+}
+
+/// Returns when a sweep began, in seconds as its messages say. It is part of a sweep's name, because
+/// a schedule may give all of its sweeps one id.
+pub(super) fn began(order: &Order) -> u64 {
+    let began = order.origin.at.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+    began.unwrap_or_default().as_secs()
+}
+
+struct Steps {
+    /// The position before which all were taken, by what is swept.
+    taken: Cache<Key, u32>,
+    in_work: HashSet<(Key, u32)>,
+}
+
+/// The steps that were taken last.
+pub(super) struct StepsTaken(Mutex<Steps>);
+
+impl Default for StepsTaken {
+    fn default() -> Self {
+        Self(Mutex::new(Steps { taken: Cache::new(MAX_SWEEPS), in_work: HashSet::new() }))
+    }
+}
+
+impl std::fmt::Debug for StepsTaken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StepsTaken")
+    }
+}
+
+/// Whether a step is to be taken.
+pub(super) enum Turn<'a> {
+    /// This is the first copy of it.
+    First(Taking<'a>),
+    /// It is of a kind that may come again.
+    Repeatable,
+    /// It was taken before: the next step was sent.
+    Taken,
+    /// A copy of it is in work, and may still fail.
+    InWork,
+}
+
+/// A step in work.
+pub(super) struct Taking<'a> {
+    all: &'a StepsTaken,
+    key: Key,
+    position: u32,
+}
+
+impl Taking<'_> {
+    /// Notes that the next step was sent.
+    pub(super) fn is_taken(&self) {
+        let mut steps = self.all.steps();
+        let before = steps.taken.get(&self.key).copied().unwrap_or_default();
+        steps.taken.insert(self.key, before.max(self.position.saturating_add(1)));
+    }
+}
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        self.all.steps().in_work.remove(&(self.key, self.position));
+    }
+}
+
+impl StepsTaken {
+    fn steps(&self) -> MutexGuard<'_, Steps> {
+        self.0.lock()
+    }
+
+    /// Returns whether this task has taken a slice of any of these repositories, or the step that
+    /// began them.
+    pub(super) fn has_swept(&self, order: &Order, found: &Found) -> bool {
+        let names = found.repositories.keys().map(|name| name.as_str()).chain([""]);
+        let steps = self.steps();
+        let mut keys = names.map(|name| key(order, Some(&found.home), name));
+        keys.any(|key| steps.taken.get(&key).is_some())
+    }
+
+    /// Returns whether a step is to be taken.
+    pub(super) fn turn(&self, order: &Order) -> Turn<'_> {
+        let Some((key, position)) = place(order) else { return Turn::Repeatable };
+        let mut steps = self.steps();
+        let is_taken = steps.taken.get(&key).is_some_and(|before| position < *before);
+        if is_taken {
+            Turn::Taken
+        } else if steps.in_work.insert((key, position)) {
+            Turn::First(Taking { all: self, key, position })
+        } else {
+            Turn::InWork
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::image::{AccountId, Region};
+    use crate::domain::origin::Origin;
+
+    fn order(sweep: &str, began: u64) -> Order {
+        Order {
+            origin: Origin {
+                id: None,
+                source: String::new(),
+                detail_type: String::new(),
+                time: None,
+                at: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(began)),
+            },
+            sweep: Some(sweep.to_owned()),
+            step: Step::Registry(Home {
+                account: AccountId::parse("111122223333").unwrap(),
+                region: Region::parse("eu-west-1").unwrap(),
+            }),
+        }
+    }
+
+    #[test]
+    fn step_is_taken_again_only_if_it_failed() {
+        let taken = StepsTaken::default();
+        let order = order("s", 7);
+        let Turn::First(first) = taken.turn(&order) else { panic!("it is new") };
+        assert!(matches!(taken.turn(&order), Turn::InWork));
+        drop(first);
+        let Turn::First(again) = taken.turn(&order) else { panic!("it failed") };
+        again.is_taken();
+        drop(again);
+        assert!(matches!(taken.turn(&order), Turn::Taken));
+    }
+
+    #[test]
+    fn sweeps_of_one_name_and_two_times_are_different() {
+        let taken = StepsTaken::default();
+        let Turn::First(first) = taken.turn(&order("nightly", 7)) else { panic!("new") };
+        first.is_taken();
+        assert!(matches!(taken.turn(&order("nightly", 8)), Turn::First(_)));
+        assert!(matches!(taken.turn(&order("weekly", 7)), Turn::First(_)));
+    }
+
+    #[test]
+    fn remembered_steps_are_bounded() {
+        let taken = StepsTaken::default();
+        for number in 0..200_000 {
+            let order = order("s", number);
+            if let Turn::First(first) = taken.turn(&order) {
+                first.is_taken();
+            }
+        }
+        assert!(taken.steps().taken.len() <= MAX_SWEEPS);
+        assert_eq!(taken.steps().in_work.len(), 0);
+    }
+}

@@ -1,0 +1,99 @@
+//! The one log line of each message.
+
+use std::time::Duration;
+
+use tracing::{Span, error, info, record_all, warn};
+
+use crate::domain::image::Digest;
+use crate::event::{Kind, Malformed, Parsed};
+use crate::outcome::{Disposition, Failure, Outcome};
+use crate::queue::Message;
+use crate::telemetry::traces;
+
+/// A message that has been settled.
+pub(super) struct Completed<'a> {
+    pub(super) message: &'a Message,
+    /// The length of its body, which has been dropped.
+    pub(super) body_bytes: usize,
+    /// Whether the queue's redrive policy permits no further receive.
+    pub(super) last_receive: bool,
+    pub(super) parsed: &'a Result<Parsed, Malformed>,
+    /// The images that the event turned out to be about.
+    pub(super) digests: &'a [Digest],
+    pub(super) result: &'a Result<Outcome, Failure>,
+    pub(super) disposition: Disposition,
+    pub(super) took: Duration,
+}
+
+/// Records in the current span what the message is about, as soon as that is known.
+pub(super) fn identify(parsed: &Result<Parsed, Malformed>) {
+    let span = Span::current();
+    let (origin, event) = match parsed {
+        Ok(Parsed::Assess(event)) => (&event.origin, Some(event)),
+        Ok(Parsed::Sweep(order)) => (&order.origin, None),
+        Ok(Parsed::Ignored { origin, .. }) => (origin.as_ref(), None),
+        Err(_) => return,
+    };
+    let repository = event.map(|event| &event.repository);
+    record_all!(
+        span,
+        event_id = origin.id.as_deref(),
+        account = repository.map(|repository| repository.account.as_str()),
+        region = repository.map(|repository| repository.region.as_str()),
+        repository = repository.map(|repository| repository.name.as_str()),
+        digest = event.and_then(|event| event.digest.as_ref()).map(Digest::as_str),
+    );
+}
+
+/// Writes the line: information if the message is deleted, a warning if it comes again, an error if
+/// it moves to the dead-letter queue or we are at fault.
+pub(super) fn write(of: &Completed<'_>) {
+    let (kind, origin) = match of.parsed {
+        Ok(Parsed::Assess(event)) => (Some(event.kind), Some(&event.origin)),
+        Ok(Parsed::Sweep(order)) => (Some(Kind::Sweep), Some(&order.origin)),
+        Ok(Parsed::Ignored { kind, origin, .. }) => (Some(*kind), Some(origin.as_ref())),
+        Err(_) => (None, None),
+    };
+    let digests: Vec<_> = of.digests.iter().map(Digest::as_str).collect();
+    let (outcome, why) = match of.result {
+        Ok(outcome) => (outcome.as_str(), outcome.why().map(str::to_owned)),
+        Err(failure) => (failure.as_str(), Some(failure.to_string())),
+    };
+    let dead = of.last_receive && of.result.is_err();
+    let span = Span::current();
+    record_all!(span, tagwarden.outcome = outcome, tagwarden.disposition = of.disposition.as_str(),);
+    if of.result.is_err() && of.disposition != Disposition::Release {
+        traces::failed(&span, outcome, why.as_deref().unwrap_or_default());
+    }
+    macro_rules! line {
+        ($emit:ident) => {
+            $emit!(
+                // The span has account, Region and repository, and so has the line.
+                message_id = of.message.id,
+                event_id = origin.and_then(|origin| origin.id.as_deref()),
+                event_kind = kind.map(|kind| kind.as_str()),
+                source = origin.map(|origin| origin.source.as_str()),
+                detail_type = origin.map(|origin| origin.detail_type.as_str()),
+                digest = (!digests.is_empty()).then(|| digests.join(",")),
+                outcome,
+                why,
+                disposition = of.disposition.as_str(),
+                again_in_seconds = of.disposition.wait().map(|wait| wait.as_secs()),
+                // Said here because SQS moves the message in silence, and nobody else knows why.
+                goes_to = dead.then_some("the dead-letter queue"),
+                receive_count = of.message.receive_count,
+                body_bytes = of.body_bytes,
+                duration_ms = u64::try_from(of.took.as_millis()).unwrap_or(u64::MAX),
+                "assessed"
+            )
+        };
+    }
+    match (of.result, of.disposition) {
+        _ if dead => line!(error),
+        (Err(Failure::Panicked), _) => line!(error),
+        (Ok(_), _) | (_, Disposition::Release) => line!(info),
+        // Results of a sweep wait for each other, which is no fault.
+        (Err(Failure::Pending { .. }), _) if kind == Some(Kind::Sweep) => line!(info),
+        (Err(_), _) => line!(warn),
+    }
+}

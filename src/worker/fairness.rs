@@ -1,0 +1,364 @@
+//! Shares the work fairly between repositories, so that a slow one leaves room for the others
+//! (invariant 10).
+//!
+//! A message that needs ECR takes a slot of its repository. A repository may have as many running
+//! slots as it leaves to the others, as switches share a buffer by a dynamic threshold: one busy
+//! repository has half of the permits, the next has half of the rest. Its further messages are
+//! queued under heartbeat, without a permit, so that polling goes on past them.
+//!
+//! A message that is slow yields: it goes on without its permit. As long as it does, its repository
+//! gets few further slots, and messages that find no place in the queue come again later.
+//!
+//! Rejected: a fixed share for each repository, because a single busy one would leave permits
+//! unused; and a queue for each repository, because its length would be what strangers push.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::permits::Permit;
+use crate::domain::image::Repository;
+use crate::outcome::Failure;
+use crate::shutdown::Shutdown;
+
+/// Messages that may be queued, and as many that may have yielded, for each permit.
+const PLACES_PER_PERMIT: usize = 16;
+/// A message that is in work for this long is slow: most take a tenth of it.
+const SLOW: Duration = Duration::from_secs(1);
+/// While one of its messages is slow, a repository gets this part of the slots that it would get.
+const PART_OF_SLOW: usize = 8;
+/// How many times as many messages may be queued on their last receive, because they cannot come
+/// again.
+const MORE_FOR_LAST_RECEIVES: usize = 4;
+
+/// The state of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The message waits, without a permit.
+    Queued,
+    /// The message is in work, with a permit.
+    Running,
+    /// The message is in work and slow, without a permit.
+    Yielded,
+}
+
+/// The number of a repository's slots in each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Share {
+    queued: usize,
+    running: usize,
+    yielded: usize,
+}
+
+impl Share {
+    fn at(&self, state: State) -> usize {
+        match state {
+            State::Queued => self.queued,
+            State::Running => self.running,
+            State::Yielded => self.yielded,
+        }
+    }
+
+    fn at_mut(&mut self, state: State) -> &mut usize {
+        match state {
+            State::Queued => &mut self.queued,
+            State::Running => &mut self.running,
+            State::Yielded => &mut self.yielded,
+        }
+    }
+}
+
+/// The slots of all repositories.
+#[derive(Debug)]
+pub(super) struct Fairness {
+    permits: usize,
+    shares: Mutex<HashMap<Repository, Share>>,
+    changed: Notify,
+}
+
+/// The slot of a message, until it is dropped. It holds the permit of the message.
+#[derive(Debug)]
+pub(super) struct Slot<'a> {
+    fairness: &'a Fairness,
+    repository: &'a Repository,
+    state: State,
+}
+
+impl Slot<'_> {
+    /// Does the message's work. If that is slow, it goes on without the permit.
+    pub(super) async fn run<T>(&mut self, permit: &mut Permit, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = sleep(SLOW) => {}
+        }
+        if let Some(yielded) = self.fairness.try_slot(self.repository, State::Yielded) {
+            *self = yielded;
+            permit.give_up();
+        }
+        work.await
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        let mut shares = self.fairness.shares();
+        if let Some(share) = shares.get_mut(self.repository) {
+            *share.at_mut(self.state) -= 1;
+            if *share == Share::default() {
+                shares.remove(self.repository);
+            }
+        }
+        drop(shares);
+        self.fairness.changed.notify_waiters();
+    }
+}
+
+impl Fairness {
+    /// Shares this many permits.
+    pub(super) fn new(permits: usize) -> Self {
+        Self { permits, shares: Mutex::default(), changed: Notify::new() }
+    }
+
+    fn shares(&self) -> MutexGuard<'_, HashMap<Repository, Share>> {
+        self.shares.lock()
+    }
+
+    /// Refairness whether no message has a slot.
+    pub(super) fn is_idle(&self) -> bool {
+        self.shares().is_empty()
+    }
+
+    /// Takes a slot in this state, if that leaves the other repositories at least as much room.
+    fn try_slot<'a>(&'a self, repository: &'a Repository, state: State) -> Option<Slot<'a>> {
+        let places = self.permits.saturating_mul(PLACES_PER_PERMIT);
+        let room = if state == State::Running { self.permits } else { places };
+        self.try_slot_within(room, repository, state)
+    }
+
+    fn try_slot_within<'a>(
+        &'a self,
+        room: usize,
+        repository: &'a Repository,
+        state: State,
+    ) -> Option<Slot<'a>> {
+        let mut shares = self.shares();
+        let taken: usize = shares.values().map(|share| share.at(state)).sum();
+        let left = room.saturating_sub(taken);
+        let share = shares.get(repository).copied().unwrap_or_default();
+        let is_slow = state == State::Running && share.yielded > 0;
+        let left = if is_slow { left.div_ceil(PART_OF_SLOW) } else { left };
+        if share.at(state) >= left {
+            return None;
+        }
+        *shares.entry(repository.clone()).or_default().at_mut(state) += 1;
+        Some(Slot { fairness: self, repository, state })
+    }
+
+    fn is_slow(&self, repository: &Repository) -> bool {
+        self.shares().get(repository).is_some_and(|share| share.yielded > 0)
+    }
+
+    /// Takes a place in the queue; there are more for a message that cannot come again.
+    fn try_queue<'a>(&'a self, repository: &'a Repository, is_last: bool) -> Option<Slot<'a>> {
+        let more = self.permits.saturating_mul(PLACES_PER_PERMIT * MORE_FOR_LAST_RECEIVES);
+        match self.try_slot(repository, State::Queued) {
+            None if is_last => self.try_slot_within(more, repository, State::Queued),
+            place => place,
+        }
+    }
+
+    /// Waits for a running slot, without the permit if there is a place in the queue.
+    ///
+    /// A message on its last receive cannot come again, so it waits even if its repository is slow,
+    /// and a drain does not end its wait.
+    ///
+    /// # Errors
+    /// [`Failure::Crowded`] if the queue is full and the repository is slow;
+    /// [`Failure::Abandoned`] if the worker begins to stop.
+    pub(super) async fn acquire<'a>(
+        &'a self,
+        repository: &'a Repository,
+        permit: &mut Permit,
+        is_last: bool,
+        shutdown: &Shutdown,
+    ) -> Result<Slot<'a>, Failure> {
+        let wait = async {
+            loop {
+                let changed = self.changed.notified();
+                if let Some(slot) = self.try_slot(repository, State::Running) {
+                    return Ok(slot);
+                }
+                if let Some(place) = self.try_queue(repository, is_last) {
+                    permit.give_up();
+                    let slot = self.next_running(repository).await;
+                    // Another message that waits for a place may hold the permit that this one needs.
+                    drop(place);
+                    permit.take_again().await;
+                    return Ok(slot);
+                }
+                if !is_last && self.is_slow(repository) {
+                    return Err(Failure::Crowded);
+                }
+                changed.await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = shutdown.draining(), if !is_last => match self.try_slot(repository, State::Running) {
+                Some(slot) => Ok(slot),
+                None => Err(Failure::Abandoned),
+            },
+            slot = wait => slot,
+        }
+    }
+
+    async fn next_running<'a>(&'a self, repository: &'a Repository) -> Slot<'a> {
+        loop {
+            let changed = self.changed.notified();
+            if let Some(slot) = self.try_slot(repository, State::Running) {
+                return slot;
+            }
+            changed.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::domain::image::sample::repository;
+
+    /// How many fairness a repository gets before it has to wait.
+    fn taken<'a>(fairness: &'a Fairness, repository: &'a Repository) -> Vec<Slot<'a>> {
+        std::iter::from_fn(|| fairness.try_slot(repository, State::Running)).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_repository_takes_half_and_the_next_half_of_the_rest() {
+        let fairness = Fairness::new(32);
+        let (a, b, c) = (repository("a"), repository("b"), repository("c"));
+        let of_a = taken(&fairness, &a);
+        let of_b = taken(&fairness, &b);
+        let of_c = taken(&fairness, &c);
+        assert_eq!((of_a.len(), of_b.len(), of_c.len()), (16, 8, 4));
+        drop(of_a);
+        assert_eq!(taken(&fairness, &c).len(), 8, "what comes free is shared out anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn single_repository_has_a_slot_however_few_permits_there_are() {
+        for most in 1..=3 {
+            let fairness = Fairness::new(most);
+            assert_eq!(taken(&fairness, &repository("a")).len(), most.div_ceil(2), "{most}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn queued_message_gives_up_its_permit_until_it_has_a_slot() {
+        let fairness = Fairness::new(2);
+        let (a, permits) = (repository("a"), Arc::new(Semaphore::new(1)));
+        let shutdown = Shutdown::default();
+        let first = fairness.try_slot(&a, State::Running).unwrap();
+        let mut permit = Permit::try_of(&permits).unwrap();
+        let waits = fairness.acquire(&a, &mut permit, false, &shutdown);
+        tokio::pin!(waits);
+        assert!(futures_util::poll!(&mut waits).is_pending());
+        assert_eq!(permits.available_permits(), 1);
+        drop(first);
+        waits.await.unwrap();
+        assert_eq!(permits.available_permits(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_message_yields_and_its_repository_gets_few_further_slots() {
+        let fairness = Fairness::new(32);
+        let (a, b, permits) = (repository("a"), repository("b"), Arc::new(Semaphore::new(1)));
+        let mut permit = Permit::try_of(&permits).unwrap();
+        let mut slot = fairness.try_slot(&a, State::Running).unwrap();
+        let slow = slot.run(&mut permit, sleep(SLOW * 3));
+        let look = async {
+            sleep(SLOW * 2).await;
+            assert_eq!(permits.available_permits(), 1);
+            assert_eq!(taken(&fairness, &a).len(), 4);
+            assert_eq!(taken(&fairness, &b).len(), 16);
+        };
+        tokio::join!(slow, look);
+        drop(slot);
+        assert_eq!(taken(&fairness, &a).len(), 16, "it is not slow any more");
+        assert!(fairness.is_idle(), "nothing is remembered of who has no slot");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn message_comes_again_if_the_queue_of_a_slow_repository_is_full() {
+        let fairness = Fairness::new(1);
+        let (a, permits) = (repository("a"), Arc::new(Semaphore::new(2)));
+        let shutdown = Shutdown::default();
+        let held = fairness.try_slot(&a, State::Running).unwrap();
+        let _all: Vec<_> = std::iter::from_fn(|| fairness.try_slot(&a, State::Queued)).collect();
+
+        let mut permit = Permit::try_of(&permits).unwrap();
+        let waits = fairness.acquire(&a, &mut permit, false, &shutdown);
+        tokio::pin!(waits);
+        assert!(futures_util::poll!(&mut waits).is_pending());
+        assert_eq!(permits.available_permits(), 1, "while it is fast, with the permit in hand");
+
+        let _slow = fairness.try_slot(&a, State::Yielded).unwrap();
+        fairness.changed.notify_waiters();
+        assert!(matches!(waits.await, Err(Failure::Crowded)));
+
+        let mut permit = Permit::try_of(&permits).unwrap();
+        let last = fairness.acquire(&a, &mut permit, true, &shutdown);
+        tokio::pin!(last);
+        assert!(futures_util::poll!(&mut last).is_pending(), "its last receive waits");
+        assert_eq!(permits.available_permits(), 1, "at a place that others do not get");
+        drop(held);
+        assert!(last.await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn message_with_a_slot_frees_its_place_while_it_waits_for_a_permit() {
+        let fairness = Fairness::new(1);
+        let (a, permits) = (repository("a"), Arc::new(Semaphore::new(1)));
+        let shutdown = Shutdown::default();
+        let held = fairness.try_slot(&a, State::Running).unwrap();
+        let mut places: Vec<_> =
+            std::iter::from_fn(|| fairness.try_slot(&a, State::Queued)).collect();
+        places.pop();
+
+        let wait = async || {
+            let mut permit = Permit::try_of(&permits).unwrap();
+            drop(fairness.acquire(&a, &mut permit, false, &shutdown).await.unwrap());
+        };
+        let (first, second) = (wait(), wait());
+        tokio::pin!(first, second);
+        assert!(futures_util::poll!(&mut first).is_pending(), "at the last place");
+        assert!(futures_util::poll!(&mut second).is_pending(), "with the last permit");
+        drop(held);
+        assert!(futures_util::poll!(&mut first).is_pending(), "it has the slot and no permit");
+        assert!(futures_util::poll!(&mut second).is_pending(), "it has the place now");
+        first.await;
+        second.await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn drain_ends_the_wait() {
+        let fairness = Fairness::new(1);
+        let (a, permits) = (repository("a"), Arc::new(Semaphore::new(1)));
+        let shutdown = Shutdown::default();
+        let _held = fairness.try_slot(&a, State::Running).unwrap();
+        shutdown.drain();
+        let mut permit = Permit::try_of(&permits).unwrap();
+        let ended = fairness.acquire(&a, &mut permit, false, &shutdown).await;
+        assert!(matches!(ended, Err(Failure::Abandoned)));
+    }
+}

@@ -1,0 +1,431 @@
+//! One message from its receive to its settlement: parse, dispatch, settle.
+//!
+//! A message whose event says it all takes no task of its own: it is parsed where it was received,
+//! and such messages of one receive are deleted by one call. Every other message is worked on under
+//! the heartbeat of its lease, at its repository's turn, and settled by the table of
+//! [`disposition`]. A panic is caught and becomes a failure of that message alone (invariant 10),
+//! and a message is deleted only after every effect is confirmed (invariant 1).
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use tokio::time::Instant;
+use tracing::{Instrument as _, Span, warn};
+
+use super::completion_log::{self, Completed};
+use super::fairness::{Fairness, Slot};
+use super::permits::Permit;
+use crate::assess::{Assessment, Assessor};
+use crate::aws::AwsError;
+use crate::backoff::Retries;
+use crate::clock::Clock;
+use crate::domain::image::{Digest, Home, Repository};
+use crate::event::{self, ImageEvent, Kind, Malformed, Parsed};
+use crate::health::{Health, Pause};
+use crate::inspect::{Freshness, Request, Urgency};
+use crate::notify::Notifier;
+use crate::outcome::{Attempt, Disposition, Failure, Outcome, disposition};
+use crate::queue::lease::{HeldLease, SettleError, Settlement, Settler};
+use crate::queue::{Message, Queue};
+use crate::registry::Registry;
+use crate::shutdown::Shutdown;
+use crate::sweep::Coordinator;
+use crate::telemetry::instruments::{self, Instruments};
+use crate::telemetry::traces;
+
+/// The rooms that a message leads to, and what processing needs besides.
+#[derive(Debug)]
+pub struct Shared<Q, R, N> {
+    /// Assesses images.
+    pub assessor: Assessor<R, N>,
+    /// Takes the steps of sweeps.
+    pub coordinator: Coordinator<Q, R, N>,
+    /// Extends and settles leases.
+    pub settler: Settler,
+    /// How long a received message stays invisible.
+    pub visibility: Duration,
+    /// The receives after which the queue's redrive policy moves a message away, if it has one.
+    pub max_receive_count: Option<u32>,
+    /// The worker's own registry.
+    pub own: Home,
+    /// Whether polling is paused.
+    pub health: Arc<Health>,
+    /// When to stop.
+    pub shutdown: Shutdown,
+    /// The time of day.
+    pub clock: Clock,
+    /// The metrics.
+    pub instruments: Arc<Instruments>,
+}
+
+/// Processes messages.
+#[derive(Debug)]
+pub(super) struct Processor<Q, R, N> {
+    shared: Shared<Q, R, N>,
+    fairness: Arc<Fairness>,
+}
+
+/// A message in work, and what is known of it without asking anybody.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    /// Its body has been read and dropped, because as many messages may wait as others are slow,
+    /// each of any length.
+    message: Message,
+    body_bytes: usize,
+    span: Span,
+    since: Instant,
+    parsed: Result<Parsed, Malformed>,
+    /// The outcome, if the event says it all.
+    fast_path: Option<Outcome>,
+    _counted: instruments::InFlight,
+}
+
+impl InFlight {
+    /// Returns whether nothing is left to do but to delete the message.
+    pub(super) fn is_done(&self) -> bool {
+        self.fast_path.is_some()
+    }
+
+    fn event(&self) -> Option<&ImageEvent> {
+        match &self.parsed {
+            Ok(Parsed::Assess(event)) => Some(event),
+            _ => None,
+        }
+    }
+
+    fn named(&self) -> Vec<Digest> {
+        self.event().and_then(|event| event.digest.clone()).into_iter().collect()
+    }
+}
+
+/// What came of a message. It keeps the slot of its repository until it is settled.
+struct Processed<'a> {
+    assessment: Assessment,
+    _slot: Option<Slot<'a>>,
+}
+
+impl From<Assessment> for Processed<'_> {
+    fn from(assessment: Assessment) -> Self {
+        Self { assessment, _slot: None }
+    }
+}
+
+impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
+    pub(super) fn new(shared: Shared<Q, R, N>, fairness: Arc<Fairness>) -> Self {
+        Self { shared, fairness }
+    }
+
+    /// Drops old results that were kept for other messages.
+    pub(super) fn tidy(&self) {
+        self.shared.assessor.tidy();
+    }
+
+    /// Parses a message; `None` if that panicked, and the message comes again.
+    pub(super) fn parse(&self, mut message: Message) -> Option<InFlight> {
+        let Message { delivery, id, receive_count, body, .. } = &message;
+        let span = traces::process(delivery, id, *receive_count, body.len());
+        let since = Instant::now();
+        let instruments = &self.shared.instruments;
+        let counted = instruments.in_flight();
+        let parse = || span.in_scope(|| self.parse_body(&message.body));
+        let Ok((parsed, fast_path)) = catch_unwind(AssertUnwindSafe(parse)) else {
+            instruments.panicked();
+            return None;
+        };
+        let body_bytes = std::mem::take(&mut message.body).len();
+        Some(InFlight { message, body_bytes, span, since, parsed, fast_path, _counted: counted })
+    }
+
+    /// Returns what a body says, and the outcome if that says it all.
+    fn parse_body(&self, body: &str) -> (Result<Parsed, Malformed>, Option<Outcome>) {
+        let parsed = event::parse(body, &self.shared.own);
+        let (kind, fast_path) = match &parsed {
+            Ok(Parsed::Assess(event)) => {
+                let is_clean = self.shared.assessor.is_cleared_at_a_glance(event);
+                (event.kind, is_clean.then_some(Outcome::Clean))
+            }
+            Ok(Parsed::Sweep(_)) => (Kind::Sweep, None),
+            Ok(Parsed::Ignored { kind, reason, .. }) => (*kind, Some(Outcome::Ignored(reason))),
+            Err(_) => (Kind::Malformed, None),
+        };
+        self.shared.instruments.event(kind.as_str());
+        completion_log::identify(&parsed);
+        (parsed, fast_path)
+    }
+
+    /// Deletes the messages of one receive whose events say it all, by one call. A message that
+    /// cannot be deleted so is settled by itself.
+    pub(super) async fn settle_together(&self, mut done: Vec<(InFlight, Permit)>) {
+        let judged = Instant::now();
+        let results = self.delete_together(&done).await;
+        // Backwards, so that the message that takes the place of a removed one has been handled.
+        for at in (0..done.len()).rev() {
+            if let Some(Ok(())) = results.get(at) {
+                let (one, _) = done.swap_remove(at);
+                let result = one.fast_path.clone().ok_or(Failure::Abandoned);
+                let assessment = Assessment { digests: one.named(), result };
+                one.span.in_scope(|| {
+                    self.measure(&one, judged - one.since);
+                    self.complete(&one, &assessment, Disposition::Delete, &Ok(()));
+                });
+            }
+        }
+        let alone =
+            done.into_iter().map(|(one, permit)| self.process(one, permit, Urgency::Queued));
+        join_all(alone).await;
+    }
+
+    /// Returns one result for each message, or none if nobody waits for them any longer.
+    async fn delete_together(&self, done: &[(InFlight, Permit)]) -> Vec<Result<(), AwsError>> {
+        let Shared { settler, visibility, health, shutdown, .. } = &self.shared;
+        let spans = done.iter().map(|(one, _)| traces::settle(&one.span)).collect();
+        let messages: Vec<_> = done.iter().map(|(one, _)| &one.message).collect();
+        let results = tokio::select! {
+            biased;
+            results = settler.delete_together(&messages, spans, *visibility) => results,
+            () = shutdown.abandoned() => Vec::new(),
+        };
+        if results.iter().any(Result::is_ok) {
+            health.resume(Pause::Settling);
+        }
+        results
+    }
+
+    /// Works on a message and settles it.
+    pub(super) async fn process(&self, one: InFlight, permit: Permit, urgency: Urgency) {
+        let span = one.span.clone();
+        self.work_and_settle(&one, permit, urgency).instrument(span).await;
+    }
+
+    async fn work_and_settle(&self, one: &InFlight, mut permit: Permit, urgency: Urgency) {
+        let Shared { settler, visibility, shutdown, instruments, .. } = &self.shared;
+        let message = &one.message;
+        let mut lease = HeldLease::new(message, *visibility, settler, instruments);
+        let processed = match &one.fast_path {
+            // Its delete was sent already, together with others. From then on nothing extends its
+            // lease.
+            Some(outcome) => {
+                let result = Ok(outcome.clone());
+                Assessment { digests: one.named(), result }.into()
+            }
+            None => match lease.run(self.work(one, &mut permit, urgency)).await {
+                Ok(processed) => processed,
+                Err(_) => return lease_lost(message),
+            },
+        };
+        let assessment = &processed.assessment;
+        let disposition = disposition(&assessment.result, self.attempt(message), fastrand::f64());
+        self.measure(one, one.since.elapsed());
+        let settlement = match disposition {
+            Disposition::Delete => Settlement::Delete,
+            Disposition::Retry(delay) | Disposition::Redrive(delay) => Settlement::Visible(delay),
+            Disposition::Release => Settlement::Visible(Duration::ZERO),
+        };
+        let is_released = disposition == Disposition::Release;
+        // A receive of this task that is still under way would take the released message.
+        if is_released
+            && shutdown.is_draining()
+            && lease.run(shutdown.after_last_receive()).await.is_err()
+        {
+            return lease_lost(message);
+        }
+        let out_of_time = async {
+            shutdown.abandoned().await;
+            shutdown.after_last_receive().await;
+        };
+        let settled = tokio::select! {
+            biased;
+            settled = self.settle(&mut lease, settlement) => Some(settled),
+            () = out_of_time, if !is_released => None,
+        };
+        match settled {
+            Some(settled) => self.complete(one, assessment, disposition, &settled),
+            // The queue does not answer, and there is no more time to wait for it.
+            None => {
+                let settled = lease.release().await;
+                self.complete(one, assessment, Disposition::Release, &settled);
+            }
+        }
+    }
+
+    fn attempt(&self, message: &Message) -> Attempt {
+        Attempt { number: message.receive_count, most: self.shared.max_receive_count }
+    }
+
+    /// Does the work that a message asks for, whatever goes wrong on the way.
+    async fn work<'a>(
+        &'a self,
+        one: &'a InFlight,
+        permit: &mut Permit,
+        urgency: Urgency,
+    ) -> Processed<'a> {
+        let Shared { shutdown, instruments, .. } = &self.shared;
+        let failed = |failure| Assessment { digests: one.named(), result: Err(failure) }.into();
+        let work = AssertUnwindSafe(self.dispatch(one, permit, urgency)).catch_unwind();
+        tokio::select! {
+            biased;
+            processed = work => processed.unwrap_or_else(|_| {
+                instruments.panicked();
+                failed(Failure::Panicked)
+            }),
+            () = shutdown.abandoned() => failed(Failure::Abandoned),
+        }
+    }
+
+    async fn dispatch<'a>(
+        &'a self,
+        one: &'a InFlight,
+        permit: &mut Permit,
+        urgency: Urgency,
+    ) -> Processed<'a> {
+        let InFlight { message, parsed, .. } = one;
+        let alone = |result| Assessment { digests: Vec::new(), result }.into();
+        match parsed {
+            Err(malformed) => alone(Err(malformed.clone().into())),
+            Ok(Parsed::Ignored { reason, .. }) => alone(Ok(Outcome::Ignored(reason))),
+            Ok(Parsed::Sweep(order)) => {
+                let step = self.shared.coordinator.step(message, self.attempt(message), order);
+                alone(Box::pin(step).await)
+            }
+            Ok(Parsed::Assess(event)) => {
+                let request = self.request(message, event, urgency);
+                let mut processed =
+                    Box::pin(self.assess(&event.repository, &request, permit)).await;
+                let result = &mut processed.assessment.result;
+                if event.kind == Kind::Sweep
+                    && request.attempt.is_repeated()
+                    && matches!(result, Err(Failure::Limited { .. }))
+                {
+                    // The next sweep finds the image again, and messages over the limits must not
+                    // pile up.
+                    *result = Ok(Outcome::PutOff);
+                }
+                if processed.assessment.digests.is_empty() {
+                    processed.assessment.digests = one.named();
+                }
+                processed
+            }
+        }
+    }
+
+    fn request(&self, message: &Message, event: &ImageEvent, urgency: Urgency) -> Request {
+        Request {
+            repository: event.repository.clone(),
+            digest: event.digest.clone(),
+            tags: event.tags.clone(),
+            claim: event.claim.clone(),
+            origin: event.origin.clone(),
+            event_id: event.origin.id.clone().unwrap_or_else(|| message.id.clone()),
+            message_id: Some(message.id.clone()),
+            freshness: Freshness { sent_at: message.sent_at, received_at: message.received_at },
+            attempt: self.attempt(message),
+            urgency,
+        }
+    }
+
+    /// Assesses the image when its repository has a slot for it.
+    async fn assess<'a>(
+        &'a self,
+        repository: &'a Repository,
+        request: &Request,
+        permit: &mut Permit,
+    ) -> Processed<'a> {
+        let Shared { assessor, shutdown, .. } = &self.shared;
+        let alone = |result| Assessment { digests: Vec::new(), result }.into();
+        if let Some(result) = assessor.refuse_out_of_scope(request).await {
+            return alone(result);
+        }
+        // A probe is to find out at once.
+        if request.urgency == Urgency::Probe {
+            return assessor.assess(request).await.into();
+        }
+        let is_last = request.attempt.is_last();
+        match self.fairness.acquire(repository, permit, is_last, shutdown).await {
+            Ok(mut slot) => {
+                let assessment = slot.run(permit, assessor.assess(request)).await;
+                Processed { assessment, _slot: Some(slot) }
+            }
+            Err(failure) => alone(Err(failure)),
+        }
+    }
+
+    /// Settles the message. If the queue refuses that, polling pauses, the lease is kept, and the
+    /// settlement itself is the probe.
+    async fn settle(
+        &self,
+        lease: &mut HeldLease<'_>,
+        settlement: Settlement,
+    ) -> Result<(), SettleError> {
+        let Shared { health, shutdown, .. } = &self.shared;
+        let mut retries = Retries::of_refused_call();
+        loop {
+            let error = match lease.settle(settlement).await {
+                // The message was deleted with the queue.
+                Err(SettleError::Refused(error)) if !error.is_missing_queue() => error,
+                result => {
+                    if result.is_ok() {
+                        health.resume(Pause::Settling);
+                    }
+                    return result;
+                }
+            };
+            health.pause(Pause::Settling, &error);
+            if lease.run(retries.wait(shutdown)).await?.is_err() {
+                return Err(SettleError::Refused(error));
+            }
+        }
+    }
+
+    fn measure(&self, one: &InFlight, took: Duration) {
+        let Shared { clock, instruments, .. } = &self.shared;
+        // An image that a sweep finds is as old as the sweep, and nobody's delay.
+        let event = one.event().filter(|event| event.kind != Kind::Sweep);
+        let at = event.and_then(|event| event.origin.at);
+        instruments.assessed(took, at.map(|at| clock.since(at)));
+    }
+
+    /// Counts and logs what became of a message.
+    fn complete(
+        &self,
+        one: &InFlight,
+        Assessment { digests, result }: &Assessment,
+        disposition: Disposition,
+        settled: &Result<(), SettleError>,
+    ) {
+        let InFlight { message, parsed, since, .. } = one;
+        let reason = match result {
+            _ if disposition == Disposition::Release => Failure::Abandoned.as_str(),
+            Ok(outcome) => outcome.as_str(),
+            Err(failure) => failure.as_str(),
+        };
+        match settled {
+            Ok(()) => self.shared.instruments.settled(disposition.as_str(), reason),
+            Err(error) => {
+                warn!(message_id = message.id, %error, "cannot settle; the message comes again");
+            }
+        }
+        completion_log::write(&Completed {
+            message,
+            body_bytes: one.body_bytes,
+            last_receive: self.attempt(message).is_last(),
+            parsed,
+            digests,
+            result,
+            disposition,
+            took: since.elapsed(),
+        });
+        if let Err(error) = settled {
+            traces::failed(&Span::current(), "not_settled", &error.to_string());
+        }
+    }
+}
+
+/// Logs that a message comes again because its lease ended before its work did.
+fn lease_lost(message: &Message) {
+    let what = "the lease was lost; the message comes again";
+    warn!(message_id = message.id, "{what}");
+    traces::failed(&Span::current(), "lease_lost", what);
+}
