@@ -8,15 +8,18 @@ use std::hint::black_box;
 use std::time::{Duration, SystemTime};
 
 use criterion::{Criterion, Throughput};
+use tagwarden::domain::evaluation::{Evaluation, Subject};
 use tagwarden::domain::exception::{Day, Exception};
 use tagwarden::domain::findings::{Finding, Findings, Package, Score, Severity, SeverityCounts};
 use tagwarden::domain::globs::Globs;
-use tagwarden::domain::image::{AccountId, Digest, Home, Region, Repository, RepositoryName, Tag};
-use tagwarden::domain::judgement::{Judgement, Subject};
+use tagwarden::domain::image::{Image, ImageKind, StorageStatus};
+use tagwarden::domain::names::{
+    AccountId, Digest, Region, RegistryId, Repository, RepositoryName, Tag,
+};
 use tagwarden::domain::notice::NoticeAction;
 use tagwarden::domain::origin::Origin;
-use tagwarden::domain::plan::{Image, Kind, Plan, Storage};
-use tagwarden::domain::policy::{Mode, Policy, Reporting, Rule, Terms};
+use tagwarden::domain::plan::Plan;
+use tagwarden::domain::policy::{Mode, Policy, Reporting, Rule, RuleSettings};
 use tagwarden::event::{self, Parsed};
 use tagwarden::notify::NoticeFormat;
 use tagwarden::notify::render::render;
@@ -51,7 +54,7 @@ fn parsing(criterion: &mut Criterion) {
         ("malformed", &critical.replace("sha256:", "sha1:"), "malformed"),
         ("no event", "this is no event", "malformed"),
     ];
-    let own = repository().home();
+    let own = repository().registry_id();
     let mut group = criterion.benchmark_group("parse");
     for (name, body, becomes) in events {
         assert_eq!(what_becomes_of(body, &own), becomes, "{name}");
@@ -79,9 +82,9 @@ fn judging(criterion: &mut Criterion) {
         now: SystemTime::UNIX_EPOCH + NOW,
     };
     let findings = Findings::new(counts.clone(), (0..1_000).map(finding));
-    let judgement = policy.judge(&subject, &findings);
-    assert!(judgement.violates());
-    assert_eq!((judgement.rule.as_str(), judgement.exceptions.len()), ("rule 9", 20));
+    let evaluation = policy.judge(&subject, &findings);
+    assert!(evaluation.violates());
+    assert_eq!((evaluation.rule.as_str(), evaluation.exceptions.len()), ("rule 9", 20));
 
     let mut group = criterion.benchmark_group("judge");
     group.bench_function("counts at a glance", |bencher| {
@@ -98,12 +101,13 @@ fn planning(criterion: &mut Criterion) {
     let image = Image {
         digest: digest(),
         tags: (0..150).map(tag).collect(),
-        kind: Kind::Image,
-        storage: Storage::Active,
+        kind: ImageKind::Image,
+        storage: StorageStatus::Active,
         pushed_at: None,
         media_type: None,
     };
-    let terms = Terms { protected_tags: globs(&["prod-*", "v14?"]), ..Terms::default() };
+    let terms =
+        RuleSettings { protected_tags: globs(&["prod-*", "v14?"]), ..RuleSettings::default() };
     let plan = Plan::new(&terms, &image, 0);
     assert_eq!((plan.untag.len(), plan.kept.len()), (140, 10));
     criterion.bench_function("plan/150 tags", |bencher| {
@@ -125,7 +129,7 @@ fn rendering(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn what_becomes_of(body: &str, own: &Home) -> &'static str {
+fn what_becomes_of(body: &str, own: &RegistryId) -> &'static str {
     match event::parse(body, own) {
         Ok(Parsed::Assess(_)) => "assess",
         Ok(Parsed::Sweep(_)) => "sweep",
@@ -143,7 +147,7 @@ fn policy() -> Policy {
         } else {
             globs(&["team/*"])
         },
-        terms: Terms::default(),
+        terms: RuleSettings::default(),
     };
     let exception = |number| Exception {
         id: globs(&[&format!("CVE-2026-0{number:02}?")]),
@@ -180,7 +184,7 @@ fn finding(number: usize) -> Finding {
 fn notice() -> Notice {
     let (repository, digest) = (repository(), digest());
     let worst: Vec<_> = (0..10).map(finding).collect();
-    let judgement = Judgement {
+    let evaluation = Evaluation {
         rule: "base".to_owned(),
         counted: [(Severity::Critical, 4), (Severity::High, 6)].into_iter().collect(),
         reasons: vec!["critical 4 exceeds the limit of 0".to_owned()],
@@ -200,9 +204,9 @@ fn notice() -> Notice {
             quarantine: Some(Tag::quarantine(&digest)),
             ..NoticeTags::default()
         },
-        counts: judgement.counted.clone(),
-        reasons: judgement.reasons.iter().chain(&judgement.notes).cloned().collect(),
-        judgement: Some(judgement),
+        counts: evaluation.counted.clone(),
+        reasons: evaluation.reasons.iter().chain(&evaluation.notes).cloned().collect(),
+        evaluation: Some(evaluation),
         event: Origin {
             id: Some("event-1".to_owned()),
             source: "aws.ecr".to_owned(),

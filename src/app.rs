@@ -165,8 +165,8 @@ impl App {
         // until the first long poll ends.
         self.instruments.polled(self.clock.now());
         info!(
-            account = %info.home.account,
-            region = %info.home.region,
+            account = %info.registry_id.account,
+            region = %info.registry_id.region,
             max_receive_count = info.max_receive_count,
             mode = self.settings.policy.base.mode.as_str(),
             "ready"
@@ -212,7 +212,7 @@ impl App {
         let settings = &self.settings;
         let of = Surroundings {
             policy: Arc::new(settings.policy.clone()),
-            own: info.home,
+            own: info.registry_id,
             health: Arc::clone(&self.health),
             shutdown: shutdown.clone(),
             clock: self.clock.clone(),

@@ -33,7 +33,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
 use crate::clock::Clock;
-use crate::domain::image::{Home, Region};
+use crate::domain::names::{Region, RegistryId};
 use crate::telemetry::instruments::Instruments;
 use crate::telemetry::traces;
 
@@ -85,8 +85,8 @@ impl Aws {
     /// Returns the same configuration for one account and Region, whose APIs are paced once AWS
     /// throttles them there.
     #[must_use]
-    pub fn paced(&self, home: &Home) -> Self {
-        Self { pacing: Some(Arc::new(Pacing::new(home))), ..self.clone() }
+    pub fn paced(&self, registry_id: &RegistryId) -> Self {
+        Self { pacing: Some(Arc::new(Pacing::new(registry_id))), ..self.clone() }
     }
 
     /// Returns a retry quota for one client alone. The SDK's default is one quota for all clients
@@ -147,7 +147,7 @@ impl Aws {
     /// Returns the configuration for the registry at `place`. With `aws.assume_role`, another
     /// account is reached by its role, else by the permissions that its repository policies grant
     /// us.
-    pub async fn at(&self, place: &Home, own: &Home) -> SdkConfig {
+    pub async fn at(&self, place: &RegistryId, own: &RegistryId) -> SdkConfig {
         let config = self.in_region(&place.region);
         let role = match &self.settings.assume_role {
             Some(role) if place.account != own.account => role,

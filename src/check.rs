@@ -1,12 +1,12 @@
 //! `tagwarden check`: the effective configuration with the source of each value, warnings about
 //! what its author has probably not meant (`warnings`), and the IAM policy that it needs (`iam`).
-//! `reach` computes from the globs which repositories a policy covers and changes. The report is a
+//! `scope` computes from the globs which repositories a policy covers and changes. The report is a
 //! versioned JSON document, and `render` prints it for people.
 
 pub mod iam;
 mod pattern;
-pub mod reach;
 mod render;
+pub mod scope;
 mod warnings;
 
 use std::time::SystemTime;

@@ -31,7 +31,7 @@ pub mod sweep;
 use std::collections::HashSet;
 
 use crate::domain::findings::{Finding, SeverityCounts};
-use crate::domain::image::{Digest, Home, InvalidName, Repository, Tag};
+use crate::domain::names::{Digest, InvalidName, RegistryId, Repository, Tag};
 use crate::domain::origin::Origin;
 use crate::domain::policy::Reporting;
 
@@ -105,7 +105,7 @@ pub enum Claim {
 }
 
 /// The maximum number of tags of one image (Amazon ECR service quotas, "Tags per image").
-const MOST_TAGS: usize = 1_000;
+const MAX_TAGS: usize = 1_000;
 
 /// One image to assess: every event family is read as this.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -199,7 +199,7 @@ impl Malformed {
 ///
 /// # Errors
 /// Returns [`Malformed`] if the body is neither an event to act on nor one to ignore.
-pub fn parse(body: &str, own: &Home) -> Result<Parsed, Malformed> {
+pub fn parse(body: &str, own: &RegistryId) -> Result<Parsed, Malformed> {
     let body = without_bom(body);
     let problem = match read(body, own) {
         Body::Event(parsed) => return parsed,
@@ -229,7 +229,7 @@ enum Body {
     NotAnEvent(Malformed),
 }
 
-fn read(body: &str, own: &Home) -> Body {
+fn read(body: &str, own: &RegistryId) -> Body {
     let envelope = Envelope::parse(body);
     // Most events belong to a family; the body is read once for them.
     if let Ok(envelope) = &envelope
@@ -255,10 +255,10 @@ fn read(body: &str, own: &Home) -> Body {
 /// an event without a digest has to be looked up.
 fn bounded(parsed: Parsed) -> Result<Parsed, Malformed> {
     match &parsed {
-        Parsed::Assess(event) if event.digest.is_none() && event.tags.len() > MOST_TAGS => {
+        Parsed::Assess(event) if event.digest.is_none() && event.tags.len() > MAX_TAGS => {
             let tags = event.tags.len();
             Err(Malformed::new(format!(
-                "the event names {tags} tags and no digest; an image has at most {MOST_TAGS} tags"
+                "the event names {tags} tags and no digest; an image has at most {MAX_TAGS} tags"
             )))
         }
         _ => Ok(parsed),
@@ -266,7 +266,7 @@ fn bounded(parsed: Parsed) -> Result<Parsed, Malformed> {
 }
 
 /// Reads an event of one family.
-type Parse = fn(&Envelope<'_>, &Home) -> Result<Parsed, Malformed>;
+type Parse = fn(&Envelope<'_>, &RegistryId) -> Result<Parsed, Malformed>;
 
 fn family(source: &str, detail_type: &str) -> Option<Parse> {
     Some(match (source, detail_type) {

@@ -17,9 +17,10 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::domain::image::{Home, Repository};
+use crate::domain::image::Image;
+use crate::domain::names::{RegistryId, Repository};
 use crate::domain::origin::Origin;
-use crate::domain::plan::{Course, Image, Plan};
+use crate::domain::plan::{Course, Plan};
 use crate::domain::policy::{Mode, Policy};
 use crate::event::{ImageEvent, Kind};
 use crate::inspect::Inspection;
@@ -36,7 +37,8 @@ pub enum Verdict {
     /// The worker ignores the event.
     Ignored,
     /// The policy does not cover the repository.
-    OutOfReach,
+    #[serde(rename = "out_of_reach")]
+    OutOfScope,
     /// The image may keep its tags.
     Keep,
     /// Its tags are removed.
@@ -126,7 +128,7 @@ pub struct Explainer<'a> {
     /// The topics that are configured.
     pub topics: &'a [TopicSettings],
     /// The worker's account and Region, or the best guess.
-    pub own: &'a Home,
+    pub own: &'a RegistryId,
     /// `limits.*`, each key with its value.
     pub limits: &'a [(String, String)],
 }
@@ -191,9 +193,9 @@ impl Explainer<'_> {
     pub fn live(&self, event: &ImageEvent, live: &Live) -> Explanation {
         let mut explanation = self.about("by what ECR shows now", event);
         match live {
-            Live::OutOfReach(why) => {
+            Live::OutOfScope(why) => {
                 explanation.notes.push(why.as_str().to_owned());
-                explanation.concludes(Verdict::OutOfReach);
+                explanation.concludes(Verdict::OutOfScope);
             }
             Live::Cleared => self.cleared(&mut explanation),
             Live::Inspected(all) => {
@@ -248,8 +250,8 @@ impl Explainer<'_> {
             Inspection::NotAnImage => bare(Verdict::NotAnImage),
             Inspection::Unpulled => bare(Verdict::NothingToUntag),
             Inspection::LeftToScan(_) => bare(Verdict::LeftToScan),
-            Inspection::Clean(judgement, _) => {
-                bare(Verdict::Keep).judged(judgement, self.policy.exceptions.as_slice())
+            Inspection::Clean(evaluation, _) => {
+                bare(Verdict::Keep).judged(evaluation, &self.policy.exceptions)
             }
             Inspection::Wait(image, reason, _) => because(Verdict::Wait, image, reason),
             Inspection::Unscanned(image, reason) => because(Verdict::Unscanned, image, reason),
@@ -257,7 +259,7 @@ impl Explainer<'_> {
             Inspection::Violation(violation) => {
                 let (verdict, plan) = (self.verdict(event, &violation.plan), &violation.plan);
                 ExplainedImage::new(verdict, Some(&violation.image))
-                    .judged(&violation.judgement, self.policy.exceptions.as_slice())
+                    .judged(&violation.evaluation, &self.policy.exceptions)
                     .planned(plan)
                     .caused(violation.cause.as_ref())
             }
@@ -313,4 +315,16 @@ fn gravest(images: &[ExplainedImage]) -> Verdict {
     } else {
         Verdict::Keep
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_keep_the_words_that_programs_read() {
+        let word = |verdict| serde_json::to_value(verdict).unwrap();
+        assert_eq!(word(Verdict::OutOfScope), "out_of_reach");
+        assert_eq!(word(Verdict::AlreadyQuarantined), "already_quarantined");
+    }
 }

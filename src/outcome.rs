@@ -13,7 +13,7 @@ use strum::{EnumDiscriminants, IntoStaticStr, VariantArray};
 pub use self::attempt::Attempt;
 pub use self::disposition::{Disposition, disposition, wait_for_findings, waits_for_replicas};
 pub use self::failure::{Failure, FailureKind};
-use crate::domain::policy::OutOfReach;
+use crate::domain::policy::OutOfScope;
 
 /// What happened to the image of a message that needs no further delivery.
 #[derive(Clone, Debug, PartialEq, Eq, EnumDiscriminants)]
@@ -36,7 +36,8 @@ pub enum Outcome {
     /// The message is not for us: another source, another kind of scan, our own quarantine tag.
     Ignored(&'static str),
     /// The policy does not cover the repository.
-    OutOfReach(OutOfReach),
+    #[strum_discriminants(strum(serialize = "out_of_reach"))]
+    OutOfScope(OutOfScope),
     /// Another message's assessment of the same image had this outcome, and stands for this one.
     #[strum_discriminants(strum(serialize = "joined"))]
     Shared(Box<Outcome>),
@@ -81,7 +82,7 @@ impl Outcome {
     pub fn why(&self) -> Option<&'static str> {
         match self {
             Self::Ignored(why) => Some(why),
-            Self::OutOfReach(why) => Some(why.as_str()),
+            Self::OutOfScope(why) => Some(why.as_str()),
             Self::Shared(outcome) => Some(outcome.as_str()),
             _ => None,
         }
@@ -116,7 +117,7 @@ impl Outcome {
             | Self::Repeated
             | Self::Late
             | Self::Ignored(_)
-            | Self::OutOfReach(_) => 0,
+            | Self::OutOfScope(_) => 0,
             Self::NotAnImage | Self::Clean => 1,
             Self::LeftToScan => 2,
             Self::NothingToUntag => 3,

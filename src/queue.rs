@@ -19,9 +19,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-pub use self::settings::{QueueSettings, home_of};
+pub use self::settings::{QueueSettings, registry_of};
 use crate::aws::AwsError;
-use crate::domain::image::Home;
+use crate::domain::names::RegistryId;
 use crate::telemetry::traces::Delivery;
 
 /// Identifies one receive of one message; every receive gives a new handle.
@@ -61,7 +61,7 @@ pub struct Message {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueInfo {
     /// The account and Region of the queue, which are the worker's own.
-    pub home: Home,
+    pub registry_id: RegistryId,
     /// The number of receives after which an undeleted message moves to the dead-letter queue;
     /// `None` without a redrive policy. A queue without one is accepted with a warning: a poison
     /// message stays until its retention ends, and nothing else depends on the policy.

@@ -15,12 +15,12 @@ use std::time::SystemTime;
 
 use crate::aws::AwsError;
 use crate::domain::findings::ScanPage;
-use crate::domain::image::{Digest, Home, Repository, RepositoryName, Tag};
-use crate::domain::index::Index;
+use crate::domain::image::Image;
+use crate::domain::image_index::Index;
 use crate::domain::marks::Marks;
-use crate::domain::plan::Image;
+use crate::domain::names::{Digest, RegistryId, Repository, RepositoryName, Tag};
+use crate::domain::reconcile::Untagged;
 use crate::domain::replication::Replication;
-use crate::domain::untag::Untagged;
 
 /// How a tag is deleted: by tag and digest, or by tag alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +92,7 @@ pub struct Listed {
 /// Listing of a repository's tagged images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tagged {
-    /// From each page, the newest [`MOST_PULLABLE`] images that people can pull, and all images
+    /// From each page, the newest [`MAX_PULLABLE`] images that people can pull, and all images
     /// that may be an index.
     pub images: Vec<Listed>,
     /// Number of pages read.
@@ -169,7 +169,7 @@ pub trait Registry: Send + Sync + 'static {
     /// Lists all repositories of a registry, over all pages.
     fn repositories(
         &self,
-        home: &Home,
+        registry_id: &RegistryId,
     ) -> impl Future<Output = Result<Vec<RepositoryName>, AwsError>> + Send;
 
     /// Returns one page of at most `most` tagged images of the repository, including archived ones.
@@ -208,14 +208,14 @@ pub trait Registry: Send + Sync + 'static {
     /// pull. The prefix `ROOT` stands for all repositories that no other prefix covers.
     fn pull_through_prefixes(
         &self,
-        home: &Home,
+        registry_id: &RegistryId,
     ) -> impl Future<Output = Result<Vec<String>, AwsError>> + Send;
 
     /// Returns the rules by which this registry repeats removals in others, or `None` if the
     /// registry does not disclose them to us.
     fn replication(
         &self,
-        home: &Home,
+        registry_id: &RegistryId,
     ) -> impl Future<Output = Result<Option<Replication>, AwsError>> + Send;
 
     /// Puts a tag on the image with this manifest. Repeating the call is harmless.
@@ -243,7 +243,7 @@ pub const TOO_LARGE: &str = "AnswerTooLarge";
 /// Number of images that a listing keeps from each page, the newest first. `policy.keep_at_least`
 /// inspects no more than these, because an unbounded search would read the whole registry for every
 /// image on a day on which all are vulnerable.
-pub const MOST_PULLABLE: usize = 50;
+pub const MAX_PULLABLE: usize = 50;
 /// Most tags in one call (ECR API reference, BatchDeleteImage).
 pub const UNTAG_BATCH: usize = 100;
 /// Most images, findings, repositories or rules in one page (ECR API reference, DescribeImages).

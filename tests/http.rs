@@ -11,8 +11,8 @@ use axum::Router;
 use axum::routing::get;
 use futures_util::FutureExt as _;
 use tagwarden::http::serve::{
-    ACCEPT_PAUSE, Accept, CONNECTION_TIME, HEAD_TIME, MOST_BODY_BYTES, MOST_CONNECTIONS,
-    MOST_HEAD_BYTES, MOST_HEADERS, STOP_TIME, serve,
+    ACCEPT_PAUSE, Accept, CONNECTION_TIME, HEAD_TIME, MAX_BODY_BYTES, MAX_CONNECTIONS,
+    MAX_HEAD_BYTES, MAX_HEADERS, STOP_TIME, serve,
 };
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
@@ -159,7 +159,7 @@ async fn half_a_head_and_nothing_at_all_end_with_the_time_of_a_head() {
 #[tokio::test(start_paused = true)]
 async fn silent_connections_up_to_the_cap_stay_and_one_more_takes_the_place_of_the_oldest() {
     let server = Server::start();
-    let mut silent: Vec<_> = (0..MOST_CONNECTIONS).map(|_| server.connect()).collect();
+    let mut silent: Vec<_> = (0..MAX_CONNECTIONS).map(|_| server.connect()).collect();
     settle().await;
     assert_eq!(silent.iter_mut().filter_map(|one| is_over(one).then_some(())).count(), 0);
     server.is_healthy().await;
@@ -181,7 +181,7 @@ async fn a_flood_of_connections_never_holds_more_than_the_cap_and_keeps_nobody_o
     }
     settle().await;
     let open = flood.iter_mut().map(is_over).filter(|over| !over).count();
-    assert!((MOST_CONNECTIONS - 1..=MOST_CONNECTIONS).contains(&open), "{open}");
+    assert!((MAX_CONNECTIONS - 1..=MAX_CONNECTIONS).contains(&open), "{open}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,11 +192,11 @@ async fn a_head_over_the_limits_is_refused() {
     let frame = with("a: \r\n".to_owned()).len();
     let long = |bytes: usize| with(format!("a: {}\r\n", "v".repeat(bytes - frame)));
     for (request, status) in [
-        (many(MOST_HEADERS), "200 OK"),
-        (many(MOST_HEADERS + 1), "431 Request Header Fields Too Large"),
+        (many(MAX_HEADERS), "200 OK"),
+        (many(MAX_HEADERS + 1), "431 Request Header Fields Too Large"),
         (many(100_000), "431 Request Header Fields Too Large"),
-        (long(MOST_HEAD_BYTES - 1), "200 OK"),
-        (long(MOST_HEAD_BYTES + 1), "431 Request Header Fields Too Large"),
+        (long(MAX_HEAD_BYTES - 1), "200 OK"),
+        (long(MAX_HEAD_BYTES + 1), "431 Request Header Fields Too Large"),
         (long(10 << 20), "431 Request Header Fields Too Large"),
         (format!("GET /{} HTTP/1.1\r\n\r\n", "p".repeat(10 << 20)), "431"),
     ] {
@@ -214,8 +214,8 @@ async fn a_body_is_never_read_and_one_over_the_limit_is_refused() {
         format!("GET /healthz HTTP/1.1\r\nhost: worker\r\n{headers}\r\n\r\n{body}")
     };
     for (request, status) in [
-        (with(&format!("content-length: {MOST_BODY_BYTES}"), ""), "200 OK"),
-        (with(&format!("content-length: {}", MOST_BODY_BYTES + 1), ""), "413"),
+        (with(&format!("content-length: {MAX_BODY_BYTES}"), ""), "200 OK"),
+        (with(&format!("content-length: {}", MAX_BODY_BYTES + 1), ""), "413"),
         (with("content-length: 10000000000", &"b".repeat(10 << 20)), "413"),
         (with("transfer-encoding: chunked", "5\r\nhello\r\n"), "413"),
         (with("content-length: 5000\r\nexpect: 100-continue", ""), "413"),
@@ -299,7 +299,7 @@ async fn a_client_that_does_not_take_its_answer_loses_its_connection() {
     let server = Server::start();
     let begun = Instant::now();
     let request = ASK.replace("healthz", "metrics");
-    let mut deaf: Vec<_> = (0..MOST_CONNECTIONS).map(|_| server.connect_by(1024)).collect();
+    let mut deaf: Vec<_> = (0..MAX_CONNECTIONS).map(|_| server.connect_by(1024)).collect();
     for stream in &mut deaf {
         stream.write_all(request.as_bytes()).await.unwrap();
     }
@@ -391,7 +391,7 @@ async fn listening() -> (std::net::SocketAddr, CancellationToken, JoinSet<()>) {
 async fn on_a_real_socket_the_health_check_passes_whoever_sits_there_and_a_stop_ends_it() {
     let (address, stop, mut task) = listening().await;
     let mut silent = Vec::new();
-    for _ in 0..MOST_CONNECTIONS + 10 {
+    for _ in 0..MAX_CONNECTIONS + 10 {
         silent.push(TcpStream::connect(address).await.unwrap());
         // Its turn has come, so that the order of all of them is known.
         tagwarden::http::healthcheck(address).await.unwrap();
@@ -407,7 +407,7 @@ async fn on_a_real_socket_the_health_check_passes_whoever_sits_there_and_a_stop_
 async fn on_a_real_socket_too_many_headers_are_refused() {
     let (address, _stop, _task) = listening().await;
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let headers: String = (0..=MOST_HEADERS).map(|at| format!("h{at}: v\r\n")).collect();
+    let headers: String = (0..=MAX_HEADERS).map(|at| format!("h{at}: v\r\n")).collect();
     stream.write_all(format!("GET /healthz HTTP/1.1\r\n{headers}\r\n").as_bytes()).await.unwrap();
     assert!(rest(&mut stream).await.starts_with("HTTP/1.1 431 "));
     tagwarden::http::healthcheck(address).await.unwrap();

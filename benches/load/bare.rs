@@ -2,7 +2,7 @@
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
-use tagwarden::domain::image::{AccountId, Home, Region};
+use tagwarden::domain::names::{AccountId, Region, RegistryId};
 use tagwarden::event;
 use tokio::task::JoinSet;
 
@@ -20,7 +20,7 @@ pub(crate) async fn main(loops: usize) {
 }
 
 async fn receive_and_delete(client: Client, queue: String) {
-    let own = Home {
+    let own = RegistryId {
         account: AccountId::parse("111122223333").expect("an account"),
         region: Region::parse("eu-west-1").expect("a Region"),
     };

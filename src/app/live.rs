@@ -7,9 +7,9 @@ use aws_config::SdkConfig;
 use super::RunError;
 use super::wiring::{Client, Reading, Surroundings};
 use crate::aws::{AwsError, Tried};
-use crate::check::{iam, reach};
+use crate::check::{iam, scope};
 use crate::config::{JudgingSettings, Settings};
-use crate::domain::image::{AccountId, Home, Region, Repository, RepositoryName};
+use crate::domain::names::{AccountId, Region, RegistryId, Repository, RepositoryName};
 use crate::domain::policy::{Mode, Policy};
 use crate::event::ImageEvent;
 use crate::explain::live::{Live, inspect};
@@ -67,7 +67,7 @@ impl From<Failure> for LiveError {
 pub async fn look(
     settings: JudgingSettings,
     sdk: &SdkConfig,
-    own: Home,
+    own: RegistryId,
     event: &ImageEvent,
 ) -> Result<Live, LiveError> {
     let client = Client::new(sdk, settings.aws, &settings.policy, None)?;
@@ -110,12 +110,12 @@ pub async fn try_permissions(settings: &Settings, sdk: &SdkConfig) -> Result<Tri
     let patience = time_for_work(settings.grace);
     let queue = SqsQueue::new(aws.clone(), url, visibility, patience, clock);
     let own = match queue.info().await {
-        Ok(info) => Some(info.home),
+        Ok(info) => Some(info.registry_id),
         // Every other call would fail in the same way, each after its own timeout.
         Err(error) if error.is_hopeless() => return Err(error.into()),
         Err(_) => {
             let region = sdk.region().and_then(|region| Region::parse(region.as_ref()).ok());
-            settings.queue.home(region.as_ref())
+            settings.queue.registry_id(region.as_ref())
         }
     };
     let mut trial = Trial {
@@ -140,7 +140,7 @@ pub async fn try_permissions(settings: &Settings, sdk: &SdkConfig) -> Result<Tri
         let topic = settings.notify.topics.first()?;
         let account = topic.arn.split(':').nth(4)?;
         let account = AccountId::parse(account).ok()?;
-        Some(Home { account, region: topic.region.clone() })
+        Some(RegistryId { account, region: topic.region.clone() })
     });
     if let Some(own) = own {
         let registry = EcrRegistry::new(aws, own.clone(), settings.untag_by);
@@ -163,17 +163,17 @@ pub async fn try_permissions(settings: &Settings, sdk: &SdkConfig) -> Result<Tri
 
 /// Returns a repository for every account, Region and pattern that the policy names. It need not
 /// exist, because AWS checks the permission before it looks for the repository.
-fn samples(policy: &Policy, own: &Home) -> Vec<(Repository, Mode)> {
-    let names = reach::examples(policy).into_iter();
+fn samples(policy: &Policy, own: &RegistryId) -> Vec<(Repository, Mode)> {
+    let names = scope::examples(policy).into_iter();
     let names: Vec<_> = names.filter_map(|name| RepositoryName::parse(name).ok()).collect();
     let mut samples = Vec::new();
-    for Home { account, region } in policy.registries(own) {
+    for RegistryId { account, region } in policy.registries(own) {
         let repositories = names.iter().map(|name| Repository {
             account: account.clone(),
             region: region.clone(),
             name: name.clone(),
         });
-        let covered = repositories.filter(|one| policy.reach(one, own).is_ok());
+        let covered = repositories.filter(|one| policy.check_scope(one, own).is_ok());
         samples.extend(covered.map(|one| {
             let mode = policy.terms(&one.name).1.mode;
             (one, mode)

@@ -9,7 +9,7 @@ use super::start::usable_topics;
 use super::wiring::{Client, Reading, Surroundings, dispatcher};
 use super::{RunError, Signals};
 use crate::config::{JudgingSettings, Settings};
-use crate::domain::image::Home;
+use crate::domain::names::RegistryId;
 use crate::enforce::LimitSettings;
 use crate::inspect::CallPace;
 use crate::notify::sns::SnsNotifier;
@@ -24,7 +24,7 @@ pub struct Order {
     /// The settings that are needed to judge images.
     pub judging: JudgingSettings,
     /// The worker's own account and Region.
-    pub own: Home,
+    pub own: RegistryId,
     /// The settings that are needed to act. `None` means that nothing is changed.
     pub acting: Option<Settings>,
     /// What is swept.

@@ -12,7 +12,7 @@ use crate::aws::{Aws, ErrorClass, Operation};
 use crate::clock::Clock;
 use crate::domain::coverage::Coverage;
 use crate::domain::exception::Standing;
-use crate::domain::image::{Home, Region};
+use crate::domain::names::{Region, RegistryId};
 use crate::domain::policy::Policy;
 use crate::enforce::LimitSettings;
 use crate::enforce::{self, Enforcer, ImageAction};
@@ -60,7 +60,7 @@ impl Client {
 #[derive(Clone, Debug)]
 pub(super) struct Surroundings {
     pub(super) policy: Arc<Policy>,
-    pub(super) own: Home,
+    pub(super) own: RegistryId,
     pub(super) health: Arc<Health>,
     pub(super) shutdown: Shutdown,
     pub(super) clock: Clock,
@@ -71,7 +71,7 @@ impl Surroundings {
     /// Those of a command, which polls no queue.
     pub(super) fn of_command(
         policy: Policy,
-        own: Home,
+        own: RegistryId,
         shutdown: Shutdown,
         client: &Client,
     ) -> Self {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use tracing::info;
 
-use super::out_of_scope::OutOfScope;
+use super::out_of_scope::Refusals;
 use super::single_flight::{FlightResult, Reusable, Sharing, SingleFlight};
 use crate::clock::Clock;
-use crate::domain::image::{Digest, Home, Tag, joined};
+use crate::domain::image::{Image, ImageKind};
+use crate::domain::names::{Digest, RegistryId, Tag, joined};
 use crate::domain::notice::NoticeAction;
-use crate::domain::plan::{Course, Image, Kind};
+use crate::domain::plan::Course;
 use crate::domain::policy::{Mode, Policy, Unscanned};
 use crate::enforce::{Enforcer, Target, blank_notice};
 use crate::event::ImageEvent;
@@ -34,7 +35,7 @@ pub struct Stages<R, N> {
     /// The policy.
     pub policy: Arc<Policy>,
     /// The worker's own registry.
-    pub own: Home,
+    pub own: RegistryId,
     /// The time of day.
     pub clock: Clock,
     /// The metrics.
@@ -46,7 +47,7 @@ pub struct Stages<R, N> {
 pub struct Assessor<R, N> {
     stages: Stages<R, N>,
     single_flight: SingleFlight,
-    out_of_scope: OutOfScope<N>,
+    refusals: Refusals<N>,
 }
 
 /// What came of a request.
@@ -63,8 +64,8 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     #[must_use]
     pub fn new(stages: Stages<R, N>) -> Self {
         let (dispatcher, policy) = (Arc::clone(&stages.dispatcher), Arc::clone(&stages.policy));
-        let out_of_scope = OutOfScope::new(dispatcher, policy);
-        Self { stages, single_flight: SingleFlight::default(), out_of_scope }
+        let refusals = Refusals::new(dispatcher, policy);
+        Self { stages, single_flight: SingleFlight::default(), refusals }
     }
 
     /// Drops old results that were kept for other messages.
@@ -77,15 +78,15 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     #[must_use]
     pub fn is_cleared_at_a_glance(&self, event: &ImageEvent) -> bool {
         let Stages { policy, own, inspector, .. } = &self.stages;
-        policy.reach(&event.repository, own).is_ok()
+        policy.check_scope(&event.repository, own).is_ok()
             && inspector.evaluator().is_cleared(&event.repository.name, &event.claim)
     }
 
     /// Refuses a request that the policy does not cover; `None` if it does.
     pub async fn refuse_out_of_scope(&self, request: &Request) -> Option<Result<Outcome, Failure>> {
         let Stages { policy, own, .. } = &self.stages;
-        let why = policy.reach(&request.repository, own).err()?;
-        Some(self.out_of_scope.refuse(request, why).await)
+        let why = policy.check_scope(&request.repository, own).err()?;
+        Some(self.refusals.refuse(request, why).await)
     }
 
     /// Assesses the images that a request is about.
@@ -182,7 +183,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                     None => self.unscanned(request, &image, reason).await,
                 }
             }
-            Inspection::Violation(violation) if violation.image.kind != Kind::Index => {
+            Inspection::Violation(violation) if violation.image.kind != ImageKind::Index => {
                 // The indexes first, because people pull them, and because ECR deletes an image
                 // only when no index holds it.
                 let indexes = Box::pin(self.assess_holders(request, &violation)).await?;
@@ -295,8 +296,8 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             digest = %violation.image.digest,
             cause = violation.cause.as_ref().map(|child| child.digest.as_str()),
             mode = request.settings(&self.stages.policy).mode.as_str(),
-            rule = violation.judgement.rule,
-            reasons = violation.judgement.reasons.join("; "),
+            rule = violation.evaluation.rule,
+            reasons = violation.evaluation.reasons.join("; "),
             untag = joined(&plan.untag),
             kept = joined(&plan.kept),
             quarantine = %plan.quarantine,

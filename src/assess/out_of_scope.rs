@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::domain::image::{Digest, Home};
+use crate::domain::names::{Digest, RegistryId};
 use crate::domain::notice::NoticeAction;
-use crate::domain::policy::{OutOfReach, Policy};
+use crate::domain::policy::{OutOfScope, Policy};
 use crate::enforce::blank_notice;
 use crate::inspect::Request;
 use crate::notify::{Dispatcher, Notifier};
@@ -26,13 +26,13 @@ const MAX_REGISTRIES: usize = 100;
 
 /// Refuses events that the policy does not cover.
 #[derive(Debug)]
-pub(super) struct OutOfScope<N> {
+pub(super) struct Refusals<N> {
     dispatcher: Arc<Dispatcher<N>>,
     policy: Arc<Policy>,
-    notified: Mutex<HashMap<Home, Instant>>,
+    notified: Mutex<HashMap<RegistryId, Instant>>,
 }
 
-impl<N: Notifier> OutOfScope<N> {
+impl<N: Notifier> Refusals<N> {
     pub(super) fn new(dispatcher: Arc<Dispatcher<N>>, policy: Arc<Policy>) -> Self {
         Self { dispatcher, policy, notified: Mutex::default() }
     }
@@ -42,10 +42,10 @@ impl<N: Notifier> OutOfScope<N> {
     pub(super) async fn refuse(
         &self,
         request: &Request,
-        why: OutOfReach,
+        why: OutOfScope,
     ) -> Result<Outcome, Failure> {
         let repository = &request.repository;
-        let home = repository.home();
+        let registry_id = repository.registry_id();
         info!(
             target: AUDIT,
             message_id = request.message_id.as_deref(),
@@ -57,33 +57,33 @@ impl<N: Notifier> OutOfScope<N> {
             why = why.as_str(),
             "out of reach"
         );
-        if let (OutOfReach::Account | OutOfReach::Region, Some(digest)) = (why, &request.digest)
-            && self.is_news(&home)
+        if let (OutOfScope::Account | OutOfScope::Region, Some(digest)) = (why, &request.digest)
+            && self.is_news(&registry_id)
         {
             let why = why.as_str();
-            warn!(account = %home.account, region = %home.region, why, "events are refused");
+            warn!(account = %registry_id.account, region = %registry_id.region, why, "events are refused");
             let mut notice = blank_notice(&self.policy, request, digest, NoticeAction::Unscanned);
             notice.reasons.push(format!(
                 "{why}: events of account {}, Region {} are refused, and you are notified of this \
                  once a day; add it to the policy, or keep its events from the queue",
-                home.account, home.region
+                registry_id.account, registry_id.region
             ));
             if let Err(failure) = self.dispatcher.notify(notice).await {
-                self.notified.lock().remove(&home);
+                self.notified.lock().remove(&registry_id);
                 return Err(failure.into());
             }
         }
-        Ok(Outcome::OutOfReach(why))
+        Ok(Outcome::OutOfScope(why))
     }
 
     /// Returns whether the team is to be notified of this registry, and counts it as notified.
-    fn is_news(&self, home: &Home) -> bool {
+    fn is_news(&self, registry_id: &RegistryId) -> bool {
         let mut notified = self.notified.lock();
         notified.retain(|_, at| at.elapsed() < EVERY);
-        if notified.len() >= MAX_REGISTRIES || notified.contains_key(home) {
+        if notified.len() >= MAX_REGISTRIES || notified.contains_key(registry_id) {
             return false;
         }
-        notified.insert(home.clone(), Instant::now());
+        notified.insert(registry_id.clone(), Instant::now());
         true
     }
 }

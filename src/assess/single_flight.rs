@@ -22,7 +22,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 use tracing::Span;
 
-use crate::domain::image::{Digest, Repository, Tag};
+use crate::domain::names::{Digest, Repository, Tag};
 use crate::inspect::{Request, ScanSnapshot, Shared, Started};
 use crate::outcome::{Failure, Outcome};
 use crate::telemetry::traces::{self, Place};

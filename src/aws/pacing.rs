@@ -32,7 +32,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
 
 use super::Operation;
-use crate::domain::image::Home;
+use crate::domain::names::RegistryId;
 
 /// Longest time that a call waits for its turn. Then its message comes again later.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(20);
@@ -218,7 +218,7 @@ pub(super) struct WaitedTooLong;
 #[derive(Debug)]
 pub(super) struct Line {
     operation: Operation,
-    home: Home,
+    registry_id: RegistryId,
     began: Instant,
     pacer: Mutex<Pacer>,
     /// Held by the next call. Tokio hands it on in the order in which the calls came.
@@ -226,10 +226,10 @@ pub(super) struct Line {
 }
 
 impl Line {
-    fn new(operation: Operation, home: Home) -> Self {
+    fn new(operation: Operation, registry_id: RegistryId) -> Self {
         Self {
             operation,
-            home,
+            registry_id,
             began: Instant::now(),
             pacer: Mutex::new(Pacer::new(operation)),
             first: tokio::sync::Mutex::default(),
@@ -275,7 +275,8 @@ impl Line {
 
     /// Logs the begin and the end of a pace.
     fn log_change(&self, before: Option<f64>, after: Option<f64>) {
-        let (operation, Home { account, region }) = (self.operation.name(), &self.home);
+        let (operation, RegistryId { account, region }) =
+            (self.operation.name(), &self.registry_id);
         match (before, after) {
             (None, Some(calls_per_second)) => warn!(
                 operation,
@@ -307,9 +308,9 @@ pub(super) struct Pacing(Vec<(Operation, Arc<Line>)>);
 
 impl Pacing {
     /// Creates the lines, none of which is paced yet.
-    pub(super) fn new(home: &Home) -> Self {
+    pub(super) fn new(registry_id: &RegistryId) -> Self {
         let paced = Operation::ALL.into_iter().filter(|operation| operation.is_paced());
-        let line = |operation| (operation, Arc::new(Line::new(operation, home.clone())));
+        let line = |operation| (operation, Arc::new(Line::new(operation, registry_id.clone())));
         Self(paced.map(line).collect())
     }
 

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::reach::{changed, covered};
+use super::scope::{changed, covered};
 use crate::config::Settings;
-use crate::domain::image::{AccountId, Home};
+use crate::domain::names::{AccountId, RegistryId};
 use crate::domain::policy::{Policy, Replicated};
 use crate::notify::TopicSettings;
 
@@ -66,7 +66,7 @@ struct Statement {
 #[derive(Clone, Debug, Default)]
 pub struct Place {
     /// The worker's own account and Region, if they are known.
-    pub own: Option<Home>,
+    pub own: Option<RegistryId>,
     /// The queue's name, if it is known.
     pub queue: Option<String>,
     /// The customer's key that encrypts the queue, if any. The outer `None` means that it is not

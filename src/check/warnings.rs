@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::reach;
+use super::scope;
 use crate::config::Settings;
 use crate::domain::exception::Standing;
 use crate::domain::notice::NoticeAction;
@@ -12,7 +12,7 @@ use crate::registry::UntagBy;
 pub(super) fn warnings(settings: &Settings, now: SystemTime) -> Vec<String> {
     let policy = &settings.policy;
     let mut warnings = exceptions(policy, now);
-    for (at, why) in reach::never_counting(policy) {
+    for (at, why) in scope::never_counting(policy) {
         let name = policy.rules.as_slice().get(at).map(|rule| rule.name.as_str());
         let name = name.unwrap_or_default();
         warnings.push(format!("policy.rules[{at}] ({name}) never applies: {why}"));
@@ -23,7 +23,7 @@ pub(super) fn warnings(settings: &Settings, now: SystemTime) -> Vec<String> {
                 .to_owned(),
         );
     }
-    match (policy.base.mode, reach::changed(policy).is_empty()) {
+    match (policy.base.mode, scope::changed(policy).is_empty()) {
         (Mode::Audit, true) => warnings.push(
             "policy.mode is audit: notices say which tags would be removed, and no tag is removed"
                 .to_owned(),

@@ -44,7 +44,7 @@ pub(super) async fn main(arguments: &Arguments, sources: &Sources) -> ExitCode {
         Err(error) => return failed(BAD_INPUT, error),
     };
     let mut place = iam::Place {
-        own: settings.queue.home(sources.region().as_ref()),
+        own: settings.queue.registry_id(sources.region().as_ref()),
         queue: settings.queue.name(),
         ..iam::Place::default()
     };

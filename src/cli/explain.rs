@@ -12,12 +12,12 @@ use super::{BAD_INPUT, FAILED, Format, WOULD_UNTAG, failed, live_failed, print};
 use crate::app::{self, live};
 use crate::clock::Clock;
 use crate::config::{self, ConfigError, JudgingSettings, Sources};
-use crate::domain::image::{AccountId, Home, Region};
+use crate::domain::names::{AccountId, Region, RegistryId};
 use crate::event::{self, ImageEvent, Kind, Parsed};
 use crate::explain::{Explainer, Explanation, offline};
 
 /// The largest event that is read, SQS's own limit.
-const MOST_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
 const HELP: &str = "\
 Exit codes:
@@ -111,8 +111,8 @@ async fn explained(
     arguments: &Arguments,
     settings: JudgingSettings,
     limits: &[(String, String)],
-    known: Option<Home>,
-    own: Home,
+    known: Option<RegistryId>,
+    own: RegistryId,
     parsed: &Parsed,
 ) -> Result<Explanation, live::LiveError> {
     let (policy, topics) = (settings.policy.clone(), settings.topics.clone());
@@ -121,7 +121,9 @@ async fn explained(
     // likely one.
     let own = match (known, parsed) {
         (Some(known), _) => known,
-        (None, Parsed::Assess(event)) => Home { account: event.repository.account.clone(), ..own },
+        (None, Parsed::Assess(event)) => {
+            RegistryId { account: event.repository.account.clone(), ..own }
+        }
         (None, Parsed::Ignored { .. } | Parsed::Sweep(_)) => own,
     };
     let explainer = Explainer { policy: &policy, topics: &topics, own: &own, limits };
@@ -157,10 +159,10 @@ fn assumption(event: &ImageEvent) -> String {
 }
 
 /// Returns an account and a Region for the parts of a place that an event leaves out.
-fn stand_in(sources: &Sources) -> Option<Home> {
+fn stand_in(sources: &Sources) -> Option<RegistryId> {
     let variable = |name| sources.environment.get(name).cloned();
     let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
-    Some(Home {
+    Some(RegistryId {
         account: AccountId::parse("000000000000").ok()?,
         region: region
             .and_then(|region| Region::parse(region).ok())
@@ -179,13 +181,13 @@ fn read(file: &Path) -> Result<String, String> {
         if std::io::stdin().is_terminal() {
             eprintln!("tagwarden: reading an event from standard input; end it with Ctrl-D");
         }
-        std::io::stdin().lock().take(MOST_BYTES + 1).read_to_end(&mut bytes)
+        std::io::stdin().lock().take(MAX_BYTES + 1).read_to_end(&mut bytes)
     } else {
         let opened = std::fs::File::open(file).map_err(problem)?;
-        opened.take(MOST_BYTES + 1).read_to_end(&mut bytes)
+        opened.take(MAX_BYTES + 1).read_to_end(&mut bytes)
     };
     read.map_err(problem)?;
-    if bytes.len() as u64 > MOST_BYTES {
+    if bytes.len() as u64 > MAX_BYTES {
         return Err(format!("{} exceeds 1 MiB, the most that SQS delivers", name(file)));
     }
     if bytes.trim_ascii().is_empty() {

@@ -93,7 +93,7 @@ const ACTIONS: [&str; 6] =
 ///
 /// A macro writes the fields into both structs. `#[serde(flatten)]` would be shorter, but serde
 /// does not support it together with `deny_unknown_fields`.
-macro_rules! with_terms {
+macro_rules! with_rule_settings {
     ($(#[$meta:meta])* struct $name:ident { $($own:tt)* }) => {
         #[derive(Debug, Default, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields, default, expecting = "a table")]
@@ -147,8 +147,8 @@ macro_rules! with_terms {
 
         impl $name {
             /// Moves the shared keys out.
-            pub(super) fn take_terms(&mut self) -> RawTerms {
-                RawTerms {
+            pub(super) fn take_rule_settings(&mut self) -> RawRuleSettings {
+                RawRuleSettings {
                     mode: self.mode.take(),
                     action: self.action.take(),
                     max_findings: std::mem::take(&mut self.max_findings),
@@ -170,7 +170,7 @@ macro_rules! with_terms {
 
 /// The keys that the base policy and a rule share.
 #[derive(Debug, Default)]
-pub(super) struct RawTerms {
+pub(super) struct RawRuleSettings {
     pub(super) mode: Option<String>,
     pub(super) action: Option<String>,
     pub(super) max_findings: BTreeMap<String, Value>,
@@ -186,7 +186,7 @@ pub(super) struct RawTerms {
     pub(super) unscanned: Option<String>,
 }
 
-with_terms! {
+with_rule_settings! {
     /// The policy: which images may keep their tags
     struct RawPolicy {
         pub(super) repositories: RawRepositories,
@@ -206,7 +206,7 @@ with_terms! {
     }
 }
 
-with_terms! {
+with_rule_settings! {
     /// Settings for some repositories. A key that a rule does not give is as in `policy`
     #[schemars(extend("required" = ["repositories"]))]
     struct RawRule {

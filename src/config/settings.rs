@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::aws::AwsSettings;
-use crate::domain::image::Home;
+use crate::domain::names::RegistryId;
 use crate::domain::policy::Policy;
 use crate::enforce::LimitSettings;
 use crate::notify::{NotifySettings, TopicSettings};
@@ -48,7 +48,7 @@ pub struct JudgingSettings {
     /// The role in other accounts.
     pub aws: AwsSettings,
     /// The worker's own account and Region, if the queue's URL is given and names them.
-    pub own: Option<Home>,
+    pub own: Option<RegistryId>,
     /// The topics. The list is empty if none is given.
     pub topics: Vec<TopicSettings>,
     /// The settings of sweeps.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::ConfigError;
-use crate::domain::image::Region;
+use crate::domain::names::Region;
 
 /// The environment variable that holds the path of the configuration file.
 pub const FILE_VARIABLE: &str = "TAGWARDEN_CONFIG";

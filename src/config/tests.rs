@@ -2,12 +2,12 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use super::*;
+use crate::domain::evaluation::Subject;
 use crate::domain::findings::{Findings, Severity};
-use crate::domain::image::Region;
-use crate::domain::image::RepositoryName;
-use crate::domain::judgement::Subject;
+use crate::domain::names::Region;
+use crate::domain::names::RepositoryName;
 use crate::domain::notice::NoticeAction;
-use crate::domain::policy::{Action, InUse, IndexRule, Mode, Terms, Unscanned};
+use crate::domain::policy::{Action, InUse, IndexRule, Mode, RuleSettings, Unscanned};
 use crate::notify::{NoticeFormat, TopicSettings};
 use crate::registry::UntagBy;
 use crate::telemetry::logs::LogFormat;
@@ -72,7 +72,7 @@ fn violates(settings: &Settings, severity: Severity, count: u64) -> bool {
 }
 
 /// Returns the name of the rule for this repository, and its settings.
-fn terms<'a>(settings: &'a Settings, repository: &str) -> (&'a str, &'a Terms) {
+fn terms<'a>(settings: &'a Settings, repository: &str) -> (&'a str, &'a RuleSettings) {
     settings.policy.terms(&RepositoryName::parse(repository).unwrap())
 }
 
@@ -100,7 +100,7 @@ fn every_key_but_queue_and_topic_has_its_documented_default() {
     assert_eq!(topic.format, NoticeFormat::Text);
     assert!(topic.repositories.is_empty());
     assert_eq!(topic.actions, NoticeAction::ALL.into());
-    assert_eq!(format!("{:?}", settings.policy.base), format!("{:?}", Terms::default()));
+    assert_eq!(format!("{:?}", settings.policy.base), format!("{:?}", RuleSettings::default()));
     assert_eq!(
         (settings.policy.rules.as_slice().len(), settings.policy.exceptions.as_slice().len()),
         (0, 0)
@@ -123,7 +123,7 @@ fn every_key_but_queue_and_topic_has_its_documented_default() {
 /// Asserts that every key that narrows what counts, or keeps tags in place, differs from its
 /// default.
 #[track_caller]
-fn assert_narrowed(base: &Terms) {
+fn assert_narrowed(base: &RuleSettings) {
     assert_eq!(base.index, IndexRule::All);
     assert_eq!(base.keep_at_least, 3);
     assert_eq!(base.in_use, InUse::Block);
@@ -344,9 +344,10 @@ fn a_queue_url_names_account_and_region_in_every_partition_and_at_every_kind_of_
         let url = format!("https://{host}/111122223333/tagwarden");
         let elsewhere = Region::parse("ap-south-1").unwrap();
         let settings = load(&[("TAGWARDEN__QUEUE__URL", &url)]).unwrap();
-        let home = settings.queue.home(Some(&elsewhere));
-        let home = home.map(|home| (home.account.to_string(), home.region.to_string()));
+        let registry_id = settings.queue.registry_id(Some(&elsewhere));
+        let registry_id = registry_id
+            .map(|registry_id| (registry_id.account.to_string(), registry_id.region.to_string()));
         let expected = region.map(|region| ("111122223333".to_owned(), region.to_owned()));
-        assert_eq!(home, expected, "{host}");
+        assert_eq!(registry_id, expected, "{host}");
     }
 }

@@ -19,11 +19,11 @@ use super::value::{again, choice, duration, given, globs, missing, within, wrong
 use super::{ConfigError, JudgingSettings, Settings};
 use crate::aws::AwsSettings;
 use crate::domain::globs::Globs;
-use crate::domain::image::{AccountId, Region};
+use crate::domain::names::{AccountId, Region};
 use crate::domain::notice::NoticeAction;
 use crate::enforce::LimitSettings;
 use crate::notify::{NoticeFormat, NotifySettings, TopicSettings};
-use crate::queue::{QueueSettings, home_of};
+use crate::queue::{QueueSettings, registry_of};
 use crate::registry::UntagBy;
 use crate::sweep::SweepSettings;
 use crate::telemetry::logs::LogFormat;
@@ -90,7 +90,7 @@ pub(super) fn check_judging(
         policy: policy::policy(raw.policy)?,
         aws: aws(raw.aws)?,
         own: match raw.queue.url {
-            Some(url) => home_of(&queue_url(Some(url))?, region),
+            Some(url) => registry_of(&queue_url(Some(url))?, region),
             None => None,
         },
         topics: match (&raw.notify.topic_arn, raw.notify.topics.is_empty()) {

@@ -9,7 +9,7 @@ use config::Value;
 use super::ConfigError;
 use super::file::List;
 use crate::domain::globs::Globs;
-use crate::domain::image::InvalidName;
+use crate::domain::names::InvalidName;
 use crate::domain::text::start;
 
 /// The number of characters of a value that an error quotes.

@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::findings::{NEVER_SCANNED, Scan};
-
-/// The scan status of an image that is too large for the scanner (ECR API model, ScanStatus).
-pub(super) const IMAGE_SIZE_EXCEEDED: &str = "IMAGE_SIZE_EXCEEDED";
+use super::findings::{IMAGE_SIZE_EXCEEDED, Scan};
 
 /// The result of a sweep for one image. Each image has exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,7 +103,7 @@ impl Coverage {
     pub fn of_gap(scan: &Scan) -> Option<Self> {
         Some(match scan {
             Scan::Complete(_) | Scan::Active(_) => return None,
-            Scan::Pending(state) if state == NEVER_SCANNED => Self::NeverScanned,
+            Scan::NeverScanned => Self::NeverScanned,
             Scan::Pending(_) => Self::Scanning,
             Scan::Unavailable(state) => match state.as_str() {
                 "FAILED" => Self::ScanFailed,
@@ -212,7 +209,7 @@ mod tests {
             assert!(gap.is_some_and(Coverage::is_gap), "{state:?} {gap:?}");
         }
         let pending = |state: &str| Coverage::of_gap(&Scan::Pending(state.to_owned()));
-        assert_eq!(pending(NEVER_SCANNED), Some(Coverage::NeverScanned));
+        assert_eq!(Coverage::of_gap(&Scan::NeverScanned), Some(Coverage::NeverScanned));
         assert_eq!(pending("IN_PROGRESS"), Some(Coverage::Scanning));
         assert_eq!(Coverage::of_gap(&Scan::Complete(Default::default())), None);
     }

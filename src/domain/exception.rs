@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use super::findings::FindingRef;
 use super::globs::{GlobIndex, Globs};
-use super::image::{Digest, RepositoryName};
+use super::names::{Digest, RepositoryName};
 
 /// An exception is about to expire when it ends within this time.
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -130,6 +130,23 @@ impl fmt::Display for Exception {
     }
 }
 
+/// Which exception of the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ExceptionId(usize);
+
+impl ExceptionId {
+    #[cfg(test)]
+    pub(crate) fn sample() -> Self {
+        Self(0)
+    }
+
+    /// Returns its position in the configuration, which people and metrics know it by.
+    #[must_use]
+    pub fn position(self) -> usize {
+        self.0
+    }
+}
+
 /// The exceptions of a policy, with indexes that find them by what they name.
 #[derive(Clone, Debug, Default)]
 pub struct Exceptions {
@@ -143,6 +160,12 @@ pub struct Exceptions {
 }
 
 impl Exceptions {
+    /// Returns an exception; `None` if it is one of another policy.
+    #[must_use]
+    pub fn get(&self, id: ExceptionId) -> Option<&Exception> {
+        self.all.get(id.0)
+    }
+
     /// Returns the exceptions in the order of the configuration.
     #[must_use]
     pub fn as_slice(&self) -> &[Exception] {
@@ -216,34 +239,33 @@ impl Concerning<'_> {
         })
     }
 
-    /// Returns the position of the first exception that covers all findings of the image.
-    pub(super) fn whole_image(&self) -> Option<usize> {
+    /// Returns the first exception that covers all findings of the image.
+    pub(super) fn whole_image(&self) -> Option<ExceptionId> {
         let all = &self.exceptions.all;
         let is_whole = |at: &usize| all.get(*at).is_some_and(Exception::is_for_the_image);
-        self.for_any.iter().copied().find(is_whole)
+        self.for_any.iter().copied().find(is_whole).map(ExceptionId)
     }
 
-    /// Returns the positions of the exceptions that together cover a finding in all of its
-    /// packages. If a package is not covered, the finding counts, and the result is empty.
-    pub(super) fn covering(&mut self, finding: FindingRef<'_>) -> Vec<usize> {
+    /// Returns the exceptions that together cover a finding in all of its packages. If a package is not covered, the finding counts, and the result is empty.
+    pub(super) fn covering(&mut self, finding: FindingRef<'_>) -> Vec<ExceptionId> {
         let mut named = self.exceptions.by_id.matching(finding.id());
         named.retain(|at| self.concerns(*at));
         named.extend(&self.for_any);
         if named.is_empty() {
-            return named;
+            return Vec::new();
         }
         named.sort_unstable();
         let mut covering = Vec::new();
         for package in finding.packages() {
             match self.first_of(&named, package.name) {
-                Some(at) => covering.push(at),
+                Some(at) => covering.push(ExceptionId(at)),
                 None => return Vec::new(),
             }
         }
         // Only an exception that names no package covers a package without a name.
         if finding.has_unnamed_package() || covering.is_empty() {
             match named.into_iter().find(|at| self.is_for_any_package(*at)) {
-                Some(at) => covering.push(at),
+                Some(at) => covering.push(ExceptionId(at)),
                 None => return Vec::new(),
             }
         }
@@ -325,7 +347,8 @@ pub(in crate::domain) mod tests {
             let repository = RepositoryName::parse("team/app").unwrap();
             let now = at("2026-11-01T00:00:00Z");
             let mut concerning = exceptions.concerning(&repository, &[], now);
-            list.iter().flat_map(|finding| concerning.covering(finding)).collect::<Vec<_>>()
+            let covering = list.iter().flat_map(|finding| concerning.covering(finding));
+            covering.map(ExceptionId::position).collect::<Vec<_>>()
         };
         assert_eq!(covering(&finding, &[&openssl]), NONE, "no package is named");
         finding.packages = vec![package("openssl"), package("libssl3")];

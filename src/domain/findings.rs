@@ -324,8 +324,8 @@ impl Findings {
     }
 }
 
-/// The state of [`Scan::Pending`] of an image that no scanner has scanned.
-pub const NEVER_SCANNED: &str = "not found";
+/// The scan status of an image that is too large for the scanner (ECR API model, ScanStatus).
+pub(super) const IMAGE_SIZE_EXCEEDED: &str = "IMAGE_SIZE_EXCEEDED";
 
 /// The state of an image's scan, with the findings if the state makes them trustworthy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -334,12 +334,33 @@ pub enum Scan {
     Complete(Findings),
     /// Enhanced scanning goes on. The findings are valid, and more may follow.
     Active(Findings),
-    /// There is no scan yet, or it has not ended. The word is the state.
+    /// No scanner has scanned the image.
+    NeverScanned,
+    /// The scan has not ended. The word is ECR's.
     Pending(String),
     /// There will be no findings to judge, because the scan failed, or the image is unsupported,
     /// expired, unavailable or archived, or the state is one that this version does not know. The
     /// word is ECR's. Such an image never counts as clean.
     Unavailable(String),
+}
+
+impl Scan {
+    /// Returns in words why there are no findings to judge; `None` if there are.
+    #[must_use]
+    pub fn gap(&self) -> Option<String> {
+        match self {
+            Self::Complete(_) | Self::Active(_) => None,
+            Self::NeverScanned => Some("ECR has not scanned the image".to_owned()),
+            Self::Pending(state) => Some(format!("ECR's scan is {state}")),
+            Self::Unavailable(state) => {
+                let meaning = match state.as_str() {
+                    IMAGE_SIZE_EXCEEDED => ": the image is larger than its scanner takes",
+                    _ => "",
+                };
+                Some(format!("ECR's scan status is {state}{meaning}"))
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 //! tag that somebody puts on another image between the read and the PutImage. And BatchGetImage
 //! says of a tag on an archived image that it is on no image.
 
-use super::image::{Digest, Tag};
+use super::names::{Digest, Tag};
 
 /// The image that a tag is on.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,87 +14,11 @@
 //! [`Plan::new`] sorts the tags of a violating image. Invariant 7: protected tags are never
 //! removed.
 
-use std::time::SystemTime;
-
-use super::coverage::IMAGE_SIZE_EXCEEDED;
+use super::evaluation::{Evaluation, Judging, Subject};
 use super::findings::{Finding, FindingList, FindingRef, Findings, Scan, SeverityCounts};
-use super::image::{Digest, Home, Tag};
-use super::judgement::{Judgement, Judging, Subject};
-use super::policy::{Action, InUse, Policy, Terms};
-
-/// The kind of content that a manifest describes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Kind {
-    /// A container image.
-    #[default]
-    Image,
-    /// An image index or a Docker manifest list.
-    Index,
-    /// Any other artifact, such as a chart, a signature or an attestation.
-    Artifact,
-}
-
-/// The media types of the configuration of container images. ECR reports the media type of any
-/// other artifact as its artifactMediaType.
-pub const IMAGE_CONFIGS: [&str; 2] =
-    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
-
-/// Returns whether an artifact of this type is not a container image. A container image may have
-/// the type of an image or an empty one (OCI image specification, "artifactType").
-#[must_use]
-pub fn is_other_artifact(artifact_type: &str) -> bool {
-    !artifact_type.is_empty() && !IMAGE_CONFIGS.contains(&artifact_type)
-}
-
-/// The storage state of an image (ECR user guide, "Archiving an image").
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Storage {
-    /// The image can be pulled.
-    #[default]
-    Active,
-    /// The image cannot be pulled until it is restored.
-    Archived,
-    /// The image is being restored and cannot be pulled yet.
-    Activating,
-}
-
-/// One image as the registry describes it now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
-    /// The digest of the manifest.
-    pub digest: Digest,
-    /// All tags that point to the image.
-    pub tags: Vec<Tag>,
-    /// The kind of content of the manifest.
-    pub kind: Kind,
-    /// The storage state, which says whether the image can be pulled.
-    pub storage: Storage,
-    /// When the image was pushed.
-    pub pushed_at: Option<SystemTime>,
-    /// The media type of the manifest, if the registry gives it.
-    pub media_type: Option<String>,
-}
-
-impl Image {
-    /// Returns whether the image has a tag that people pull by. The image's own quarantine tags and
-    /// tags that attach signatures to an image do not count.
-    #[must_use]
-    pub fn is_tagged(&self) -> bool {
-        self.tags.iter().any(|tag| !tag.is_quarantine_of(&self.digest) && !tag.is_referrer())
-    }
-
-    /// Returns whether all tags say that this manifest is attached to another image.
-    #[must_use]
-    pub fn is_referrer(&self) -> bool {
-        !self.tags.is_empty() && self.tags.iter().all(Tag::is_referrer)
-    }
-
-    /// Returns whether people can pull the image by one of its tags.
-    #[must_use]
-    pub fn is_pullable(&self) -> bool {
-        self.kind != Kind::Artifact && self.storage == Storage::Active && self.is_tagged()
-    }
-}
+use super::image::Image;
+use super::names::{RegistryId, Tag};
+use super::policy::{Action, InUse, Policy, RuleSettings};
 
 /// What an event claims about an image's findings. It is compared with what ECR shows and never
 /// acted on.
@@ -127,13 +51,13 @@ impl Claimed<'_> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// No limit is exceeded, so the image keeps its tags.
-    Keep(Judgement),
+    Keep(Evaluation),
     /// There are no findings yet, or more may follow. The text says what ECR shows now.
     Wait(String),
     /// There are no findings to judge. The text is the reason.
     Unscanned(String),
     /// A limit is exceeded, so tags have to be removed.
-    Violation(Judgement),
+    Violation(Evaluation),
 }
 
 /// Judges the scan of an image in one go. See the module's documentation for how claims of an event
@@ -167,9 +91,9 @@ pub struct Deciding<'a> {
 struct Pass<'a> {
     judging: Judging<'a>,
     left: Box<dyn Iterator<Item = FindingRef<'a>> + Send + 'a>,
-    /// The judgement of ECR's findings alone, if this is the second pass, which adds the event's
+    /// The evaluation of ECR's findings alone, if this is the second pass, which adds the event's
     /// claim.
-    shown: Option<Judgement>,
+    shown: Option<Evaluation>,
 }
 
 impl<'a> Deciding<'a> {
@@ -185,7 +109,7 @@ impl<'a> Deciding<'a> {
             Scan::Complete(findings) | Scan::Active(findings) => {
                 (findings.unlisted(), Box::new(findings.list.iter()))
             }
-            Scan::Pending(_) | Scan::Unavailable(_) => {
+            Scan::NeverScanned | Scan::Pending(_) | Scan::Unavailable(_) => {
                 (SeverityCounts::default(), Box::new(std::iter::empty()))
             }
         };
@@ -198,14 +122,11 @@ impl<'a> Deciding<'a> {
         let (findings, growing) = match self.scan {
             Scan::Complete(findings) => (findings, self.claimed.may_be_ahead()),
             Scan::Active(findings) => (findings, true),
-            Scan::Pending(state) => return Some(Decision::Wait(format!("ECR's scan is {state}"))),
-            Scan::Unavailable(state) => {
-                let meaning = match state.as_str() {
-                    IMAGE_SIZE_EXCEEDED => ": the image is larger than its scanner takes",
-                    _ => "",
-                };
-                let reason = format!("ECR's scan status is {state}{meaning}");
-                return Some(Decision::Unscanned(reason));
+            Scan::NeverScanned | Scan::Pending(_) => {
+                return Some(Decision::Wait(self.scan.gap().unwrap_or_default()));
+            }
+            Scan::Unavailable(_) => {
+                return Some(Decision::Unscanned(self.scan.gap().unwrap_or_default()));
             }
         };
         for _ in 0..most {
@@ -220,15 +141,15 @@ impl<'a> Deciding<'a> {
     /// Ends a pass: returns the decision, or begins the second pass and returns `None`.
     fn ended(&mut self, findings: &'a Findings, growing: bool) -> Option<Decision> {
         let is_excepted = self.pass.judging.is_excepted();
-        let judgement = self.pass.judging.finish();
+        let evaluation = self.pass.judging.finish();
         match self.pass.shown.take() {
-            None if judgement.violates() => Some(Decision::Violation(judgement)),
+            None if evaluation.violates() => Some(Decision::Violation(evaluation)),
             None if growing && self.claimed != Claimed::Nothing => {
-                self.pass = Pass { shown: Some(judgement), ..self.as_claimed(findings) };
+                self.pass = Pass { shown: Some(evaluation), ..self.as_claimed(findings) };
                 None
             }
-            None => Some(kept(findings, is_excepted, judgement)),
-            Some(_) if judgement.violates() => {
+            None => Some(kept(findings, is_excepted, evaluation)),
+            Some(_) if evaluation.violates() => {
                 Some(Decision::Wait("ECR shows fewer findings than the event".to_owned()))
             }
             Some(shown) => Some(kept(findings, is_excepted, shown)),
@@ -287,14 +208,14 @@ impl<'a> Deciding<'a> {
 
 /// Decides when the findings that were read exceed no limit. If ECR has more findings than were
 /// read, that proves nothing, and the image is unscanned.
-fn kept(findings: &Findings, is_excepted: bool, judgement: Judgement) -> Decision {
+fn kept(findings: &Findings, is_excepted: bool, evaluation: Evaluation) -> Decision {
     if findings.is_cut && !is_excepted {
         return Decision::Unscanned(format!(
             "too many findings: the {} that were read exceed no limit, but ECR lists more",
             findings.list.len()
         ));
     }
-    Decision::Keep(judgement)
+    Decision::Keep(evaluation)
 }
 
 /// The changes to make to an image that violates the policy.
@@ -316,7 +237,7 @@ pub struct Plan {
     /// The reasons why no tag may be removed after all, in words.
     pub holds: Vec<String>,
     /// The registries in which the quarantine tag has to arrive before any tag is removed.
-    pub replicas: Vec<Home>,
+    pub replicas: Vec<RegistryId>,
     /// Further remarks on the plan for people, in words.
     pub notes: Vec<String>,
 }
@@ -350,7 +271,7 @@ impl Plan {
     /// Creates the plan for an image or index that violates these terms and is in use in `in_use`
     /// tasks or pods.
     #[must_use]
-    pub fn new(terms: &Terms, image: &Image, in_use: u64) -> Self {
+    pub fn new(terms: &RuleSettings, image: &Image, in_use: u64) -> Self {
         let mut plan = Self {
             untag: Vec::new(),
             kept: Vec::new(),

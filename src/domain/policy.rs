@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::exception::Exceptions;
 use super::findings::{Score, Severity, SeverityCounts};
 use super::globs::{GlobIndex, Globs};
-use super::image::{AccountId, Home, Region, Repository, RepositoryName, Tag};
 use super::limits::Limits;
+use super::names::{AccountId, Region, RegistryId, Repository, RepositoryName, Tag};
 
 /// Whether the worker acts or only reports what it would do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub enum Unscanned {
 
 /// The reason why the policy does not cover a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OutOfReach {
+pub enum OutOfScope {
     /// The account is not one of `policy.accounts`.
     Account,
     /// The Region is not one of `policy.regions`.
@@ -90,7 +90,7 @@ pub enum OutOfReach {
     Repository,
 }
 
-impl OutOfReach {
+impl OutOfScope {
     /// Returns the reason in words.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -116,7 +116,7 @@ pub enum Reporting {
 /// The settings by which an image is judged: those of the base policy, or of the first rule that
 /// matches its repository.
 #[derive(Clone, Debug)]
-pub struct Terms {
+pub struct RuleSettings {
     /// Whether to act or only to report.
     pub mode: Mode,
     /// What to do with an image that exceeds a limit.
@@ -148,7 +148,7 @@ pub struct Terms {
     pub unscanned: Unscanned,
 }
 
-impl Terms {
+impl RuleSettings {
     /// Returns whether these counts alone prove that no limit is exceeded, so that ECR need not be
     /// asked.
     #[must_use]
@@ -172,7 +172,7 @@ impl Terms {
     }
 }
 
-impl Default for Terms {
+impl Default for RuleSettings {
     fn default() -> Self {
         Self {
             mode: Mode::Enforce,
@@ -193,7 +193,7 @@ impl Default for Terms {
     }
 }
 
-/// Terms that replace the base terms for some repositories.
+/// RuleSettings that replace the base terms for some repositories.
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// The name, for people.
@@ -201,7 +201,7 @@ pub struct Rule {
     /// The repositories that the rule matches; empty matches all.
     pub repositories: Globs,
     /// The terms for their images.
-    pub terms: Terms,
+    pub terms: RuleSettings,
 }
 
 /// The rules of a policy, with an index that finds them by repository.
@@ -241,7 +241,7 @@ impl FromIterator<Rule> for Rules {
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     /// The terms for repositories that no rule matches.
-    pub base: Terms,
+    pub base: RuleSettings,
     /// The rules. The first one that matches a repository applies.
     pub rules: Rules,
     /// The findings that do not count until a day.
@@ -266,12 +266,12 @@ impl Policy {
     /// Checks that the policy covers this repository. `own` is the worker's account and Region.
     ///
     /// # Errors
-    /// Returns [`OutOfReach`] if it does not, with the key that excludes the repository.
-    pub fn reach(&self, repository: &Repository, own: &Home) -> Result<(), OutOfReach> {
-        self.reach_registry(&repository.home(), own)?;
+    /// Returns [`OutOfScope`] if it does not, with the key that excludes the repository.
+    pub fn check_scope(&self, repository: &Repository, own: &RegistryId) -> Result<(), OutOfScope> {
+        self.check_registry(&repository.registry_id(), own)?;
         let name = repository.name.as_str();
         if !self.include.admit(name) || self.exclude.matching(name).is_some() {
-            return Err(OutOfReach::Repository);
+            return Err(OutOfScope::Repository);
         }
         Ok(())
     }
@@ -279,17 +279,21 @@ impl Policy {
     /// Checks that the policy covers this account and Region.
     ///
     /// # Errors
-    /// Returns [`OutOfReach`] if it does not, with the key that excludes the registry.
-    pub fn reach_registry(&self, registry: &Home, own: &Home) -> Result<(), OutOfReach> {
+    /// Returns [`OutOfScope`] if it does not, with the key that excludes the registry.
+    pub fn check_registry(
+        &self,
+        registry: &RegistryId,
+        own: &RegistryId,
+    ) -> Result<(), OutOfScope> {
         let account = match &self.accounts {
             Some(accounts) => accounts.contains(&registry.account),
             None => registry.account == own.account,
         };
         if !account {
-            return Err(OutOfReach::Account);
+            return Err(OutOfScope::Account);
         }
         if self.regions.as_ref().is_some_and(|regions| !regions.contains(&registry.region)) {
-            return Err(OutOfReach::Region);
+            return Err(OutOfScope::Region);
         }
         Ok(())
     }
@@ -297,21 +301,21 @@ impl Policy {
     /// Returns every account of the policy in each of its Regions. If the policy names no accounts
     /// or no Regions, the worker's own is used.
     #[must_use]
-    pub fn registries(&self, own: &Home) -> Vec<Home> {
+    pub fn registries(&self, own: &RegistryId) -> Vec<RegistryId> {
         let accounts = self.accounts.clone().unwrap_or_else(|| [own.account.clone()].into());
         let regions = self.regions.clone().unwrap_or_else(|| [own.region.clone()].into());
         let of = |account: &AccountId| {
             let account = account.clone();
             regions
                 .iter()
-                .map(move |region| Home { account: account.clone(), region: region.clone() })
+                .map(move |region| RegistryId { account: account.clone(), region: region.clone() })
         };
         accounts.iter().flat_map(of).collect()
     }
 
     /// Returns the terms for a repository, and the name of the rule that sets them.
     #[must_use]
-    pub fn terms(&self, repository: &RepositoryName) -> (&str, &Terms) {
+    pub fn terms(&self, repository: &RepositoryName) -> (&str, &RuleSettings) {
         match self.rules.first_for(repository) {
             Some(rule) => (&rule.name, &rule.terms),
             None => (Self::BASE, &self.base),
@@ -335,8 +339,8 @@ mod tests {
         }
     }
 
-    fn own() -> Home {
-        Home {
+    fn own() -> RegistryId {
+        RegistryId {
             account: AccountId::parse("111122223333").unwrap(),
             region: Region::parse("eu-west-1").unwrap(),
         }
@@ -349,10 +353,13 @@ mod tests {
     #[test]
     fn reach_defaults_to_own_account_in_all_regions() {
         let policy = Policy::default();
-        assert_eq!(policy.reach(&repository("111122223333", "us-east-1", "a"), &own()), Ok(()));
         assert_eq!(
-            policy.reach(&repository("444455556666", "eu-west-1", "a"), &own()),
-            Err(OutOfReach::Account)
+            policy.check_scope(&repository("111122223333", "us-east-1", "a"), &own()),
+            Ok(())
+        );
+        assert_eq!(
+            policy.check_scope(&repository("444455556666", "eu-west-1", "a"), &own()),
+            Err(OutOfScope::Account)
         );
 
         let policy = Policy {
@@ -363,23 +370,24 @@ mod tests {
             ..Policy::default()
         };
         let reach =
-            |account, region, name| policy.reach(&repository(account, region, name), &own());
+            |account, region, name| policy.check_scope(&repository(account, region, name), &own());
         assert_eq!(reach("444455556666", "eu-west-1", "team/a/b"), Ok(()));
-        assert_eq!(reach("111122223333", "eu-west-1", "team/a"), Err(OutOfReach::Account));
-        assert_eq!(reach("444455556666", "us-east-1", "team/a"), Err(OutOfReach::Region));
-        assert_eq!(reach("444455556666", "eu-west-1", "other"), Err(OutOfReach::Repository));
-        assert_eq!(reach("444455556666", "eu-west-1", "team/secret"), Err(OutOfReach::Repository));
+        assert_eq!(reach("111122223333", "eu-west-1", "team/a"), Err(OutOfScope::Account));
+        assert_eq!(reach("444455556666", "us-east-1", "team/a"), Err(OutOfScope::Region));
+        assert_eq!(reach("444455556666", "eu-west-1", "other"), Err(OutOfScope::Repository));
+        assert_eq!(reach("444455556666", "eu-west-1", "team/secret"), Err(OutOfScope::Repository));
     }
 
     #[test]
     fn counts_clear_an_image_only_if_every_limited_severity_is_reported() {
-        let terms = Terms::default();
+        let terms = RuleSettings::default();
         let none = counts(&[]);
         assert!(terms.clear(&none, Reporting::AbsentIsZero));
         assert!(!terms.clear(&none, Reporting::AbsentIsUnknown));
         let zeros = counts(&[(Severity::Critical, 0), (Severity::High, 0)]);
         assert!(terms.clear(&zeros, Reporting::AbsentIsUnknown));
-        let low = Terms { limits: Limits::new([(Severity::Low, 0)]), ..Terms::default() };
+        let low =
+            RuleSettings { limits: Limits::new([(Severity::Low, 0)]), ..RuleSettings::default() };
         assert!(!low.clear(&zeros, Reporting::AbsentIsUnknown));
         assert!(!terms.clear(&counts(&[(Severity::High, 1)]), Reporting::AbsentIsZero));
     }
@@ -389,7 +397,7 @@ mod tests {
         let rule = |name: &str, repositories: &[&str]| Rule {
             name: name.to_owned(),
             repositories: globs(repositories),
-            terms: Terms::default(),
+            terms: RuleSettings::default(),
         };
         let policy = Policy {
             rules: [rule("legacy", &["legacy/*", "old"]), rule("all", &["*"])]

@@ -6,7 +6,7 @@
 //! every destination (invariant 4; `worker::replication` waits for it). This module only computes
 //! the destinations.
 
-use super::image::{Home, Repository};
+use super::names::{RegistryId, Repository};
 
 /// A replication rule that copies repositories to other registries and repeats removals there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct RepeatedRemovals {
     /// repositories.
     pub prefixes: Vec<String>,
     /// The registries that the rule copies to.
-    pub destinations: Vec<Home>,
+    pub destinations: Vec<RegistryId>,
 }
 
 /// The rules of one registry that repeat removals elsewhere, without the rules that only copy
@@ -33,14 +33,14 @@ impl Replication {
     /// Returns the registries that repeat a removal from this repository, each once and in order.
     /// The repository's own registry is never among them.
     #[must_use]
-    pub fn destinations(&self, repository: &Repository) -> Vec<Home> {
+    pub fn destinations(&self, repository: &Repository) -> Vec<RegistryId> {
         let name = repository.name.as_str();
         let covers = |rule: &&RepeatedRemovals| {
             rule.prefixes.is_empty() || rule.prefixes.iter().any(|prefix| name.starts_with(prefix))
         };
         let covering = self.0.iter().filter(covers);
         let mut all: Vec<_> = covering.flat_map(|rule| rule.destinations.clone()).collect();
-        all.retain(|destination| *destination != repository.home());
+        all.retain(|destination| *destination != repository.registry_id());
         all.sort();
         all.dedup();
         all
@@ -49,30 +49,35 @@ impl Replication {
 
 /// Lists registries in words, for people.
 #[must_use]
-pub fn listed(registries: &[Home]) -> String {
-    let names = registries.iter().map(|Home { account, region }| format!("{account} {region}"));
+pub fn listed(registries: &[RegistryId]) -> String {
+    let names =
+        registries.iter().map(|RegistryId { account, region }| format!("{account} {region}"));
     names.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::image::{AccountId, Region, RepositoryName};
+    use crate::domain::names::{AccountId, Region, RepositoryName};
 
-    fn home(account: &str, region: &str) -> Home {
-        Home { account: AccountId::parse(account).unwrap(), region: Region::parse(region).unwrap() }
+    fn registry_id(account: &str, region: &str) -> RegistryId {
+        RegistryId {
+            account: AccountId::parse(account).unwrap(),
+            region: Region::parse(region).unwrap(),
+        }
     }
 
-    fn rule(prefixes: &[&str], destinations: &[&Home]) -> RepeatedRemovals {
+    fn rule(prefixes: &[&str], destinations: &[&RegistryId]) -> RepeatedRemovals {
         let prefixes = prefixes.iter().map(ToString::to_string).collect();
-        let destinations = destinations.iter().map(|home| (*home).clone()).collect();
+        let destinations = destinations.iter().map(|registry_id| (*registry_id).clone()).collect();
         RepeatedRemovals { prefixes, destinations }
     }
 
     #[test]
     fn rule_covers_repository_by_prefix_or_without_prefixes() {
-        let (own, far) = (home("111122223333", "eu-west-1"), home("111122223333", "us-east-1"));
-        let other = home("444455556666", "eu-west-1");
+        let (own, far) =
+            (registry_id("111122223333", "eu-west-1"), registry_id("111122223333", "us-east-1"));
+        let other = registry_id("444455556666", "eu-west-1");
         let replication = Replication::new(vec![
             rule(&["team/", "prod"], &[&far, &other]),
             rule(&["prod"], &[&far]),

@@ -4,7 +4,7 @@
 use tracing::info;
 
 use super::Target;
-use crate::domain::image::Tag;
+use crate::domain::names::Tag;
 use crate::inspect::EcrCalls;
 use crate::outcome::Failure;
 use crate::registry::{Manifest, Markable, Registry, TOO_LARGE, Tagging};

@@ -1,10 +1,10 @@
 //! What notices about an image say.
 
+use crate::domain::evaluation::Evaluation;
 use crate::domain::findings::SeverityCounts;
-use crate::domain::image::{Digest, Tag};
-use crate::domain::judgement::Judgement;
+use crate::domain::names::{Digest, Tag};
 use crate::domain::notice::NoticeAction;
-use crate::domain::policy::{Policy, Terms};
+use crate::domain::policy::{Policy, RuleSettings};
 use crate::enforce::Target;
 use crate::inspect::Request;
 use crate::notify::{Notice, NoticeTags, notice_id};
@@ -29,7 +29,7 @@ pub fn blank_notice(
         tags: NoticeTags::default(),
         counts: SeverityCounts::default(),
         reasons: Vec::new(),
-        judgement: None,
+        evaluation: None,
         event: request.origin.clone(),
         event_id: request.event_id.clone(),
     }
@@ -43,7 +43,7 @@ pub(super) fn notice(
     tags: NoticeTags,
 ) -> Notice {
     let Target { request, violation, .. } = target;
-    let Judgement { reasons, notes, .. } = &violation.judgement;
+    let Evaluation { reasons, notes, .. } = &violation.evaluation;
     let mut reasons: Vec<_> = reasons.iter().chain(notes).cloned().collect();
     let is_removal = matches!(action, NoticeAction::Quarantined | NoticeAction::Deleted);
     if is_removal && tags.untagged.is_empty() && tags.claimed.is_empty() {
@@ -60,7 +60,7 @@ pub(super) fn notice(
         cause: violation.cause.clone(),
         counts: violation.counts.clone(),
         reasons,
-        judgement: Some(violation.judgement.clone()),
+        evaluation: Some(violation.evaluation.clone()),
         media_type: violation.image.media_type.clone(),
         ..blank_notice(policy, request, &violation.image.digest, action)
     }
@@ -70,7 +70,7 @@ pub(super) fn notice(
 ///
 /// `left_to_notify` are tags that it lost before without anybody being notified.
 pub(super) fn tags_after(
-    settings: &Terms,
+    settings: &RuleSettings,
     target: Target<'_>,
     untagged: Vec<Tag>,
     left_to_notify: Vec<Tag>,

@@ -6,8 +6,8 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::Target;
-use crate::domain::image::{Digest, Tag, joined};
-use crate::domain::untag::AnsweredId;
+use crate::domain::names::{Digest, Tag, joined};
+use crate::domain::reconcile::AnsweredId;
 use crate::inspect::EcrCalls;
 use crate::outcome::Failure;
 use crate::registry::{Manifest, Registry, Tagging};

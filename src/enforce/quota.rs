@@ -14,7 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::LimitSettings;
-use crate::domain::image::{Digest, Repository};
+use crate::domain::names::{Digest, Repository};
 
 /// The keys of the limits, as people configure them.
 const PER_HOUR: &str = "limits.untags_per_hour";
@@ -240,7 +240,7 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
-    use crate::domain::image::sample::repository;
+    use crate::domain::names::sample::repository;
 
     /// Returns another one each time.
     fn digest() -> Digest {

@@ -1,6 +1,6 @@
 //! What is to be enforced, and for which request.
 
-use crate::domain::image::Repository;
+use crate::domain::names::Repository;
 use crate::domain::plan::Plan;
 use crate::inspect::{Request, Violation};
 

@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use super::envelope::Envelope;
 use super::{Claim, ImageEvent, Kind, Malformed, Parsed, digest, tags};
-use crate::domain::image::Home;
-use crate::domain::plan::is_other_artifact;
+use crate::domain::image::is_other_artifact;
+use crate::domain::names::RegistryId;
 
 pub(super) const SOURCE: &str = "aws.ecr";
 pub(super) const DETAIL_TYPE: &str = "ECR Image Action";
@@ -28,7 +28,7 @@ struct ActionDetail {
     target_storage_class: Option<String>,
 }
 
-pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malformed> {
+pub(super) fn parse(envelope: &Envelope<'_>, own: &RegistryId) -> Result<Parsed, Malformed> {
     let detail: ActionDetail = envelope.detail()?;
     let pushed = match (detail.action_type.as_str(), detail.target_storage_class.as_deref()) {
         ("PUSH", _) => true,

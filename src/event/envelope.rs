@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::{Kind, Malformed, Parsed, reading};
-use crate::domain::image::{
-    AccountId, Digest, Home, InvalidName, Region, Repository, RepositoryArn, RepositoryName,
+use crate::domain::names::{
+    AccountId, Digest, InvalidName, Region, RegistryId, Repository, RepositoryArn, RepositoryName,
 };
 use crate::domain::origin::Origin;
 
@@ -141,7 +141,7 @@ impl<'a> Envelope<'a> {
         field: &str,
         name: &str,
         account: Option<&str>,
-        own: &Home,
+        own: &RegistryId,
     ) -> Result<Place, Malformed> {
         let invalid = |error: InvalidName| Malformed::name(field, &error);
         if name.starts_with("arn:") {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::envelope::{Envelope, Place};
 use super::{Claim, ImageEvent, Kind, Malformed, Parsed, digest, tags};
 use crate::domain::findings::{Finding, NO_FIX, Package, Score, Severity, one_line};
-use crate::domain::image::{Digest, Home, Repository, RepositoryArn, Tag};
+use crate::domain::names::{Digest, RegistryId, Repository, RepositoryArn, Tag};
 
 pub(super) const SOURCE: &str = "aws.inspector2";
 pub(super) const DETAIL_TYPE: &str = "Inspector2 Finding";
@@ -95,7 +95,7 @@ struct NeutralImage {
     image_digest: Option<String>,
 }
 
-pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malformed> {
+pub(super) fn parse(envelope: &Envelope<'_>, own: &RegistryId) -> Result<Parsed, Malformed> {
     let form: Form = envelope.detail()?;
     let mut resources = form.resources.iter().flatten().flatten();
     if !resources.any(|resource| is_image(resource.kind.as_deref(), resource.id.as_deref()))
@@ -157,7 +157,7 @@ impl FindingDetail {
     }
 
     /// Returns the one image that all resources, in the detail and in the envelope, name.
-    fn image(self, envelope: &Envelope<'_>, own: &Home) -> Result<Image, Malformed> {
+    fn image(self, envelope: &Envelope<'_>, own: &RegistryId) -> Result<Image, Malformed> {
         let mut images = Vec::new();
         let account = non_empty(self.aws_account_id.as_ref());
         for resource in self.resources.into_iter().flatten().flatten() {
@@ -189,7 +189,7 @@ impl Resource {
         self,
         account: Option<&str>,
         envelope: &Envelope<'_>,
-        own: &Home,
+        own: &RegistryId,
     ) -> Result<Image, Malformed> {
         let details = self.details.unwrap_or_default();
         let image = details.aws_ecr_container_image.unwrap_or_default();

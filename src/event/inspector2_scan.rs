@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use super::envelope::Envelope;
 use super::scan::ScanDetail;
 use super::{Kind, Malformed, Parsed};
-use crate::domain::image::Home;
+use crate::domain::names::RegistryId;
 use crate::domain::policy::Reporting;
 
 pub(super) const SOURCE: &str = "aws.inspector2";
@@ -22,7 +22,7 @@ struct Form {
     repository_name: Option<IgnoredAny>,
 }
 
-pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malformed> {
+pub(super) fn parse(envelope: &Envelope<'_>, own: &RegistryId) -> Result<Parsed, Malformed> {
     let kind = Kind::Inspector2Scan;
     let form: Form = envelope.detail()?;
     if form.repository_name.is_none() && !envelope.concerns_a_repository() {

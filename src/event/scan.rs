@@ -8,7 +8,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use super::envelope::Envelope;
 use super::{Claim, ImageEvent, Kind, Malformed, Parsed, digest, tags};
 use crate::domain::findings::{Severity, SeverityCounts};
-use crate::domain::image::Home;
+use crate::domain::names::RegistryId;
 use crate::domain::policy::Reporting;
 
 /// The `detail` of a scan event.
@@ -30,7 +30,7 @@ impl ScanDetail {
         complete: &str,
         reporting: Reporting,
         envelope: &Envelope<'_>,
-        own: &Home,
+        own: &RegistryId,
     ) -> Result<Parsed, Malformed> {
         let claim = match self.scan_status.as_str() {
             "FAILED" => Claim::Failed,

@@ -25,7 +25,9 @@ use serde_json::{Value, json};
 use super::envelope::{Envelope, object};
 use super::{Claim, ImageEvent, Kind, Malformed, Parsed, digest, tags};
 use crate::domain::coverage::{Census, Coverage};
-use crate::domain::image::{AccountId, Digest, Home, Region, Repository, RepositoryName, Tag};
+use crate::domain::names::{
+    AccountId, Digest, Region, RegistryId, Repository, RepositoryName, Tag,
+};
 use crate::domain::origin::Origin;
 
 /// The `source` of our own messages.
@@ -45,15 +47,15 @@ const KIND: Kind = Kind::Sweep;
 
 /// The maximum number of slices of one repository. Together they hold twice as many images as ECR
 /// allows in one repository (ECR service quotas).
-pub const MOST_SLICES: u32 = 2_000;
+pub const MAX_SLICES: u32 = 2_000;
 /// The longest id of a sweep, in bytes.
 pub const LONGEST_ID: usize = 128;
 /// The largest numbers that a message may claim, because anybody may have written it: repositories
 /// in one result, repositories in one registry, and images of one repository in one state. ECR
 /// holds a tenth of the latter two (ECR service quotas).
-const MOST_NAMED: usize = 4_096;
-const MOST_REPOSITORIES: u32 = 1_000_000;
-const MOST_IMAGES: u64 = 1_000_000;
+const MAX_NAMED: usize = 4_096;
+const MAX_REPOSITORIES: u32 = 1_000_000;
+const MAX_IMAGES: u64 = 1_000_000;
 
 /// One step of a sweep.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +75,7 @@ pub enum Step {
     /// Sweep every registry that the policy names.
     All,
     /// Sweep the repositories of one registry.
-    Registry(Home),
+    Registry(RegistryId),
     /// Inspect the images of one repository, slice by slice.
     Repository(Slice),
     /// Collect results of repositories.
@@ -105,7 +107,7 @@ pub struct Slice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// The registry.
-    pub home: Home,
+    pub registry_id: RegistryId,
     /// The number of repositories in the sweep of the registry.
     pub of: u32,
     /// The repositories whose results are known.
@@ -125,7 +127,7 @@ pub struct Part {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
     /// The registry.
-    pub home: Home,
+    pub registry_id: RegistryId,
     /// When the summary was sent.
     pub at: SystemTime,
     /// Whether the summary covered all repositories.
@@ -159,7 +161,7 @@ struct SweepDetail {
     image_tags: Option<Vec<Option<String>>>,
 }
 
-pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malformed> {
+pub(super) fn parse(envelope: &Envelope<'_>, own: &RegistryId) -> Result<Parsed, Malformed> {
     let origin = envelope.origin()?;
     if envelope.detail_type == SCHEDULED {
         return Ok(ordered(origin, None, Step::All));
@@ -173,24 +175,24 @@ pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malfo
         let problem = "detail.sweep exceeds 128 bytes or contains control characters";
         return Err(Malformed::new(problem));
     }
-    let home = home(detail.account.as_deref(), detail.region.as_deref(), own)?;
+    let registry_id = registry_id(detail.account.as_deref(), detail.region.as_deref(), own)?;
     if envelope.detail_type == REGISTRY {
         let one = detail.account.is_some() || detail.region.is_some();
-        let step = if one { Step::Registry(home) } else { Step::All };
+        let step = if one { Step::Registry(registry_id) } else { Step::All };
         return Ok(ordered(origin, sweep, step));
     }
     let of = detail.of.unwrap_or_default();
-    if of > MOST_REPOSITORIES {
+    if of > MAX_REPOSITORIES {
         return Err(Malformed::new("detail.of exceeds 1,000,000"));
     }
     if envelope.detail_type == RESULT {
         if let Some(told) = detail.told {
             let at = SystemTime::UNIX_EPOCH + Duration::from_secs(told.into());
             let is_whole = detail.whole.unwrap_or(true);
-            return Ok(ordered(origin, sweep, Step::Told(Told { home, at, is_whole })));
+            return Ok(ordered(origin, sweep, Step::Told(Told { registry_id, at, is_whole })));
         }
         let named = detail.repositories.len();
-        if named > MOST_NAMED || (named == 0 && of > 0) {
+        if named > MAX_NAMED || (named == 0 && of > 0) {
             return Err(Malformed::new("detail.repositories is empty or exceeds 4,096 names"));
         }
         let repositories = detail.repositories.into_iter().map(|(repository, counts)| {
@@ -198,11 +200,11 @@ pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malfo
             Ok((name(&repository)?, Part { census: census(&counts)?, is_cut }))
         });
         let repositories = repositories.collect::<Result<_, _>>()?;
-        return Ok(ordered(origin, sweep, Step::Result(Found { home, of, repositories })));
+        return Ok(ordered(origin, sweep, Step::Result(Found { registry_id, of, repositories })));
     }
     let repository =
         detail.repository.ok_or_else(|| Malformed::new("detail.repository is missing"))?;
-    let Home { account, region } = home;
+    let RegistryId { account, region } = registry_id;
     let repository = Repository { account, region, name: name(&repository)? };
     if envelope.detail_type == IMAGE {
         let event = ImageEvent {
@@ -215,7 +217,7 @@ pub(super) fn parse(envelope: &Envelope<'_>, own: &Home) -> Result<Parsed, Malfo
         };
         return Ok(event.into_parsed());
     }
-    if detail.slices > MOST_SLICES {
+    if detail.slices > MAX_SLICES {
         return Err(Malformed::new("detail.slices exceeds 2,000"));
     }
     let slice = Slice {
@@ -258,7 +260,11 @@ fn detail(envelope: &Envelope<'_>) -> Result<SweepDetail, Malformed> {
     serde_json::from_str(&json).map_err(|error| Malformed::json("detail: ", &error))
 }
 
-fn home(account: Option<&str>, region: Option<&str>, own: &Home) -> Result<Home, Malformed> {
+fn registry_id(
+    account: Option<&str>,
+    region: Option<&str>,
+    own: &RegistryId,
+) -> Result<RegistryId, Malformed> {
     let account = match account {
         None => own.account.clone(),
         Some(account) => {
@@ -271,7 +277,7 @@ fn home(account: Option<&str>, region: Option<&str>, own: &Home) -> Result<Home,
             Region::parse(region).map_err(|error| Malformed::name("detail.region", &error))?
         }
     };
-    Ok(Home { account, region })
+    Ok(RegistryId { account, region })
 }
 
 fn name(text: &str) -> Result<RepositoryName, Malformed> {
@@ -283,7 +289,7 @@ fn census(counts: &BTreeMap<String, u64>) -> Result<Census, Malformed> {
     for (word, images) in counts {
         let coverage = Coverage::from_word(word)
             .ok_or_else(|| Malformed::new("the census counts an unknown state"))?;
-        if *images > MOST_IMAGES {
+        if *images > MAX_IMAGES {
             return Err(Malformed::new("the census counts more than 1,000,000 images"));
         }
         census.add(coverage, *images);
@@ -302,7 +308,7 @@ impl Order {
         let sweep = self.sweep.as_deref().unwrap_or_default();
         let (detail_type, id, detail) = match &self.step {
             Step::All => (REGISTRY, sweep.to_owned(), json!({"sweep": sweep})),
-            Step::Registry(Home { account, region }) => (
+            Step::Registry(RegistryId { account, region }) => (
                 REGISTRY,
                 format!("{sweep}/{account}/{region}"),
                 json!({"sweep": sweep, "account": account.as_str(), "region": region.as_str()}),
@@ -324,7 +330,11 @@ impl Order {
                 });
                 (REPOSITORY, format!("{sweep}/{account}/{region}/{number}/{slices}"), detail)
             }
-            Step::Result(Found { home: Home { account, region }, of, repositories }) => {
+            Step::Result(Found {
+                registry_id: RegistryId { account, region },
+                of,
+                repositories,
+            }) => {
                 let cut = repositories.iter().filter(|(_, part)| part.is_cut);
                 let cut: Vec<_> = cut.map(|(name, _)| name.as_str()).collect();
                 let repositories: serde_json::Map<_, _> = repositories
@@ -341,7 +351,7 @@ impl Order {
                 });
                 (RESULT, format!("{sweep}/{account}/{region}/result"), detail)
             }
-            Step::Told(Told { home: Home { account, region }, at, is_whole }) => {
+            Step::Told(Told { registry_id: RegistryId { account, region }, at, is_whole }) => {
                 let told = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
                 let detail = json!({
                     "sweep": sweep,

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::findings::Severity;
-use crate::domain::image::{AccountId, Region};
+use crate::domain::names::{AccountId, Region};
 
 mod ecr_image_action;
 mod inspector2_finding;
@@ -12,8 +12,8 @@ mod sweep;
 
 const HEX: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-fn own() -> Home {
-    Home {
+fn own() -> RegistryId {
+    RegistryId {
         account: AccountId::parse("999988887777").unwrap(),
         region: Region::parse("us-east-1").unwrap(),
     }

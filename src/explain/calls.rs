@@ -2,7 +2,7 @@
 
 use super::image::{ExplainedImage, strings};
 use super::{Explainer, Verdict};
-use crate::domain::image::Home;
+use crate::domain::names::RegistryId;
 use crate::domain::notice::NoticeAction;
 use crate::domain::plan::Plan;
 use crate::domain::policy::{Action, Unscanned};
@@ -24,7 +24,7 @@ impl Explainer<'_> {
         if let (Verdict::Untag, Some(plan)) = (image.verdict, plan) {
             image.calls.push(format!("ecr BatchGetImage {name} {digest}"));
             image.calls.push(format!("ecr PutImage {name} {digest} as {}", plan.quarantine));
-            image.calls.extend(plan.replicas.iter().map(|Home { account, region }| {
+            image.calls.extend(plan.replicas.iter().map(|RegistryId { account, region }| {
                 let mark = &plan.quarantine;
                 format!("ecr DescribeImages {name} {mark} in {account} {region}, until it is there")
             }));

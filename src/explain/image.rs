@@ -3,11 +3,12 @@
 use serde::Serialize;
 
 use super::Verdict;
-use crate::domain::exception::Exception;
-use crate::domain::image::{Digest, Tag};
-use crate::domain::index::Child;
-use crate::domain::judgement::Judgement;
-use crate::domain::plan::{Image, Kind, Plan};
+use crate::domain::evaluation::Evaluation;
+use crate::domain::exception::Exceptions;
+use crate::domain::image::{Image, ImageKind};
+use crate::domain::image_index::Child;
+use crate::domain::names::{Digest, Tag};
+use crate::domain::plan::Plan;
 
 /// One image and the decision about it.
 #[derive(Debug, Serialize)]
@@ -46,9 +47,9 @@ impl ExplainedImage {
             verdict,
             digest: image.map(|image| image.digest.to_string()),
             kind: match image.map(|image| image.kind) {
-                Some(Kind::Index) => "index",
-                Some(Kind::Artifact) => "artifact",
-                Some(Kind::Image) | None => "image",
+                Some(ImageKind::Index) => "index",
+                Some(ImageKind::Artifact) => "artifact",
+                Some(ImageKind::Image) | None => "image",
             },
             cause: None,
             reasons: Vec::new(),
@@ -61,11 +62,11 @@ impl ExplainedImage {
         }
     }
 
-    pub(super) fn judged(mut self, judgement: &Judgement, exceptions: &[Exception]) -> Self {
-        self.reasons.extend(judgement.reasons.iter().cloned());
-        self.set_aside = judgement.notes.clone();
-        let used = judgement.exceptions.iter();
-        let used = used.filter_map(|&at| Some((at, exceptions.get(at)?)));
+    pub(super) fn judged(mut self, evaluation: &Evaluation, exceptions: &Exceptions) -> Self {
+        self.reasons.extend(evaluation.reasons.iter().cloned());
+        self.set_aside = evaluation.notes.clone();
+        let used = evaluation.exceptions.iter();
+        let used = used.filter_map(|&id| Some((id.position(), exceptions.get(id)?)));
         self.exceptions = used
             .map(|(position, exception)| ExplainedException {
                 position,

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use crate::domain::image::Home;
-use crate::domain::plan::Kind;
-use crate::domain::policy::{OutOfReach, Policy};
+use crate::domain::image::ImageKind;
+use crate::domain::names::RegistryId;
+use crate::domain::policy::{OutOfScope, Policy};
 use crate::inspect::{Inspection, Inspector, Request, Safeguards};
 use crate::outcome::Failure;
 use crate::registry::Registry;
@@ -14,7 +14,7 @@ use crate::registry::Registry;
 #[derive(Debug)]
 pub enum Live {
     /// The policy does not cover the repository.
-    OutOfReach(OutOfReach),
+    OutOfScope(OutOfScope),
     /// The event's own counts show that no limit is exceeded: nothing was inspected.
     Cleared,
     /// The inspections of each image, and of the indexes that hold it.
@@ -29,11 +29,11 @@ pub enum Live {
 pub async fn inspect<R: Registry>(
     inspector: &Arc<Inspector<R>>,
     safeguards: &Safeguards<R>,
-    (policy, own): (&Policy, &Home),
+    (policy, own): (&Policy, &RegistryId),
     request: &Request,
 ) -> Result<Live, Failure> {
-    if let Err(why) = policy.reach(&request.repository, own) {
-        return Ok(Live::OutOfReach(why));
+    if let Err(why) = policy.check_scope(&request.repository, own) {
+        return Ok(Live::OutOfScope(why));
     }
     if inspector.evaluator().is_cleared(&request.repository.name, &request.claim) {
         return Ok(Live::Cleared);
@@ -41,7 +41,7 @@ pub async fn inspect<R: Registry>(
     let mut all = Vec::new();
     for digest in inspector.evaluator().digests(request, |_| None).await? {
         match inspector.inspect(request, &digest).await? {
-            Inspection::Violation(violation) if violation.image.kind != Kind::Index => {
+            Inspection::Violation(violation) if violation.image.kind != ImageKind::Index => {
                 if let Some(tagged) = inspector.evaluator().tagged_images(request).await? {
                     for holder in tagged.holding(&digest) {
                         all.push(inspector.inspect_holder(request, holder, &violation).await?);

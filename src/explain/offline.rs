@@ -5,11 +5,12 @@
 use std::time::SystemTime;
 
 use super::{ExplainedImage, Explainer, Explanation, Verdict};
+use crate::domain::evaluation::Subject;
 use crate::domain::findings::{Findings, SeverityCounts};
-use crate::domain::image::Home;
-use crate::domain::judgement::Subject;
-use crate::domain::plan::{Image, Kind, Plan, Storage};
-use crate::domain::policy::{InUse, Mode, Reporting, Terms};
+use crate::domain::image::{Image, ImageKind, StorageStatus};
+use crate::domain::names::RegistryId;
+use crate::domain::plan::Plan;
+use crate::domain::policy::{InUse, Mode, Reporting, RuleSettings};
 use crate::event::{Claim, ImageEvent};
 
 /// Explains an event by its own counts at this time, for a worker in `own`.
@@ -17,13 +18,13 @@ use crate::event::{Claim, ImageEvent};
 pub fn offline(
     explainer: &Explainer<'_>,
     event: &ImageEvent,
-    own: &Home,
+    own: &RegistryId,
     now: SystemTime,
 ) -> Explanation {
     let mut explanation = explainer.about("by the event alone", event);
-    if let Err(why) = explainer.policy.reach(&event.repository, own) {
+    if let Err(why) = explainer.policy.check_scope(&event.repository, own) {
         explanation.notes.push(why.as_str().to_owned());
-        explanation.concludes(Verdict::OutOfReach);
+        explanation.concludes(Verdict::OutOfScope);
         return explanation;
     }
     let terms = explainer.policy.terms(&event.repository.name).1;
@@ -95,7 +96,7 @@ pub fn offline(
 }
 
 /// Returns the keys in effect that need more than counts.
-fn narrowing(terms: &Terms) -> Vec<&'static str> {
+fn narrowing(terms: &RuleSettings) -> Vec<&'static str> {
     let keys = [
         ("fixable_only", !terms.fixable_only.is_empty()),
         ("min_score", terms.min_score.is_some()),
@@ -108,7 +109,7 @@ fn narrowing(terms: &Terms) -> Vec<&'static str> {
 }
 
 /// Returns the reason why the event alone is not enough.
-fn what_is_open(claim: &Claim, terms: &Terms, image: &ExplainedImage) -> String {
+fn what_is_open(claim: &Claim, terms: &RuleSettings, image: &ExplainedImage) -> String {
     if !image.reasons.is_empty() {
         return "the event names no tag: the image may have one now, and an index that contains it \
                 would lose its tags"
@@ -138,16 +139,15 @@ fn judged(
     let digests: Vec<_> = event.digest.iter().collect();
     let subject =
         Subject { repository: &event.repository.name, digests: &digests, pushed_at: None, now };
-    let judgement = policy.judge(&subject, findings);
+    let evaluation = policy.judge(&subject, findings);
     let image = |verdict| {
-        let image =
-            ExplainedImage::new(verdict, None).judged(&judgement, policy.exceptions.as_slice());
+        let image = ExplainedImage::new(verdict, None).judged(&evaluation, &policy.exceptions);
         match &event.digest {
             Some(digest) => image.of(digest),
             None => image,
         }
     };
-    if !judgement.violates() {
+    if !evaluation.violates() {
         // One finding says nothing about the others, and counts that do not clear the image leave
         // something open.
         return image(Verdict::Unknown);
@@ -160,8 +160,8 @@ fn judged(
     let observed = Image {
         digest,
         tags: event.tags.clone(),
-        kind: Kind::Image,
-        storage: Storage::Active,
+        kind: ImageKind::Image,
+        storage: StorageStatus::Active,
         pushed_at: None,
         media_type: None,
     };
@@ -175,7 +175,7 @@ fn judged(
 
 /// Decides about the tags of an event without a digest. The image that they are on is not known
 /// yet.
-fn by_tags(event: &ImageEvent, terms: &Terms, mut image: ExplainedImage) -> ExplainedImage {
+fn by_tags(event: &ImageEvent, terms: &RuleSettings, mut image: ExplainedImage) -> ExplainedImage {
     for tag in &event.tags {
         match terms.keeps(tag) {
             Some(why) => {

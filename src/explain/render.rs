@@ -11,7 +11,7 @@ impl Verdict {
     fn in_words(self) -> &'static str {
         match self {
             Self::Ignored => "ignored: the event is not for tagwarden",
-            Self::OutOfReach => "out of scope: the policy does not cover the repository",
+            Self::OutOfScope => "out of scope: the policy does not cover the repository",
             Self::Keep => "keep: no limit is exceeded",
             Self::Untag => "untag",
             Self::WouldUntag => "would untag, but the mode is audit",

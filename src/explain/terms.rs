@@ -6,8 +6,10 @@ use super::Explainer;
 use crate::domain::exception::Exception;
 use crate::domain::findings::Severity;
 use crate::domain::globs::Globs;
-use crate::domain::image::RepositoryName;
-use crate::domain::policy::{Action, InUse, IndexRule, Policy, Replicated, Terms, Unscanned};
+use crate::domain::names::RepositoryName;
+use crate::domain::policy::{
+    Action, InUse, IndexRule, Policy, Replicated, RuleSettings, Unscanned,
+};
 
 /// The number of exceptions that are named one by one.
 const NAMED: usize = 5;
@@ -46,7 +48,7 @@ impl Explainer<'_> {
             let tags = Key::new(format!("policy.rules[{at}].tags"), globs(&terms.tags, "all"));
             keys.push(Key { by_rule: true, ..tags });
         }
-        keys.extend(self.reach());
+        keys.extend(self.check_scope());
         keys.extend(self.limits.iter().map(|(key, value)| Key {
             remark: Some("not judged here"),
             ..Key::new(key.clone(), value.clone())
@@ -55,7 +57,7 @@ impl Explainer<'_> {
     }
 
     /// Returns the keys that are the same for every repository.
-    fn reach(&self) -> Vec<Key> {
+    fn check_scope(&self) -> Vec<Key> {
         let Policy { rules, exceptions, include, exclude, pull_through, .. } = self.policy;
         let Policy { accounts, regions, .. } = self.policy;
         let listed = |names: Vec<String>, empty: &str| {
@@ -89,7 +91,7 @@ fn named(exceptions: &[Exception]) -> Vec<String> {
     named
 }
 
-fn values(terms: &Terms) -> Vec<(&'static str, String)> {
+fn values(terms: &RuleSettings) -> Vec<(&'static str, String)> {
     let limited = Severity::ALL
         .into_iter()
         .filter_map(|severity| Some(format!("{severity} {}", terms.limits.of(severity)?)));

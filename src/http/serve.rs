@@ -30,18 +30,18 @@ use tracing::{debug, warn};
 
 /// Most open connections. If one more comes, the oldest is closed. A request that is sent at once
 /// is answered at once, so only a slow client loses its connection.
-pub const MOST_CONNECTIONS: usize = 64;
+pub const MAX_CONNECTIONS: usize = 64;
 /// Longest time in which a client sends the head of its request.
 pub const HEAD_TIME: Duration = Duration::from_secs(5);
 /// Longest life of a connection, until the client has taken the last byte of the answer.
 pub const CONNECTION_TIME: Duration = Duration::from_secs(10);
 /// Most bytes of a request's head. This is also the least buffer of hyper.
-pub const MOST_HEAD_BYTES: usize = 8192;
+pub const MAX_HEAD_BYTES: usize = 8192;
 /// Most headers of a request.
-pub const MOST_HEADERS: usize = 64;
+pub const MAX_HEADERS: usize = 64;
 /// Most bytes that a request may announce as its body. The body is never read, because no route
 /// takes one.
-pub const MOST_BODY_BYTES: u64 = 1024;
+pub const MAX_BODY_BYTES: u64 = 1024;
 /// Longest time in which answers are finished after the server is told to stop.
 pub const STOP_TIME: Duration = Duration::from_millis(500);
 /// Pause after a connection could not be accepted, for example because the process has no file
@@ -116,7 +116,7 @@ impl Connections {
     async fn make_room(&mut self) {
         while self.tasks.try_join_next().is_some() {}
         self.oldest.retain(|connection| !connection.is_finished());
-        if self.tasks.len() < MOST_CONNECTIONS {
+        if self.tasks.len() < MAX_CONNECTIONS {
             return;
         }
         if let Some(oldest) = self.oldest.pop_front() {
@@ -140,9 +140,9 @@ async fn serve_one(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
-        .max_headers(MOST_HEADERS)
-        .max_header_size(MOST_HEAD_BYTES)
-        .max_buf_size(MOST_HEAD_BYTES)
+        .max_headers(MAX_HEADERS)
+        .max_header_size(MAX_HEAD_BYTES)
+        .max_buf_size(MAX_HEAD_BYTES)
         // Prometheus and load balancers seldom ask. A connection that ends with its answer needs no
         // rule for idle time.
         .keep_alive(false)
@@ -188,7 +188,7 @@ fn refusal(request: &Request<Incoming>) -> Option<Response<Body>> {
         return Some(refusal);
     }
     let bytes = request.body().size_hint().upper();
-    bytes.is_none_or(|bytes| bytes > MOST_BODY_BYTES).then(|| plain(StatusCode::PAYLOAD_TOO_LARGE))
+    bytes.is_none_or(|bytes| bytes > MAX_BODY_BYTES).then(|| plain(StatusCode::PAYLOAD_TOO_LARGE))
 }
 
 fn plain(status: StatusCode) -> Response<Body> {

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
-use crate::domain::image::{AccountId, Region, Repository};
+use crate::domain::names::{AccountId, Region, Repository};
 
 /// After this many refusals in a row, without an answer between, everything seems to be refused.
 const IN_A_ROW: usize = 5;
@@ -91,7 +91,7 @@ impl CircuitBreaker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::image::sample::repository;
+    use crate::domain::names::sample::repository;
 
     fn refused(breaker: &CircuitBreaker, name: &str, times: usize) -> Vec<bool> {
         (0..times).map(|_| breaker.refused(&repository(name))).collect()

@@ -12,7 +12,7 @@ use super::circuit_breaker::CircuitBreaker;
 use super::{Request, Urgency};
 use crate::aws::{AwsError, ErrorClass};
 use crate::backoff::Retries;
-use crate::domain::image::{Home, Repository};
+use crate::domain::names::{RegistryId, Repository};
 use crate::health::{Health, Pause};
 use crate::outcome::Failure;
 use crate::shutdown::Shutdown;
@@ -21,7 +21,7 @@ use crate::shutdown::Shutdown;
 #[derive(Debug)]
 pub struct EcrCalls<R> {
     registry: R,
-    own: Home,
+    own: RegistryId,
     breaker: CircuitBreaker,
     health: Arc<Health>,
     shutdown: Shutdown,
@@ -30,7 +30,7 @@ pub struct EcrCalls<R> {
 impl<R> EcrCalls<R> {
     /// Calls to `registry` by a worker that lives in the account and Region `own`.
     #[must_use]
-    pub fn new(registry: R, own: Home, health: Arc<Health>, shutdown: Shutdown) -> Self {
+    pub fn new(registry: R, own: RegistryId, health: Arc<Health>, shutdown: Shutdown) -> Self {
         Self { registry, own, breaker: CircuitBreaker::default(), health, shutdown }
     }
 

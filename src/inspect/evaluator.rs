@@ -9,10 +9,11 @@ use super::findings_memory::{FindingsMemory, Shared};
 use super::repository_index::{RepositoryIndex, TaggedImages};
 use super::{EcrCalls, Inspection, Request, ScanSnapshot, Urgency, Violation};
 use crate::clock::Clock;
-use crate::domain::image::{Digest, RepositoryName, Tag};
-use crate::domain::index::Index;
-use crate::domain::judgement::Subject;
-use crate::domain::plan::{Claimed, Deciding, Decision, Image, Plan, Scanning};
+use crate::domain::evaluation::Subject;
+use crate::domain::image::Image;
+use crate::domain::image_index::Index;
+use crate::domain::names::{Digest, RepositoryName, Tag};
+use crate::domain::plan::{Claimed, Deciding, Decision, Plan, Scanning};
 use crate::domain::policy::{Policy, Reporting};
 use crate::event::Claim;
 use crate::outcome::Failure;
@@ -98,18 +99,18 @@ impl<R: Registry> Evaluator<R> {
     ) -> Inspection {
         let image = snapshot.image().clone();
         match self.decide(request, &snapshot, &[&image.digest], claimed(claim)).await {
-            Decision::Keep(judgement) => Inspection::Clean(judgement, Some(snapshot)),
+            Decision::Keep(evaluation) => Inspection::Clean(evaluation, Some(snapshot)),
             Decision::Wait(_) if *claim == Claim::Nothing => Inspection::LeftToScan(Some(snapshot)),
             Decision::Wait(_) if *claim == Claim::Failed => {
                 Inspection::Unscanned(image, "the scan failed".to_owned())
             }
             Decision::Wait(reason) => Inspection::Wait(image, reason, Some(snapshot)),
             Decision::Unscanned(reason) => Inspection::Unscanned(image, reason),
-            Decision::Violation(judgement) => {
+            Decision::Violation(evaluation) => {
                 let (counts, in_use) = (snapshot.counts(), snapshot.in_use());
                 let plan = Plan::new(request.settings(&self.policy), &image, in_use);
                 let cause = None;
-                let violation = Violation { image, cause, judgement, counts, in_use, plan };
+                let violation = Violation { image, cause, evaluation, counts, in_use, plan };
                 Inspection::Violation(Box::new(violation))
             }
         }
@@ -207,8 +208,8 @@ impl<R: Registry> Evaluator<R> {
                 None => yield_now().await,
             }
         };
-        if let Decision::Keep(judgement) | Decision::Violation(judgement) = &decision {
-            for &at in &judgement.exceptions {
+        if let Decision::Keep(evaluation) | Decision::Violation(evaluation) = &decision {
+            for &at in &evaluation.exceptions {
                 self.instruments.exception_matched(at);
             }
         }

@@ -6,12 +6,13 @@ use std::time::SystemTime;
 
 use super::{CallPace, Evaluator, Inspection, Request, ScanSnapshot, Violation};
 use crate::domain::coverage::Coverage;
+use crate::domain::evaluation::Evaluation;
 use crate::domain::findings::{Scan, SeverityCounts};
-use crate::domain::image::Digest;
-use crate::domain::index::{Child, Entry, Role, Walk};
-use crate::domain::judgement::Judgement;
-use crate::domain::plan::{Claimed, Decision, Image, Kind, Plan};
-use crate::domain::policy::{InUse, IndexRule, Terms};
+use crate::domain::image::{Image, ImageKind};
+use crate::domain::image_index::{Child, Entry, Role, Walk};
+use crate::domain::names::Digest;
+use crate::domain::plan::{Claimed, Decision, Plan};
+use crate::domain::policy::{InUse, IndexRule, RuleSettings};
 use crate::outcome::Failure;
 use crate::registry::{IMAGE_BATCH, Registry};
 
@@ -58,11 +59,11 @@ impl<'a, R: Registry> IndexInspection<'a, R> {
         if self.evaluator.policy().exceptions.name(&self.image.digest) {
             return self;
         }
-        let Violation { judgement, counts, in_use, .. } = violation;
+        let Violation { evaluation, counts, in_use, .. } = violation;
         self.known = Some(child.digest.clone());
         self.tally.is_of_images = true;
         self.tally.in_use = *in_use;
-        self.tally.worst = Some((child.clone(), judgement.clone(), counts.clone()));
+        self.tally.worst = Some((child.clone(), evaluation.clone(), counts.clone()));
         self
     }
 
@@ -160,8 +161,8 @@ impl<'a, R: Registry> IndexInspection<'a, R> {
         let both = [&child.digest, &self.image.digest];
         match self.evaluator.decide(self.request, &snapshot, &both, Claimed::Nothing).await {
             Decision::Violation(_) => self.judge(child, snapshot).await,
-            Decision::Keep(judgement) => {
-                self.tally.attachment = self.tally.attachment.take().or(Some(judgement));
+            Decision::Keep(evaluation) => {
+                self.tally.attachment = self.tally.attachment.take().or(Some(evaluation));
             }
             Decision::Unscanned(reason) => {
                 self.tally.unscanned = self.tally.unscanned.take().or(Some(reason));
@@ -179,16 +180,16 @@ impl<'a, R: Registry> IndexInspection<'a, R> {
         tally.is_of_images = true;
         tally.in_use = tally.in_use.max(snapshot.in_use());
         match decision {
-            Decision::Keep(judgement) => tally.clean = tally.clean.take().or(Some(judgement)),
+            Decision::Keep(evaluation) => tally.clean = tally.clean.take().or(Some(evaluation)),
             Decision::Wait(_) => tally.unfinished = true,
             Decision::Unscanned(reason) => {
                 let of = child.platform.as_deref().unwrap_or("no platform");
                 let reason = format!("{reason}: {} ({of})", child.digest);
                 tally.unscanned = tally.unscanned.take().or(Some(reason));
             }
-            Decision::Violation(judgement) => {
+            Decision::Violation(evaluation) => {
                 let counts = snapshot.counts();
-                tally.worst = tally.worst.take().or(Some((child.clone(), judgement, counts)));
+                tally.worst = tally.worst.take().or(Some((child.clone(), evaluation, counts)));
             }
         }
     }
@@ -219,20 +220,20 @@ pub fn basic_scan(snapshot: &ScanSnapshot) -> Option<BasicScan> {
 
 /// Returns whether an entry is an index: ECR says so, or the entry does and ECR does not say.
 fn is_index(entry: &Entry, image: &Image) -> bool {
-    image.kind == Kind::Index || (image.media_type.is_none() && entry.role == Role::Index)
+    image.kind == ImageKind::Index || (image.media_type.is_none() && entry.role == Role::Index)
 }
 
 fn is_attachment(entry: &Entry, image: &Image) -> bool {
-    image.kind == Kind::Artifact || entry.role == Role::Attestation
+    image.kind == ImageKind::Artifact || entry.role == Role::Attestation
 }
 
 /// What the images of an index were judged to be so far.
 #[derive(Default)]
 struct Tally {
-    worst: Option<(Child, Judgement, SeverityCounts)>,
-    clean: Option<Judgement>,
+    worst: Option<(Child, Evaluation, SeverityCounts)>,
+    clean: Option<Evaluation>,
     /// An attestation or artifact that is clean.
-    attachment: Option<Judgement>,
+    attachment: Option<Evaluation>,
     unscanned: Option<String>,
     unfinished: bool,
     in_use: u64,
@@ -243,7 +244,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn verdict(self, terms: &Terms, image: Image) -> Inspection {
+    fn verdict(self, terms: &RuleSettings, image: Image) -> Inspection {
         let Self { worst, clean, attachment, unscanned, unfinished, in_use, is_of_images, gap } =
             self;
         let violates = match terms.index {
@@ -253,22 +254,22 @@ impl Tally {
             }
         };
         match (worst, clean, unscanned, gap) {
-            (Some((cause, judgement, counts)), ..) if violates => {
+            (Some((cause, evaluation, counts)), ..) if violates => {
                 let plan = Plan::new(terms, &image, in_use);
                 let cause = Some(cause);
-                let violation = Violation { image, cause, judgement, counts, in_use, plan };
+                let violation = Violation { image, cause, evaluation, counts, in_use, plan };
                 Inspection::Violation(Box::new(violation))
             }
             // Images that were not inspected are never taken for clean.
             (.., Some(gap)) => Inspection::Unresolved(image, gap),
             // By the rule "all", one clean image clears the index.
-            (Some(_), Some(judgement), ..) => Inspection::Clean(judgement, None),
+            (Some(_), Some(evaluation), ..) => Inspection::Clean(evaluation, None),
             // Each child's own scan event leads back here.
             _ if unfinished => Inspection::LeftToScan(None),
             (_, _, Some(reason), None) => Inspection::Unscanned(image, reason),
-            (_, Some(judgement), None, None) => Inspection::Clean(judgement, None),
+            (_, Some(evaluation), None, None) => Inspection::Clean(evaluation, None),
             (_, None, None, None) => match attachment {
-                Some(judgement) => Inspection::Clean(judgement, None),
+                Some(evaluation) => Inspection::Clean(evaluation, None),
                 None if is_of_images => Inspection::Absent,
                 None => Inspection::NotAnImage,
             },

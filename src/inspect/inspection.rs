@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::findings_memory::Room;
+use crate::domain::evaluation::Evaluation;
 use crate::domain::findings::{Findings, Scan, SeverityCounts};
-use crate::domain::image::Digest;
-use crate::domain::index::Child;
-use crate::domain::judgement::Judgement;
-use crate::domain::plan::{Image, Plan};
+use crate::domain::image::Image;
+use crate::domain::image_index::Child;
+use crate::domain::names::Digest;
+use crate::domain::plan::Plan;
 
 /// What ECR showed of one image at one time, enough to judge it again by another event's claims.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ impl ScanSnapshot {
     fn findings(&self) -> Option<&Findings> {
         match &self.scan {
             Scan::Complete(findings) | Scan::Active(findings) => Some(findings),
-            Scan::Pending(_) | Scan::Unavailable(_) => None,
+            Scan::NeverScanned | Scan::Pending(_) | Scan::Unavailable(_) => None,
         }
     }
 
@@ -75,7 +76,7 @@ pub struct Violation {
     /// The image that causes the violation, if `image` is an index that holds it.
     pub cause: Option<Child>,
     /// The rule and the reasons.
-    pub judgement: Judgement,
+    pub evaluation: Evaluation,
     /// Number of findings of the image, or of the cause.
     pub counts: SeverityCounts,
     /// In how many places the image, or the cause, runs.
@@ -97,7 +98,7 @@ pub enum Inspection {
     /// Its scan has not ended, and an event will come when it has.
     LeftToScan(Option<Arc<ScanSnapshot>>),
     /// It may keep its tags.
-    Clean(Judgement, Option<Arc<ScanSnapshot>>),
+    Clean(Evaluation, Option<Arc<ScanSnapshot>>),
     /// Findings are not there yet, or may still be growing; the text says why.
     Wait(Image, String, Option<Arc<ScanSnapshot>>),
     /// There is nothing to judge it by; the text says why.

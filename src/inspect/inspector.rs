@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::index_inspection::{IndexInspection, InspectedIndex};
 use super::repository_index::Holder;
 use super::{CallPace, Evaluator, Inspection, Request, Violation};
-use crate::domain::image::Digest;
-use crate::domain::plan::{Image, Kind, Storage};
+use crate::domain::image::{Image, ImageKind, StorageStatus};
+use crate::domain::names::Digest;
 use crate::event::Claim;
 use crate::outcome::Failure;
 use crate::registry::Registry;
@@ -41,10 +41,10 @@ impl<R: Registry> Inspector<R> {
         };
         let claim = &request.claim;
         let inspection = match (image.kind, image.storage) {
-            (Kind::Artifact, Storage::Archived | Storage::Activating) => {
+            (ImageKind::Artifact, StorageStatus::Archived | StorageStatus::Activating) => {
                 return Ok(Inspection::NotAnImage);
             }
-            (Kind::Artifact, Storage::Active) if !claims_findings(claim) => {
+            (ImageKind::Artifact, StorageStatus::Active) if !claims_findings(claim) => {
                 let Some(snapshot) = self.evaluator.snapshot(request, &image).await? else {
                     return Ok(Inspection::Absent);
                 };
@@ -55,18 +55,18 @@ impl<R: Registry> Inspector<R> {
                 }
                 self.evaluator.judge(request, Arc::new(snapshot), claim).await
             }
-            (_, Storage::Archived) => {
+            (_, StorageStatus::Archived) => {
                 let reason = "the image is archived: nobody can pull it, and it is not scanned";
                 Inspection::Unscanned(image, reason.to_owned())
             }
-            (_, Storage::Activating) => {
+            (_, StorageStatus::Activating) => {
                 let reason = "the image is being restored from the archive";
                 Inspection::Wait(image, reason.to_owned(), None)
             }
-            (Kind::Index, Storage::Active) => {
+            (ImageKind::Index, StorageStatus::Active) => {
                 return self.inspect_named_index(request, image).await;
             }
-            (Kind::Image | Kind::Artifact, Storage::Active) => {
+            (ImageKind::Image | ImageKind::Artifact, StorageStatus::Active) => {
                 self.inspect_image(request, image, claim).await?
             }
         };
@@ -110,8 +110,8 @@ impl<R: Registry> Inspector<R> {
         image: Image,
     ) -> Result<Inspection, Failure> {
         match image.kind {
-            Kind::Index => self.inspect_index(request, image).await,
-            Kind::Image | Kind::Artifact => {
+            ImageKind::Index => self.inspect_index(request, image).await,
+            ImageKind::Image | ImageKind::Artifact => {
                 self.inspect_image(request, image, &Claim::Nothing).await
             }
         }
@@ -129,7 +129,7 @@ impl<R: Registry> Inspector<R> {
         cause: &Violation,
     ) -> Result<Inspection, Failure> {
         let image = self.evaluator.image(request, holder.digest()).await?;
-        match image.filter(|image| image.storage == Storage::Active) {
+        match image.filter(|image| image.storage == StorageStatus::Active) {
             Some(image) => {
                 let index = IndexInspection::new(&self.evaluator, request, image);
                 let index = index.caused_by(holder.child(), cause);

@@ -10,14 +10,14 @@ use tracing::{info, warn};
 
 use super::shared_cache::SharedCache;
 use crate::aws::{AwsError, ErrorClass};
-use crate::domain::image::{Home, Repository};
+use crate::domain::names::{RegistryId, Repository};
 use crate::domain::policy::Policy;
 use crate::registry::Registry;
 
 /// How long the pull-through cache rules of a registry are used.
 const LIFE: Duration = Duration::from_secs(300);
 /// Registries whose rules are remembered.
-const MOST_REGISTRIES: usize = 1_000;
+const MAX_REGISTRIES: usize = 1_000;
 /// The prefix that stands for every repository of a registry (ECR user guide, "Creating a pull
 /// through cache rule").
 const ROOT: &str = "ROOT";
@@ -36,14 +36,14 @@ pub enum PulledThrough {
 /// The prefixes of pull-through cache rules, by registry.
 #[derive(Debug)]
 pub(super) struct PullThrough {
-    prefixes: SharedCache<Home, Arc<[String]>, AwsError>,
+    prefixes: SharedCache<RegistryId, Arc<[String]>, AwsError>,
     /// Registries of which it was logged that they have a rule of the prefix ROOT.
-    logged: Mutex<BTreeSet<Home>>,
+    logged: Mutex<BTreeSet<RegistryId>>,
 }
 
 impl Default for PullThrough {
     fn default() -> Self {
-        let prefixes = SharedCache::new(LIFE, MOST_REGISTRIES);
+        let prefixes = SharedCache::new(LIFE, MAX_REGISTRIES);
         Self { prefixes, logged: Mutex::default() }
     }
 }
@@ -67,8 +67,9 @@ impl PullThrough {
         if let Some(glob) = policy.pull_through.matching(name) {
             return Ok(PulledThrough::By(format!("{glob:?} of policy.pull_through")));
         }
-        let home = repository.home();
-        let prefixes = self.prefixes.get(&home, || self.read(registry, &home)).await?;
+        let registry_id = repository.registry_id();
+        let prefixes =
+            self.prefixes.get(&registry_id, || self.read(registry, &registry_id)).await?;
         let fills = |prefix: &&String| {
             let rest = name.strip_prefix(prefix.as_str());
             rest.is_some_and(|rest| rest.starts_with('/'))
@@ -83,16 +84,16 @@ impl PullThrough {
     async fn read<R: Registry>(
         &self,
         registry: &R,
-        home: &Home,
+        registry_id: &RegistryId,
     ) -> Result<Arc<[String]>, AwsError> {
-        let prefixes = match registry.pull_through_prefixes(home).await {
+        let prefixes = match registry.pull_through_prefixes(registry_id).await {
             Ok(prefixes) => prefixes,
             Err(error) if is_passing(&error) => return Err(error),
             // A registry without this API has no such repositories either.
             Err(error) => {
                 warn!(
-                    account = %home.account,
-                    region = %home.region,
+                    account = %registry_id.account,
+                    region = %registry_id.region,
                     %error,
                     "could not list pull-through cache rules; assuming none; if access is denied, allow \
                      ecr:DescribePullThroughCacheRules"
@@ -100,10 +101,10 @@ impl PullThrough {
                 Vec::new()
             }
         };
-        if prefixes.iter().any(|prefix| prefix == ROOT) && self.is_news(home) {
+        if prefixes.iter().any(|prefix| prefix == ROOT) && self.is_news(registry_id) {
             info!(
-                account = %home.account,
-                region = %home.region,
+                account = %registry_id.account,
+                region = %registry_id.region,
                 "the registry has a pull-through cache rule of the prefix ROOT, which says nothing of single \
                  repositories: those that it fills have to be named in policy.pull_through"
             );
@@ -111,12 +112,12 @@ impl PullThrough {
         Ok(prefixes.into())
     }
 
-    fn is_news(&self, home: &Home) -> bool {
+    fn is_news(&self, registry_id: &RegistryId) -> bool {
         let mut logged = self.logged.lock();
-        if logged.len() >= MOST_REGISTRIES {
+        if logged.len() >= MAX_REGISTRIES {
             logged.clear();
         }
-        logged.insert(home.clone())
+        logged.insert(registry_id.clone())
     }
 }
 

@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 
 use super::shared_cache::SharedCache;
 use super::{EcrCalls, Request};
-use crate::domain::image::{Digest, Home, Repository, Tag};
+use crate::domain::names::{Digest, RegistryId, Repository, Tag};
 use crate::domain::replication::{Replication, listed};
 use crate::outcome::{Failure, waits_for_replicas};
 use crate::registry::Registry;
@@ -33,7 +33,7 @@ const PAUSES: [Duration; 3] =
 #[derive(Debug)]
 pub struct Replicas<R> {
     ecr: Arc<EcrCalls<R>>,
-    rules: SharedCache<Home, Arc<Replication>, Failure>,
+    rules: SharedCache<RegistryId, Arc<Replication>, Failure>,
     shutdown: Shutdown,
 }
 
@@ -57,9 +57,9 @@ impl<R: Registry> Replicas<R> {
     ///
     /// # Errors
     /// [`Failure`] if the rules cannot be read.
-    pub async fn of(&self, request: &Request) -> Result<Vec<Home>, Failure> {
-        let home = request.repository.home();
-        let rules = self.rules.get(&home, || self.read(request, &home)).await?;
+    pub async fn of(&self, request: &Request) -> Result<Vec<RegistryId>, Failure> {
+        let registry_id = request.repository.registry_id();
+        let rules = self.rules.get(&registry_id, || self.read(request, &registry_id)).await?;
         Ok(rules.destinations(&request.repository))
     }
 
@@ -68,9 +68,13 @@ impl<R: Registry> Replicas<R> {
     /// A registry that lacks the operation (an emulator) has no rules. A registry of another
     /// account that cannot be asked without a role there is taken to have none. A refusal is a
     /// failure for all who wait for it together, and never "no rule".
-    async fn read(&self, request: &Request, home: &Home) -> Result<Arc<Replication>, Failure> {
-        let Home { account, region } = home;
-        match self.ecr.call(request, |registry| registry.replication(home)).await {
+    async fn read(
+        &self,
+        request: &Request,
+        registry_id: &RegistryId,
+    ) -> Result<Arc<Replication>, Failure> {
+        let RegistryId { account, region } = registry_id;
+        match self.ecr.call(request, |registry| registry.replication(registry_id)).await {
             Ok(Some(rules)) => Ok(Arc::new(rules)),
             Ok(None) => {
                 warn!(
@@ -103,20 +107,20 @@ impl<R: Registry> Replicas<R> {
         request: &Request,
         digest: &Digest,
         mark: &Tag,
-        replicas: &[Home],
+        replicas: &[RegistryId],
     ) -> Result<Arrival, Failure> {
         let mut missing = replicas.to_vec();
         let mut pauses = PAUSES.iter();
         let is_last = request.attempt.is_last();
         loop {
             let mut still_missing = Vec::new();
-            for home in missing {
-                match self.bears(request, digest, mark, &home).await {
+            for registry_id in missing {
+                match self.bears(request, digest, mark, &registry_id).await {
                     Ok(true) => {}
-                    Ok(false) => still_missing.push(home),
+                    Ok(false) => still_missing.push(registry_id),
                     // At last, a destination that cannot be read is notified as one without the tag.
                     Err(Failure::Refused(_) | Failure::Rejected(_)) if is_last => {
-                        still_missing.push(home);
+                        still_missing.push(registry_id);
                     }
                     Err(failure) => return Err(failure),
                 }
@@ -149,11 +153,11 @@ impl<R: Registry> Replicas<R> {
         request: &Request,
         digest: &Digest,
         mark: &Tag,
-        home: &Home,
+        registry_id: &RegistryId,
     ) -> Result<bool, Failure> {
         let replica = &Repository {
-            account: home.account.clone(),
-            region: home.region.clone(),
+            account: registry_id.account.clone(),
+            region: registry_id.region.clone(),
             name: request.repository.name.clone(),
         };
         let read = |registry| R::resolve(registry, replica, mark);

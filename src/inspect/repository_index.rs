@@ -20,10 +20,10 @@ use tokio::time::{Instant, sleep_until};
 use super::freshness::Started;
 use super::{EcrCalls, Freshness, Request, Urgency};
 use crate::clock::Clock;
-use crate::domain::image::{Digest, Repository};
-use crate::domain::index::{Child, Entry, Index, Role, Walk};
+use crate::domain::image_index::{Child, Entry, Index, Role, Walk};
+use crate::domain::names::{Digest, Repository};
 use crate::outcome::Failure;
-use crate::registry::{IMAGE_BATCH, MOST_PULLABLE, Registry, Tagged};
+use crate::registry::{IMAGE_BATCH, MAX_PULLABLE, Registry, Tagged};
 use crate::shutdown::Shutdown;
 
 /// The time that one page of a listing takes from the repository's share of calls: about twenty
@@ -292,7 +292,7 @@ impl<R: Registry> RepositoryIndex<R> {
         images.sort_by_key(|image| Reverse(image.pushed_at));
         let indexes = images.iter().filter(|image| image.may_be_index);
         let indexes: Vec<_> = indexes.map(|image| image.digest.clone()).collect();
-        let pullable = images.into_iter().filter(|image| image.is_pullable).take(MOST_PULLABLE);
+        let pullable = images.into_iter().filter(|image| image.is_pullable).take(MAX_PULLABLE);
         let pullable = pullable.map(|image| image.digest).collect();
         let mut listing = TaggedImages { pullable, ..TaggedImages::default() };
         for digests in indexes.chunks(IMAGE_BATCH) {

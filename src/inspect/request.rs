@@ -4,9 +4,9 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use crate::domain::image::{Digest, Repository, Tag};
+use crate::domain::names::{Digest, Repository, Tag};
 use crate::domain::origin::Origin;
-use crate::domain::policy::{Policy, Terms};
+use crate::domain::policy::{Policy, RuleSettings};
 use crate::event::Claim;
 use crate::outcome::Attempt;
 
@@ -68,7 +68,7 @@ pub struct Request {
 impl Request {
     /// Returns the settings that judge the images of the repository.
     #[must_use]
-    pub fn settings<'a>(&self, policy: &'a Policy) -> &'a Terms {
+    pub fn settings<'a>(&self, policy: &'a Policy) -> &'a RuleSettings {
         policy.terms(&self.repository.name).1
     }
 }

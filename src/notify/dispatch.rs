@@ -18,7 +18,7 @@ use super::render::{Rendered, render};
 use super::{Notice, Notifier};
 use crate::aws::AwsError;
 use crate::backoff::{Retries, Stopping};
-use crate::domain::image::{Digest, Repository, Tag, joined};
+use crate::domain::names::{Digest, Repository, Tag, joined};
 use crate::domain::notice::NoticeAction;
 use crate::health::{Health, Pause};
 use crate::notify::{NoticeFormat, TopicSettings};
@@ -101,7 +101,7 @@ pub struct Dispatcher<N> {
 
 /// Writes the audit record of an act, or of a refusal to act, whether or not anybody is notified.
 fn audit(notice: &Notice) {
-    let Notice { repository, tags, judgement, .. } = notice;
+    let Notice { repository, tags, evaluation, .. } = notice;
     info!(
         target: AUDIT,
         notice_id = notice.id,
@@ -113,7 +113,7 @@ fn audit(notice: &Notice) {
         cause = notice.cause.as_ref().map(|child| child.digest.as_str()),
         action = notice.action.as_str(),
         mode = notice.mode.as_str(),
-        rule = judgement.as_ref().map(|judgement| judgement.rule.as_str()),
+        rule = evaluation.as_ref().map(|evaluation| evaluation.rule.as_str()),
         reasons = notice.reasons.join("; "),
         untagged = joined(&tags.untagged),
         claimed = joined(&tags.claimed),

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::Notice;
-use crate::domain::image::{Digest, Repository, Tag};
+use crate::domain::names::{Digest, Repository, Tag};
 use crate::domain::notice::NoticeAction;
 
 /// How long a topic is not notified of the same news again.
@@ -125,7 +125,7 @@ fn key(topic: &str, notice: &Notice) -> Key {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::image::RepositoryName;
+    use crate::domain::names::RepositoryName;
     use crate::notify::sample::{notice, tags};
 
     const TOPIC: &str = "arn:aws:sns:eu-west-1:111122223333:team";

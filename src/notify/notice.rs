@@ -2,10 +2,10 @@
 
 use sha2::{Digest as _, Sha256};
 
+use crate::domain::evaluation::Evaluation;
 use crate::domain::findings::SeverityCounts;
-use crate::domain::image::{Digest, Repository, Tag};
-use crate::domain::index::Child;
-use crate::domain::judgement::Judgement;
+use crate::domain::image_index::Child;
+use crate::domain::names::{Digest, Repository, Tag};
 use crate::domain::notice::NoticeAction;
 use crate::domain::origin::Origin;
 use crate::domain::policy::Mode;
@@ -51,7 +51,7 @@ pub struct Notice {
     pub reasons: Vec<String>,
     /// The evaluation, if the policy made one: the rule, the worst severity that exceeds its limit
     /// and the findings that count.
-    pub judgement: Option<Judgement>,
+    pub evaluation: Option<Evaluation>,
     /// The event that led to this notice.
     pub event: Origin,
     /// The id of the event, or of the message if the event has none.

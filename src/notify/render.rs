@@ -16,7 +16,7 @@ use crate::notify::NoticeFormat;
 
 /// The maximum size of a body. SNS takes 262,144 bytes, attributes included (SNS API reference,
 /// Publish).
-const MOST_BYTES: usize = 256_000;
+const MAX_BYTES: usize = 256_000;
 
 /// The amount of a notice that is shown.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +64,7 @@ pub fn render(notice: &Notice, format: NoticeFormat) -> Rendered {
     let mut smallest = String::new();
     let fitting = bodies.find_map(|body| {
         smallest = body;
-        (smallest.len() <= MOST_BYTES).then(|| std::mem::take(&mut smallest))
+        (smallest.len() <= MAX_BYTES).then(|| std::mem::take(&mut smallest))
     });
     Rendered {
         subject: words::subject(notice),
@@ -74,7 +74,7 @@ pub fn render(notice: &Notice, format: NoticeFormat) -> Rendered {
 }
 
 fn attributes(notice: &Notice) -> BTreeMap<&'static str, String> {
-    let worst = notice.judgement.as_ref().and_then(|judgement| judgement.severity);
+    let worst = notice.evaluation.as_ref().and_then(|evaluation| evaluation.severity);
     BTreeMap::from([
         ("action", notice.action.as_str().to_owned()),
         ("severity", worst.map_or("none", |severity| severity.as_key()).to_owned()),

@@ -1,9 +1,10 @@
 //! A sample notice for tests: a quarantined image with every kind of finding.
 
 use super::{Notice, NoticeTags, notice_id};
+use crate::domain::evaluation::Evaluation;
+use crate::domain::exception::ExceptionId;
 use crate::domain::findings::{Finding, Package, Score, Severity};
-use crate::domain::image::{AccountId, Digest, Region, Repository, RepositoryName, Tag};
-use crate::domain::judgement::Judgement;
+use crate::domain::names::{AccountId, Digest, Region, Repository, RepositoryName, Tag};
 use crate::domain::notice::NoticeAction;
 use crate::domain::origin::Origin;
 use crate::domain::policy::Mode;
@@ -52,7 +53,7 @@ pub(crate) fn notice() -> Notice {
         name: RepositoryName::parse("team/app").unwrap(),
     };
     let digest = digest("a");
-    let judgement = Judgement {
+    let evaluation = Evaluation {
         rule: "base".to_owned(),
         counted: [(Severity::Critical, 1), (Severity::High, 2)].into_iter().collect(),
         reasons: texts(&["critical 1 exceeds the limit of 0", "high 2 exceeds the limit of 0"]),
@@ -63,7 +64,7 @@ pub(crate) fn notice() -> Notice {
         ]),
         severity: Some(Severity::Critical),
         worst: findings(),
-        exceptions: vec![0],
+        exceptions: vec![ExceptionId::sample()],
     };
     Notice {
         id: notice_id(&repository, &digest, "event-1"),
@@ -79,8 +80,8 @@ pub(crate) fn notice() -> Notice {
             quarantine: Some(Tag::quarantine(&digest)),
         },
         counts: [(Severity::Critical, 1), (Severity::High, 5)].into_iter().collect(),
-        reasons: judgement.reasons.iter().chain(&judgement.notes).cloned().collect(),
-        judgement: Some(judgement),
+        reasons: evaluation.reasons.iter().chain(&evaluation.notes).cloned().collect(),
+        evaluation: Some(evaluation),
         event: Origin {
             id: Some("event-1".to_owned()),
             source: "aws.ecr".to_owned(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::domain::globs::Globs;
-use crate::domain::image::Region;
+use crate::domain::names::Region;
 use crate::domain::notice::NoticeAction;
 
 /// The form of a notice.

@@ -8,7 +8,7 @@ use aws_sdk_sns::{Client, config};
 use super::Notifier;
 use super::render::Rendered;
 use crate::aws::{Aws, AwsError, CountAttempts, Operation};
-use crate::domain::image::Region;
+use crate::domain::names::Region;
 
 /// One topic.
 #[derive(Debug)]

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use crate::domain::image::Tag;
+use crate::domain::names::Tag;
 use crate::domain::notice::NoticeAction;
 
 use super::Notice;

@@ -327,9 +327,9 @@ mod tests {
         }
     }
 
-    fn own() -> crate::domain::image::Home {
-        use crate::domain::image::{AccountId, Home, Region};
-        Home {
+    fn own() -> crate::domain::names::RegistryId {
+        use crate::domain::names::{AccountId, Region, RegistryId};
+        RegistryId {
             account: AccountId::parse("111122223333").unwrap(),
             region: Region::parse("eu-west-1").unwrap(),
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::Uri;
 
-use crate::domain::image::{AccountId, Home, Region};
+use crate::domain::names::{AccountId, Region, RegistryId};
 
 /// The settings of `queue.*`.
 #[derive(Clone, Debug)]
@@ -21,8 +21,8 @@ impl QueueSettings {
     /// Returns the account and the Region that the URL names, as every queue at AWS does. If the
     /// host names no Region, it is `elsewhere`.
     #[must_use]
-    pub fn home(&self, elsewhere: Option<&Region>) -> Option<Home> {
-        home_of(&self.url, elsewhere)
+    pub fn registry_id(&self, elsewhere: Option<&Region>) -> Option<RegistryId> {
+        registry_of(&self.url, elsewhere)
     }
 
     /// Returns the queue's name, the last part of its URL.
@@ -36,11 +36,11 @@ impl QueueSettings {
 /// Region, so the Region is `elsewhere`. The same holds for the oldest host of all,
 /// `queue.amazonaws.com`: it names no Region, and the SDK calls `elsewhere`.
 #[must_use]
-pub fn home_of(url: &str, elsewhere: Option<&Region>) -> Option<Home> {
+pub fn registry_of(url: &str, elsewhere: Option<&Region>) -> Option<RegistryId> {
     let uri = url.parse::<Uri>().ok()?;
     let account = uri.path().split('/').find(|part| !part.is_empty())?;
     let region = region_of(uri.host()?).or_else(|| elsewhere.cloned())?;
-    Some(Home { account: AccountId::parse(account).ok()?, region })
+    Some(RegistryId { account: AccountId::parse(account).ok()?, region })
 }
 
 /// Returns the Region in a host name of SQS (AWS General Reference, "Amazon SQS endpoints and

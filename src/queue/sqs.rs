@@ -33,7 +33,7 @@ use tokio::time::{Instant, sleep};
 use super::{Message, NotSent, Outgoing, Queue, QueueInfo, ReceiptHandle, Visibility, Wait};
 use crate::aws::{Aws, AwsError, CountAttempts, ErrorClass, Operation};
 use crate::clock::Clock;
-use crate::domain::image::{AccountId, Home, Region};
+use crate::domain::names::{AccountId, Region, RegistryId};
 use crate::telemetry::traces::{self, Delivery, Place};
 
 /// The longest wait of SQS (SQS API reference, ReceiveMessage).
@@ -46,7 +46,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(900);
 const LONGEST_BATCH: usize = 1_048_576;
 /// The maximum number of attempts to send an entry of a batch, and the pause after its first
 /// failure. Each further pause is three times as long.
-const MOST_SENDS: usize = 4;
+const MAX_SENDS: usize = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The trace context of W3C, as message attributes.
@@ -108,7 +108,7 @@ impl SqsQueue {
     async fn send_batch(&self, batch: &[Outgoing]) -> Result<(), (AwsError, Vec<usize>)> {
         let mut left: Vec<usize> = (0..batch.len()).collect();
         let mut pause = FIRST_PAUSE;
-        for send in 1..=MOST_SENDS {
+        for send in 1..=MAX_SENDS {
             let results = match self.send_entries(batch, &left).await {
                 Ok(results) => results,
                 Err(error) => return Err((error, left)),
@@ -127,7 +127,7 @@ impl SqsQueue {
             errors.sort_by_key(|error| error.class.is_transient());
             match errors.into_iter().next() {
                 None => return Ok(()),
-                Some(error) if send == MOST_SENDS || !error.class.is_transient() => {
+                Some(error) if send == MAX_SENDS || !error.class.is_transient() => {
                     return Err((error, left));
                 }
                 Some(_) => sleep(pause).await,
@@ -196,20 +196,20 @@ impl Queue for SqsQueue {
         let answer = self.aws.call(operation, request.send()).await?;
         let attributes = answer.attributes.unwrap_or_default();
         let arn = attributes.get(&QueueAttributeName::QueueArn).map_or("", String::as_str);
-        let home = match arn.split(':').collect::<Vec<_>>().as_slice() {
+        let registry_id = match arn.split(':').collect::<Vec<_>>().as_slice() {
             ["arn", _, "sqs", region, account, _] => {
                 AccountId::parse(*account).ok().zip(Region::parse(*region).ok())
             }
             _ => None,
         };
-        let (account, region) = home.ok_or_else(|| {
+        let (account, region) = registry_id.ok_or_else(|| {
             AwsError::unexpected(operation, format!("the answer's QueueArn is {arn:?}"))
         })?;
         let max_receive_count = attributes
             .get(&QueueAttributeName::RedrivePolicy)
             .and_then(|policy| serde_json::from_str::<RedrivePolicy>(policy).ok())
             .and_then(|policy| policy.max_receive_count.to_string().trim_matches('"').parse().ok());
-        Ok(QueueInfo { home: Home { account, region }, max_receive_count })
+        Ok(QueueInfo { registry_id: RegistryId { account, region }, max_receive_count })
     }
 
     async fn receive(&self, max: usize, wait: Wait) -> Result<Vec<Message>, AwsError> {

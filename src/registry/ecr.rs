@@ -32,13 +32,13 @@ use tokio::sync::Semaphore;
 use super::manifest::index_of;
 use super::{Asked, Manifest, Markable, PAGE, Page, Registry, Tagged, Tagging};
 use crate::aws::{Aws, AwsError, CountAttempts, Operation};
-use crate::domain::findings::{NEVER_SCANNED, ScanPage, ScanState};
-use crate::domain::image::{Digest, Home, Repository, RepositoryName, Tag};
-use crate::domain::index::Index;
+use crate::domain::findings::{ScanPage, ScanState};
+use crate::domain::image::Image;
+use crate::domain::image_index::Index;
 use crate::domain::marks::{Holder, Marks};
-use crate::domain::plan::Image;
+use crate::domain::names::{Digest, RegistryId, Repository, RepositoryName, Tag};
+use crate::domain::reconcile::{Answer, AnsweredFailure, AnsweredId, Untagged, reconcile};
 use crate::domain::replication::Replication;
-use crate::domain::untag::{Answer, AnsweredFailure, AnsweredId, Untagged, reconcile};
 use crate::registry::UntagBy;
 use answers::{all_pages, failure_of, image_of, listed_of, none_if_missing, page_of};
 use batches::{Answered, ROOM, as_large_as_fits};
@@ -65,10 +65,10 @@ struct Place {
 #[derive(Debug)]
 pub struct EcrRegistry {
     aws: Aws,
-    own: Home,
+    own: RegistryId,
     untag_by: UntagBy,
     /// Those that were used longest ago are forgotten first, each with the state of its pacing.
-    places: Cache<Home, Arc<Place>>,
+    places: Cache<RegistryId, Arc<Place>>,
     /// Kilobytes that answers with manifests may still take.
     room: Semaphore,
 }
@@ -76,23 +76,23 @@ pub struct EcrRegistry {
 impl EcrRegistry {
     /// Creates the registries as seen from our own account and Region.
     #[must_use]
-    pub fn new(aws: Aws, own: Home, untag_by: UntagBy) -> Self {
+    pub fn new(aws: Aws, own: RegistryId, untag_by: UntagBy) -> Self {
         let room = Semaphore::new(ROOM as usize);
         Self { aws, own, untag_by, places: Cache::new(MAX_CLIENTS), room }
     }
 
     async fn place(&self, repository: &Repository) -> Arc<Place> {
-        self.place_at(&repository.home()).await
+        self.place_at(&repository.registry_id()).await
     }
 
-    async fn place_at(&self, home: &Home) -> Arc<Place> {
+    async fn place_at(&self, registry_id: &RegistryId) -> Arc<Place> {
         let new = async {
-            let config = config::Builder::from(&self.aws.at(home, &self.own).await);
+            let config = config::Builder::from(&self.aws.at(registry_id, &self.own).await);
             let config = config.retry_partition(Aws::retry_quota()).interceptor(CountAttempts);
             let client = Client::from_conf(config.build());
-            Ok::<_, Infallible>(Arc::new(Place { client, aws: self.aws.paced(home) }))
+            Ok::<_, Infallible>(Arc::new(Place { client, aws: self.aws.paced(registry_id) }))
         };
-        let Ok(place) = self.places.get_or_insert_async(home, new).await;
+        let Ok(place) = self.places.get_or_insert_async(registry_id, new).await;
         place
     }
 
@@ -231,8 +231,7 @@ impl Registry for EcrRegistry {
         });
         match none_if_missing(page.await) {
             Err(error) if error.is("ScanNotFoundException") => {
-                let state = ScanState::Pending(NEVER_SCANNED.to_owned());
-                Ok(Some(ScanPage::of_state(state)))
+                Ok(Some(ScanPage::of_state(ScanState::NeverScanned)))
             }
             page => Ok(page?.map(findings::page_of)),
         }
@@ -290,15 +289,18 @@ impl Registry for EcrRegistry {
         }))
     }
 
-    async fn repositories(&self, home: &Home) -> Result<Vec<RepositoryName>, AwsError> {
+    async fn repositories(
+        &self,
+        registry_id: &RegistryId,
+    ) -> Result<Vec<RepositoryName>, AwsError> {
         let operation = Operation::DescribeRepositories;
-        let place = self.place_at(home).await;
+        let place = self.place_at(registry_id).await;
         let request = place
             .client
             .describe_repositories()
-            .registry_id(home.account.as_str())
+            .registry_id(registry_id.account.as_str())
             .max_results(PAGE.into());
-        let (aws, what) = (&place.aws, ("repositories in", &home.account));
+        let (aws, what) = (&place.aws, ("repositories in", &registry_id.account));
         let pages = all_pages(operation, what, |token| {
             let page = aws.call(operation, request.clone().set_next_token(token).send());
             async move {
@@ -404,15 +406,18 @@ impl Registry for EcrRegistry {
         }
     }
 
-    async fn pull_through_prefixes(&self, home: &Home) -> Result<Vec<String>, AwsError> {
+    async fn pull_through_prefixes(
+        &self,
+        registry_id: &RegistryId,
+    ) -> Result<Vec<String>, AwsError> {
         let operation = Operation::DescribePullThroughCacheRules;
-        let place = self.place_at(home).await;
+        let place = self.place_at(registry_id).await;
         let request = place
             .client
             .describe_pull_through_cache_rules()
-            .registry_id(home.account.as_str())
+            .registry_id(registry_id.account.as_str())
             .max_results(PAGE.into());
-        let (aws, what) = (&place.aws, ("rules in", &home.account));
+        let (aws, what) = (&place.aws, ("rules in", &registry_id.account));
         let pages = all_pages(operation, what, |token| {
             let page = aws.call(operation, request.clone().set_next_token(token).send());
             async move {
@@ -424,8 +429,8 @@ impl Registry for EcrRegistry {
         Ok(rules.filter_map(|rule| rule.ecr_repository_prefix).collect())
     }
 
-    async fn replication(&self, home: &Home) -> Result<Option<Replication>, AwsError> {
-        describe_registry(self, home).await
+    async fn replication(&self, registry_id: &RegistryId) -> Result<Option<Replication>, AwsError> {
+        describe_registry(self, registry_id).await
     }
 
     async fn tag(

@@ -10,9 +10,10 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::domain::findings::one_line;
-use crate::domain::image::Digest;
-use crate::domain::index::{Child, Entry, Index, Role};
-use crate::domain::plan::{Kind, is_other_artifact};
+use crate::domain::image::ImageKind;
+use crate::domain::image::is_other_artifact;
+use crate::domain::image_index::{Child, Entry, Index, Role};
+use crate::domain::names::Digest;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
@@ -28,11 +29,11 @@ pub(super) const MEDIA_TYPES: [&str; 5] = [
 ];
 
 /// Returns the kind of a manifest with this media type and artifactMediaType.
-pub(super) fn kind_of(media_type: Option<&str>, artifact: Option<&str>) -> Kind {
+pub(super) fn kind_of(media_type: Option<&str>, artifact: Option<&str>) -> ImageKind {
     match (media_type, artifact) {
-        (Some(INDEX | LIST), _) => Kind::Index,
-        _ if artifact.is_some_and(is_other_artifact) => Kind::Artifact,
-        _ => Kind::Image,
+        (Some(INDEX | LIST), _) => ImageKind::Index,
+        _ if artifact.is_some_and(is_other_artifact) => ImageKind::Artifact,
+        _ => ImageKind::Image,
     }
 }
 
@@ -110,8 +111,8 @@ pub(super) fn index_of(digest: Digest, media_type: Option<&str>, text: &str) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::index::Walk;
-    use crate::domain::plan::IMAGE_CONFIGS;
+    use crate::domain::image::IMAGE_CONFIGS;
+    use crate::domain::image_index::Walk;
 
     fn digest(of: char) -> Digest {
         Digest::parse(format!("sha256:{}", of.to_string().repeat(64))).unwrap()
@@ -209,12 +210,12 @@ mod tests {
 
     #[test]
     fn kind_follows_the_media_types() {
-        assert_eq!(kind_of(Some(INDEX), None), Kind::Index);
-        assert_eq!(kind_of(Some(LIST), None), Kind::Index);
-        assert_eq!(kind_of(Some(MEDIA_TYPES[0]), Some(IMAGE_CONFIGS[0])), Kind::Image);
-        assert_eq!(kind_of(Some(MEDIA_TYPES[0]), None), Kind::Image);
-        assert_eq!(kind_of(None, Some("")), Kind::Image);
+        assert_eq!(kind_of(Some(INDEX), None), ImageKind::Index);
+        assert_eq!(kind_of(Some(LIST), None), ImageKind::Index);
+        assert_eq!(kind_of(Some(MEDIA_TYPES[0]), Some(IMAGE_CONFIGS[0])), ImageKind::Image);
+        assert_eq!(kind_of(Some(MEDIA_TYPES[0]), None), ImageKind::Image);
+        assert_eq!(kind_of(None, Some("")), ImageKind::Image);
         let chart = "application/vnd.cncf.helm.config.v1+json";
-        assert_eq!(kind_of(Some(MEDIA_TYPES[0]), Some(chart)), Kind::Artifact);
+        assert_eq!(kind_of(Some(MEDIA_TYPES[0]), Some(chart)), ImageKind::Artifact);
     }
 }

@@ -20,7 +20,7 @@ use super::steps_taken::began;
 use super::summary::{Share, Summary};
 use crate::clock::Clock;
 use crate::domain::coverage::Census;
-use crate::domain::image::Home;
+use crate::domain::names::RegistryId;
 use crate::domain::policy::Mode;
 use crate::event::sweep::{Found, Order, Step, Told};
 use crate::notify::{Announced, Dispatcher, Notifier};
@@ -42,13 +42,13 @@ const MAX_SWEEPS: usize = 1024;
 const MAX_REPOSITORIES: usize = 100_000;
 
 /// A sweep, by its id and when it began, and a registry of it.
-type Key = (String, u64, Home);
+type Key = (String, u64, RegistryId);
 
 /// The sweeps that this task knows of, and the counts of the last sweep of each registry.
 #[derive(Debug, Default)]
 pub(super) struct Gathering {
     sweeps: HashMap<Key, Known>,
-    before: HashMap<Home, Census>,
+    before: HashMap<RegistryId, Census>,
 }
 
 impl Gathering {
@@ -151,9 +151,9 @@ impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
         found: &Found,
         has_swept: bool,
     ) -> Result<Outcome, Failure> {
-        let Found { home, of, .. } = found;
+        let Found { registry_id, of, .. } = found;
         let order = arrived.order;
-        let key = &key(order, home);
+        let key = &key(order, registry_id);
         let age = order.origin.at.map(|began| self.clock.since(began)).unwrap_or_default();
         let arrival = Arrival {
             age,
@@ -190,7 +190,7 @@ impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
                 Ok(Outcome::Swept)
             }
             Next::Tell(account) => {
-                let summary = self.summary(order, home, &account);
+                let summary = self.summary(order, registry_id, &account);
                 self.gathering().of(key).begin(summary, account.parts);
                 self.tell(order, key).await
             }
@@ -210,19 +210,20 @@ impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
             self.dispatcher.announce(&summary.id(), render, heard).await;
         self.gathering().of(key).heard(heard);
         result?;
-        let Summary { home, census, is_late, .. } = summary.as_ref();
+        let Summary { registry_id, census, is_late, .. } = summary.as_ref();
         if *is_late && !summary.is_whole() {
             self.gathering().of(key).ended();
             return Ok(Outcome::Late);
         }
         // For tasks that do not know it, and for results that are still on their way.
         let at = self.clock.now();
-        let step = Step::Told(Told { home: home.clone(), at, is_whole: summary.is_whole() });
+        let step =
+            Step::Told(Told { registry_id: registry_id.clone(), at, is_whole: summary.is_whole() });
         send(&*self.queue, &[now(Order { step, ..order.clone() }.body())]).await?;
         let mut gathering = self.gathering();
         gathering.of(key).ended();
-        if gathering.before.len() < MAX_SWEEPS || gathering.before.contains_key(home) {
-            gathering.before.insert(home.clone(), census.clone());
+        if gathering.before.len() < MAX_SWEEPS || gathering.before.contains_key(registry_id) {
+            gathering.before.insert(registry_id.clone(), census.clone());
         }
         drop(gathering);
         self.instruments.sweep_ended(census, at);
@@ -236,7 +237,7 @@ impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
         told: &Told,
     ) -> Result<Outcome, Failure> {
         let Arrived { message, order, .. } = arrived;
-        self.gathering().of(&key(order, &told.home)).was_told(told.is_whole);
+        self.gathering().of(&key(order, &told.registry_id)).was_told(told.is_whole);
         // A time in the future would keep the message for ever.
         let at = message.sent_at.map_or(told.at, |sent| told.at.min(sent));
         // The messages of a task that died come back after the visibility timeout.
@@ -253,7 +254,7 @@ impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
         Ok(Outcome::Swept)
     }
 
-    fn summary(&self, order: &Order, home: &Home, account: &Account) -> Summary {
+    fn summary(&self, order: &Order, registry_id: &RegistryId, account: &Account) -> Summary {
         let Account { parts, of, is_late } = account;
         let mut census = Census::default();
         parts.values().for_each(|part| census.absorb(&part.census));
@@ -264,7 +265,7 @@ impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
         });
         let cut = parts.iter().filter(|(_, part)| part.is_cut);
         let sweep = order.sweep.clone().unwrap_or_default();
-        let Home { account, region } = home;
+        let RegistryId { account, region } = registry_id;
         if *is_late {
             warn!(
                 sweep, %account, %region, swept, of,
@@ -276,11 +277,11 @@ impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
         }
         Summary {
             sweep,
-            home: home.clone(),
+            registry_id: registry_id.clone(),
             began: order.origin.time.clone(),
             swept,
             repositories: *of as usize,
-            before: self.gathering().before.get(home).filter(|_| !is_late).cloned(),
+            before: self.gathering().before.get(registry_id).filter(|_| !is_late).cloned(),
             mode: self.mode,
             worst: Share::worst(shares.collect()),
             cut: cut.map(|(name, _)| name.clone()).collect::<BTreeSet<_>>(),
@@ -290,37 +291,37 @@ impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
     }
 }
 
-fn key(order: &Order, home: &Home) -> Key {
-    (order.sweep.clone().unwrap_or_default(), began(order), home.clone())
+fn key(order: &Order, registry_id: &RegistryId) -> Key {
+    (order.sweep.clone().unwrap_or_default(), began(order), registry_id.clone())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::image::{AccountId, Region, RepositoryName};
+    use crate::domain::names::{AccountId, Region, RepositoryName};
     use crate::event::sweep::Part;
 
     #[test]
     fn memory_of_forged_sweeps_is_bounded() {
-        let home = Home {
+        let registry_id = RegistryId {
             account: AccountId::parse("111122223333").unwrap(),
             region: Region::parse("eu-west-1").unwrap(),
         };
         let name = |number: usize| RepositoryName::parse(format!("r{number}")).unwrap();
         let repositories = (0..4_096).map(|number| (name(number), Part::default())).collect();
-        let many = Found { home: home.clone(), of: 1_000_000, repositories };
+        let many = Found { registry_id: registry_id.clone(), of: 1_000_000, repositories };
         let one = Found { repositories: [(name(1), Part::default())].into(), ..many.clone() };
         let arrival =
             Arrival { age: Duration::ZERO, room: 0, may_wait: true, is_to_a_stranger: false };
         let mut gathering = Gathering::default();
         for number in 0..3_000_u32 {
-            let key = (format!("forged {number}"), 0, home.clone());
+            let key = (format!("forged {number}"), 0, registry_id.clone());
             let found = if number % 50 == 0 { &many } else { &one };
             gathering.next(&key, found, arrival);
         }
         let size: usize = gathering.sweeps.values().map(Known::size).sum();
         assert!(gathering.sweeps.len() <= MAX_SWEEPS && size <= MAX_REPOSITORIES, "{size}");
-        let last = ("forged 2999".to_owned(), 0, home);
+        let last = ("forged 2999".to_owned(), 0, registry_id);
         assert_eq!(gathering.next(&last, &one, arrival), Next::Wait(1));
     }
 }

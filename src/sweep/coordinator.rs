@@ -18,10 +18,10 @@ use super::steps_taken::{StepsTaken, Taking, Turn};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::domain::coverage::{Census, Coverage};
-use crate::domain::image::{Home, Repository};
+use crate::domain::names::{RegistryId, Repository};
 use crate::domain::policy::{Mode, Policy};
 use crate::event::Claim;
-use crate::event::sweep::{self, Found, LONGEST_ID, MOST_SLICES, Order, Part, Slice, Step};
+use crate::event::sweep::{self, Found, LONGEST_ID, MAX_SLICES, Order, Part, Slice, Step};
 use crate::inspect::{CallPace, EcrCalls, Freshness, Request, Urgency};
 use crate::notify::{Dispatcher, Notifier};
 use crate::outcome::{Attempt, Failure, Outcome};
@@ -52,7 +52,7 @@ pub struct Shared<Q, R, N> {
     /// The policy.
     pub policy: Arc<Policy>,
     /// The worker's own registry.
-    pub own: Home,
+    pub own: RegistryId,
     /// How long a received message stays invisible.
     pub visibility: Duration,
     /// The time of day.
@@ -69,12 +69,12 @@ pub struct Coordinator<Q, R, N> {
     queue: Arc<Q>,
     inventory: Inventory<R>,
     policy: Arc<Policy>,
-    own: Home,
+    own: RegistryId,
     shutdown: Shutdown,
     instruments: Arc<Instruments>,
     calls_per_second: u32,
     room: Semaphore,
-    paces: Mutex<HashMap<Home, Arc<CallPace>>>,
+    paces: Mutex<HashMap<RegistryId, Arc<CallPace>>>,
     steps_taken: StepsTaken,
     rescans: Rescans<R>,
     aggregator: Aggregator<Q, N>,
@@ -142,16 +142,18 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
         let registry = match &order.step {
             Step::All => None,
             Step::Repository(_) => None,
-            Step::Registry(home) => Some(home),
-            Step::Result(found) => Some(&found.home),
-            Step::Told(told) => Some(&told.home),
+            Step::Registry(registry_id) => Some(registry_id),
+            Step::Result(found) => Some(&found.registry_id),
+            Step::Told(told) => Some(&told.registry_id),
         };
-        if let Some(Err(why)) = registry.map(|home| self.policy.reach_registry(home, &self.own)) {
-            return Ok(Outcome::OutOfReach(why));
+        if let Some(Err(why)) =
+            registry.map(|registry_id| self.policy.check_registry(registry_id, &self.own))
+        {
+            return Ok(Outcome::OutOfScope(why));
         }
         match &order.step {
             Step::All => self.sweep_all(order, taking).await,
-            Step::Registry(home) => self.sweep_registry(order, home, taking).await,
+            Step::Registry(registry_id) => self.sweep_registry(order, registry_id, taking).await,
             Step::Repository(slice) => {
                 let request = &request(message, attempt, order, &slice.repository);
                 self.sweep_slice(request, order, slice, taking).await
@@ -175,7 +177,9 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
     ) -> Result<Outcome, Failure> {
         let registries = self.policy.registries(&self.own).into_iter();
         let messages: Vec<_> = registries
-            .map(|home| now(Order { step: Step::Registry(home), ..order.clone() }.body()))
+            .map(|registry_id| {
+                now(Order { step: Step::Registry(registry_id), ..order.clone() }.body())
+            })
             .collect();
         info!(sweep = order.sweep, registries = messages.len(), "sweep begins");
         send(&*self.queue, &messages).await?;
@@ -188,11 +192,11 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
     async fn sweep_registry(
         &self,
         order: &Order,
-        home: &Home,
+        registry_id: &RegistryId,
         taking: Option<Taking<'_>>,
     ) -> Result<Outcome, Failure> {
-        let Home { account, region } = home;
-        let covered = self.inventory.covered(home).await?;
+        let RegistryId { account, region } = registry_id;
+        let covered = self.inventory.covered(registry_id).await?;
         let of = u32::try_from(covered.len()).unwrap_or(u32::MAX);
         info!(sweep = order.sweep, %account, %region, repositories = of, "sweep of a registry");
         let apart = self.apart();
@@ -213,7 +217,8 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
             })
             .collect();
         if messages.is_empty() {
-            let found = Found { home: home.clone(), of, repositories: Default::default() };
+            let found =
+                Found { registry_id: registry_id.clone(), of, repositories: Default::default() };
             let order = Order { step: Step::Result(found), ..order.clone() };
             messages.push(now(order.body()));
         }
@@ -234,9 +239,9 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
             self.put_off(order, slice).await?;
             return Ok(Outcome::PutOff);
         };
-        let pace = self.pace(&request.repository.home());
+        let pace = self.pace(&request.repository.registry_id());
         // The policy of this task may differ from that of the task that sent the step.
-        let is_covered = self.policy.reach(&request.repository, &self.own).is_ok();
+        let is_covered = self.policy.check_scope(&request.repository, &self.own).is_ok();
         let inspect = async {
             match is_covered {
                 true => self.inventory.page(request, slice.next_token.as_deref(), &pace).await,
@@ -298,12 +303,12 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
     }
 
     /// Returns the pace of the calls to this registry.
-    fn pace(&self, home: &Home) -> Arc<CallPace> {
+    fn pace(&self, registry_id: &RegistryId) -> Arc<CallPace> {
         let mut paces = self.paces.lock();
         // A pace that nobody uses begins anew.
         paces.retain(|_, pace| Arc::strong_count(pace) > 1);
         let new = || Arc::new(CallPace::new(self.calls_per_second));
-        Arc::clone(paces.entry(home.clone()).or_insert_with(new))
+        Arc::clone(paces.entry(registry_id.clone()).or_insert_with(new))
     }
 
     /// Returns the time between two calls.
@@ -348,10 +353,10 @@ fn next_step(order: &Order, slice: &Slice, census: &Census, next_token: Option<S
     let repository = &slice.repository;
     let mut all = slice.census.clone();
     all.absorb(census);
-    let is_cut = next_token.is_some() && slice.slices >= MOST_SLICES;
+    let is_cut = next_token.is_some() && slice.slices >= MAX_SLICES;
     if is_cut {
         warn!(
-            sweep = order.sweep, %repository, slices = MOST_SLICES,
+            sweep = order.sweep, %repository, slices = MAX_SLICES,
             "a repository holds more images than a sweep inspects; the others are not inspected"
         );
     }
@@ -364,7 +369,7 @@ fn next_step(order: &Order, slice: &Slice, census: &Census, next_token: Option<S
             ..slice.clone()
         }),
         None => Step::Result(Found {
-            home: repository.home(),
+            registry_id: repository.registry_id(),
             of: slice.of,
             repositories: [(repository.name.clone(), Part { census: all, is_cut })].into(),
         }),

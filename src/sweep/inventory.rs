@@ -9,10 +9,10 @@ use tracing::warn;
 
 use crate::aws::AwsError;
 use crate::domain::coverage::Coverage;
-use crate::domain::findings::{Scan, Severity};
-use crate::domain::image::{Digest, Home, Repository, Tag};
-use crate::domain::judgement::Judgement;
-use crate::domain::plan::{Image, Kind, Storage};
+use crate::domain::evaluation::Evaluation;
+use crate::domain::findings::Severity;
+use crate::domain::image::{Image, ImageKind, StorageStatus};
+use crate::domain::names::{Digest, RegistryId, Repository, Tag};
 use crate::domain::policy::{Mode, Policy};
 use crate::event::Claim;
 use crate::inspect::{
@@ -62,10 +62,10 @@ impl InventoryEntry {
         Self { reasons: vec![reason.into()], ..self }
     }
 
-    fn judged(mut self, judgement: &Judgement) -> Self {
-        self.reasons.extend(judgement.reasons.iter().cloned());
-        let listed = judgement.worst.first().map(|worst| (worst.severity, Some(worst.id.clone())));
-        let counted = || judgement.counted.worst().map(|severity| (severity, None));
+    fn judged(mut self, evaluation: &Evaluation) -> Self {
+        self.reasons.extend(evaluation.reasons.iter().cloned());
+        let listed = evaluation.worst.first().map(|worst| (worst.severity, Some(worst.id.clone())));
+        let counted = || evaluation.counted.worst().map(|severity| (severity, None));
         self.worst = listed.or_else(counted);
         self
     }
@@ -91,7 +91,7 @@ pub struct Inventory<R> {
     inspector: Arc<Inspector<R>>,
     safeguards: Arc<Safeguards<R>>,
     policy: Arc<Policy>,
-    own: Home,
+    own: RegistryId,
     shutdown: Shutdown,
 }
 
@@ -103,7 +103,7 @@ impl<R: Registry> Inventory<R> {
         inspector: Arc<Inspector<R>>,
         safeguards: Arc<Safeguards<R>>,
         policy: Arc<Policy>,
-        own: Home,
+        own: RegistryId,
         shutdown: Shutdown,
     ) -> Self {
         Self { ecr, inspector, safeguards, policy, own, shutdown }
@@ -113,12 +113,12 @@ impl<R: Registry> Inventory<R> {
     ///
     /// # Errors
     /// The call that failed.
-    pub async fn covered(&self, home: &Home) -> Result<Vec<Repository>, AwsError> {
-        let Home { account, region } = home;
-        let names = self.ecr.unguarded().repositories(home).await?.into_iter();
+    pub async fn covered(&self, registry_id: &RegistryId) -> Result<Vec<Repository>, AwsError> {
+        let RegistryId { account, region } = registry_id;
+        let names = self.ecr.unguarded().repositories(registry_id).await?.into_iter();
         let mut covered: Vec<_> = names
             .map(|name| Repository { account: account.clone(), region: region.clone(), name })
-            .filter(|repository| self.policy.reach(repository, &self.own).is_ok())
+            .filter(|repository| self.policy.check_scope(repository, &self.own).is_ok())
             .collect();
         covered.sort();
         Ok(covered)
@@ -197,7 +197,7 @@ impl<R: Registry> Inventory<R> {
         let mut all = Vec::new();
         all.extend(self.inspect_digest(request, digest, pace).await?);
         let violates =
-            |one: &InventoryEntry| one.image.kind != Kind::Index && one.coverage.violates();
+            |one: &InventoryEntry| one.image.kind != ImageKind::Index && one.coverage.violates();
         if all.first().is_some_and(violates)
             && let Some(tagged) = self.inspector.evaluator().tagged_images(request).await?
         {
@@ -229,9 +229,11 @@ impl<R: Registry> Inventory<R> {
     ) -> Result<Option<InventoryEntry>, Failure> {
         image.tags.sort();
         let at_a_glance = match (image.kind, image.storage) {
-            (Kind::Artifact, Storage::Archived | Storage::Activating) => Some(Coverage::NotAnImage),
-            (_, Storage::Archived) => Some(Coverage::Archived),
-            (_, Storage::Activating) => Some(Coverage::Scanning),
+            (ImageKind::Artifact, StorageStatus::Archived | StorageStatus::Activating) => {
+                Some(Coverage::NotAnImage)
+            }
+            (_, StorageStatus::Archived) => Some(Coverage::Archived),
+            (_, StorageStatus::Activating) => Some(Coverage::Scanning),
             // It bears our mark alone.
             _ if !image.is_tagged() && !image.is_referrer() => Some(Coverage::Quarantined),
             _ => None,
@@ -243,40 +245,39 @@ impl<R: Registry> Inventory<R> {
         let of = image.clone();
         let mut basic = Vec::new();
         let inspection = match image.kind {
-            Kind::Index => {
+            ImageKind::Index => {
                 let index = self.inspector.inspect_index_at(pace, request, image).await?;
                 basic = index.basic;
                 index.inspection
             }
-            Kind::Image | Kind::Artifact => {
+            ImageKind::Image | ImageKind::Artifact => {
                 let Some(snapshot) = self.inspector.evaluator().snapshot(request, &image).await?
                 else {
                     return Ok(None);
                 };
                 // Charts, signatures and the like, of which no scanner says anything.
-                let is_attachment = image.kind == Kind::Artifact || image.is_referrer();
+                let is_attachment = image.kind == ImageKind::Artifact || image.is_referrer();
                 if is_attachment && !snapshot.shows_findings() {
                     return Ok(Some(InventoryEntry::new(image, Coverage::NotAnImage)));
                 }
                 basic.extend(basic_scan(&snapshot));
-                if let Some(gap) = Coverage::of_gap(snapshot.scan())
-                    && let Scan::Pending(state) | Scan::Unavailable(state) = snapshot.scan()
-                {
-                    let entry = InventoryEntry { basic, ..InventoryEntry::new(image, gap) };
-                    return Ok(Some(entry.because(format!("ECR's scan is {state}"))));
+                let scan = snapshot.scan();
+                if let (Some(coverage), Some(gap)) = (Coverage::of_gap(scan), scan.gap()) {
+                    let entry = InventoryEntry { basic, ..InventoryEntry::new(image, coverage) };
+                    return Ok(Some(entry.because(gap)));
                 }
                 self.inspector.evaluator().judge(request, Arc::new(snapshot), &Claim::Nothing).await
             }
         };
         let index_only = || InventoryEntry::new(of.clone(), Coverage::IndexOnly);
         let entry = match inspection {
-            Inspection::Clean(judgement, _) => {
-                InventoryEntry::new(of.clone(), Coverage::Clean).judged(&judgement)
+            Inspection::Clean(evaluation, _) => {
+                InventoryEntry::new(of.clone(), Coverage::Clean).judged(&evaluation)
             }
             Inspection::Violation(violation) => self.violating(request, *violation).await?,
             Inspection::NotAnImage => InventoryEntry::new(of.clone(), Coverage::NotAnImage),
             // It has more findings than are read, which is no fault of an index.
-            Inspection::Unscanned(image, reason) if image.kind != Kind::Index => {
+            Inspection::Unscanned(image, reason) if image.kind != ImageKind::Index => {
                 InventoryEntry::new(image, Coverage::Unavailable).because(reason)
             }
             Inspection::Unscanned(_, reason) | Inspection::Wait(_, reason, _) => {
@@ -302,7 +303,7 @@ impl<R: Registry> Inventory<R> {
         violation: Violation,
     ) -> Result<InventoryEntry, Failure> {
         let violation = self.safeguards.check(request, violation).await?;
-        let Violation { image, judgement, plan, cause, .. } = violation;
+        let Violation { image, evaluation, plan, cause, .. } = violation;
         let coverage = if plan.untag.is_empty() {
             Coverage::Blocked
         } else if !plan.holds.is_empty() {
@@ -317,7 +318,7 @@ impl<R: Registry> Inventory<R> {
         } else {
             Coverage::Untag
         };
-        let mut entry = InventoryEntry::new(image, coverage).judged(&judgement);
+        let mut entry = InventoryEntry::new(image, coverage).judged(&evaluation);
         if let Some(child) = cause {
             let platform = child.platform.as_deref().unwrap_or("no platform");
             entry.reasons.push(format!("because of {} ({platform})", child.digest));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::summary::Summary;
-use crate::domain::image::RepositoryName;
+use crate::domain::names::RepositoryName;
 use crate::event::sweep::{Found, Part};
 
 /// How long missing results are waited for at least, from the beginning of the sweep: a repository

@@ -14,7 +14,7 @@ use crate::assess::Assessor;
 use crate::aws::AwsError;
 use crate::domain::coverage::{Census, Coverage};
 use crate::domain::globs::Globs;
-use crate::domain::image::{Digest, Home, InvalidName, Repository, Tag};
+use crate::domain::names::{Digest, InvalidName, RegistryId, Repository, Tag};
 use crate::domain::origin::Origin;
 use crate::domain::policy::{Mode, Policy};
 use crate::event::{Claim, sweep};
@@ -35,7 +35,7 @@ pub struct Parts<R, N> {
     /// The policy.
     pub policy: Arc<Policy>,
     /// The worker's own registry.
-    pub own: Home,
+    pub own: RegistryId,
     /// Stops the sweep after an over-reach.
     pub health: Arc<Health>,
     /// Stops the sweep at a signal.
@@ -162,16 +162,19 @@ impl<R: Registry, N: Notifier> ManualSweep<R, N> {
         &mut self,
         on: &mut (dyn FnMut(Advance<'_>) + Send),
     ) -> Result<(), ManualSweepError> {
-        for home in self.parts.policy.registries(&self.parts.own) {
-            let covered = match self.parts.inventory.covered(&home).await {
+        for registry_id in self.parts.policy.registries(&self.parts.own) {
+            let covered = match self.parts.inventory.covered(&registry_id).await {
                 Ok(covered) => covered,
-                Err(error) if home == self.parts.own && error.is_hopeless() => {
+                Err(error) if registry_id == self.parts.own && error.is_hopeless() => {
                     return Err(ManualSweepError::Call { error });
                 }
                 Err(error) => {
                     let problem = format!("{error}{}", error.advice());
-                    on(Advance::Failed(format!("{}/{}: {problem}", home.account, home.region)));
-                    self.document.failed(&home, None, problem);
+                    on(Advance::Failed(format!(
+                        "{}/{}: {problem}",
+                        registry_id.account, registry_id.region
+                    )));
+                    self.document.failed(&registry_id, None, problem);
                     continue;
                 }
             };
@@ -216,7 +219,7 @@ impl<R: Registry, N: Notifier> ManualSweep<R, N> {
                 Some(failure) => {
                     let problem = described(&failure);
                     on(Advance::Failed(format!("{}: {problem}", repository.name)));
-                    self.document.failed(&repository.home(), Some(repository), problem);
+                    self.document.failed(&repository.registry_id(), Some(repository), problem);
                 }
             }
             token = next_token;
@@ -277,7 +280,7 @@ impl<R: Registry, N: Notifier> ManualSweep<R, N> {
     async fn change_since(&self, planned: &Planned) -> Option<String> {
         let Planned { repository, digest, .. } = planned;
         let Parts { inventory, policy, own, pace, .. } = &self.parts;
-        if let Err(why) = policy.reach(repository, own) {
+        if let Err(why) = policy.check_scope(repository, own) {
             return Some(why.as_str().to_owned());
         }
         let request = self.request(repository, Some(digest), &[]);
@@ -295,7 +298,7 @@ impl<R: Registry, N: Notifier> ManualSweep<R, N> {
         if now.coverage != Coverage::Untag || now.untag != planned.untag {
             let untag = joined(&now.untag);
             let coverage = now.coverage.as_str();
-            return Some(format!("the judgement differs from the plan: {coverage} {untag}"));
+            return Some(format!("the evaluation differs from the plan: {coverage} {untag}"));
         }
         if now.delete != planned.delete {
             let difference = if now.delete {

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::InventoryEntry;
 use crate::domain::coverage::{Census, Coverage};
-use crate::domain::image::{AccountId, Digest, Home, InvalidName, Region, Repository};
-use crate::domain::image::{RepositoryName, Tag};
-use crate::domain::plan::Kind;
+use crate::domain::image::ImageKind;
+use crate::domain::names::{AccountId, Digest, InvalidName, Region, RegistryId, Repository};
+use crate::domain::names::{RepositoryName, Tag};
 use crate::domain::policy::Mode;
 
 /// The document's name and version.
@@ -127,7 +127,7 @@ fn tags(names: &[String]) -> Result<Vec<Tag>, InvalidName> {
 impl Document {
     /// Makes a document without images.
     #[must_use]
-    pub fn new(own: &Home, mode: Mode, applied: bool) -> Self {
+    pub fn new(own: &RegistryId, mode: Mode, applied: bool) -> Self {
         Self {
             schema: SCHEMA.to_owned(),
             tagwarden: env!("CARGO_PKG_VERSION").to_owned(),
@@ -157,7 +157,7 @@ impl Document {
 
     /// Returns whether a worker in this account and Region made it.
     #[must_use]
-    pub fn is_of(&self, own: &Home) -> bool {
+    pub fn is_of(&self, own: &RegistryId) -> bool {
         self.account == own.account.as_str() && self.region == own.region.as_str()
     }
 
@@ -191,7 +191,7 @@ impl Document {
 
     /// Returns a document with the images that have tags to remove, and without outcomes.
     #[must_use]
-    pub fn to_apply(self, own: &Home, mode: Mode) -> Self {
+    pub fn to_apply(self, own: &RegistryId, mode: Mode) -> Self {
         let mut images = self.images;
         for entry in &mut images {
             (entry.outcome, entry.problem) = (None, None);
@@ -214,9 +214,9 @@ impl Document {
             repository: repository.name.to_string(),
             digest: image.digest.to_string(),
             kind: match image.kind {
-                Kind::Image => "image",
-                Kind::Index => "index",
-                Kind::Artifact => "artifact",
+                ImageKind::Image => "image",
+                ImageKind::Index => "index",
+                ImageKind::Artifact => "artifact",
             }
             .to_owned(),
             tags: names(&image.tags),
@@ -245,10 +245,15 @@ impl Document {
     }
 
     /// Records a repository or registry that could not be inspected.
-    pub fn failed(&mut self, home: &Home, repository: Option<&Repository>, problem: String) {
+    pub fn failed(
+        &mut self,
+        registry_id: &RegistryId,
+        repository: Option<&Repository>,
+        problem: String,
+    ) {
         self.failed.push(Unread {
-            account: home.account.to_string(),
-            region: home.region.to_string(),
+            account: registry_id.account.to_string(),
+            region: registry_id.region.to_string(),
             repository: repository.map(|repository| repository.name.to_string()),
             problem,
         });

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::inventory::InventoryEntry;
 use crate::aws::ErrorClass;
 use crate::clock::Clock;
-use crate::domain::image::Home;
+use crate::domain::names::RegistryId;
 use crate::domain::policy::{Mode, Policy};
 use crate::inspect::{CallPace, EcrCalls, Request};
 use crate::registry::{Asked, Registry};
@@ -31,7 +31,7 @@ pub(super) struct Rescans<R> {
     clock: Clock,
     shutdown: Shutdown,
     /// Registries that start no scan when they are asked, and since when that is known.
-    not_here: Mutex<HashMap<Home, Instant>>,
+    not_here: Mutex<HashMap<RegistryId, Instant>>,
 }
 
 impl<R: Registry> Rescans<R> {
@@ -72,9 +72,9 @@ impl<R: Registry> Rescans<R> {
             return;
         }
         let repository = &request.repository;
-        let home = repository.home();
+        let registry_id = repository.registry_id();
         for (digest, _) in image.basic.iter().filter(|(_, last)| self.is_due(*last)) {
-            if self.starts_no_scan(&home) {
+            if self.starts_no_scan(&registry_id) {
                 break;
             }
             pace.wait().await;
@@ -82,13 +82,13 @@ impl<R: Registry> Rescans<R> {
                 Ok(Asked::Here) => {}
                 Ok(Asked::NotHere) => {
                     let why = "its scanning is enhanced, or its quota is used up";
-                    self.set_starts_no_scan(home.clone(), why);
+                    self.set_starts_no_scan(registry_id.clone(), why);
                 }
                 Err(error)
                     if matches!(error.class, ErrorClass::Refused | ErrorClass::Credentials) =>
                 {
                     warn!(%error, "cannot ask for scans");
-                    self.set_starts_no_scan(home.clone(), "it refuses to");
+                    self.set_starts_no_scan(registry_id.clone(), "it refuses to");
                 }
                 Err(error) => warn!(%digest, %error, "cannot ask for another scan"),
             }
@@ -100,14 +100,14 @@ impl<R: Registry> Rescans<R> {
         last.is_none_or(|last| self.clock.since(last) >= after)
     }
 
-    fn starts_no_scan(&self, home: &Home) -> bool {
-        self.not_here.lock().get(home).is_some_and(|since| since.elapsed() < NOT_HERE)
+    fn starts_no_scan(&self, registry_id: &RegistryId) -> bool {
+        self.not_here.lock().get(registry_id).is_some_and(|since| since.elapsed() < NOT_HERE)
     }
 
-    fn set_starts_no_scan(&self, home: Home, why: &str) {
+    fn set_starts_no_scan(&self, registry_id: RegistryId, why: &str) {
         info!(
-            account = %home.account,
-            region = %home.region,
+            account = %registry_id.account,
+            region = %registry_id.region,
             why,
             "the registry starts no scan when it is asked; it is not asked again for an hour"
         );
@@ -115,6 +115,6 @@ impl<R: Registry> Rescans<R> {
         if not_here.len() >= MAX_REGISTRIES {
             not_here.retain(|_, since| since.elapsed() < NOT_HERE);
         }
-        not_here.insert(home, Instant::now());
+        not_here.insert(registry_id, Instant::now());
     }
 }

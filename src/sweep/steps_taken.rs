@@ -11,7 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use quick_cache::unsync::Cache;
 use sha2::{Digest as _, Sha256};
 
-use crate::domain::image::Home;
+use crate::domain::names::RegistryId;
 use crate::event::sweep::{Found, Order, Step};
 
 /// Sweeps of registries and repositories that are remembered, 24 bytes each.
@@ -25,19 +25,19 @@ type Key = [u8; 16];
 fn place(order: &Order) -> Option<(Key, u32)> {
     match &order.step {
         Step::All => Some((key(order, None, ""), 0)),
-        Step::Registry(home) => Some((key(order, Some(home), ""), 0)),
+        Step::Registry(registry_id) => Some((key(order, Some(registry_id), ""), 0)),
         Step::Repository(slice) => {
-            let home = slice.repository.home();
-            Some((key(order, Some(&home), slice.repository.name.as_str()), slice.slices))
+            let registry_id = slice.repository.registry_id();
+            Some((key(order, Some(&registry_id), slice.repository.name.as_str()), slice.slices))
         }
         Step::Result(_) | Step::Told(_) => None,
     }
 }
 
-fn key(order: &Order, home: Option<&Home>, repository: &str) -> Key {
+fn key(order: &Order, registry_id: Option<&RegistryId>, repository: &str) -> Key {
     let began = began(order).to_string();
-    let account = home.map_or("", |home| home.account.as_str());
-    let region = home.map_or("", |home| home.region.as_str());
+    let account = registry_id.map_or("", |registry_id| registry_id.account.as_str());
+    let region = registry_id.map_or("", |registry_id| registry_id.region.as_str());
     let sweep = order.sweep.as_deref().unwrap_or_default();
     let mut hash = Sha256::new();
     for part in [sweep, &began, account, region, repository] {
@@ -122,7 +122,7 @@ impl StepsTaken {
     pub(super) fn has_swept(&self, order: &Order, found: &Found) -> bool {
         let names = found.repositories.keys().map(|name| name.as_str()).chain([""]);
         let steps = self.steps();
-        let mut keys = names.map(|name| key(order, Some(&found.home), name));
+        let mut keys = names.map(|name| key(order, Some(&found.registry_id), name));
         keys.any(|key| steps.taken.get(&key).is_some())
     }
 
@@ -146,7 +146,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::image::{AccountId, Region};
+    use crate::domain::names::{AccountId, Region};
     use crate::domain::origin::Origin;
 
     fn order(sweep: &str, began: u64) -> Order {
@@ -159,7 +159,7 @@ mod tests {
                 at: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(began)),
             },
             sweep: Some(sweep.to_owned()),
-            step: Step::Registry(Home {
+            step: Step::Registry(RegistryId {
                 account: AccountId::parse("111122223333").unwrap(),
                 region: Region::parse("eu-west-1").unwrap(),
             }),

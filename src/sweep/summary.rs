@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::coverage::{Census, Coverage};
-use crate::domain::image::{Home, RepositoryName};
+use crate::domain::names::{RegistryId, RepositoryName};
 use crate::domain::policy::Mode;
 use crate::notify::NoticeFormat;
 use crate::notify::render::Rendered;
@@ -60,7 +60,7 @@ pub(super) struct Summary {
     /// The id of the sweep.
     pub(super) sweep: String,
     /// The registry.
-    pub(super) home: Home,
+    pub(super) registry_id: RegistryId,
     /// The time at which it began, as its first message says.
     pub(super) began: Option<String>,
     /// The number of repositories that have answered.
@@ -91,7 +91,9 @@ impl Summary {
             hash.update(part.as_bytes());
             hash.update([0]);
         };
-        for part in [self.home.account.as_str(), self.home.region.as_str(), &self.sweep] {
+        for part in
+            [self.registry_id.account.as_str(), self.registry_id.region.as_str(), &self.sweep]
+        {
             add(part);
         }
         add(self.began.as_deref().unwrap_or_default());
@@ -112,7 +114,7 @@ impl Summary {
     }
 
     fn subject(&self) -> String {
-        let Home { account, region } = &self.home;
+        let RegistryId { account, region } = &self.registry_id;
         let late = if self.is_late { ", late" } else { "" };
         let subject = format!(
             "tagwarden sweep{late}: {} violating, {} not covered in {account} {region}",
@@ -160,8 +162,8 @@ impl Summary {
             },
             attributes: BTreeMap::from([
                 ("action", "swept".to_owned()),
-                ("account", self.home.account.to_string()),
-                ("region", self.home.region.to_string()),
+                ("account", self.registry_id.account.to_string()),
+                ("region", self.registry_id.region.to_string()),
             ]),
         }
     }
@@ -211,7 +213,7 @@ impl Summary {
     }
 
     fn text(&self) -> String {
-        let Home { account, region } = &self.home;
+        let RegistryId { account, region } = &self.registry_id;
         let mut out = format!("{}\n\nRegistry: {account}, {region}\n", self.headline());
         if let Some(began) = &self.began {
             let _ = writeln!(out, "Began: {began}");
@@ -242,8 +244,8 @@ impl Summary {
             "sweep": self.sweep,
             "began": self.began,
             "mode": self.mode.as_str(),
-            "account": self.home.account.as_str(),
-            "region": self.home.region.as_str(),
+            "account": self.registry_id.account.as_str(),
+            "region": self.registry_id.region.as_str(),
             "repositories": {"covered": self.repositories, "swept": self.swept},
             "adds_to": self.is_late.then_some(&self.sweep),
             "cut": self.cut.iter().take(WORST).map(RepositoryName::as_str).collect::<Vec<_>>(),
@@ -282,12 +284,12 @@ impl Summary {
             "id": self.id(),
             "content": {
                 "textType": "client-markdown",
-                "title": format!("{icon} Sweep of {} {}", self.home.account, self.home.region),
+                "title": format!("{icon} Sweep of {} {}", self.registry_id.account, self.registry_id.region),
                 "description": text,
                 "keywords": ["swept"],
             },
             "metadata": {
-                "threadId": format!("sweep {} {}", self.home.account, self.home.region),
+                "threadId": format!("sweep {} {}", self.registry_id.account, self.registry_id.region),
                 "summary": self.subject(),
                 "eventType": "swept",
             },

@@ -16,6 +16,7 @@ use prometheus::{Registry, TextEncoder};
 use super::export::MetricExport;
 use super::logs;
 use crate::domain::coverage::{Census, Coverage};
+use crate::domain::exception::ExceptionId;
 
 /// Builds each instrument with its name, unit and description.
 struct Builder<'a>(&'a Meter);
@@ -355,9 +356,9 @@ impl Instruments {
         self.image_actions.add(count as u64, &action_labels(action, outcome, mode));
     }
 
-    /// Counts that the exception at this position in the policy covered a finding.
-    pub fn exception_matched(&self, at: usize) {
-        if let Some(labels) = self.exception_labels.get(at) {
+    /// Counts that this exception of the policy covered a finding.
+    pub fn exception_matched(&self, exception: ExceptionId) {
+        if let Some(labels) = self.exception_labels.get(exception.position()) {
             self.exception_matches.add(1, labels);
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tracing::{Span, error, info, record_all, warn};
 
-use crate::domain::image::Digest;
+use crate::domain::names::Digest;
 use crate::event::{Kind, Malformed, Parsed};
 use crate::outcome::{Disposition, Failure, Outcome};
 use crate::queue::Message;

@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::permits::Permit;
-use crate::domain::image::Repository;
+use crate::domain::names::Repository;
 use crate::outcome::Failure;
 use crate::shutdown::Shutdown;
 
@@ -236,7 +236,7 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
-    use crate::domain::image::sample::repository;
+    use crate::domain::names::sample::repository;
 
     /// How many fairness a repository gets before it has to wait.
     fn taken<'a>(fairness: &'a Fairness, repository: &'a Repository) -> Vec<Slot<'a>> {

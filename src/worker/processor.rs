@@ -22,7 +22,7 @@ use crate::assess::{Assessment, Assessor};
 use crate::aws::AwsError;
 use crate::backoff::Retries;
 use crate::clock::Clock;
-use crate::domain::image::{Digest, Home, Repository};
+use crate::domain::names::{Digest, RegistryId, Repository};
 use crate::event::{self, ImageEvent, Kind, Malformed, Parsed};
 use crate::health::{Health, Pause};
 use crate::inspect::{Freshness, Request, Urgency};
@@ -50,7 +50,7 @@ pub struct Shared<Q, R, N> {
     /// The receives after which the queue's redrive policy moves a message away, if it has one.
     pub max_receive_count: Option<u32>,
     /// The worker's own registry.
-    pub own: Home,
+    pub own: RegistryId,
     /// Whether polling is paused.
     pub health: Arc<Health>,
     /// When to stop.

@@ -199,7 +199,7 @@ async fn an_image_that_is_gone_or_judged_otherwise_is_refused() {
     let shown = filled.sweep(&["--apply", &file]).await;
     assert_eq!(shown.code, 1, "{shown:?}");
     for problem in [
-        "the judgement differs from the plan: untag 1.0",
+        "the evaluation differs from the plan: untag 1.0",
         "the repository is left out by policy.repositories",
         "its tags differ from the plan: quarantine-",
         "0 images done, 3 images not",

@@ -5,7 +5,7 @@ use std::fs;
 
 use aws_sim::Sim;
 use serde_json::Value;
-use tagwarden::domain::image::{AccountId, Home, Region};
+use tagwarden::domain::names::{AccountId, Region, RegistryId};
 use tagwarden::event::{Parsed, parse};
 
 use super::tools::{Tools, of_type, path};
@@ -50,7 +50,7 @@ fn takers(rules: &[(&str, &Value)], event: &Value) -> Vec<String> {
 }
 
 fn is_assessed(event: &Value) -> bool {
-    let own = Home {
+    let own = RegistryId {
         account: AccountId::parse("111122223333").expect("an account"),
         region: Region::parse("eu-west-1").expect("a Region"),
     };

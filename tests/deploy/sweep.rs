@@ -1,7 +1,7 @@
 //! The schedule that begins sweeps.
 
 use serde_json::{Value, json};
-use tagwarden::domain::image::{AccountId, Home, Region};
+use tagwarden::domain::names::{AccountId, Region, RegistryId};
 use tagwarden::event::sweep::Step;
 use tagwarden::event::{Parsed, parse};
 
@@ -30,7 +30,7 @@ pub(super) fn input(stack: &Value) -> &str {
 fn what_the_schedule_sends_is_a_sweep_of_everything() {
     let Some(tools) = Tools::new() else { return };
     let stack = tools.stack(&[]);
-    let own = Home {
+    let own = RegistryId {
         account: AccountId::parse("111122223333").expect("an account"),
         region: Region::parse("eu-west-1").expect("a Region"),
     };

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use aws_sim::{ApiError, Fault, FaultRule};
 use serde_json::{Value, json};
-use tagwarden::domain::image::{AccountId, Home, Region};
+use tagwarden::domain::names::{AccountId, Region, RegistryId};
 use tagwarden::event;
 use tagwarden::telemetry::logs::LogFormat;
 use tagwarden::telemetry::logs::subscriber;
@@ -155,7 +155,7 @@ fn malformed() -> Vec<String> {
     });
     let wrapped: Vec<_> = wrapped.collect();
     bodies.extend(wrapped);
-    let own = Home {
+    let own = RegistryId {
         account: AccountId::parse(ACCOUNT).unwrap(),
         region: Region::parse(REGION).unwrap(),
     };

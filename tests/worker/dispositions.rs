@@ -161,7 +161,7 @@ async fn findings_that_never_come_are_told_as_unscanned_after_half_an_hour_and_n
     assert!(world.changes().is_empty());
     let notice = world.notice();
     assert_eq!(notice["action"], "unscanned");
-    assert_eq!(notice["reasons"], json!(["ECR's scan is not found"]));
+    assert_eq!(notice["reasons"], json!(["ECR has not scanned the image"]));
     assert_eq!(world.dead_letters(), 0);
     let looks = world.sim.calls_of("DescribeImageScanFindings");
     assert!(looks.last().unwrap().at >= Duration::from_secs(1800));

@@ -7,7 +7,7 @@ use crate::aws::Order;
 use crate::report::{Measurement, Report};
 
 /// What no load may pass at the default settings, in bytes.
-const MOST_RESIDENT: u64 = 100_000_000;
+const MAX_RESIDENT: u64 = 100_000_000;
 
 /// Findings that are all excepted: the images are clean, and their findings are kept for others.
 const EXCEPTED: &str = "[[policy.exceptions]]\nid = 'CVE-*'\nreason = 'load'\nowner = 'load'\n\
@@ -55,7 +55,7 @@ impl Conductor {
         let (_, printed) = running.stop().await;
         let mut measurement = Measurement::of_flood(name, &result, before, after, printed);
         measurement.resident = Some(rested.resident);
-        assert!(after.peak < MOST_RESIDENT, "{measurement:?}");
+        assert!(after.peak < MAX_RESIDENT, "{measurement:?}");
         report.add(measurement);
     }
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use tokio::time::{advance, sleep};
 
 use super::*;
-use crate::domain::image::{AccountId, Region};
+use crate::domain::names::{AccountId, Region};
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -15,9 +15,9 @@ fn pacer() -> Pacer {
     Pacer::new(Operation::DescribeImages)
 }
 
-fn home() -> Home {
+fn registry_id() -> RegistryId {
     let (account, region) = (AccountId::parse("111122223333"), Region::parse("eu-west-1"));
-    Home { account: account.unwrap(), region: region.unwrap() }
+    RegistryId { account: account.unwrap(), region: region.unwrap() }
 }
 
 /// A pacer that was throttled at 0 and has this rate.
@@ -188,7 +188,7 @@ proptest! {
 
 /// A line that has just been throttled: two calls a second.
 fn line() -> Line {
-    let line = Line::new(Operation::DescribeImages, home());
+    let line = Line::new(Operation::DescribeImages, registry_id());
     assert!(line.is_free());
     line.throttled();
     assert!(!line.is_free());

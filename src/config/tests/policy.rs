@@ -121,7 +121,7 @@ fn a_rule_inherits_the_keys_that_it_does_not_give() {
 
     let (name, lifted) = terms(&settings, "lifted");
     assert_eq!(name, "lifted");
-    let expected = Terms {
+    let expected = RuleSettings {
         mode: Mode::Audit,
         tags: crate::domain::globs::Globs::new(["pr-*".to_owned()]).unwrap(),
         limits: crate::domain::limits::Limits::new([
@@ -129,7 +129,7 @@ fn a_rule_inherits_the_keys_that_it_does_not_give() {
             (Severity::High, 0),
             (Severity::Low, 1),
         ]),
-        ..Terms::default()
+        ..RuleSettings::default()
     };
     assert_eq!(format!("{lifted:?}"), format!("{expected:?}"));
     assert_eq!(terms(&settings, "other").0, "base");

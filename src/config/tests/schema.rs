@@ -28,7 +28,7 @@ fn wrongs(schema: &Value, value: &Value, at: &str) -> Vec<String> {
             "maxLength" => length(value).is_none_or(|length| length <= number()),
             "pattern" => {
                 assert_eq!(rule, "^sha256:[0-9a-f]{64}$");
-                value.as_str().is_none_or(|text| crate::domain::image::Digest::parse(text).is_ok())
+                value.as_str().is_none_or(|text| crate::domain::names::Digest::parse(text).is_ok())
             }
             "required" => rule
                 .as_array()

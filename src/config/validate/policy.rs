@@ -8,20 +8,20 @@ use config::Value;
 
 use crate::config::ConfigError;
 use crate::config::bounds::MAX_KEPT;
-use crate::config::file::{List, RawException, RawPolicy, RawRule, RawTerms};
+use crate::config::file::{List, RawException, RawPolicy, RawRule, RawRuleSettings};
 use crate::config::value::{again, choice, globs, missing, names, whole_number, within, wrong};
 use crate::domain::exception::{Day, Exception};
 use crate::domain::findings::{Score, Severity};
-use crate::domain::image::{AccountId, Digest, Region};
 use crate::domain::limits::Limits;
+use crate::domain::names::{AccountId, Digest, Region};
 use crate::domain::policy::{
-    Action, InUse, IndexRule, Mode, Policy, Replicated, Rule, Terms, Unscanned,
+    Action, InUse, IndexRule, Mode, Policy, Replicated, Rule, RuleSettings, Unscanned,
 };
 
 /// Ten years. A longer grace makes no sense.
 const LONGEST_GRACE: Duration = Duration::from_secs(3650 * 24 * 3600);
 pub(super) fn policy(mut raw: RawPolicy) -> Result<Policy, ConfigError> {
-    let base = terms("policy", raw.take_terms(), Terms::default())?;
+    let base = terms("policy", raw.take_rule_settings(), RuleSettings::default())?;
     let rules = raw.rules.into_iter().enumerate();
     let exceptions = raw.exceptions.into_iter().enumerate();
     let rules = rules.map(|(at, raw)| rule(at, raw, &base)).collect::<Result<Vec<_>, _>>()?;
@@ -43,9 +43,9 @@ pub(super) fn policy(mut raw: RawPolicy) -> Result<Policy, ConfigError> {
     })
 }
 
-fn rule(at: usize, mut raw: RawRule, base: &Terms) -> Result<Rule, ConfigError> {
+fn rule(at: usize, mut raw: RawRule, base: &RuleSettings) -> Result<Rule, ConfigError> {
     let key = format!("policy.rules[{at}]");
-    let terms = terms(&key, raw.take_terms(), base.clone())?;
+    let terms = terms(&key, raw.take_rule_settings(), base.clone())?;
     let repositories = format!("{key}.repositories");
     if raw.repositories.0.is_empty() {
         return Err(missing(&repositories, "globs of repositories such as team/*"));
@@ -59,12 +59,16 @@ fn rule(at: usize, mut raw: RawRule, base: &Terms) -> Result<Rule, ConfigError> 
     Ok(Rule {
         name,
         repositories: globs(&repositories, raw.repositories)?,
-        terms: Terms { tags: globs(&format!("{key}.tags"), raw.tags)?, ..terms },
+        terms: RuleSettings { tags: globs(&format!("{key}.tags"), raw.tags)?, ..terms },
     })
 }
 
 /// Returns the settings under this key: the values that it gives, and `inherited` for all others.
-fn terms(key: &str, raw: RawTerms, inherited: Terms) -> Result<Terms, ConfigError> {
+fn terms(
+    key: &str,
+    raw: RawRuleSettings,
+    inherited: RuleSettings,
+) -> Result<RuleSettings, ConfigError> {
     let key = |name: &str| format!("{key}.{name}");
     let word = |value: &Value| value.to_string();
     let mut terms = inherited;

@@ -25,7 +25,9 @@ pub enum ScanState {
     Complete,
     /// Enhanced scanning goes on.
     Active,
-    /// There is no scan yet, or it has not ended. The word is the state.
+    /// No scanner has scanned the image.
+    NeverScanned,
+    /// The scan has not ended. The word is the registry's.
     Pending(String),
     /// There will be no findings to judge. The word is the reason.
     Unavailable(String),
@@ -137,6 +139,7 @@ impl Reading {
         match self.state {
             ScanState::Complete => Scan::Complete(findings()),
             ScanState::Active => Scan::Active(findings()),
+            ScanState::NeverScanned => Scan::NeverScanned,
             ScanState::Pending(word) => Scan::Pending(word),
             ScanState::Unavailable(word) => Scan::Unavailable(word),
         }

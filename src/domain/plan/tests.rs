@@ -2,9 +2,13 @@ use proptest::prelude::*;
 
 use super::super::findings::{Package, Score, Severity};
 use super::super::globs::Globs;
-use super::super::image::RepositoryName;
 use super::super::limits::Limits;
+use super::super::names::RepositoryName;
+use std::time::SystemTime;
+
 use super::*;
+use crate::domain::image::{ImageKind, StorageStatus};
+use crate::domain::names::Digest;
 
 fn tag(text: &str) -> Tag {
     Tag::parse(text).unwrap()
@@ -18,8 +22,8 @@ fn image(tags: &[&str]) -> Image {
     Image {
         digest: Digest::parse(format!("sha256:{}", "a".repeat(64))).unwrap(),
         tags: tags.iter().map(|text| tag(text)).collect(),
-        kind: Kind::Image,
-        storage: Storage::Active,
+        kind: ImageKind::Image,
+        storage: StorageStatus::Active,
         pushed_at: None,
         media_type: None,
     }
@@ -38,7 +42,7 @@ fn decided(policy: &Policy, scan: &Scan, claimed: Claimed<'_>) -> Decision {
 
 #[test]
 fn plan_removes_all_tags_but_protected_ones_and_the_mark() {
-    let terms = Terms { protected_tags: globs(&["prod-*"]), ..Terms::default() };
+    let terms = RuleSettings { protected_tags: globs(&["prod-*"]), ..RuleSettings::default() };
     let own = format!("quarantine-{}", "a".repeat(64));
     let foreign = format!("quarantine-{}", "b".repeat(64));
     let plan = Plan::new(&terms, &image(&["1.0", "prod-eu", &own, &foreign, "latest"]), 0);
@@ -55,7 +59,7 @@ fn plan_removes_all_tags_but_protected_ones_and_the_mark() {
 
 #[test]
 fn plan_removes_only_tags_that_the_rule_names() {
-    let terms = Terms { tags: globs(&["dev-*", "pr-*"]), ..Terms::default() };
+    let terms = RuleSettings { tags: globs(&["dev-*", "pr-*"]), ..RuleSettings::default() };
     let plan = Plan::new(&terms, &image(&["dev-1", "1.0"]), 0);
     assert_eq!(plan.untag, [tag("dev-1")]);
     assert_eq!(plan.kept_because, ["tag 1.0 is not among the rule's tags"]);
@@ -63,8 +67,8 @@ fn plan_removes_only_tags_that_the_rule_names() {
 
 #[test]
 fn plan_deletes_the_image_only_if_no_tag_is_kept() {
-    let delete = |terms: &Terms, tags: &[&str]| Plan::new(terms, &image(tags), 0).delete;
-    let mut terms = Terms::default();
+    let delete = |terms: &RuleSettings, tags: &[&str]| Plan::new(terms, &image(tags), 0).delete;
+    let mut terms = RuleSettings::default();
     assert!(!delete(&terms, &["1.0"]));
     terms.action = Action::Delete;
     assert!(delete(&terms, &["1.0"]));
@@ -74,7 +78,7 @@ fn plan_deletes_the_image_only_if_no_tag_is_kept() {
 
 #[test]
 fn image_in_use_is_held_only_with_in_use_block() {
-    let mut terms = Terms::default();
+    let mut terms = RuleSettings::default();
     assert_eq!(Plan::new(&terms, &image(&["1.0"]), 3).holds, Vec::<String>::new());
     terms.in_use = InUse::Block;
     assert_eq!(Plan::new(&terms, &image(&["1.0"]), 0).holds, Vec::<String>::new());
@@ -104,12 +108,12 @@ fn mark_and_referrer_tags_do_not_make_an_image_tagged() {
 fn artifact_or_archived_or_untagged_image_is_not_pullable() {
     let pullable =
         |kind, storage, tags: &[&str]| Image { kind, storage, ..image(tags) }.is_pullable();
-    assert!(pullable(Kind::Image, Storage::Active, &["1.0"]));
-    assert!(pullable(Kind::Index, Storage::Active, &["1.0"]));
-    assert!(!pullable(Kind::Artifact, Storage::Active, &["1.0"]));
-    assert!(!pullable(Kind::Image, Storage::Archived, &["1.0"]));
-    assert!(!pullable(Kind::Image, Storage::Activating, &["1.0"]));
-    assert!(!pullable(Kind::Image, Storage::Active, &[]));
+    assert!(pullable(ImageKind::Image, StorageStatus::Active, &["1.0"]));
+    assert!(pullable(ImageKind::Index, StorageStatus::Active, &["1.0"]));
+    assert!(!pullable(ImageKind::Artifact, StorageStatus::Active, &["1.0"]));
+    assert!(!pullable(ImageKind::Image, StorageStatus::Archived, &["1.0"]));
+    assert!(!pullable(ImageKind::Image, StorageStatus::Activating, &["1.0"]));
+    assert!(!pullable(ImageKind::Image, StorageStatus::Active, &[]));
 }
 
 #[test]
@@ -149,7 +153,7 @@ fn excepted_finding_is_not_lag() {
 
 #[test]
 fn version_of_the_event_replaces_ecrs_version_of_a_finding() {
-    let terms = |change: fn(&mut Terms)| {
+    let terms = |change: fn(&mut RuleSettings)| {
         let mut policy = Policy::default();
         change(&mut policy.base);
         policy
@@ -233,7 +237,10 @@ fn fields_that_the_event_leaves_out_come_from_ecr() {
 #[test]
 fn event_replaces_the_most_similar_of_two_findings_with_one_id() {
     let limit = Policy {
-        base: Terms { limits: Limits::new([(Severity::Critical, 1)]), ..Terms::default() },
+        base: RuleSettings {
+            limits: Limits::new([(Severity::Critical, 1)]),
+            ..RuleSettings::default()
+        },
         ..Policy::default()
     };
     let of = |severity| Finding::new("CVE-1", severity);
@@ -247,7 +254,10 @@ fn event_replaces_the_most_similar_of_two_findings_with_one_id() {
 #[test]
 fn event_replaces_the_less_severe_of_two_findings_with_one_id() {
     let limit = Policy {
-        base: Terms { limits: Limits::new([(Severity::High, 1)]), ..Terms::default() },
+        base: RuleSettings {
+            limits: Limits::new([(Severity::High, 1)]),
+            ..RuleSettings::default()
+        },
         ..Policy::default()
     };
     let of = |severity| Finding::new("CVE-1", severity);
@@ -323,10 +333,10 @@ proptest! {
         protected in prop::collection::vec("[a-z][a-z0-9]{0,2}\\*?", 0..4),
         may_go in prop::collection::vec("[a-z][a-z0-9]{0,2}\\*?", 0..4),
     ) {
-        let terms = Terms {
+        let terms = RuleSettings {
             protected_tags: Globs::new(protected).unwrap(),
             tags: Globs::new(may_go).unwrap(),
-            ..Terms::default()
+            ..RuleSettings::default()
         };
         let tags: Vec<_> = tags.iter().map(String::as_str).collect();
         let image = image(&tags);
@@ -342,7 +352,7 @@ proptest! {
     fn order_of_tags_does_not_matter(
         tags in prop::collection::btree_set("[a-z][a-z0-9.-]{0,6}", 0..12),
     ) {
-        let terms = Terms { protected_tags: globs(&["a*", "*1"]), ..Terms::default() };
+        let terms = RuleSettings { protected_tags: globs(&["a*", "*1"]), ..RuleSettings::default() };
         let tags: Vec<_> = tags.iter().map(String::as_str).collect();
         let reversed: Vec<_> = tags.iter().rev().copied().collect();
         let sorted = |tags: &[&str]| {

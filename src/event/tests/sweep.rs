@@ -7,14 +7,16 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::domain::coverage::{Census, Coverage};
-use crate::domain::image::{AccountId, Digest, Home, Region, Repository, RepositoryName, Tag};
+use crate::domain::names::{
+    AccountId, Digest, Region, RegistryId, Repository, RepositoryName, Tag,
+};
 use crate::domain::origin::Origin;
-use crate::event::sweep::{self, Found, MOST_SLICES, Order, Part, Slice, Step, Told};
+use crate::event::sweep::{self, Found, MAX_SLICES, Order, Part, Slice, Step, Told};
 use crate::event::{Claim, Kind, Malformed, Parsed, parse};
 
-fn own() -> Home {
+fn own() -> RegistryId {
     let (account, region) = (AccountId::parse("111122223333"), Region::parse("eu-west-1"));
-    Home { account: account.unwrap(), region: region.unwrap() }
+    RegistryId { account: account.unwrap(), region: region.unwrap() }
 }
 
 fn read(event: &Value) -> Result<Parsed, Malformed> {
@@ -51,14 +53,14 @@ fn every_form_of_schedule_asks_for_a_full_sweep() {
 #[test]
 fn registry_is_named_by_account_or_region() {
     let step = |detail: Value| ordered(&ours("Sweep Registry", &detail)).step;
-    let home = |account: &str, region: &str| {
-        Step::Registry(Home {
+    let registry_id = |account: &str, region: &str| {
+        Step::Registry(RegistryId {
             account: AccountId::parse(account).unwrap(),
             region: Region::parse(region).unwrap(),
         })
     };
-    assert_eq!(step(json!({"account": "444455556666"})), home("444455556666", "eu-west-1"));
-    assert_eq!(step(json!({"region": "us-east-1"})), home("111122223333", "us-east-1"));
+    assert_eq!(step(json!({"account": "444455556666"})), registry_id("444455556666", "eu-west-1"));
+    assert_eq!(step(json!({"region": "us-east-1"})), registry_id("111122223333", "us-east-1"));
 }
 
 #[test]
@@ -124,7 +126,7 @@ fn claims_of_forged_messages_are_bounded() {
         let error = read(&result(forged)).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
-    let slice = json!({"repository": "team/app", "slices": MOST_SLICES + 1});
+    let slice = json!({"repository": "team/app", "slices": MAX_SLICES + 1});
     let error = read(&ours("Sweep Repository", &slice)).unwrap_err().to_string();
     assert!(error.contains("detail.slices"), "{error}");
 }
@@ -140,7 +142,7 @@ fn origin() -> Origin {
 }
 
 fn repository(name: &str) -> Repository {
-    let Home { account, region } = own();
+    let RegistryId { account, region } = own();
     Repository { account, region, name: RepositoryName::parse(name).unwrap() }
 }
 
@@ -155,7 +157,7 @@ fn any_census() -> impl Strategy<Value = Census> {
 
 fn any_step() -> impl Strategy<Value = Step> {
     let name = "[a-z]{2,8}(/[a-z0-9]{1,8})?";
-    let numbers = (any::<[u32; 2]>(), 0..=1_000_000_u32, 0..=MOST_SLICES);
+    let numbers = (any::<[u32; 2]>(), 0..=1_000_000_u32, 0..=MAX_SLICES);
     let slice = (name, numbers, prop::option::of("\\PC{1,20}"), any_census());
     let slice = slice.prop_map(|(name, ([number, waits], of, slices), next_token, census)| {
         let repository = repository(&name);
@@ -167,11 +169,11 @@ fn any_step() -> impl Strategy<Value = Step> {
         let named = |(name, part): (String, _)| (RepositoryName::parse(name).unwrap(), part);
         let repositories: BTreeMap<_, _> = repositories.into_iter().map(named).collect();
         let of = if repositories.is_empty() { 0 } else { of };
-        Step::Result(Found { home: own(), of, repositories })
+        Step::Result(Found { registry_id: own(), of, repositories })
     });
     let told = any::<(u32, bool)>().prop_map(|(seconds, is_whole)| {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.into());
-        Step::Told(Told { home: own(), at, is_whole })
+        Step::Told(Told { registry_id: own(), at, is_whole })
     });
     prop_oneof![Just(Step::All), Just(Step::Registry(own())), slice, found, told]
 }

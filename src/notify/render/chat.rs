@@ -21,7 +21,7 @@ use crate::notify::undo::Undo;
 
 /// The maximum length of the description. Slack refuses a section of more than 3,000 characters
 /// (its API reference, "Section block"), and a notice that it refuses is lost in silence.
-const MOST_CHARS: usize = 2900;
+const MAX_CHARS: usize = 2900;
 /// From an amount that reads well to one that fits for any notice.
 const STEPS: [Cut; 4] = [
     Cut { items: 10, chars: 300 },
@@ -75,7 +75,7 @@ pub(super) fn chat(notice: &Notice) -> Value {
 /// Returns as much as fits. If the facts and the commands fit together with slightly shorter lists,
 /// it has both; else it has the facts and a hint where the commands are.
 fn description(notice: &Notice) -> String {
-    let fits = |text: &String| text.chars().count() <= MOST_CHARS;
+    let fits = |text: &String| text.chars().count() <= MAX_CHARS;
     let undo = Undo::of(notice, usize::MAX);
     if let Some(undo) = &undo {
         let way = way_back(undo);

@@ -70,7 +70,7 @@ pub(super) fn document(notice: &Notice, cut: Cut) -> Value {
         "worst": worst,
         "undo": undo.map(|undo| vec![undo.exception, undo.command]).unwrap_or_default(),
         "reasons": reasons,
-        "rule": notice.judgement.as_ref().map(|judgement| text(&judgement.rule)),
+        "rule": notice.evaluation.as_ref().map(|evaluation| text(&evaluation.rule)),
         "event": {
             "id": text(&notice.event_id),
             "source": text(&notice.event.source),

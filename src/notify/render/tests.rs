@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::domain::findings::{Finding, Score, Severity};
-use crate::domain::image::{RepositoryName, Tag};
-use crate::domain::index::Child;
+use crate::domain::image_index::Child;
+use crate::domain::names::{RepositoryName, Tag};
 use crate::domain::notice::NoticeAction;
 use crate::domain::policy::Mode;
 use crate::notify::sample::{digest, notice, tags, texts};
@@ -97,7 +97,7 @@ fn an_unscanned_image() {
         tags: NoticeTags { kept: tags(&["1.2.3", "latest"]), ..NoticeTags::default() },
         counts: [].into_iter().collect(),
         reasons: texts(&["ECR's scan status is UNSUPPORTED_IMAGE"]),
-        judgement: None,
+        evaluation: None,
         ..notice()
     }));
 }
@@ -137,20 +137,20 @@ fn over_reach_of_the_registry() {
 #[test]
 fn more_than_ten_findings() {
     let mut notice = notice();
-    let judgement = notice.judgement.as_mut().unwrap();
-    judgement.worst = (1..=10)
+    let evaluation = notice.evaluation.as_mut().unwrap();
+    evaluation.worst = (1..=10)
         .map(|number| Finding {
             score: Score::new(f64::from(100 - number) / 10.0),
             ..Finding::new(format!("CVE-2026-{number:0>4}"), Severity::Critical)
         })
         .collect();
     let counts = [(Severity::Critical, 12), (Severity::High, 40), (Severity::Medium, 300)];
-    judgement.counted = counts.into_iter().collect();
-    judgement.reasons =
+    evaluation.counted = counts.into_iter().collect();
+    evaluation.reasons =
         texts(&["critical 12 exceeds the limit of 0", "high 40 exceeds the limit of 0"]);
-    judgement.notes.clear();
-    notice.reasons = judgement.reasons.clone();
-    notice.counts = judgement.counted.clone();
+    evaluation.notes.clear();
+    notice.reasons = evaluation.reasons.clone();
+    notice.counts = evaluation.counted.clone();
     insta::assert_snapshot!(shown(&notice));
 }
 
@@ -185,7 +185,7 @@ fn attributes_serve_subscription_filters_and_none_is_empty() {
             ("severity", "critical".to_owned()),
         ]
     );
-    assert_eq!(attributes(&Notice { judgement: None, ..notice() })["severity"], "none");
+    assert_eq!(attributes(&Notice { evaluation: None, ..notice() })["severity"], "none");
 }
 
 #[test]
@@ -203,11 +203,11 @@ fn too_large_notice_is_cut_and_says_so() {
     let many = (0..1000).map(|number| Tag::parse(format!("{number:0>300}")).unwrap());
     notice.tags.untagged = many.collect();
     notice.tags.kept = notice.tags.untagged.clone();
-    notice.judgement.as_mut().unwrap().worst =
+    notice.evaluation.as_mut().unwrap().worst =
         vec![Finding::new("x".repeat(2000), Severity::Critical); 101];
     for format in FORMATS {
         let body = render(&notice, format).body;
-        assert!(body.len() <= MOST_BYTES, "{format:?}: {}", body.len());
+        assert!(body.len() <= MAX_BYTES, "{format:?}: {}", body.len());
         match format {
             NoticeFormat::Json => {
                 let document: Value = serde_json::from_str(&body).unwrap();

@@ -111,8 +111,8 @@ fn footer(out: &mut String, notice: &Notice, cut: Cut) {
     }
     let _ = writeln!(out, ")");
     let _ = write!(out, "Notice {}, mode {}", plain(&notice.id), notice.mode.as_str());
-    if let Some(judgement) = &notice.judgement {
-        let _ = write!(out, ", rule {}", plain(&judgement.rule));
+    if let Some(evaluation) = &notice.evaluation {
+        let _ = write!(out, ", rule {}", plain(&evaluation.rule));
     }
     out.push('\n');
 }

@@ -90,12 +90,12 @@ pub(super) fn next_step(notice: &Notice) -> &'static str {
 
 /// Returns the worst of the findings that count.
 pub(super) fn worst(notice: &Notice) -> &[Finding] {
-    notice.judgement.as_ref().map(|judgement| judgement.worst.as_slice()).unwrap_or_default()
+    notice.evaluation.as_ref().map(|evaluation| evaluation.worst.as_slice()).unwrap_or_default()
 }
 
 /// Returns how many findings of which severities count besides the first `named` of the worst.
 pub(super) fn unnamed(notice: &Notice, named: usize) -> Option<String> {
-    let counted = &notice.judgement.as_ref()?.counted;
+    let counted = &notice.evaluation.as_ref()?.counted;
     let named = worst(notice).get(..named).unwrap_or_else(|| worst(notice));
     let rest: SeverityCounts = counted
         .iter()
@@ -161,7 +161,7 @@ pub(super) fn counts(counts: &SeverityCounts) -> String {
 /// Returns all findings, and those that count if they are fewer.
 pub(super) fn counts_line(notice: &Notice) -> Option<String> {
     let all = counts(&notice.counts);
-    let counted = notice.judgement.as_ref().map(|judgement| counts(&judgement.counted));
+    let counted = notice.evaluation.as_ref().map(|evaluation| counts(&evaluation.counted));
     match counted {
         Some(counted) if counted != all && !counted.is_empty() => {
             Some(format!("{all}; counted: {counted}"))
@@ -172,8 +172,8 @@ pub(super) fn counts_line(notice: &Notice) -> Option<String> {
 
 /// Returns the reasons in groups, each with the label that says what it explains.
 pub(super) fn reasons(notice: &Notice) -> Vec<(&'static str, Vec<&String>)> {
-    let (limits, notes) = notice.judgement.as_ref().map_or((&[][..], &[][..]), |judgement| {
-        (judgement.reasons.as_slice(), judgement.notes.as_slice())
+    let (limits, notes) = notice.evaluation.as_ref().map_or((&[][..], &[][..]), |evaluation| {
+        (evaluation.reasons.as_slice(), evaluation.notes.as_slice())
     });
     let other = match notice.action {
         NoticeAction::Failed => "What happened",

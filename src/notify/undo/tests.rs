@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::config::{JudgingSettings, Sources};
+use crate::domain::evaluation::Subject;
 use crate::domain::findings::Findings;
-use crate::domain::judgement::Subject;
 use crate::notify::sample::{notice, tags};
 
 /// Plays the registry for the AWS command line: `latest` is in use again.
@@ -159,13 +159,13 @@ fn completed_exception_is_accepted_and_keeps_the_image() {
         text = text.replace(&blank, &format!("{key} = \"{value}\""));
     }
     let policy = load(&text).unwrap().policy;
-    let list = notice.judgement.unwrap().worst;
+    let list = notice.evaluation.unwrap().worst;
     let subject = Subject {
         repository: &notice.repository.name,
         digests: &[&notice.digest],
         pushed_at: None,
         now: SystemTime::UNIX_EPOCH,
     };
-    let judgement = policy.judge(&subject, &Findings::new(notice.counts.clone(), list));
-    assert!(!judgement.violates(), "whatever the counts know of beyond the list");
+    let evaluation = policy.judge(&subject, &Findings::new(notice.counts.clone(), list));
+    assert!(!evaluation.violates(), "whatever the counts know of beyond the list");
 }

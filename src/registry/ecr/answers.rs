@@ -7,14 +7,14 @@ use aws_sdk_ecr::operation::describe_images::DescribeImagesOutput;
 use aws_sdk_ecr::types::{ImageDetail, ImageFailure, ImageFailureCode, ImageStatus};
 
 use crate::aws::{AwsError, Operation};
-use crate::domain::image::{Digest, InvalidName, Tag};
-use crate::domain::plan::{Image, Kind, Storage};
+use crate::domain::image::{Image, ImageKind, StorageStatus};
+use crate::domain::names::{Digest, InvalidName, Tag};
 use crate::registry::manifest::kind_of;
-use crate::registry::{Listed, MOST_PULLABLE, Page};
+use crate::registry::{Listed, MAX_PULLABLE, Page};
 
 /// Most pages that are read of one list, so that a registry whose pages never end cannot hold up
 /// its caller for ever. A repository holds 100,000 images (ECR service quotas).
-const MOST_PAGES: usize = 200;
+const MAX_PAGES: usize = 200;
 
 /// Reads page after page, each with the token of the one before. Returns `None` if the list does
 /// not exist, as when the repository is gone.
@@ -28,7 +28,7 @@ where
 {
     let mut pages = Vec::new();
     let mut token = None;
-    while pages.len() < MOST_PAGES {
+    while pages.len() < MAX_PAGES {
         let Some((next_token, page)) = read(token).await? else { return Ok(None) };
         pages.push(page);
         token = next_token.filter(|token| !token.is_empty());
@@ -36,7 +36,7 @@ where
             return Ok(Some(pages));
         }
     }
-    Err(AwsError::unexpected(operation, format!("more than {MOST_PAGES} pages of {what} {of}")))
+    Err(AwsError::unexpected(operation, format!("more than {MAX_PAGES} pages of {what} {of}")))
 }
 
 /// Parses the images of one answer. Images that do not parse are counted, so that they do not hide
@@ -55,7 +55,7 @@ pub(super) fn page_of(answer: DescribeImagesOutput) -> Page {
 pub(super) fn listed_of(images: Vec<Image>) -> Vec<Listed> {
     let listed = images.into_iter().map(|image| Listed {
         is_pullable: image.is_pullable(),
-        may_be_index: image.kind == Kind::Index || image.media_type.is_none(),
+        may_be_index: image.kind == ImageKind::Index || image.media_type.is_none(),
         pushed_at: image.pushed_at,
         digest: image.digest,
     });
@@ -64,7 +64,7 @@ pub(super) fn listed_of(images: Vec<Image>) -> Vec<Listed> {
     let mut pullable = 0;
     listed.retain(|image| {
         pullable += usize::from(image.is_pullable);
-        image.may_be_index || (image.is_pullable && pullable <= MOST_PULLABLE)
+        image.may_be_index || (image.is_pullable && pullable <= MAX_PULLABLE)
     });
     listed
 }
@@ -102,9 +102,9 @@ pub(super) fn image_of(detail: ImageDetail) -> Result<Image, AwsError> {
         tags: tags.collect::<Result<_, _>>().map_err(unexpected)?,
         kind,
         storage: match detail.image_status {
-            Some(ImageStatus::Archived) => Storage::Archived,
-            Some(ImageStatus::Activating) => Storage::Activating,
-            _ => Storage::Active,
+            Some(ImageStatus::Archived) => StorageStatus::Archived,
+            Some(ImageStatus::Activating) => StorageStatus::Activating,
+            _ => StorageStatus::Active,
         },
         pushed_at: detail.image_pushed_at.and_then(|at| at.try_into().ok()),
         media_type: detail.image_manifest_media_type,

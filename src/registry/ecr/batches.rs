@@ -29,7 +29,7 @@ use aws_smithy_types::config_bag::ConfigBag;
 use super::EcrRegistry;
 use super::answers::none_if_missing;
 use crate::aws::{AwsError, ErrorClass, Operation};
-use crate::domain::image::Repository;
+use crate::domain::names::Repository;
 use crate::registry::manifest::MEDIA_TYPES;
 
 /// Kilobytes for all answers of BatchGetImage that are read at the same time. An answer is in

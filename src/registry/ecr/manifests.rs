@@ -11,8 +11,8 @@ use aws_sdk_ecr::types::{Image, ImageFailure, ImageFailureCode, ImageIdentifier}
 use super::answers::failure_of;
 use super::batches::Answered;
 use crate::aws::{AwsError, Operation};
-use crate::domain::image::{Digest, Tag};
 use crate::domain::marks::Holder;
+use crate::domain::names::{Digest, Tag};
 use crate::registry::{Manifest, TOO_LARGE};
 
 pub(super) fn by_digest(digest: &Digest) -> ImageIdentifier {

@@ -6,7 +6,7 @@ use aws_sdk_ecr::types::ImageIdentifier;
 use super::EcrRegistry;
 use super::replication::describe_registry;
 use crate::aws::{ErrorClass, Operation, Permission, Tried};
-use crate::domain::image::Repository;
+use crate::domain::names::Repository;
 use crate::registry::Registry as _;
 
 /// Digest of no image, because no text with this digest is known.
@@ -68,10 +68,10 @@ pub async fn try_permissions(
         Tried::new(
             "ecr:DescribePullThroughCacheRules",
             &on,
-            registry.pull_through_prefixes(&repository.home()).await,
+            registry.pull_through_prefixes(&repository.registry_id()).await,
         ),
     ];
-    tried.push(match describe_registry(registry, &repository.home()).await {
+    tried.push(match describe_registry(registry, &repository.registry_id()).await {
         Ok(None) => Tried {
             action: "ecr:DescribeRegistry",
             resource: on.clone(),

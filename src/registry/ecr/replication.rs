@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use super::EcrRegistry;
 use crate::aws::{AwsError, Operation};
-use crate::domain::image::{AccountId, Home, Region};
+use crate::domain::names::{AccountId, Region, RegistryId};
 use crate::domain::replication::{RepeatedRemovals, Replication};
 
 /// Keeps the bytes of an answer, because `deleteReplication` is in ECR's service model (botocore
@@ -105,16 +105,16 @@ impl Rule {
 }
 
 /// Parses the rules from an answer, or returns `None` if the answer is about another registry.
-fn rules_of(body: &[u8], home: &Home) -> Result<Option<Replication>, String> {
+fn rules_of(body: &[u8], registry_id: &RegistryId) -> Result<Option<Replication>, String> {
     let answer: Answer = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    if answer.registry_id.is_some_and(|id| id != home.account.as_str()) {
+    if answer.registry_id.is_some_and(|id| id != registry_id.account.as_str()) {
         return Ok(None);
     }
     let rules = answer.replication_configuration.unwrap_or_default().rules.unwrap_or_default();
     let rules = rules.into_iter().filter(Rule::repeats_removals).map(|rule| {
         let prefixes = rule.prefixes();
         let destinations = rule.destinations.unwrap_or_default().into_iter().map(|destination| {
-            Ok(Home {
+            Ok(RegistryId {
                 account: AccountId::parse(destination.registry_id).map_err(|no| no.to_string())?,
                 region: Region::parse(destination.region).map_err(|no| no.to_string())?,
             })
@@ -132,23 +132,23 @@ fn rules_of(body: &[u8], home: &Home) -> Result<Option<Replication>, String> {
 /// (ECR API reference, DescribeRegistryRequest).
 pub(super) async fn describe_registry(
     registry: &EcrRegistry,
-    home: &Home,
+    registry_id: &RegistryId,
 ) -> Result<Option<Replication>, AwsError> {
     let operation = Operation::DescribeRegistry;
-    let place = registry.place_at(home).await;
+    let place = registry.place_at(registry_id).await;
     let body = KeepBody::default();
     let request = place.client.describe_registry().customize().interceptor(body.clone());
     place.aws.call(operation, request.send()).await?;
     let body = std::mem::take(&mut *body.0.lock());
-    rules_of(&body, home).map_err(|problem| AwsError::unexpected(operation, problem))
+    rules_of(&body, registry_id).map_err(|problem| AwsError::unexpected(operation, problem))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn home() -> Home {
-        Home {
+    fn registry_id() -> RegistryId {
+        RegistryId {
             account: AccountId::parse("111122223333").unwrap(),
             region: Region::parse("eu-west-1").unwrap(),
         }
@@ -158,11 +158,11 @@ mod tests {
         let body = format!(
             r#"{{"registryId": "111122223333", "replicationConfiguration": {{"rules": {rules}}}}}"#
         );
-        rules_of(body.as_bytes(), &home())
+        rules_of(body.as_bytes(), &registry_id())
     }
 
     fn repeated(prefixes: &[&str]) -> Result<Option<Replication>, String> {
-        let far = Home { region: Region::parse("us-east-1").unwrap(), ..home() };
+        let far = RegistryId { region: Region::parse("us-east-1").unwrap(), ..registry_id() };
         let prefixes = prefixes.iter().map(ToString::to_string).collect();
         let rule = RepeatedRemovals { prefixes, destinations: vec![far] };
         Ok(Some(Replication::new(vec![rule])))
@@ -204,10 +204,14 @@ mod tests {
         assert!(rules(destination).is_err());
         assert!(rules("7").is_err());
         for body in ["", "{", "[]"] {
-            assert!(rules_of(body.as_bytes(), &home()).is_err(), "{body}");
+            assert!(rules_of(body.as_bytes(), &registry_id()).is_err(), "{body}");
         }
         let other = r#"{"registryId": "444455556666", "replicationConfiguration": {"rules": []}}"#;
-        assert_eq!(rules_of(other.as_bytes(), &home()), Ok(None));
-        assert_eq!(rules_of(b"{}", &home()), Ok(Some(Replication::default())), "an emulator");
+        assert_eq!(rules_of(other.as_bytes(), &registry_id()), Ok(None));
+        assert_eq!(
+            rules_of(b"{}", &registry_id()),
+            Ok(Some(Replication::default())),
+            "an emulator"
+        );
     }
 }

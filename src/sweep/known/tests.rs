@@ -1,13 +1,13 @@
 use super::*;
 use crate::domain::coverage::{Census, Coverage};
-use crate::domain::image::{AccountId, Home, Region};
+use crate::domain::names::{AccountId, Region, RegistryId};
 use crate::domain::policy::Mode;
 
 const LONG: Duration = Duration::from_secs(4 * 3600);
 const ARRIVAL: Arrival = Arrival { age: LONG, room: 1000, may_wait: true, is_to_a_stranger: false };
 
-fn home() -> Home {
-    Home {
+fn registry_id() -> RegistryId {
+    RegistryId {
         account: AccountId::parse("111122223333").unwrap(),
         region: Region::parse("eu-west-1").unwrap(),
     }
@@ -22,13 +22,13 @@ fn found(of: u32, numbers: std::ops::Range<u32>) -> Found {
     };
     let named = numbers
         .map(|number| (RepositoryName::parse(format!("r{number}")).unwrap(), part(number.into())));
-    Found { home: home(), of, repositories: named.collect() }
+    Found { registry_id: registry_id(), of, repositories: named.collect() }
 }
 
 fn summary(account: &Account) -> Summary {
     Summary {
         sweep: "s".to_owned(),
-        home: home(),
+        registry_id: registry_id(),
         began: None,
         swept: account.parts.len(),
         repositories: account.of as usize,

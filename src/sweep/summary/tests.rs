@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::image::{AccountId, Region};
+use crate::domain::names::{AccountId, Region};
 
 fn census(counts: &[(Coverage, u64)]) -> Census {
     let mut census = Census::default();
@@ -15,7 +15,7 @@ fn summary() -> Summary {
     let (account, region) = (AccountId::parse("111122223333"), Region::parse("eu-west-1"));
     Summary {
         sweep: "7bf73129-1428-4cd3-a780-95db273d1602".to_owned(),
-        home: Home { account: account.unwrap(), region: region.unwrap() },
+        registry_id: RegistryId { account: account.unwrap(), region: region.unwrap() },
         began: Some("2026-01-02T03:04:05Z".to_owned()),
         swept: 3,
         repositories: 3,

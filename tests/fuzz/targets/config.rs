@@ -9,8 +9,8 @@ use tagwarden::config::{
     ConfigError, Entry, FILE_VARIABLE, JudgingSettings, Settings, Sources, TEXT_VARIABLE, effective,
 };
 use tagwarden::domain::exception::Exception;
-use tagwarden::domain::image::{AccountId, Digest, Region};
-use tagwarden::domain::policy::{Policy, Terms};
+use tagwarden::domain::names::{AccountId, Digest, Region};
+use tagwarden::domain::policy::{Policy, RuleSettings};
 use tempfile::NamedTempFile;
 
 /// Characters of the longest line that an error may become.
@@ -106,7 +106,7 @@ fn error_helps(error: &ConfigError, text: &str) {
 
 fn report_renders(settings: &Settings, entries: Vec<Entry>, text: &str) {
     let place = iam::Place {
-        own: settings.queue.home(None),
+        own: settings.queue.registry_id(None),
         queue: settings.queue.name(),
         ..iam::Place::default()
     };
@@ -168,7 +168,7 @@ fn policy_is_checked(policy: &Policy) {
     }
 }
 
-fn terms_are_checked(terms: &Terms) {
+fn terms_are_checked(terms: &RuleSettings) {
     assert!(terms.keep_at_least <= 49);
     assert!(terms.grace.is_none_or(|grace| grace <= Duration::from_secs(3650 * 24 * 3600)));
     assert!(terms.min_score.is_none_or(|score| (0.0..=10.0).contains(&score.value())));

@@ -20,14 +20,16 @@ use serde_json::json;
 use tagwarden::aws::AwsSettings;
 use tagwarden::aws::{Aws, AwsError};
 use tagwarden::domain::findings::{Reading, Scan};
-use tagwarden::domain::image::{AccountId, Digest, Home, Region, Repository, RepositoryName, Tag};
+use tagwarden::domain::names::{
+    AccountId, Digest, Region, RegistryId, Repository, RepositoryName, Tag,
+};
 use tagwarden::registry::UntagBy;
 use tagwarden::registry::ecr::EcrRegistry;
 use tagwarden::registry::{Manifest, Registry as _};
 use tagwarden::telemetry::instruments::{Instruments, Labels};
 
 /// Pages that are read before a list is given up, and as many attempts at each as the SDK makes.
-const MOST_CALLS: usize = 600 * 3;
+const MAX_CALLS: usize = 600 * 3;
 /// Characters of the longest error.
 const LONGEST_ERROR: usize = 2_048;
 /// What the registry can be asked.
@@ -139,15 +141,15 @@ impl HttpClient for Canned {
     }
 }
 
-fn home() -> Home {
-    Home {
+fn registry_id() -> RegistryId {
+    RegistryId {
         account: AccountId::parse("111122223333").unwrap(),
         region: Region::parse("eu-west-1").unwrap(),
     }
 }
 
 fn repository() -> Repository {
-    let Home { account, region } = home();
+    let RegistryId { account, region } = registry_id();
     Repository { account, region, name: RepositoryName::parse("team/app").unwrap() }
 }
 
@@ -167,7 +169,7 @@ fn registry(canned: &Canned) -> EcrRegistry {
         .build();
     let instruments = Arc::new(Instruments::new(&Labels::default()).unwrap());
     let aws = Aws::new(&sdk, AwsSettings::default(), instruments);
-    EcrRegistry::new(aws, home(), UntagBy::TagAndDigest)
+    EcrRegistry::new(aws, registry_id(), UntagBy::TagAndDigest)
 }
 
 /// Time does not pass here: the SDK's pauses before another attempt take none.
@@ -182,7 +184,7 @@ fn ask(question: &str, replies: Vec<Reply>) -> Result<String, AwsError> {
         let canned = Canned::of(replies.clone());
         let result = on_a_runtime(put(&registry(&canned), question));
         let calls = canned.calls.load(Ordering::Relaxed);
-        assert!(calls <= MOST_CALLS, "{question}: {calls} calls");
+        assert!(calls <= MAX_CALLS, "{question}: {calls} calls");
         result
     };
     let (first, second) = (once(), once());
@@ -220,7 +222,7 @@ async fn put(registry: &EcrRegistry, question: &str) -> Result<String, AwsError>
     fn shown<T: Debug>(result: Result<T, AwsError>) -> Result<String, AwsError> {
         result.map(|value| format!("{value:?}"))
     }
-    let (repository, digest, home) = (&repository(), &digest(), &home());
+    let (repository, digest, registry_id) = (&repository(), &digest(), &registry_id());
     let tags = ["1.0", "latest"].map(|tag| Tag::parse(tag).unwrap());
     let text = r#"{"schemaVersion": 2}"#.to_owned();
     let manifest = Manifest { digest: digest.clone(), text, media_type: None };
@@ -232,8 +234,8 @@ async fn put(registry: &EcrRegistry, question: &str) -> Result<String, AwsError>
         "page" => shown(registry.page(repository, None, 100).await),
         "indexes" => shown(registry.indexes(repository, std::slice::from_ref(digest)).await),
         "manifest" => shown(registry.manifest(repository, digest).await),
-        "repositories" => shown(registry.repositories(home).await),
-        "rules" => shown(registry.pull_through_prefixes(home).await),
+        "repositories" => shown(registry.repositories(registry_id).await),
+        "rules" => shown(registry.pull_through_prefixes(registry_id).await),
         "start_scan" => shown(registry.start_scan(repository, digest).await),
         "tag" => shown(registry.tag(repository, &manifest, &tags[0]).await),
         _ => shown(registry.untag(repository, digest, &tags).await),

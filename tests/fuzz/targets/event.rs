@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use tagwarden::domain::findings::Finding;
-use tagwarden::domain::image::{AccountId, Digest, Home, Region, Repository, RepositoryName, Tag};
+use tagwarden::domain::names::{
+    AccountId, Digest, Region, RegistryId, Repository, RepositoryName, Tag,
+};
 use tagwarden::domain::origin::Origin;
 use tagwarden::domain::policy::Reporting;
 use tagwarden::event::sweep::Order;
@@ -49,8 +51,8 @@ pub(crate) fn run(data: &[u8]) {
     nothing_is_quoted(&body, data.len(), &own);
 }
 
-fn own() -> Home {
-    Home {
+fn own() -> RegistryId {
+    RegistryId {
         account: AccountId::parse("999988887777").unwrap(),
         region: Region::parse("eu-central-1").unwrap(),
     }
@@ -112,7 +114,7 @@ fn finding_is_in_lines(finding: &Finding) {
 }
 
 /// A step that a task sends on is read as it was, whatever was in it.
-fn sent_on_it_is_the_same(order: &Order, own: &Home) {
+fn sent_on_it_is_the_same(order: &Order, own: &RegistryId) {
     let order = Order { sweep: order.sweep.clone().or(Some("sweep".to_owned())), ..order.clone() };
     match parse(&order.body(), own) {
         Ok(Parsed::Sweep(read)) => {
@@ -128,7 +130,7 @@ fn by_sns(body: &str) -> String {
 }
 
 /// An SNS notification of a body is read like the body, but one inside another is not.
-fn by_sns_it_is_the_same(body: &str, parsed: &Result<Parsed, Malformed>, own: &Home) {
+fn by_sns_it_is_the_same(body: &str, parsed: &Result<Parsed, Malformed>, own: &RegistryId) {
     let wrapped = parse(&by_sns(body), own);
     let keys = serde_json::from_str::<HashMap<String, IgnoredAny>>(body).unwrap_or_default();
     let may_be_of_sns = ["Type", "TopicArn", "Message"].iter().all(|key| keys.contains_key(*key));
@@ -148,7 +150,7 @@ fn by_sns_it_is_the_same(body: &str, parsed: &Result<Parsed, Malformed>, own: &H
 }
 
 /// Puts the canary into one of the body's strings: it must not come back in an error.
-fn nothing_is_quoted(body: &str, which: usize, own: &Home) {
+fn nothing_is_quoted(body: &str, which: usize, own: &RegistryId) {
     let Ok(mut value) = serde_json::from_str::<Value>(body) else { return };
     let mut places = Vec::new();
     strings(&mut value, &mut places);

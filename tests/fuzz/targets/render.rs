@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use tagwarden::domain::evaluation::Evaluation;
 use tagwarden::domain::findings::{Finding, Package, Score, Severity, SeverityCounts};
-use tagwarden::domain::image::{AccountId, Digest, Region, Repository, RepositoryName, Tag};
-use tagwarden::domain::index::Child;
-use tagwarden::domain::judgement::Judgement;
+use tagwarden::domain::image_index::Child;
+use tagwarden::domain::names::{AccountId, Digest, Region, Repository, RepositoryName, Tag};
 use tagwarden::domain::notice::NoticeAction;
 use tagwarden::domain::origin::Origin;
 use tagwarden::domain::policy::Mode;
@@ -15,9 +15,9 @@ use tagwarden::notify::render::{Rendered, render};
 use tagwarden::notify::{Notice, NoticeTags, notice_id};
 
 /// What SNS takes, subject and attributes included (SNS API reference, Publish).
-const MOST_BYTES: usize = 262_144;
+const MAX_BYTES: usize = 262_144;
 /// What Slack takes in one section.
-const MOST_CHARS: usize = 3000;
+const MAX_CHARS: usize = 3000;
 /// The names of the versioned document that are fixed.
 const FIXED: [&str; 26] = [
     "/schema",
@@ -52,7 +52,7 @@ const ACTIONS: [&str; 6] =
 
 /// Renders a notice in every form, and holds each against what its reader relies on.
 pub(crate) fn run(data: &[u8]) {
-    let notice = Choices { bytes: data, room: MOST_BYTES + MOST_BYTES / 8 }.notice();
+    let notice = Choices { bytes: data, room: MAX_BYTES + MAX_BYTES / 8 }.notice();
     for format in [NoticeFormat::Text, NoticeFormat::Json, NoticeFormat::Chat] {
         let rendered = render(&notice, format);
         sns_takes_it(&rendered);
@@ -75,7 +75,7 @@ fn sns_takes_it(rendered: &Rendered) {
     let of_attributes: usize =
         attributes.iter().map(|(name, value)| name.len() + "String".len() + value.len()).sum();
     let bytes = subject.len() + body.len() + of_attributes;
-    assert!(!body.is_empty() && bytes <= MOST_BYTES, "{bytes}");
+    assert!(!body.is_empty() && bytes <= MAX_BYTES, "{bytes}");
 }
 
 fn people_can_read_it(notice: &Notice, body: &str) {
@@ -95,7 +95,7 @@ fn programs_can_read_it(notice: &Notice, body: &str) {
     assert_eq!(document["schema"], "tagwarden.notice/1");
     assert_eq!(document["action"], notice.action.as_str());
     assert_eq!(document["image"]["digest"], notice.digest.as_str());
-    let worst = notice.judgement.as_ref().map_or(0, |judgement| judgement.worst.len());
+    let worst = notice.evaluation.as_ref().map_or(0, |evaluation| evaluation.worst.len());
     let [untagged, claimed, would_untag, kept] = lists(&notice.tags);
     for (pointer, name, given) in [
         ("/tags/untagged", "tags.untagged", untagged.len()),
@@ -121,7 +121,7 @@ fn chat_shows_it(notice: &Notice, body: &str) {
     assert_eq!(content["textType"], "client-markdown");
     assert!(!content["title"].as_str().unwrap().contains(char::is_control));
     let text = content["description"].as_str().unwrap();
-    assert!((1..=MOST_CHARS).contains(&text.chars().count()), "{text}");
+    assert!((1..=MAX_CHARS).contains(&text.chars().count()), "{text}");
     assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
     assert!(!text.contains("<!") && !text.contains("<@") && !text.contains("@here"), "{text}");
     tags_are_named_or_counted(&notice.tags, text, "*");
@@ -152,9 +152,9 @@ fn tags_are_named_or_counted(tags: &NoticeTags, body: &str, mark: &str) {
 
 /// Findings that a person is not shown are counted.
 fn findings_are_named_or_counted(notice: &Notice, body: &str) {
-    let Some(judgement) = &notice.judgement else { return };
-    let counted: u64 = judgement.counted.iter().map(|(_, count)| count).sum();
-    if !judgement.worst.is_empty() && counted > judgement.worst.len() as u64 {
+    let Some(evaluation) = &notice.evaluation else { return };
+    let counted: u64 = evaluation.counted.iter().map(|(_, count)| count).sum();
+    if !evaluation.worst.is_empty() && counted > evaluation.worst.len() as u64 {
         assert!(body.contains("and more that count: "), "{body}");
     }
 }
@@ -256,7 +256,7 @@ impl Choices<'_> {
     }
 
     /// What a policy could say: it names at most ten findings, and counts those that it names.
-    fn judgement(&mut self) -> Judgement {
+    fn evaluation(&mut self) -> Evaluation {
         let mut worst = self.list(Self::finding);
         worst.truncate(10);
         worst.sort_by_key(|finding| finding.severity);
@@ -264,7 +264,7 @@ impl Choices<'_> {
         for finding in &worst {
             counted.add(finding.severity, 1);
         }
-        Judgement {
+        Evaluation {
             rule: self.text(),
             reasons: self.list(Self::text),
             notes: self.list(Self::text),
@@ -286,10 +286,10 @@ impl Choices<'_> {
             would_untag: self.tags(),
             quarantine: self.option(|_| Tag::quarantine(&digest)),
         };
-        let judgement = self.option(Self::judgement);
+        let evaluation = self.option(Self::evaluation);
         let mut reasons = self.list(Self::text);
-        if let Some(judgement) = &judgement {
-            reasons.extend(judgement.reasons.iter().chain(&judgement.notes).cloned());
+        if let Some(evaluation) = &evaluation {
+            reasons.extend(evaluation.reasons.iter().chain(&evaluation.notes).cloned());
         }
         reasons.extend((0..self.count()).map(|at| format!("reason {at}")));
         let event_id = self.text();
@@ -302,9 +302,9 @@ impl Choices<'_> {
                 digest: choices.digest(),
                 platform: choices.option(Self::text),
             }),
-            counts: judgement
+            counts: evaluation
                 .as_ref()
-                .map_or_else(SeverityCounts::default, |judgement| judgement.counted.clone())
+                .map_or_else(SeverityCounts::default, |evaluation| evaluation.counted.clone())
                 .at_least(&self.counts()),
             event: Origin {
                 id: None,
@@ -315,7 +315,7 @@ impl Choices<'_> {
             },
             tags,
             reasons,
-            judgement,
+            evaluation,
             event_id,
             repository,
             digest,

@@ -3,8 +3,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::domain::evaluation::Evaluation;
 use crate::domain::findings::{Package, SeverityCounts};
-use crate::domain::judgement::Judgement;
 use crate::domain::origin::Origin;
 use crate::domain::text::is_unseen;
 
@@ -82,9 +82,9 @@ fn counts() -> impl Strategy<Value = SeverityCounts> {
     vec((severity(), 0..1_000_000_u64), 0..9).prop_map(|counts| counts.into_iter().collect())
 }
 
-fn judgement() -> impl Strategy<Value = Judgement> {
+fn evaluation() -> impl Strategy<Value = Evaluation> {
     (text(), counts(), vec(text(), 0..4), vec(text(), 0..4), vec(finding(), 0..12)).prop_map(
-        |(rule, counted, reasons, notes, worst)| Judgement {
+        |(rule, counted, reasons, notes, worst)| Evaluation {
             rule,
             counted,
             reasons,
@@ -100,7 +100,7 @@ fn any_notice() -> impl Strategy<Value = Notice> {
     let named =
         (select(NoticeAction::ALL.to_vec()), "[a-z0-9._-]{1,256}", proptest::option::of(text()));
     let tags = (some_tags(), some_tags(), some_tags(), some_tags(), any::<bool>());
-    let why = (counts(), proptest::option::of(judgement()), vec(text(), 0..30));
+    let why = (counts(), proptest::option::of(evaluation()), vec(text(), 0..30));
     let event =
         (text(), text(), proptest::option::of(text()), text(), proptest::option::of(text()));
     (named, tags, why, event).prop_map(|(named, tags, why, event)| {
@@ -119,10 +119,10 @@ fn any_notice() -> impl Strategy<Value = Notice> {
         };
         notice.counts = why.0;
         notice.reasons = why.2;
-        if let Some(judgement) = &why.1 {
-            notice.reasons.extend(judgement.reasons.iter().chain(&judgement.notes).cloned());
+        if let Some(evaluation) = &why.1 {
+            notice.reasons.extend(evaluation.reasons.iter().chain(&evaluation.notes).cloned());
         }
-        notice.judgement = why.1;
+        notice.evaluation = why.1;
         notice.event = Origin {
             id: Some(event.3.clone()),
             source: event.0,
@@ -146,7 +146,7 @@ proptest! {
     fn no_notice_is_too_large_or_breaks_its_form(notice in any_notice()) {
         for format in FORMATS {
             let rendered = render(&notice, format);
-            prop_assert!(rendered.body.len() <= MOST_BYTES, "{format:?}: {}", rendered.body.len());
+            prop_assert!(rendered.body.len() <= MAX_BYTES, "{format:?}: {}", rendered.body.len());
             let subject = &rendered.subject;
             prop_assert!(subject.len() < 100, "{subject}");
             prop_assert!(subject.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{subject}");

@@ -11,7 +11,7 @@
 //! removed by us if it has just read them. To take them for "somebody else did it" would remove
 //! tags without a notice.
 
-use super::image::{Digest, Tag};
+use super::names::{Digest, Tag};
 
 /// One image id in an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,15 +17,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
 use std::time::SystemTime;
 
-use super::exception::{Concerning, Exception};
+use super::exception::{Concerning, Exception, ExceptionId, Exceptions};
 use super::findings::{Finding, FindingRef, Findings, Severity, SeverityCounts};
-use super::image::{Digest, RepositoryName};
-use super::policy::{Policy, Terms};
+use super::names::{Digest, RepositoryName};
+use super::policy::{Policy, RuleSettings};
 
-/// The most findings that a judgement lists as the worst.
+/// The most findings that a evaluation lists as the worst.
 const NAMED: usize = 10;
 
-/// The image whose findings are judged, and the time of the judgement.
+/// The image whose findings are judged, and the time of the evaluation.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     /// The repository, which selects the rule.
@@ -42,7 +42,7 @@ pub struct Subject<'a> {
 
 /// The result of judging the findings of an image by the policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Judgement {
+pub struct Evaluation {
     /// The name of the rule that was applied.
     pub rule: String,
     /// The findings that count, by severity.
@@ -56,11 +56,11 @@ pub struct Judgement {
     pub severity: Option<Severity>,
     /// The worst findings that count, at most ten.
     pub worst: Vec<Finding>,
-    /// The positions of the exceptions that covered a finding, or the whole image.
-    pub exceptions: Vec<usize>,
+    /// The exceptions that covered a finding, or the whole image.
+    pub exceptions: Vec<ExceptionId>,
 }
 
-impl Judgement {
+impl Evaluation {
     /// Returns whether any limit is exceeded.
     #[must_use]
     pub fn violates(&self) -> bool {
@@ -71,7 +71,7 @@ impl Judgement {
 /// The reason why a finding does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Aside {
-    Excepted(usize),
+    Excepted(ExceptionId),
     NoFix,
     LowScore,
     NoExploit,
@@ -79,7 +79,7 @@ enum Aside {
 }
 
 impl Aside {
-    fn in_words(self, terms: &Terms, exceptions: &[Exception]) -> String {
+    fn in_words(self, terms: &RuleSettings, exceptions: &Exceptions) -> String {
         match self {
             Self::Excepted(at) => exceptions.get(at).map_or_else(String::new, |exception| {
                 let Exception { owner, reason, expires, .. } = exception;
@@ -101,7 +101,7 @@ impl Aside {
 
 /// Returns the reason why the terms leave a finding out, if they do. Data that the scanner does not
 /// give never leaves a finding out.
-fn left_out(finding: FindingRef<'_>, terms: &Terms, subject: &Subject<'_>) -> Option<Aside> {
+fn left_out(finding: FindingRef<'_>, terms: &RuleSettings, subject: &Subject<'_>) -> Option<Aside> {
     if terms.fixable_only.contains(&finding.severity()) && finding.fixable() == Some(false) {
         return Some(Aside::NoFix);
     }
@@ -126,39 +126,39 @@ impl Policy {
     /// ```
     /// # use std::time::SystemTime;
     /// # use tagwarden::domain::findings::{Findings, Severity};
-    /// # use tagwarden::domain::image::RepositoryName;
-    /// # use tagwarden::domain::judgement::Subject;
+    /// # use tagwarden::domain::names::RepositoryName;
+    /// # use tagwarden::domain::evaluation::Subject;
     /// # use tagwarden::domain::policy::Policy;
     /// let counts = [(Severity::High, 4), (Severity::Low, 9)].into_iter().collect();
     /// let repository = RepositoryName::parse("team/app")?;
     /// let now = SystemTime::UNIX_EPOCH;
     /// let subject = Subject { repository: &repository, digests: &[], pushed_at: None, now };
-    /// let judgement = Policy::default().judge(&subject, &Findings::new(counts, vec![]));
-    /// assert!(judgement.violates());
-    /// assert_eq!(judgement.reasons, ["high 4 exceeds the limit of 0"]);
-    /// # Ok::<_, tagwarden::domain::image::InvalidName>(())
+    /// let evaluation = Policy::default().judge(&subject, &Findings::new(counts, vec![]));
+    /// assert!(evaluation.violates());
+    /// assert_eq!(evaluation.reasons, ["high 4 exceeds the limit of 0"]);
+    /// # Ok::<_, tagwarden::domain::names::InvalidName>(())
     /// ```
     #[must_use]
-    pub fn judge(&self, subject: &Subject<'_>, findings: &Findings) -> Judgement {
+    pub fn judge(&self, subject: &Subject<'_>, findings: &Findings) -> Evaluation {
         let mut judging = Judging::new(self, *subject, findings.unlisted());
         findings.list.iter().for_each(|finding| judging.add(finding));
         judging.finish()
     }
 }
 
-/// A judgement in progress. It takes one finding at a time, so that a caller with tens of thousands
+/// A evaluation in progress. It takes one finding at a time, so that a caller with tens of thousands
 /// of findings can let other tasks run in between.
 #[derive(Debug)]
 pub(super) struct Judging<'a> {
     policy: &'a Policy,
     subject: Subject<'a>,
     rule: &'a str,
-    terms: &'a Terms,
+    terms: &'a RuleSettings,
     concerning: Concerning<'a>,
     counted: SeverityCounts,
     aside: BTreeMap<(Aside, Severity), u64>,
     worst: Vec<Finding>,
-    exceptions: BTreeSet<usize>,
+    exceptions: BTreeSet<ExceptionId>,
 }
 
 impl<'a> Judging<'a> {
@@ -213,30 +213,30 @@ impl<'a> Judging<'a> {
         self.worst.insert(at, finding.to_finding());
     }
 
-    /// Returns the judgement of all findings that were added. Add no finding after this call.
-    pub(super) fn finish(&mut self) -> Judgement {
+    /// Returns the evaluation of all findings that were added. Add no finding after this call.
+    pub(super) fn finish(&mut self) -> Evaluation {
         let Self { policy, rule, terms, .. } = *self;
         let (counted, aside) = (take(&mut self.counted), take(&mut self.aside));
-        let mut judgement = Judgement {
+        let mut evaluation = Evaluation {
             rule: rule.to_owned(),
             worst: take(&mut self.worst),
             exceptions: take(&mut self.exceptions).into_iter().collect(),
-            ..Judgement::default()
+            ..Evaluation::default()
         };
-        judgement.notes = aside
+        evaluation.notes = aside
             .into_iter()
             .map(|((why, severity), count)| {
                 let verb = if count == 1 { "does" } else { "do" };
-                let why = why.in_words(terms, policy.exceptions.as_slice());
+                let why = why.in_words(terms, &policy.exceptions);
                 format!("{severity} {count} {verb} not count: {why}")
             })
             .collect();
         for (severity, count, limit) in terms.limits.exceeded(&counted) {
-            judgement.severity = judgement.severity.or(Some(severity));
-            judgement.reasons.push(format!("{severity} {count} exceeds the limit of {limit}"));
+            evaluation.severity = evaluation.severity.or(Some(severity));
+            evaluation.reasons.push(format!("{severity} {count} exceeds the limit of {limit}"));
         }
-        judgement.counted = counted;
-        judgement
+        evaluation.counted = counted;
+        evaluation
     }
 }
 

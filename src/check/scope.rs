@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::pattern::{Pattern, PatternIndex};
 use crate::domain::globs::Globs;
-use crate::domain::policy::{Mode, Policy, Rule, Terms};
+use crate::domain::policy::{Mode, Policy, Rule, RuleSettings};
 
 /// Returns the repositories that a policy covers, as patterns that IAM understands. Excluded
 /// repositories are not subtracted, because IAM cannot express that in a list of resources.
@@ -95,7 +95,7 @@ pub fn examples(policy: &Policy) -> Vec<String> {
     names
 }
 
-fn acts(terms: &Terms) -> bool {
+fn acts(terms: &RuleSettings) -> bool {
     terms.mode == Mode::Enforce && terms.limits.severities().next().is_some()
 }
 

@@ -3,8 +3,8 @@
 //! People pull an index, but findings are about its children, so an index is judged by the images
 //! that it holds. Anybody can push any index, and four rules follow from that:
 //!
-//! - *Indexes in indexes are followed*, because releases have them: at most [`MOST_LEVELS`] levels
-//!   and [`MOST_MANIFESTS`] manifests over all levels, each counted once.
+//! - *Indexes in indexes are followed*, because releases have them: at most [`MAX_LEVELS`] levels
+//!   and [`MAX_MANIFESTS`] manifests over all levels, each counted once.
 //! - *A violation within these bounds decides.* Only when no image within them violates the policy
 //!   does [`Walk::gap`] matter: an index that is larger, deeper or unreadable in part is reported
 //!   as `blocked`, even under `index = "all"`. It is never taken to be clean.
@@ -17,12 +17,12 @@
 use std::borrow::Borrow;
 use std::collections::HashSet;
 
-use super::image::Digest;
+use super::names::Digest;
 
 /// The most manifests of one index that are read, over all its levels, each counted once.
-pub const MOST_MANIFESTS: usize = 500;
+pub const MAX_MANIFESTS: usize = 500;
 /// The most levels of indexes that are followed. The outermost index is the first level.
-pub const MOST_LEVELS: usize = 4;
+pub const MAX_LEVELS: usize = 4;
 
 /// One manifest that an index holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub struct Index {
 
 impl Index {
     /// Creates an index with these entries; `None` is an entry that cannot be understood. Entries
-    /// that point to the same manifest count once. At most [`MOST_MANIFESTS`] entries are kept, and
+    /// that point to the same manifest count once. At most [`MAX_MANIFESTS`] entries are kept, and
     /// the others are counted.
     #[must_use]
     pub fn new(digest: Digest, entries: impl IntoIterator<Item = Option<Entry>>) -> Self {
@@ -78,7 +78,7 @@ impl Index {
             if !met.insert(entry.child.digest.clone()) {
                 continue;
             }
-            if kept.len() < MOST_MANIFESTS {
+            if kept.len() < MAX_MANIFESTS {
                 kept.push(entry);
             } else {
                 cut += 1;
@@ -114,8 +114,8 @@ impl Index {
 /// next level.
 ///
 /// ```
-/// # use tagwarden::domain::image::Digest;
-/// # use tagwarden::domain::index::{Child, Entry, Index, Role, Walk};
+/// # use tagwarden::domain::names::Digest;
+/// # use tagwarden::domain::image_index::{Child, Entry, Index, Role, Walk};
 /// # let digest = |of: &str| Digest::parse(format!("sha256:{}", of.repeat(64))).unwrap();
 /// # let child = |of| Child { digest: digest(of), platform: None };
 /// # let entry = |of, role| Some(Entry { child: child(of), role });
@@ -159,7 +159,7 @@ impl Walk {
                     continue;
                 }
                 // `met` also holds the outermost index, which the bound does not count.
-                if self.met.len() > MOST_MANIFESTS {
+                if self.met.len() > MAX_MANIFESTS {
                     self.over += 1;
                     continue;
                 }
@@ -173,7 +173,7 @@ impl Walk {
     /// Takes the indexes that were found on this level, and returns the ones to read as the next
     /// level: all of them, or none below the last level.
     pub fn descend(&mut self, inner: Vec<Digest>) -> Vec<Digest> {
-        if self.level >= MOST_LEVELS {
+        if self.level >= MAX_LEVELS {
             self.deep += inner.len();
             return Vec::new();
         }
@@ -193,13 +193,12 @@ impl Walk {
         let mut parts = Vec::new();
         if self.over > 0 {
             parts.push(format!(
-                "{} of its entries exceed the limit of {MOST_MANIFESTS} manifests",
+                "{} of its entries exceed the limit of {MAX_MANIFESTS} manifests",
                 self.over
             ));
         }
         if self.deep > 0 {
-            parts
-                .push(format!("{} nested indexes are deeper than {MOST_LEVELS} levels", self.deep));
+            parts.push(format!("{} nested indexes are deeper than {MAX_LEVELS} levels", self.deep));
         }
         if self.unreadable > 0 {
             parts.push(format!("{} of its entries cannot be understood", self.unreadable));
@@ -267,16 +266,16 @@ mod tests {
         assert!(gap.contains("2 of its entries exceed the limit of 500"), "{gap}");
 
         let wide = index(1, 2..3_002);
-        assert_eq!(wide.entries().len(), MOST_MANIFESTS);
+        assert_eq!(wide.entries().len(), MAX_MANIFESTS);
         let mut walk = Walk::of(wide.digest());
-        assert_eq!(walk.enter(&[wide]).len(), MOST_MANIFESTS);
+        assert_eq!(walk.enter(&[wide]).len(), MAX_MANIFESTS);
         assert!(walk.gap().unwrap().contains("2500 of its entries"), "{:?}", walk.gap());
     }
 
     #[test]
     fn levels_below_the_fourth_are_a_gap() {
         let mut walk = Walk::of(&digest(1));
-        for level in 1..MOST_LEVELS {
+        for level in 1..MAX_LEVELS {
             assert_eq!(walk.enter(&[index(level, [level + 1])]).len(), 1);
             assert_eq!(walk.descend(vec![digest(level + 1)]), [digest(level + 1)]);
         }

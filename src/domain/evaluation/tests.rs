@@ -23,7 +23,7 @@ fn digest(of: char) -> Digest {
     Digest::parse(format!("sha256:{}", of.to_string().repeat(64))).unwrap()
 }
 
-fn judged(policy: &Policy, list: Vec<Finding>) -> Judgement {
+fn judged(policy: &Policy, list: Vec<Finding>) -> Evaluation {
     judged_as(policy, &[&digest('a')], Some(now() - DAY), list)
 }
 
@@ -32,18 +32,18 @@ fn judged_as(
     digests: &[&Digest],
     pushed_at: Option<SystemTime>,
     list: Vec<Finding>,
-) -> Judgement {
+) -> Evaluation {
     let subject = Subject { repository: &repository(), digests, pushed_at, now: now() };
     policy.judge(&subject, &Findings::new(SeverityCounts::default(), list))
 }
 
-fn counted(policy: &Policy, counts: &[(Severity, u64)]) -> Judgement {
+fn counted(policy: &Policy, counts: &[(Severity, u64)]) -> Evaluation {
     let subject = Subject { repository: &repository(), digests: &[], pushed_at: None, now: now() };
     policy.judge(&subject, &Findings::new(counts.iter().copied().collect(), vec![]))
 }
 
 /// Returns a policy with the default limits and changed terms.
-fn terms(change: impl FnOnce(&mut Terms)) -> Policy {
+fn terms(change: impl FnOnce(&mut RuleSettings)) -> Policy {
     let mut policy = Policy::default();
     change(&mut policy.base);
     policy
@@ -67,10 +67,10 @@ fn critical() -> Finding {
 #[test]
 fn one_critical_or_high_finding_violates_the_default_policy() {
     let policy = Policy::default();
-    let judgement = counted(&policy, &[(Severity::Critical, 1), (Severity::High, 4)]);
+    let evaluation = counted(&policy, &[(Severity::Critical, 1), (Severity::High, 4)]);
     let reasons = ["critical 1 exceeds the limit of 0", "high 4 exceeds the limit of 0"];
-    assert_eq!(judgement.reasons, reasons);
-    assert_eq!(judgement.severity, Some(Severity::Critical));
+    assert_eq!(evaluation.reasons, reasons);
+    assert_eq!(evaluation.severity, Some(Severity::Critical));
     assert!(counted(&policy, &[(Severity::High, 1)]).violates());
     assert!(!counted(&policy, &[(Severity::Medium, 900)]).violates());
 }
@@ -86,10 +86,10 @@ fn count_at_its_limit_does_not_violate() {
 #[test]
 fn each_key_alone_leaves_a_finding_out_and_says_why() {
     let why = |policy: &Policy| {
-        let judgement = judged(policy, vec![critical()]);
-        assert!(!judgement.violates(), "{judgement:?}");
-        assert!(judgement.worst.is_empty(), "only findings that count are among the worst");
-        judgement.notes.join("\n")
+        let evaluation = judged(policy, vec![critical()]);
+        assert!(!evaluation.violates(), "{evaluation:?}");
+        assert!(evaluation.worst.is_empty(), "only findings that count are among the worst");
+        evaluation.notes.join("\n")
     };
     assert!(judged(&Policy::default(), vec![critical()]).violates());
     let fixable = terms(|terms| terms.fixable_only = [Severity::Critical].into());
@@ -112,8 +112,8 @@ fn worst_ten_of_the_findings_that_count_are_listed() {
     let mut list: Vec<_> =
         (10..22).map(|at| Finding::new(format!("CVE-{at}"), Severity::High)).collect();
     list.push(critical());
-    let judgement = judged(&excepting(exception("CVE-10")), list);
-    let named: Vec<_> = judgement.worst.iter().map(|finding| finding.id.as_str()).collect();
+    let evaluation = judged(&excepting(exception("CVE-10")), list);
+    let named: Vec<_> = evaluation.worst.iter().map(|finding| finding.id.as_str()).collect();
     let high = (11..20).map(|at| format!("CVE-{at}"));
     assert_eq!(named, ["CVE-2026-1".to_owned()].into_iter().chain(high).collect::<Vec<_>>());
 }
@@ -185,19 +185,21 @@ fn only_an_exception_for_the_whole_image_covers_unlisted_findings() {
     let subject =
         Subject { repository: &repository(), digests: &[&image], pushed_at: None, now: now() };
     let more = Findings::new([(Severity::Critical, 2)].into_iter().collect(), vec![critical()]);
-    let judgement = excepting(exception.clone()).judge(&subject, &more);
-    assert!(!judgement.violates());
-    assert_eq!(judgement.exceptions, [0]);
+    let evaluation = excepting(exception.clone()).judge(&subject, &more);
+    assert!(!evaluation.violates());
+    assert_eq!(evaluation.exceptions.iter().map(|id| id.position()).collect::<Vec<_>>(), [0]);
     exception.id = Globs::new(["*".to_owned()]).unwrap();
-    let judgement = excepting(exception).judge(&subject, &more);
-    assert_eq!(judgement.reasons, ["critical 1 exceeds the limit of 0"]);
-    assert_eq!(judgement.exceptions, [0]);
+    let evaluation = excepting(exception).judge(&subject, &more);
+    assert_eq!(evaluation.reasons, ["critical 1 exceeds the limit of 0"]);
+    assert_eq!(evaluation.exceptions.iter().map(|id| id.position()).collect::<Vec<_>>(), [0]);
 }
 
 #[test]
 fn rule_of_the_repository_sets_the_terms() {
-    let lenient =
-        Terms { limits: Limits::default().with(Severity::Critical, None), ..Terms::default() };
+    let lenient = RuleSettings {
+        limits: Limits::default().with(Severity::Critical, None),
+        ..RuleSettings::default()
+    };
     let policy = Policy {
         rules: [Rule {
             name: "lenient".to_owned(),
@@ -208,9 +210,9 @@ fn rule_of_the_repository_sets_the_terms() {
         .collect(),
         ..Policy::default()
     };
-    let judgement = judged(&policy, vec![critical()]);
-    assert!(!judgement.violates());
-    assert_eq!(judgement.rule, "lenient");
+    let evaluation = judged(&policy, vec![critical()]);
+    assert!(!evaluation.violates());
+    assert_eq!(evaluation.rule, "lenient");
 }
 
 fn any_finding() -> impl Strategy<Value = Finding> {
@@ -319,10 +321,10 @@ proptest! {
         use super::super::policy::Reporting;
         let counts: Vec<_> =
             counts.into_iter().map(|(at, count)| (Severity::ALL[at], count)).collect();
-        let judgement = counted(&policy, &counts);
+        let evaluation = counted(&policy, &counts);
         let counts: SeverityCounts = counts.into_iter().collect();
         for reporting in [Reporting::AbsentIsZero, Reporting::AbsentIsUnknown] {
-            prop_assert!(!policy.base.clear(&counts, reporting) || !judgement.violates());
+            prop_assert!(!policy.base.clear(&counts, reporting) || !evaluation.violates());
         }
     }
 }
