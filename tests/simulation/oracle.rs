@@ -2,6 +2,7 @@
 //!
 //! The numbers are those of the invariants in docs/architecture.md.
 
+mod duties;
 mod leases;
 mod sweeps;
 
@@ -14,7 +15,7 @@ use serde_json::Value;
 
 use crate::events::Duty;
 use crate::notices::Notices;
-use crate::scene::{ACCOUNT, COPIES, DEAD_LETTERS, Image, PROTECTED, QUEUE, Scene};
+use crate::scene::{ACCOUNT, COPIES, Image, PROTECTED, Scene};
 use leases::Leases;
 use sweeps::Sweeps;
 
@@ -201,7 +202,14 @@ impl Oracle {
                 }
                 self.leases.received(call, moment, self.now);
             }
-            ("ReceiveMessage", _) => self.leases.received(call, moment, self.now),
+            ("ReceiveMessage", moment) => {
+                let messages = call.reply.as_ref().and_then(|reply| reply["Messages"].as_array());
+                let brings = messages.is_some_and(|messages| !messages.is_empty());
+                if moment == Moment::After && brings && self.draining.contains_key(&call.caller) {
+                    self.count("receives that bring messages after the signal");
+                }
+                self.leases.received(call, moment, self.now);
+            }
             ("DeleteMessageBatch" | "ChangeMessageVisibilityBatch", _) => {
                 let mut wrong = Vec::new();
                 if moment == Moment::Arrived {
@@ -219,6 +227,11 @@ impl Oracle {
                 if moment == Moment::After {
                     self.sent_by_a_worker(sim, call);
                 }
+            }
+            ("DescribeImageScanFindings", Moment::Arrived)
+                if call.request.get("nextToken").is_some() =>
+            {
+                self.count("further pages of findings");
             }
             ("StartImageScan", Moment::Arrived) => {
                 self.count("scans asked for");
@@ -402,160 +415,6 @@ impl Oracle {
             self.count("images deleted");
             if !self.scene.settings.delete {
                 self.wrong(format!("4: image {digest} went"));
-            }
-        }
-    }
-
-    /// The images that a message obliges to act on: its own, and the indexes on every level that are bad by it. An index is
-    /// judged for itself: those that hold it were pushed after it, and its images lead there too.
-    fn obliged(&self, duty: &Duty) -> Vec<Image> {
-        let (Duty::Assess(image) | Duty::Resolve(image)) = duty else { return Vec::new() };
-        if !image.is_bad_at(self.now) {
-            return Vec::new();
-        }
-        let holders = image.holders.iter().filter(|_| !image.is_index);
-        let holders = holders.filter_map(|digest| self.image(&image.repository, digest));
-        let bad_by_it = |holder: &Image| Image { bad_from: image.bad_from, ..holder.clone() };
-        std::iter::once(image.clone()).chain(holders.map(bad_by_it)).collect()
-    }
-
-    /// Tags of an image that may not stay; none of an index whose bad images somebody else deleted.
-    fn left(&self, sim: &Sim, image: &Image) -> Vec<String> {
-        let is_to_blame = |child: &&Image| {
-            child.repository == image.repository
-                && child.holders.contains(&image.digest)
-                && child.is_bad_at(self.now)
-                && sim.tags(&child.repository, &child.digest).is_some()
-        };
-        // Without one of its images ECR puts no mark on an index: that is told as blocked.
-        let is_missing = |child: &&Image| {
-            child.repository == image.repository
-                && child.holders.contains(&image.digest)
-                && sim.tags(&child.repository, &child.digest).is_none()
-        };
-        let mut images = self.scene.images.values();
-        let whole = !images.clone().any(|child| is_missing(&child));
-        if image.is_index && !(whole && images.any(|child| is_to_blame(&child))) {
-            return Vec::new();
-        }
-        let mut tags = sim.tags(&image.repository, &image.digest).unwrap_or_default();
-        tags.retain(|tag| !tag.starts_with(PROTECTED) && !is_mark(tag, &image.digest));
-        tags
-    }
-
-    /// Invariant 1: messages that are gone have had every effect that they oblige to.
-    fn deleted(&mut self, sim: &Sim, call: &Call) {
-        let there: BTreeSet<_> =
-            sim.queue(QUEUE).messages.into_iter().map(|message| message.id).collect();
-        for (id, received_at) in self.leases.gone(call, &there) {
-            let sent_at = self.sent_at.get(&id).copied().unwrap_or_default();
-            self.count("messages deleted");
-            let Some(duty) = self.duties.get(&id).cloned() else { continue };
-            if duty == Duty::Poison {
-                self.wrong(format!("2: poison {id} was deleted"));
-            }
-            for image in self.obliged(&duty) {
-                let key = (&image.repository, image.digest.as_str());
-                let others = self.duties.iter().filter(|(other, _)| there.contains(*other));
-                let mut others = others.flat_map(|(_, duty)| self.obliged(duty));
-                let in_other_hands = others.any(|other| {
-                    other.repository == image.repository && other.digest == image.digest
-                });
-                // Of an image that somebody else deleted in the middle of it, nobody needs to hear.
-                let is_there = sim.tags(key.0, key.1).is_some();
-                // What tags led to is looked at in the end.
-                let named = matches!(duty, Duty::Assess(_));
-                if named && is_there && !in_other_hands && !self.notices.is_told(key.0, key.1) {
-                    self.wrong(format!("1: {id} was deleted and {} is not told", image.digest));
-                }
-                let touched = self.touched.get(key.0).is_some_and(|at| *at >= received_at);
-                let stays = self.scene.settings.audit || self.scene.is_blocked(&image.repository);
-                let due = image.is_bad_at(sent_at) && !touched && !stays;
-                let left = self.left(sim, &image);
-                if due && matches!(duty, Duty::Assess(_)) && !left.is_empty() {
-                    self.wrong(format!("1: {id} was deleted and {left:?} are left of {image:?}"));
-                }
-            }
-        }
-    }
-
-    /// Invariant 2, and the end of the others: everything that was sent is done, or dead with its reason.
-    pub fn conclude(&mut self, sim: &Sim, log: &str) {
-        self.now = sim.age();
-        let others = self.sweeps.told_by_others_too();
-        self.counts.insert("sweeps of registries told with other numbers too", others);
-        let dead: BTreeMap<_, _> = sim
-            .queue(DEAD_LETTERS)
-            .messages
-            .into_iter()
-            .map(|message| (message.id, message.body))
-            .collect();
-        for (id, duty) in self.duties.clone() {
-            let is_dead = dead.contains_key(&id);
-            if !is_dead && !self.leases.is_gone(&id) {
-                self.wrong(format!("2: {id} is neither done nor dead: {duty:?}"));
-            }
-            if duty == Duty::Poison && !is_dead {
-                self.wrong(format!("2: poison {id} is not dead"));
-            }
-            let said = log.lines().any(|line| line.contains(&id) && line.contains("goes_to"));
-            if is_dead && !said && self.leases.was_in_hand(&id) {
-                self.wrong(format!("2: {id} is dead, and no line says why: {duty:?}"));
-            }
-            if is_dead && duty != Duty::Poison {
-                self.count("good dead letters");
-                if self.scene.settings.refused.is_some() {
-                    self.wrong(format!("11: {id} is dead by a refusal: {duty:?}"));
-                }
-            }
-        }
-        let undone: BTreeSet<_> = self
-            .duties
-            .iter()
-            .filter(|(id, _)| dead.contains_key(*id))
-            .flat_map(|(_, duty)| self.obliged(duty))
-            .map(|image| (image.repository, image.digest))
-            .collect();
-        for (id, duty) in self.duties.clone() {
-            for image in self.obliged(&duty) {
-                let sent_at = self.sent_at.get(&id).copied().unwrap_or_default();
-                let key = (image.repository.clone(), image.digest.clone());
-                // What tags led to is known only to whoever resolved them.
-                let due = matches!(duty, Duty::Assess(_)) && image.is_bad_at(sent_at);
-                let left = self.left(sim, &image);
-                let stays = self.scene.settings.audit || self.scene.is_blocked(&image.repository);
-                if due && !stays && !undone.contains(&key) && !left.is_empty() {
-                    self.wrong(format!("2: {id} is done and {left:?} are left of {image:?}"));
-                }
-                let untouched = !self.touched.contains_key(&image.repository);
-                if due && untouched && !undone.contains(&key) && stays {
-                    let told = self.notices.was_told_of(&image.repository, &image.digest);
-                    if !told && !left.is_empty() {
-                        self.wrong(format!("2: nobody was told of {image:?}"));
-                    }
-                }
-            }
-        }
-        let digestless: BTreeSet<_> = self
-            .duties
-            .values()
-            .filter(|duty| matches!(duty, Duty::Resolve(_)))
-            .flat_map(|duty| self.obliged(duty))
-            .map(|image| (image.repository, image.digest))
-            .collect();
-        for key in self.notices.untold() {
-            if sim.tags(&key.0, &key.1).is_none() {
-                self.count("deleted by others before it was told");
-            } else if digestless.contains(&key) {
-                // The known gap: nothing leads back to an image whose tags were all that named it.
-                self.count("known gap: digestless and untold");
-            } else if !undone.contains(&key) {
-                self.wrong(format!("2: tags of {key:?} went and nobody was told"));
-            }
-        }
-        for (key, tags) in self.notices.unnamed() {
-            if !undone.contains(&key) {
-                self.wrong(format!("2: {tags:?} of {key:?} went, the worker knew, and named none"));
             }
         }
     }
