@@ -1,10 +1,12 @@
 //! What goes wrong in a seed: the fault plan, drawn call by call from the seed.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sim::{ApiCall, Fault, FaultPlan, FaultRule, Service, Sim};
 use fastrand::Rng;
+use tokio::time::Instant;
 
 use crate::events::{Duty, pushed};
 use crate::oracle::Oracle;
@@ -19,12 +21,20 @@ pub struct Chaos {
     pushes: usize,
     /// Requests for scans that take long, so that slices of sweeps do too.
     slow_scans: usize,
+    /// When looks take long, so that work is in hand at a stop.
+    slow_looks: Vec<Range<Instant>>,
 }
 
 impl Chaos {
-    pub fn new(seed: u64, scene: Arc<Scene>, oracle: Arc<Mutex<Oracle>>) -> Self {
+    pub fn new(
+        seed: u64,
+        scene: Arc<Scene>,
+        oracle: Arc<Mutex<Oracle>>,
+        slow_looks: Vec<Range<Instant>>,
+    ) -> Self {
         let mut rng = Rng::with_seed(seed ^ 0x00C0_FFEE);
-        Self { left: rng.usize(20..150), rng, scene, oracle, pushes: 10_000, slow_scans: 60 }
+        let left = rng.usize(20..150);
+        Self { rng, left, scene, oracle, pushes: 10_000, slow_scans: 60, slow_looks }
     }
 
     fn draw(&mut self, call: &ApiCall) -> Option<Fault> {
@@ -108,6 +118,11 @@ impl FaultPlan for Chaos {
         if call.operation == "StartImageScan" && self.slow_scans > 0 && self.rng.u8(..3) == 0 {
             self.slow_scans -= 1;
             return vec![Fault::Delay(Duration::from_millis(self.rng.u64(500..6_000)))];
+        }
+        let now = Instant::now();
+        let is_slow = self.slow_looks.iter().any(|burst| burst.contains(&now));
+        if call.operation == "DescribeImages" && is_slow {
+            return vec![Fault::Delay(Duration::from_millis(self.rng.u64(100..6_000)))];
         }
         if self.left == 0 || self.rng.u8(..12) > 0 {
             return Vec::new();

@@ -72,6 +72,24 @@ pub fn plan(scene: &Scene, rng: &mut Rng) -> Vec<Planned> {
     planned
 }
 
+/// Messages that come all at once, most often about the images of one repository, of which many have to wait for their
+/// turn then.
+pub fn burst(scene: &Scene, rng: &mut Rng, at: Duration, which: usize) -> Vec<Planned> {
+    let covered = scene.repositories.iter().filter(|one| !scene.out_of_reach.contains(one));
+    let covered: Vec<_> = covered.collect();
+    let one = covered[rng.usize(..covered.len())];
+    let is_mixed = rng.u8(..4) == 0;
+    let images = scene.images.values().filter(|image| is_mixed || image.repository == *one);
+    let images: Vec<_> = images.collect();
+    let count = rng.usize(5..60);
+    let event = |number| {
+        let image = images[rng.usize(..images.len())];
+        let body = scanned(image, &Value::Null, 2_000 + 100 * which + number).to_string();
+        Planned { at, body, duty: duty(scene, image, Duty::Assess) }
+    };
+    (0..count).map(event).collect()
+}
+
 fn duty(scene: &Scene, image: &Image, duty: fn(Image) -> Duty) -> Duty {
     if scene.out_of_reach.contains(&image.repository) { Duty::None } else { duty(image.clone()) }
 }

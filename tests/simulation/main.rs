@@ -15,6 +15,7 @@ mod events;
 mod notices;
 mod oracle;
 mod run;
+mod scans;
 mod scene;
 
 use std::collections::BTreeMap;

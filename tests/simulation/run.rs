@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::chaos::{Chaos, refusal};
 use crate::events::{self, Planned};
 use crate::oracle::Oracle;
-use crate::scene::{DEAD_LETTERS, QUEUE, Scene, bad};
+use crate::scene::{DEAD_LETTERS, QUEUE, Scene};
 
 /// When nothing goes wrong any more.
 const QUIET: Duration = Duration::from_secs(20 * 60);
@@ -95,6 +96,8 @@ struct Seed {
     scene: Arc<Scene>,
     oracle: Arc<Mutex<Oracle>>,
     steps: Vec<(Duration, Step)>,
+    /// From each burst of messages until the stop that it comes before.
+    bursts: Vec<Range<Duration>>,
     begun: Instant,
 }
 
@@ -153,8 +156,19 @@ impl Seed {
                 steps.push((at, stop));
             }
         }
+        // A few calls before some of the stops: then receives are under way, and messages wait for their turn.
+        let mut bursts = Vec::new();
+        let stops = steps.iter().filter(|(_, step)| matches!(step, Step::Terminate(_)));
+        for stop in stops.map(|(at, _)| *at).collect::<Vec<_>>() {
+            if rng.bool() {
+                let at = stop.saturating_sub(sim.config().latency.mul_f64(2.0 + 20.0 * rng.f64()));
+                let burst = events::burst(&scene, &mut rng, at, bursts.len()).into_iter();
+                steps.extend(burst.map(|planned| (planned.at, Step::Send(planned))));
+                bursts.push(at..stop);
+            }
+        }
         steps.sort_by_key(|(at, _)| *at);
-        Self { sim, scene, oracle, steps, begun: Instant::now() }
+        Self { sim, scene, oracle, steps, bursts, begun: Instant::now() }
     }
 
     async fn play(mut self, log: Log) -> Report {
@@ -162,7 +176,10 @@ impl Seed {
         let oracle = Arc::clone(&self.oracle);
         self.sim.watch(move |sim, call, moment| oracle.lock().unwrap().see(sim, call, moment));
         if self.scene.settings.refused.is_none() {
-            let chaos = Chaos::new(seed, Arc::clone(&self.scene), Arc::clone(&self.oracle));
+            let bursts = self.bursts.iter();
+            let bursts = bursts.map(|burst| self.begun + burst.start..self.begun + burst.end);
+            let (scene, oracle) = (Arc::clone(&self.scene), Arc::clone(&self.oracle));
+            let chaos = Chaos::new(seed, scene, oracle, bursts.collect());
             self.sim.set_faults(chaos);
         }
         let mut running = FuturesUnordered::new();
@@ -204,7 +221,9 @@ impl Seed {
                     }
                     Step::Found(repository, digest) => {
                         if self.sim.tags(&repository, &digest).is_some() {
-                            self.sim.set_findings(&repository, &digest, bad());
+                            let scan =
+                                self.scene.images[&(repository.clone(), digest.clone())].scan;
+                            self.sim.set_findings(&repository, &digest, scan.result(true));
                         }
                     }
                     Step::Start(task) => starting.push(task),

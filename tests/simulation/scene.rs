@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aws_sim::manifest::{self, Entry};
-use aws_sim::{ReplicationRule, RepoKey, ScanResult, Sim, SimConfig};
+use aws_sim::{ReplicationRule, RepoKey, Sim, SimConfig};
 use fastrand::Rng;
 use serde_json::json;
 
 use crate::oracle::marks;
+use crate::scans::Scan;
 
 pub const ACCOUNT: &str = "111122223333";
 pub const OTHER_ACCOUNT: &str = "444455556666";
@@ -17,6 +18,8 @@ pub const QUEUE: &str = "tagwarden";
 pub const DEAD_LETTERS: &str = "tagwarden-dlq";
 /// Tags that the policy protects start with this.
 pub const PROTECTED: &str = "release-";
+/// Findings for which the policy makes an exception start with this.
+pub const EXCEPTED: &str = "CVE-2020-";
 /// How long a received message stays invisible: a number of seconds that no other delay is likely to be.
 pub const VISIBILITY: u64 = 47;
 
@@ -48,6 +51,10 @@ pub struct Settings {
     /// Images that nothing has scanned in a repository of their own, so that sweeps of it go slice by slice.
     pub unscanned: usize,
     pub replication: Option<Replication>,
+    /// Some images have hundreds of findings.
+    pub many_findings: bool,
+    /// The most findings that ECR gives in one answer.
+    pub findings_page: usize,
 }
 
 /// What a refusing seed refuses.
@@ -93,6 +100,8 @@ impl Settings {
                 takes: [1, 10, 60][rng.usize(..3)],
                 follows: rng.u8(..4) > 0,
             }),
+            many_findings: rng.u8(..4) == 0,
+            findings_page: [90, 250, 1_000][rng.usize(..3)],
         }
     }
 }
@@ -110,6 +119,7 @@ pub struct Image {
     pub is_index: bool,
     /// It holds more than is looked at.
     pub is_cut: bool,
+    pub scan: Scan,
 }
 
 impl Image {
@@ -130,14 +140,6 @@ pub struct Scene {
     pub queue_url: String,
 }
 
-pub fn bad() -> ScanResult {
-    ScanResult::basic(&[("CRITICAL", 1), ("HIGH", 2)])
-}
-
-pub fn clean() -> ScanResult {
-    ScanResult::basic(&[("LOW", 2)])
-}
-
 impl Scene {
     /// Makes the simulation and what is in it.
     pub fn new(seed: u64, rng: &mut Rng) -> (Sim, Self) {
@@ -146,6 +148,7 @@ impl Scene {
             seed,
             reorder: settings.reorder,
             latency: Duration::from_millis(rng.u64(2..40)),
+            findings_page: settings.findings_page,
             ..SimConfig::default()
         });
         let (queue_url, _) = sim.create_queue_with_redrive(QUEUE, 10, &[]);
@@ -210,11 +213,16 @@ impl Scene {
             };
             let digest = sim.push_manifest(repository, &names, &manifest);
             let is_bad = bad_from == Some(Duration::ZERO);
-            sim.set_findings(repository, &digest, if is_bad { bad() } else { clean() });
+            let is_large = self.settings.many_findings && rng.u8(..8) == 0;
+            let scan = if is_large { Scan::large(rng) } else { Scan::default() };
+            sim.set_findings(repository, &digest, scan.result(is_bad));
             if tags.is_empty() {
                 untagged.push(digest.clone());
             }
             self.add(repository, &digest, tags, bad_from, false);
+            if let Some(image) = self.images.get_mut(&(repository.clone(), digest)) {
+                image.scan = scan;
+            }
         }
         let children: Vec<_> =
             self.images.keys().filter(|(at, _)| at == repository).cloned().collect();
@@ -265,7 +273,7 @@ impl Scene {
         }
         entries.extend((0..more).map(|at| {
             let digest = sim.push_image(repository, &[], &format!("{repository:?} more {at}"));
-            sim.set_findings(repository, &digest, clean());
+            sim.set_findings(repository, &digest, Scan::default().result(false));
             Entry::image(&digest)
         }));
         let tags = tags(rng, 100 + number);
@@ -331,6 +339,7 @@ impl Scene {
             holders: Vec::new(),
             is_index,
             is_cut: false,
+            scan: Scan::default(),
         };
         self.images.insert((repository.clone(), digest.to_owned()), image);
     }
@@ -350,11 +359,16 @@ impl Scene {
     /// The environment of a worker.
     pub fn environment(&self) -> Vec<(String, String)> {
         let settings = &self.settings;
-        let topics: String = self
+        let mut text: String = self
             .topics
             .iter()
             .map(|arn| format!("[[notify.topics]]\narn = {arn:?}\nformat = \"json\"\n"))
             .collect();
+        if settings.many_findings {
+            text.push_str(&format!(
+                "[[policy.exceptions]]\nid = \"{EXCEPTED}*\"\nreason = \"accepted\"\nowner = \"us\"\nexpires = 2099-12-31\n"
+            ));
+        }
         [
             ("TAGWARDEN__QUEUE__URL", self.queue_url.clone()),
             ("TAGWARDEN__QUEUE__MAX_IN_FLIGHT", settings.max_in_flight.to_string()),
@@ -377,7 +391,7 @@ impl Scene {
                     _ => String::new(),
                 },
             ),
-            ("TAGWARDEN_CONFIG_TEXT", topics),
+            ("TAGWARDEN_CONFIG_TEXT", text),
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .to_vec()

@@ -43,6 +43,9 @@ pub struct SimConfig {
     pub latency: Duration,
     /// How long a scan takes; meanwhile its status is `IN_PROGRESS`.
     pub scan_time: Duration,
+    /// The most findings in one answer of `DescribeImageScanFindings`, however many are asked for. That ECR gives fewer
+    /// when it likes is a guess: it names the most that it gives.
+    pub findings_page: usize,
     /// Whether a receive hands out visible messages in a random order, by the seed, instead of the order of arrival.
     pub reorder: bool,
     /// What is kept of the calls and events.
@@ -51,7 +54,7 @@ pub struct SimConfig {
 
 impl Default for SimConfig {
     /// Account 111122223333 in eu-west-1, seed 0, 2026-01-02T03:04:05Z, AWS's rules, 1 ms a call, instant scans,
-    /// messages in order, every call recorded.
+    /// as many findings a page as are asked for, messages in order, every call recorded.
     fn default() -> Self {
         Self {
             account: "111122223333".to_owned(),
@@ -61,6 +64,7 @@ impl Default for SimConfig {
             delete_rules: DeleteRules::Aws,
             latency: Duration::from_millis(1),
             scan_time: Duration::ZERO,
+            findings_page: usize::MAX,
             reorder: false,
             record: Record::Calls,
         }

@@ -190,6 +190,27 @@ async fn findings_come_in_pages_with_the_counts_on_the_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_page_of_findings_may_end_earlier_than_was_asked_for() {
+    let sim = Sim::new(SimConfig { findings_page: 60, ..SimConfig::default() });
+    let repo = sim.create_repository("team/app");
+    let client = Client::new(&sim.sdk_config());
+    let digest = sim.push_image(&repo, &["v1"], "one");
+    sim.set_findings(&repo, &digest, ScanResult::basic(&[("LOW", 150)]));
+    let (mut pages, mut token) = (Vec::new(), None);
+    loop {
+        let call = client.describe_image_scan_findings().repository_name("team/app");
+        let call = call.image_id(by_digest(&digest)).set_next_token(token);
+        let page = call.max_results(1_000).send().await.unwrap();
+        pages.push(page.image_scan_findings().unwrap().findings().len());
+        token = page.next_token;
+        if token.is_none() {
+            break;
+        }
+    }
+    assert_eq!(pages, [60, 60, 30]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn enhanced_findings_say_what_inspector_knows() {
     let (sim, repo, client) = scene();
     let digest = sim.push_image(&repo, &["v1"], "one");

@@ -152,7 +152,7 @@ impl World {
         let key = &repository.key;
         let id = input.get("imageId").unwrap_or(&Value::Null);
         let digest = repository.resolve(id).ok_or_else(|| no_such_image(key, id))?;
-        let max = max_results(input)?;
+        let max = max_results(input)?.min(self.config.findings_page);
         let mut reply = json!({
             "registryId": key.account,
             "repositoryName": key.name,
