@@ -14,7 +14,7 @@ RUN cargo install --locked cargo-auditable@0.7.7 \
  && cargo install --locked cargo-cyclonedx@0.5.9
 
 # Debian names a machine's own compiler like a cross compiler, so that only another machine's has to be installed. Its
-# version follows the base image's Debian, whose archive keeps one version only.
+# version follows the base image's Debian, whose archive keeps one version only. The allocator is built with make.
 # The binary is static, because then it is all that the image needs. glibc's resolver reads /etc/resolv.conf and
 # /etc/hosts in a static binary too (since 2.34, "files" and "dns" are part of libc.a); tests/image/run holds that.
 ARG TARGETARCH
@@ -25,9 +25,12 @@ RUN case "$TARGETARCH" in \
       *) echo "TARGETARCH is '$TARGETARCH'; there is amd64 and arm64" >&2; exit 1 ;; \
     esac \
  && target="$cpu-unknown-linux-gnu" linker="$cpu-linux-gnu-gcc" \
- && if ! command -v "$linker"; then \
+ && set -- \
+ && if ! command -v make; then set -- make; fi \
+ && if ! command -v "$linker"; then set -- "$@" "gcc-$package-linux-gnu" "libc6-dev-$TARGETARCH-cross"; fi \
+ && if test $# -gt 0; then \
       apt-get update \
-      && apt-get install --yes --no-install-recommends "gcc-$package-linux-gnu" "libc6-dev-$TARGETARCH-cross" \
+      && apt-get install --yes --no-install-recommends "$@" \
       && rm -rf /var/lib/apt/lists/*; \
     fi \
  && if ! test -d "$(rustc --print target-libdir --target "$target")"; then rustup target add "$target"; fi \
