@@ -77,11 +77,37 @@ async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
     }
 }
 
+/// Why a worker is not known to be healthy.
+#[derive(Debug, thiserror::Error)]
+pub enum Unhealthy {
+    /// It does not answer in time.
+    #[error("http://{0}/healthz did not answer within 3 s")]
+    Silent(SocketAddr),
+    /// It cannot be asked.
+    #[error("http://{address}/healthz: {source}")]
+    Unreachable {
+        /// The worker's address.
+        address: SocketAddr,
+        /// The failure of the request.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It answers that it is not healthy.
+    #[error("http://{address}/healthz answered {status}: {body}")]
+    Answered {
+        /// The worker's address.
+        address: SocketAddr,
+        /// The status of the answer.
+        status: StatusCode,
+        /// Its text.
+        body: String,
+    },
+}
+
 /// Asks a running worker for `/healthz`.
 ///
 /// # Errors
-/// Returns the reason in words if the worker is not healthy or does not answer.
-pub async fn healthcheck(listen: SocketAddr) -> Result<(), String> {
+/// [`Unhealthy`] if the worker is not healthy or does not answer.
+pub async fn healthcheck(listen: SocketAddr) -> Result<(), Unhealthy> {
     let mut address = listen;
     if address.ip().is_unspecified() {
         address.set_ip(match address {
@@ -91,11 +117,11 @@ pub async fn healthcheck(listen: SocketAddr) -> Result<(), String> {
     }
     let answer = timeout(Duration::from_secs(3), ask(address)).await;
     match answer {
-        Err(_) => Err(format!("http://{address}/healthz did not answer within 3 s")),
-        Ok(Err(error)) => Err(format!("http://{address}/healthz: {error}")),
+        Err(_) => Err(Unhealthy::Silent(address)),
+        Ok(Err(source)) => Err(Unhealthy::Unreachable { address, source }),
         Ok(Ok((StatusCode::OK, _))) => Ok(()),
         Ok(Ok((status, body))) => {
-            Err(format!("http://{address}/healthz answered {status}: {}", body.trim()))
+            Err(Unhealthy::Answered { address, status, body: body.trim().to_owned() })
         }
     }
 }

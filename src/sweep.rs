@@ -26,5 +26,5 @@ mod summary;
 pub use self::coordinator::{Coordinator, Shared};
 pub use self::inventory::{Inventory, InventoryEntry, InventoryPage};
 pub use self::manual::{Advance, ManualSweep, ManualSweepError, Parts, Scope};
-pub use self::plan_file::{Document, Planned, SCHEMA};
+pub use self::plan_file::{Document, NoPlan, Planned, SCHEMA};
 pub use self::settings::SweepSettings;

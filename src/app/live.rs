@@ -123,7 +123,7 @@ pub async fn try_permissions(settings: &Settings, sdk: &SdkConfig) -> Result<Tri
         place: iam::Place {
             own,
             queue: settings.queue.name(),
-            queue_key: queue.customer_key().await.ok(),
+            queue_key: queue.customer_key().await.map(Into::into).unwrap_or_default(),
             ..iam::Place::default()
         },
     };
@@ -131,7 +131,7 @@ pub async fn try_permissions(settings: &Settings, sdk: &SdkConfig) -> Result<Tri
         let topic = SnsNotifier::new(aws.clone(), settings.arn.clone(), &settings.region);
         trial.tried.extend(topic.try_permissions().await);
         if let Ok(key) = topic.customer_key().await {
-            trial.place.topic_keys.insert(settings.arn.clone(), key);
+            trial.place.topic_keys.insert(settings.arn.clone(), key.into());
         }
     }
     let own = trial.place.own.clone().or_else(|| {

@@ -62,6 +62,33 @@ struct Statement {
     condition: Option<Value>,
 }
 
+/// What is known of the encryption of a queue or topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Encryption {
+    /// Nothing is known.
+    #[default]
+    Unknown,
+    /// No key of the customer's encrypts it.
+    NoKey,
+    /// This key of the customer's encrypts it.
+    Key(String),
+}
+
+impl Encryption {
+    fn key(&self) -> Option<&str> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Unknown | Self::NoKey => None,
+        }
+    }
+}
+
+impl From<Option<String>> for Encryption {
+    fn from(key: Option<String>) -> Self {
+        key.map_or(Self::NoKey, Self::Key)
+    }
+}
+
 /// The worker's account and Region, and what is known about the encryption of its queue and topics.
 #[derive(Clone, Debug, Default)]
 pub struct Place {
@@ -69,12 +96,10 @@ pub struct Place {
     pub own: Option<RegistryId>,
     /// The queue's name, if it is known.
     pub queue: Option<String>,
-    /// The customer's key that encrypts the queue, if any. The outer `None` means that it is not
-    /// known.
-    pub queue_key: Option<Option<String>>,
-    /// The customer's key of each topic, if any, by the topic's ARN. A topic without an entry is
-    /// not known.
-    pub topic_keys: BTreeMap<String, Option<String>>,
+    /// The encryption of the queue.
+    pub queue_key: Encryption,
+    /// The encryption of each topic, by its ARN. A topic without an entry is not known.
+    pub topic_keys: BTreeMap<String, Encryption>,
 }
 
 impl Place {
@@ -89,7 +114,8 @@ impl Place {
     /// Returns whether the key of the queue or of any topic is not known.
     #[must_use]
     pub fn is_key_unknown(&self, topics: &[TopicSettings]) -> bool {
-        self.queue_key.is_none() || topics.iter().any(|one| !self.topic_keys.contains_key(&one.arn))
+        self.queue_key == Encryption::Unknown
+            || topics.iter().any(|one| !self.topic_keys.contains_key(&one.arn))
     }
 }
 
@@ -187,20 +213,20 @@ pub fn other_accounts<'a>(policy: &'a Policy, place: &Place) -> Vec<&'a AccountI
 fn keys(settings: &Settings, arns: &Arns<'_>) -> Vec<Statement> {
     let place = arns.place;
     let mut statements = Vec::new();
-    if place.queue_key != Some(None) {
+    if place.queue_key != Encryption::NoKey {
         let (region, account) = (place.region(), place.account());
-        let key = place.queue_key.as_ref().and_then(Option::as_deref);
+        let key = place.queue_key.key();
         let keys = [arns.key(region, account, key)].into();
         let through = services("sqs", region);
         statements.push(by_service("QueueKey", &KEY_ACTIONS, keys, through));
     }
     let (mut keys, mut through) = (BTreeSet::new(), BTreeSet::new());
     for topic in &settings.notify.topics {
-        let key = place.topic_keys.get(&topic.arn);
-        if key == Some(&None) {
+        let encryption = place.topic_keys.get(&topic.arn);
+        if encryption == Some(&Encryption::NoKey) {
             continue;
         }
-        let (region, key) = (topic.region.as_str(), key.and_then(Option::as_deref));
+        let (region, key) = (topic.region.as_str(), encryption.and_then(Encryption::key));
         let account = topic.arn.split(':').nth(4).unwrap_or("*");
         keys.insert(arns.key(region, account, key));
         through.extend(services("sns", region));

@@ -130,20 +130,30 @@ fn configuration_file(sources: &Sources) -> Result<Option<(String, Layer)>, Conf
             }),
         (Some((_, path)), None) => match read_file(&path) {
             Ok(config) => Ok(Some((path.display().to_string(), Layer(config)))),
-            Err(problem) => Err(ConfigError::File { path, problem }),
+            Err(problem) => Err(ConfigError::File { path, problem: problem.to_string() }),
         },
     }
 }
 
-fn read_file(path: &Path) -> Result<Config, String> {
+/// Why a configuration file cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum FileProblem {
+    #[error("its name must end in .toml, .yaml, .yml or .json")]
+    Format,
+    #[error("cannot be read: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("{}", without_the_text(.0))]
+    Syntax(#[from] config::ConfigError),
+}
+
+fn read_file(path: &Path) -> Result<Config, FileProblem> {
     let format = match path.extension().and_then(|extension| extension.to_str()) {
         Some("toml") => FileFormat::Toml,
         Some("yaml" | "yml") => FileFormat::Yaml,
         Some("json") => FileFormat::Json,
-        _ => return Err("its name must end in .toml, .yaml, .yml or .json".to_owned()),
+        _ => return Err(FileProblem::Format),
     };
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
-    parse(&text, format).map_err(|error| without_the_text(&error))
+    Ok(parse(&std::fs::read_to_string(path)?, format)?)
 }
 
 /// Returns the error without the lines that the TOML parser quotes, because they may hold a secret.
@@ -159,7 +169,7 @@ fn without_the_text(error: &config::ConfigError) -> String {
 /// with everything below it commented out.
 fn parse(text: &str, format: FileFormat) -> Result<Config, config::ConfigError> {
     if matches!(format, FileFormat::Yaml) {
-        yaml::check(text).map_err(config::ConfigError::Message)?;
+        yaml::check(text).map_err(|error| config::ConfigError::Message(error.to_string()))?;
     }
     let file = File::from_str(text, format);
     if let Some(key) = file.collect()?.keys().find(|key| names_an_item(key)) {

@@ -8,20 +8,23 @@ use yaml_rust2::Event;
 use yaml_rust2::parser::{EventReceiver, Parser};
 
 /// The number of items that a file may expand to. A long text counts as several.
-const MOST: usize = 100_000;
+const MAX_ITEMS: usize = 100_000;
 /// Bytes of text that count as one more item.
 const LONG: usize = 64;
+
+/// The aliases of a text expand to too many items.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its aliases expand to more than {MAX_ITEMS} items; expected fewer aliases (*name)")]
+pub(super) struct TooManyAliases;
 
 /// Refuses a text that its aliases make too large. Text that is not YAML passes, because the parser
 /// that reads the settings reports the mistake. That parser stops at the mistake, so the size up to
 /// there is checked all the same.
-pub(super) fn check(text: &str) -> Result<(), String> {
+pub(super) fn check(text: &str) -> Result<(), TooManyAliases> {
     let mut size = Size::default();
     let _ = Parser::new_from_str(text).load(&mut size, true);
-    if size.whole > MOST {
-        return Err(format!(
-            "its aliases expand to more than {MOST} items; expected fewer aliases (*name)"
-        ));
+    if size.whole > MAX_ITEMS {
+        return Err(TooManyAliases);
     }
     Ok(())
 }
@@ -78,7 +81,7 @@ mod tests {
         assert_eq!(check(&tables(3)), Ok(()));
         for text in [tables(9), tables(9) + "*unknown", tables(9) + "]"] {
             let error = check(&text).unwrap_err();
-            assert!(error.contains("aliases"), "{error}");
+            assert!(error.to_string().contains("aliases"), "{error}");
         }
         assert_eq!(check("a: [1"), Ok(()), "the reader says what is wrong");
         assert_eq!(check("a: &a [*a, *a]"), Ok(()));

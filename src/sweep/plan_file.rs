@@ -44,6 +44,20 @@ pub struct Document {
     applied: bool,
 }
 
+/// Why a text is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum NoPlan {
+    /// It is no such JSON document.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// It is a document of another schema.
+    #[error("its schema is {0:?}, not {SCHEMA:?}")]
+    Schema(String),
+    /// It names something that cannot exist.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+}
+
 /// One image of the document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
@@ -145,13 +159,13 @@ impl Document {
     /// Reads a plan.
     ///
     /// # Errors
-    /// Returns the reason why the text is no plan.
-    pub fn read(text: &str) -> Result<Self, String> {
-        let document: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    /// [`NoPlan`] says why the text is no plan.
+    pub fn read(text: &str) -> Result<Self, NoPlan> {
+        let document: Self = serde_json::from_str(text)?;
         if document.schema != SCHEMA {
-            return Err(format!("its schema is {:?}, not {SCHEMA:?}", document.schema));
+            return Err(NoPlan::Schema(document.schema));
         }
-        document.planned().map_err(|error| error.to_string())?;
+        document.planned()?;
         Ok(document)
     }
 

@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use super::EcrRegistry;
 use crate::aws::{AwsError, Operation};
-use crate::domain::names::{AccountId, Region, RegistryId};
+use crate::domain::names::{AccountId, InvalidName, Region, RegistryId};
 use crate::domain::replication::{RepeatedRemovals, Replication};
 
 /// Keeps the bytes of an answer, because `deleteReplication` is in ECR's service model (botocore
@@ -104,9 +104,19 @@ impl Rule {
     }
 }
 
+/// Why an answer about a registry cannot be understood.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum Misunderstood {
+    #[error("{0}")]
+    Json(String),
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+}
+
 /// Parses the rules from an answer, or returns `None` if the answer is about another registry.
-fn rules_of(body: &[u8], registry_id: &RegistryId) -> Result<Option<Replication>, String> {
-    let answer: Answer = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+fn rules_of(body: &[u8], registry_id: &RegistryId) -> Result<Option<Replication>, Misunderstood> {
+    let json = |error: serde_json::Error| Misunderstood::Json(error.to_string());
+    let answer: Answer = serde_json::from_slice(body).map_err(json)?;
     if answer.registry_id.is_some_and(|id| id != registry_id.account.as_str()) {
         return Ok(None);
     }
@@ -115,16 +125,16 @@ fn rules_of(body: &[u8], registry_id: &RegistryId) -> Result<Option<Replication>
         let prefixes = rule.prefixes();
         let destinations = rule.destinations.unwrap_or_default().into_iter().map(|destination| {
             Ok(RegistryId {
-                account: AccountId::parse(destination.registry_id).map_err(|no| no.to_string())?,
-                region: Region::parse(destination.region).map_err(|no| no.to_string())?,
+                account: AccountId::parse(destination.registry_id)?,
+                region: Region::parse(destination.region)?,
             })
         });
         Ok(RepeatedRemovals {
             prefixes,
-            destinations: destinations.collect::<Result<_, String>>()?,
+            destinations: destinations.collect::<Result<_, Misunderstood>>()?,
         })
     });
-    Ok(Some(Replication::new(rules.collect::<Result<_, String>>()?)))
+    Ok(Some(Replication::new(rules.collect::<Result<_, Misunderstood>>()?)))
 }
 
 /// Returns the rules of a registry, or `None` if ECR answers about another one.
@@ -140,7 +150,8 @@ pub(super) async fn describe_registry(
     let request = place.client.describe_registry().customize().interceptor(body.clone());
     place.aws.call(operation, request.send()).await?;
     let body = std::mem::take(&mut *body.0.lock());
-    rules_of(&body, registry_id).map_err(|problem| AwsError::unexpected(operation, problem))
+    rules_of(&body, registry_id)
+        .map_err(|problem| AwsError::unexpected(operation, problem.to_string()))
 }
 
 #[cfg(test)]
@@ -154,14 +165,14 @@ mod tests {
         }
     }
 
-    fn rules(rules: &str) -> Result<Option<Replication>, String> {
+    fn rules(rules: &str) -> Result<Option<Replication>, Misunderstood> {
         let body = format!(
             r#"{{"registryId": "111122223333", "replicationConfiguration": {{"rules": {rules}}}}}"#
         );
         rules_of(body.as_bytes(), &registry_id())
     }
 
-    fn repeated(prefixes: &[&str]) -> Result<Option<Replication>, String> {
+    fn repeated(prefixes: &[&str]) -> Result<Option<Replication>, Misunderstood> {
         let far = RegistryId { region: Region::parse("us-east-1").unwrap(), ..registry_id() };
         let prefixes = prefixes.iter().map(ToString::to_string).collect();
         let rule = RepeatedRemovals { prefixes, destinations: vec![far] };
