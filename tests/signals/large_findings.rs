@@ -10,8 +10,8 @@ use tokio::net::TcpListener;
 use crate::process::Worker;
 use crate::world::{DEAD_LETTERS, LOOPBACK, QUEUE, World, assert_in_order};
 
-/// What the process may allocate, in bytes.
-const LIMIT: u64 = 128 << 20;
+/// What the process may allocate, in bytes: little enough that findings without a budget exceed it.
+const LIMIT: u64 = 96 << 20;
 const IMAGES: usize = 48;
 const FINDINGS: usize = 3_000;
 
@@ -39,19 +39,21 @@ async fn thousands_of_findings_in_each_of_many_images_fit_the_memory_of_a_small_
     let limit = Rlimit { current: Some(LIMIT), maximum: getrlimit(Resource::Data).maximum };
     prlimit(Some(id), Resource::Data, limit).expect("a limit that can be set");
     let scan = large();
-    let digests: Vec<_> = (0..IMAGES)
+    // In repositories of their own, so that all permits are used at once.
+    let images: Vec<_> = (0..IMAGES)
         .map(|number| {
-            let tag = format!("v{number}");
-            let digest = world.sim.push_image(&world.repository, &[&tag], &tag);
-            world.sim.set_findings(&world.repository, &digest, scan.clone());
-            world.sim.emit_scan_event(&world.repository, &digest);
-            digest
+            let repository = world.sim.create_repository(&format!("team/large-{number}"));
+            let digest = world.sim.push_image(&repository, &["1.0"], &format!("v{number}"));
+            world.sim.set_findings(&repository, &digest, scan.clone());
+            world.sim.emit_scan_event(&repository, &digest);
+            (repository, digest)
         })
         .collect();
     let done = world.sim.wait_until(|sim| sim.queue(QUEUE).messages.is_empty());
     tokio::time::timeout(Duration::from_secs(300), done).await.expect("an empty queue");
-    for digest in &digests {
-        assert_eq!(world.tags(digest).len(), 1, "{digest} is quarantined");
+    for (repository, digest) in &images {
+        let tags = world.sim.tags(repository, digest).expect("an image that is there");
+        assert_eq!(tags.len(), 1, "{digest} is quarantined");
     }
     assert_eq!(world.sim.queue(DEAD_LETTERS).messages, []);
     assert_in_order(&worker.stopped().await);
