@@ -1,10 +1,15 @@
 //! Gathers the results of a sweep until all repositories of a registry have answered, and sends the
 //! summary.
 //!
-//! No task leads. Results wait in the queue, come to any task, and are sent on together by a task
-//! that has seen several. A message is deleted only when the team was notified of its result, or
-//! when another message that holds it was sent. A last message says that the summary was sent, for
-//! tasks that did not see it.
+//! No task leads, and a task that dies loses nothing. Results wait in the queue and come to any
+//! task, which remembers all that it has seen ([`Known`]) and sends the summary when all have come.
+//! A result that has come three times is sent on in one message with the others that the task
+//! knows, so that waiting uses up no receives. A message is deleted only when the team was notified
+//! of its result, or when another message that holds it was sent.
+//!
+//! A last message says that the summary was sent. It moves from task to task for ten minutes, or
+//! for twice the visibility timeout if that is longer, so that the results in the hands of a task
+//! that died come back while the other tasks know that they are in the summary.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -28,23 +33,24 @@ use crate::outcome::{Attempt, Failure, Outcome};
 use crate::queue::{Message, Outgoing, Queue};
 use crate::telemetry::instruments::Instruments;
 
-/// When a result comes again while others are missing.
+/// The time after which a result comes again while others are missing.
 const AGAIN: Duration = Duration::from_secs(60);
 /// After this many receives a result is sent on instead, together with others, so that waiting uses
 /// up no receives.
 const MAX_RECEIVES: u32 = 3;
-/// How long the message that the summary was sent lives at least, for results that are still on
-/// their way.
+/// The minimum life of the message that says that the summary was sent, for results that are still
+/// on their way.
 const ECHO: Duration = Duration::from_secs(600);
-/// Sweeps of registries whose results are remembered, because anybody may send results.
+/// The most sweeps of registries whose results are remembered. There is a limit because everybody
+/// who can send messages can send results.
 const MAX_SWEEPS: usize = 1024;
-/// Repositories that are remembered in all of these sweeps together.
+/// The most repositories that are remembered in all of these sweeps together.
 const MAX_REPOSITORIES: usize = 100_000;
 
-/// A sweep, by its id and when it began, and a registry of it.
+/// A sweep, by its id and the second in which it began, and one of its registries.
 type Key = (String, u64, RegistryId);
 
-/// The sweeps that this task knows of, and the counts of the last sweep of each registry.
+/// The sweeps that this task knows, and the counts of the last sweep of each registry.
 #[derive(Debug, Default)]
 pub(super) struct Gathering {
     sweeps: HashMap<Key, Known>,
@@ -59,7 +65,8 @@ impl Gathering {
         self.sweeps.entry(key.clone()).or_insert_with(Known::new)
     }
 
-    /// Forgets the sweep that had no new result for longest, because its results wait in the queue.
+    /// Forgets the sweep that has had no new result for the longest time. Its results are not lost,
+    /// because they wait in the queue.
     fn forget_one(&mut self, but: &Key) -> bool {
         let others = self.sweeps.iter().filter(|(key, _)| *key != but);
         let oldest = others.min_by_key(|(_, known)| known.news()).map(|(key, _)| key.clone());
@@ -83,7 +90,7 @@ impl Gathering {
     }
 }
 
-/// Gathers results.
+/// Gathers results and sends the summaries.
 #[derive(Debug)]
 pub(super) struct Aggregator<Q, N> {
     queue: Arc<Q>,
@@ -93,11 +100,11 @@ pub(super) struct Aggregator<Q, N> {
     clock: Clock,
     instruments: Arc<Instruments>,
     gathering: Mutex<Gathering>,
-    /// Since when this task lives.
+    /// When this task began.
     since: Instant,
 }
 
-/// A message that says something of a sweep.
+/// A message about the results of a sweep, and which of its deliveries this is.
 #[derive(Clone, Copy)]
 pub(super) struct Arrived<'a> {
     pub(super) message: &'a Message,
@@ -112,7 +119,8 @@ impl Arrived<'_> {
     }
 }
 
-/// Marks a summary as being sent. If that is broken off, another message may send it.
+/// Marks a summary as being sent. When this is dropped before the summary was sent, another message
+/// may send it.
 struct Sending<'a> {
     gathering: &'a Mutex<Gathering>,
     key: &'a Key,
@@ -127,7 +135,7 @@ impl Drop for Sending<'_> {
 }
 
 impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
-    /// Nothing is known yet.
+    /// Creates an aggregator that knows of no sweep yet.
     pub(super) fn new(
         queue: Arc<Q>,
         dispatcher: Arc<Dispatcher<N>>,
@@ -173,7 +181,8 @@ impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
                 warn!(
                     sweep = order.sweep,
                     most,
-                    "results of a sweep are dropped: too many repositories of other sweeps are remembered"
+                    "results of a sweep are dropped: too many repositories of other sweeps are \
+                     remembered"
                 );
                 Ok(Outcome::Late)
             }
@@ -198,8 +207,8 @@ impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
         }
     }
 
-    /// Sends the summary to every topic that has not heard it, and tells other tasks that it was
-    /// sent.
+    /// Sends the summary to every topic that has not accepted it, and sends a message that lets
+    /// other tasks know.
     async fn tell(&self, order: &Order, key: &Key) -> Result<Outcome, Failure> {
         let Some((summary, heard)) = self.gathering().of(key).tell() else {
             return Ok(Outcome::Swept);
@@ -215,7 +224,7 @@ impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
             self.gathering().of(key).ended();
             return Ok(Outcome::Late);
         }
-        // For tasks that do not know it, and for results that are still on their way.
+        // For other tasks, and for results that are still on their way.
         let at = self.clock.now();
         let step =
             Step::Told(Told { registry_id: registry_id.clone(), at, is_whole: summary.is_whole() });
@@ -269,8 +278,8 @@ impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
         if *is_late {
             warn!(
                 sweep, %account, %region, swept, of,
-                "results of a sweep come late: its summary was sent, or may have been; you are notified of \
-                 them separately"
+                "results of a sweep come late: its summary was sent, or may have been; the team \
+                 is notified of them separately"
             );
         } else {
             info!(sweep, %account, %region, swept, of, "sweep ends");

@@ -1,8 +1,13 @@
-//! Which steps of sweeps this task has taken, so that the copy of a step does not go on.
+//! Which steps of sweeps this task has taken, so that a copy of a step ends here.
 //!
-//! A queue may deliver a message twice, and a task may die between sending the next step and
-//! deleting this one. Within one task a copy ends here. To another task it is new: each task takes
-//! a position once at the most, and copies end wherever they meet a task that was there.
+//! A step comes twice when the queue delivers it twice, when its lease is lost, or when its task
+//! dies between sending the next step and deleting this one. For each sweep and repository a task
+//! remembers the position up to which it has led on, and drops earlier steps. So each task takes a
+//! position once at most. A copy that comes to another task makes a second chain, which ends at its
+//! first step that comes to a task that was there before. Until then it doubles inspections and
+//! messages, but never acts, because a result counts once by its repository and an image that is
+//! sent twice is assessed twice. A sweep is named by its id and the second in which it began,
+//! because a schedule may give all of its sweeps one id.
 
 use std::collections::HashSet;
 use std::time::SystemTime;
@@ -14,14 +19,15 @@ use sha2::{Digest as _, Sha256};
 use crate::domain::names::RegistryId;
 use crate::event::sweep::{Found, Order, Step};
 
-/// Sweeps of registries and repositories that are remembered, 24 bytes each.
+/// The most registries and repositories of sweeps that are remembered, 24 bytes each.
 const MAX_SWEEPS: usize = 65_536;
 
-/// The sweep and what it sweeps, hashed, so that all take the same memory and nobody can make two
-/// alike.
+/// A hash of the sweep and of the registry or repository that a step sweeps. It always takes the
+/// same memory, and nobody can make two names with the same hash.
 type Key = [u8; 16];
 
-/// Returns what a step sweeps, and its position in that; `None` if the step may come again.
+/// Returns the registry or repository that a step sweeps, and the step's position in it. Returns
+/// `None` if a step of its kind may come again.
 fn place(order: &Order) -> Option<(Key, u32)> {
     match &order.step {
         Step::All => Some((key(order, None, ""), 0)),
@@ -50,20 +56,20 @@ fn key(order: &Order, registry_id: Option<&RegistryId>, repository: &str) -> Key
     key
 }
 
-/// Returns when a sweep began, in seconds as its messages say. It is part of a sweep's name, because
-/// a schedule may give all of its sweeps one id.
+/// Returns when a sweep began, in seconds as its messages say. It is part of a sweep's name,
+/// because a schedule may give all of its sweeps one id.
 pub(super) fn began(order: &Order) -> u64 {
     let began = order.origin.at.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
     began.unwrap_or_default().as_secs()
 }
 
 struct Steps {
-    /// The position before which all were taken, by what is swept.
+    /// For each registry or repository, the position before which all steps were taken.
     taken: Cache<Key, u32>,
     in_work: HashSet<(Key, u32)>,
 }
 
-/// The steps that were taken last.
+/// The steps that this task has taken.
 pub(super) struct StepsTaken(Mutex<Steps>);
 
 impl Default for StepsTaken {
@@ -80,17 +86,17 @@ impl std::fmt::Debug for StepsTaken {
 
 /// Whether a step is to be taken.
 pub(super) enum Turn<'a> {
-    /// This is the first copy of it.
+    /// To be taken: this is its first copy.
     First(Taking<'a>),
-    /// It is of a kind that may come again.
+    /// To be taken: it is of a kind that may come again.
     Repeatable,
-    /// It was taken before: the next step was sent.
+    /// Not to be taken: it was taken before, and the next step was sent.
     Taken,
-    /// A copy of it is in work, and may still fail.
+    /// Not to be taken now: a copy of it is in work and may still fail.
     InWork,
 }
 
-/// A step in work.
+/// A step in work. When this is dropped, its copies may be taken, unless the step was taken.
 pub(super) struct Taking<'a> {
     all: &'a StepsTaken,
     key: Key,
@@ -118,7 +124,7 @@ impl StepsTaken {
     }
 
     /// Returns whether this task has taken a slice of any of these repositories, or the step that
-    /// began them.
+    /// sent their first slices.
     pub(super) fn has_swept(&self, order: &Order, found: &Found) -> bool {
         let names = found.repositories.keys().map(|name| name.as_str()).chain([""]);
         let steps = self.steps();
@@ -126,7 +132,7 @@ impl StepsTaken {
         keys.any(|key| steps.taken.get(&key).is_some())
     }
 
-    /// Returns whether a step is to be taken.
+    /// Returns whether this step is to be taken.
     pub(super) fn turn(&self, order: &Order) -> Turn<'_> {
         let Some((key, position)) = place(order) else { return Turn::Repeatable };
         let mut steps = self.steps();
@@ -180,9 +186,9 @@ mod tests {
     }
 
     #[test]
-    fn sweeps_of_one_name_and_two_times_are_different() {
+    fn sweeps_with_one_id_and_different_times_are_different() {
         let taken = StepsTaken::default();
-        let Turn::First(first) = taken.turn(&order("nightly", 7)) else { panic!("new") };
+        let Turn::First(first) = taken.turn(&order("nightly", 7)) else { panic!("it is new") };
         first.is_taken();
         assert!(matches!(taken.turn(&order("nightly", 8)), Turn::First(_)));
         assert!(matches!(taken.turn(&order("weekly", 7)), Turn::First(_)));

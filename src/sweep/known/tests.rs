@@ -13,7 +13,7 @@ fn registry_id() -> RegistryId {
     }
 }
 
-/// A result of these repositories, of so many.
+/// Returns a result of these repositories out of `of`.
 fn found(of: u32, numbers: std::ops::Range<u32>) -> Found {
     let part = |images| {
         let mut census = Census::default();
@@ -45,9 +45,9 @@ fn next(known: &mut Known, found: &Found, age: Duration) -> Next {
     known.next(found, Arrival { age, ..ARRIVAL })
 }
 
-/// Tells what is to be told, and says what that is.
-fn told(known: &mut Known, found: &Found, age: Duration) -> Account {
-    let Next::Tell(account) = next(known, found, age) else { panic!("it is not to be told") };
+/// Sends the summary that is due, and returns what goes into it.
+fn sent(known: &mut Known, found: &Found, age: Duration) -> Account {
+    let Next::Tell(account) = next(known, found, age) else { panic!("no summary is due") };
     known.begin(summary(&account), account.parts.clone());
     assert!(known.tell().is_some());
     known.ended();
@@ -55,18 +55,18 @@ fn told(known: &mut Known, found: &Found, age: Duration) -> Account {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_summary_waits_for_all_and_is_told_once() {
+async fn summary_waits_for_all_repositories_and_is_sent_once() {
     let mut known = Known::new();
     assert_eq!(next(&mut known, &found(3, 0..1), Duration::ZERO), Next::Wait(1));
     assert_eq!(next(&mut known, &found(3, 1..2), LONG), Next::Wait(2), "something new has come");
-    let account = told(&mut known, &found(3, 2..3), Duration::ZERO);
+    let account = sent(&mut known, &found(3, 2..3), Duration::ZERO);
     assert_eq!((account.parts.len(), account.is_late), (3, false));
     assert_eq!(next(&mut known, &found(3, 0..1), LONG), Next::Done);
     assert_eq!(known.size(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_result_of_a_repository_counts_and_a_copy_is_no_news() {
+async fn first_result_of_a_repository_counts_and_a_copy_is_no_news() {
     let mut known = Known::new();
     next(&mut known, &found(2, 1..2), Duration::ZERO);
     tokio::time::advance(NO_NEWS).await;
@@ -77,22 +77,22 @@ async fn the_first_result_of_a_repository_counts_and_a_copy_is_no_news() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_comes_after_a_summary_of_most_is_told_as_late_and_what_stands_in_it_is_not() {
+async fn result_after_a_partial_summary_is_late_and_a_result_in_it_is_done() {
     let mut known = Known::new();
     next(&mut known, &found(4, 0..3), Duration::ZERO);
     tokio::time::advance(NO_NEWS).await;
-    let account = told(&mut known, &found(4, 0..3), LONG);
+    let account = sent(&mut known, &found(4, 0..3), LONG);
     assert_eq!((account.parts.len(), account.is_late), (3, false));
     assert_eq!(next(&mut known, &found(4, 1..2), LONG), Next::Done);
     assert_eq!(next(&mut known, &found(4, 3..4), LONG), Next::Wait(1));
     tokio::time::advance(NO_NEWS).await;
-    let account = told(&mut known, &found(4, 3..4), LONG);
+    let account = sent(&mut known, &found(4, 3..4), LONG);
     assert_eq!((account.parts.len(), account.is_late), (1, true));
     assert_eq!(next(&mut known, &found(4, 0..4), LONG), Next::Done);
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_has_not_heard_of_the_summary_takes_no_half_of_it_for_one() {
+async fn at_most_half_of_the_repositories_are_no_summary_but_late_results() {
     for (of, numbers, is_late) in [
         (2, 0..1, true),
         (3, 0..1, true),
@@ -104,19 +104,19 @@ async fn whoever_has_not_heard_of_the_summary_takes_no_half_of_it_for_one() {
         let mut known = Known::new();
         next(&mut known, &found(of, numbers.clone()), LONG);
         tokio::time::advance(NO_NEWS).await;
-        let account = told(&mut known, &found(of, numbers.clone()), LONG);
+        let account = sent(&mut known, &found(of, numbers.clone()), LONG);
         assert_eq!(account.is_late, is_late, "{numbers:?} of {of}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_heard_that_a_summary_was_told_tells_no_other() {
+async fn task_that_knows_of_a_summary_sends_no_other() {
     let mut known = Known::new();
     next(&mut known, &found(4, 0..3), LONG);
     known.was_told(false);
     assert_eq!(next(&mut known, &found(4, 3..4), LONG), Next::Wait(4), "all, and it waits");
     tokio::time::advance(NO_NEWS).await;
-    assert!(told(&mut known, &found(4, 0..1), LONG).is_late);
+    assert!(sent(&mut known, &found(4, 0..1), LONG).is_late);
 
     let mut known = Known::new();
     next(&mut known, &found(4, 0..3), LONG);
@@ -125,14 +125,16 @@ async fn whoever_heard_that_a_summary_was_told_tells_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_told_stays_the_same_until_all_have_heard_it() {
+async fn summary_stays_the_same_until_every_topic_has_accepted_it() {
     let mut known = Known::new();
     next(&mut known, &found(4, 0..3), Duration::ZERO);
     tokio::time::advance(NO_NEWS).await;
-    let Next::Tell(account) = next(&mut known, &found(4, 0..3), LONG) else { panic!("not told") };
+    let Next::Tell(account) = next(&mut known, &found(4, 0..3), LONG) else {
+        panic!("no summary is due")
+    };
     known.begin(summary(&account), account.parts.clone());
     known.tell();
-    assert_eq!(next(&mut known, &found(4, 0..1), LONG), Next::Wait(3), "somebody tells it");
+    assert_eq!(next(&mut known, &found(4, 0..1), LONG), Next::Wait(3), "it is being sent");
     known.heard(["one".to_owned()].into());
     known.broke_off();
     assert_eq!(next(&mut known, &found(4, 3..4), LONG), Next::Wait(4), "not so soon again");
@@ -148,12 +150,14 @@ async fn what_is_told_stays_the_same_until_all_have_heard_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn past_its_room_nothing_is_learnt_and_what_is_known_is_told() {
+async fn without_room_nothing_is_added_and_known_results_are_sent() {
     let full = Arrival { room: 0, ..ARRIVAL };
     let mut known = Known::new();
     assert_eq!(known.next(&found(9, 0..9), Arrival { room: 5, ..ARRIVAL }), Next::Wait(5));
     tokio::time::advance(NO_NEWS).await;
-    let Next::Tell(account) = known.next(&found(9, 0..9), full) else { panic!("not told") };
+    let Next::Tell(account) = known.next(&found(9, 0..9), full) else {
+        panic!("no summary is due")
+    };
     assert_eq!((account.parts.len(), account.is_late), (5, false));
     let mut known = Known::new();
     known.next(&found(9, 0..9), full);
@@ -162,7 +166,7 @@ async fn past_its_room_nothing_is_learnt_and_what_is_known_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_came_often_is_sent_on_with_others_and_its_copies_are_done() {
+async fn result_with_no_receives_left_is_sent_on_with_others_and_its_copies_are_done() {
     let mut known = Known::new();
     next(&mut known, &found(9, 0..3), Duration::ZERO);
     let Next::Send(parts) = known.next(&found(9, 3..4), Arrival { may_wait: false, ..ARRIVAL })
@@ -172,11 +176,15 @@ async fn what_came_often_is_sent_on_with_others_and_its_copies_are_done() {
     assert_eq!(parts, found(9, 0..4).repositories);
     known.has_sent(parts.into_keys().collect());
     assert_eq!(next(&mut known, &found(9, 0..3), Duration::ZERO), Next::Done);
-    assert_eq!(next(&mut known, &found(9, 0..4), Duration::ZERO), Next::Wait(4), "itself");
+    assert_eq!(
+        next(&mut known, &found(9, 0..4), Duration::ZERO),
+        Next::Wait(4),
+        "the message itself"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stranger_takes_no_copy_of_the_only_result_for_a_summary() {
+async fn task_that_began_after_the_sweep_takes_no_copy_of_the_only_result_for_a_summary() {
     let stranger = Arrival { age: Duration::from_secs(60), is_to_a_stranger: true, ..ARRIVAL };
     let mut known = Known::new();
     assert_eq!(known.next(&found(1, 0..1), stranger), Next::Wait(1));
@@ -185,10 +193,14 @@ async fn a_stranger_takes_no_copy_of_the_only_result_for_a_summary() {
     let mut known = Known::new();
     known.next(&found(1, 0..1), stranger);
     tokio::time::advance(NO_NEWS).await;
-    let Next::Tell(account) = known.next(&found(1, 0..1), stranger) else { panic!("not told") };
+    let Next::Tell(account) = known.next(&found(1, 0..1), stranger) else {
+        panic!("no summary is due")
+    };
     assert!(account.is_late);
     let mut known = Known::new();
     known.next(&found(2, 0..1), stranger);
-    let Next::Tell(account) = known.next(&found(2, 1..2), stranger) else { panic!("not told") };
+    let Next::Tell(account) = known.next(&found(2, 1..2), stranger) else {
+        panic!("no summary is due")
+    };
     assert!(!account.is_late, "two results are no copies of one");
 }
