@@ -63,8 +63,8 @@ pub(super) struct CircuitBreaker(Mutex<Run>);
 
 impl CircuitBreaker {
     /// Counts a refused call about this repository, and returns whether everything seems to be
-    /// refused: five calls in a row, unless all of them are about one repository, one account or one
-    /// Region while another has answered before.
+    /// refused: five calls in a row, unless all of them are about one repository, one account or
+    /// one Region while another has answered before.
     pub(super) fn refused(&self, repository: &Repository) -> bool {
         let mut run = self.0.lock();
         let is_first = run.refusals == 0;

@@ -1,23 +1,24 @@
-//! The memory that findings may take, those of all images together.
+//! One budget of memory for the findings of all images together.
 //!
-//! Whoever can push images decides how many findings there are to read: an image may have tens of
-//! thousands, and every message in flight may be about another such image. So the bytes of all
-//! findings in memory have one budget: the pages that are on their way, what has been read so far
-//! of images that are being read, and what messages share for a minute.
+//! Everybody who can push images decides how many findings there are to read: an image may have
+//! tens of thousands, and every message in flight may be about another such image. So the bytes of
+//! all findings in memory have one budget: pages on their way, findings read so far, and findings
+//! that messages share for a minute.
 //!
-//! A reader reserves room for a page before it asks for it, and gives back what the packed findings
-//! do not take. The less room there is, the smaller are the pages. If the budget is full, it waits. Three rules keep that from going wrong:
+//! A reader reserves room for a page before it asks for the page, and gives back what the packed
+//! findings do not take. With less room pages are smaller, and when the budget is full readers
+//! wait. Three rules keep them from waiting for ever:
 //!
-//! - Shared findings give way first. They save calls, and nothing rests on them.
-//! - Readers that wait for each other would wait for ever. So a part of the budget is left to the
-//!   reader that began first: it holds the findings of one image, which are capped, and one page.
-//!   When it is done, the next one is the first. Whoever has read an image does not ask for more
-//!   room while it holds the findings, so they are always dropped in the end.
-//! - Small images must not wait for large ones. So another part is left to first pages, and most
-//!   images have no second one.
+//! - Shared findings give way first, because they only save calls.
+//! - A part of the budget is left to the oldest reader, so it always continues: it needs room for
+//!   the findings of one image, which are capped, and for one page. When it is done, the next
+//!   reader is the oldest. A message that has read an image asks for no more room while it holds
+//!   the findings, so they are always dropped in the end.
+//! - Another part is left to first pages, so that small images do not wait for large ones: most
+//!   images have only one page.
 //!
-//! Rejected: a semaphore over readers, because it has to count every image as the largest one; and
-//! reading an image again from its first page if there is no room, because that has no end.
+//! Rejected: a semaphore over readers, because it counts every image as the largest one; and
+//! reading an image again from its first page when there is no room, because that has no end.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -27,41 +28,46 @@ use tokio::sync::oneshot;
 
 use crate::domain::findings::{Reading, Scan, ScanPage};
 
-/// The part of the budget that is for everybody.
+/// The bytes of the budget that every reader may use.
 const FOR_ALL: usize = 15 << 20;
-/// The part that is for first pages besides.
+/// The bytes beyond those that first pages may use.
 const FOR_FIRST_PAGES: usize = 4 << 20;
-/// The part that is for the reader that began first: the most that the findings of one image take,
-/// a large page, and the first page of a probe.
+/// The bytes beyond those for the oldest reader: the most that the findings of one image take, a
+/// large page, and the first page of a probe.
 const FOR_THE_OLDEST: usize = 13 << 20;
-/// What a finding takes from the moment its page arrives until it is packed: some 2 KB as Inspector
-/// writes it, and what the SDK makes of that.
+/// The bytes of a finding from the moment its page arrives until it is packed: about 2 KB as
+/// Inspector writes it, and the SDK's own form of that.
 const UNPACKED: usize = 8 << 10;
-/// The findings of a page if there is room for all of them: the most that ECR gives in one call
+/// The findings of a page when there is room for all of them: the most that ECR gives in one call
 /// (ECR API reference, DescribeImageScanFindings).
 const LARGE_PAGE: u16 = 1_000;
-/// The findings of a page that is waited for. A token leads on from the last finding that was
-/// given, however many are asked for next.
+/// The findings of a page that is waited for. Pages may differ in size, because a token leads on
+/// from the last finding that was given.
 const PAGE: u16 = 500;
 /// The findings of a first page that is waited for. Most images have no more.
 const FIRST_PAGE: u16 = 100;
 
-/// The budget.
+/// The budget, shared by all readers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FindingsMemory(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
+    /// The bytes that all readers hold.
     used: usize,
+    /// The id of the next reader.
     next: u64,
-    /// What each holds, by the order in which they began.
+    /// The bytes that each reader holds. Ids follow the order in which readers began.
     rooms: HashMap<u64, usize>,
-    /// Those that are still reading.
+    /// The readers that are still reading.
     reading: BTreeSet<u64>,
+    /// The readers that wait for room.
     waiting: BTreeMap<u64, Waiting>,
+    /// The findings that are shared, the oldest first.
     shared: VecDeque<Weak<dyn Droppable>>,
 }
 
+/// A reader that waits for room.
 #[derive(Debug)]
 struct Waiting {
     bytes: usize,
@@ -69,7 +75,7 @@ struct Waiting {
     granted: oneshot::Sender<()>,
 }
 
-/// The room that the findings of one image take. They hold it as long as they live.
+/// The room that the findings of one image take. They keep it as long as they live.
 #[derive(Debug)]
 pub(super) struct Room {
     memory: FindingsMemory,
@@ -77,7 +83,7 @@ pub(super) struct Room {
     is_probe: bool,
 }
 
-/// What is shared until its room is needed.
+/// A value that is shared until its room is needed.
 #[derive(Debug)]
 pub struct Shared<T>(Arc<Mutex<Option<Arc<T>>>>);
 
@@ -88,7 +94,7 @@ impl<T> Clone for Shared<T> {
 }
 
 impl<T> Shared<T> {
-    /// What is shared, if it is still there.
+    /// Returns the value, if it is still there.
     #[must_use]
     pub fn get(&self) -> Option<Arc<T>> {
         self.0.lock().clone()
@@ -111,10 +117,10 @@ impl State {
         let is_first_page = self.rooms.get(&id).is_none_or(|held| *held == 0);
         let is_oldest = self.reading.first() == Some(&id);
         let limit = match (is_oldest, is_first_page) {
-            // Whatever pages turned out to be larger than was reserved for them: it is capped by
-            // itself, and somebody has to go on.
+            // Without a limit, also when pages turn out to be larger than what was reserved for
+            // them: the findings of one image are capped, and one reader has to go on.
             (true, _) => usize::MAX,
-            // A probe is to find out at once whether another repository is allowed.
+            // A probe does not wait, because it finds out whether another repository is allowed.
             (false, true) if is_probe => FOR_ALL + FOR_FIRST_PAGES + FOR_THE_OLDEST,
             (false, true) => FOR_ALL + FOR_FIRST_PAGES,
             (false, false) => FOR_ALL,
@@ -135,7 +141,7 @@ impl State {
         }
     }
 
-    /// Lets those go on for whom there is room now, in the order in which they began.
+    /// Lets readers go on for which there is room now, in the order in which they began.
     fn serve(&mut self) {
         let waiting = self.waiting.iter();
         let waiting: Vec<_> =
@@ -144,7 +150,7 @@ impl State {
             if self.fits(id, bytes, is_probe)
                 && let Some(waiting) = self.waiting.remove(&id)
             {
-                // Whoever does not wait any more gives it back with its room.
+                // A reader that does not wait any more gives this back when its room is dropped.
                 self.take(id, bytes);
                 let _ = waiting.granted.send(());
             }
@@ -157,7 +163,7 @@ impl FindingsMemory {
         self.0.lock()
     }
 
-    /// Begins to read an image.
+    /// Adds a reader of an image, which holds no bytes yet.
     fn begin(&self, is_probe: bool) -> Room {
         let mut state = self.state();
         let id = state.next;
@@ -168,11 +174,11 @@ impl FindingsMemory {
         Room { memory: self.clone(), id, is_probe }
     }
 
-    /// Reads the scan of an image page by page; `page` is given the token that leads to it and the
-    /// most findings that it may have. `None`: the image is gone.
+    /// Reads the scan of an image page by page. `page` reads one page by its token, with at most
+    /// this many findings. Returns `None` if the image is gone.
     ///
     /// # Errors
-    /// Why a page cannot be read.
+    /// The error of the page that cannot be read.
     pub(super) async fn read<E, F, Fut>(
         &self,
         is_probe: bool,
@@ -197,7 +203,7 @@ impl FindingsMemory {
         Ok(Some((reading.into_scan(), room)))
     }
 
-    /// Shares what was read until its room is needed, or nobody holds it any more.
+    /// Shares a value until its room is needed or nobody holds it any more.
     pub(super) fn share<T: std::fmt::Debug + Send + Sync + 'static>(
         &self,
         value: Arc<T>,
@@ -215,9 +221,10 @@ impl FindingsMemory {
         Shared(shared)
     }
 
-    /// Drops what has been shared longest; whether there was any.
+    /// Drops the value that has been shared for the longest time. Returns whether there was any.
     fn drop_the_oldest(&self) -> bool {
-        // Its room locks the state when it is dropped.
+        // The state must not be locked here any more, because the value's room locks it when it is
+        // dropped.
         let Some(oldest) = self.state().shared.pop_front() else { return false };
         if let Some(oldest) = oldest.upgrade() {
             oldest.drop_it();
@@ -227,8 +234,8 @@ impl FindingsMemory {
 }
 
 impl Room {
-    /// Takes room for a page as large as there is room for, or waits until there is for one of so
-    /// many findings. Returns how many findings it may have.
+    /// Takes room for the largest page that fits, or waits until a page with `least` findings fits.
+    /// Returns how many findings the page may have.
     async fn grow_by_page(&self, least: u16) -> u16 {
         for most in [LARGE_PAGE, PAGE] {
             let bytes = usize::from(most) * UNPACKED;
@@ -242,7 +249,7 @@ impl Room {
         least
     }
 
-    /// Waits until there is room for so many bytes more.
+    /// Waits until there is room for this many more bytes, and takes it.
     async fn grow(&self, bytes: usize) {
         let granted = loop {
             let mut state = self.memory.state();
@@ -259,11 +266,11 @@ impl Room {
             drop(state);
             self.memory.drop_the_oldest();
         };
-        // The sender lives in the state until it has sent.
+        // This cannot fail, because the sender lives in the state until it has sent.
         let _ = granted.await;
     }
 
-    /// Gives back all but so many bytes.
+    /// Sets the room to this many bytes, and gives back the rest.
     fn shrink_to(&self, bytes: usize) {
         let mut state = self.memory.state();
         let held = state.rooms.get(&self.id).copied().unwrap_or_default();
@@ -273,7 +280,7 @@ impl Room {
         state.serve();
     }
 
-    /// The image has been read: others may be the first from now on.
+    /// Notes that the image has been read, so that the next reader becomes the oldest.
     fn has_read(&self) {
         let mut state = self.memory.state();
         state.reading.remove(&self.id);

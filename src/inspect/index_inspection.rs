@@ -1,4 +1,12 @@
 //! Judges an index by its images, level by level, within the bounds of [`Walk`].
+//!
+//! The bounds are four levels and 500 manifests, each counted once, because an index can be built
+//! to cost thousands of calls. Images within them are judged first. If one violates the policy, the
+//! index does too; under `index = "all"` it does only if every image violates. Only otherwise, an
+//! index that is larger, deeper or not readable as a whole is [`Inspection::Unresolved`]: it is
+//! never taken for clean, and the team is notified of it by name.
+//!
+//! ECR is asked what each child is, because the entry that names a child may hide what it is.
 
 use std::collections::HashMap;
 use std::slice::from_ref;
@@ -16,13 +24,13 @@ use crate::domain::policy::{InUse, IndexRule, RuleSettings};
 use crate::outcome::Failure;
 use crate::registry::{IMAGE_BATCH, Registry};
 
-/// An image that basic scanning scans, and when it last did; `None` if it never did.
+/// An image that basic scanning scans, and the time of its last scan; `None` if there was none.
 pub type BasicScan = (Digest, Option<SystemTime>);
 
-/// What the inspection of an index found.
+/// The result of inspecting an index.
 #[derive(Debug)]
 pub struct InspectedIndex {
-    /// The index.
+    /// What the index was judged to be.
     pub inspection: Inspection,
     /// The images in it that basic scanning scans, as far as they were inspected.
     pub basic: Vec<BasicScan>,
@@ -50,11 +58,11 @@ impl<'a, R: Registry> IndexInspection<'a, R> {
         Self { pace: Some(pace), ..self }
     }
 
-    /// Begins with an image in it that is known to violate the policy, because then the others
-    /// often need no inspection.
+    /// Begins with an image in the index that is known to violate the policy, because then the
+    /// others often need no inspection.
     ///
-    /// The image violates the policy as a part of the index too, unless an exception names the
-    /// index: then it is inspected with the others.
+    /// If an exception names the index, the image is inspected with the others instead, because
+    /// then it may not violate the policy as a part of the index.
     pub(super) fn caused_by(mut self, child: &Child, violation: &Violation) -> Self {
         if self.evaluator.policy().exceptions.name(&self.image.digest) {
             return self;
@@ -67,7 +75,7 @@ impl<'a, R: Registry> IndexInspection<'a, R> {
         self
     }
 
-    /// Inspects the images, those of the first level first, and attestations and artifacts last.
+    /// Inspects the images, level by level, and attestations and artifacts last.
     pub(super) async fn run(mut self) -> Result<InspectedIndex, Failure> {
         if self.is_settled() {
             return Ok(self.verdict());
@@ -93,7 +101,7 @@ impl<'a, R: Registry> IndexInspection<'a, R> {
                         None if entry.role == Role::Index => {
                             walk.unread(from_ref(&entry.child.digest));
                         }
-                        // An image that is not there cannot be pulled.
+                        // An image that does not exist cannot be pulled.
                         None => self.tally.is_of_images = true,
                     }
                     if self.is_settled() {
@@ -127,7 +135,7 @@ impl<'a, R: Registry> IndexInspection<'a, R> {
         }
     }
 
-    /// Reads the images that entries point to, as far as they are there, by digest.
+    /// Reads those images that exist of these entries, and returns them by digest.
     async fn images(&self, entries: &[Entry]) -> Result<HashMap<Digest, Image>, Failure> {
         self.wait().await;
         let digests: Vec<_> = entries.iter().map(|entry| entry.child.digest.clone()).collect();
@@ -147,8 +155,9 @@ impl<'a, R: Registry> IndexInspection<'a, R> {
         Ok(())
     }
 
-    /// Inspects an attestation or artifact. It is no image as long as ECR shows no findings of it.
-    /// With findings it is judged as an image is, except that a clean one clears no index.
+    /// Inspects an attestation or artifact. If ECR shows no findings of it, it does not count. If
+    /// ECR does, it is judged like an image, except that a clean one does not clear an index under
+    /// `index = "all"`.
     async fn inspect_attachment(&mut self, child: &Child, image: &Image) -> Result<(), Failure> {
         if self.known.as_ref() == Some(&image.digest) {
             return Ok(());
@@ -196,18 +205,20 @@ impl<'a, R: Registry> IndexInspection<'a, R> {
 
     /// Returns whether no other image can change the verdict.
     fn is_settled(&self) -> bool {
-        let terms = self.request.settings(self.evaluator.policy());
-        terms.index == IndexRule::Any && terms.in_use == InUse::Untag && self.tally.worst.is_some()
+        let settings = self.request.settings(self.evaluator.policy());
+        settings.index == IndexRule::Any
+            && settings.in_use == InUse::Untag
+            && self.tally.worst.is_some()
     }
 
     fn verdict(self) -> InspectedIndex {
-        let terms = self.request.settings(self.evaluator.policy());
-        InspectedIndex { inspection: self.tally.verdict(terms, self.image), basic: self.basic }
+        let settings = self.request.settings(self.evaluator.policy());
+        InspectedIndex { inspection: self.tally.verdict(settings, self.image), basic: self.basic }
     }
 }
 
-/// Returns the image as one that basic scanning scans, if it does. Enhanced scanning is left out,
-/// because it scans again by itself.
+/// Returns the image and its last scan if basic scanning scans it, else `None`. Enhanced scanning
+/// is left out, because it scans again by itself.
 #[must_use]
 pub fn basic_scan(snapshot: &ScanSnapshot) -> Option<BasicScan> {
     let last = match snapshot.scan() {
@@ -218,7 +229,7 @@ pub fn basic_scan(snapshot: &ScanSnapshot) -> Option<BasicScan> {
     Some((snapshot.digest().clone(), last))
 }
 
-/// Returns whether an entry is an index: ECR says so, or the entry does and ECR does not say.
+/// Returns whether ECR says that the image is an index, or the entry does and ECR says nothing.
 fn is_index(entry: &Entry, image: &Image) -> bool {
     image.kind == ImageKind::Index || (image.media_type.is_none() && entry.role == Role::Index)
 }
@@ -227,7 +238,7 @@ fn is_attachment(entry: &Entry, image: &Image) -> bool {
     image.kind == ImageKind::Artifact || entry.role == Role::Attestation
 }
 
-/// What the images of an index were judged to be so far.
+/// The verdicts on the images of an index so far.
 #[derive(Default)]
 struct Tally {
     worst: Option<(Child, Evaluation, SeverityCounts)>,
@@ -239,15 +250,15 @@ struct Tally {
     in_use: u64,
     /// Whether the index lists any image, whether or not the image is there.
     is_of_images: bool,
-    /// Why the index is not known as a whole.
+    /// Why the index is not known as a whole, if it is not.
     gap: Option<String>,
 }
 
 impl Tally {
-    fn verdict(self, terms: &RuleSettings, image: Image) -> Inspection {
+    fn verdict(self, settings: &RuleSettings, image: Image) -> Inspection {
         let Self { worst, clean, attachment, unscanned, unfinished, in_use, is_of_images, gap } =
             self;
-        let violates = match terms.index {
+        let violates = match settings.index {
             IndexRule::Any => true,
             IndexRule::All => {
                 clean.is_none() && unscanned.is_none() && !unfinished && gap.is_none()
@@ -255,7 +266,7 @@ impl Tally {
         };
         match (worst, clean, unscanned, gap) {
             (Some((cause, evaluation, counts)), ..) if violates => {
-                let plan = Plan::new(terms, &image, in_use);
+                let plan = Plan::new(settings, &image, in_use);
                 let cause = Some(cause);
                 let violation = Violation { image, cause, evaluation, counts, in_use, plan };
                 Inspection::Violation(Box::new(violation))

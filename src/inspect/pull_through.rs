@@ -1,5 +1,17 @@
-//! Which repositories are filled from another registry when somebody pulls: the next pull would
-//! bring a removed tag back.
+//! Finds repositories that pull-through cache rules fill, because the next pull would bring a
+//! removed tag back.
+//!
+//! The rules of a registry are asked for before every act and read at most once in four minutes.
+//! When they cannot be read for good (access is denied, or an emulator lacks the operation), the
+//! worker assumes that there are none: a removal is then in vain but not dangerous. In other
+//! accounts without `aws.assume_role` the question is always refused, because no repository policy
+//! can grant it.
+//!
+//! A rule of the prefix ROOT covers every repository that no other prefix covers, the team's own
+//! too. Nothing in ECR's API says who made a repository or where an image came from (ECR API
+//! reference, Repository and ImageDetail), so such a rule covers only the repositories that
+//! `policy.pull_through` names. Rejected: blocking everything under ROOT, because that would switch
+//! tagwarden off.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,9 +26,9 @@ use crate::domain::names::{RegistryId, Repository};
 use crate::domain::policy::Policy;
 use crate::registry::Registry;
 
-/// How long the pull-through cache rules of a registry are used.
+/// How long the rules of a registry are used.
 const LIFE: Duration = Duration::from_secs(300);
-/// Registries whose rules are remembered.
+/// The most registries whose rules are remembered.
 const MAX_REGISTRIES: usize = 1_000;
 /// The prefix that stands for every repository of a registry (ECR user guide, "Creating a pull
 /// through cache rule").
@@ -27,9 +39,9 @@ const ROOT: &str = "ROOT";
 pub enum PulledThrough {
     /// No rule covers it.
     No,
-    /// The registry has a rule of the prefix ROOT, which says nothing of single repositories.
+    /// Not known: the registry has a rule of the prefix ROOT, which names no repositories.
     Unsaid,
-    /// By this prefix, or by the configuration.
+    /// Yes, by the rule of this prefix or by the configuration.
     By(String),
 }
 
@@ -37,7 +49,7 @@ pub enum PulledThrough {
 #[derive(Debug)]
 pub(super) struct PullThrough {
     prefixes: SharedCache<RegistryId, Arc<[String]>, AwsError>,
-    /// Registries of which it was logged that they have a rule of the prefix ROOT.
+    /// The registries whose rule of the prefix ROOT was logged.
     logged: Mutex<BTreeSet<RegistryId>>,
 }
 
@@ -49,14 +61,11 @@ impl Default for PullThrough {
 }
 
 impl PullThrough {
-    /// Whether this repository is filled from another registry.
-    ///
-    /// Nothing in ECR's API says who made a repository or where an image came from (ECR API
-    /// reference, Repository and ImageDetail), so that a rule of the prefix ROOT covers what the
-    /// policy names and nothing else.
+    /// Returns whether this repository is filled from another registry.
     ///
     /// # Errors
-    /// ECR's own trouble, which ends. What else keeps the rules from being read counts as no rules.
+    /// An error of ECR that passes, such as throttling. After any other error the registry is taken
+    /// to have no rules.
     pub(super) async fn of<R: Registry>(
         &self,
         registry: &R,
@@ -95,8 +104,8 @@ impl PullThrough {
                     account = %registry_id.account,
                     region = %registry_id.region,
                     %error,
-                    "could not list pull-through cache rules; assuming none; if access is denied, allow \
-                     ecr:DescribePullThroughCacheRules"
+                    "could not list pull-through cache rules; assuming none; if access is denied, \
+                     allow ecr:DescribePullThroughCacheRules"
                 );
                 Vec::new()
             }
@@ -105,13 +114,15 @@ impl PullThrough {
             info!(
                 account = %registry_id.account,
                 region = %registry_id.region,
-                "the registry has a pull-through cache rule of the prefix ROOT, which says nothing of single \
-                 repositories: those that it fills have to be named in policy.pull_through"
+                "the registry has a pull-through cache rule of the prefix ROOT, which does not say \
+                 which repositories it fills; name them in policy.pull_through"
             );
         }
         Ok(prefixes.into())
     }
 
+    /// Returns whether the registry's rule of the prefix ROOT was not logged before, and counts it
+    /// as logged.
     fn is_news(&self, registry_id: &RegistryId) -> bool {
         let mut logged = self.logged.lock();
         if logged.len() >= MAX_REGISTRIES {
@@ -121,8 +132,8 @@ impl PullThrough {
     }
 }
 
-/// Returns whether ECR is in trouble that ends. An emulator that lacks the operation answers with a
-/// status like that too, and is not in trouble.
+/// Returns whether the error passes, so that the question is worth repeating. An emulator that
+/// lacks the operation may answer with a status of an unavailable server, which does not pass.
 fn is_passing(error: &AwsError) -> bool {
     match error.class {
         ErrorClass::Throttled

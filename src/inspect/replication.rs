@@ -118,7 +118,8 @@ impl<R: Registry> Replicas<R> {
                 match self.bears(request, digest, mark, &registry_id).await {
                     Ok(true) => {}
                     Ok(false) => still_missing.push(registry_id),
-                    // At last, a destination that cannot be read is notified as one without the tag.
+                    // At last, a destination that cannot be read is notified as one without the
+                    // tag.
                     Err(Failure::Refused(_) | Failure::Rejected(_)) if is_last => {
                         still_missing.push(registry_id);
                     }

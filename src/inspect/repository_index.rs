@@ -1,11 +1,17 @@
-//! The tagged images of a repository, and which indexes hold an image.
+//! The tagged images of a repository, and the indexes that hold an image.
 //!
-//! ECR cannot say which indexes hold an image, so the repository's tagged images are listed and the
-//! manifests of its indexes read. A listing is expensive, and every violating image needs one.
-//! So a listing serves every message that was sent before it began, and the next one waits until
-//! the windows of those before have passed: twenty calls a second at the most for a repository,
-//! whatever its size. Those who wait for a listing share it, and its failure too. Manifests never
-//! change, so indexes are remembered by digest, weighed by what they hold.
+//! ECR has no look-up from an image to the indexes that hold it. So the repository's tagged images
+//! are listed and the manifests of its indexes are read, also those of indexes in indexes. This is
+//! done only for an image that violates the policy, or that has no tag and cannot be judged.
+//!
+//! A listing is expensive, so it serves every message that was sent before it began. The next
+//! listing waits until the time windows of the earlier ones have passed. So a repository takes at
+//! most twenty calls a second, whatever its size: a thousand images can be listed twenty times a
+//! second, ten thousand twice. All messages that wait for a listing share it, and its failure too.
+//! Manifests never change, so indexes are remembered by digest, weighed by the number of images
+//! that they hold.
+//!
+//! An index that is pushed after the listing is assessed by its own push event.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -26,23 +32,23 @@ use crate::outcome::Failure;
 use crate::registry::{IMAGE_BATCH, MAX_PULLABLE, Registry, Tagged};
 use crate::shutdown::Shutdown;
 
-/// The time that one page of a listing takes from the repository's share of calls: about twenty
-/// calls a second at the most.
+/// The time window that each page of a listing takes, so that a repository takes at most twenty
+/// calls a second.
 const WINDOW: Duration = Duration::from_millis(50);
-/// How far listings may run ahead of their windows, so that nobody waits after a quiet while.
+/// How far listings may run ahead of their windows, so that no message waits after a quiet time.
 const AHEAD: Duration = Duration::from_millis(500);
-/// How long a listing serves messages that were sent before it, because images are pushed and
-/// removed meanwhile.
+/// How long a listing serves messages that were sent before it. Images are pushed and removed
+/// meanwhile.
 const LIFE: Duration = Duration::from_secs(60);
-/// Indexes and images in them that are remembered: about 20 MB.
+/// The most indexes and entries of indexes that are remembered: about 20 MB.
 const MAX_CHILDREN: u64 = 100_000;
-/// Images, images in indexes, and how often those are held, in all remembered listings: about
-/// 20 MB.
+/// The most images, images in indexes, and pairs of an index and an image in all remembered
+/// listings: about 20 MB.
 const MAX_LISTED: usize = 100_000;
-/// Repositories whose last listing is remembered.
+/// The most repositories whose last listing is remembered.
 const MAX_REPOSITORIES: usize = 10_000;
 
-/// Weighs an index by what it holds.
+/// Weighs an index by the number of its entries.
 #[derive(Clone, Debug)]
 struct Children;
 
@@ -52,26 +58,26 @@ impl Weighter<Digest, Arc<Index>> for Children {
     }
 }
 
-/// The tagged images of one repository, at one time.
+/// The tagged images of one repository at one time.
 #[derive(Debug, Default)]
 pub struct TaggedImages {
     /// The newest container images and indexes that people can pull by a tag, newest first.
     pullable: Vec<Digest>,
     /// Every tagged index, also those with nothing but a quarantine tag.
     indexes: Vec<Digest>,
-    /// The images that they hold, by themselves or by an index in them.
+    /// The images that these indexes hold, directly or through an index in them.
     held: HashMap<Digest, Held>,
     /// The number of pairs of an index and an image that it holds.
     holdings: usize,
 }
 
-/// An image that indexes hold. It is kept once for all of them, because a repository has up to a
-/// hundred thousand images and an index holds hundreds.
+/// An image that indexes hold. It is kept once for all of them, because a repository can have a
+/// hundred thousand images and an index can hold hundreds.
 #[derive(Debug)]
 struct Held {
     /// The platform that the first index names.
     platform: Option<String>,
-    /// Whether any index lists it as something else than an attestation.
+    /// Whether any index lists it as anything but an attestation.
     is_run: bool,
     /// The positions of the indexes that hold it.
     by: Vec<u32>,
@@ -84,7 +90,7 @@ impl TaggedImages {
         &self.pullable
     }
 
-    /// Returns the tagged indexes that hold this image, by themselves or by an index in them.
+    /// Returns the tagged indexes that hold this image, directly or through an index in them.
     pub fn holding(&self, digest: &Digest) -> impl Iterator<Item = Holder<'_>> {
         let held = self.held.get(digest);
         let child =
@@ -138,10 +144,11 @@ impl<'a> Holder<'a> {
     }
 }
 
-/// The way into one index, to all images that it holds.
+/// The entries of one index, read level by level.
 ///
-/// Only entries that call themselves indexes are followed. An index that hides what it is cannot be
-/// pulled by what its entry says, and is found when the index that holds it is judged.
+/// Only entries that call themselves indexes are followed. If an entry is an index and does not say
+/// so, people cannot pull it by that entry. It is found when its outer index is judged, because
+/// then ECR is asked what each child is.
 struct Descent {
     root: Digest,
     walk: Walk,
@@ -166,10 +173,12 @@ impl Descent {
     }
 }
 
+/// The last listing of one repository.
 #[derive(Debug, Default)]
 struct Slot {
+    /// When the last listing began.
     started: Option<Started>,
-    /// The end of the windows that the listings so far take, one after the other.
+    /// The end of the windows of all listings so far, which follow one another.
     taken_until: Option<Instant>,
     listing: Option<Arc<TaggedImages>>,
     /// The failure of the last listing, if it failed.
@@ -177,8 +186,8 @@ struct Slot {
 }
 
 impl Slot {
-    /// Returns the failure of the listing that this message waited for, so that not all who waited
-    /// repeat it in turn.
+    /// Returns the failure of the listing that this message waited for, so that the messages that
+    /// waited do not repeat it one after the other.
     fn failed(&self, freshness: Freshness) -> Option<Failure> {
         let started = self.started.filter(|started| started.is_after_receiving(freshness));
         started.and(self.failure.clone())
@@ -187,7 +196,8 @@ impl Slot {
     /// Returns the listing, if it began after this message was sent.
     fn serving(&self, freshness: Freshness) -> Option<Arc<TaggedImages>> {
         let listing = self.listing.as_ref()?;
-        // As long as the next listing has to wait, there is no better one.
+        // An old listing is used as long as the next one has to wait, because there is no better
+        // one.
         let is_kept = |started: &Started| started.elapsed() < LIFE || self.due().is_some();
         let serves = |started: &Started| started.is_after_sending(freshness) && is_kept(started);
         self.started.filter(serves).map(|_| Arc::clone(listing))
@@ -206,7 +216,7 @@ impl Slot {
 
 type SharedSlot = Arc<tokio::sync::Mutex<Slot>>;
 
-/// The tagged images of repositories, and indexes by digest.
+/// The listings of repositories, and indexes by digest.
 #[derive(Debug)]
 pub(super) struct RepositoryIndex<R> {
     ecr: Arc<EcrCalls<R>>,
@@ -284,7 +294,8 @@ impl<R: Registry> RepositoryIndex<R> {
         Ok(Some(listing))
     }
 
-    /// Lists the repository; returns the number of pages too.
+    /// Lists the repository. Returns the number of pages too, or `None` if there is no such
+    /// repository.
     async fn list(&self, request: &Request) -> Result<Option<(TaggedImages, u32)>, Failure> {
         let read = |registry| R::tagged(registry, &request.repository);
         let tagged = self.ecr.call(request, read).await?;
@@ -326,8 +337,8 @@ impl<R: Registry> RepositoryIndex<R> {
         }
     }
 
-    /// Returns these indexes, as far as they are there. Those that are not remembered are read by
-    /// the hundred.
+    /// Returns those of these indexes that exist. If one is not remembered it is read, a hundred of
+    /// them by one call.
     pub(super) async fn indexes(
         &self,
         request: &Request,

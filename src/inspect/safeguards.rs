@@ -1,5 +1,6 @@
 //! What keeps a violating image's tags in place although the policy would remove them: too few
-//! other images to run, repositories that a pull would fill again, and removals that ECR replicates.
+//! other images to run, repositories that a pull would fill again, and removals that ECR
+//! replicates.
 
 use std::sync::Arc;
 

@@ -14,14 +14,14 @@ fn used(memory: &FindingsMemory) -> usize {
     memory.state().used
 }
 
-/// Lets every other task run as far as it can.
+/// Lets every other task run until it waits.
 async fn settle() {
     for _ in 0..100 {
         yield_now().await;
     }
 }
 
-/// Somebody who has read one page, wants so many bytes more, and keeps them.
+/// Starts a reader that has read one page, wants this many more bytes, and keeps them.
 fn grows(memory: &FindingsMemory, first: usize, more: usize) -> JoinHandle<Room> {
     let memory = memory.clone();
     tokio::spawn(async move {
@@ -68,7 +68,7 @@ async fn only_the_oldest_reader_grows_when_the_budget_is_full() {
 }
 
 #[tokio::test]
-async fn a_first_page_does_not_wait_for_large_images() {
+async fn first_page_does_not_wait_for_large_images() {
     let memory = FindingsMemory::default();
     let _large: Vec<_> = (0..3).map(|_| grows(&memory, MB, 4 * MB)).collect();
     let waiting = grows(&memory, MB, 4 * MB);
@@ -79,7 +79,7 @@ async fn a_first_page_does_not_wait_for_large_images() {
 }
 
 #[tokio::test]
-async fn a_probe_reads_its_first_page_when_the_budget_is_full() {
+async fn probe_reads_its_first_page_when_the_budget_is_full() {
     let memory = FindingsMemory::default();
     let oldest = memory.begin(false);
     oldest.grow(FOR_ALL + FOR_FIRST_PAGES).await;
@@ -90,7 +90,7 @@ async fn a_probe_reads_its_first_page_when_the_budget_is_full() {
 }
 
 #[tokio::test]
-async fn shared_findings_give_way_to_whoever_needs_room() {
+async fn shared_findings_give_way_to_readers_that_need_room() {
     let memory = FindingsMemory::default();
     let share = |megabytes: usize| {
         let room = memory.begin(false);
@@ -107,19 +107,19 @@ async fn shared_findings_give_way_to_whoever_needs_room() {
     oldest.grow(MB).await;
     let other = memory.begin(false);
     other.grow(5 * MB).await;
-    assert!(first.get().is_none(), "what was shared first gives way first");
-    assert!(second.get().is_some(), "and no more than has to");
+    assert!(first.get().is_none(), "the oldest gives way first");
+    assert!(second.get().is_some(), "and only as much as is needed");
     let late = grows(&memory, 2 * MB, 8 * MB);
     settle().await;
     assert!(second.get().is_none() && !late.is_finished());
     let third = memory.begin(false);
     third.has_read();
     let third = memory.share(Arc::new(third));
-    assert!(third.get().is_none(), "nothing is shared while somebody waits");
+    assert!(third.get().is_none(), "nothing is shared while a reader waits");
 }
 
 #[tokio::test]
-async fn what_nobody_shares_any_more_is_dropped_at_once() {
+async fn shared_findings_are_dropped_when_nobody_holds_them() {
     let memory = FindingsMemory::default();
     let room = memory.begin(false);
     room.grow(MB).await;
@@ -130,7 +130,7 @@ async fn what_nobody_shares_any_more_is_dropped_at_once() {
 }
 
 #[tokio::test]
-async fn whoever_stops_waiting_takes_no_room() {
+async fn reader_that_stops_waiting_takes_no_room() {
     let memory = FindingsMemory::default();
     let oldest = memory.begin(false);
     oldest.grow(FOR_ALL).await;
