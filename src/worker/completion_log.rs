@@ -1,4 +1,7 @@
-//! The one log line of each message.
+//! Writes the one log line of each message, after the message was settled.
+//!
+//! The line says why a message moves to the dead-letter queue, because SQS moves it without a word
+//! (invariant 2).
 
 use std::time::Duration;
 
@@ -13,7 +16,7 @@ use crate::telemetry::traces;
 /// A message that has been settled.
 pub(super) struct Completed<'a> {
     pub(super) message: &'a Message,
-    /// The length of its body, which has been dropped.
+    /// The length of its body, which is no longer kept.
     pub(super) body_bytes: usize,
     /// Whether the queue's redrive policy permits no further receive.
     pub(super) last_receive: bool,
@@ -25,7 +28,8 @@ pub(super) struct Completed<'a> {
     pub(super) took: Duration,
 }
 
-/// Records in the current span what the message is about, as soon as that is known.
+/// Records in the current span what the message is about. It is called as soon as that is known, so
+/// that later log lines have it too.
 pub(super) fn identify(parsed: &Result<Parsed, Malformed>) {
     let span = Span::current();
     let (origin, event) = match parsed {
@@ -68,7 +72,7 @@ pub(super) fn write(of: &Completed<'_>) {
     macro_rules! line {
         ($emit:ident) => {
             $emit!(
-                // The span has account, Region and repository, and so has the line.
+                // Account, Region and repository come from the span.
                 message_id = of.message.id,
                 event_id = origin.and_then(|origin| origin.id.as_deref()),
                 event_kind = kind.map(|kind| kind.as_str()),
@@ -79,7 +83,7 @@ pub(super) fn write(of: &Completed<'_>) {
                 why,
                 disposition = of.disposition.as_str(),
                 again_in_seconds = of.disposition.wait().map(|wait| wait.as_secs()),
-                // Said here because SQS moves the message in silence, and nobody else knows why.
+                // SQS moves the message without a word, so only this line says why.
                 goes_to = dead.then_some("the dead-letter queue"),
                 receive_count = of.message.receive_count,
                 body_bytes = of.body_bytes,
@@ -92,7 +96,7 @@ pub(super) fn write(of: &Completed<'_>) {
         _ if dead => line!(error),
         (Err(Failure::Panicked), _) => line!(error),
         (Ok(_), _) | (_, Disposition::Release) => line!(info),
-        // Results of a sweep wait for each other, which is no fault.
+        // Results of a sweep wait for each other, so this is no reason for a warning.
         (Err(Failure::Pending { .. }), _) if kind == Some(Kind::Sweep) => line!(info),
         (Err(_), _) => line!(warn),
     }

@@ -3,14 +3,20 @@
 //!
 //! A message that needs ECR takes a slot of its repository. A repository may have as many running
 //! slots as it leaves to the others, as switches share a buffer by a dynamic threshold: one busy
-//! repository has half of the permits, the next has half of the rest. Its further messages are
-//! queued under heartbeat, without a permit, so that polling goes on past them.
+//! repository has half of the permits, the next has half of the rest. So a large backlog of one
+//! fast repository is worked off at the pace of half of the permits.
 //!
-//! A message that is slow yields: it goes on without its permit. As long as it does, its repository
-//! gets few further slots, and messages that find no place in the queue come again later.
+//! Further messages of the repository are queued under heartbeat, without a permit, so that polling
+//! continues. There are sixteen places for each permit, shared by the same rule.
+//!
+//! A message that takes longer than a second yields: it continues without its permit. Meanwhile its
+//! repository gets an eighth of its slots, and messages that find no place in the queue come again
+//! later, except on their last receive. When no place is left and nothing is slow, messages wait
+//! with their permit.
 //!
 //! Rejected: a fixed share for each repository, because a single busy one would leave permits
-//! unused; and a queue for each repository, because its length would be what strangers push.
+//! unused; and a queue for each repository, because everybody who can push images would decide how
+//! long it is.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -25,13 +31,13 @@ use crate::domain::names::Repository;
 use crate::outcome::Failure;
 use crate::shutdown::Shutdown;
 
-/// Messages that may be queued, and as many that may have yielded, for each permit.
+/// Places for queued messages for each permit, and as many for messages that have yielded.
 const PLACES_PER_PERMIT: usize = 16;
-/// A message that is in work for this long is slow: most take a tenth of it.
+/// A message that is in work for this long is slow: most messages take a tenth of it.
 const SLOW: Duration = Duration::from_secs(1);
-/// While one of its messages is slow, a repository gets this part of the slots that it would get.
+/// While one of its messages is slow, a repository gets its slots divided by this.
 const PART_OF_SLOW: usize = 8;
-/// How many times as many messages may be queued on their last receive, because they cannot come
+/// Messages on their last receive have this many times as many places, because they cannot come
 /// again.
 const MORE_FOR_LAST_RECEIVES: usize = 4;
 
@@ -80,7 +86,7 @@ pub(super) struct Fairness {
     changed: Notify,
 }
 
-/// The slot of a message, until it is dropped. It holds the permit of the message.
+/// The slot of a message, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Slot<'a> {
     fairness: &'a Fairness,
@@ -89,7 +95,7 @@ pub(super) struct Slot<'a> {
 }
 
 impl Slot<'_> {
-    /// Does the message's work. If that is slow, it goes on without the permit.
+    /// Does the message's work. If the work is slow, it continues without the permit.
     pub(super) async fn run<T>(&mut self, permit: &mut Permit, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         tokio::select! {
@@ -120,7 +126,7 @@ impl Drop for Slot<'_> {
 }
 
 impl Fairness {
-    /// Shares this many permits.
+    /// Creates a fairness that shares this many permits.
     pub(super) fn new(permits: usize) -> Self {
         Self { permits, shares: Mutex::default(), changed: Notify::new() }
     }
@@ -129,12 +135,13 @@ impl Fairness {
         self.shares.lock()
     }
 
-    /// Refairness whether no message has a slot.
+    /// Returns whether no message has a slot.
     pub(super) fn is_idle(&self) -> bool {
         self.shares().is_empty()
     }
 
-    /// Takes a slot in this state, if that leaves the other repositories at least as much room.
+    /// Takes a slot in this state, if the repository then leaves at least as much room to the
+    /// others as it has.
     fn try_slot<'a>(&'a self, repository: &'a Repository, state: State) -> Option<Slot<'a>> {
         let places = self.permits.saturating_mul(PLACES_PER_PERMIT);
         let room = if state == State::Running { self.permits } else { places };
@@ -160,11 +167,12 @@ impl Fairness {
         Some(Slot { fairness: self, repository, state })
     }
 
+    /// Returns whether a message of the repository has yielded.
     fn is_slow(&self, repository: &Repository) -> bool {
         self.shares().get(repository).is_some_and(|share| share.yielded > 0)
     }
 
-    /// Takes a place in the queue; there are more for a message that cannot come again.
+    /// Takes a place in the queue. There are more places for a message that cannot come again.
     fn try_queue<'a>(&'a self, repository: &'a Repository, is_last: bool) -> Option<Slot<'a>> {
         let more = self.permits.saturating_mul(PLACES_PER_PERMIT * MORE_FOR_LAST_RECEIVES);
         match self.try_slot(repository, State::Queued) {
@@ -176,11 +184,11 @@ impl Fairness {
     /// Waits for a running slot, without the permit if there is a place in the queue.
     ///
     /// A message on its last receive cannot come again, so it waits even if its repository is slow,
-    /// and a drain does not end its wait.
+    /// and a stop of the worker does not end its wait.
     ///
     /// # Errors
-    /// [`Failure::Crowded`] if the queue is full and the repository is slow;
-    /// [`Failure::Abandoned`] if the worker begins to stop.
+    /// [`Failure::Crowded`] if the queue is full and the repository is slow; [`Failure::Abandoned`]
+    /// if the worker begins to stop.
     pub(super) async fn acquire<'a>(
         &'a self,
         repository: &'a Repository,
@@ -197,7 +205,8 @@ impl Fairness {
                 if let Some(place) = self.try_queue(repository, is_last) {
                     permit.give_up();
                     let slot = self.next_running(repository).await;
-                    // Another message that waits for a place may hold the permit that this one needs.
+                    // Another message that waits for a place may hold the permit that this one
+                    // needs.
                     drop(place);
                     permit.take_again().await;
                     return Ok(slot);
@@ -218,6 +227,7 @@ impl Fairness {
         }
     }
 
+    /// Waits for a running slot.
     async fn next_running<'a>(&'a self, repository: &'a Repository) -> Slot<'a> {
         loop {
             let changed = self.changed.notified();
@@ -238,7 +248,7 @@ mod tests {
     use super::*;
     use crate::domain::names::sample::repository;
 
-    /// How many fairness a repository gets before it has to wait.
+    /// Takes all running slots that a repository gets before it has to wait.
     fn taken<'a>(fairness: &'a Fairness, repository: &'a Repository) -> Vec<Slot<'a>> {
         std::iter::from_fn(|| fairness.try_slot(repository, State::Running)).collect()
     }
@@ -252,11 +262,11 @@ mod tests {
         let of_c = taken(&fairness, &c);
         assert_eq!((of_a.len(), of_b.len(), of_c.len()), (16, 8, 4));
         drop(of_a);
-        assert_eq!(taken(&fairness, &c).len(), 8, "what comes free is shared out anew");
+        assert_eq!(taken(&fairness, &c).len(), 8, "free permits are shared again");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn single_repository_has_a_slot_however_few_permits_there_are() {
+    async fn single_repository_has_a_slot_even_if_permits_are_few() {
         for most in 1..=3 {
             let fairness = Fairness::new(most);
             assert_eq!(taken(&fairness, &repository("a")).len(), most.div_ceil(2), "{most}");
@@ -286,16 +296,16 @@ mod tests {
         let mut permit = Permit::try_of(&permits).unwrap();
         let mut slot = fairness.try_slot(&a, State::Running).unwrap();
         let slow = slot.run(&mut permit, sleep(SLOW * 3));
-        let look = async {
+        let others = async {
             sleep(SLOW * 2).await;
             assert_eq!(permits.available_permits(), 1);
             assert_eq!(taken(&fairness, &a).len(), 4);
             assert_eq!(taken(&fairness, &b).len(), 16);
         };
-        tokio::join!(slow, look);
+        tokio::join!(slow, others);
         drop(slot);
-        assert_eq!(taken(&fairness, &a).len(), 16, "it is not slow any more");
-        assert!(fairness.is_idle(), "nothing is remembered of who has no slot");
+        assert_eq!(taken(&fairness, &a).len(), 16, "it is no longer slow");
+        assert!(fairness.is_idle(), "repositories without a slot are forgotten");
     }
 
     #[tokio::test(start_paused = true)]
@@ -310,7 +320,11 @@ mod tests {
         let waits = fairness.acquire(&a, &mut permit, false, &shutdown);
         tokio::pin!(waits);
         assert!(futures_util::poll!(&mut waits).is_pending());
-        assert_eq!(permits.available_permits(), 1, "while it is fast, with the permit in hand");
+        assert_eq!(
+            permits.available_permits(),
+            1,
+            "it waits with its permit while nothing is slow"
+        );
 
         let _slow = fairness.try_slot(&a, State::Yielded).unwrap();
         fairness.changed.notify_waiters();
@@ -320,7 +334,7 @@ mod tests {
         let last = fairness.acquire(&a, &mut permit, true, &shutdown);
         tokio::pin!(last);
         assert!(futures_util::poll!(&mut last).is_pending(), "its last receive waits");
-        assert_eq!(permits.available_permits(), 1, "at a place that others do not get");
+        assert_eq!(permits.available_permits(), 1, "in a place for last receives");
         drop(held);
         assert!(last.await.is_ok());
     }
@@ -351,7 +365,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn drain_ends_the_wait() {
+    async fn stop_of_the_worker_ends_the_wait() {
         let fairness = Fairness::new(1);
         let (a, permits) = (repository("a"), Arc::new(Semaphore::new(1)));
         let shutdown = Shutdown::default();

@@ -1,9 +1,18 @@
 //! The polling loop: takes permits, receives messages, and hands them to the processor.
 //!
-//! A stop waits for its receives. SQS does not notice that the caller of a long poll has gone away:
-//! until its wait is over the poll takes messages, which nobody gets until their visibility timeout
-//! has passed. So no receive is dropped, and receives are short while messages are in work
-//! (invariant 12).
+//! Receives follow the queue. One long poll runs while the queue is empty, and another is added
+//! while receives come back full. A receive waits ten milliseconds for ten permits, because it
+//! costs the same for one message. All receives together hold half of the permits, so that the
+//! others are left to messages that gave theirs up while they were queued.
+//!
+//! A stop waits for its receives (invariant 12). SQS does not notice that the caller of a long poll
+//! is gone: until the poll's wait is over, it takes messages that nobody gets until their
+//! visibility timeout has passed, and each of them has lost one receive. So no receive is dropped,
+//! and receives are short while messages are in work.
+//!
+//! A pause always has a probe. While the registry refuses everything, one message a minute is
+//! received, beyond the permits if all are taken, because it may be about a repository that does
+//! not refuse. In all other pauses a message is received only when none is in work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,19 +39,19 @@ use crate::telemetry::instruments::Instruments;
 
 /// The most messages of one receive (SQS API reference, ReceiveMessage).
 const MAX_RECEIVED: usize = 10;
-/// How often the loop shows at least that it lives, while it waits.
+/// How often the loop shows that it lives while it waits, at least.
 const BEAT: Duration = Duration::from_secs(5);
 /// How often one message is received while the registry refuses everything, because it may be about
 /// a repository that does not refuse us.
 const PROBE: Duration = Duration::from_secs(60);
-/// How long a receive waits for more permits than are free, because a receive of ten costs what a
-/// receive of one does.
+/// How long a receive waits for more permits than are free, because a receive of ten messages costs
+/// as much as a receive of one.
 const GATHER: Duration = Duration::from_millis(10);
 /// The pauses after failed receives.
 const RECEIVE_BACKOFF: Backoff =
     Backoff::new(Duration::from_secs(1), 2, Duration::from_secs(30)).spread(0.25);
 
-/// Takes messages from the queue until it is told to stop.
+/// Takes messages from the queue until the worker stops.
 #[derive(Debug)]
 pub struct Poller<Q, R, N> {
     queue: Arc<Q>,
@@ -85,10 +94,11 @@ impl Tasks {
 
 /// What a receive may take.
 struct Ticket {
+    /// One for each message.
     permits: Vec<Permit>,
     urgency: Urgency,
-    /// The pauses at the time at which the receive begins. Its success says nothing of a refusal
-    /// that comes after.
+    /// The pauses when the receive begins. Its success ends these, and says nothing about a refusal
+    /// that comes later.
     paused: Vec<Pause>,
 }
 
@@ -108,16 +118,16 @@ impl Ticket {
 
 /// Whether a receive may begin.
 enum Next {
-    /// It may.
+    /// It may begin, with this.
     Receive(Ticket),
-    /// Something stands in its way.
+    /// It may not begin now.
     NotNow,
     /// No receive begins any more.
     Draining,
 }
 
 impl<Q: Queue, R: Registry, N: Notifier> Poller<Q, R, N> {
-    /// A poller that works on `max_in_flight` messages at once.
+    /// Creates a poller that works on `max_in_flight` messages at once.
     #[must_use]
     pub fn new(queue: Arc<Q>, shared: Shared<Q, R, N>, max_in_flight: usize) -> Self {
         let fairness = Arc::new(Fairness::new(max_in_flight));
@@ -167,8 +177,8 @@ impl<Q: Queue, R: Registry, N: Notifier> Poller<Q, R, N> {
                 () = self.shutdown.receives_given_up() => {
                     warn!(
                         receives = polls.len(),
-                        "not answered in time; a message that they take comes again when its \
-                         visibility timeout passes"
+                        "receives are not answered in time; a message that they take comes again \
+                         when its visibility timeout has passed"
                     );
                     break;
                 }
@@ -225,8 +235,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Poller<Q, R, N> {
         }
         self.show_success(messages.len(), &ticket.paused);
         let mut done = Vec::new();
-        // A queue that gives more messages than asked for has given some that have no permit; they
-        // come again.
+        // If the queue gives more messages than asked for, some have no permit. They come again.
         for message in messages {
             let Some(permit) = ticket.permits.pop() else { break };
             let Some(one) = self.processor.parse(message) else { continue };
@@ -274,7 +283,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Poller<Q, R, N> {
                     self.ask_to_settle().await;
                     None
                 }
-                // The calls in hand are the probes. If there are none left, a new message is one.
+                // Calls in hand are the probes. If there are none, a new message becomes one.
                 Some(Obstacle::Paused) if is_probe_due && self.is_idle() => {
                     Ticket::of(self.permits.try_one())
                 }
@@ -299,8 +308,8 @@ impl<Q: Queue, R: Registry, N: Notifier> Poller<Q, R, N> {
         self.permits.are_free() && self.fairness.is_idle()
     }
 
-    /// Asks the queue whether messages may be settled again, when no lease is left that would show
-    /// it. Another message would only lose its lease too.
+    /// Asks the queue whether messages may be settled again. No lease is left that would show it,
+    /// and another message is not received because it would only lose its lease too.
     async fn ask_to_settle(&self) {
         match self.queue.may_settle().await {
             Ok(()) => self.health.resume(Pause::Settling),
@@ -317,13 +326,13 @@ impl<Q: Queue, R: Registry, N: Notifier> Poller<Q, R, N> {
             () = sleep(BEAT) => return Next::NotNow,
         };
         let Some(first) = first else { return Next::Draining };
-        // Asked with the permit in hand, because the work that ended while this waited may have
+        // This is checked with the permit in hand, because work that ended during the wait may have
         // left an obstacle.
         if self.health.obstacle().is_some() {
             return Next::NotNow;
         }
         let permits = self.permits.gather(first, most_received(self.max_in_flight), GATHER).await;
-        // The stop signal may have come meanwhile.
+        // The worker may have begun to stop meanwhile.
         match self.shutdown.is_draining() {
             true => Next::Draining,
             false => Next::Receive(Ticket::new(permits)),
@@ -334,7 +343,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Poller<Q, R, N> {
         self.health.beat();
         self.instruments.received(received);
         self.instruments.polled(self.clock.now());
-        // A receive that succeeds was signed with our own credentials.
+        // A receive that succeeds shows that the worker's own credentials work too.
         for &pause in paused {
             self.health.resume(pause);
         }
@@ -351,15 +360,15 @@ impl<Q: Queue, R: Registry, N: Notifier> Poller<Q, R, N> {
     }
 }
 
-/// Returns how long a receive waits that begins while this many messages are in work. A stop waits
-/// for every receive, so only a single receive waits long, and only while nothing has to be finished
-/// or released.
+/// Returns how long a receive waits that begins while this many messages are in work and this many
+/// receives run. A stop waits for every receive, so only a single receive waits long, and only
+/// while no message has to be finished or released.
 fn wait(working: usize, receives: usize) -> Wait {
     if working == 0 && receives == 0 { Wait::Long } else { Wait::Short }
 }
 
-/// Returns the most messages of one receive with this many permits. Receives that wait hold about
-/// half of them, and leave the rest to messages that gave theirs up while they are queued.
+/// Returns the most messages of one receive with this many permits, so that a single receive leaves
+/// half of them to messages that gave theirs up while they are queued.
 fn most_received(permits: usize) -> usize {
     MAX_RECEIVED.min(permits.div_ceil(2))
 }
@@ -390,14 +399,14 @@ impl Pace {
         self.retries.succeeded();
         self.polls = match received {
             _ if received >= asked => (self.polls + 1).min(self.most),
-            // The flood is over: one receive is enough.
+            // The receive brought less than half, so one receive at a time is enough.
             _ if 2 * received < asked => 1,
             _ => self.polls,
         };
     }
 
-    /// Notes a failed receive, and returns how long none begins. A receive that fails during a pause
-    /// began before it, and says nothing new.
+    /// Notes a failed receive, and returns how long no other begins. A receive that fails during a
+    /// pause began before the pause, so it does not lengthen it.
     fn failed(&mut self) -> Duration {
         self.polls = 1;
         let now = Instant::now();
