@@ -330,7 +330,7 @@ async fn an_exception_that_has_expired_is_said_once_at_the_start_and_shown() {
     }
     worker.signal(Signal::TERM);
     let ended = worker.ended().await;
-    let said = lines(&ended, "an exception of the policy has expired: it counts no more");
+    let said = lines(&ended, "an exception of the policy has expired and no longer applies");
     assert_eq!(said.len(), 1, "{said:?}");
     assert_eq!((&said[0]["exception"], &said[0]["owner"]), (&json!("CVE-1"), &json!("security")));
 }

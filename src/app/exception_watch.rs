@@ -1,4 +1,5 @@
-//! Exceptions grow old: what has expired, or is about to, is said in the log and shown in the metrics.
+//! Watches the expiry dates of exceptions, logs those that have expired or are about to, and counts
+//! them in the metrics.
 
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use crate::domain::exception::{Exception, Standing};
 use crate::shutdown::Shutdown;
 use crate::telemetry::instruments::Instruments;
 
-/// How often it is looked at the calendar.
+/// How often expiry dates are checked.
 const EVERY: Duration = Duration::from_secs(900);
 
-/// Says at the start where exceptions stand, and whenever that changes, until the shutdown drains.
+/// Logs the exceptions that are about to expire or have expired, at the start and whenever that
+/// changes, until the worker stops.
 pub(super) async fn watch(
     exceptions: &[Exception],
     clock: &Clock,
@@ -30,7 +32,7 @@ pub(super) async fn watch(
         }
         for ((exception, standing), before) in exceptions.iter().zip(&standings).zip(&before) {
             if standing != before {
-                say(exception, *standing);
+                log(exception, *standing);
             }
         }
         before = standings;
@@ -42,7 +44,7 @@ pub(super) async fn watch(
     }
 }
 
-fn say(exception: &Exception, standing: Standing) {
+fn log(exception: &Exception, standing: Standing) {
     let Exception { expires, owner, reason, .. } = exception;
     match standing {
         Standing::Active => {}
@@ -50,7 +52,11 @@ fn say(exception: &Exception, standing: Standing) {
             %exception, %expires, owner, reason, "an exception of the policy is about to expire"
         ),
         Standing::Expired => warn!(
-            %exception, %expires, owner, reason, "an exception of the policy has expired: it counts no more"
+            %exception,
+            %expires,
+            owner,
+            reason,
+            "an exception of the policy has expired and no longer applies"
         ),
     }
 }
