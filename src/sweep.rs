@@ -1,12 +1,17 @@
-//! Sweeps: every tagged image that the policy covers is inspected, whatever events there were.
+//! Sweeps inspect every tagged image that the policy covers, whether or not there were events.
 //!
 //! A scheduled sweep ([`Coordinator`]) is a chain of messages on the worker's own queue, so that
-//! any number of tasks share it and none leads. A step inspects and sends messages, and changes
-//! nothing: an image whose tags are to be removed becomes a message of its own and is handled like
-//! any other event, with its own lease, retries, limits and notices. A step that is broken off is
-//! done again, and does no harm. Once its messages were sent it is done, whatever happens then: a
-//! copy of it ends at the first task that has taken it ([`steps_taken`]). Results are gathered into
-//! one summary ([`aggregate`]).
+//! any number of tasks share it and none leads. A step inspects images and sends messages. It
+//! changes nothing in the registry except that it asks for scans: an image whose tags are to be
+//! removed becomes a message of its own and is handled like any other event, with its own lease,
+//! retries, limits and notices. A step that breaks off is done again and does no harm. When its
+//! messages are sent the step is done, and copies of it end at any task that has taken it
+//! ([`steps_taken`]). Results are gathered into one summary ([`aggregate`]).
+//!
+//! A sweep covers every account of `policy.accounts` in every Region of `policy.regions`; if those
+//! are not set, the worker's own. A step out of scope touches nothing, whoever sent it. When a
+//! sweep finds more than the limits of the hour allow, the rest waits for one hour and is then left
+//! to the next sweep, so that work does not pile up.
 //!
 //! A sweep from the command line ([`ManualSweep`]) needs no queue and acts through the worker's own
 //! assessment.

@@ -1,4 +1,14 @@
 //! Takes the steps of scheduled sweeps.
+//!
+//! The first step becomes a message for each registry, a registry becomes a message for each
+//! repository, and a repository is swept slice by slice, a hundred images each. The message of the
+//! last slice is the repository's result. A step sends its consequences before it is deleted: its
+//! images first, and then the next step by a call of its own, so that images that cannot be sent do
+//! not leave two chains. From there on the step is done, whatever happens. Other scans are asked
+//! for last, because the next sweep asks again if they are refused.
+//!
+//! Slices hold at most a quarter of the permits. A slice that finds no permit is sent again as a
+//! new message, because waiting must not use up its receives.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,12 +40,11 @@ use crate::registry::Registry;
 use crate::shutdown::Shutdown;
 use crate::telemetry::instruments::Instruments;
 
-/// The part of the permits that slices hold together at the most; the others are left to live
-/// events.
+/// Slices hold at most the permits divided by this. The others are left to live events.
 const PART_OF_PERMITS: usize = 4;
-/// The shortest first delay of a slice that finds no permit of that part, and the longest delay.
+/// The shortest first delay and the longest delay of a slice that finds no permit.
 const NO_ROOM: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
-/// When a copy of a step that is still in work comes again.
+/// The time after which a copy of a step comes again while the step is in work.
 const IN_WORK: Duration = Duration::from_secs(60);
 
 /// Everything that the coordinator shares with other parts of the worker.
@@ -81,7 +90,7 @@ pub struct Coordinator<Q, R, N> {
 }
 
 impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
-    /// A coordinator in a task that works on `max_in_flight` messages at once.
+    /// Creates a coordinator for a task that works on `max_in_flight` messages at once.
     #[must_use]
     pub fn new(shared: Shared<Q, R, N>, settings: SweepSettings, max_in_flight: usize) -> Self {
         let Shared { queue, inventory, ecr, dispatcher, policy, own, .. } = shared;
@@ -136,7 +145,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
                 let reason = "a copy of this step is in work".to_owned();
                 return Err(Failure::Pending { reason, again: IN_WORK });
             }
-            // The last receive must not be used up by waiting.
+            // It cannot wait, because this is its last receive.
             Turn::InWork => None,
         };
         let registry = match &order.step {
@@ -187,8 +196,8 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
         Ok(Outcome::Swept)
     }
 
-    /// Sends one message for each repository that the policy covers, spread over the time that they
-    /// take.
+    /// Sends one message for each repository that the policy covers, spread over the time that the
+    /// repositories take.
     async fn sweep_registry(
         &self,
         order: &Order,
@@ -227,7 +236,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
         Ok(Outcome::Swept)
     }
 
-    /// Inspects some images of a repository, and sends the messages that follow.
+    /// Inspects one slice of a repository's images, and sends the messages that follow.
     async fn sweep_slice(
         &self,
         request: &Request,
@@ -240,7 +249,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
             return Ok(Outcome::PutOff);
         };
         let pace = self.pace(&request.repository.registry_id());
-        // The policy of this task may differ from that of the task that sent the step.
+        // This task's policy is checked too, because the task that sent the step may have another.
         let is_covered = self.policy.check_scope(&request.repository, &self.own).is_ok();
         let inspect = async {
             match is_covered {
@@ -264,19 +273,18 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
             messages.extend(self.to_assess(request, order, image));
         }
         let step = next_step(order, slice, &census, page.next_token);
-        // The next step has a call of its own: images that cannot be sent must not leave two
-        // chains.
+        // The next step has a call of its own, because images that cannot be sent must not leave
+        // two chains.
         send(&*self.queue, &messages).await?;
         send(&*self.queue, &[now(Order { step, ..order.clone() }.body())]).await?;
         taking.iter().for_each(Taking::is_taken);
         self.instruments.swept(&census);
-        // At last, and whether or not it succeeds: the slice is done.
+        // This comes last and may fail, because the slice is done.
         self.rescans.ask(request, &page.images, &pace).await;
         Ok(Outcome::Swept)
     }
 
-    /// Sends a slice that finds no room as a new message, because a message that waits for room
-    /// must not use up its receives.
+    /// Sends a slice that finds no permit as a new message.
     async fn put_off(&self, order: &Order, slice: &Slice) -> Result<(), Failure> {
         let (least, longest) = NO_ROOM;
         let time_of_a_slice = self.apart().saturating_mul(PAGE.into());
@@ -288,8 +296,8 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
         send(&*self.queue, &[Outgoing { body: order.body(), delay }]).await
     }
 
-    /// Returns the message that has an image assessed, if its tags are to be removed, or if the
-    /// team is to be notified of an index by name because it is not known as a whole.
+    /// Returns the message that has an image assessed. There is one if tags of the image are to be
+    /// removed, or if the team is to be notified of an index that is not known as a whole.
     fn to_assess(
         &self,
         request: &Request,
@@ -305,7 +313,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
     /// Returns the pace of the calls to this registry.
     fn pace(&self, registry_id: &RegistryId) -> Arc<CallPace> {
         let mut paces = self.paces.lock();
-        // A pace that nobody uses begins anew.
+        // A pace that is not in use is forgotten and begins anew.
         paces.retain(|_, pace| Arc::strong_count(pace) > 1);
         let new = || Arc::new(CallPace::new(self.calls_per_second));
         Arc::clone(paces.entry(registry_id.clone()).or_insert_with(new))
@@ -317,14 +325,14 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
     }
 }
 
-/// Returns the order with an id and a possible time.
+/// Returns the order with an id and with a time that is not in the future.
 fn named(message: &Message, order: &Order) -> Order {
     let mut order = order.clone();
     // A schedule without an id of its own takes the message's, which is the same at every delivery.
     let own = order.origin.id.clone().filter(|id| id.len() <= LONGEST_ID);
     let id = || own.unwrap_or_else(|| message.id.clone());
     order.sweep = Some(order.sweep.clone().unwrap_or_else(id));
-    // A sweep whose time is impossible or in the future would never grow old.
+    // A sweep without a time, or with one in the future, would never grow old.
     let is_possible = |at| message.sent_at.is_none_or(|sent| at <= sent);
     if !order.origin.at.is_some_and(is_possible) {
         order.origin.at = message.sent_at;
@@ -333,6 +341,7 @@ fn named(message: &Message, order: &Order) -> Order {
     order
 }
 
+/// Returns the question that a slice of this repository asks.
 fn request(message: &Message, attempt: Attempt, order: &Order, repository: &Repository) -> Request {
     Request {
         repository: repository.clone(),

@@ -1,6 +1,8 @@
-//! The images that a registry holds, inspected page by page. Changes nothing.
+//! Inspects the images of a registry page by page, for scheduled sweeps and for sweeps from the
+//! command line. It changes nothing.
 //!
-//! The scheduled sweep and the sweep from the command line rest on it.
+//! Every tagged image gets an entry, also one that cannot be judged or inspected, so that the
+//! counts of a sweep show what no scan covers.
 
 use std::sync::Arc;
 
@@ -23,12 +25,12 @@ use crate::outcome::Failure;
 use crate::registry::Registry;
 use crate::shutdown::Shutdown;
 
-/// Images of one page: a few seconds of work.
+/// The images of one page, which take a few seconds.
 pub(super) const PAGE: u16 = 100;
-/// Images that are inspected side by side.
+/// The images that are inspected at the same time.
 const AT_ONCE: usize = 8;
 
-/// One image: its coverage, and what the policy asks for.
+/// One image, its coverage, and what the policy asks for.
 #[derive(Clone, Debug)]
 pub struct InventoryEntry {
     /// The image, its tags in order.
@@ -45,7 +47,8 @@ pub struct InventoryEntry {
     pub reasons: Vec<String>,
     /// The worst finding that counts, by its id if the scanner lists it.
     pub worst: Option<(Severity, Option<String>)>,
-    /// Whether it is an index that is not known as a whole: the team is notified of it by name.
+    /// Whether it is an index that is not known as a whole, so that the team is notified of it by
+    /// name.
     pub is_unresolved: bool,
     /// The image, or the images of an index, that basic scanning scans.
     pub basic: Vec<BasicScan>,
@@ -96,7 +99,8 @@ pub struct Inventory<R> {
 }
 
 impl<R: Registry> Inventory<R> {
-    /// An inventory of what this policy covers, for a worker that lives in the registry `own`.
+    /// Creates an inventory of the images that this policy covers, for a worker in the registry
+    /// `own`.
     #[must_use]
     pub fn new(
         ecr: Arc<EcrCalls<R>>,
@@ -133,7 +137,7 @@ impl<R: Registry> Inventory<R> {
     ) -> InventoryPage {
         let read = |registry| R::page(registry, &request.repository, token, PAGE);
         let page = match self.ecr.call(request, read).await {
-            // A repository that is gone has no images.
+            // A repository that no longer exists has no images.
             Ok(page) => page.unwrap_or_default(),
             Err(failure) => {
                 return InventoryPage { failure: Some(failure), ..InventoryPage::default() };
@@ -155,8 +159,8 @@ impl<R: Registry> Inventory<R> {
         inspected
     }
 
-    /// Inspects one image. One that cannot be inspected is an entry too, so that it does not keep
-    /// the others from being inspected, unless they would be refused as well.
+    /// Inspects one image. If the image cannot be inspected, the entry says so, and the others are
+    /// still inspected. A refusal is an error instead, because the others would be refused too.
     async fn entry(
         &self,
         request: &Request,
@@ -169,14 +173,15 @@ impl<R: Registry> Inventory<R> {
         let of = image.clone();
         match Box::pin(self.inspect(request, image, pace)).await {
             Err(failure @ (Failure::Refused(_) | Failure::Abandoned)) => Err(failure),
-            // A message that can come again inspects the page once more.
+            // The message can come again and inspect the whole page once more.
             Err(failure @ Failure::Transient(_))
                 if request.urgency != Urgency::Immediate && !request.attempt.is_last() =>
             {
                 Err(failure)
             }
             Err(failure) => {
-                warn!(digest = %of.digest, error = %failure, "cannot inspect an image of the sweep");
+                let digest = &of.digest;
+                warn!(%digest, error = %failure, "cannot inspect an image of the sweep");
                 Ok(Some(InventoryEntry::new(of, Coverage::Failed).because(failure.to_string())))
             }
             entry => entry,
@@ -220,7 +225,7 @@ impl<R: Registry> Inventory<R> {
         }
     }
 
-    /// Inspects an image; `None` if it is gone.
+    /// Inspects an image. Returns `None` if it is gone.
     async fn inspect(
         &self,
         request: &Request,
@@ -234,7 +239,7 @@ impl<R: Registry> Inventory<R> {
             }
             (_, StorageStatus::Archived) => Some(Coverage::Archived),
             (_, StorageStatus::Activating) => Some(Coverage::Scanning),
-            // It bears our mark alone.
+            // Its only tag is our mark.
             _ if !image.is_tagged() && !image.is_referrer() => Some(Coverage::Quarantined),
             _ => None,
         };
@@ -255,7 +260,7 @@ impl<R: Registry> Inventory<R> {
                 else {
                     return Ok(None);
                 };
-                // Charts, signatures and the like, of which no scanner says anything.
+                // Charts, signatures and the like, which no scanner scans.
                 let is_attachment = image.kind == ImageKind::Artifact || image.is_referrer();
                 if is_attachment && !snapshot.shows_findings() {
                     return Ok(Some(InventoryEntry::new(image, Coverage::NotAnImage)));
@@ -276,7 +281,7 @@ impl<R: Registry> Inventory<R> {
             }
             Inspection::Violation(violation) => self.violating(request, *violation).await?,
             Inspection::NotAnImage => InventoryEntry::new(of.clone(), Coverage::NotAnImage),
-            // It has more findings than are read, which is no fault of an index.
+            // It has more findings than are read.
             Inspection::Unscanned(image, reason) if image.kind != ImageKind::Index => {
                 InventoryEntry::new(image, Coverage::Unavailable).because(reason)
             }
@@ -291,7 +296,7 @@ impl<R: Registry> Inventory<R> {
                 index_only().because("ECR has not scanned all of its images")
             }
             Inspection::Absent | Inspection::Unpulled => {
-                index_only().because("none of its images is there")
+                index_only().because("none of its images exists")
             }
         };
         Ok(Some(InventoryEntry { basic, ..entry }))

@@ -25,7 +25,7 @@ use crate::outcome::{Attempt, Failure, Outcome};
 use crate::registry::Registry;
 use crate::shutdown::Shutdown;
 
-/// What a sweep by hand is made of.
+/// The parts that a sweep by hand needs.
 #[derive(Debug)]
 pub struct Parts<R, N> {
     /// Inspects the images.
@@ -66,11 +66,11 @@ pub enum Advance<'a> {
     Repository(&'a Repository, &'a Census),
     /// An image of a plan has been handled.
     Image(&'a Repository, &'a Digest),
-    /// This could not be inspected.
+    /// A registry or repository could not be inspected, for this reason.
     Failed(String),
 }
 
-/// Why a sweep by hand did not take place.
+/// The reason why a sweep by hand did not take place.
 #[derive(Debug, thiserror::Error)]
 pub enum ManualSweepError {
     /// A call failed that would fail for every registry.
@@ -85,23 +85,23 @@ pub enum ManualSweepError {
     Plan(#[from] InvalidName),
 }
 
-/// A sweep by hand under way.
+/// A sweep by hand.
 #[derive(Debug)]
 pub struct ManualSweep<R, N> {
     parts: Parts<R, N>,
     plan: Option<Vec<Planned>>,
     scope: Scope,
     origin: Origin,
-    /// Everything that was read since the sweep began is recent enough for it.
+    /// Says that everything that was read since the sweep began is recent enough.
     freshness: Freshness,
     document: Document,
 }
 
 impl<R: Registry, N: Notifier> ManualSweep<R, N> {
-    /// A sweep that begins at this time of day.
+    /// Creates a sweep that begins at this time of day.
     ///
     /// # Errors
-    /// [`ManualSweepError::Plan`].
+    /// [`ManualSweepError::Plan`] if the plan names something that cannot exist.
     pub fn new(
         parts: Parts<R, N>,
         mut scope: Scope,
@@ -128,8 +128,8 @@ impl<R: Registry, N: Notifier> ManualSweep<R, N> {
         Ok(Self { parts, plan, scope, origin, freshness, document })
     }
 
-    /// Sweeps until everything is inspected and done, or the shutdown drains: then the image in
-    /// hand is the last. Returns what was found and done.
+    /// Sweeps until everything is inspected and done, or until the worker stops, when the image in
+    /// hand is the last. Returns the document of what was found and done.
     ///
     /// # Errors
     /// [`ManualSweepError::Call`] if nothing can be inspected.
@@ -192,7 +192,7 @@ impl<R: Registry, N: Notifier> ManualSweep<R, N> {
         Ok(())
     }
 
-    /// Inspects the whole of a repository, and then acts if that is wanted.
+    /// Inspects all images of a repository, and then acts on them if the scope says so.
     async fn sweep_repository(
         &mut self,
         repository: &Repository,

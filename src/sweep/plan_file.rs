@@ -80,7 +80,7 @@ pub struct Entry {
     reasons: Vec<String>,
     #[serde(default)]
     worst: Option<Worst>,
-    /// The outcome in a word, if anything was to be done.
+    /// The word of the outcome, if anything was to be done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     outcome: Option<String>,
     /// The reason why it was not done.
@@ -178,7 +178,7 @@ impl Document {
     /// image also removes the tags of every index that contains it.
     ///
     /// # Errors
-    /// Returns the name that is not valid.
+    /// The name that is not valid.
     pub fn planned(&self) -> Result<Vec<Planned>, InvalidName> {
         let goes = |(_, entry): &(usize, &Entry)| !entry.untag.is_empty();
         let planned = self.images.iter().enumerate().filter(goes).map(|(at, entry)| {

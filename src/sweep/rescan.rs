@@ -1,4 +1,7 @@
-//! Asks for other scans when basic scanning scanned an image long ago, or never.
+//! Asks for another scan of images that basic scanning scanned long ago or never.
+//!
+//! A registry may start no scan when it is asked, because its scanning is enhanced, its quota is
+//! used up, or access is denied. Then it is not asked again for an hour.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,9 +20,9 @@ use crate::inspect::{CallPace, EcrCalls, Request};
 use crate::registry::{Asked, Registry};
 use crate::shutdown::Shutdown;
 
-/// How long a registry that starts no scan is not asked again.
+/// The pause after which a registry that starts no scan is asked again.
 const NOT_HERE: Duration = Duration::from_secs(3600);
-/// Registries that are remembered.
+/// The most registries that are remembered.
 const MAX_REGISTRIES: usize = 1_000;
 
 /// Asks registries for scans.
@@ -30,12 +33,13 @@ pub(super) struct Rescans<R> {
     after: Option<Duration>,
     clock: Clock,
     shutdown: Shutdown,
-    /// Registries that start no scan when they are asked, and since when that is known.
+    /// The registries that start no scan when they are asked, and when they were last asked.
     not_here: Mutex<HashMap<RegistryId, Instant>>,
 }
 
 impl<R: Registry> Rescans<R> {
-    /// Asks for a scan when the last one is older than `after`; `None` asks for none.
+    /// Creates a part that asks for a scan if the last one is older than `after`. With `None` it
+    /// asks for none.
     pub(super) fn new(
         ecr: Arc<EcrCalls<R>>,
         policy: Arc<Policy>,
@@ -48,8 +52,8 @@ impl<R: Registry> Rescans<R> {
 
     /// Asks for scans of these images until the worker stops.
     ///
-    /// The end of a scan comes as an event, so nothing waits for it here. A scan that cannot be
-    /// started is started by the next sweep.
+    /// The end of a scan comes as an event, so nothing waits for it here. If a scan cannot be
+    /// started, the next sweep asks for it.
     pub(super) async fn ask(&self, request: &Request, images: &[InventoryEntry], pace: &CallPace) {
         let rescans = async {
             for image in images {
@@ -64,9 +68,8 @@ impl<R: Registry> Rescans<R> {
     }
 
     async fn ask_for(&self, request: &Request, image: &InventoryEntry, pace: &CallPace) {
-        // An image that is known to violate the policy is handled first, because while it is
-        // scanned nothing is known of it. And a scan is a change, if a small one: audit mode makes
-        // none.
+        // An image that violates the policy is enforced first, because ECR shows no findings of an
+        // image while it scans it. In audit mode no scan is asked for, because a scan is a change.
         let is_audit = request.settings(&self.policy).mode == Mode::Audit;
         if image.coverage.violates() || is_audit {
             return;
@@ -109,7 +112,7 @@ impl<R: Registry> Rescans<R> {
             account = %registry_id.account,
             region = %registry_id.region,
             why,
-            "the registry starts no scan when it is asked; it is not asked again for an hour"
+            "the registry starts no scans; it is not asked again for an hour"
         );
         let mut not_here = self.not_here.lock();
         if not_here.len() >= MAX_REGISTRIES {

@@ -2,7 +2,9 @@
 //!
 //! Any task may make the summary, and two tasks may make one when a task dies between sending it
 //! and saying so. So the id of a summary is made from its numbers: the same numbers always have the
-//! same id, and other numbers have another one.
+//! same id, and other numbers have another one. The previous numbers are not part of the id,
+//! because they are known only to the task that sent the previous summary, and to none after a
+//! restart.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,8 +84,7 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    /// Returns the id: the same each time that these numbers are sent, and another for other
-    /// numbers.
+    /// Returns the id, which is always the same for the same numbers and differs for others.
     #[must_use]
     pub(super) fn id(&self) -> String {
         let mut hash = Sha256::new();
@@ -277,6 +278,7 @@ impl Summary {
                 share.gaps()
             );
         }
+        let RegistryId { account, region } = &self.registry_id;
         let icon = if self.violating() + self.gaps() == 0 { ":white_check_mark:" } else { ":mag:" };
         json!({
             "version": "1.0",
@@ -284,12 +286,12 @@ impl Summary {
             "id": self.id(),
             "content": {
                 "textType": "client-markdown",
-                "title": format!("{icon} Sweep of {} {}", self.registry_id.account, self.registry_id.region),
+                "title": format!("{icon} Sweep of {account} {region}"),
                 "description": text,
                 "keywords": ["swept"],
             },
             "metadata": {
-                "threadId": format!("sweep {} {}", self.registry_id.account, self.registry_id.region),
+                "threadId": format!("sweep {account} {region}"),
                 "summary": self.subject(),
                 "eventType": "swept",
             },

@@ -38,7 +38,7 @@ fn summary() -> Summary {
 }
 
 #[test]
-fn the_summary_in_each_form() {
+fn summary_renders_in_each_format() {
     for (name, format) in
         [("text", NoticeFormat::Text), ("json", NoticeFormat::Json), ("chat", NoticeFormat::Chat)]
     {
@@ -101,7 +101,7 @@ fn first_ten_cut_repositories_are_named() {
 }
 
 #[test]
-fn different_numbers_have_different_ids_and_late_results_say_so() {
+fn different_numbers_have_different_ids_and_late_results_are_marked() {
     let summary = summary();
     assert_eq!(summary.id(), Summary { before: None, ..summary.clone() }.id());
     let fewer = Summary { swept: 2, ..summary.clone() };
