@@ -1,8 +1,8 @@
-//! Reads from ECR and judges: one image or index at a time. Nothing in here changes an image.
+//! Reads one image or index at a time from ECR and judges it. Nothing in here changes an image.
 //!
-//! [`Inspector`] answers a [`Request`] with an [`Inspection`]; [`Safeguards`] adds what keeps a
-//! violating image's tags in place. Every call to the registry goes through [`EcrCalls`], which
-//! waits while access is refused.
+//! [`Inspector`] answers a [`Request`] with an [`Inspection`]. [`Safeguards`] adds the reasons for
+//! leaving a violating image's tags in place. Every call to the registry goes through [`EcrCalls`],
+//! which waits while access is refused.
 
 mod circuit_breaker;
 mod ecr_calls;

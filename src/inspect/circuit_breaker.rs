@@ -1,7 +1,8 @@
-//! Tells a registry that refuses everything from one account, Region or repository that refuses us.
+//! Decides whether the whole registry refuses us, or only one account, Region or repository.
 //!
-//! When everything is refused, polling pauses. When one repository, account or Region is refused
-//! while others answer, only its messages wait: a pause would stop all the others because of it.
+//! When everything is refused, polling pauses. When one repository, account or Region refuses while
+//! others answer, only its messages wait, because a pause would stop all the others too. If no
+//! other has answered before, nothing shows that others would, so everything seems to be refused.
 
 use std::collections::VecDeque;
 
@@ -9,9 +10,10 @@ use parking_lot::Mutex;
 
 use crate::domain::names::{AccountId, Region, Repository};
 
-/// After this many refusals in a row, without an answer between, everything seems to be refused.
+/// After this many refusals in a row, with no answer between them, everything seems to be refused.
 const IN_A_ROW: usize = 5;
 
+/// The refusals since the last answer.
 #[derive(Debug, Default)]
 struct Run {
     refusals: usize,
@@ -23,7 +25,7 @@ struct Run {
 /// Whether the refusals of a run have one source, such as one repository.
 #[derive(Debug)]
 struct Source<T> {
-    /// The only source of the run; `None` once there were two.
+    /// The only source of the run; `None` after a second one has refused.
     only: Option<T>,
     /// The last two sources that answered.
     answered: VecDeque<T>,
@@ -98,14 +100,14 @@ mod tests {
     }
 
     #[test]
-    fn five_in_a_row_are_everything() {
+    fn five_refusals_in_a_row_open_the_breaker() {
         let breaker = CircuitBreaker::default();
         assert_eq!(refused(&breaker, "a", 3), [false; 3]);
         assert_eq!(refused(&breaker, "b", 3), [false, true, true]);
     }
 
     #[test]
-    fn an_answer_between_starts_the_count_again() {
+    fn answer_starts_the_count_again() {
         let breaker = CircuitBreaker::default();
         refused(&breaker, "a", 4);
         breaker.answered(&repository("a"));
@@ -113,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn one_repository_that_refuses_is_not_everything_where_another_has_answered() {
+    fn one_refusing_repository_does_not_open_it_if_another_has_answered() {
         let breaker = CircuitBreaker::default();
         breaker.answered(&repository("good"));
         assert_eq!(refused(&breaker, "bad", 9), [false; 9]);
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn one_account_or_region_that_refuses_is_not_everything_where_another_has_answered() {
+    fn one_refusing_account_or_region_does_not_open_it_if_another_has_answered() {
         let breaker = CircuitBreaker::default();
         breaker.answered(&repository("a"));
         for name in ["a", "b", "c", "d", "e", "f"] {

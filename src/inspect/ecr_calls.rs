@@ -1,9 +1,9 @@
-//! Every call to the registry that a request leads to.
+//! Makes every call to the registry that a request leads to.
 //!
-//! A call that is refused is waited for here, so that the rest of the code sees only a value or a
-//! [`Failure`]. When everything is refused ([`CircuitBreaker`]), polling pauses, and the refused
-//! call itself is the probe: it is repeated until it succeeds, under the heartbeat of its message.
-//! So recovery needs no restart, and refusals lose no message (invariant 11).
+//! When everything is refused ([`CircuitBreaker`]), polling pauses, and the refused call itself is
+//! the probe: it is repeated here until it succeeds, under the heartbeat of its message. So
+//! recovery needs no restart, refusals lose no message (invariant 11), and the rest of the code
+//! sees only a value or a [`Failure`].
 
 use std::future::Future;
 use std::sync::Arc;
@@ -28,13 +28,13 @@ pub struct EcrCalls<R> {
 }
 
 impl<R> EcrCalls<R> {
-    /// Calls to `registry` by a worker that lives in the account and Region `own`.
+    /// Creates the calls to `registry` by a worker in the account and Region `own`.
     #[must_use]
     pub fn new(registry: R, own: RegistryId, health: Arc<Health>, shutdown: Shutdown) -> Self {
         Self { registry, own, breaker: CircuitBreaker::default(), health, shutdown }
     }
 
-    /// Returns the registry, for calls that are not waited for if they are refused.
+    /// Returns the registry itself, for calls that are not repeated if they are refused.
     #[must_use]
     pub fn unguarded(&self) -> &R {
         &self.registry
@@ -43,7 +43,7 @@ impl<R> EcrCalls<R> {
     /// Calls the registry about the request's repository.
     ///
     /// # Errors
-    /// [`Failure`] of a call that is not waited for any longer.
+    /// [`Failure`] of a call that is not repeated any longer.
     pub async fn call<'a, T, F, Fut>(&'a self, request: &Request, call: F) -> Result<T, Failure>
     where
         F: Fn(&'a R) -> Fut,
@@ -52,11 +52,11 @@ impl<R> EcrCalls<R> {
         self.call_about(request, &request.repository, call).await
     }
 
-    /// Calls the registry about another repository, such as a copy in another registry: a refusal
-    /// concerns that one.
+    /// Calls the registry about another repository, such as a copy in another registry. A refusal
+    /// concerns that repository.
     ///
     /// # Errors
-    /// [`Failure`] of a call that is not waited for any longer.
+    /// [`Failure`] of a call that is not repeated any longer.
     pub async fn call_about<'a, T, F, Fut>(
         &'a self,
         request: &Request,
@@ -71,7 +71,7 @@ impl<R> EcrCalls<R> {
         let was_overreached = self.health.is_overreached();
         let mut retries = Retries::of_refused_call();
         loop {
-            // The SDK's futures are large, and many of ours wait for one.
+            // Boxed, because the SDK's futures are large and many of ours wait for one.
             let error = match Box::pin(call(&self.registry)).await {
                 Ok(value) => {
                     self.answered(repository);
@@ -104,7 +104,7 @@ impl<R> EcrCalls<R> {
                 _ => return Err(Failure::Transient(error)),
             }
             retries.wait(&self.shutdown).await?;
-            // An over-reach in the meantime stops this call too, unless it is what mends one.
+            // An over-reach in the meantime stops this call too, unless the call mends one.
             if self.health.is_overreached() && !was_overreached {
                 return Err(Failure::Stopped);
             }

@@ -1,4 +1,4 @@
-//! Reads what ECR shows of an image, and evaluates it by the policy.
+//! Reads an image and its findings from ECR, and evaluates them by the policy.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::registry::{IMAGE_BATCH, Registry};
 use crate::shutdown::Shutdown;
 use crate::telemetry::instruments::Instruments;
 
-/// Findings that are judged before heartbeats and health checks get a chance to run.
+/// The findings that are judged at a time, before heartbeats and health checks get a chance to run.
 const FINDINGS_AT_ONCE: usize = 500;
 
 /// Reads images from ECR and evaluates them by the policy.
@@ -36,7 +36,7 @@ pub struct Evaluator<R> {
 }
 
 impl<R: Registry> Evaluator<R> {
-    /// An evaluator by this policy.
+    /// Creates an evaluator by this policy.
     #[must_use]
     pub fn new(
         ecr: Arc<EcrCalls<R>>,
@@ -90,7 +90,7 @@ impl<R: Registry> Evaluator<R> {
         Ok(digests)
     }
 
-    /// Judges what ECR showed of an image, to this message or to another.
+    /// Judges a snapshot of an image, which may have been read for another message.
     pub async fn judge(
         &self,
         request: &Request,
@@ -122,7 +122,7 @@ impl<R: Registry> Evaluator<R> {
         self.memory.share(snapshot)
     }
 
-    /// Reads an image; `None` if it is gone.
+    /// Reads an image. Returns `None` if it is gone.
     ///
     /// # Errors
     /// [`Failure`] if it cannot be read.
@@ -135,7 +135,7 @@ impl<R: Registry> Evaluator<R> {
         self.ecr.call(request, read).await
     }
 
-    /// Reads the images with these digests, as far as they are there, by digest.
+    /// Reads those images with these digests that exist, and returns them by digest.
     pub(super) async fn images(
         &self,
         request: &Request,
@@ -146,7 +146,7 @@ impl<R: Registry> Evaluator<R> {
         Ok(images.into_iter().map(|image| (image.digest.clone(), image)).collect())
     }
 
-    /// Reads the indexes with these digests, as far as they are there.
+    /// Reads those indexes with these digests that exist.
     pub(super) async fn indexes(
         &self,
         request: &Request,
@@ -167,7 +167,7 @@ impl<R: Registry> Evaluator<R> {
         self.repository_index.tagged_images(request).await
     }
 
-    /// Reads what ECR shows of the image; `None` if it is gone.
+    /// Reads the scan of the image. Returns `None` if the image is gone.
     ///
     /// # Errors
     /// [`Failure`] if it cannot be read.
@@ -186,7 +186,7 @@ impl<R: Registry> Evaluator<R> {
         Ok(read.map(|(scan, room)| ScanSnapshot::new(image.clone(), scan, room)))
     }
 
-    /// Decides about an image by its findings, a part of them at a time.
+    /// Decides about an image by its findings, one part of them at a time.
     #[tracing::instrument(name = "decide", skip_all)]
     pub(super) async fn decide(
         &self,
@@ -216,13 +216,13 @@ impl<R: Registry> Evaluator<R> {
         decision
     }
 
-    /// The policy that it judges by.
+    /// Returns the policy that it judges by.
     pub(super) fn policy(&self) -> &Policy {
         &self.policy
     }
 }
 
-/// Returns what an event claims of an image's findings.
+/// Returns the part of an event's claim that a decision needs.
 #[must_use]
 pub fn claimed(claim: &Claim) -> Claimed<'_> {
     match claim {

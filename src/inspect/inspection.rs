@@ -1,4 +1,4 @@
-//! What an inspection of an image finds.
+//! The results of an inspection of an image.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use crate::domain::image_index::Child;
 use crate::domain::names::Digest;
 use crate::domain::plan::Plan;
 
-/// What ECR showed of one image at one time, enough to judge it again by another event's claims.
+/// The state of one image in ECR at one time, enough to judge it again by another event's claims.
 #[derive(Debug)]
 pub struct ScanSnapshot {
     image: Image,
     scan: Scan,
-    /// Keeps the findings' part of the memory for findings.
+    /// Holds the findings' part of the memory budget.
     _room: Room,
 }
 
@@ -68,7 +68,7 @@ impl ScanSnapshot {
     }
 }
 
-/// An image or an index that violates the policy, and what is to be done about it.
+/// An image or an index that violates the policy, and the plan for it.
 #[derive(Clone, Debug)]
 pub struct Violation {
     /// The image whose tags are to be removed.
@@ -81,40 +81,39 @@ pub struct Violation {
     pub counts: SeverityCounts,
     /// In how many places the image, or the cause, runs.
     pub in_use: u64,
-    /// What to do.
+    /// The plan.
     pub plan: Plan,
 }
 
-/// What one inspection of an image found.
+/// The result of inspecting an image.
 #[derive(Clone, Debug)]
 pub enum Inspection {
     /// The image does not exist.
     Absent,
     /// It is no container image.
     NotAnImage,
-    /// It cannot be judged, and nobody can pull it by a tag: attestations and signatures are like
-    /// that.
+    /// It cannot be judged, and nobody can pull it by a tag, like attestations and signatures.
     Unpulled,
     /// Its scan has not ended, and an event will come when it has.
     LeftToScan(Option<Arc<ScanSnapshot>>),
     /// It may keep its tags.
     Clean(Evaluation, Option<Arc<ScanSnapshot>>),
-    /// Findings are not there yet, or may still be growing; the text says why.
+    /// Its findings do not exist yet, or may still be growing. The text says why.
     Wait(Image, String, Option<Arc<ScanSnapshot>>),
-    /// There is nothing to judge it by; the text says why.
+    /// It cannot be judged. The text says why.
     Unscanned(Image, String),
-    /// It is an index that is not known as a whole, and no image in it that is known violates the
-    /// policy; the text says what is not known.
+    /// It is an index that is not known as a whole, and its known images are not enough to say that
+    /// it violates the policy. The text says what is not known.
     Unresolved(Image, String),
     /// It violates the policy.
     Violation(Box<Violation>),
 }
 
 impl Inspection {
-    /// Takes the snapshot out, if it decides nothing for good because another event may claim more.
+    /// Takes the snapshot out, if the image may keep its tags and so another event may claim more.
     ///
-    /// Whoever goes on to inspect other images must not hold it, because it takes memory that they
-    /// wait for.
+    /// It must be taken out before other images are inspected, because it holds memory that their
+    /// findings may wait for.
     #[must_use]
     pub fn take_snapshot(&mut self) -> Option<Arc<ScanSnapshot>> {
         match self {
@@ -125,7 +124,7 @@ impl Inspection {
         }
     }
 
-    /// The word of the metric label `verdict`.
+    /// Returns the verdict, for the metric.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self {
@@ -155,7 +154,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The word of the metric.
+    /// Returns the word of the metric.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()

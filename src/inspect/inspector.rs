@@ -1,4 +1,7 @@
-//! Reads one image from ECR and judges it. Changes nothing.
+//! Reads one image from ECR and judges it. It changes nothing.
+//!
+//! The worker acts on what ECR shows, never on the word of an event (invariant 6): an event's claim
+//! only makes the worker look, and wait until ECR shows as much.
 
 use std::sync::Arc;
 
@@ -11,20 +14,20 @@ use crate::event::Claim;
 use crate::outcome::Failure;
 use crate::registry::Registry;
 
-/// Inspects images: decides what has to be read, and what that says of the image.
+/// Inspects images: decides what has to be read, and what follows from it.
 #[derive(Debug)]
 pub struct Inspector<R> {
     evaluator: Arc<Evaluator<R>>,
 }
 
 impl<R: Registry> Inspector<R> {
-    /// An inspector that rests on this evaluator.
+    /// Creates an inspector that rests on this evaluator.
     #[must_use]
     pub fn new(evaluator: Arc<Evaluator<R>>) -> Self {
         Self { evaluator }
     }
 
-    /// Returns the evaluator, for whoever needs a single step of an inspection.
+    /// Returns the evaluator, for callers that need a single step of an inspection.
     #[must_use]
     pub fn evaluator(&self) -> &Evaluator<R> {
         &self.evaluator
@@ -48,8 +51,8 @@ impl<R: Registry> Inspector<R> {
                 let Some(snapshot) = self.evaluator.snapshot(request, &image).await? else {
                     return Ok(Inspection::Absent);
                 };
-                // A manifest that calls itself an artifact is none if ECR shows findings of it.
-                // What it says of itself must not hide an image.
+                // A manifest that calls itself an artifact is taken for an image if ECR shows
+                // findings of it, because its own word must not hide an image.
                 if !snapshot.shows_findings() {
                     return Ok(Inspection::NotAnImage);
                 }
@@ -71,8 +74,7 @@ impl<R: Registry> Inspector<R> {
             }
         };
         Ok(match inspection {
-            // Signatures and the like are stored as images are, and no scanner can say anything of
-            // them.
+            // Signatures and the like are stored like images, and no scanner can scan them.
             Inspection::Unscanned(image, _) if image.is_referrer() => Inspection::NotAnImage,
             Inspection::Unscanned(image, _) if !self.is_pulled(request, &image).await? => {
                 Inspection::Unpulled
@@ -89,9 +91,10 @@ impl<R: Registry> Inspector<R> {
     ) -> Result<Inspection, Failure> {
         let claims = matches!(request.claim, Claim::Complete { .. } | Claim::Active(_));
         Ok(match self.inspect_index(request, image.clone()).await? {
-            // The list of artifacts of an image, under a tag of its own.
+            // It is the list of an image's artifacts, under a tag of its own.
             Inspection::Unscanned(image, _) if image.is_referrer() => Inspection::NotAnImage,
-            // An event that claims findings of the index itself is not left to those of its images.
+            // The event claims findings of the index itself, so the events of its images are not
+            // enough.
             Inspection::LeftToScan(_) if claims => {
                 let reason = "ECR has not scanned every image of the index";
                 Inspection::Wait(image, reason.to_owned(), None)
@@ -139,8 +142,8 @@ impl<R: Registry> Inspector<R> {
         }
     }
 
-    /// Inspects an index at this pace. Each call waits for the pace by itself, so that a large
-    /// index leaves room for others.
+    /// Inspects an index at this pace. Each call waits for the pace, so that a large index leaves
+    /// room for others.
     ///
     /// # Errors
     /// [`Failure`] if it cannot be read.

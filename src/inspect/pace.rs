@@ -1,11 +1,11 @@
-//! Keeps the calls of sweeps apart, so that live events can call the registry too.
+//! Spreads the calls of sweeps over time, so that live events can call the registry too.
 
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
-/// A number of calls a second that whoever shares it makes together.
+/// A number of calls a second, for all who share it together.
 #[derive(Debug)]
 pub struct CallPace {
     apart: Duration,
@@ -13,7 +13,7 @@ pub struct CallPace {
 }
 
 impl CallPace {
-    /// This many calls in a second.
+    /// Creates a pace of this many calls a second.
     #[must_use]
     pub fn new(calls_per_second: u32) -> Self {
         let apart = Duration::from_secs(1) / calls_per_second.max(1);
@@ -22,7 +22,8 @@ impl CallPace {
 
     /// Waits until the next call may be made.
     ///
-    /// An inspection that makes many calls waits before each, so that others come in between.
+    /// An inspection that makes many calls waits before each one, so that others can call in
+    /// between.
     pub async fn wait(&self) {
         sleep_until(self.take()).await;
     }

@@ -1,9 +1,9 @@
-//! Removals that ECR replicates to other registries: no tag is removed before the quarantine tag
-//! has arrived there.
+//! Waits for the quarantine tag in the registries to which ECR replicates removals, before any tag
+//! is removed (invariant 4).
 //!
-//! Each change travels by itself, and nothing says in which order they arrive. A removal that
-//! arrives before the quarantine tag would remove the copy's last tag, and ECR deletes an image
-//! with its last tag. Part of invariant 4: no image is lost.
+//! Each change travels by itself, and nothing says in which order changes arrive. If a removal
+//! arrived before the quarantine tag, it would remove the copy's last tag, and ECR deletes an image
+//! with its last tag.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,13 +19,12 @@ use crate::outcome::{Failure, waits_for_replicas};
 use crate::registry::Registry;
 use crate::shutdown::Shutdown;
 
-/// How long the rules of a registry are used: a rule that begins to replicate removals is known
-/// this much later.
+/// How long the rules of a registry are used. A new rule is known this much later at most.
 const LIFE: Duration = Duration::from_secs(300);
-/// Registries whose rules are remembered.
+/// The most registries whose rules are remembered.
 const MAX_REGISTRIES: usize = 1_000;
-/// The pauses between looks for the quarantine tag, within one pass: a tag mostly arrives within
-/// seconds.
+/// The pauses between reads of the quarantine tag within one pass, because a tag mostly arrives
+/// within seconds.
 const PAUSES: [Duration; 3] =
     [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
@@ -37,17 +36,17 @@ pub struct Replicas<R> {
     shutdown: Shutdown,
 }
 
-/// Whether the quarantine tag has arrived wherever removals are replicated to.
+/// Whether the quarantine tag has arrived in every registry to which removals are replicated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Arrival {
     /// It can be read everywhere.
     Everywhere,
-    /// It is missing somewhere, and is not waited for any longer; the text says where.
+    /// It is missing in some registry, and is not waited for any longer. The text says where.
     GivenUp(String),
 }
 
 impl<R: Registry> Replicas<R> {
-    /// Nothing is read yet.
+    /// Creates a part that has read no rules yet.
     #[must_use]
     pub fn new(ecr: Arc<EcrCalls<R>>, shutdown: Shutdown) -> Self {
         Self { ecr, rules: SharedCache::new(LIFE, MAX_REGISTRIES), shutdown }
@@ -80,15 +79,15 @@ impl<R: Registry> Replicas<R> {
                 warn!(
                     %account,
                     %region,
-                    "could not read the replication rules; assuming that removals are not replicated: \
-                     ECR tells only the account itself; set aws.assume_role"
+                    "could not read the replication rules, because only the account itself may; \
+                     assuming that removals are not replicated; set aws.assume_role"
                 );
                 Ok(Arc::default())
             }
             Err(Failure::Rejected(error) | Failure::Transient(error))
                 if error.lacks_operation() =>
             {
-                warn!(%account, %region, %error, "the registry knows no replication");
+                warn!(%account, %region, %error, "the registry does not support replication");
                 Ok(Arc::default())
             }
             Err(failure) => Err(failure),
@@ -97,8 +96,8 @@ impl<R: Registry> Replicas<R> {
 
     /// Waits until the quarantine tag of an image can be read in all of these registries.
     ///
-    /// The tag itself is read. DescribeImageReplicationStatus does not tell: it is about the image,
-    /// and may have been complete before the image was tagged.
+    /// The tag itself is read. DescribeImageReplicationStatus does not help, because it is about
+    /// the image and may have been complete before the image was tagged.
     ///
     /// # Errors
     /// [`Failure::Unreplicated`] if the message comes again to look once more.
@@ -118,8 +117,8 @@ impl<R: Registry> Replicas<R> {
                 match self.bears(request, digest, mark, &registry_id).await {
                     Ok(true) => {}
                     Ok(false) => still_missing.push(registry_id),
-                    // At last, a destination that cannot be read is notified as one without the
-                    // tag.
+                    // On the last receive a registry that cannot be read counts as one without the
+                    // tag, so that the team is notified.
                     Err(Failure::Refused(_) | Failure::Rejected(_)) if is_last => {
                         still_missing.push(registry_id);
                     }
@@ -134,7 +133,7 @@ impl<R: Registry> Replicas<R> {
             debug!(%digest, missing = listed(&missing), "waits for the quarantine tag");
             tokio::select! {
                 biased;
-                // The last receive has to notify the team, because nobody comes after it.
+                // The last receive is not abandoned, because it has to notify the team.
                 () = self.shutdown.draining(), if !is_last => return Err(Failure::Abandoned),
                 () = sleep(*pause) => {}
             }
@@ -144,11 +143,12 @@ impl<R: Registry> Replicas<R> {
             return Err(Failure::Unreplicated { missing, receives: request.attempt.number });
         }
         Ok(Arrival::GivenUp(format!(
-            "the quarantine tag has not arrived in {missing}, where ECR repeats removals: they could \
-             delete the image there (replicated)"
+            "the quarantine tag has not arrived in {missing}, where ECR repeats removals: they \
+             could delete the image there (replicated)"
         )))
     }
 
+    /// Returns whether the image's copy in this registry bears the mark.
     async fn bears(
         &self,
         request: &Request,

@@ -1,4 +1,4 @@
-//! What is to be inspected, and for whom.
+//! The question that an inspection answers.
 
 use std::time::SystemTime;
 
@@ -10,7 +10,7 @@ use crate::domain::policy::{Policy, RuleSettings};
 use crate::event::Claim;
 use crate::outcome::Attempt;
 
-/// How long whoever asks can wait.
+/// How long the asker can wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
     /// A message: it may wait, under heartbeat, and come again.
@@ -18,11 +18,11 @@ pub enum Urgency {
     /// A message that was received beyond the permits, to find out whether another repository is
     /// still allowed. If access is refused, it does not wait.
     Probe,
-    /// A person waits for the answer: nothing is put off, and a refusal ends the work.
+    /// A person, who waits for the answer: nothing is put off, and a refusal ends the work.
     Immediate,
 }
 
-/// Since when the question has been known: an answer must not be older.
+/// The times that tell which answers are recent enough.
 #[derive(Clone, Copy, Debug)]
 pub struct Freshness {
     /// When the message was sent, by the queue's clock; `None` if that is not known.
@@ -32,7 +32,8 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    /// Of a question that is asked now, about the past before `sent_at`.
+    /// Returns the freshness of a question that is asked now, for which answers since `sent_at` are
+    /// recent enough.
     #[must_use]
     pub fn now(sent_at: Option<SystemTime>) -> Self {
         Self { sent_at, received_at: Instant::now() }
@@ -53,15 +54,15 @@ pub struct Request {
     pub claim: Claim,
     /// The event.
     pub origin: Origin,
-    /// The event's id, or the message's if the event has none: both are the same at every delivery.
+    /// The event's id, or the message's if the event has none. Both are the same at every delivery.
     pub event_id: String,
     /// The message, if one led here.
     pub message_id: Option<String>,
-    /// Since when the question has been known.
+    /// The times that tell which answers are recent enough.
     pub freshness: Freshness,
     /// Which delivery this is.
     pub attempt: Attempt,
-    /// How long it can wait.
+    /// How long the asker can wait.
     pub urgency: Urgency,
 }
 

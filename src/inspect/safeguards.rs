@@ -1,6 +1,6 @@
-//! What keeps a violating image's tags in place although the policy would remove them: too few
-//! other images to run, repositories that a pull would fill again, and removals that ECR
-//! replicates.
+//! Finds the reasons for leaving a violating image's tags in place although the policy would remove
+//! them: too few other images are left to run, a pull would bring the tags back, or ECR replicates
+//! the removals.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::domain::replication::listed;
 use crate::outcome::Failure;
 use crate::registry::Registry;
 
-/// Adds to the plan of a violation why nothing may be removed.
+/// Adds the reasons for which nothing may be removed to the plan of a violation.
 #[derive(Debug)]
 pub struct Safeguards<R> {
     ecr: Arc<EcrCalls<R>>,
@@ -22,7 +22,7 @@ pub struct Safeguards<R> {
 }
 
 impl<R: Registry> Safeguards<R> {
-    /// The safeguards of this policy.
+    /// Creates the safeguards of this policy.
     #[must_use]
     pub fn new(
         ecr: Arc<EcrCalls<R>>,
@@ -45,7 +45,8 @@ impl<R: Registry> Safeguards<R> {
     ) -> Result<Violation, Failure> {
         let settings = request.settings(&self.policy);
         let plan = &mut violation.plan;
-        // The deletion of an image whose tags were removed before is replicated too.
+        // This also concerns an image with no tags left to remove, because its deletion is
+        // replicated too.
         if plan.holds.is_empty() && (plan.delete || !plan.untag.is_empty()) {
             let replicas = self.replicas.of(request).await?;
             match settings.replicated {
@@ -64,8 +65,7 @@ impl<R: Registry> Safeguards<R> {
             PulledThrough::No => {}
             PulledThrough::Unsaid => plan.notes.push(
                 "the registry has a pull-through cache rule of the prefix ROOT, and \
-                 policy.pull_through does not name the repository: it is taken for one that no pull \
-                 fills"
+                 policy.pull_through does not name the repository; assuming that no pull fills it"
                     .to_owned(),
             ),
             PulledThrough::By(prefix) => plan.holds.push(format!(
@@ -96,7 +96,7 @@ impl<R: Registry> Safeguards<R> {
         pulled.map_err(Failure::Transient)
     }
 
-    /// Counts other tagged images without a known violation, no further than `enough`.
+    /// Counts other tagged images without a known violation, up to `enough`.
     async fn count_others(
         &self,
         request: &Request,
@@ -114,7 +114,8 @@ impl<R: Registry> Safeguards<R> {
             if *digest == violation.image.digest {
                 continue;
             }
-            // The listing can be old, so only an image that still has a tag counts.
+            // The image is read again, because the listing can be old and only an image that still
+            // has a tag counts.
             let image = self.inspector.evaluator().image(request, digest).await?;
             let Some(image) = image.filter(|image| image.is_pullable()) else { continue };
             let inspection = match self.inspector.inspect_other(request, image).await {

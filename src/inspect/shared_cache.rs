@@ -1,10 +1,9 @@
-//! Values that are read once for everybody who needs them, kept for a time, and renewed before that
-//! time ends.
+//! Values that are read once for all callers, kept for a time, and renewed before that time ends.
 //!
-//! For each key there is one call at a time. Whoever asks meanwhile shares its result, a failure
-//! too. In the last fifth of a value's life one of those who ask makes the next call, while all
-//! others use the value that is there, so that nobody waits when a value grows too old. Only values
-//! are remembered: after a failed call the next who asks makes it again.
+//! For each key there is one call at a time. Callers that ask meanwhile share its result, also if
+//! it is a failure. In the last fifth of a value's life one caller makes the next call while all
+//! others use the old value, so that nobody waits when a value grows too old. Only values are
+//! remembered: after a failed call the next caller calls again.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -25,17 +24,17 @@ pub(super) struct SharedCache<K, V, E> {
 
 #[derive(Debug)]
 struct Entry<V, E> {
-    /// Whoever holds it makes the call.
+    /// Held by the caller that makes the call.
     turn: tokio::sync::Mutex<()>,
     state: Mutex<State<V, E>>,
 }
 
 #[derive(Debug)]
 struct State<V, E> {
-    /// Calls that have ended.
+    /// The number of calls that have ended.
     ended: u64,
     kept: Option<Kept<V>>,
-    /// Why the last call failed, if it did: only for those who waited for it.
+    /// The error of the last call, if it failed. It is only for callers that waited for that call.
     failure: Option<E>,
 }
 
@@ -46,23 +45,24 @@ struct Kept<V> {
     until: Instant,
 }
 
-/// What there is when somebody asks.
+/// What is kept for a key.
 enum Found<V> {
     Fresh(V),
-    /// It may be used, and it is time to renew it.
+    /// It may be used, but it is time to renew it.
     Ageing(V),
-    /// Nothing, after so many calls.
+    /// Nothing, after this many calls have ended.
     Nothing(u64),
 }
 
 impl<K: Clone + Eq + Hash, V: Clone, E: Clone> SharedCache<K, V, E> {
-    /// Keeps each value for as long as `life`, and the values of about `most` keys.
+    /// Creates a cache that keeps each value for as long as `life`, and the values of about `most`
+    /// keys.
     pub(super) fn new(life: Duration, most: usize) -> Self {
         Self { life, most, entries: Mutex::default() }
     }
 
-    /// The value for this key: the one that is kept, or what `call` or somebody else's call comes
-    /// to.
+    /// Returns the value for this key: the one that is kept, or the result of `call` or of another
+    /// caller's call.
     ///
     /// # Errors
     /// The error of the call that was waited for.
@@ -123,8 +123,8 @@ impl<V: Clone, E: Clone> Entry<V, E> {
         }
     }
 
-    /// What a call came to that ended after `before` calls had. A call that was broken off came to
-    /// nothing.
+    /// Returns the result of the last call, if one ended since `before` calls had. A call that was
+    /// broken off has no result.
     fn since(&self, before: u64) -> Option<Result<V, E>> {
         let state = self.lock();
         if state.ended == before {
@@ -141,9 +141,9 @@ impl<V: Clone, E: Clone> Entry<V, E> {
     where
         F: Future<Output = Result<V, E>>,
     {
-        // The value is as old as the call, not as its answer.
+        // The age of a value counts from the beginning of its call, not from the answer.
         let began = Instant::now();
-        // The SDK's futures are large.
+        // Boxed, because the SDK's futures are large.
         let result = Box::pin(call()).await;
         let mut state = self.lock();
         state.ended += 1;
@@ -153,7 +153,7 @@ impl<V: Clone, E: Clone> Entry<V, E> {
                 let renew_at = began + life.mul_f64(0.8);
                 state.kept = Some(Kept { value: value.clone(), renew_at, until: began + life });
             }
-            // What fails is not asked for by everybody in turn.
+            // Not renewed at once again, because then every caller would repeat the failing call.
             Err(_) => {
                 if let Some(kept) = &mut state.kept {
                     let now = Instant::now();
@@ -179,12 +179,12 @@ mod tests {
     use super::*;
 
     const LIFE: Duration = Duration::from_secs(300);
-    /// How long a call takes.
+    /// The duration of a call.
     const TAKES: Duration = Duration::from_secs(1);
 
     type Answer = Result<u32, &'static str>;
 
-    /// A cache, and the number of calls that were begun.
+    /// A cache and the number of calls that have begun.
     struct Asked {
         cache: SharedCache<&'static str, u32, &'static str>,
         calls: Cell<u32>,
@@ -195,7 +195,7 @@ mod tests {
             Self { cache: SharedCache::new(LIFE, 3), calls: Cell::new(0) }
         }
 
-        /// Asks for a key; the call answers with its number, or fails.
+        /// Asks for a key. The call returns its number, or fails.
         async fn get(&self, key: &'static str, fails: bool) -> Answer {
             let call = || async move {
                 self.calls.set(self.calls.get() + 1);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_call_serves_everybody_who_waits_for_it_and_whoever_comes_later() {
+    async fn one_call_serves_all_who_wait_for_it_or_ask_later() {
         let asked = Asked::new();
         let answers = join_all((0..600).map(|_| asked.get("a", false))).await;
         assert!(answers.iter().all(|answer| *answer == Ok(1)));
@@ -216,17 +216,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_value_is_used_for_its_life_and_no_longer() {
+    async fn value_is_used_for_its_life_and_no_longer() {
         let asked = Asked::new();
         asked.get("a", false).await.unwrap();
         advance(LIFE - TAKES - Duration::from_millis(1)).await;
-        assert_eq!(asked.get("a", true).await, Ok(1), "the renewal fails, the value does for now");
+        assert_eq!(asked.get("a", true).await, Ok(1), "the renewal fails, the old value is used");
         assert_eq!(asked.get("a", true).await, Err("refused"), "a second older");
         assert_eq!(asked.calls.get(), 3);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_value_is_renewed_by_one_who_asks_while_the_others_use_it() {
+    async fn value_is_renewed_by_one_caller_while_the_others_use_it() {
         let asked = Asked::new();
         asked.get("a", false).await.unwrap();
         advance(LIFE.mul_f64(0.7)).await;
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_renewal_that_fails_is_not_tried_by_everybody_in_turn() {
+    async fn failed_renewal_is_not_repeated_by_every_caller() {
         let asked = Asked::new();
         asked.get("a", false).await.unwrap();
         advance(LIFE.mul_f64(0.9)).await;
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failure_is_shared_by_those_who_waited_and_not_remembered() {
+    async fn failure_is_shared_by_those_who_waited_and_not_remembered() {
         let asked = Asked::new();
         let answers = join_all((0..600).map(|_| asked.get("a", true))).await;
         assert!(answers.iter().all(|answer| *answer == Err("refused")));
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_that_is_broken_off_is_made_by_the_next_who_waits() {
+    async fn next_waiting_caller_repeats_a_call_that_was_broken_off() {
         let asked = Asked::new();
         let broken_off = timeout(TAKES / 2, asked.get("a", false));
         let (first, second, third) =
@@ -274,13 +274,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_key_waits_for_another_and_few_are_remembered() {
+    async fn keys_do_not_wait_for_each_other_and_few_are_remembered() {
         let asked = Asked::new();
         let at = Instant::now();
         let keys = ["a", "b", "c", "d", "e"];
         join_all(keys.map(|key| asked.get(key, false))).await;
         assert_eq!(at.elapsed(), TAKES);
-        assert_eq!(asked.cache.lock().len(), 5, "those in use are needed");
+        assert_eq!(asked.cache.lock().len(), 5, "entries in use are kept");
         asked.get("f", false).await.unwrap();
         assert_eq!(asked.cache.lock().len(), 1);
         asked.get("g", false).await.unwrap();
@@ -288,6 +288,6 @@ mod tests {
         asked.get("h", false).await.unwrap();
         advance(LIFE / 2).await;
         asked.get("i", false).await.unwrap();
-        assert_eq!(asked.cache.lock().len(), 2, "what is too old gives way first");
+        assert_eq!(asked.cache.lock().len(), 2, "old values give way first");
     }
 }
