@@ -27,7 +27,7 @@ pub enum ImageAction {
     DeleteFailed,
     /// The removals beyond a request were put back.
     PutBackDone,
-    /// They could not be put back.
+    /// The removals beyond a request could not be put back.
     PutBackFailed,
 }
 

@@ -1,4 +1,4 @@
-//! Carries out what the policy asks for on one image.
+//! Carries out a plan on one image: mark, remove tags, notify, and delete if the policy says so.
 
 use std::sync::Arc;
 
@@ -51,11 +51,11 @@ pub struct Enforcer<R, N> {
     quota: Quota,
 }
 
-/// What came of marking an image and removing its tags.
+/// The result of marking an image and removing its tags.
 enum Pass {
     /// The image is gone.
     Absent,
-    /// The image cannot be marked, for this reason. Nothing was removed.
+    /// The image cannot be marked, for this reason, so nothing was removed.
     Unmarked(String),
     /// The image is marked.
     Marked(Box<Marked>),
@@ -70,7 +70,7 @@ struct Marked {
 }
 
 impl<R: Registry, N: Notifier> Enforcer<R, N> {
-    /// An enforcer with these limits.
+    /// Creates an enforcer with these limits.
     #[must_use]
     pub fn new(shared: Shared<R, N>, limits: LimitSettings) -> Self {
         Self { shared, quota: Quota::new(limits) }
@@ -100,7 +100,7 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
             match self.enforce_part(target.with_plan(&part), reservation).await? {
                 outcome if rest.is_empty() => return Ok(outcome),
                 Outcome::Quarantined | Outcome::Superseded => left = rest,
-                // The rest is left to the next process.
+                // The rest is left to the next process, because this one removes nothing any more.
                 Outcome::Overreach => return Err(Failure::Stopped),
                 outcome => return Ok(outcome),
             }
@@ -108,8 +108,8 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
         self.put_off(target, left, deferral).await
     }
 
-    /// Repeats what may be missing of an earlier delivery that marked the image and removed its
-    /// tags: the deletion, and the notice.
+    /// Repeats the deletion and the notice of an earlier delivery that marked the image and removed
+    /// its tags, because that delivery may have died before them.
     ///
     /// # Errors
     /// [`Failure`] if the message has to come again.
@@ -252,8 +252,8 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
         Removal { ecr, health, instruments, target, purpose }
     }
 
-    /// Concludes a pass. Whatever stands in the way of more, the team is notified of the removed
-    /// tags first.
+    /// Concludes a pass. If tags were removed, the team is notified of them first, whatever ended
+    /// the pass.
     async fn finish(
         &self,
         target: Target<'_>,
@@ -264,8 +264,8 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
             !done.gone.contains(tag) && !done.absent.contains(tag) && !done.moved.contains(tag)
         };
         let left: Vec<_> = target.plan.untag.iter().filter(is_left).cloned().collect();
-        // A tag that was read a moment ago and is absent now was removed by an attempt whose answer
-        // was lost.
+        // A tag that was read a moment ago and is absent now was removed by a call whose answer was
+        // lost.
         let gone: Vec<_> = done.gone.into_iter().chain(done.absent).collect();
         let mut tags = self.tags_after(target, gone.clone());
         let is_nothing_removed = tags.untagged.is_empty() && tags.claimed.is_empty();
@@ -293,8 +293,8 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
         }
     }
 
-    /// Deletes the image by its quarantine tag, its last one, after the team was notified. If it
-    /// bears several, they are removed together.
+    /// Deletes the image by its last tag, the quarantine tag, after the team was notified. If it
+    /// bears several quarantine tags, they are removed together.
     async fn delete_image(
         &self,
         target: Target<'_>,
@@ -319,7 +319,7 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
         }
     }
 
-    /// Notifies the team that the image cannot be acted on, or not further, and which tags are
+    /// Notifies the team that the image cannot be acted on, or not any further, and which tags are
     /// left.
     async fn blocked(
         &self,
@@ -336,7 +336,7 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
         Ok(Outcome::Blocked)
     }
 
-    /// The registry removed more than was asked for: puts it back and notifies the team.
+    /// Puts back what the registry removed beyond the request, and notifies the team.
     async fn overreach(
         &self,
         target: Target<'_>,
@@ -363,7 +363,7 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
         if !lost.is_empty() {
             return Err(Failure::NotPutBack(lost.join("; ")));
         }
-        // The tags that are still to be removed are left to the next process.
+        // The other tags are left to the next process, because this one removes nothing any more.
         if left.is_empty() { Ok(Outcome::Overreach) } else { Err(Failure::Stopped) }
     }
 

@@ -1,5 +1,5 @@
 //! Puts the quarantine tag on an image, which keeps the image when its other tags are removed
-//! (invariant 4).
+//! (invariant 4), because ECR deletes an image with its last tag.
 
 use tracing::info;
 
@@ -10,7 +10,7 @@ use crate::outcome::Failure;
 use crate::registry::{Manifest, Markable, Registry, TOO_LARGE, Tagging};
 use crate::telemetry::logs::AUDIT;
 
-/// What came of marking an image.
+/// The result of marking an image.
 pub(super) enum Marking {
     /// The image bears this mark.
     Done { manifest: Manifest, mark: Tag },

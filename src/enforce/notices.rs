@@ -1,4 +1,4 @@
-//! What notices about an image say.
+//! Builds the notices about an image.
 
 use crate::domain::evaluation::Evaluation;
 use crate::domain::findings::SeverityCounts;
@@ -9,7 +9,7 @@ use crate::enforce::Target;
 use crate::inspect::Request;
 use crate::notify::{Notice, NoticeTags, notice_id};
 
-/// Returns a notice about an image of which nothing is known but its digest.
+/// Returns a notice about an image of which only the digest is known.
 #[must_use]
 pub fn blank_notice(
     policy: &Policy,
@@ -47,8 +47,7 @@ pub(super) fn notice(
     let mut reasons: Vec<_> = reasons.iter().chain(notes).cloned().collect();
     let is_removal = matches!(action, NoticeAction::Quarantined | NoticeAction::Deleted);
     if is_removal && tags.untagged.is_empty() && tags.claimed.is_empty() {
-        // The image does not say which tags it had, and the event is about an image that an index
-        // holds.
+        // Nothing says which tags the index had: the event is about an image in it.
         reasons.push(
             "its tags were removed by an attempt that could not notify you; the audit log of that \
              attempt names them"
@@ -68,7 +67,7 @@ pub(super) fn notice(
 
 /// Returns the tags for a notice about a marked image from which this pass removed `untagged`.
 ///
-/// `left_to_notify` are tags that it lost before without anybody being notified.
+/// `left_to_notify` are tags that it lost before and of which nobody was notified.
 pub(super) fn tags_after(
     settings: &RuleSettings,
     target: Target<'_>,
@@ -77,7 +76,7 @@ pub(super) fn tags_after(
 ) -> NoticeTags {
     let Target { request, violation, plan } = target;
     let image = &violation.image;
-    // Only an earlier delivery of ours removes tags of an image with our mark in our name.
+    // Only an earlier delivery of ours can have removed tags of an image that bears our mark.
     let is_ours = request.attempt.is_repeated() && plan.marked;
     // The event's tags are those of its own image, not of an index that holds it. Without a digest
     // they may be those of several images.

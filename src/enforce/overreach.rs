@@ -1,4 +1,7 @@
 //! Puts back what the registry removed beyond the request (invariant 5).
+//!
+//! An over-reach is found because every entry of an answer is compared with the request. It stops
+//! all removals of the process until a restart. An over-reach whose answer is lost is not seen.
 
 use std::time::Duration;
 
@@ -13,7 +16,7 @@ use crate::outcome::Failure;
 use crate::registry::{Manifest, Registry, Tagging};
 use crate::telemetry::logs::AUDIT;
 
-/// Attempts to put back.
+/// The most attempts to put something back.
 const ATTEMPTS: u32 = 6;
 
 /// Puts back what an over-reach removed.
@@ -55,8 +58,8 @@ impl<'a, R: Registry> PutBack<'a, R> {
             %digest,
             asked = joined(&plan.untag),
             beyond = described(beyond),
-            // All that is needed to put the image back by hand, if this process dies before it
-            // does.
+            // The line has all that people need to put the image back by hand, if this process dies
+            // before it does.
             manifest = self.manifest.text,
             "over-reach: the registry removed more than was asked for; putting it back; removing \
              tags is stopped until a restart"
@@ -111,7 +114,7 @@ impl<'a, R: Registry> PutBack<'a, R> {
         lost
     }
 
-    /// Puts back a tag of another image, which moved between the last read and a delete by tag
+    /// Puts back a tag that moved to another image between the last read and a delete by the tag
     /// alone.
     async fn put_back_other(&self, digest: &Digest, tag: &Tag) -> Result<(), Lost> {
         let Target { request, .. } = self.target;

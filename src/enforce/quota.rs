@@ -1,11 +1,15 @@
-//! How many tags this process may remove in an hour, so that the day of a Log4Shell does not empty
-//! a registry.
+//! Limits how many tags this process may remove in an hour, so that the day of a Log4Shell does not
+//! empty a registry.
 //!
-//! A process has its share of what all tasks may remove. A removal reserves room in the window of
-//! the current hour; the part of a [`Reservation`] that was not used is given back. When a limit is
-//! reached, the message books room in a later window and comes again then, up to eleven hours
-//! ahead, so that a backlog of days does not use up its receives in one. Each task counts by
-//! itself: the limits hold after a restart only from then on.
+//! Each task has an equal share of the limits. A removal reserves room in the window of the current
+//! hour, and the unused part of a [`Reservation`] is given back.
+//!
+//! When a limit is reached, the message books room in a later window of its own and comes again
+//! then. If all waiting messages came back in the next hour instead, a backlog of days would use up
+//! its receives in one. A message can be put off by at most eleven hours, because it can stay
+//! invisible for twelve.
+//!
+//! Each task keeps its own books, in memory: after a restart the limits count from zero.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -16,29 +20,28 @@ use tokio::time::Instant;
 use super::LimitSettings;
 use crate::domain::names::{Digest, Repository};
 
-/// The keys of the limits, as people configure them.
+/// The keys of the limits in the configuration.
 const PER_HOUR: &str = "limits.untags_per_hour";
 const PER_REPOSITORY: &str = "limits.untags_per_hour_per_repository";
 const WINDOW: Duration = Duration::from_secs(3600);
-/// The windows that a message can be put off by. A message can stay invisible for twelve hours in
-/// all (SQS developer guide, "visibility timeout"), so it comes back with time to spare and is put
-/// off again.
+/// The most windows by which a message is put off. A message can stay invisible for twelve hours in
+/// all (SQS developer guide, "visibility timeout"), so it comes back with time to spare and may be
+/// put off again.
 const MAX_WINDOWS: u64 = 11;
-/// Repositories that are counted before those of past windows are forgotten.
+/// The most repositories that are counted before those of past windows are forgotten.
 const MAX_REPOSITORIES: usize = 10_000;
 
 /// Whether tags may be removed now.
 #[derive(Debug)]
 pub(super) enum Admission<'a> {
-    /// The reserved number of them may be removed now. It is smaller than asked for only if all
-    /// would exceed the limit of a whole window.
+    /// This many of them may be removed now: all, or as many as a whole window allows.
     Now(Reservation<'a>),
     /// They may be removed in a later window.
     Later(Deferral),
 }
 
-/// Room for a number of removals in one repository. The rest that was not used is given back when
-/// this is dropped.
+/// Room for a number of removals in one repository. The unused part is given back when this is
+/// dropped.
 #[derive(Debug)]
 pub(super) struct Reservation<'a> {
     quota: &'a Quota,
@@ -58,7 +61,7 @@ impl Reservation<'_> {
         self.left = self.left.saturating_sub(tags);
     }
 
-    /// Gives back tags that were not removed after all.
+    /// Gives back tags that were not removed, although a call was made.
     pub(super) fn give_back(&mut self, tags: usize) {
         self.left += tags;
     }
@@ -85,7 +88,7 @@ pub(super) struct Deferral {
     pub(super) reason: String,
     /// The time until there is room.
     pub(super) again: Duration,
-    /// Whether nobody was notified of it in this window yet.
+    /// Whether the team was not notified of it in this window yet.
     pub(super) is_news: bool,
 }
 
@@ -95,8 +98,7 @@ struct Usage {
     window: u64,
     used: usize,
     is_notified: bool,
-    /// Tags that were put off, by the window that they were put off to. The next ones come after
-    /// them.
+    /// The tags that were put off, by the window to which they were put off.
     booked: BTreeMap<u64, HashMap<Digest, usize>>,
 }
 
@@ -112,15 +114,15 @@ impl Usage {
     fn room(&self, limit: usize, tags: usize) -> usize {
         match limit.saturating_sub(self.used) {
             left if tags <= left => tags,
-            // The tags of an image that has more than a whole window allows are removed piece by
+            // If an image has more tags than a whole window allows, they are removed piece by
             // piece.
             left if tags > limit => left,
             _ => 0,
         }
     }
 
-    /// Books room for tags of an image and returns its window: the first later one with room, or
-    /// the one that another message about the same image has booked.
+    /// Books room for tags of an image, and returns the window: the one that another message about
+    /// the same image has booked, or else the first later one with room.
     fn book(&mut self, limit: usize, digest: &Digest, tags: usize) -> u64 {
         let mut booked = self.booked.iter();
         if let Some((&window, _)) = booked.find(|(_, images)| images.contains_key(digest)) {
@@ -160,7 +162,7 @@ impl Quota {
         self.usages.lock()
     }
 
-    /// Makes a deferral news again, because nobody could be notified of it.
+    /// Makes a deferral news again, because the team could not be notified of it.
     pub(super) fn undelivered(&self, repository: &Repository, deferral: &Deferral) {
         let mut usages = self.usages();
         let Usages { all, repositories } = &mut *usages;
@@ -242,7 +244,7 @@ mod tests {
     use super::*;
     use crate::domain::names::sample::repository;
 
-    /// Returns another one each time.
+    /// Returns another digest each time.
     fn digest() -> Digest {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -268,7 +270,7 @@ mod tests {
         }
     }
 
-    /// Uses all that is reserved.
+    /// Uses the whole reservation, and returns how many tags it had.
     fn now(admission: Admission<'_>) -> usize {
         match admission {
             Admission::Now(mut reservation) => {
@@ -281,13 +283,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn image_past_the_limit_is_put_off_to_the_next_window_and_notified_once() {
+    async fn image_over_the_limit_is_put_off_to_the_next_window_and_notified_once() {
         let quota = quota(Some(5), None);
         assert_eq!(now(quota.reserve(&repository("a"), &digest(), 3)), 3);
         let first = later(quota.reserve(&repository("b"), &digest(), 3));
         assert_eq!(first.reason, "limits.untags_per_hour of 5 is reached");
         assert_eq!((first.again, first.is_news), (Duration::from_secs(3601), true));
-        assert_eq!(now(quota.reserve(&repository("c"), &digest(), 2)), 2, "what fits goes on");
+        assert_eq!(
+            now(quota.reserve(&repository("c"), &digest(), 2)),
+            2,
+            "a smaller number still fits"
+        );
         assert!(!later(quota.reserve(&repository("d"), &digest(), 1)).is_news);
         advance(first.again).await;
         assert_eq!(now(quota.reserve(&repository("b"), &digest(), 3)), 3);
@@ -315,7 +321,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn deferred_images_queue_up_over_the_windows_that_sqs_allows() {
+    async fn deferred_images_book_up_to_eleven_windows() {
         let quota = quota(Some(2), None);
         assert_eq!(now(quota.reserve(&repository("a"), &digest(), 2)), 2);
         let hours = |deferral: &Deferral| deferral.again.as_secs() / 3600;
@@ -326,7 +332,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn repository_at_its_limit_leaves_the_others_theirs() {
+    async fn repository_at_its_limit_does_not_stop_the_others() {
         let quota = quota(Some(10), Some(2));
         assert_eq!(now(quota.reserve(&repository("a"), &digest(), 2)), 2);
         let deferral = later(quota.reserve(&repository("a"), &digest(), 1));
@@ -335,7 +341,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn image_with_more_tags_than_the_limit_is_done_piece_by_piece() {
+    async fn tags_beyond_a_whole_window_are_removed_piece_by_piece() {
         let quota = quota(Some(2), None);
         assert_eq!(now(quota.reserve(&repository("a"), &digest(), 5)), 2);
         let again = later(quota.reserve(&repository("a"), &digest(), 3)).again;
@@ -364,7 +370,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn undelivered_news_are_news_again() {
+    async fn deferral_is_news_again_if_its_notice_was_not_delivered() {
         let quota = quota(Some(2), Some(1));
         let (a, b) = (repository("a"), repository("b"));
         assert_eq!(
@@ -384,7 +390,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn everything_is_admitted_without_limits() {
+    async fn without_limits_everything_is_admitted() {
         let quota = quota(None, None);
         assert_eq!(now(quota.reserve(&repository("a"), &digest(), 1_000_000)), 1_000_000);
     }

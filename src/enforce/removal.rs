@@ -1,4 +1,9 @@
-//! Removes tags by compare-and-delete, and reads every entry of the answers (invariants 3 and 5).
+//! Removes tags by compare-and-delete, and checks every entry of the answers (invariants 3 and 5).
+//!
+//! A tag is removed only by tag *and* digest, so that a tag that has moved to another image stays.
+//! With `registry.untag = "tag"`, for registries without the compare, there is a moment between the
+//! read and the delete: a tag that moves in it is found in the answer, reported as an over-reach
+//! and put back.
 
 use super::Target;
 use super::actions::ImageAction;
@@ -12,7 +17,7 @@ use crate::outcome::Failure;
 use crate::registry::{Registry, UNTAG_BATCH};
 use crate::telemetry::instruments::Instruments;
 
-/// What the removal of a tag is for.
+/// The purpose of removing a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// To keep people from pulling the image.
@@ -51,7 +56,7 @@ pub(super) enum Halt {
     Overreach(Vec<AnsweredId>),
 }
 
-/// What came of removing tags.
+/// The result of removing tags.
 #[derive(Default)]
 pub(super) struct Removed {
     pub(super) done: Untagged,
@@ -68,7 +73,8 @@ pub(super) struct Removal<'a, R> {
 }
 
 impl<R: Registry> Removal<'_, R> {
-    /// Removes these tags by the hundred, until all are removed or something stands in the way.
+    /// Removes these tags, a hundred by each call, until all are removed or something ends the
+    /// work.
     pub(super) async fn run(
         &self,
         tags: &[Tag],
@@ -100,7 +106,7 @@ impl<R: Registry> Removal<'_, R> {
                 }
             };
             if !now.beyond.is_empty() {
-                // Before anything else: from here on this process removes nothing more.
+                // This comes first, so that from here on this process removes nothing more.
                 self.health.overreached();
             }
             let read = self.read_unanswered(&mut now).await;
@@ -144,13 +150,13 @@ impl<R: Registry> Removal<'_, R> {
     }
 }
 
-/// Returns whether a call that failed like this may have removed the tags all the same.
+/// Returns whether a call that failed like this may have removed the tags nevertheless.
 fn may_have_removed(failure: &Failure) -> bool {
     let Failure::Transient(error) = failure else { return false };
     matches!(error.class, ErrorClass::Timeout | ErrorClass::Connection | ErrorClass::Unavailable)
 }
 
-/// Returns what the gravest part of an answer asks for.
+/// Returns the reason why the gravest part of an answer ends the removal.
 fn halt(done: &Untagged) -> Option<Halt> {
     if !done.beyond.is_empty() {
         return Some(Halt::Overreach(done.beyond.clone()));

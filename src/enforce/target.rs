@@ -1,10 +1,10 @@
-//! What is to be enforced, and for which request.
+//! The image to enforce, with the request and the plan.
 
 use crate::domain::names::Repository;
 use crate::domain::plan::Plan;
 use crate::inspect::{Request, Violation};
 
-/// A violating image and what is to be done about it now.
+/// A violating image and the plan that is carried out now.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
     /// The request that led here.
@@ -16,13 +16,13 @@ pub struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// The whole plan of a violation.
+    /// Returns a target with the whole plan of a violation.
     #[must_use]
     pub fn whole(request: &'a Request, violation: &'a Violation) -> Self {
         Self { request, violation, plan: &violation.plan }
     }
 
-    /// The same image with another plan.
+    /// Returns the same image with another plan.
     pub(super) fn with_plan(self, plan: &'a Plan) -> Self {
         Self { plan, ..self }
     }
