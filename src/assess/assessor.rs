@@ -1,4 +1,10 @@
-//! One image from top to bottom: single flight, inspect, safeguards, enforce, notify.
+//! Assesses one image from top to bottom: single flight, inspect, safeguards, enforce, notify.
+//!
+//! An image that violates the policy is enforced after the indexes that hold it, because people
+//! pull the indexes, and because ECR deletes an image only when no index holds it. The assessment
+//! of an image may wait for the assessments of these indexes, never the reverse, so assessments do
+//! not wait for each other in a circle. In audit mode everything but the enforcement is the same,
+//! and the notice says what would be done (invariant 8).
 
 use std::sync::Arc;
 
@@ -50,17 +56,17 @@ pub struct Assessor<R, N> {
     refusals: Refusals<N>,
 }
 
-/// What came of a request.
+/// The result of assessing a request.
 #[derive(Debug)]
 pub struct Assessment {
     /// The images that the request turned out to be about.
     pub digests: Vec<Digest>,
-    /// The result that stands for all of them.
+    /// The gravest of the images' results.
     pub result: Result<Outcome, Failure>,
 }
 
 impl<R: Registry, N: Notifier> Assessor<R, N> {
-    /// An assessor of these stages.
+    /// Creates an assessor of these stages.
     #[must_use]
     pub fn new(stages: Stages<R, N>) -> Self {
         let (dispatcher, policy) = (Arc::clone(&stages.dispatcher), Arc::clone(&stages.policy));
@@ -82,7 +88,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             && inspector.evaluator().is_cleared(&event.repository.name, &event.claim)
     }
 
-    /// Refuses a request that the policy does not cover; `None` if it does.
+    /// Refuses a request that the policy does not cover. Returns `None` if the policy covers it.
     pub async fn refuse_out_of_scope(&self, request: &Request) -> Option<Result<Outcome, Failure>> {
         let Stages { policy, own, .. } = &self.stages;
         let why = policy.check_scope(&request.repository, own).err()?;
@@ -101,7 +107,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let mut result = Ok(Outcome::Absent);
         for digest in &digests {
             let assessed = match Box::pin(self.assess_image(request, digest)).await {
-                // Somebody deleted the repository in the middle of it.
+                // Somebody deleted the repository meanwhile.
                 Err(Failure::Rejected(error)) if error.is("RepositoryNotFoundException") => {
                     Ok(Outcome::Absent)
                 }
@@ -139,7 +145,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         inspection: Inspection,
     ) -> Result<Outcome, Failure> {
         let inspection = match inspection {
-            // Whether anybody can pull an image that cannot be judged takes an inspection.
+            // Only an inspection can say whether anybody can pull the image.
             Inspection::Unscanned(..) => self.stages.inspector.inspect(request, digest).await,
             inspection => Ok(inspection),
         };
@@ -165,14 +171,14 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             (None, Inspection::Violation(_) | Inspection::Absent | Inspection::Unpulled) => {
                 Sharing::Result
             }
-            // Whether something is an image depends on what the event claims, too.
+            // Whether a manifest is taken for an image depends on the event's claim too.
             (None, _) => Sharing::Nothing,
         };
         self.stages.instruments.decision(inspection.verdict().as_str());
         FlightResult { result: self.act(request, inspection).await, sharing }
     }
 
-    /// Does what follows from an inspection, for the image and the indexes that hold it.
+    /// Does what an inspection asks for, with the image and the indexes that hold it.
     async fn act(&self, request: &Request, inspection: Inspection) -> Result<Outcome, Failure> {
         match inspection {
             Inspection::Wait(image, reason, _) => {
@@ -184,8 +190,6 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                 }
             }
             Inspection::Violation(violation) if violation.image.kind != ImageKind::Index => {
-                // The indexes first, because people pull them, and because ECR deletes an image
-                // only when no index holds it.
                 let indexes = Box::pin(self.assess_holders(request, &violation)).await?;
                 let mut violation = *violation;
                 violation.plan.delete &=
@@ -218,7 +222,8 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             let started = Started::now(clock.now());
             let result = match inspector.inspect_holder(request, holder, cause).await {
                 Ok(inspection) => {
-                    // An index that needed nothing may not have shown what the next message knows.
+                    // If the index needs nothing, the result is not shared, because the next
+                    // message may know of another violating image in it.
                     let sharing = match inspection {
                         Inspection::Violation(_) => Sharing::Result,
                         _ => Sharing::Nothing,
@@ -232,7 +237,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         Ok(results)
     }
 
-    /// Does what follows from an inspection, for the inspected image or index alone.
+    /// Does what an inspection asks for, with the inspected image or index alone.
     async fn conclude(
         &self,
         request: &Request,
@@ -258,14 +263,14 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let Stages { safeguards, enforcer, dispatcher, policy, .. } = &self.stages;
         let enforces = request.settings(policy).mode == Mode::Enforce;
         if enforces {
-            // Before the image is read for the last time, because the wait may be long.
+            // This comes before the image is read for the last time, because the wait may be long.
             dispatcher.can_notify().await?;
         }
         let violation = safeguards.check(request, violation).await?;
         let target = Target::whole(request, &violation);
         match violation.plan.course() {
-            // An earlier delivery removed the tags, and may not have notified. In audit mode none
-            // of ours did.
+            // An earlier delivery removed the tags and may not have notified the team. In audit
+            // mode no delivery of ours removed them.
             Course::Marked if request.attempt.is_repeated() && enforces => {
                 enforcer.repeat(target).await
             }
@@ -283,8 +288,8 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         }
     }
 
-    /// Writes the audit line of a plan, before anything is done: the process may not live to say
-    /// it later.
+    /// Writes the audit line of a plan before anything is done, because the process may die before
+    /// it could write one later.
     fn audit(&self, Target { request, violation, plan }: Target<'_>) {
         info!(
             target: AUDIT,
@@ -306,15 +311,15 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         );
     }
 
-    /// Notifies the team of an index that is not known as a whole, whatever the policy says of
-    /// images that cannot be scanned: somebody may have made it so on purpose.
+    /// Notifies the team of an index that is not known as a whole, whatever the policy says about
+    /// images that cannot be scanned, because somebody may have made the index so on purpose.
     async fn unresolved(
         &self,
         request: &Request,
         image: &Image,
         reason: String,
     ) -> Result<Outcome, Failure> {
-        // People can also pull by a tag that hangs an artifact on an image.
+        // A tag that attaches an artifact to an image counts too, because people can pull by it.
         if image.tags.iter().all(|tag| tag.is_quarantine_of(&image.digest)) {
             return Ok(Outcome::NothingToUntag);
         }

@@ -1,5 +1,7 @@
-//! Events from accounts and Regions that the policy does not cover: they are refused, and the team
-//! is notified once a day.
+//! Refuses events of accounts, Regions and repositories that the policy does not cover.
+//!
+//! If the account or Region is not covered, the team is notified once a day, because somebody sends
+//! events that nobody allowed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,8 +22,8 @@ use crate::telemetry::logs::AUDIT;
 
 /// How often the team is notified of the same account and Region.
 const EVERY: Duration = Duration::from_secs(24 * 3600);
-/// Registries that are remembered, because whoever can send events can name any. Beyond this many,
-/// only the log records it.
+/// The most registries of which the team is notified in that time. There is a limit because
+/// everybody who can send events can name any account. Beyond it, only the log records the event.
 const MAX_REGISTRIES: usize = 100;
 
 /// Refuses events that the policy does not cover.
@@ -37,8 +39,8 @@ impl<N: Notifier> Refusals<N> {
         Self { dispatcher, policy, notified: Mutex::default() }
     }
 
-    /// Refuses an event. Somebody sends events of an account or Region that nobody allowed, and the
-    /// team is notified of that by the first event that names an image.
+    /// Refuses an event. The first event of an account or Region that names an image notifies the
+    /// team.
     pub(super) async fn refuse(
         &self,
         request: &Request,
@@ -61,7 +63,8 @@ impl<N: Notifier> Refusals<N> {
             && self.is_news(&registry_id)
         {
             let why = why.as_str();
-            warn!(account = %registry_id.account, region = %registry_id.region, why, "events are refused");
+            let RegistryId { account, region } = &registry_id;
+            warn!(%account, %region, why, "events are refused");
             let mut notice = blank_notice(&self.policy, request, digest, NoticeAction::Unscanned);
             notice.reasons.push(format!(
                 "{why}: events of account {}, Region {} are refused, and you are notified of this \

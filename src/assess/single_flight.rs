@@ -1,17 +1,21 @@
-//! One assessment of an image at a time, and its result for every message that it answers.
+//! Lets one assessment of an image run at a time, and shares its result with other messages.
 //!
 //! A push causes hundreds of findings about one image, each a message of its own. An assessment
-//! that started after a message was sent has seen all that the message could show, so its result
-//! serves that message too:
+//! that started after a message was sent (by the queue's clock, with two seconds to spare) or after
+//! it was received has seen all that the message could show, so its result serves that message too:
 //!
-//! - If the image was acted on, or there is none, the whole result is shared.
-//! - If the image may keep its tags, only the snapshot of its scan is shared: another event may
-//!   claim more, so each message judges the snapshot by its own claims and waits in its own time.
+//! - If the image was acted on or is absent, the whole result is shared.
+//! - If the image may keep its tags, only the snapshot of its scan is shared, because another event
+//!   may claim more: each message judges the snapshot by its own claim and waits in its own time.
 //! - A message that comes again may be the one whose notice was lost. It shares a result only if
-//!   that assessment reported the same tags as claimed.
+//!   that assessment reported the same tags as claimed. If it waited for findings, it inspects
+//!   anew, because the retry exists to look again.
+//! - A failure is shared only with messages that waited for it.
 //!
-//! No correctness rests on it: another task, or this one after a restart, assesses again.
-//! Rejected: deduplication by the queue (FIFO), because it knows nothing of when ECR was read.
+//! Results are kept for a minute. No correctness rests on the sharing: another task, or this one
+//! after a restart, assesses again.
+//!
+//! Rejected: deduplication by the queue (FIFO), because it does not know when ECR was read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,21 +33,21 @@ use crate::telemetry::traces::{self, Place};
 
 /// How long a result is kept for messages that are still in the queue.
 const LIFE: Duration = Duration::from_secs(60);
-/// Images whose results are kept.
+/// The most images whose results are kept.
 const MAX_IMAGES: usize = 256;
 
 /// How much of an assessment serves other messages.
 #[derive(Clone, Debug)]
 pub(super) enum Sharing {
-    /// The result: the image was acted on, or there is none to act on.
+    /// The whole result, because the image was acted on or is absent.
     Result,
     /// The snapshot, for each message to judge by its own claims.
     Snapshot(Shared<ScanSnapshot>),
-    /// Nothing.
+    /// No part of it.
     Nothing,
 }
 
-/// What came of an assessment.
+/// The result of an assessment, and how much of it serves other messages.
 #[derive(Clone, Debug)]
 pub(super) struct FlightResult {
     pub(super) result: Result<Outcome, Failure>,
@@ -51,8 +55,8 @@ pub(super) struct FlightResult {
 }
 
 impl FlightResult {
-    /// An inspection that failed: it failed for all who waited for it, unless it only has to be
-    /// repeated in the message's own time.
+    /// Returns the result of an inspection that failed. All messages that waited for it share the
+    /// failure, unless the inspection only has to be repeated in the message's own time.
     pub(super) fn failed(failure: Failure) -> Self {
         let sharing = match failure {
             Failure::Pending { .. } => Sharing::Nothing,
@@ -62,23 +66,24 @@ impl FlightResult {
     }
 }
 
-/// What an earlier assessment has for a message.
+/// The part of an earlier assessment that serves a message.
 pub(super) enum Reusable {
     /// Its result.
     Result(Result<Outcome, Failure>),
-    /// Its snapshot. If `is_older` than the receive of the message, it must not make the message
+    /// Its snapshot. If it `is_older` than the receive of the message, it must not make the message
     /// wait, because the message came again to look anew.
     Snapshot { snapshot: Arc<ScanSnapshot>, is_older: bool },
 }
 
+/// The last assessment of an image.
 #[derive(Debug)]
 struct Last {
     started: Started,
     ended: Instant,
     /// The span in which it was done.
     place: Option<Place>,
-    /// The tags that its event named, if its message had been delivered before: those of them that
-    /// had been removed before it were reported too.
+    /// The tags that its event named, if its message had been delivered before. Only then it also
+    /// reported those of them that an earlier delivery had removed.
     claimed: Option<Vec<Tag>>,
     result: FlightResult,
 }
@@ -98,11 +103,11 @@ impl Last {
                 let is_reported = self.claimed.is_some() && tags.iter().all(is_claimed);
                 self.started.is_after_sending(*freshness) && (!attempt.is_repeated() || is_reported)
             }
-            // A message that has come more often may have to report that it waits no longer.
+            // A message that has come more often may have to report that its wait is over.
             (Sharing::Result, Err(Failure::Unreplicated { receives, .. })) => {
                 self.started.is_after_receiving(*freshness) && attempt.number <= *receives
             }
-            // A failure is for those who waited for it, not for those who come again.
+            // A failure is for messages that waited for it, not for messages that come again.
             (Sharing::Result, Err(_)) => self.started.is_after_receiving(*freshness),
         };
         is_recent && self.is_kept()
@@ -120,12 +125,12 @@ type Slots = HashMap<(Repository, Digest), Slot>;
 pub(super) struct Flight(OwnedMutexGuard<Option<Last>>);
 
 impl Flight {
-    /// Returns what the last assessment has for this request.
+    /// Returns the part of the last assessment that serves this request, if any.
     pub(super) fn reusable(&self, request: &Request) -> Option<Reusable> {
         let last = self.0.as_ref().filter(|last| last.serves(request))?;
         let reusable = match &last.result.sharing {
             Sharing::Snapshot(snapshot) => {
-                // It may just have given way to other findings.
+                // It may have given way to other findings a moment ago.
                 let snapshot = snapshot.get()?;
                 let is_older = !last.started.is_after_receiving(request.freshness);
                 Reusable::Snapshot { snapshot, is_older }
@@ -156,7 +161,7 @@ impl Flight {
 pub(super) struct SingleFlight(Mutex<Slots>);
 
 impl SingleFlight {
-    /// Waits until nobody else assesses this image.
+    /// Waits until no other message assesses this image.
     pub(super) async fn enter(&self, repository: &Repository, digest: &Digest) -> Flight {
         Flight(self.slot(repository, digest).lock_owned().await)
     }
@@ -180,7 +185,7 @@ fn is_used(slot: &Slot) -> bool {
     Arc::strong_count(slot) > 1
 }
 
-/// Drops what nobody waits for, because it can be done again.
+/// Drops the old results of images that no message waits for.
 fn drop_old(slots: &mut Slots) {
     slots.retain(|_, slot| {
         is_used(slot) || slot.try_lock().is_ok_and(|last| last.as_ref().is_some_and(Last::is_kept))
