@@ -1,4 +1,4 @@
-//! The worker: messages in, settlements out. It knows nothing of ECR.
+//! The worker receives messages and settles them. It knows nothing of ECR.
 //!
 //! 1. [`Poller`] takes permits, receives messages and hands each to the processor.
 //! 2. The processor parses a message, waits for a slot of its repository, has the image assessed

@@ -219,10 +219,9 @@ impl Fairness {
         };
         tokio::select! {
             biased;
-            () = shutdown.draining(), if !is_last => match self.try_slot(repository, State::Running) {
-                Some(slot) => Ok(slot),
-                None => Err(Failure::Abandoned),
-            },
+            () = shutdown.draining(), if !is_last => {
+                self.try_slot(repository, State::Running).ok_or(Failure::Abandoned)
+            }
             slot = wait => slot,
         }
     }

@@ -1,9 +1,9 @@
 //! Concurrency permits: how many messages are in work at once.
 //!
 //! A message holds a permit while it is in work, except while it is queued for its repository or
-//! has yielded because it is slow ([`Fairness`](super::fairness::Fairness)). A receive takes a
-//! permit for each message that it asks for before it begins, so that nothing is received that
-//! nobody can work on.
+//! has yielded because it is slow ([`Fairness`](super::fairness::Fairness)). Before a receive
+//! begins it takes a permit for each message that it asks for, so that every received message can
+//! be worked on at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,12 +32,14 @@ impl Permit {
         permit.held.is_some().then_some(permit)
     }
 
+    /// Gives the permit up until it is taken again.
     pub(super) fn give_up(&mut self) {
         self.held = None;
     }
 
+    /// Waits for a permit again.
     pub(super) async fn take_again(&mut self) {
-        // Fails only if the semaphore was closed, which nobody does.
+        // This fails only if the semaphore was closed, and nothing closes it.
         self.held = Arc::clone(&self.of).acquire_owned().await.ok();
     }
 }
@@ -54,7 +56,7 @@ pub(super) struct Permits {
 }
 
 impl Permits {
-    /// This many messages at once.
+    /// Creates the permits for this many messages at once.
     pub(super) fn new(most: usize) -> Self {
         Self {
             work: Arc::new(Semaphore::new(most)),
@@ -74,7 +76,7 @@ impl Permits {
         Permit::try_of(&self.work)
     }
 
-    /// Takes the permit beyond all others, if it is free.
+    /// Takes the permit for the probe, if it is free.
     pub(super) fn try_spare(&self) -> Option<Permit> {
         Permit::try_of(&self.spare)
     }
@@ -84,7 +86,7 @@ impl Permits {
         Permit::next_of(&self.work).await
     }
 
-    /// Adds permits to `first`, up to `most`, waiting this long for those that may be given back.
+    /// Adds permits to `first`, up to `most`, and waits for them for this long in all.
     pub(super) async fn gather(
         &self,
         first: Permit,
@@ -96,7 +98,7 @@ impl Permits {
         while permits.len() < most {
             let next = match self.try_one() {
                 Some(permit) => Some(permit),
-                // Another receive, or a message in work, may give its permit back in a moment.
+                // Another receive or a message may give a permit back in a moment.
                 None => timeout_at(end, self.one()).await.ok().flatten(),
             };
             match next {
@@ -107,8 +109,8 @@ impl Permits {
         permits
     }
 
-    /// Exchanges the permit of a message that only has to be deleted, so that its own is free for
-    /// the next receive, as long as not too many deletes are unanswered.
+    /// Exchanges the permit of a message that only has to be deleted, so that it is free for the
+    /// next receive. Returns the same permit if too many deletes are unanswered.
     pub(super) fn to_settle(&self, own: Permit) -> Permit {
         Permit::try_of(&self.settling).unwrap_or(own)
     }

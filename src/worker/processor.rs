@@ -1,10 +1,17 @@
 //! One message from its receive to its settlement: parse, dispatch, settle.
 //!
-//! A message whose event says it all takes no task of its own: it is parsed where it was received,
-//! and such messages of one receive are deleted by one call. Every other message is worked on under
-//! the heartbeat of its lease, at its repository's turn, and settled by the table of
-//! [`disposition`]. A panic is caught and becomes a failure of that message alone (invariant 10),
-//! and a message is deleted only after every effect is confirmed (invariant 1).
+//! If the event alone decides that nothing is to be done (its own counts show that no limit is
+//! exceeded, or it is not for us), the message takes no task of its own: it is parsed where it was
+//! received, and such messages of one receive are deleted by one call. Every other message is
+//! worked on under the heartbeat of its lease, in a slot of its repository, and settled by the
+//! table of [`disposition`]. A panic is caught and becomes a failure of that message alone
+//! (invariant 10), and a message is deleted only after every effect is confirmed (invariant 1).
+//!
+//! When the queue refuses deletes, polling pauses and the delete is repeated under heartbeat. If
+//! the worker gave up the lease instead, it would repeat the work until the message is in the
+//! dead-letter queue. When a delete is not answered by the end of the time for work, the message is
+//! made visible: the one case in which a lease is settled twice. If the delete was carried out, no
+//! message is left to make visible; if not, the next task notifies again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -36,7 +43,7 @@ use crate::sweep::Coordinator;
 use crate::telemetry::instruments::{self, Instruments};
 use crate::telemetry::traces;
 
-/// The rooms that a message leads to, and what processing needs besides.
+/// Everything that the processor shares with other parts of the worker.
 #[derive(Debug)]
 pub struct Shared<Q, R, N> {
     /// Assesses images.
@@ -68,17 +75,17 @@ pub(super) struct Processor<Q, R, N> {
     fairness: Arc<Fairness>,
 }
 
-/// A message in work, and what is known of it without asking anybody.
+/// A message in work, and what its event says by itself.
 #[derive(Debug)]
 pub(super) struct InFlight {
-    /// Its body has been read and dropped, because as many messages may wait as others are slow,
-    /// each of any length.
+    /// The message without its body, which is dropped after parsing because hundreds of messages
+    /// may wait and each may be long.
     message: Message,
     body_bytes: usize,
     span: Span,
     since: Instant,
     parsed: Result<Parsed, Malformed>,
-    /// The outcome, if the event says it all.
+    /// The outcome, if the event alone decides it.
     fast_path: Option<Outcome>,
     _counted: instruments::InFlight,
 }
@@ -101,7 +108,8 @@ impl InFlight {
     }
 }
 
-/// What came of a message. It keeps the slot of its repository until it is settled.
+/// The result of working on a message. It keeps the slot of the repository until the message is
+/// settled.
 struct Processed<'a> {
     assessment: Assessment,
     _slot: Option<Slot<'a>>,
@@ -123,7 +131,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
         self.shared.assessor.tidy();
     }
 
-    /// Parses a message; `None` if that panicked, and the message comes again.
+    /// Parses a message. Returns `None` if that panicked; the message then comes again.
     pub(super) fn parse(&self, mut message: Message) -> Option<InFlight> {
         let Message { delivery, id, receive_count, body, .. } = &message;
         let span = traces::process(delivery, id, *receive_count, body.len());
@@ -139,7 +147,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
         Some(InFlight { message, body_bytes, span, since, parsed, fast_path, _counted: counted })
     }
 
-    /// Returns what a body says, and the outcome if that says it all.
+    /// Returns the event of a body, and the outcome if the event alone decides it.
     fn parse_body(&self, body: &str) -> (Result<Parsed, Malformed>, Option<Outcome>) {
         let parsed = event::parse(body, &self.shared.own);
         let (kind, fast_path) = match &parsed {
@@ -156,12 +164,13 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
         (parsed, fast_path)
     }
 
-    /// Deletes the messages of one receive whose events say it all, by one call. A message that
-    /// cannot be deleted so is settled by itself.
+    /// Deletes those messages of one receive whose events alone decide their outcomes, by one call.
+    /// A message that cannot be deleted in this way is settled by itself.
     pub(super) async fn settle_together(&self, mut done: Vec<(InFlight, Permit)>) {
         let judged = Instant::now();
         let results = self.delete_together(&done).await;
-        // Backwards, so that the message that takes the place of a removed one has been handled.
+        // Backwards, because the message that takes the place of a removed one must have been
+        // handled before.
         for at in (0..done.len()).rev() {
             if let Some(Ok(())) = results.get(at) {
                 let (one, _) = done.swap_remove(at);
@@ -178,7 +187,8 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
         join_all(alone).await;
     }
 
-    /// Returns one result for each message, or none if nobody waits for them any longer.
+    /// Returns one result for each message, or none at all if there is no more time to wait for
+    /// them.
     async fn delete_together(&self, done: &[(InFlight, Permit)]) -> Vec<Result<(), AwsError>> {
         let Shared { settler, visibility, health, shutdown, .. } = &self.shared;
         let spans = done.iter().map(|(one, _)| traces::settle(&one.span)).collect();
@@ -205,8 +215,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
         let message = &one.message;
         let mut lease = HeldLease::new(message, *visibility, settler, instruments);
         let processed = match &one.fast_path {
-            // Its delete was sent already, together with others. From then on nothing extends its
-            // lease.
+            // Its delete has been sent together with others, so nothing extends its lease any more.
             Some(outcome) => {
                 let result = Ok(outcome.clone());
                 Assessment { digests: one.named(), result }.into()
@@ -225,7 +234,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
             Disposition::Release => Settlement::Visible(Duration::ZERO),
         };
         let is_released = disposition == Disposition::Release;
-        // A receive of this task that is still under way would take the released message.
+        // Wait, because a receive of this task that is still under way would take the message.
         if is_released
             && shutdown.is_draining()
             && lease.run(shutdown.after_last_receive()).await.is_err()
@@ -255,7 +264,8 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
         Attempt { number: message.receive_count, most: self.shared.max_receive_count }
     }
 
-    /// Does the work that a message asks for, whatever goes wrong on the way.
+    /// Does the work that a message asks for. A panic or the end of the time for work becomes a
+    /// failure.
     async fn work<'a>(
         &'a self,
         one: &'a InFlight,
@@ -338,7 +348,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
         if let Some(result) = assessor.refuse_out_of_scope(request).await {
             return alone(result);
         }
-        // A probe is to find out at once.
+        // A probe does not wait for a slot, because it has to find out at once.
         if request.urgency == Urgency::Probe {
             return assessor.assess(request).await.into();
         }
@@ -363,7 +373,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
         let mut retries = Retries::of_refused_call();
         loop {
             let error = match lease.settle(settlement).await {
-                // The message was deleted with the queue.
+                // A queue that does not exist has no message left to settle.
                 Err(SettleError::Refused(error)) if !error.is_missing_queue() => error,
                 result => {
                     if result.is_ok() {
@@ -381,7 +391,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
 
     fn measure(&self, one: &InFlight, took: Duration) {
         let Shared { clock, instruments, .. } = &self.shared;
-        // An image that a sweep finds is as old as the sweep, and nobody's delay.
+        // An image that a sweep finds is as old as the sweep, so its age is no delay of ours.
         let event = one.event().filter(|event| event.kind != Kind::Sweep);
         let at = event.and_then(|event| event.origin.at);
         instruments.assessed(took, at.map(|at| clock.since(at)));
