@@ -1,4 +1,4 @@
-//! What became of a message's event, and what becomes of the message.
+//! The outcome of a message's event, and the disposition of the message.
 //!
 //! An assessment ends in an [`Outcome`], or in a [`Failure`] if the message has to come again.
 //! [`disposition`] is the one table that leads from there to the message. The words of logs and
@@ -15,7 +15,7 @@ pub use self::disposition::{Disposition, disposition, wait_for_findings, waits_f
 pub use self::failure::{Failure, FailureKind};
 use crate::domain::policy::OutOfScope;
 
-/// What happened to the image of a message that needs no further delivery.
+/// The outcome of a message that needs no further delivery.
 #[derive(Clone, Debug, PartialEq, Eq, EnumDiscriminants)]
 #[strum_discriminants(
     name(OutcomeKind),
@@ -24,9 +24,10 @@ use crate::domain::policy::OutOfScope;
     strum(serialize_all = "snake_case")
 )]
 pub enum Outcome {
-    /// A step of a sweep was taken: the messages or the summary that follow from it were sent.
+    /// A step of a sweep was taken, and the messages or the summary that follow from it were sent.
     Swept,
-    /// A step of a sweep found no room and was sent again.
+    /// A step of a sweep found no permit and was sent again, or an image of a sweep was left to the
+    /// next sweep because of the limits.
     PutOff,
     /// This task took the same step of a sweep before.
     Repeated,
@@ -38,7 +39,8 @@ pub enum Outcome {
     /// The policy does not cover the repository.
     #[strum_discriminants(strum(serialize = "out_of_reach"))]
     OutOfScope(OutOfScope),
-    /// Another message's assessment of the same image had this outcome, and stands for this one.
+    /// Another message's assessment of the same image had this outcome, which counts for this
+    /// message too.
     #[strum_discriminants(strum(serialize = "joined"))]
     Shared(Box<Outcome>),
     /// The manifest is no container image.
@@ -47,9 +49,9 @@ pub enum Outcome {
     LeftToScan,
     /// No limit is exceeded.
     Clean,
-    /// The tags were removed, the image is kept, the team was notified.
+    /// The tags were removed, the image is kept, and the team was notified.
     Quarantined,
-    /// The tags and the image were removed, the team was notified.
+    /// The tags and the image were removed, and the team was notified.
     Deleted,
     /// Audit mode: the team was notified of what would be done.
     WouldUntag,
@@ -61,9 +63,10 @@ pub enum Outcome {
     Absent,
     /// Every tag has moved to another image.
     Superseded,
-    /// The image violates the policy but cannot be acted on; the team was notified.
+    /// The image violates the policy but cannot be acted on, or it is an index that is not known as
+    /// a whole. The team was notified.
     Blocked,
-    /// There is nothing to judge the image by; the team was notified.
+    /// The image cannot be judged. The team was notified if the policy says so.
     Unscanned,
     /// The registry removed more than was asked for. It was put back as far as possible, and the
     /// team was notified.
@@ -77,7 +80,7 @@ impl Outcome {
         OutcomeKind::from(self).as_str()
     }
 
-    /// Returns what explains the outcome beyond its word.
+    /// Returns the reason that explains the outcome beyond its word.
     #[must_use]
     pub fn why(&self) -> Option<&'static str> {
         match self {
@@ -102,13 +105,13 @@ impl Outcome {
     pub fn leaves_no_image(&self) -> bool {
         match self {
             Self::Deleted | Self::Absent => true,
-            // An index that was absent for another message may have been pushed since.
+            // An image that was absent for another message may have been pushed since.
             Self::Shared(outcome) => **outcome == Self::Deleted,
             _ => false,
         }
     }
 
-    /// Returns how much was done; the outcome that did most stands for several images.
+    /// Returns how much was done. Of several images, the outcome with the highest gravity counts.
     fn gravity(&self) -> u8 {
         match self {
             Self::Absent
@@ -141,8 +144,8 @@ impl OutcomeKind {
     }
 }
 
-/// Returns the result that stands for both of two images: a failure, the one that is retried
-/// sooner first, else the outcome that did more.
+/// Returns the graver of the results of two images. A failure is graver than any outcome, and the
+/// failure that is retried sooner comes first. Else the outcome counts that did more.
 ///
 /// # Errors
 /// The failure, if there is one.

@@ -1,6 +1,6 @@
-//! Which delivery of a message this is.
+//! The number of a message's delivery.
 
-/// The number of a message's delivery, and how many there are at the most.
+/// The number of a message's delivery, and the most deliveries that it gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
     /// Counts from 1.
@@ -11,7 +11,7 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// The only attempt, because somebody waits for the answer.
+    /// The only attempt, for a question whose asker waits for the answer.
     pub const ONLY: Self = Self { number: 1, most: None };
 
     /// Returns whether an earlier delivery may have begun the work.

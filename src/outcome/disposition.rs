@@ -1,4 +1,4 @@
-//! The one table that leads from what happened to what becomes of the message.
+//! The one table that leads from an outcome or a failure to the disposition of the message.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use strum::VariantArray as _;
 use super::{Attempt, Failure, FailureKind, Outcome, OutcomeKind};
 use crate::backoff::Backoff;
 
-/// What becomes of a message.
+/// What becomes of a message after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
     /// It is deleted.
@@ -60,16 +60,16 @@ const RETRY: &str = "retry";
 const REDRIVE: &str = "redrive";
 const RELEASE: &str = "release";
 
-/// The longest pause between two attempts at something that AWS cannot do at the moment.
+/// The longest pause between attempts while AWS cannot carry out a call.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(900);
-/// The longest pause while an account or repository refuses us.
+/// The longest pause between attempts while an account or repository refuses us.
 const LONGEST_REFUSAL: Duration = Duration::from_secs(7200);
 
-/// How a kind of failure goes on.
+/// How a message with a kind of failure goes on.
 enum Course {
     Retry(Backoff),
-    /// A refusal: before the last permitted receive, people get the longest time to give access
-    /// back.
+    /// A refusal. The wait before the last permitted receive is the longest, so that people have
+    /// time to restore access.
     RetryRefused(Backoff),
     /// The failure names its delay itself.
     RetryWhenNamed,
@@ -93,11 +93,11 @@ impl Course {
 }
 
 const fn growing(first: u64, factor: u32, longest: Duration) -> Backoff {
-    // Spread over half of their length, because a fault strikes many messages at once.
+    // Pauses are spread over half of their length, because a fault strikes many messages at once.
     Backoff::new(Duration::from_secs(first), factor, longest).spread(0.5)
 }
 
-/// The table.
+/// Returns how a message with this failure goes on: the table.
 fn course(kind: FailureKind) -> Course {
     match kind {
         FailureKind::Malformed => Course::Redrive(growing(1, 2, LONGEST_BACKOFF)),
@@ -147,7 +147,8 @@ pub fn disposition(
     }
 }
 
-/// The most receives in which the quarantine tag is looked for in other registries: about an hour.
+/// The most receives in which the quarantine tag is looked for in other registries, which take
+/// about an hour.
 const LOOKS_AT_REPLICAS: u32 = 10;
 
 fn last_look_at_replicas(max_receive_count: Option<u32>) -> u32 {
@@ -156,15 +157,15 @@ fn last_look_at_replicas(max_receive_count: Option<u32>) -> u32 {
 
 /// Returns whether a quarantine tag that is missing in a replica is looked for again.
 ///
-/// The age of the message does not decide it, because limits of the hour may have put the message
-/// off.
+/// The receive count decides it and not the age of the message, because limits of the hour may have
+/// put the message off.
 #[must_use]
 pub fn waits_for_replicas(attempt: Attempt) -> bool {
     attempt.number < last_look_at_replicas(attempt.most)
 }
 
-/// How long after the event was sent its findings are waited for, before the image is notified as
-/// unscanned.
+/// The time after the event was sent during which its findings are waited for. Then the image is
+/// notified as unscanned.
 const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// The pauses between looks for findings that are not there yet.
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn retries_grow_with_the_receive_count_and_end_at_a_quarter_of_an_hour() {
+    fn retry_delays_grow_with_the_receive_count_up_to_a_quarter_of_an_hour() {
         let delays = delays(&Failure::Transient(error()), 1..=8);
         assert_eq!(delays, seconds(&[2, 6, 18, 54, 162, 486, 900, 900]));
         assert_eq!(
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn findings_are_waited_for_up_to_half_an_hour_and_never_into_the_dead_letter_queue() {
+    fn wait_for_findings_ends_after_half_an_hour_and_before_the_dead_letter_queue() {
         let mut age = Duration::ZERO;
         let mut waits = Vec::new();
         for count in 1.. {
@@ -268,12 +269,12 @@ mod tests {
             |count, age| wait_for_findings(attempt(count, Some(3)), Duration::from_secs(age));
         assert_eq!(three(1, 0), Some(Duration::from_secs(15)));
         assert_eq!(three(2, 15), Some(Duration::from_secs(1785)));
-        assert_eq!(three(3, 20), None, "the last permitted receive tells");
+        assert_eq!(three(3, 20), None, "the last permitted receive notifies");
         assert_eq!(wait_for_findings(attempt(1, Some(1)), Duration::ZERO), None);
     }
 
     #[test]
-    fn a_quarantine_tag_is_waited_for_about_an_hour_and_never_into_the_dead_letter_queue() {
+    fn wait_for_replicas_ends_after_an_hour_and_before_the_dead_letter_queue() {
         let wait = |count, most| {
             let failure = Failure::Unreplicated { missing: String::new(), receives: count };
             disposition(&Err(failure), attempt(count, most), 0.0).wait().unwrap()
@@ -285,7 +286,7 @@ mod tests {
         for most in [1, 2, 4, 10] {
             assert!(
                 !waits_for_replicas(attempt(most, Some(most))),
-                "the last permitted receive tells"
+                "the last permitted receive notifies"
             );
         }
         assert!(!waits_for_replicas(attempt(10, Some(1_000))));

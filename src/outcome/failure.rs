@@ -1,4 +1,4 @@
-//! Why processing failed.
+//! The reasons why processing a message fails.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::backoff::Stopping;
 use crate::event::Malformed;
 use crate::notify::Undelivered;
 
-/// Why processing failed; the message is retried.
+/// The reason why processing failed. The message comes again.
 #[derive(Clone, Debug, thiserror::Error, EnumDiscriminants)]
 #[strum_discriminants(
     name(FailureKind),
@@ -21,10 +21,10 @@ pub enum Failure {
     /// The message is no event.
     #[error("malformed: {0}")]
     Malformed(#[from] Malformed),
-    /// AWS cannot do it at the moment.
+    /// AWS cannot carry out a call at the moment.
     #[error(transparent)]
     Transient(AwsError),
-    /// AWS finds fault with our request.
+    /// AWS rejects our request.
     #[error(transparent)]
     Rejected(AwsError),
     /// AWS denies us access, in this account or repository.
@@ -34,7 +34,7 @@ pub enum Failure {
     #[error("refused: {0}")]
     #[strum_discriminants(strum(serialize = "refused"))]
     TagsRefused(String),
-    /// The scan's findings are not there yet.
+    /// The scan's findings do not exist yet.
     #[error("waiting for findings: {reason}")]
     Pending {
         /// The state of the scan, in words.
@@ -47,13 +47,13 @@ pub enum Failure {
     Unreplicated {
         /// The registries that lack it.
         missing: String,
-        /// The receive count of the message whose pass found that.
+        /// The receive count of the message that found that.
         receives: u32,
     },
-    /// Other messages of its repository take all slots, and they are slow.
+    /// Other messages of its repository take all slots and are slow.
     #[error("the repository is overloaded; it will be retried")]
     Crowded,
-    /// Some tags are still there.
+    /// Some tags could not be removed yet.
     #[error("not every tag could be removed: {0}")]
     Incomplete(String),
     /// The work was done, but the team could not be notified.
@@ -97,7 +97,7 @@ impl Failure {
         FailureKind::from(self).as_str()
     }
 
-    /// Returns advice for a person at a terminal, to be put behind the failure's text.
+    /// Returns advice for a person at a terminal, to be printed after the failure's text.
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self {
@@ -106,7 +106,7 @@ impl Failure {
         }
     }
 
-    /// Returns whether the failure says by itself when the message is due again.
+    /// Returns whether the failure itself says when the message comes again.
     pub(super) fn names_its_delay(&self) -> bool {
         matches!(self, Self::Pending { .. } | Self::Limited { .. } | Self::Unreplicated { .. })
     }
@@ -126,7 +126,7 @@ impl From<Stopping> for Failure {
     }
 }
 
-/// Sorts an error that is not waited for by what AWS says of it.
+/// Turns an error of AWS whose call is not repeated any longer into a failure, by its class.
 impl From<AwsError> for Failure {
     fn from(error: AwsError) -> Self {
         match error.class {
