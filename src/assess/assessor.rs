@@ -27,12 +27,12 @@ use crate::registry::Registry;
 use crate::telemetry::instruments::Instruments;
 use crate::telemetry::logs::AUDIT;
 
-/// The stages that an assessment goes through, and what it needs besides.
+/// The stages of an assessment, and the other parts that it needs.
 #[derive(Debug)]
 pub struct Stages<R, N> {
     /// Reads and judges.
     pub inspector: Arc<Inspector<R>>,
-    /// Finds what keeps tags in place.
+    /// Finds reasons for leaving tags in place.
     pub safeguards: Arc<Safeguards<R>>,
     /// Changes images.
     pub enforcer: Enforcer<R, N>,

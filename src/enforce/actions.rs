@@ -17,7 +17,7 @@ pub enum ImageAction {
     UntagSuperseded,
     /// A tag could not be removed.
     UntagFailed,
-    /// A tag would be removed but for audit mode.
+    /// A tag would be removed if the policy were not in audit mode.
     UntagPlanned,
     /// The image was deleted.
     DeleteDone,

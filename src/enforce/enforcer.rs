@@ -145,7 +145,7 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
         Ok(Outcome::Blocked)
     }
 
-    /// Notifies the team of what would be removed but for audit mode.
+    /// Notifies the team of the tags that would be removed if the policy were not in audit mode.
     ///
     /// # Errors
     /// [`Failure`] if the team cannot be notified.

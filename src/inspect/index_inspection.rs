@@ -30,9 +30,9 @@ pub type BasicScan = (Digest, Option<SystemTime>);
 /// The result of inspecting an index.
 #[derive(Debug)]
 pub struct InspectedIndex {
-    /// What the index was judged to be.
+    /// The verdict on the index.
     pub inspection: Inspection,
-    /// The images in it that basic scanning scans, as far as they were inspected.
+    /// Those of its inspected images that basic scanning scans.
     pub basic: Vec<BasicScan>,
 }
 

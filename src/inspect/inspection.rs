@@ -24,7 +24,7 @@ impl ScanSnapshot {
         Self { image, scan, _room: room }
     }
 
-    /// The image.
+    /// Returns the image.
     #[must_use]
     pub fn image(&self) -> &Image {
         &self.image
@@ -36,7 +36,7 @@ impl ScanSnapshot {
         &self.scan
     }
 
-    /// The image's digest.
+    /// Returns the image's digest.
     #[must_use]
     pub fn digest(&self) -> &Digest {
         &self.image.digest
@@ -61,7 +61,7 @@ impl ScanSnapshot {
         self.findings().map(|findings| findings.counts.clone()).unwrap_or_default()
     }
 
-    /// Returns in how many places the image runs, as far as ECR knows.
+    /// Returns in how many places ECR knows the image to run.
     #[must_use]
     pub fn in_use(&self) -> u64 {
         self.findings().map_or(0, |findings| findings.in_use)

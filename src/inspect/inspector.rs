@@ -14,7 +14,7 @@ use crate::event::Claim;
 use crate::outcome::Failure;
 use crate::registry::Registry;
 
-/// Inspects images: decides what has to be read, and what follows from it.
+/// Inspects images: decides which reads are needed, and how to judge their answers.
 #[derive(Debug)]
 pub struct Inspector<R> {
     evaluator: Arc<Evaluator<R>>,

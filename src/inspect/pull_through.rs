@@ -30,8 +30,8 @@ use crate::registry::Registry;
 const LIFE: Duration = Duration::from_secs(300);
 /// The most registries whose rules are remembered.
 const MAX_REGISTRIES: usize = 1_000;
-/// The prefix that stands for every repository of a registry (ECR user guide, "Creating a pull
-/// through cache rule").
+/// The prefix that covers every repository that no other prefix covers (ECR user guide, "Creating a
+/// pull through cache rule").
 const ROOT: &str = "ROOT";
 
 /// Whether pulls fill a repository from another registry.

@@ -131,13 +131,13 @@ pub struct Holder<'a> {
 }
 
 impl<'a> Holder<'a> {
-    /// The index.
+    /// Returns the digest of the index.
     #[must_use]
     pub fn digest(&self) -> &'a Digest {
         self.digest
     }
 
-    /// The image, as an index names it.
+    /// Returns the image, as an index names it.
     #[must_use]
     pub fn child(&self) -> &Child {
         &self.child

@@ -46,11 +46,11 @@ impl Freshness {
 pub struct Request {
     /// The repository.
     pub repository: Repository,
-    /// The image; `None` if it is the one that `tags` point to.
+    /// The image. `None` if the request is about the images that `tags` point to.
     pub digest: Option<Digest>,
     /// The tags that the event names.
     pub tags: Vec<Tag>,
-    /// What the event says of the image's findings.
+    /// The event's claim about the image's findings.
     pub claim: Claim,
     /// The event.
     pub origin: Origin,

@@ -7,7 +7,7 @@ use strum::VariantArray as _;
 use super::{Attempt, Failure, FailureKind, Outcome, OutcomeKind};
 use crate::backoff::Backoff;
 
-/// What becomes of a message after an attempt.
+/// The fate of a message after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
     /// It is deleted.
@@ -65,7 +65,7 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(900);
 /// The longest pause between attempts while an account or repository refuses us.
 const LONGEST_REFUSAL: Duration = Duration::from_secs(7200);
 
-/// How a message with a kind of failure goes on.
+/// The way in which a message continues after a kind of failure.
 enum Course {
     Retry(Backoff),
     /// A refusal. The wait before the last permitted receive is the longest, so that people have
@@ -97,7 +97,7 @@ const fn growing(first: u64, factor: u32, longest: Duration) -> Backoff {
     Backoff::new(Duration::from_secs(first), factor, longest).spread(0.5)
 }
 
-/// Returns how a message with this failure goes on: the table.
+/// Returns how a message continues after this kind of failure: the table.
 fn course(kind: FailureKind) -> Course {
     match kind {
         FailureKind::Malformed => Course::Redrive(growing(1, 2, LONGEST_BACKOFF)),
@@ -168,10 +168,10 @@ pub fn waits_for_replicas(attempt: Attempt) -> bool {
 /// notified as unscanned.
 const PATIENCE: Duration = Duration::from_secs(1800);
 
-/// The pauses between looks for findings that are not there yet.
+/// The pauses between reads of findings that do not exist yet.
 const FINDINGS: Backoff = Backoff::new(Duration::from_secs(15), 2, PATIENCE);
 
-/// Returns when to look again for findings that are not there yet: soon at first, then less often.
+/// Returns when to read again findings that do not exist yet: soon at first, then less often.
 ///
 /// `age` is the age of the message. The last permitted receive waits for the rest of the patience,
 /// so that the wait itself never leads to the dead-letter queue. Returns `None` if the patience is

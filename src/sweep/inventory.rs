@@ -30,14 +30,14 @@ pub(super) const PAGE: u16 = 100;
 /// The images that are inspected at the same time.
 const AT_ONCE: usize = 8;
 
-/// One image, its coverage, and what the policy asks for.
+/// One image, its coverage, and the acts that the policy asks for.
 #[derive(Clone, Debug)]
 pub struct InventoryEntry {
     /// The image, its tags in order.
     pub image: Image,
-    /// Whether a scan covers it, and what follows from that.
+    /// Whether a scan covers it, and with which result.
     pub coverage: Coverage,
-    /// Tags that are to be removed, or would be but for audit mode.
+    /// Tags that are to be removed, or would be if the policy were not in audit mode.
     pub untag: Vec<Tag>,
     /// Whether the image itself is deleted with them.
     pub delete: bool,

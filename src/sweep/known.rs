@@ -1,4 +1,4 @@
-//! What a task knows of the sweep of one registry, and what follows for a result that arrives.
+//! Keeps a task's knowledge of the sweep of one registry, and decides how to handle each result.
 //!
 //! Pure: [`Known`] holds the results that have arrived and what the team was notified of, and
 //! [`Known::next`] says what to do with one more result. Sending is left to the aggregator.
@@ -40,7 +40,7 @@ const MAX_BYTES: usize = 128 << 10;
 
 pub(super) type Parts = BTreeMap<RepositoryName, Part>;
 
-/// What the team was notified of, as far as this task knows.
+/// The notices that the team got about the sweep, as far as this task knows.
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Notified {
     #[default]
@@ -86,7 +86,7 @@ pub(super) struct Arrival {
     pub(super) is_to_a_stranger: bool,
 }
 
-/// What follows for a result.
+/// The way in which a result is handled.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// Nothing: the team was notified of the result, or another message holds it.
@@ -147,7 +147,7 @@ impl Known {
             + self.delivery.as_ref().map_or(0, |delivery| delivery.parts.len())
     }
 
-    /// Adds this result, and returns what follows for it.
+    /// Adds this result, and returns how to handle it.
     pub(super) fn next(&mut self, found: &Found, arrival: Arrival) -> Next {
         let Arrival { age, room, may_wait, is_to_a_stranger } = arrival;
         if self.is_notified(found) {

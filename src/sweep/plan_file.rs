@@ -1,6 +1,7 @@
-//! The document of `tagwarden sweep`: what was found and done. It is also a plan, which `--apply`
-//! reads back. A plan may have been edited or written by anybody, so every name in it is parsed
-//! like input, and the worker decides again before it acts. `table` prints the document as a table.
+//! The document of `tagwarden sweep` says what was found and done. It is also a plan, which
+//! `--apply` reads back. A plan may have been edited or written by anybody, so every name in it is
+//! parsed like input, and the worker decides again before it acts. `table` prints the document as a
+//! table.
 
 mod table;
 

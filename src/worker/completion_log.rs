@@ -65,7 +65,8 @@ pub(super) fn write(of: &Completed<'_>) {
     };
     let dead = of.last_receive && of.result.is_err();
     let span = Span::current();
-    record_all!(span, tagwarden.outcome = outcome, tagwarden.disposition = of.disposition.as_str(),);
+    let disposition = of.disposition.as_str();
+    record_all!(span, tagwarden.outcome = outcome, tagwarden.disposition = disposition,);
     if of.result.is_err() && of.disposition != Disposition::Release {
         traces::failed(&span, outcome, why.as_deref().unwrap_or_default());
     }
@@ -81,7 +82,7 @@ pub(super) fn write(of: &Completed<'_>) {
                 digest = (!digests.is_empty()).then(|| digests.join(",")),
                 outcome,
                 why,
-                disposition = of.disposition.as_str(),
+                disposition,
                 again_in_seconds = of.disposition.wait().map(|wait| wait.as_secs()),
                 // SQS moves the message without a word, so only this line says why.
                 goes_to = dead.then_some("the dead-letter queue"),

@@ -92,7 +92,7 @@ impl Tasks {
     }
 }
 
-/// What a receive may take.
+/// The permits and circumstances of one receive.
 struct Ticket {
     /// One for each message.
     permits: Vec<Permit>,

@@ -75,7 +75,7 @@ pub(super) struct Processor<Q, R, N> {
     fairness: Arc<Fairness>,
 }
 
-/// A message in work, and what its event says by itself.
+/// A message in work, and its parsed event.
 #[derive(Debug)]
 pub(super) struct InFlight {
     /// The message without its body, which is dropped after parsing because hundreds of messages
@@ -397,7 +397,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
         instruments.assessed(took, at.map(|at| clock.since(at)));
     }
 
-    /// Counts and logs what became of a message.
+    /// Counts and logs the end of a message.
     fn complete(
         &self,
         one: &InFlight,

@@ -71,7 +71,7 @@ impl Document {
     }
 
     /// Returns the number of images that people can pull and that cannot be judged, by reason, so
-    /// that nobody takes them for clean.
+    /// that readers do not take them for clean.
     fn not_judged(&self) -> Option<String> {
         let of = |coverage: Coverage| self.census.get(coverage.as_str()).copied().unwrap_or(0);
         let counts: Vec<_> = Coverage::ALL
