@@ -86,7 +86,7 @@ fn imports_run_downwards_only() {
 }
 
 #[test]
-fn files_of_one_room_form_no_circle() {
+fn files_of_one_room_do_not_form_a_cycle() {
     let circles = circles(&sources());
     assert!(circles.is_empty(), "{circles:#?}");
 }
@@ -121,7 +121,7 @@ fn domain_and_event_are_pure() {
 }
 
 #[test]
-fn no_mock_is_in_the_program() {
+fn the_program_contains_no_mock() {
     for Source { file, paths, .. } in sources() {
         let mock = paths.iter().find(|path| path.to_lowercase().contains("mock"));
         assert!(mock.is_none(), "{file}: {mock:?}");
@@ -130,7 +130,7 @@ fn no_mock_is_in_the_program() {
 }
 
 #[test]
-fn no_room_is_larger_than_its_share() {
+fn no_room_exceeds_its_share_of_the_code() {
     let sources = sources();
     let all: usize = sources.iter().map(|source| source.lines).sum();
     for room in FLOORS.concat() {
@@ -142,7 +142,7 @@ fn no_room_is_larger_than_its_share() {
 }
 
 #[test]
-fn types_have_their_methods_in_at_most_two_files() {
+fn each_type_has_its_methods_in_at_most_two_files() {
     let mut files = std::collections::BTreeMap::<_, Vec<_>>::new();
     for source in sources() {
         for name in source.impls {

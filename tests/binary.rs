@@ -72,7 +72,7 @@ fn complaint(output: &Output, code: i32) -> String {
 }
 
 #[tokio::test]
-async fn a_worker_says_where_it_listens_and_that_it_is_ready() {
+async fn worker_logs_its_address_and_that_it_is_ready() {
     let world = World::new().await;
     let mut worker = Worker::start(&world.variables).await;
     let ready = worker.ready().await;
@@ -91,7 +91,7 @@ async fn a_worker_says_where_it_listens_and_that_it_is_ready() {
 }
 
 #[tokio::test]
-async fn every_metric_is_there_before_the_first_message_and_every_label_set_at_zero() {
+async fn every_metric_exists_at_zero_before_the_first_message() {
     let world = World::new().await;
     let worker = world.worker().await;
     let (status, text) = worker.get("/metrics").await;
@@ -126,7 +126,7 @@ async fn every_metric_is_there_before_the_first_message_and_every_label_set_at_z
 }
 
 #[tokio::test]
-async fn the_health_check_asks_the_worker_of_the_same_configuration() {
+async fn health_check_asks_the_worker_of_the_same_configuration() {
     let world = World::new().await;
     let worker = world.worker().await;
     let world = world.set("TAGWARDEN__HTTP__LISTEN", worker.address.to_string());
@@ -141,7 +141,7 @@ async fn the_health_check_asks_the_worker_of_the_same_configuration() {
 }
 
 #[tokio::test]
-async fn an_image_over_the_limit_loses_its_tags_and_the_team_is_told() {
+async fn image_over_the_limit_loses_its_tags_and_the_team_is_notified() {
     let world = World::new().await.set("TAGWARDEN__POLICY__PROTECTED_TAGS", "release-*");
     let mut worker = world.worker().await;
     let digest = world.violation(&["1.0", "latest", "release-7"]);
@@ -193,7 +193,7 @@ async fn an_image_over_the_limit_loses_its_tags_and_the_team_is_told() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_understood_ends_in_the_dead_letter_queue_and_its_body_in_no_log() {
+async fn malformed_message_is_dead_lettered_and_its_body_is_not_logged() {
     let world = World::new().await;
     let mut worker = world.worker().await;
     let poison = ["poison-1", r#"["poison-2"]"#, r#"{"detail-type": "poison-3"}"#];
@@ -220,7 +220,7 @@ async fn what_cannot_be_understood_ends_in_the_dead_letter_queue_and_its_body_in
 }
 
 #[tokio::test]
-async fn an_idle_worker_ends_in_order_on_either_signal() {
+async fn idle_worker_exits_in_order_on_either_signal() {
     for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
         let world = World::new().await;
         let mut worker = world.worker().await;
@@ -235,7 +235,7 @@ async fn an_idle_worker_ends_in_order_on_either_signal() {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_told_to_stop_before_it_is_ready_ends_in_order() {
+async fn worker_stopped_before_it_is_ready_exits_in_order() {
     let (_socket, address) = silent_port();
     let world = World::at(address);
     let worker = Worker::start(&world.variables).await;
@@ -243,7 +243,7 @@ async fn a_worker_that_is_told_to_stop_before_it_is_ready_ends_in_order() {
 }
 
 #[tokio::test]
-async fn work_in_hand_is_finished_after_the_stop_signal() {
+async fn stop_signal_lets_work_in_hand_finish() {
     let (world, gate, mut worker, digest) = held_at("PutImage").await;
     worker.signal(Signal::TERM);
     worker.logged("stopping: no new messages; work in hand goes on", |_| true).await;
@@ -262,7 +262,7 @@ async fn work_in_hand_is_finished_after_the_stop_signal() {
 }
 
 #[tokio::test]
-async fn work_that_does_not_end_within_the_grace_period_is_released_at_once() {
+async fn work_that_outlasts_the_grace_period_is_released_at_once() {
     let world = World::new().await.set("TAGWARDEN__SHUTDOWN__GRACE", "4s");
     world.sim.set_faults(FaultRule::on("BatchGetImage").hang());
     let digest = world.violation(&["1.0"]);
@@ -278,7 +278,7 @@ async fn work_that_does_not_end_within_the_grace_period_is_released_at_once() {
 }
 
 #[tokio::test]
-async fn what_one_worker_releases_halfway_the_next_one_finishes() {
+async fn next_worker_finishes_work_that_was_released_halfway() {
     let world = World::new().await.set("TAGWARDEN__SHUTDOWN__GRACE", "4s");
     world.sim.set_faults(FaultRule::on("BatchDeleteImage").hang());
     let digest = world.violation(&["1.0"]);
@@ -295,7 +295,7 @@ async fn what_one_worker_releases_halfway_the_next_one_finishes() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_the_process_at_once() {
+async fn second_signal_ends_the_process_at_once() {
     let (world, _gate, mut worker, digest) = held_at("BatchGetImage").await;
     worker.signal(Signal::TERM);
     worker.logged("draining", |_| true).await;
@@ -309,7 +309,7 @@ async fn a_second_signal_ends_the_process_at_once() {
 }
 
 #[tokio::test]
-async fn an_exception_that_has_expired_is_said_once_at_the_start_and_shown() {
+async fn expired_exception_is_logged_once_at_the_start_and_shown() {
     let exception = |id: &str, expires: &str| {
         format!(
             "[[policy.exceptions]]\nid = \"{id}\"\nreason = \"old\"\nowner = \"security\"\nexpires = {expires}\n"
@@ -336,7 +336,7 @@ async fn an_exception_that_has_expired_is_said_once_at_the_start_and_shown() {
 }
 
 #[tokio::test]
-async fn a_killed_worker_loses_nothing() {
+async fn killed_worker_loses_nothing() {
     let world = World::new().await;
     world.sim.set_faults(FaultRule::on("BatchDeleteImage").hang());
     let digest = world.violation(&["1.0"]);
@@ -355,7 +355,7 @@ async fn a_killed_worker_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_configuration_that_cannot_be_used_ends_the_start_with_one_line_that_names_the_key() {
+async fn unusable_configuration_ends_the_start_and_names_the_key() {
     let world = World::at(silent_port().1);
     let cases = [
         ("TAGWARDEN__QUEUE__URL", "", "queue.url: is missing"),
@@ -384,7 +384,7 @@ async fn a_configuration_that_cannot_be_used_ends_the_start_with_one_line_that_n
 }
 
 #[tokio::test]
-async fn two_configuration_files_are_one_too_many() {
+async fn two_configuration_files_are_refused() {
     let world = World::at(silent_port().1)
         .set("TAGWARDEN_CONFIG", "/etc/tagwarden.toml")
         .set("TAGWARDEN_CONFIG_TEXT", "policy.mode = 'audit'");
@@ -395,7 +395,7 @@ async fn two_configuration_files_are_one_too_many() {
 }
 
 #[tokio::test]
-async fn a_command_line_that_cannot_be_understood_ends_with_2() {
+async fn malformed_command_line_exits_with_2() {
     let world = World::at(silent_port().1);
     for arguments in [&[][..], &["walk"], &["run", "--fast"], &["run", "--config"]] {
         let output = world.output(arguments).await;
@@ -405,7 +405,7 @@ async fn a_command_line_that_cannot_be_understood_ends_with_2() {
 }
 
 #[tokio::test]
-async fn a_start_without_a_region_says_so() {
+async fn start_without_a_region_says_so() {
     let world = World::new().await.unset("AWS_REGION");
     let complaint = complaint(&world.output(&["run"]).await, 2);
     assert!(complaint.contains("set AWS_REGION"), "{complaint}");
@@ -413,7 +413,7 @@ async fn a_start_without_a_region_says_so() {
 }
 
 #[tokio::test]
-async fn a_start_on_a_port_that_is_taken_says_so() {
+async fn start_on_a_taken_port_says_so() {
     let taken = TcpListener::bind(LOOPBACK).await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let world = World::new().await.set("TAGWARDEN__HTTP__LISTEN", &address);
@@ -433,7 +433,7 @@ async fn refusal(world: &World) -> String {
 }
 
 #[tokio::test]
-async fn a_queue_that_does_not_exist_ends_the_start_and_says_what_to_do() {
+async fn missing_queue_ends_the_start_and_names_the_remedy() {
     let world = World::new().await;
     world.sim.delete_queue(QUEUE);
     let complaint = refusal(&world).await;
@@ -441,7 +441,7 @@ async fn a_queue_that_does_not_exist_ends_the_start_and_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_topic_that_does_not_exist_ends_the_start_and_says_what_to_do() {
+async fn missing_topic_ends_the_start_and_names_the_remedy() {
     let world = World::new().await;
     world.sim.delete_topic(&world.topic);
     let complaint = refusal(&world).await;
@@ -449,7 +449,7 @@ async fn a_topic_that_does_not_exist_ends_the_start_and_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_queue_or_topic_that_is_refused_ends_the_start_and_names_the_permissions() {
+async fn refused_queue_or_topic_ends_the_start_and_names_the_permissions() {
     for (operation, permission) in
         [("GetQueueAttributes", "sqs:ReceiveMessage"), ("GetTopicAttributes", "sns:Publish")]
     {
@@ -461,14 +461,14 @@ async fn a_queue_or_topic_that_is_refused_ends_the_start_and_names_the_permissio
 }
 
 #[tokio::test]
-async fn missing_credentials_end_the_start_and_say_what_to_do() {
+async fn missing_credentials_end_the_start_and_name_the_remedy() {
     let world = World::new().await.unset("AWS_ACCESS_KEY_ID").unset("AWS_SECRET_ACCESS_KEY");
     let complaint = refusal(&world).await;
     assert!(complaint.contains("give the task a role"), "{complaint}");
 }
 
 #[tokio::test]
-async fn a_queue_that_is_out_of_reach_at_first_is_waited_for() {
+async fn start_waits_for_a_queue_that_is_unreachable_at_first() {
     let (socket, address) = silent_port();
     let mut world = World::at(address);
     let mut worker = Worker::start(&world.variables).await;
@@ -484,7 +484,7 @@ async fn a_queue_that_is_out_of_reach_at_first_is_waited_for() {
 }
 
 #[tokio::test]
-async fn polling_goes_on_after_receives_that_failed() {
+async fn polling_continues_after_failed_receives() {
     let world = World::new().await;
     world.sim.set_faults(FaultRule::on("ReceiveMessage").once().error("AccessDenied"));
     let digest = world.violation(&["1.0"]);

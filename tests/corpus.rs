@@ -45,26 +45,26 @@ fn replay(target: fn(&[u8]), folders: &[&str], changed: usize) {
 }
 
 #[test]
-fn every_answer_of_ecr_in_the_corpus_is_a_value_or_an_error() {
+fn every_ecr_answer_of_the_corpus_is_a_value_or_an_error() {
     replay(ecr::answers, &["fuzz/corpus/answers"], 150);
 }
 
 #[test]
-fn every_manifest_of_the_corpus_is_read_as_it_should_be() {
+fn every_manifest_of_the_corpus_is_read_as_expected() {
     replay(ecr::manifest, &["fuzz/corpus/manifest"], 150);
 }
 
 #[test]
-fn every_event_of_the_corpus_is_read_as_it_should_be() {
+fn every_event_of_the_corpus_is_read_as_expected() {
     replay(event::run, &["fuzz/corpus/event", "fixtures"], 500);
 }
 
 #[test]
-fn every_configuration_of_the_corpus_is_loaded_or_refused_as_it_should_be() {
+fn every_configuration_of_the_corpus_is_loaded_or_refused_as_expected() {
     replay(config::run, &["fuzz/corpus/config"], 100);
 }
 
 #[test]
-fn every_notice_of_the_corpus_is_rendered_as_it_should_be() {
+fn every_notice_of_the_corpus_is_rendered_as_expected() {
     replay(render::run, &["fuzz/corpus/render"], 30);
 }

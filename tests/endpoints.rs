@@ -193,7 +193,7 @@ async fn every_service_is_called_at_the_endpoint_of_its_partition() {
 }
 
 #[tokio::test]
-async fn fips_and_dual_stack_endpoints_are_switched_on_by_the_standard_variables() {
+async fn standard_variables_switch_fips_and_dual_stack_endpoints_on() {
     let fips = Some("AWS_USE_FIPS_ENDPOINT");
     let places = [
         Place {
@@ -283,7 +283,7 @@ async fn pass(client: TcpStream, upstream: SocketAddr, asked: Arc<Mutex<String>>
 }
 
 #[tokio::test]
-async fn each_service_is_called_at_the_vpc_endpoint_that_its_variable_names() {
+async fn each_service_is_called_at_the_vpc_endpoint_of_its_variable() {
     // In each service's own protocol, what a request to it holds.
     const SERVICES: [(&str, &str); 4] = [
         ("ECR", "AmazonEC2ContainerRegistry_V20150921."),

@@ -71,7 +71,7 @@ fn tag<'a>(text: &'a str, tag: &str) -> [&'a str; 3] {
 }
 
 #[tokio::test]
-async fn by_itself_it_shows_what_becomes_of_good_and_bad_images() {
+async fn example_shows_what_happens_to_good_and_bad_images() {
     let text = shown(&run(&[], "").await);
 
     assert_eq!(tag(&text, "1.0.0"), ["tagged", "tagged", "2 medium, 5 low"]);
@@ -103,7 +103,7 @@ async fn by_itself_it_shows_what_becomes_of_good_and_bad_images() {
 }
 
 #[tokio::test]
-async fn events_on_standard_input_are_sent_as_they_are() {
+async fn events_on_standard_input_are_sent_unchanged() {
     let about = |tags: &str| {
         format!(
             r#"{{"source": "aws.ecr", "detail-type": "ECR Image Scan", "detail":
@@ -130,7 +130,7 @@ async fn events_on_standard_input_are_sent_as_they_are() {
 }
 
 #[tokio::test]
-async fn lines_that_are_not_json_are_sent_as_they_are_too() {
+async fn lines_that_are_not_json_are_sent_unchanged() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("events");
     let other = r#"{"source": "aws.ec2", "detail-type": "EC2 Instance State-change Notification"}"#;
@@ -145,7 +145,7 @@ async fn lines_that_are_not_json_are_sent_as_they_are_too() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_read_and_one_without_events_are_errors_of_one_line() {
+async fn unreadable_and_empty_files_are_errors_of_one_line() {
     for (path, problem) in [
         ("no/such/file", "local: cannot read events from no/such/file: "),
         ("-", "local: no events in standard input"),
@@ -183,7 +183,7 @@ async fn push_a_vulnerable_image(endpoint: &str) {
 }
 
 #[tokio::test]
-async fn it_stays_up_for_pushes_from_outside_until_a_signal() {
+async fn example_stays_up_for_pushes_until_a_signal() {
     let mut child = start(&["--serve"]);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut text = String::new();

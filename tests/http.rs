@@ -130,7 +130,7 @@ async fn settle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_comes_byte_by_byte_ends_with_its_time() {
+async fn slow_head_ends_when_its_time_is_over() {
     let server = Server::start();
     let begun = Instant::now();
     let mut stream = server.connect();
@@ -146,7 +146,7 @@ async fn a_head_that_comes_byte_by_byte_ends_with_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_a_head_and_nothing_at_all_end_with_the_time_of_a_head() {
+async fn incomplete_and_empty_heads_end_when_their_time_is_over() {
     let server = Server::start();
     for sent in ["", "G", "GET /healthz HTTP/1.1\r\nhost: wor", "\r\n\r\n\r\n"] {
         let begun = Instant::now();
@@ -157,7 +157,7 @@ async fn half_a_head_and_nothing_at_all_end_with_the_time_of_a_head() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silent_connections_up_to_the_cap_stay_and_one_more_takes_the_place_of_the_oldest() {
+async fn connection_beyond_the_cap_replaces_the_oldest_silent_one() {
     let server = Server::start();
     let mut silent: Vec<_> = (0..MAX_CONNECTIONS).map(|_| server.connect()).collect();
     settle().await;
@@ -172,7 +172,7 @@ async fn silent_connections_up_to_the_cap_stay_and_one_more_takes_the_place_of_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_of_connections_never_holds_more_than_the_cap_and_keeps_nobody_out() {
+async fn flood_of_connections_stays_within_the_cap_and_excludes_nobody() {
     let server = Server::start();
     let mut flood = Vec::new();
     for _ in 0..20 {
@@ -185,7 +185,7 @@ async fn a_flood_of_connections_never_holds_more_than_the_cap_and_keeps_nobody_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_over_the_limits_is_refused() {
+async fn oversized_head_is_refused() {
     let server = Server::start();
     let with = |headers: String| format!("GET /healthz HTTP/1.1\r\n{headers}\r\n");
     let many = |count: usize| with((0..count).map(|at| format!("h{at}: v\r\n")).collect());
@@ -208,7 +208,7 @@ async fn a_head_over_the_limits_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_is_never_read_and_one_over_the_limit_is_refused() {
+async fn body_is_never_read_and_an_oversized_one_is_refused() {
     let server = Server::start();
     let with = |headers: &str, body: &str| {
         format!("GET /healthz HTTP/1.1\r\nhost: worker\r\n{headers}\r\n\r\n{body}")
@@ -234,7 +234,7 @@ async fn a_body_is_never_read_and_one_over_the_limit_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_does_not_read_is_not_allowed() {
+async fn methods_other_than_get_and_head_are_refused() {
     let server = Server::start();
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PURGE"] {
         for path in ["/healthz", "/metrics", "/nothing"] {
@@ -256,7 +256,7 @@ async fn whatever_does_not_read_is_not_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_is_for_one_request() {
+async fn connection_serves_one_request() {
     let server = Server::start();
     let answer = server.ask(ASK.repeat(1000)).await;
     assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
@@ -270,7 +270,7 @@ async fn a_connection_is_for_one_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_http_is_ended() {
+async fn malformed_request_ends_its_connection() {
     let server = Server::start();
     let tls = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
     let noise: Vec<u8> = (0..100_000_u32).map(|at| ((at * 7919) >> 3) as u8).collect();
@@ -295,7 +295,7 @@ async fn what_is_no_http_is_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_take_its_answer_loses_its_connection() {
+async fn client_that_does_not_read_its_answer_loses_its_connection() {
     let server = Server::start();
     let begun = Instant::now();
     let request = ASK.replace("healthz", "metrics");
@@ -329,14 +329,14 @@ async fn a_client_that_does_not_take_its_answer_loses_its_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_panics_ends_its_own_connection_only() {
+async fn panicking_handler_ends_only_its_own_connection() {
     let server = Server::start();
     assert_eq!(server.ask(ASK.replace("healthz", "panic")).await, "");
     server.is_healthy().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_that_cannot_be_accepted_are_tried_again_without_spinning() {
+async fn failed_accept_is_retried_without_spinning() {
     let server = Server::start();
     let begun = Instant::now();
     for _ in 0..50 {
@@ -352,7 +352,7 @@ async fn connections_that_cannot_be_accepted_are_tried_again_without_spinning() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_ends_what_is_idle_at_once_answers_what_is_in_hand_and_waits_for_nobody_else() {
+async fn stop_closes_idle_connections_and_answers_requests_in_hand() {
     let server = Server::start();
     assert_eq!(server.stopped().await, Duration::ZERO);
 
@@ -388,7 +388,7 @@ async fn listening() -> (std::net::SocketAddr, CancellationToken, JoinSet<()>) {
 }
 
 #[tokio::test]
-async fn on_a_real_socket_the_health_check_passes_whoever_sits_there_and_a_stop_ends_it() {
+async fn real_socket_passes_the_health_check_while_clients_occupy_it() {
     let (address, stop, mut task) = listening().await;
     let mut silent = Vec::new();
     for _ in 0..MAX_CONNECTIONS + 10 {
@@ -404,7 +404,7 @@ async fn on_a_real_socket_the_health_check_passes_whoever_sits_there_and_a_stop_
 }
 
 #[tokio::test]
-async fn on_a_real_socket_too_many_headers_are_refused() {
+async fn real_socket_refuses_too_many_headers() {
     let (address, _stop, _task) = listening().await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     let headers: String = (0..=MAX_HEADERS).map(|at| format!("h{at}: v\r\n")).collect();

@@ -205,7 +205,7 @@ fn set<const N: usize>(tags: [&str; N]) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn tags_over_the_limit_go_and_everything_else_stays() {
+async fn tags_over_the_limit_are_removed_and_everything_else_stays() {
     let Some(world) = World::new().await else { return };
     // moto has no compare-and-delete of a tag; see the other test.
     let world = world.set("TAGWARDEN__REGISTRY__UNTAG", "tag");
@@ -254,7 +254,7 @@ async fn tags_over_the_limit_go_and_everything_else_stays() {
 }
 
 #[tokio::test]
-async fn a_registry_that_takes_more_than_was_asked_for_is_noticed_made_good_and_not_asked_again() {
+async fn over_reach_of_the_registry_is_noticed_repaired_and_not_repeated() {
     let Some(world) = World::new().await else { return };
     let first = world.push(&["1.0", "release-1"]).await;
     let second = world.push(&["2.0", "release-2"]).await;
@@ -285,7 +285,7 @@ async fn a_registry_that_takes_more_than_was_asked_for_is_noticed_made_good_and_
 }
 
 #[tokio::test]
-async fn what_moto_and_the_simulated_aws_both_do_they_do_alike() {
+async fn moto_and_the_simulated_aws_agree_on_what_both_support() {
     let Some(moto) = Moto::start().await else { return };
     let sim = aws_sim::Sim::default();
     let of_moto = within_deadline("moto's story", conformance::story(&moto.sdk().await)).await;

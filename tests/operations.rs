@@ -76,7 +76,7 @@ fn names<'a>(text: &'a str, before: &str) -> BTreeSet<&'a str> {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_has_a_target() {
     let guide = text(GUIDE);
     let headings = guide.lines().filter_map(|line| line.strip_prefix('#'));
     let slug = |heading: &str| -> String {
@@ -99,7 +99,7 @@ fn every_link_leads_somewhere() {
 }
 
 #[test]
-fn every_command_is_one_for_the_shell() {
+fn every_command_is_valid_for_the_shell() {
     let folder = tempfile::tempdir().expect("a folder");
     for (number, block) in commands().iter().enumerate() {
         let path = folder.path().join(format!("{number}.sh"));
@@ -111,7 +111,7 @@ fn every_command_is_one_for_the_shell() {
 }
 
 #[test]
-fn what_is_asked_of_the_stack_is_there() {
+fn outputs_and_parameters_in_commands_exist_in_the_stack() {
     let (worker, member) = (text("deploy/tagwarden.yaml"), text("deploy/member.yaml"));
     let (_, outputs) = worker.split_once("\nOutputs:").expect("outputs");
     let all = commands().concat();
@@ -137,7 +137,7 @@ fn what_is_asked_of_the_stack_is_there() {
 }
 
 #[test]
-fn what_is_asked_of_the_log_is_written_there() {
+fn fields_in_log_queries_exist_in_the_log() {
     const WORDS: [&str; 21] = [
         "fields",
         "filter",

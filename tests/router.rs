@@ -55,7 +55,7 @@ fn named<'a>(sections: &'a [Section], kind: &str, name: &str) -> &'a BTreeMap<St
 }
 
 #[test]
-fn the_router_sends_everything_once_and_audit_records_to_s3_as_well() {
+fn router_sends_everything_once_and_audit_records_also_to_s3() {
     let sections = sections();
     for (kind, keys) in &sections[1..] {
         assert!(keys.contains_key("name") && keys.contains_key("match"), "{kind} {keys:?}");
@@ -70,7 +70,7 @@ fn the_router_sends_everything_once_and_audit_records_to_s3_as_well() {
 }
 
 #[test]
-fn the_routers_retries_end_and_its_buffers_are_bounded() {
+fn router_retries_end_and_its_buffers_are_bounded() {
     let sections = sections();
     let outputs: Vec<_> = sections.iter().filter(|(kind, _)| kind == "OUTPUT").collect();
     assert_eq!(outputs.len(), 2);
@@ -83,7 +83,7 @@ fn the_routers_retries_end_and_its_buffers_are_bounded() {
 }
 
 #[test]
-fn the_router_knows_the_variables_that_its_head_names_and_no_others() {
+fn router_uses_only_the_variables_that_its_head_names() {
     let file = text("deploy/fluent-bit.conf");
     let used: BTreeSet<_> = file
         .lines()
@@ -126,7 +126,7 @@ fn alternatives<'a>(line: &'a str, before: &str) -> BTreeSet<&'a str> {
 }
 
 #[test]
-fn the_collector_hands_on_instruments_that_there_are_and_none_twice() {
+fn collector_passes_each_existing_instrument_once() {
     let file = text("deploy/collector.yaml");
     let filter = file.lines().find(|line| line.contains("not IsMatch")).expect("the filter");
     let passed = alternatives(filter, "^tagwarden_(");
@@ -148,7 +148,7 @@ fn the_collector_hands_on_instruments_that_there_are_and_none_twice() {
 }
 
 #[test]
-fn the_collector_asks_for_words_that_the_labels_have() {
+fn collector_matches_only_values_that_the_labels_have() {
     let file = text("deploy/collector.yaml");
     let known = instruments();
     let mut lines = file.lines();
@@ -174,7 +174,7 @@ fn the_collector_asks_for_words_that_the_labels_have() {
 }
 
 #[test]
-fn the_collectors_pipelines_use_what_is_defined_and_all_of_it() {
+fn collector_pipelines_use_every_definition_and_no_other() {
     let file = text("deploy/collector.yaml");
     let mut defined: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut used = defined.clone();

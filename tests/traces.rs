@@ -44,7 +44,7 @@ async fn assessed(worker: &mut Worker, outcome: &str) -> Value {
 }
 
 #[tokio::test]
-async fn the_work_on_a_message_is_one_trace_from_its_receive_to_its_settling() {
+async fn work_on_a_message_is_one_trace_from_receive_to_settling() {
     let (world, receiver) = world().await;
     let mut worker = world.worker().await;
     let digest = world.violation(&["1.0"]);
@@ -109,7 +109,7 @@ async fn the_work_on_a_message_is_one_trace_from_its_receive_to_its_settling() {
 }
 
 #[tokio::test]
-async fn a_receive_that_brought_nothing_is_not_told() {
+async fn empty_receive_is_not_exported() {
     let (world, receiver) = world().await;
     // A third of it is how long a receive waits.
     let world = world.set("TAGWARDEN__QUEUE__VISIBILITY_TIMEOUT", "3s");
@@ -126,7 +126,7 @@ async fn a_receive_that_brought_nothing_is_not_told() {
 }
 
 #[tokio::test]
-async fn every_call_says_its_operation_its_request_id_and_how_it_went() {
+async fn every_call_records_its_operation_request_id_and_result() {
     let (world, receiver) = world().await;
     world.sim.set_faults(FaultRule::on("DescribeImages").once().error("ThrottlingException"));
     let mut worker = world.worker().await;
@@ -163,7 +163,7 @@ async fn every_call_says_its_operation_its_request_id_and_how_it_went() {
 }
 
 #[tokio::test]
-async fn a_message_that_carries_a_trace_continues_it() {
+async fn message_that_carries_a_trace_continues_it() {
     let (world, receiver) = world().await;
     let mut worker = world.worker().await;
     let body = json!({"source": "aws.other", "detail-type": "Other", "detail": {}}).to_string();
@@ -197,7 +197,7 @@ async fn a_message_that_carries_a_trace_continues_it() {
 }
 
 #[tokio::test]
-async fn a_message_that_took_the_result_of_another_refers_to_its_trace() {
+async fn message_that_shared_a_result_links_to_its_trace() {
     let (world, receiver) = world().await;
     let digest = world.sim.push_image(&world.repository, &["1.0"], "burst");
     world.sim.set_findings(&world.repository, &digest, ScanResult::basic(&[("CRITICAL", 1)]));
@@ -221,7 +221,7 @@ async fn a_message_that_took_the_result_of_another_refers_to_its_trace() {
 }
 
 #[tokio::test]
-async fn who_sends_is_said_by_the_tasks_metadata_and_by_the_environment() {
+async fn task_metadata_and_environment_describe_the_resource() {
     let (world, receiver) = world().await;
     let world = world
         .set("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=production")
@@ -239,7 +239,7 @@ async fn who_sends_is_said_by_the_tasks_metadata_and_by_the_environment() {
 }
 
 #[tokio::test]
-async fn the_same_metrics_are_exported_that_are_shown() {
+async fn exported_metrics_equal_the_shown_metrics() {
     let (world, receiver) = world().await;
     let mut worker = world.worker().await;
     world.violation(&["1.0"]);
@@ -265,7 +265,7 @@ async fn the_same_metrics_are_exported_that_are_shown() {
 }
 
 #[tokio::test]
-async fn gauges_are_in_every_export_also_where_counters_are_told_by_what_was_added() {
+async fn every_export_contains_gauges_with_delta_counters_too() {
     let (world, receiver) = world().await;
     let world = world
         .set("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "lowmemory")
@@ -280,7 +280,7 @@ async fn gauges_are_in_every_export_also_where_counters_are_told_by_what_was_add
 }
 
 #[tokio::test]
-async fn a_collector_that_hangs_holds_up_no_second_signal() {
+async fn hanging_collector_does_not_delay_a_second_signal() {
     let listener = TcpListener::bind(LOOPBACK).await.expect("a free port");
     let collector = format!("http://{}", listener.local_addr().expect("an address"));
     let world = World::new()
@@ -304,7 +304,7 @@ async fn a_collector_that_hangs_holds_up_no_second_signal() {
 }
 
 #[tokio::test]
-async fn a_collector_that_refuses_is_told_of_once() {
+async fn refusing_collector_is_logged_once() {
     let (world, receiver) = world().await;
     receiver.refuse();
     let world = world.set("OTEL_BSP_SCHEDULE_DELAY", "10");
@@ -330,7 +330,7 @@ async fn a_collector_that_refuses_is_told_of_once() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_cannot_be_spoken_to_stops_the_start_with_one_line() {
+async fn unusable_endpoint_ends_the_start_with_one_line() {
     let world = World::new().await.set("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318");
     let output = world.output(&["run"]).await;
     assert_eq!(output.status.code(), Some(2));

@@ -23,7 +23,7 @@ fn assert_table(name: &str, table: &str) {
 }
 
 #[tokio::test]
-async fn where_aws_is_as_the_worker_assumes_it_says_so_and_leaves_nothing_behind() {
+async fn matching_aws_is_confirmed_and_nothing_is_left_behind() {
     let Some(account) = Account::new(SimConfig::default()).await else { return };
     let others = account.sim.create_repository("team/app");
     account.sim.push_image(&others, &["1.0"], "theirs");
@@ -42,7 +42,7 @@ async fn where_aws_is_as_the_worker_assumes_it_says_so_and_leaves_nothing_behind
 }
 
 #[tokio::test]
-async fn where_a_tag_takes_its_image_along_it_forbids_to_enforce() {
+async fn tag_removal_that_deletes_the_image_forbids_enforcing() {
     let broken = SimConfig { delete_rules: DeleteRules::WholeImage, ..SimConfig::default() };
     let Some(account) = Account::new(broken).await else { return };
     let ended = account.run(&["--yes", "--no-events", "--reread", "0", "--format", "json"]).await;
@@ -62,7 +62,7 @@ async fn where_a_tag_takes_its_image_along_it_forbids_to_enforce() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_refused_is_no_result_and_what_was_made_goes() {
+async fn refused_call_is_no_result_and_created_resources_are_deleted() {
     let Some(account) = Account::new(SimConfig::default()).await else { return };
     account.sim.set_faults(FaultRule::on("PutImage").error("AccessDeniedException"));
     let ended = account.run(&["--yes"]).await;
@@ -77,7 +77,7 @@ async fn a_call_that_is_refused_is_no_result_and_what_was_made_goes() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_deleted_is_named() {
+async fn undeletable_resources_are_named() {
     let Some(account) = Account::new(SimConfig::default()).await else { return };
     account.sim.set_faults(vec![
         FaultRule::on("InitiateLayerUpload").error("AccessDeniedException"),
@@ -97,7 +97,7 @@ async fn what_could_not_be_deleted_is_named() {
 }
 
 #[tokio::test]
-async fn ctrl_c_deletes_what_was_made() {
+async fn ctrl_c_deletes_the_created_resources() {
     let Some(account) = Account::new(SimConfig::default()).await else { return };
     account.sim.set_faults(FaultRule::on("PutImage").once().hang());
     let status = account.interrupt("PutImage", Signal::INT).await;
@@ -107,7 +107,7 @@ async fn ctrl_c_deletes_what_was_made() {
 }
 
 #[tokio::test]
-async fn what_a_killed_run_has_left_can_be_deleted_and_nothing_else() {
+async fn cleanup_deletes_only_the_remains_of_a_killed_run() {
     let Some(account) = Account::new(SimConfig::default()).await else { return };
     account.sim.set_faults(FaultRule::on("PutImage").once().hang());
     let status = account.interrupt("PutImage", Signal::KILL).await;
@@ -130,7 +130,7 @@ async fn what_a_killed_run_has_left_can_be_deleted_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn it_makes_nothing_before_somebody_has_said_yes() {
+async fn nothing_is_created_without_confirmation() {
     let Some(account) = Account::new(SimConfig::default()).await else { return };
     for (arguments, said) in [
         (&[][..], "say --yes"),
@@ -147,7 +147,7 @@ async fn it_makes_nothing_before_somebody_has_said_yes() {
 }
 
 #[test]
-fn shellcheck_has_nothing_to_say() {
+fn shellcheck_finds_nothing() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/verify-aws.sh");
     match Command::new("shellcheck").arg(script).output() {
         Ok(output) => {

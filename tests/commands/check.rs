@@ -30,12 +30,12 @@ async fn warnings(config: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_whole_configuration_is_shown_with_the_policy_that_it_needs() {
+async fn whole_configuration_is_shown_with_the_iam_policy_that_it_needs() {
     insta::assert_snapshot!(check("").await.text());
 }
 
 #[tokio::test]
-async fn every_value_has_its_origin_and_secrets_are_not_shown() {
+async fn every_value_shows_its_origin_and_secrets_are_hidden() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("policy.toml").to_string_lossy().into_owned();
     let text = format!(
@@ -60,12 +60,12 @@ async fn every_value_has_its_origin_and_secrets_are_not_shown() {
 }
 
 #[tokio::test]
-async fn a_plain_configuration_is_not_warned_of() {
+async fn plain_configuration_has_no_warnings() {
     assert_eq!(warnings("").await, [] as [&str; 0]);
 }
 
 #[tokio::test]
-async fn what_is_probably_not_meant_is_warned_of() {
+async fn likely_mistakes_are_warned_of() {
     for (config, expected) in [
         ("policy.mode = 'audit'", "policy.mode is audit"),
         ("policy.max_findings = { critical = 'unlimited', high = 'unlimited' }", "has no limit"),
@@ -94,7 +94,7 @@ async fn what_is_probably_not_meant_is_warned_of() {
 }
 
 #[tokio::test]
-async fn accounts_whose_enhanced_findings_cannot_be_read_are_warned_of() {
+async fn accounts_with_unreadable_enhanced_findings_are_warned_of() {
     let unread = |others: &str| {
         format!(
             "policy.accounts names 444455556666{others}, and aws.assume_role is not set: findings \
@@ -111,7 +111,7 @@ async fn accounts_whose_enhanced_findings_cannot_be_read_are_warned_of() {
 }
 
 #[tokio::test]
-async fn a_topic_arn_with_a_line_end_is_refused_by_check_and_by_the_worker() {
+async fn check_and_worker_refuse_a_topic_arn_with_a_line_break() {
     let topic = "arn:aws:sns:eu-west-1:111122223333:team";
     for command in [["check"], ["run"]] {
         let mut variables =
@@ -125,7 +125,7 @@ async fn a_topic_arn_with_a_line_end_is_refused_by_check_and_by_the_worker() {
 }
 
 #[tokio::test]
-async fn exceptions_that_end_or_have_ended_are_warned_of() {
+async fn ending_and_expired_exceptions_are_warned_of() {
     let in_a_week = Clock::of_this_machine().now() + Duration::from_secs(7 * 24 * 3600);
     let soon = humantime::format_rfc3339(in_a_week).to_string();
     let soon = &soon[..10];
@@ -145,7 +145,7 @@ async fn exceptions_that_end_or_have_ended_are_warned_of() {
 }
 
 #[tokio::test]
-async fn actions_that_no_topic_takes_are_warned_of() {
+async fn actions_that_no_topic_accepts_are_warned_of() {
     let config = "
         queue.url = 'https://sqs.eu-west-1.amazonaws.com/111122223333/tagwarden'
         [[notify.topics]]
@@ -160,7 +160,7 @@ async fn actions_that_no_topic_takes_are_warned_of() {
 }
 
 #[tokio::test]
-async fn variables_that_nothing_reads_are_warned_of() {
+async fn unknown_variables_are_warned_of() {
     let mut variables = bare(REQUIRED);
     for name in ["TAGWARDEN_QUEUE_URL", "TAGWARDEN_MODE"] {
         variables.insert(name.to_owned(), "x".to_owned());
@@ -173,7 +173,7 @@ async fn variables_that_nothing_reads_are_warned_of() {
 }
 
 #[tokio::test]
-async fn a_wrong_configuration_is_refused_in_one_line() {
+async fn invalid_configuration_is_refused_in_one_line() {
     for (config, expected) in [
         ("", "queue.url: is missing"),
         ("queue.urll = 'x'", "queue.urll: is unknown"),

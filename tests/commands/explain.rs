@@ -39,13 +39,13 @@ async fn every_fixture_gets_a_verdict_and_an_exit_code() {
 }
 
 #[tokio::test]
-async fn a_violation_is_explained_to_the_last_call() {
+async fn violation_is_explained_down_to_the_last_call() {
     let path = fixture("basic.complete.critical_high");
     insta::assert_snapshot!(run(&["explain", &path], &bare(""), "").await.text());
 }
 
 #[tokio::test]
-async fn rules_exceptions_protected_tags_and_audit_mode_are_named() {
+async fn explanation_names_rules_exceptions_protected_tags_and_audit_mode() {
     let config = r#"
         [policy]
         protected_tags = ["sta*"]
@@ -76,7 +76,7 @@ async fn rules_exceptions_protected_tags_and_audit_mode_are_named() {
 }
 
 #[tokio::test]
-async fn an_exception_that_was_used_is_named_with_its_place_and_owner() {
+async fn used_exception_is_named_with_its_place_and_owner() {
     let config = r#"
         [[policy.exceptions]]
         id = "CVE-*"
@@ -92,7 +92,7 @@ async fn an_exception_that_was_used_is_named_with_its_place_and_owner() {
 }
 
 #[tokio::test]
-async fn every_key_of_the_policy_has_a_line_of_its_own() {
+async fn every_key_of_the_policy_has_its_own_line() {
     let schema = run(&["schema"], &bare(""), "").await.json();
     let below = |section: &str| {
         let keys = schema["properties"][section]["properties"].as_object().expect("keys");
@@ -111,7 +111,7 @@ async fn every_key_of_the_policy_has_a_line_of_its_own() {
 }
 
 #[tokio::test]
-async fn json_says_the_same_to_programs() {
+async fn json_output_says_the_same_as_the_text() {
     let event = critical().to_string();
     let shown = run(&["explain", "--format", "json"], &bare(""), &event).await;
     let explanation = shown.json();
@@ -129,7 +129,7 @@ async fn json_says_the_same_to_programs() {
 }
 
 #[tokio::test]
-async fn an_sns_notification_is_unwrapped() {
+async fn sns_notification_is_unwrapped() {
     let wrapped = json!({
         "Type": "Notification",
         "MessageId": "1",
@@ -142,7 +142,7 @@ async fn an_sns_notification_is_unwrapped() {
 }
 
 #[tokio::test]
-async fn what_is_out_of_reach_is_left_alone_and_the_key_is_named() {
+async fn image_out_of_scope_is_left_alone_and_the_key_is_named() {
     for (config, key) in [
         ("policy.repositories.exclude = ['team/*']", "policy.repositories"),
         ("policy.accounts = ['444455556666']", "policy.accounts"),
@@ -157,7 +157,7 @@ async fn what_is_out_of_reach_is_left_alone_and_the_key_is_named() {
 }
 
 #[tokio::test]
-async fn that_nobody_would_be_told_is_said() {
+async fn missing_recipients_are_reported() {
     let config = r#"
         [[notify.topics]]
         arn = "arn:aws:sns:eu-west-1:111122223333:audits"
@@ -169,7 +169,7 @@ async fn that_nobody_would_be_told_is_said() {
 }
 
 #[tokio::test]
-async fn what_the_event_leaves_open_is_said() {
+async fn explanation_names_the_open_questions_of_the_event() {
     for (name, config, open) in [
         ("ecr_image_action.push.tag", "", "the event says nothing about findings"),
         ("inspector2_scan.child_no_tags", "", "an index that contains it would lose its tags"),
@@ -189,7 +189,7 @@ async fn what_the_event_leaves_open_is_said() {
 }
 
 #[tokio::test]
-async fn an_event_without_a_digest_is_explained_by_its_tags() {
+async fn event_without_a_digest_is_explained_by_its_tags() {
     let mut event = critical();
     event["detail"].as_object_mut().expect("an object").remove("image-digest");
     let config = "policy.protected_tags = ['stable']\npolicy.action = 'delete'";

@@ -61,7 +61,7 @@ fn repositories(names: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn nothing_can_be_changed_in_audit_mode() {
+async fn audit_mode_allows_no_changes() {
     assert_eq!(resources("", "ChangeImages").await, repositories(&["*"]));
     assert_eq!(resources("policy.mode = 'audit'", "ChangeImages").await, "");
     let nothing_violates = "policy.max_findings = { critical = 'unlimited', high = 'unlimited' }";
@@ -69,7 +69,7 @@ async fn nothing_can_be_changed_in_audit_mode() {
 }
 
 #[tokio::test]
-async fn scans_can_be_begun_unless_sweeps_never_do() {
+async fn scans_are_allowed_unless_sweeps_never_start_them() {
     for (config, begins) in [
         ("", true),
         ("policy.mode = 'audit'", true),
@@ -82,7 +82,7 @@ async fn scans_can_be_begun_unless_sweeps_never_do() {
 }
 
 #[tokio::test]
-async fn globs_become_what_iam_can_say() {
+async fn globs_become_iam_patterns() {
     for (include, names) in [
         ("'team/*'", &["team/*"][..]),
         ("'{team,shared}/*', 'app'", &["app", "shared/*", "team/*"]),
@@ -98,7 +98,7 @@ async fn globs_become_what_iam_can_say() {
 }
 
 #[tokio::test]
-async fn only_what_a_rule_enforces_within_reach_can_be_changed() {
+async fn changes_are_allowed_only_in_scope_where_a_rule_enforces() {
     let rule = |mode: &str, glob: &str| {
         format!("[[policy.rules]]\nmode = '{mode}'\nrepositories = ['{glob}']\n")
     };
@@ -119,7 +119,7 @@ async fn only_what_a_rule_enforces_within_reach_can_be_changed() {
 }
 
 #[tokio::test]
-async fn copies_in_other_registries_are_read_where_they_are_waited_for() {
+async fn replicas_are_readable_if_the_policy_waits_for_them() {
     let team = "policy.repositories.include = ['team/*']\n";
     let follow = format!("{team}policy.replicated = 'follow'\n");
     let rule = "[[policy.rules]]\nrepositories = ['team/a']\nreplicated = 'follow'\n";
@@ -141,7 +141,7 @@ async fn copies_in_other_registries_are_read_where_they_are_waited_for() {
 }
 
 #[tokio::test]
-async fn other_accounts_are_reached_by_a_role() {
+async fn other_accounts_are_accessed_by_a_role() {
     let config = format!(
         "{HOME}
         policy.accounts = ['111122223333', '444455556666', '777788889999']
@@ -154,7 +154,7 @@ async fn other_accounts_are_reached_by_a_role() {
 }
 
 #[tokio::test]
-async fn other_accounts_are_reached_without_a_role_by_their_repositories_policies() {
+async fn other_accounts_without_a_role_need_repository_policies() {
     let config = format!("{HOME}policy.accounts = ['444455556666']");
     insta::assert_snapshot!(policies(&config).await);
 }
@@ -173,7 +173,7 @@ async fn partitions_follow_the_region() {
 }
 
 #[tokio::test]
-async fn every_arn_is_of_the_partition_roles_in_other_accounts_included() {
+async fn every_arn_has_the_partition_including_roles_of_other_accounts() {
     for (region, partition, domain) in [
         ("cn-north-1", "aws-cn", "amazonaws.com.cn"),
         ("us-gov-west-1", "aws-us-gov", "amazonaws.com"),
@@ -212,7 +212,7 @@ async fn topics_in_several_regions_and_accounts_have_their_own_keys() {
 }
 
 #[tokio::test]
-async fn every_host_of_a_queue_gives_its_arn() {
+async fn every_queue_host_gives_its_arn() {
     for (host, region) in [
         ("eu-west-1.queue.amazonaws.com", "eu-west-1"),
         ("sqs-fips.us-east-1.amazonaws.com", "us-east-1"),
@@ -232,7 +232,7 @@ async fn every_host_of_a_queue_gives_its_arn() {
 }
 
 #[tokio::test]
-async fn a_queue_url_that_names_no_account_is_said() {
+async fn queue_url_without_an_account_is_reported() {
     let config = "
         queue.url = 'http://localhost:4566/000000000000/q'
         notify.topic_arn = 'arn:aws:sns:eu-west-1:000000000000:t'
@@ -241,7 +241,7 @@ async fn a_queue_url_that_names_no_account_is_said() {
 }
 
 #[tokio::test]
-async fn a_policy_that_is_too_long_for_iam_is_warned_of() {
+async fn policy_too_long_for_iam_is_warned_of() {
     let accounts: Vec<_> = (0..60).map(|at| format!("'1111222233{at:02}'")).collect();
     let config = format!("{HOME}policy.accounts = [{}]", accounts.join(", "));
     let shown = run(&["check"], &bare(&config), "").await;

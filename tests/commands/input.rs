@@ -9,7 +9,7 @@ use super::support::{bare, fixture, run, scanned};
 const EVENT: &str = "basic.complete.critical_high";
 
 #[tokio::test]
-async fn an_event_comes_from_a_file_a_dash_or_nothing_at_all() {
+async fn event_is_read_from_a_file_a_dash_or_standard_input() {
     let text = fs::read_to_string(fixture(EVENT)).expect("a fixture");
     let by_file = run(&["explain", &fixture(EVENT)], &bare(""), "").await;
     assert_eq!(by_file.code, 3);
@@ -20,7 +20,7 @@ async fn an_event_comes_from_a_file_a_dash_or_nothing_at_all() {
 }
 
 #[tokio::test]
-async fn what_is_no_event_is_refused_in_one_line() {
+async fn malformed_event_is_refused_in_one_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
     let written = |name: &str, bytes: &[u8]| {
@@ -52,7 +52,7 @@ async fn what_is_no_event_is_refused_in_one_line() {
 }
 
 #[tokio::test]
-async fn a_configuration_that_cannot_be_used_is_refused_before_the_event_is_read() {
+async fn unusable_configuration_is_refused_before_the_event_is_read() {
     for (config, expected) in [
         ("policy.modus = 'audit'", "policy.modus: is unknown"),
         ("policy.mode = 'strict'", "policy.mode: is \"strict\""),
@@ -70,7 +70,7 @@ fn is_safe(text: &str) -> bool {
 }
 
 #[tokio::test]
-async fn nothing_of_an_event_reaches_the_terminal_but_text() {
+async fn event_reaches_the_terminal_only_as_plain_text() {
     let digest = format!("sha256:{}", "1".repeat(64));
     let nasty = [
         "\u{1b}[2J\u{1b}]0;owned\u{7}",
@@ -126,7 +126,7 @@ async fn nothing_of_an_event_reaches_the_terminal_but_text() {
 }
 
 #[tokio::test]
-async fn a_file_with_a_nasty_name_is_named_safely() {
+async fn hostile_file_name_is_shown_safely() {
     let shown = run(&["explain", "/nonexistent/\u{1b}[31m"], &bare(""), "").await;
     assert_eq!(
         shown.complaint(2),
@@ -135,7 +135,7 @@ async fn a_file_with_a_nasty_name_is_named_safely() {
 }
 
 #[tokio::test]
-async fn the_help_says_what_the_exit_codes_mean() {
+async fn help_explains_the_exit_codes() {
     for command in ["explain", "check"] {
         let shown = run(&[command, "--help"], &bare(""), "").await;
         assert!(shown.stdout.contains("Exit codes:"), "{}", shown.stdout);

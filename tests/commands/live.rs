@@ -52,7 +52,7 @@ async fn explained_and_done(world: &World, event: &Value, verdict: &str) -> Valu
 }
 
 #[tokio::test]
-async fn an_image_that_violates_the_policy() {
+async fn violating_image_is_explained_as_the_worker_acts() {
     let world = World::new().await;
     let digest = world.image(&["1.0", "latest"], critical());
     let event = scanned(&digest, &["1.0"], &json!({"CRITICAL": 1}));
@@ -64,7 +64,7 @@ async fn an_image_that_violates_the_policy() {
 }
 
 #[tokio::test]
-async fn an_image_that_has_become_clean_or_is_gone() {
+async fn clean_or_missing_image_is_explained_as_the_worker_acts() {
     let counts = json!({"CRITICAL": 1});
     let world = World::new().await;
     let clean = world.image(&["1.0"], ScanResult::basic(&[("LOW", 3)]));
@@ -75,7 +75,7 @@ async fn an_image_that_has_become_clean_or_is_gone() {
 }
 
 #[tokio::test]
-async fn an_image_without_findings() {
+async fn image_without_findings_is_explained_as_the_worker_acts() {
     for (scan, verdict) in [
         (ScanResult::status("PENDING"), "wait"),
         (ScanResult::status("IN_PROGRESS"), "wait"),
@@ -91,7 +91,7 @@ async fn an_image_without_findings() {
 }
 
 #[tokio::test]
-async fn an_index_goes_because_of_a_child() {
+async fn index_loses_its_tags_because_of_a_child() {
     let world = World::new().await;
     let child = world.image(&[], critical());
     let other = world.image(&[], ScanResult::basic(&[("LOW", 1)]));
@@ -112,7 +112,7 @@ async fn an_index_goes_because_of_a_child() {
 }
 
 #[tokio::test]
-async fn an_index_stays_by_the_rule_that_all_must_violate() {
+async fn index_keeps_its_tags_if_all_images_must_violate() {
     let world = World::with("policy.index = 'all'").await;
     let child = world.image(&["amd"], critical());
     let other = world.image(&[], ScanResult::basic(&[("LOW", 1)]));
@@ -126,7 +126,7 @@ async fn an_index_stays_by_the_rule_that_all_must_violate() {
 }
 
 #[tokio::test]
-async fn an_exception_for_the_digest_turns_it_into_keep() {
+async fn exception_for_the_digest_keeps_the_image() {
     let mut world = World::new().await;
     let digest = world.image(&["1.0"], critical());
     let config = format!(
@@ -140,7 +140,7 @@ async fn an_exception_for_the_digest_turns_it_into_keep() {
 }
 
 #[tokio::test]
-async fn an_image_that_runs_or_is_the_last_is_held() {
+async fn image_in_use_or_last_of_its_repository_is_kept() {
     let used = ScanResult::enhanced(&[("CRITICAL", 1)]).in_use(2);
     for (config, scan, why) in [
         ("policy.in_use = 'block'", used, "it is in use in 2 places (in_use)"),
@@ -166,7 +166,7 @@ async fn an_image_that_runs_or_is_the_last_is_held() {
 }
 
 #[tokio::test]
-async fn a_cache_rule_that_says_nothing_of_single_repositories_is_named() {
+async fn ambiguous_pull_through_cache_rule_is_named() {
     for (config, verdict) in
         [("", "untag"), ("policy.pull_through = ['library/*', 'team/*']", "blocked")]
     {
@@ -181,7 +181,7 @@ async fn a_cache_rule_that_says_nothing_of_single_repositories_is_named() {
 }
 
 #[tokio::test]
-async fn removals_that_are_repeated_elsewhere_block_or_are_waited_for() {
+async fn replicated_removals_block_or_wait() {
     for (config, verdict) in [("", "blocked"), ("policy.replicated = 'follow'", "untag")] {
         let world = World::with(config).await;
         let rule = ReplicationRule::to(&[(ACCOUNT, "us-east-1")]).deletes(true);
@@ -200,7 +200,7 @@ async fn removals_that_are_repeated_elsewhere_block_or_are_waited_for() {
 }
 
 #[tokio::test]
-async fn a_finding_counts_after_its_grace() {
+async fn finding_counts_when_its_grace_has_passed() {
     let now = Clock::of_this_machine().now();
     let since =
         now.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs_f64() - 86_400.0;
@@ -216,7 +216,7 @@ async fn a_finding_counts_after_its_grace() {
 }
 
 #[tokio::test]
-async fn audit_mode_says_what_would_go() {
+async fn audit_mode_shows_what_enforcing_would_do() {
     let world = World::with("policy.mode = 'audit'").await;
     let digest = world.image(&["1.0"], critical());
     let event = scanned(&digest, &["1.0"], &json!({"CRITICAL": 1}));
@@ -224,7 +224,7 @@ async fn audit_mode_says_what_would_go() {
 }
 
 #[tokio::test]
-async fn what_is_ignored_or_out_of_reach_is_not_looked_up() {
+async fn ignored_and_out_of_scope_events_cause_no_lookup() {
     let world = World::with("policy.repositories.exclude = ['team/*']").await;
     let digest = world.image(&["1.0"], critical());
     let event = scanned(&digest, &["1.0"], &json!({"CRITICAL": 1}));
@@ -235,7 +235,7 @@ async fn what_is_ignored_or_out_of_reach_is_not_looked_up() {
 }
 
 #[tokio::test]
-async fn a_refusal_ends_it_at_once_and_says_what_to_do() {
+async fn refusal_ends_the_explanation_and_names_the_remedy() {
     for (code, remedy) in [
         ("AccessDeniedException", "`tagwarden check` prints the IAM policy"),
         ("ExpiredTokenException", "log in again"),
@@ -251,7 +251,7 @@ async fn a_refusal_ends_it_at_once_and_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn without_region_or_credentials_it_says_so() {
+async fn missing_region_or_credentials_are_reported() {
     let mut world = World::new().await;
     let event = scanned(&format!("sha256:{}", "1".repeat(64)), &[], &json!({"CRITICAL": 1}));
     let event = event.to_string();
@@ -286,7 +286,7 @@ fn with_profile(world: &World, home: &Path, profile: &str) -> Variables {
 }
 
 #[tokio::test]
-async fn credentials_come_from_a_program_that_the_profile_names() {
+async fn credentials_come_from_the_program_of_the_profile() {
     let world = World::new().await;
     let digest = world.image(&["1.0"], critical());
     let event = scanned(&digest, &["1.0"], &json!({"CRITICAL": 1})).to_string();
@@ -306,7 +306,7 @@ async fn credentials_come_from_a_program_that_the_profile_names() {
 }
 
 #[tokio::test]
-async fn a_profile_of_sso_lacks_nothing_but_its_log_in() {
+async fn sso_profile_lacks_only_its_login() {
     let world = World::new().await;
     let home = tempfile::tempdir().expect("a folder");
     let profile = "sso_session = team\nsso_account_id = 111122223333\nsso_role_name = reader\n\

@@ -54,7 +54,7 @@ fn with_result<'a>(permissions: &'a [Value], result: &str) -> Vec<&'a str> {
 }
 
 #[tokio::test]
-async fn every_permission_that_is_there_is_found_and_nothing_is_changed() {
+async fn granted_permissions_are_found_and_nothing_is_changed() {
     // The second is the repository with the image itself.
     for config in ["", "policy.repositories.include = ['team/app']"] {
         let world = full(config).await;
@@ -70,7 +70,7 @@ async fn every_permission_that_is_there_is_found_and_nothing_is_changed() {
 }
 
 #[tokio::test]
-async fn a_person_reads_what_is_there_and_what_is_missing() {
+async fn text_output_lists_granted_and_missing_permissions() {
     let world = full("").await;
     let tail = |shown: &str| {
         let from = shown.find("\nPermissions").expect("permissions");
@@ -96,7 +96,7 @@ fn without_ids(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn each_permission_that_is_missing_is_named() {
+async fn each_missing_permission_is_named() {
     for (operation, action) in PERMISSIONS {
         let world = full("").await;
         world.sim.set_faults(FaultRule::on(operation).error("AccessDeniedException"));
@@ -108,7 +108,7 @@ async fn each_permission_that_is_missing_is_named() {
 }
 
 #[tokio::test]
-async fn what_changes_images_is_tried_where_something_is_enforced() {
+async fn permissions_to_change_images_are_tried_if_a_rule_enforces() {
     let rule = "policy.mode = 'audit'\npolicy.repositories.include = ['team/*', '{a,b}/[xy]']\n\
                 [[policy.rules]]\nmode = 'enforce'\nrepositories = ['team/prod/*']";
     for (config, changed) in [
@@ -126,7 +126,7 @@ async fn what_changes_images_is_tried_where_something_is_enforced() {
 }
 
 #[tokio::test]
-async fn a_scan_is_tried_where_sweeps_ask_for_one() {
+async fn permission_to_scan_is_tried_if_sweeps_start_scans() {
     for (config, tried) in [
         ("policy.mode = 'audit'", true),
         ("sweep.rescan_after = '7d'", true),
@@ -169,7 +169,7 @@ async fn keys(world: &World) -> Vec<(String, Value)> {
 }
 
 #[tokio::test]
-async fn keys_are_named_where_queue_or_topic_has_one_of_the_customers() {
+async fn customer_managed_keys_of_queue_and_topic_are_named() {
     let world = full("").await;
     assert_eq!(keys(&world).await, []);
 
@@ -196,7 +196,7 @@ async fn keys_are_named_where_queue_or_topic_has_one_of_the_customers() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_reached_is_not_tried_again_and_again() {
+async fn unreachable_service_is_not_tried_again() {
     let world = full("").await;
     world.sim.set_faults(FaultRule::always().reset());
     let shown = world.run(&["check", "--live"], "").await;
@@ -205,7 +205,7 @@ async fn what_cannot_be_reached_is_not_tried_again_and_again() {
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_tell_is_no_permission() {
+async fn inconclusive_answer_does_not_count_as_granted() {
     let world = full("").await;
     world.sim.set_faults(FaultRule::on("BatchGetImage").error("ServerException"));
     let (code, permissions) = permissions(&world).await;
@@ -213,7 +213,7 @@ async fn an_answer_that_does_not_tell_is_no_permission() {
 }
 
 #[tokio::test]
-async fn a_queue_or_topic_that_does_not_exist_is_not_a_permission_that_is_missing() {
+async fn missing_queue_or_topic_is_not_a_missing_permission() {
     let world = full("").await;
     world.sim.delete_queue(QUEUE);
     world.sim.delete_topic(&world.topic);
@@ -229,7 +229,7 @@ async fn a_queue_or_topic_that_does_not_exist_is_not_a_permission_that_is_missin
 }
 
 #[tokio::test]
-async fn a_role_that_cannot_be_assumed_is_named_once() {
+async fn role_that_cannot_be_assumed_is_named_once() {
     let world = full(
         "policy.accounts = ['444455556666']\npolicy.regions = ['eu-west-1', 'us-east-1']\naws.assume_role = 'arn:aws:iam::{account}:role/tagwarden'",
     )

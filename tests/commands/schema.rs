@@ -22,7 +22,7 @@ fn each(key: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_schema_is_valid_json_and_knows_every_key_of_the_readme() {
+async fn schema_is_valid_json_and_has_every_key_of_the_readme() {
     let shown = run(&["schema"], &bare(""), "").await;
     let schema = shown.json();
     assert_eq!(shown.code, 0);
@@ -41,7 +41,7 @@ async fn the_schema_is_valid_json_and_knows_every_key_of_the_readme() {
 }
 
 #[tokio::test]
-async fn the_schema_needs_no_configuration() {
+async fn schema_needs_no_configuration() {
     let shown = run(&["schema"], &bare("this is no TOML"), "").await;
     assert_eq!((shown.code, shown.stderr.as_str()), (0, ""));
 }

@@ -80,7 +80,7 @@ fn verdicts(document: &Value) -> Vec<(&str, &str, &str)> {
 }
 
 #[tokio::test]
-async fn a_plan_shows_what_would_go_and_changes_nothing() {
+async fn plan_shows_its_removals_and_changes_nothing() {
     let filled = Filled::new().await;
     let before = filled.tags();
     let shown = filled.sweep(&[]).await;
@@ -91,7 +91,7 @@ async fn a_plan_shows_what_would_go_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn the_document_is_stable_and_the_file_is_the_same() {
+async fn plan_document_is_stable_and_equals_the_file() {
     let filled = Filled::new().await;
     let file = filled.file("plan.json");
     let first = filled.sweep(&["--format", "json", "--plan", &file]).await;
@@ -123,7 +123,7 @@ async fn the_document_is_stable_and_the_file_is_the_same() {
 }
 
 #[tokio::test]
-async fn to_apply_does_what_the_plan_showed_and_then_nothing_is_left_to_do() {
+async fn apply_does_what_the_plan_showed_and_leaves_nothing_to_do() {
     let filled = Filled::new().await;
     let mut expected = filled.tags();
     let plan = filled.sweep(&["--format", "json"]).await.json();
@@ -154,7 +154,7 @@ async fn to_apply_does_what_the_plan_showed_and_then_nothing_is_left_to_do() {
 }
 
 #[tokio::test]
-async fn a_plan_is_done_but_for_what_has_moved_on_since() {
+async fn apply_skips_only_what_changed_since_the_plan() {
     let filled = Filled::new().await;
     let file = filled.file("plan.json");
     assert_eq!(filled.sweep(&["--plan", &file]).await.code, 3);
@@ -180,7 +180,7 @@ async fn a_plan_is_done_but_for_what_has_moved_on_since() {
 }
 
 #[tokio::test]
-async fn an_image_that_is_gone_or_judged_otherwise_is_refused() {
+async fn missing_or_differently_judged_image_is_refused() {
     let mut filled = Filled::new().await;
     let file = filled.file("plan.json");
     filled.sweep(&["--plan", &file]).await;
@@ -212,7 +212,7 @@ async fn an_image_that_is_gone_or_judged_otherwise_is_refused() {
 }
 
 #[tokio::test]
-async fn an_index_that_is_not_in_the_plan_keeps_its_child() {
+async fn index_missing_from_the_plan_keeps_its_child() {
     let filled = Filled::new().await;
     let file = filled.file("plan.json");
     filled.sweep(&["--plan", &file]).await;
@@ -225,7 +225,7 @@ async fn an_index_that_is_not_in_the_plan_keeps_its_child() {
 }
 
 #[tokio::test]
-async fn in_audit_mode_it_only_shows() {
+async fn audit_mode_only_shows() {
     let mut filled = Filled::with("policy.mode = 'audit'").await;
     let file = filled.file("plan.json");
     let shown = filled.sweep(&["--plan", &file]).await;
@@ -244,7 +244,7 @@ async fn in_audit_mode_it_only_shows() {
 }
 
 #[tokio::test]
-async fn images_whose_removals_are_repeated_elsewhere_are_counted_as_blocked() {
+async fn images_with_replicated_removals_are_counted_as_blocked() {
     for (config, blocked) in [("", 2), ("policy.replicated = 'follow'", 0)] {
         let filled = Filled::with(config).await;
         let rule = ReplicationRule::to(&[(ACCOUNT, "us-east-1")]).prefix("team/app").deletes(true);
@@ -260,7 +260,7 @@ async fn images_whose_removals_are_repeated_elsewhere_are_counted_as_blocked() {
 }
 
 #[tokio::test]
-async fn a_repository_that_is_refused_leaves_the_others() {
+async fn refused_repository_does_not_affect_the_others() {
     let filled = Filled::new().await;
     let refused = || FaultRule::always().repository("team/app").error("AccessDeniedException");
     filled.world.sim.set_faults(refused());
@@ -326,7 +326,7 @@ async fn every_account_and_region_of_the_policy_is_swept_page_by_page() {
 }
 
 #[tokio::test]
-async fn the_last_line_names_what_cannot_be_judged_and_says_nothing_to_do_only_without_it() {
+async fn last_line_says_nothing_to_do_only_if_every_image_is_judged() {
     let world = World::new().await;
     world.image(&["1.0"], clean());
     let shown = world.run(&["sweep"], "").await;
@@ -343,7 +343,7 @@ async fn the_last_line_names_what_cannot_be_judged_and_says_nothing_to_do_only_w
 }
 
 #[tokio::test]
-async fn texts_of_findings_reach_the_terminal_as_text() {
+async fn finding_texts_reach_the_terminal_as_plain_text() {
     let world = World::new().await;
     let finding = Finding::new("CVE\u{1b}[2J\nb \u{202e}c", "CRITICAL");
     world.image(&["1.0"], ScanResult::enhanced(&[]).with(finding));
@@ -357,7 +357,7 @@ async fn texts_of_findings_reach_the_terminal_as_text() {
 }
 
 #[tokio::test]
-async fn what_is_over_the_limit_is_left_over() {
+async fn images_over_the_limit_are_left_over() {
     let filled = Filled::with("limits.untags_per_hour = 2").await;
     let shown = filled.sweep(&["--apply"]).await;
     assert_eq!(shown.code, 1, "{shown:?}");
@@ -368,7 +368,7 @@ async fn what_is_over_the_limit_is_left_over() {
 }
 
 #[tokio::test]
-async fn a_signal_ends_it_after_the_image_in_hand_and_loses_nothing() {
+async fn signal_ends_the_sweep_after_the_current_image_and_loses_nothing() {
     for signal in [Signal::INT, Signal::TERM] {
         let filled = Filled::new().await;
         let world = &filled.world;
@@ -399,7 +399,7 @@ async fn a_signal_ends_it_after_the_image_in_hand_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_no_plan_is_refused_in_one_line() {
+async fn malformed_plan_is_refused_in_one_line() {
     let filled = Filled::new().await;
     let file = filled.file("plan.json");
     filled.sweep(&["--plan", &file]).await;
@@ -424,7 +424,7 @@ async fn what_is_no_plan_is_refused_in_one_line() {
 }
 
 #[tokio::test]
-async fn a_plan_that_untags_deletes_no_image_under_another_action() {
+async fn plan_that_removes_tags_deletes_no_image_under_another_action() {
     let mut filled = Filled::new().await;
     let file = filled.file("plan.json");
     filled.sweep(&["--plan", &file]).await;

@@ -70,7 +70,7 @@ fn is_listed(page: &str, metric: &str, label: &str, value: &str) -> bool {
 }
 
 #[test]
-fn every_figure_of_the_worker_is_one_of_its_instruments() {
+fn every_metric_of_the_worker_is_one_of_its_instruments() {
     let Some(tools) = Tools::new() else { return };
     let (instruments, page) = (instruments(), text("docs/metrics.md"));
     let figures = own_figures(&tools.stack(&[]));
@@ -88,7 +88,7 @@ fn every_figure_of_the_worker_is_one_of_its_instruments() {
 }
 
 #[test]
-fn the_collector_hands_on_every_figure_that_is_looked_at() {
+fn collector_passes_every_metric_that_alarms_and_dashboard_use() {
     let Some(tools) = Tools::new() else { return };
     let mut figures: Vec<_> = own_figures(&tools.stack(&[]));
     let missing = |figures: &[Figure]| {
@@ -102,7 +102,7 @@ fn the_collector_hands_on_every_figure_that_is_looked_at() {
 }
 
 #[test]
-fn every_alarm_has_its_name_somebody_to_tell_and_a_section_that_explains_it() {
+fn every_alarm_has_a_name_a_recipient_and_a_section_in_the_docs() {
     let Some(tools) = Tools::new() else { return };
     let guide = text("docs/operations.md");
     let headings: Vec<_> = guide
@@ -133,7 +133,7 @@ fn every_alarm_has_its_name_somebody_to_tell_and_a_section_that_explains_it() {
 }
 
 #[test]
-fn a_topic_of_ones_own_takes_the_place_of_the_stacks() {
+fn own_topic_replaces_the_topic_of_the_stack() {
     let Some(tools) = Tools::new() else { return };
     let topic = "arn:aws:sns:eu-west-1:111122223333:on-call";
     let stack = tools.stack(&[&format!("AlarmTopicArn={topic}"), "AlarmEmail=on-call@example.com"]);
@@ -144,7 +144,7 @@ fn a_topic_of_ones_own_takes_the_place_of_the_stacks() {
 }
 
 #[test]
-fn the_watch_for_missing_scans_covers_the_hours_that_are_asked_for() {
+fn alarm_for_missing_scans_covers_the_configured_hours() {
     let Some(tools) = Tools::new() else { return };
     for (hours, seconds) in [("6", 21_600), ("12", 43_200), ("24", 86_400)] {
         let stack = tools.stack(&[&format!("NoScanEventsHours={hours}")]);
@@ -158,7 +158,7 @@ fn the_watch_for_missing_scans_covers_the_hours_that_are_asked_for() {
 }
 
 #[test]
-fn the_dashboard_shows_what_the_alarms_look_at() {
+fn dashboard_shows_the_metrics_of_the_alarms() {
     let Some(tools) = Tools::new() else { return };
     let stack = tools.stack(&[]);
     let shown: Vec<_> = widgets(&stack)

@@ -65,7 +65,7 @@ fn rules(stack: &Value) -> Vec<(&str, &Value)> {
 }
 
 #[test]
-fn every_event_that_the_worker_would_assess_is_taken_by_one_rule_and_hardly_any_other() {
+fn every_assessed_event_matches_one_rule_and_few_others_match() {
     let Some(tools) = Tools::new() else { return };
     let stack = tools.stack(&[]);
     let rules = rules(&stack);
@@ -81,7 +81,7 @@ fn every_event_that_the_worker_would_assess_is_taken_by_one_rule_and_hardly_any_
 }
 
 #[test]
-fn no_rule_looks_at_severities() {
+fn no_rule_depends_on_severities() {
     let Some(tools) = Tools::new() else { return };
     let stack = tools.stack(&["CreateEventBus=true"]);
     for (name, rule) in of_type(&stack, "AWS::Events::Rule") {
@@ -91,7 +91,7 @@ fn no_rule_looks_at_severities() {
 }
 
 #[test]
-fn other_accounts_and_regions_forward_the_same_events_and_the_bus_hands_them_on() {
+fn other_accounts_and_regions_forward_the_same_events() {
     let Some(tools) = Tools::new() else { return };
     let (member, stack) = (tools.member(&[]), tools.stack(&["CreateEventBus=true"]));
     let patterns = |rules: Vec<(&str, &Value)>| -> Vec<_> {

@@ -21,7 +21,7 @@ fn names(template: &Value, section: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_parameter_and_output_that_the_guide_names_is_there() {
+fn every_parameter_and_output_of_the_guide_exists() {
     let Some(tools) = Tools::new() else { return };
     let load = |name: &str| {
         let program = "import json, sys; sys.path.insert(0, 'tests/deploy'); import template; \

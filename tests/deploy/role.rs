@@ -104,7 +104,7 @@ fn policies<'a>(stack: &'a Value, role: &str) -> Vec<&'a Value> {
 }
 
 #[tokio::test]
-async fn the_task_role_grants_what_check_asks_for_and_what_the_other_containers_do() {
+async fn task_role_grants_what_check_and_the_other_containers_need() {
     let Some(tools) = Tools::new() else { return };
     for parameters in [
         &["Mode=enforce"][..],
@@ -135,7 +135,7 @@ async fn the_task_role_grants_what_check_asks_for_and_what_the_other_containers_
 }
 
 #[tokio::test]
-async fn topics_of_the_configuration_are_granted_by_a_parameter() {
+async fn parameter_grants_the_topics_of_the_configuration() {
     let Some(tools) = Tools::new() else { return };
     let topic = "arn:aws:sns:eu-west-1:111122223333:chat";
     let parameters = ["Mode=audit", &format!("NoticeTopicArns={topic}")];
@@ -150,7 +150,7 @@ async fn topics_of_the_configuration_are_granted_by_a_parameter() {
 }
 
 #[tokio::test]
-async fn the_role_in_other_accounts_grants_what_check_asks_for_there() {
+async fn role_in_other_accounts_grants_what_check_needs_there() {
     let Some(tools) = Tools::new() else { return };
     for mode in ["Mode=enforce", "Mode=audit"] {
         let repositories = "Repositories=team/*,app";
@@ -181,7 +181,7 @@ async fn the_role_in_other_accounts_grants_what_check_asks_for_there() {
 }
 
 #[test]
-fn a_role_that_only_reads_is_enough_for_audit() {
+fn read_only_role_is_enough_for_audit() {
     let Some(tools) = Tools::new() else { return };
     for stack in [tools.stack(&["Mode=audit"]), tools.member(&["Mode=audit"])] {
         let all = of_type(&stack, "AWS::IAM::Role");
@@ -205,7 +205,7 @@ fn action(service: &str, operation: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_task_role_grants_what_a_run_calls_and_nothing_else() {
+async fn task_role_grants_the_calls_of_a_run_and_nothing_else() {
     let Some(tools) = Tools::new() else { return };
     let stack = tools.stack(&["Mode=enforce"]);
     let sim = Sim::default();

@@ -27,7 +27,7 @@ pub(crate) const EVERYTHING: [&str; 14] = [
 ];
 
 #[test]
-fn cfn_lint_has_nothing_to_say() {
+fn cfn_lint_finds_nothing() {
     let Some(tools) = Tools::new() else { return };
     let regions = ["eu-west-1", "us-east-1", "us-gov-west-1", "cn-north-1"];
     let templates = ["deploy/tagwarden.yaml", "deploy/member.yaml"];
@@ -109,7 +109,7 @@ fn expected_alarms() -> Vec<String> {
 }
 
 #[test]
-fn contradictory_parameters_are_refused_before_anything_is_made() {
+fn contradictory_parameters_are_refused_before_anything_is_created() {
     let Some(tools) = Tools::new() else { return };
     let central = "deploy/tagwarden.yaml";
     for (parameters, complaint) in [
@@ -145,7 +145,7 @@ fn contradictory_parameters_are_refused_before_anything_is_made() {
 }
 
 #[test]
-fn every_queue_keeps_14_days_is_encrypted_and_refuses_what_is_not_tls() {
+fn every_queue_keeps_14_days_is_encrypted_and_requires_tls() {
     let Some(tools) = Tools::new() else { return };
     let key = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd";
     for (stack, has_key) in
@@ -172,7 +172,7 @@ fn every_queue_keeps_14_days_is_encrypted_and_refuses_what_is_not_tls() {
 }
 
 #[test]
-fn only_the_rules_of_the_stack_send_and_what_they_cannot_is_kept() {
+fn only_the_rules_of_the_stack_send_and_failed_deliveries_are_kept() {
     let Some(tools) = Tools::new() else { return };
     for stack in [tools.stack(&[]), tools.stack(&EVERYTHING), tools.member(&[])] {
         let mut senders = BTreeSet::new();
@@ -207,7 +207,7 @@ fn only_the_rules_of_the_stack_send_and_what_they_cannot_is_kept() {
 }
 
 #[test]
-fn the_queue_moves_what_was_received_ten_times_to_the_dead_letter_queue() {
+fn messages_received_ten_times_move_to_the_dead_letter_queue() {
     let Some(tools) = Tools::new() else { return };
     let stack = tools.stack(&[]);
     let queue = &stack["resources"]["Queue"]["Properties"];
@@ -233,7 +233,7 @@ fn arns(document: &Value, found: &mut Vec<String>) {
 }
 
 #[test]
-fn templates_hold_in_every_partition() {
+fn templates_are_valid_in_every_partition() {
     let Some(tools) = Tools::new() else { return };
     for (region, partition) in [("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")] {
         let region = format!("AWS::Region={region}");
@@ -259,7 +259,7 @@ fn templates_hold_in_every_partition() {
 }
 
 #[test]
-fn audit_records_stay_private_and_outlive_the_stack() {
+fn audit_records_are_private_and_outlive_the_stack() {
     let Some(tools) = Tools::new() else { return };
     let stack = tools.stack(&["AuditDays=30"]);
     let bucket = &stack["resources"]["AuditBucket"];
@@ -277,7 +277,7 @@ fn audit_records_stay_private_and_outlive_the_stack() {
 }
 
 #[test]
-fn nothing_reaches_a_task_but_whom_the_installer_names() {
+fn only_security_groups_that_the_installer_names_reach_a_task() {
     let Some(tools) = Tools::new() else { return };
     let ingress = |stack: &Value| -> Vec<_> {
         let all = of_type(stack, "AWS::EC2::SecurityGroupIngress").into_iter();
@@ -295,7 +295,7 @@ fn nothing_reaches_a_task_but_whom_the_installer_names() {
 }
 
 #[test]
-fn the_load_balancer_asks_for_liveness_and_not_for_readiness() {
+fn load_balancer_checks_liveness_and_not_readiness() {
     let Some(tools) = Tools::new() else { return };
     let stack = tools.stack(&EVERYTHING);
     let [(_, group)] = of_type(&stack, "AWS::ElasticLoadBalancingV2::TargetGroup")[..] else {
@@ -317,7 +317,7 @@ fn the_load_balancer_asks_for_liveness_and_not_for_readiness() {
 }
 
 #[test]
-fn tasks_are_scaled_by_backlog_or_held_at_a_number() {
+fn tasks_scale_by_backlog_or_keep_a_fixed_number() {
     let Some(tools) = Tools::new() else { return };
     let scaled = tools.stack(&["MinTasks=2", "MaxTasks=6"]);
     let target = &scaled["resources"]["ScalableTarget"]["Properties"];
@@ -331,7 +331,7 @@ fn tasks_are_scaled_by_backlog_or_held_at_a_number() {
 }
 
 #[test]
-fn endpoints_are_made_for_every_service_that_a_task_calls() {
+fn every_called_service_has_an_endpoint() {
     let Some(tools) = Tools::new() else { return };
     let stack = tools.stack(&EVERYTHING);
     let endpoints = of_type(&stack, "AWS::EC2::VPCEndpoint").into_iter().map(|(_, endpoint)| {
@@ -361,7 +361,7 @@ fn endpoints_are_made_for_every_service_that_a_task_calls() {
 }
 
 #[test]
-fn the_lifecycle_policy_keeps_quarantined_images_by_count() {
+fn lifecycle_policy_keeps_quarantined_images_by_count() {
     let policy: Value =
         serde_json::from_str(&text("deploy/quarantine-lifecycle-policy.json")).expect("JSON");
     let [rule] = list(&policy["rules"]) else { panic!("{policy:#}") };
@@ -373,7 +373,7 @@ fn the_lifecycle_policy_keeps_quarantined_images_by_count() {
 }
 
 #[test]
-fn the_template_carries_the_routers_and_the_collectors_configuration() {
+fn template_contains_the_configuration_of_router_and_collector() {
     let Some(tools) = Tools::new() else { return };
     assert!(path("deploy/fluent-bit.conf").exists() && path("deploy/collector.yaml").exists());
     let output = tools.run(&["tests/deploy/copies.py"], "");

@@ -27,7 +27,7 @@ pub(super) fn input(stack: &Value) -> &str {
 }
 
 #[test]
-fn what_the_schedule_sends_is_a_sweep_of_everything() {
+fn schedule_sends_a_sweep_of_everything() {
     let Some(tools) = Tools::new() else { return };
     let stack = tools.stack(&[]);
     let own = RegistryId {
@@ -41,7 +41,7 @@ fn what_the_schedule_sends_is_a_sweep_of_everything() {
 }
 
 #[test]
-fn images_are_swept_daily_unless_the_installer_says_otherwise() {
+fn images_are_swept_daily_by_default() {
     let Some(tools) = Tools::new() else { return };
     for (parameters, expression) in [
         (&[][..], "rate(1 day)"),
@@ -66,7 +66,7 @@ fn images_are_swept_daily_unless_the_installer_says_otherwise() {
 }
 
 #[test]
-fn the_schedules_role_can_send_to_the_stacks_queues_and_do_nothing_else() {
+fn role_of_the_schedule_can_only_send_to_the_queues_of_the_stack() {
     let Some(tools) = Tools::new() else { return };
     let queues = json!({
         "Sid": "Queues",
@@ -103,7 +103,7 @@ fn the_schedules_role_can_send_to_the_stacks_queues_and_do_nothing_else() {
 }
 
 #[test]
-fn no_policy_of_a_queue_refuses_the_schedule() {
+fn queue_policies_admit_the_schedule() {
     let Some(tools) = Tools::new() else { return };
     // A role of the same account needs no more than its own policy, unless something is denied.
     for (name, policy) in of_type(&tools.stack(&[]), "AWS::SQS::QueuePolicy") {

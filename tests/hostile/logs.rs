@@ -81,7 +81,7 @@ async fn log_of(world: &World, format: LogFormat, bodies: &[String]) -> (Log, Ve
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_an_event_says_a_log_line_stays_one_line() {
+async fn log_line_stays_one_line_for_any_event() {
     let texts = texts_in_bulk();
     let events = texts.iter().flat_map(|text| {
         // Where one message of 200 KB is as good as the next.
@@ -98,7 +98,7 @@ async fn whatever_an_event_says_a_log_line_stays_one_line() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_aws_answers_a_log_line_stays_one_line() {
+async fn log_line_stays_one_line_for_any_aws_answer() {
     for text in texts_in_bulk() {
         for (operation, code) in [
             ("DescribeImages", "ServerException"),
@@ -164,7 +164,7 @@ fn malformed() -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_of_a_malformed_body_is_logged() {
+async fn malformed_body_is_not_logged() {
     let bodies = malformed();
     assert!(bodies.len() > 300, "{}", bodies.len());
     let (log, lines) = log_of(&World::new(), LogFormat::Json, &bodies).await;
@@ -190,7 +190,7 @@ fn embellished(value: &Value) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_worker_has_no_use_for_is_not_logged_of_a_good_event_either() {
+async fn unused_parts_of_a_valid_event_are_not_logged() {
     let mut bodies = Vec::new();
     for family in families() {
         let mut event = family.clone();

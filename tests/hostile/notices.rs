@@ -74,7 +74,7 @@ fn check(world: &World) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn findings_and_platforms_do_nothing_but_to_be_read() {
+async fn texts_of_findings_and_platforms_stay_plain_text() {
     for text in texts() {
         let world = world();
         let finding = Finding::new(&text, "CRITICAL").in_package(&text, &text).fixed_in(&text);
@@ -96,7 +96,7 @@ async fn findings_and_platforms_do_nothing_but_to_be_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_aws_says_does_nothing_but_to_be_read() {
+async fn texts_of_aws_answers_stay_plain_text() {
     for text in texts() {
         let world = world();
         let error = ApiError::new("LimitExceededException", text.clone()).with_status(400);
@@ -108,7 +108,7 @@ async fn what_aws_says_does_nothing_but_to_be_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_of_many_words_is_told_in_few() {
+async fn wordy_event_gives_short_notices() {
     for text in texts() {
         let world = world();
         let digest = world.image(&["1.0"], ScanResult::basic(&[("CRITICAL", 1)]));

@@ -27,7 +27,7 @@ fn forgeries() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn of_an_event() {
+async fn event_reaches_the_terminal_as_plain_text() {
     for text in forgeries() {
         for event in events_with(&text).into_iter().step_by(7) {
             check(&run(&["explain"], &bare(""), event.to_string()).await);
@@ -36,7 +36,7 @@ async fn of_an_event() {
 }
 
 #[tokio::test]
-async fn of_findings_as_ecr_shows_them() {
+async fn findings_reach_the_terminal_as_plain_text() {
     for text in forgeries() {
         let world = World::new().await;
         let finding = Finding::new(&text, "CRITICAL").in_package(&text, &text).fixed_in(&text);
@@ -52,7 +52,7 @@ async fn of_findings_as_ecr_shows_them() {
 }
 
 #[tokio::test]
-async fn of_errors_of_aws() {
+async fn aws_errors_reach_the_terminal_as_plain_text() {
     for text in forgeries() {
         for code in ["AccessDeniedException", "InvalidParameterException", "ServerException"] {
             let world = World::new().await;
@@ -67,7 +67,7 @@ async fn of_errors_of_aws() {
 }
 
 #[tokio::test]
-async fn of_the_configuration() {
+async fn configuration_reaches_the_terminal_as_plain_text() {
     for text in forgeries().into_iter().filter(|text| text.len() < 1000) {
         let quoted = json!(text.replace('\u{7f}', "")).to_string();
         let config = format!(

@@ -60,7 +60,7 @@ fn audit(log: &[Value]) -> Vec<&Value> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_line_about_a_message_bears_its_ids() {
+async fn every_line_about_a_message_has_its_ids() {
     let world = World::new();
     world.sim.set_faults(FaultRule::on("Publish").first(4).error("InternalError"));
     let digest = world.violating(&["1.0"]);
@@ -89,7 +89,7 @@ async fn every_line_about_a_message_bears_its_ids() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_act_is_recorded_before_and_after() {
+async fn every_change_is_recorded_before_and_after() {
     let world = World::new().set("POLICY__PROTECTED_TAGS", "prod-*");
     let digest = world.violating(&["1.0", "prod-7"]);
     let log = log_of(&world).await;
@@ -106,7 +106,7 @@ async fn an_act_is_recorded_before_and_after() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_refusal_to_act_is_recorded_too() {
+async fn every_decision_not_to_act_is_recorded() {
     let critical = || ScanResult::basic(&[("CRITICAL", 1)]);
     let recorded = |log: &[Value]| -> Vec<String> {
         let word = |line: &&Value| {
@@ -153,7 +153,7 @@ async fn every_refusal_to_act_is_recorded_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn that_a_pace_begins_is_logged_once_with_what_is_paced_and_where() {
+async fn start_of_pacing_is_logged_once_with_its_operation_and_place() {
     let world = World::new();
     world.sim.set_faults(FaultRule::on("PutImage").first(3).error("ThrottlingException"));
     world.violating(&["1.0"]);

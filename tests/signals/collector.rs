@@ -30,13 +30,13 @@ async fn work_and_stop(collector: &str) {
 }
 
 #[tokio::test]
-async fn a_collector_that_is_not_there_holds_up_neither_work_nor_exit() {
+async fn unreachable_collector_delays_neither_work_nor_exit() {
     let (_socket, nobody) = silent_port();
     work_and_stop(&format!("http://{nobody}")).await;
 }
 
 #[tokio::test]
-async fn a_collector_that_never_answers_holds_up_neither_work_nor_exit() {
+async fn silent_collector_delays_neither_work_nor_exit() {
     let listener = TcpListener::bind(LOOPBACK).await.expect("a free port");
     let collector = format!("http://{}", listener.local_addr().expect("an address"));
     let mut accepting = JoinSet::new();

@@ -36,7 +36,7 @@ fn assert_nothing_is_left_behind(world: &World) {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_stopped_while_idle_waits_for_its_receive() {
+async fn stopped_idle_worker_waits_for_its_receive() {
     let world = world().await;
     let mut worker = world.worker().await;
     receiving(&world, 3).await;
@@ -53,7 +53,7 @@ async fn a_worker_that_is_stopped_while_idle_waits_for_its_receive() {
 }
 
 #[tokio::test]
-async fn a_message_that_comes_while_an_idle_worker_stops_is_not_stranded() {
+async fn message_that_arrives_while_an_idle_worker_stops_is_not_stranded() {
     let world = world().await;
     let mut worker = world.worker().await;
     receiving(&world, 3).await;
@@ -66,7 +66,7 @@ async fn a_message_that_comes_while_an_idle_worker_stops_is_not_stranded() {
 }
 
 #[tokio::test]
-async fn a_message_that_comes_while_a_busy_worker_stops_is_not_stranded() {
+async fn message_that_arrives_while_a_busy_worker_stops_is_not_stranded() {
     let world = world().await;
     world.sim.set_faults(FaultRule::on("PutImage").hang());
     let mut worker = world.worker().await;
@@ -91,7 +91,7 @@ async fn a_message_that_comes_while_a_busy_worker_stops_is_not_stranded() {
 }
 
 #[tokio::test]
-async fn a_message_that_a_killed_workers_receive_takes_comes_again() {
+async fn message_received_by_a_killed_worker_is_delivered_again() {
     let world = World::new().await.set("TAGWARDEN__QUEUE__VISIBILITY_TIMEOUT", "6s");
     let worker = world.worker().await;
     receiving(&world, 2).await;

@@ -123,26 +123,26 @@ async fn at_every_call(signal: Signal, answer: Answer, side_by_side: usize) {
 }
 
 #[tokio::test]
-async fn a_stop_signal_during_a_call_that_is_answered_strands_nothing() {
+async fn stop_signal_during_an_answered_call_strands_nothing() {
     at_every_call(Signal::TERM, Answer::Comes, 6).await;
 }
 
 #[tokio::test]
-async fn a_stop_signal_during_a_call_that_has_no_effect_and_no_answer_strands_nothing() {
+async fn stop_signal_during_a_call_without_effect_or_answer_strands_nothing() {
     at_every_call(Signal::TERM, Answer::Lost, 16).await;
 }
 
 #[tokio::test]
-async fn a_stop_signal_during_a_call_that_has_its_effect_and_no_answer_strands_nothing() {
+async fn stop_signal_during_a_call_with_effect_but_no_answer_strands_nothing() {
     at_every_call(Signal::TERM, Answer::LostWithEffect, 16).await;
 }
 
 #[tokio::test]
-async fn a_kill_during_a_call_that_has_no_effect_loses_nothing() {
+async fn kill_during_a_call_without_effect_loses_nothing() {
     at_every_call(Signal::KILL, Answer::Lost, 6).await;
 }
 
 #[tokio::test]
-async fn a_kill_during_a_call_that_has_its_effect_loses_nothing() {
+async fn kill_during_a_call_with_effect_loses_nothing() {
     at_every_call(Signal::KILL, Answer::LostWithEffect, 6).await;
 }

@@ -29,7 +29,7 @@ fn ticks(process: u32) -> u64 {
 }
 
 #[tokio::test]
-async fn a_burst_of_violations_stays_within_the_memory_that_the_task_definition_reserves() {
+async fn burst_of_violations_stays_within_the_reserved_memory() {
     if !cfg!(target_os = "linux") {
         println!("skipped: only Linux tells");
         return;

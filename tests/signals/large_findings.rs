@@ -23,7 +23,7 @@ fn large() -> ScanResult {
 }
 
 #[tokio::test]
-async fn thousands_of_findings_in_each_of_many_images_fit_the_memory_of_a_small_task() {
+async fn thousands_of_findings_in_many_images_fit_a_small_task() {
     if !cfg!(target_os = "linux") {
         println!("skipped: only Linux limits the data of a process");
         return;

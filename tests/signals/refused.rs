@@ -70,7 +70,7 @@ impl Refusal {
 }
 
 #[tokio::test]
-async fn access_that_is_denied_pauses_the_worker_until_it_is_given_back() {
+async fn denied_access_pauses_the_worker_until_it_is_restored() {
     let one = |operation: &str, code, said, reason| Refusal {
         rule: FaultRule::on(operation).error(code),
         said,
@@ -110,7 +110,7 @@ async fn access_that_is_denied_pauses_the_worker_until_it_is_given_back() {
 }
 
 #[tokio::test]
-async fn a_queue_that_is_deleted_and_made_again_is_taken_up_again() {
+async fn recreated_queue_is_polled_again() {
     let world = World::new().await;
     let mut worker = world.worker().await;
     world.called("ReceiveMessage").await;
@@ -129,7 +129,7 @@ async fn a_queue_that_is_deleted_and_made_again_is_taken_up_again() {
 }
 
 #[tokio::test]
-async fn work_in_hand_is_done_although_its_queue_is_deleted_meanwhile() {
+async fn work_in_hand_finishes_although_its_queue_is_deleted() {
     let world = World::new().await;
     world.sim.set_faults(FaultRule::on("Publish").once().act(|sim| sim.delete_queue(QUEUE)));
     let digest = world.violation(&["1.0"]);

@@ -82,7 +82,7 @@ async fn deployments(world: &World, holders: &Holders, replaced: &Cell<bool>) ->
 }
 
 #[tokio::test]
-async fn a_rolling_replacement_of_tasks_loses_no_message_and_acts_on_no_image_twice() {
+async fn rolling_replacement_loses_no_message_and_repeats_no_change() {
     let listener = TcpListener::bind(LOOPBACK).await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     // A task that stops gives back what it has not begun, and that is a receive.

@@ -7,7 +7,7 @@ use crate::scenario::Scenario;
 use crate::world::lines;
 
 #[tokio::test]
-async fn a_second_stop_signal_ends_the_process_at_once_whatever_it_waits_for() {
+async fn second_stop_signal_ends_the_process_at_once_during_any_wait() {
     let reference = Scenario::undisturbed(1).await;
     for operation in ["DescribeImages", "BatchDeleteImage", "Publish", "DeleteMessageBatch"] {
         let scenario = Scenario::new(1).await;

@@ -44,7 +44,7 @@ async fn settled(world: &World) {
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_reads_stops_no_work_and_loses_no_audit_record() {
+async fn unread_log_stops_no_work_and_loses_no_audit_record() {
     let world = World::new().await;
     let (mut child, mut log) = worker(&world).await;
     fill(&world).await;
@@ -74,7 +74,7 @@ async fn a_log_that_nobody_reads_stops_no_work_and_loses_no_audit_record() {
 }
 
 #[tokio::test]
-async fn a_worker_whose_log_nobody_reads_ends_all_the_same() {
+async fn worker_with_an_unread_log_exits() {
     let world = World::new().await;
     let (mut child, log) = worker(&world).await;
     fill(&world).await;

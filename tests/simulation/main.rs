@@ -75,7 +75,7 @@ fn shown(report: &Report) -> String {
 }
 
 #[test]
-fn nothing_is_lost_doubled_or_wrongly_untagged_whatever_goes_wrong() {
+fn faults_cause_no_loss_no_duplicate_and_no_wrong_removal() {
     match std::env::var("TAGWARDEN_SEED").ok() {
         Some(seed) => {
             let report = run(seed.parse().expect("TAGWARDEN_SEED is a number"));
@@ -89,13 +89,13 @@ fn nothing_is_lost_doubled_or_wrongly_untagged_whatever_goes_wrong() {
 
 #[test]
 #[ignore = "as many seeds as TAGWARDEN_SEEDS says"]
-fn nothing_is_lost_over_many_seeds() {
+fn many_seeds_lose_nothing() {
     let seeds = std::env::var("TAGWARDEN_SEEDS").ok();
     run_all(seeds.map_or(10_000, |seeds| seeds.parse().expect("TAGWARDEN_SEEDS is a number")));
 }
 
 #[test]
-fn the_same_seed_gives_the_same_trace_byte_for_byte() {
+fn same_seed_gives_the_same_trace() {
     for seed in [1, 2, 3, 5, 8] {
         let (first, second) = (run(seed), run(seed));
         assert!(first.trace.len() > 10_000, "seed {seed}");
