@@ -42,7 +42,7 @@ fn sessions(world: &World, account: &str) -> Vec<Call> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_session_of_a_role_serves_every_message_about_an_account_and_region() {
+async fn one_role_session_serves_every_message_of_an_account_and_region() {
     let world = world();
     let repositories: Vec<_> = ["team/app", "team/api"]
         .map(|name| world.sim.create_repository_in(MEMBER, REGION, name))
@@ -68,7 +68,7 @@ async fn one_session_of_a_role_serves_every_message_about_an_account_and_region(
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_role_is_assumed_in_our_own_region_wherever_the_image_is() {
+async fn role_is_assumed_in_the_worker_region_for_any_image() {
     let world = world();
     for region in ["us-east-1", "ap-southeast-2"] {
         let repository = world.sim.create_repository_in(MEMBER, region, "team/app");
@@ -87,7 +87,7 @@ async fn the_role_is_assumed_in_our_own_region_wherever_the_image_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_is_renewed_before_it_ends() {
+async fn session_is_renewed_before_it_ends() {
     let world = world();
     let repository = world.sim.create_repository_in(MEMBER, REGION, "team/app");
     // As AWS does with credentials whose time is over.
@@ -129,7 +129,7 @@ async fn a_session_is_renewed_before_it_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_role_that_is_refused_holds_up_only_the_messages_about_its_account() {
+async fn refused_role_delays_only_the_messages_of_its_account() {
     let world = world();
     let locked: Vec<_> = ["team/app", "team/api", "team/web"]
         .map(|name| world.sim.create_repository_in(MEMBER, REGION, name))

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::support::{self, World, basic, critical, enhanced, quarantine, settled};
 
 #[tokio::test(start_paused = true)]
-async fn a_violating_image_is_marked_untagged_and_told_before_its_message_is_deleted() {
+async fn violation_is_marked_untagged_and_notified_before_it_is_settled() {
     let world = World::new();
     let digest = world.image(&["1.2.3", "latest"], critical());
     world.send(&basic(&digest, &["1.2.3", "latest"], &json!({"CRITICAL": 1, "HIGH": 2})));
@@ -41,7 +41,7 @@ async fn a_violating_image_is_marked_untagged_and_told_before_its_message_is_del
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clean_event_ends_without_a_call_to_the_registry() {
+async fn clean_event_causes_no_call_to_the_registry() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     world.send(&basic(&digest, &["1.0"], &json!({"MEDIUM": 9})));
@@ -59,7 +59,7 @@ async fn a_clean_event_ends_without_a_call_to_the_registry() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn counts_that_are_missing_or_not_enough_are_looked_up() {
+async fn missing_or_partial_counts_are_looked_up() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     // Inspector prints zeros, so an absent HIGH says nothing.
@@ -71,7 +71,7 @@ async fn counts_that_are_missing_or_not_enough_are_looked_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_is_never_enough_to_act_on() {
+async fn event_alone_is_never_enough_to_act_on() {
     let world = World::new();
     let digest = world.image(&["1.0"], ScanResult::basic(&[("LOW", 3)]));
     world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 99})));
@@ -96,7 +96,7 @@ async fn protected_tags_stay_and_the_notice_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_with_nothing_but_protected_tags_is_told_as_blocked() {
+async fn image_with_only_protected_tags_is_notified_as_blocked() {
     let world = World::new().set("POLICY__PROTECTED_TAGS", "prod-*");
     let digest = world.image(&["prod-eu"], critical());
     world.send(&basic(&digest, &["prod-eu"], &json!({"CRITICAL": 1})));
@@ -110,7 +110,7 @@ async fn an_image_with_nothing_but_protected_tags_is_told_as_blocked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tag_that_moved_before_the_event_came_is_left_where_it_is() {
+async fn tag_that_moved_before_the_event_stays() {
     let world = World::new();
     let old = world.image(&["latest"], critical());
     let new = world.sim.push_image(&world.repository, &["latest"], "new");
@@ -124,7 +124,7 @@ async fn a_tag_that_moved_before_the_event_came_is_left_where_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tag_that_moves_between_the_look_and_the_delete_is_left_where_it_is() {
+async fn tag_that_moves_between_inspection_and_delete_stays() {
     for untag in ["tag_and_digest", "tag"] {
         let world = World::new().set("REGISTRY__UNTAG", untag);
         let old = world.image(&["latest"], critical());
@@ -145,7 +145,7 @@ async fn a_tag_that_moves_between_the_look_and_the_delete_is_left_where_it_is() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_policy_does_not_cover_is_never_looked_at() {
+async fn image_out_of_scope_is_never_inspected() {
     let world = World::new()
         .set("POLICY__REPOSITORIES__EXCLUDE", "team/*")
         .set("POLICY__REGIONS", "eu-west-1");
@@ -165,7 +165,7 @@ async fn what_the_policy_does_not_cover_is_never_looked_at() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_events_from_an_account_outside_the_policy_the_team_is_told_once_a_day() {
+async fn account_out_of_scope_is_notified_once_a_day() {
     let world = World::new();
     let elsewhere = aws_sim::RepoKey::new("444455556666", "eu-west-1", "other");
     let send = |number: usize| {
@@ -200,7 +200,7 @@ async fn of_events_from_an_account_outside_the_policy_the_team_is_told_once_a_da
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_in_another_account_and_region_is_acted_on_there() {
+async fn image_in_another_account_and_region_is_processed_there() {
     let world = World::new()
         .set("POLICY__ACCOUNTS", "444455556666")
         .set("AWS__ASSUME_ROLE", "arn:aws:iam::{account}:role/tagwarden");
@@ -218,7 +218,7 @@ async fn an_image_in_another_account_and_region_is_acted_on_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_scan_is_told_and_changes_nothing() {
+async fn failed_scan_is_notified_and_changes_nothing() {
     let world = World::new();
     let digest = world.image(&["1.0"], aws_sim::ScanResult::status("FAILED"));
     let mut event = basic(&digest, &["1.0"], &json!(null));
@@ -234,7 +234,7 @@ async fn a_failed_scan_is_told_and_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn scan_states_without_findings_are_told_and_never_taken_for_clean() {
+async fn scan_state_without_findings_is_notified_and_never_counts_as_clean() {
     for status in
         ["FAILED", "UNSUPPORTED_IMAGE", "SCAN_ELIGIBILITY_EXPIRED", "IMAGE_ARCHIVED", "NEW_STATE"]
     {
@@ -252,7 +252,7 @@ async fn scan_states_without_findings_are_told_and_never_taken_for_clean() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn audit_mode_tells_once_and_changes_nothing_but_queue_and_topic() {
+async fn audit_mode_notifies_once_and_changes_only_queue_and_topic() {
     let world = World::new()
         .set("POLICY__MODE", "audit")
         .set("POLICY__ACTION", "delete")
@@ -275,7 +275,7 @@ async fn audit_mode_tells_once_and_changes_nothing_but_queue_and_topic() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_delete_action_deletes_the_image_after_the_team_was_told() {
+async fn delete_action_deletes_the_image_after_the_notice() {
     let world = World::new().set("POLICY__ACTION", "delete");
     let digest = world.image(&["1.0", "latest"], critical());
     world.send(&basic(&digest, &["1.0", "latest"], &json!({"CRITICAL": 1})));
@@ -291,7 +291,7 @@ async fn the_delete_action_deletes_the_image_after_the_team_was_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_delete_action_spares_an_image_that_keeps_a_tag() {
+async fn delete_action_keeps_an_image_that_keeps_a_tag() {
     let world = World::new().set("POLICY__ACTION", "delete").set("POLICY__PROTECTED_TAGS", "prod");
     let digest = world.image(&["1.0", "prod"], critical());
     world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
@@ -303,7 +303,7 @@ async fn the_delete_action_spares_an_image_that_keeps_a_tag() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_digest_the_tags_are_resolved() {
+async fn event_without_a_digest_resolves_its_tags() {
     let world = World::new();
     let one = world.image(&["1.0", "1.0.1"], critical());
     let two = world.image(&["2.0"], critical());
@@ -321,7 +321,7 @@ async fn without_a_digest_the_tags_are_resolved() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_gone_already_is_done_with() {
+async fn missing_image_is_settled_as_absent() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     let event = basic(&digest, &["1.0"], &json!({"CRITICAL": 1}));
@@ -338,7 +338,7 @@ async fn what_is_gone_already_is_done_with() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repository_that_is_deleted_in_the_middle_is_absent() {
+async fn repository_deleted_during_the_work_is_absent() {
     for operation in ["DescribeImageScanFindings", "BatchGetImage", "PutImage", "BatchDeleteImage"]
     {
         let world = World::new();
@@ -358,7 +358,7 @@ async fn a_repository_that_is_deleted_in_the_middle_is_absent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_without_tags_has_nothing_to_untag() {
+async fn image_without_tags_has_nothing_to_untag() {
     let world = World::new();
     let digest = world.image(&[], critical());
     world.send(&basic(&digest, &[], &json!({"CRITICAL": 1})));
@@ -370,7 +370,7 @@ async fn an_image_without_tags_has_nothing_to_untag() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_that_an_index_holds_is_told_as_blocked_and_untagged_no_further() {
+async fn image_held_by_an_index_is_notified_as_blocked_and_keeps_its_other_tags() {
     let world = World::new();
     let digest = world.image(&["1.0", "latest"], critical());
     let held = FaultRule::on("BatchDeleteImage").fail_entries("ImageReferencedByManifestList");
@@ -386,7 +386,7 @@ async fn an_image_that_an_index_holds_is_told_as_blocked_and_untagged_no_further
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_untagged_where_the_mark_is_refused_for_good() {
+async fn permanently_refused_mark_prevents_every_tag_removal() {
     for code in
         ["LimitExceededException", "LayersNotFoundException", "ReferencedImagesNotFoundException"]
     {
@@ -406,7 +406,7 @@ async fn nothing_is_untagged_where_the_mark_is_refused_for_good() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mark_that_is_there_already_is_as_good_as_a_new_one() {
+async fn existing_mark_is_as_good_as_a_new_one() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     world.sim.tag_image(&world.repository, &quarantine(&digest), &digest);
@@ -419,7 +419,7 @@ async fn a_mark_that_is_there_already_is_as_good_as_a_new_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tags_of_an_immutable_repository_can_go() {
+async fn tags_of_an_immutable_repository_can_be_removed() {
     let world = World::new();
     world.sim.set_tag_mutability(&world.repository, "IMMUTABLE", &[]);
     let digest = world.image(&["1.0"], critical());
@@ -431,7 +431,7 @@ async fn tags_of_an_immutable_repository_can_go() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn over_a_hundred_tags_go_in_calls_of_a_hundred() {
+async fn more_than_a_hundred_tags_are_removed_in_calls_of_a_hundred() {
     let world = World::new();
     let tags: Vec<_> = (0..250).map(|number| format!("t{number:03}")).collect();
     let tags: Vec<_> = tags.iter().map(String::as_str).collect();
@@ -465,7 +465,7 @@ async fn findings_on_every_page_count() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn our_own_quarantine_tag_starts_no_new_work_and_is_never_untagged() {
+async fn own_quarantine_tag_starts_no_work_and_is_never_removed() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
@@ -484,7 +484,7 @@ async fn our_own_quarantine_tag_starts_no_new_work_and_is_never_untagged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_format_reaches_the_topic_with_the_same_attributes() {
+async fn every_format_is_published_with_the_same_attributes() {
     for format in ["text", "json", "chat"] {
         let world = World::new().set("NOTIFY__FORMAT", format);
         let digest = world.image(&["1.0"], critical());

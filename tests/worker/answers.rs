@@ -20,7 +20,7 @@ fn silent(operation: &str) -> Vec<FaultRule> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delete_that_the_answer_leaves_out_is_not_done() {
+async fn entry_missing_from_a_delete_answer_is_not_done() {
     let world = World::new();
     world.violating(&["1.0"]);
     world.sim.set_faults(silent("DeleteMessageBatch"));
@@ -32,7 +32,7 @@ async fn a_delete_that_the_answer_leaves_out_is_not_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_heartbeat_that_the_answer_leaves_out_extends_nothing() {
+async fn entry_missing_from_a_heartbeat_answer_is_not_extended() {
     let world = World::new().set("QUEUE__VISIBILITY_TIMEOUT", "10s");
     let digest = world.violating(&["1.0"]);
     let slow = FaultRule::on("DescribeImages").once().delay(Duration::from_secs(9));
@@ -47,7 +47,7 @@ async fn a_heartbeat_that_the_answer_leaves_out_extends_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_call_of_the_registry_is_refused_its_message_waits_until_it_is_not() {
+async fn message_waits_while_any_registry_call_is_refused() {
     for operation in [
         "DescribeImages",
         "DescribeImageScanFindings",
@@ -75,7 +75,7 @@ async fn whatever_call_of_the_registry_is_refused_its_message_waits_until_it_is_
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_that_cannot_be_read_for_now_is_not_passed_over() {
+async fn unreadable_index_is_retried_and_not_skipped() {
     let world = World::new();
     let child = world.image(&["child"], critical());
     let clean = world.image(&["clean"], ScanResult::basic(&[("LOW", 1)]));
@@ -97,7 +97,7 @@ async fn an_index_that_cannot_be_read_for_now_is_not_passed_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mark_that_somebody_takes_off_after_the_look_is_put_back_before_anything_is_untagged() {
+async fn mark_removed_after_inspection_is_restored_before_tags_are_removed() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     let mark = quarantine(&digest);
@@ -114,7 +114,7 @@ async fn a_mark_that_somebody_takes_off_after_the_look_is_put_back_before_anythi
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_messages_cannot_be_settled_none_is_received_to_lose_its_lease() {
+async fn no_message_is_received_while_messages_cannot_be_settled() {
     let denied = |operation| FaultRule::on(operation).error("AccessDeniedException");
     let cases = [
         vec![denied("ChangeMessageVisibilityBatch")],
@@ -138,7 +138,7 @@ async fn while_messages_cannot_be_settled_none_is_received_to_lose_its_lease() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_that_hangs_holds_up_only_its_own_entries() {
+async fn hanging_batch_delays_only_its_own_entries() {
     let world = World::new();
     world.sim.set_faults(FaultRule::on("DeleteMessageBatch").once().hang());
     let event = || world.send(&basic("", &["1.0"], &json!({})));
@@ -164,7 +164,7 @@ fn named(world: &World) -> BTreeSet<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tag_that_went_unseen_after_others_were_told_is_told_too() {
+async fn tag_removed_unnoticed_after_the_first_notice_is_notified_too() {
     let world = World::new();
     world.violating(&["a", "b"]);
     world.sim.set_faults(vec![
@@ -180,7 +180,7 @@ async fn a_tag_that_went_unseen_after_others_were_told_is_told_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn other_findings_are_other_news_and_a_tag_that_comes_back_goes_with_a_notice_of_its_own() {
+async fn other_findings_and_returning_tags_get_their_own_notice() {
     for (mode, scan) in [("audit", ScanResult::basic(&[("CRITICAL", 2)])), ("enforce", critical())]
     {
         let world = World::new().set("POLICY__MODE", mode);
@@ -201,7 +201,7 @@ async fn other_findings_are_other_news_and_a_tag_that_comes_back_goes_with_a_not
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_names_many_accounts_fills_nobodys_mailbox() {
+async fn event_flood_about_many_accounts_sends_few_notices() {
     let world = World::new();
     for number in 0..150 {
         let elsewhere =

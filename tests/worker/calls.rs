@@ -46,7 +46,7 @@ fn pushed(tag: &str) -> serde_json::Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn index_of_three_thousand_entries_of_one_image_costs_as_much_as_one_of_one() {
+async fn index_of_three_thousand_entries_for_one_image_costs_as_much_as_one() {
     let world = World::new();
     let one = children(&world, 0, 1).remove(0);
     world.route(pushed("bomb"));
@@ -60,7 +60,7 @@ async fn index_of_three_thousand_entries_of_one_image_costs_as_much_as_one_of_on
 }
 
 #[tokio::test(start_paused = true)]
-async fn index_of_three_thousand_images_costs_five_hundred_looks_and_is_told_as_blocked() {
+async fn index_of_three_thousand_images_costs_five_hundred_looks_and_blocks() {
     let world = World::new();
     world.route(pushed("bomb"));
     let index = push(&world, &["bomb"], &children(&world, 0, 3_000));
@@ -78,7 +78,7 @@ async fn index_of_three_thousand_images_costs_five_hundred_looks_and_is_told_as_
 }
 
 #[tokio::test(start_paused = true)]
-async fn five_hundred_manifests_on_four_levels_cost_one_look_each_and_few_calls_besides() {
+async fn five_hundred_manifests_on_four_levels_cost_one_look_each() {
     let world = World::new();
     let mut entries = children(&world, 0, 122);
     for level in 1..4 {
@@ -99,7 +99,7 @@ async fn five_hundred_manifests_on_four_levels_cost_one_look_each_and_few_calls_
 }
 
 #[tokio::test(start_paused = true)]
-async fn index_all_of_whose_images_are_missing_costs_few_calls() {
+async fn index_with_only_missing_images_costs_few_calls() {
     let world = World::new();
     world.route(pushed("1.0"));
     let gone = (0..500).map(|at| Entry::image(&format!("sha256:{at:064x}")));
@@ -121,7 +121,7 @@ fn by_tags(tags: &[String]) -> serde_json::Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_tags_of_one_image_are_resolved_by_ten_calls_and_twenty_thousand_are_refused() {
+async fn thousand_tags_take_ten_calls_and_twenty_thousand_are_refused() {
     let world = World::new();
     let tags: Vec<_> = (0..1_000).map(|at| format!("t{at:04}")).collect();
     let names: Vec<_> = tags.iter().map(String::as_str).collect();
@@ -146,7 +146,7 @@ async fn a_thousand_tags_of_one_image_are_resolved_by_ten_calls_and_twenty_thous
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_tags_some_of_which_are_gone_are_resolved_by_three_calls_a_hundred() {
+async fn thousand_tags_with_gaps_take_three_calls_a_hundred() {
     let world = World::new();
     let tags: Vec<_> = (0..1_000).map(|at| format!("t{at:04}")).collect();
     let there: Vec<_> = tags.iter().step_by(2).map(String::as_str).collect();
@@ -164,7 +164,7 @@ async fn a_thousand_tags_some_of_which_are_gone_are_resolved_by_three_calls_a_hu
 }
 
 #[tokio::test(start_paused = true)]
-async fn index_that_is_large_leaves_the_pace_of_a_sweep_to_other_repositories() {
+async fn large_index_leaves_sweep_capacity_to_other_repositories() {
     // So many looks a second.
     let world = World::with(SimConfig::default()).set("SWEEP__CALLS_PER_SECOND", "20");
     let world = world.set("SWEEP__RESCAN_AFTER", "never");

@@ -15,7 +15,7 @@ fn violating(world: &World) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_aws_cannot_do_for_now_is_tried_again_until_it_is_done() {
+async fn temporary_aws_errors_are_retried_until_success() {
     let operations = [
         "DescribeImages",
         "DescribeImageScanFindings",
@@ -57,7 +57,7 @@ async fn what_aws_cannot_do_for_now_is_tried_again_until_it_is_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_aws_finds_fault_with_ends_in_the_dead_letter_queue() {
+async fn request_that_aws_rejects_ends_in_the_dead_letter_queue() {
     let world = World::new();
     let digest = violating(&world);
     world.sim.set_faults(vec![FaultRule::on("PutImage").error("InvalidParameterException")]);
@@ -69,7 +69,7 @@ async fn a_request_that_aws_finds_fault_with_ends_in_the_dead_letter_queue() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_event_ends_in_the_dead_letter_queue_as_it_came() {
+async fn malformed_message_ends_in_the_dead_letter_queue_unchanged() {
     let deep = "[".repeat(200_000);
     let large = "x".repeat(1 << 20);
     let mut control = basic("", &["1.0"], &json!({"CRITICAL": 1}));
@@ -121,7 +121,7 @@ async fn other_events_are_deleted_and_counted_as_ignored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn findings_that_come_late_are_waited_for() {
+async fn late_findings_are_waited_for() {
     let pending = [
         ScanResult::status("PENDING"),
         ScanResult::status("IN_PROGRESS"),
@@ -149,7 +149,7 @@ async fn findings_that_come_late_are_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn findings_that_never_come_are_told_as_unscanned_after_half_an_hour_and_never_dead_lettered()
+async fn findings_that_never_come_are_notified_and_not_dead_lettered()
 {
     let world = World::new();
     // Pushed, but never scanned: ScanNotFoundException.
@@ -168,7 +168,7 @@ async fn findings_that_never_come_are_told_as_unscanned_after_half_an_hour_and_n
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_some_tags_go_and_some_do_not_the_first_are_told_and_the_rest_tried_again() {
+async fn partial_removal_is_notified_and_the_other_tags_are_retried() {
     let world = World::new();
     let digest = violating(&world);
     let kms = FaultRule::on("BatchDeleteImage")
@@ -189,7 +189,7 @@ async fn where_some_tags_go_and_some_do_not_the_first_are_told_and_the_rest_trie
 }
 
 #[tokio::test(start_paused = true)]
-async fn tags_that_the_answer_leaves_out_are_looked_at_again() {
+async fn tags_missing_from_the_answer_are_inspected_again() {
     let world = World::new();
     let digest = violating(&world);
     let silent = FaultRule::on("BatchDeleteImage").once().replace(|reply| {
@@ -204,7 +204,7 @@ async fn tags_that_the_answer_leaves_out_are_looked_at_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_costs_one_attempt_and_nothing_else() {
+async fn panic_costs_one_attempt_and_nothing_else() {
     let world = World::new();
     let digest = violating(&world);
     let panics = FaultRule::on("DescribeImages").once().replace(|_| panic!("planted"));
@@ -219,7 +219,7 @@ async fn a_panic_costs_one_attempt_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_another_delivery_finished_is_told_again_under_the_same_id() {
+async fn redelivery_of_a_finished_message_repeats_the_notice_id() {
     let world = World::new();
     let digest = violating(&world);
     // The first process acts and dies before it tells; the second finds the mark.

@@ -55,7 +55,7 @@ async fn stop_idle(world: &World, meanwhile: impl FnOnce()) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_worker_stops_when_its_long_poll_ends() {
+async fn idle_worker_stops_when_its_long_poll_ends() {
     let world = World::new();
     let took = stop_idle(&world, || ()).await;
     assert!(took > 3 * SECOND && took < 20 * SECOND, "{took:?}");
@@ -65,7 +65,7 @@ async fn an_idle_worker_stops_when_its_long_poll_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_an_idle_worker_receives_while_it_stops_is_worked_on() {
+async fn message_received_while_an_idle_worker_stops_is_processed() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     let event = basic(&digest, &["1.0"], &json!({"CRITICAL": 1}));
@@ -76,7 +76,7 @@ async fn a_message_that_an_idle_worker_receives_while_it_stops_is_worked_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_comes_too_late_to_be_worked_on_is_released() {
+async fn message_that_arrives_too_late_is_released() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     let event = basic(&digest, &["1.0"], &json!({"CRITICAL": 1}));
@@ -87,7 +87,7 @@ async fn a_message_that_comes_too_late_to_be_worked_on_is_released() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_work_is_in_hand_a_receive_waits_for_a_second_and_a_stop_for_no_more() {
+async fn receive_during_work_waits_a_second_and_delays_a_stop_no_longer() {
     let world = World::new();
     world.sim.set_faults(FaultRule::on("PutImage").delay(9 * SECOND));
     let digest = world.violating(&["1.0"]);
@@ -110,7 +110,7 @@ async fn while_work_is_in_hand_a_receive_waits_for_a_second_and_a_stop_for_no_mo
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_released_before_the_last_receive_has_ended() {
+async fn no_message_is_released_before_the_last_receive_has_ended() {
     const MESSAGES: usize = 12;
     let world = World::new().set("QUEUE__MAX_IN_FLIGHT", "4");
     world.sim.set_faults(FaultRule::on("DescribeImageScanFindings").delay(5 * SECOND));
@@ -130,7 +130,7 @@ async fn nothing_is_released_before_the_last_receive_has_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_receive_that_is_never_answered_holds_up_neither_the_exit_nor_the_release_of_messages() {
+async fn unanswered_receive_delays_neither_the_exit_nor_the_release_of_messages() {
     let world = World::new();
     world.sim.set_faults(vec![
         FaultRule::on("ReceiveMessage").skip(1).hang(),
@@ -142,7 +142,7 @@ async fn a_receive_that_is_never_answered_holds_up_neither_the_exit_nor_the_rele
 }
 
 #[tokio::test(start_paused = true)]
-async fn receives_wait_no_longer_than_a_stop_leaves_time_for_work() {
+async fn receives_wait_no_longer_than_a_stop_can_spare() {
     for (grace, wait) in [("2s", 1), ("4s", 3), ("10s", 7), ("24s", 19), ("25s", 20), ("2m", 20)] {
         let world = World::new().set("SHUTDOWN__GRACE", grace);
         world.run_while(sleep(60 * SECOND)).await;
@@ -152,7 +152,7 @@ async fn receives_wait_no_longer_than_a_stop_leaves_time_for_work() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_worker_asks_three_times_a_minute_and_a_busy_one_once_a_second_at_the_most() {
+async fn idle_worker_polls_three_times_a_minute_and_a_busy_one_once_a_second() {
     let world = World::new();
     let mut idle = 0;
     let test = async {
@@ -171,7 +171,7 @@ async fn an_idle_worker_asks_three_times_a_minute_and_a_busy_one_once_a_second_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_that_are_clean_at_a_glance_cost_no_more_receives() {
+async fn clean_messages_cost_no_additional_receives() {
     let world = World::new();
     let test = async {
         for number in 0..100 {

@@ -44,7 +44,7 @@ async fn is_covered(exceptions: &str, scan: ScanResult) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_exception_names_an_id_a_digest_packages_and_repositories_and_all_must_match() {
+async fn exception_matches_only_if_id_digest_package_and_repository_match() {
     let digest = digest_of_1_0();
     let other = format!("sha256:{}", "a".repeat(64));
     let this_image = format!("digest = {digest:?}");
@@ -74,7 +74,7 @@ async fn an_exception_names_an_id_a_digest_packages_and_repositories_and_all_mus
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_finding_in_two_packages_is_covered_when_both_are() {
+async fn finding_in_two_packages_is_excepted_if_both_are() {
     let finding = Finding::new("CVE-2026-0001", "CRITICAL").and_package("libssl3", "3.0.0");
     let scan = || ScanResult::enhanced(&[]).with(finding.clone());
     let of = |package| exception(&format!("id = \"*\"\npackage = {package:?}"), "2026-12-31");
@@ -85,7 +85,7 @@ async fn a_finding_in_two_packages_is_covered_when_both_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_excepted_is_said_where_other_findings_count() {
+async fn excepted_findings_are_reported_if_other_findings_count() {
     let toml = exception(r#"id = "CVE-2026-0001""#, "2026-12-31");
     let scan = one()
         .with(Finding::new("CVE-2026-0002", "CRITICAL"))
@@ -109,7 +109,7 @@ async fn what_is_excepted_is_said_where_other_findings_count() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_digest_of_an_index_stands_for_its_images_in_it_and_for_nothing_else() {
+async fn digest_of_an_index_covers_its_images_and_nothing_else() {
     // The exception names: nothing, the index, the image.
     for (named, index_stays, image_stays) in
         [("", false, false), ("index", true, false), ("image", true, true)]
@@ -137,7 +137,7 @@ async fn the_digest_of_an_index_stands_for_its_images_in_it_and_for_nothing_else
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_exception_that_has_expired_counts_no_more() {
+async fn expired_exception_does_not_count() {
     let by_id = |expires| exception(r#"id = "CVE-2026-0001""#, expires);
     // It is 2026-01-02.
     for (expires, covered) in [("2026-01-03", true), ("2026-01-02", false), ("2020-01-01", false)] {
@@ -148,7 +148,7 @@ async fn an_exception_that_has_expired_counts_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_exception_ends_with_the_start_of_its_day_while_the_worker_runs() {
+async fn exception_expires_at_the_start_of_its_day_while_the_worker_runs() {
     let toml = exception(r#"id = "CVE-2026-0001""#, "2026-01-03");
     let world = World::with(before_midnight(minutes(60))).with_file(&toml);
     let digest = world.image(&["1.0"], one());
@@ -166,7 +166,7 @@ async fn an_exception_ends_with_the_start_of_its_day_while_the_worker_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_metrics_tell_exceptions_that_match_from_those_that_never_do() {
+async fn metrics_separate_matching_exceptions_from_unused_ones() {
     let exceptions = [
         exception(r#"id = "CVE-2026-0001""#, "2026-12-31"),
         exception(r#"id = "CVE-2026-0001""#, "2026-12-31"),
@@ -214,7 +214,7 @@ fn aging() -> World {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_metrics_show_where_exceptions_stand_as_time_passes() {
+async fn metrics_show_the_standing_of_exceptions_over_time() {
     let world = aging();
     let app = world.app();
     let stand = |expected: [usize; 3]| {

@@ -68,7 +68,7 @@ async fn time_for(world: &World, good: &[Good]) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn poison_holds_up_nobody_and_ends_in_the_dead_letter_queue() {
+async fn poison_delays_nobody_and_ends_in_the_dead_letter_queue() {
     let run = async |poisoned: bool| {
         let world = world();
         let mut images = Vec::new();
@@ -97,7 +97,7 @@ async fn poison_holds_up_nobody_and_ends_in_the_dead_letter_queue() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repository_that_hangs_does_not_slow_the_others() {
+async fn hanging_repository_does_not_slow_the_others() {
     for (slow, max_in_flight, backlogs) in
         [(1, "32", vec![20, 500]), (3, "32", vec![20]), (1, "8", vec![20])]
     {
@@ -118,7 +118,7 @@ async fn a_repository_that_hangs_does_not_slow_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backlog_of_one_repository_is_worked_off_whatever_the_permits() {
+async fn backlog_of_one_repository_is_processed_with_any_number_of_permits() {
     let calls = [("0.02", Duration::from_millis(20)), ("3", Duration::from_secs(3))];
     for (seconds, latency) in calls {
         for permits in ["1", "2", "8"] {

@@ -20,7 +20,7 @@ fn once(word: &str) -> Vec<(String, u64)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_active_finding_leads_to_a_look_at_ecr_and_that_to_quarantine() {
+async fn active_finding_leads_to_an_inspection_and_to_quarantine() {
     // The second event alone would be within the limits.
     for severity in ["CRITICAL", "LOW"] {
         let world = World::new();
@@ -41,7 +41,7 @@ async fn an_active_finding_leads_to_a_look_at_ecr_and_that_to_quarantine() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_finding_that_is_closed_or_suppressed_is_ignored_without_a_call() {
+async fn closed_or_suppressed_finding_is_ignored_without_a_call() {
     for status in ["CLOSED", "SUPPRESSED"] {
         let world = World::new();
         let digest = world.image(&["1.0"], ScanResult::enhanced(&[("CRITICAL", 1)]));
@@ -58,7 +58,7 @@ async fn a_finding_that_is_closed_or_suppressed_is_ignored_without_a_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_finding_in_a_state_that_is_new_to_us_is_looked_up() {
+async fn finding_in_an_unknown_state_is_looked_up() {
     let world = World::new();
     let digest = world.image(&["1.0"], ScanResult::enhanced(&[("CRITICAL", 1)]));
     world.route(findings());
@@ -72,7 +72,7 @@ async fn a_finding_in_a_state_that_is_new_to_us_is_looked_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_finding_that_ecr_does_not_show_yet_is_looked_for_again_until_it_appears() {
+async fn finding_that_ecr_does_not_show_yet_is_retried_until_it_appears() {
     let world = World::new();
     let shown = ScanResult::enhanced(&[("MEDIUM", 3)]);
     let digest = world.image(&["1.0"], shown.clone());
@@ -94,7 +94,7 @@ async fn a_finding_that_ecr_does_not_show_yet_is_looked_for_again_until_it_appea
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_finding_that_ecr_never_shows_is_told_as_unscanned_after_half_an_hour() {
+async fn finding_that_ecr_never_shows_is_notified_after_half_an_hour() {
     let world = World::new();
     let digest = world.image(&["1.0"], ScanResult::enhanced(&[("MEDIUM", 3)]));
     world.route(findings());
@@ -113,7 +113,7 @@ async fn a_finding_that_ecr_never_shows_is_told_as_unscanned_after_half_an_hour(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_finding_that_the_policy_does_not_limit_is_settled_after_one_look() {
+async fn finding_without_a_limit_is_settled_after_one_look() {
     let world = World::new();
     let digest = world.image(&["1.0"], ScanResult::enhanced(&[]));
     world.route(findings());
@@ -128,7 +128,7 @@ async fn a_finding_that_the_policy_does_not_limit_is_settled_after_one_look() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tag_that_is_put_on_a_bad_image_goes_although_nothing_scans_it_again() {
+async fn new_tag_of_a_bad_image_is_removed_without_another_scan() {
     for scan in [critical(), ScanResult::enhanced(&[("HIGH", 1)])] {
         let world = World::new();
         let digest = world.image(&["1.0"], scan);
@@ -145,7 +145,7 @@ async fn a_tag_that_is_put_on_a_bad_image_goes_although_nothing_scans_it_again()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_push_whose_scan_has_not_ended_is_left_to_the_event_of_the_scan() {
+async fn push_during_a_scan_is_left_to_the_event_of_the_scan() {
     let unfinished = ["PENDING", "IN_PROGRESS"].map(|status| Some(ScanResult::status(status)));
     for scan in unfinished.into_iter().chain([None]) {
         let world = World::new();
@@ -164,7 +164,7 @@ async fn a_push_whose_scan_has_not_ended_is_left_to_the_event_of_the_scan() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_push_without_a_tag_is_about_its_digest() {
+async fn push_without_a_tag_is_about_its_digest() {
     // Tagged before: every tag that it has goes.
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
@@ -201,7 +201,7 @@ fn world_event_of_a_push() -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn our_own_quarantine_push_and_every_delete_are_ignored_without_a_call() {
+async fn own_quarantine_push_and_every_delete_are_ignored_without_a_call() {
     let world = World::new();
     let digest = world.image(&["1.0", "2.0"], critical());
     world.route(actions());
@@ -218,7 +218,7 @@ async fn our_own_quarantine_push_and_every_delete_are_ignored_without_a_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bad_image_that_comes_back_from_the_archive_is_quarantined() {
+async fn bad_image_restored_from_the_archive_is_quarantined() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     world.route(actions());
@@ -252,7 +252,7 @@ fn one_of_each_family(world: &World) -> Vec<(String, Value)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_by_way_of_sns_and_of_an_archive_lead_to_the_same() {
+async fn events_through_sns_and_an_archive_lead_to_the_same_result() {
     for way in ["plain", "raw", "wrapped", "replay"] {
         let world = World::new();
         let events = one_of_each_family(&world);
@@ -302,7 +302,7 @@ fn push(world: &World, as_index: bool) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_workers_own_acts_come_back_as_events_and_cause_nothing_further() {
+async fn events_of_the_worker_itself_cause_no_further_work() {
     let cases = [(0, "quarantine"), (30, "quarantine"), (0, "delete"), (30, "delete")];
     for (scan_time, action) in cases {
         for as_index in [false, true] {

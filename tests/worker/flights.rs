@@ -39,7 +39,7 @@ fn burst(world: &World) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn five_hundred_findings_of_one_image_cost_one_look_once_they_are_in_the_queue() {
+async fn five_hundred_queued_findings_of_one_image_cost_one_look() {
     let world = World::new();
     let digest = burst(&world);
     sleep(A_WHILE).await;
@@ -59,7 +59,7 @@ async fn five_hundred_findings_of_one_image_cost_one_look_once_they_are_in_the_q
 }
 
 #[tokio::test(start_paused = true)]
-async fn five_hundred_findings_that_arrive_just_now_cost_a_dozen_looks() {
+async fn five_hundred_arriving_findings_of_one_image_cost_a_dozen_looks() {
     let world = World::new();
     let digest = burst(&world);
 
@@ -77,7 +77,7 @@ async fn five_hundred_findings_that_arrive_just_now_cost_a_dozen_looks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_is_sent_after_the_first_look_gets_an_assessment_of_its_own() {
+async fn message_sent_after_the_first_look_is_assessed_on_its_own() {
     let world = World::new();
     let digest = world.image(&["1.0"], ScanResult::basic(&[]));
     world.send(&event(&digest, "first"));
@@ -105,7 +105,7 @@ async fn a_message_that_is_sent_after_the_first_look_gets_an_assessment_of_its_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_is_ahead_makes_no_message_look_older_than_it_is() {
+async fn fast_clock_makes_no_message_look_older_than_it_is() {
     for ahead in [-600, 200, 600] {
         let world = World::new();
         let digest = world.image(&["1.0"], ScanResult::basic(&[]));
@@ -126,7 +126,7 @@ async fn a_clock_that_is_ahead_makes_no_message_look_older_than_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_is_sent_after_the_result_gets_an_assessment_of_its_own() {
+async fn message_sent_after_the_result_is_assessed_on_its_own() {
     let world = World::new();
     let digest = world.image(&["1.0"], ScanResult::basic(&[]));
 
@@ -145,7 +145,7 @@ async fn a_message_that_is_sent_after_the_result_gets_an_assessment_of_its_own()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_left_to_the_scan_at_a_push_does_not_speak_for_the_scan() {
+async fn push_left_to_the_scan_does_not_settle_the_event_of_the_scan() {
     let world = World::new().set("QUEUE__MAX_IN_FLIGHT", "10");
     let digest = world.image(&["1.0"], ScanResult::status("IN_PROGRESS"));
     let push = world.sim.events().pop().unwrap();
@@ -169,7 +169,7 @@ async fn what_was_left_to_the_scan_at_a_push_does_not_speak_for_the_scan() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clean_image_does_not_speak_for_a_message_that_claims_more() {
+async fn clean_result_does_not_settle_a_message_that_claims_more() {
     let counts = json!({"CRITICAL": 1, "HIGH": 0, "MEDIUM": 0, "TOTAL": 1});
     for claims_more in ["counts", "finding"] {
         let world = World::new();
@@ -203,7 +203,7 @@ async fn a_clean_image_does_not_speak_for_a_message_that_claims_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clean_image_speaks_for_every_message_that_claims_no_more_than_is_allowed() {
+async fn clean_result_settles_every_message_that_claims_only_allowed_findings() {
     let world = World::new();
     let digest = world.image(&["1.0"], ScanResult::enhanced(&[("LOW", 1)]));
     world.route(json!({"detail-type": ["Inspector2 Finding"]}));
@@ -220,7 +220,7 @@ async fn a_clean_image_speaks_for_every_message_that_claims_no_more_than_is_allo
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_scan_does_not_speak_for_a_message_that_calls_for_a_look() {
+async fn failed_scan_does_not_settle_a_message_that_requires_a_look() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     let mut failed = event(&digest, "failed");
@@ -235,7 +235,7 @@ async fn a_failed_scan_does_not_speak_for_a_message_that_calls_for_a_look() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_is_shared_by_those_who_waited_and_forgotten_when_they_come_back() {
+async fn failure_is_shared_by_waiting_messages_but_not_by_their_retries() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     send_three(&world, &digest);
@@ -261,7 +261,7 @@ async fn a_failure_is_shared_by_those_who_waited_and_forgotten_when_they_come_ba
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_of_the_assessment_strands_nobody_who_waits_for_it() {
+async fn panic_of_an_assessment_strands_no_waiting_message() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     send_three(&world, &digest);
@@ -286,7 +286,7 @@ async fn a_panic_of_the_assessment_strands_nobody_who_waits_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_is_lost_in_the_assessment_strands_nobody_who_waits_for_it() {
+async fn lease_lost_in_an_assessment_strands_no_waiting_message() {
     let world = World::new().set("QUEUE__VISIBILITY_TIMEOUT", "10s");
     let digest = world.image(&["1.0"], critical());
     send_three(&world, &digest);
@@ -315,7 +315,7 @@ async fn a_lease_that_is_lost_in_the_assessment_strands_nobody_who_waits_for_it(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_worker_that_stops_gives_back_the_leading_message_and_those_who_wait_for_it() {
+async fn stopping_worker_releases_the_leading_and_the_waiting_messages() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     send_three(&world, &digest);

@@ -41,7 +41,7 @@ fn listings(world: &World) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_goes_while_enough_others_remain() {
+async fn image_loses_its_tags_while_enough_others_remain() {
     for least in 0..=4 {
         let world = keeping(least);
         for tag in ["1.1", "1.2", "1.3"] {
@@ -61,7 +61,7 @@ async fn an_image_goes_while_enough_others_remain() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_nobody_can_or_should_run_does_not_count_as_another_image() {
+async fn unusable_image_does_not_count_as_remaining() {
     type Push = fn(&World, &RepoKey) -> Option<FaultRule>;
     /// Somebody does this to the image after the listing, right before it is looked at.
     fn before_the_look(digest: &str, act: impl Fn(&Sim) + Send + Sync + 'static) -> FaultRule {
@@ -126,7 +126,7 @@ async fn what_nobody_can_or_should_run_does_not_count_as_another_image() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_whose_findings_are_not_known_counts_as_another() {
+async fn image_without_known_findings_counts_as_remaining() {
     let scans = ["PENDING", "FAILED", "UNSUPPORTED_IMAGE"].map(ScanResult::status);
     for scan in scans {
         let world = keeping(1);
@@ -138,7 +138,7 @@ async fn an_image_whose_findings_are_not_known_counts_as_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_counts_once_and_by_its_images() {
+async fn index_counts_once_and_by_its_images() {
     for (child, least, action) in
         [(clean(), 1, "quarantined"), (clean(), 2, "blocked"), (critical(), 1, "blocked")]
     {
@@ -160,7 +160,7 @@ async fn an_index_counts_once_and_by_its_images() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_goes_only_while_enough_others_remain() {
+async fn index_loses_its_tags_only_while_enough_others_remain() {
     for (others, action) in [(0, "blocked"), (1, "quarantined")] {
         let world = keeping(1);
         for _ in 0..others {
@@ -184,7 +184,7 @@ async fn an_index_goes_only_while_enough_others_remain() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_listing_serves_every_message_that_was_waiting() {
+async fn one_listing_serves_every_waiting_message() {
     let world = keeping(1);
     world.image(&["good"], clean());
     let bad: Vec<_> = (0..8).map(|number| world.violating(&[&format!("v{number}")])).collect();
@@ -198,7 +198,7 @@ async fn one_listing_serves_every_message_that_was_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_listing_that_fails_is_not_made_by_every_message_in_turn() {
+async fn failed_listing_is_not_repeated_by_every_waiting_message() {
     let world = World::new();
     for number in 0..20 {
         world.violating(&[&format!("v{number}")]);
@@ -223,7 +223,7 @@ fn pullable(world: &World) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn images_that_turn_bad_together_never_leave_fewer_than_must_remain() {
+async fn images_that_turn_bad_together_leave_enough_remaining() {
     // How many are clean, turn bad at once, and must remain; how many are pullable in the end.
     for (good, bad, least, left) in
         [(0, 2, 1, 2), (1, 2, 1, 1), (1, 3, 2, 4), (2, 9, 2, 2), (1, 9, 2, 10)]
@@ -243,7 +243,7 @@ async fn images_that_turn_bad_together_never_leave_fewer_than_must_remain() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn images_that_turn_bad_one_after_the_other_never_leave_fewer_than_must_remain() {
+async fn images_that_turn_bad_one_by_one_leave_enough_remaining() {
     let world = keeping(2);
     let tags: Vec<_> = (0..5).map(|number| format!("v{number}")).collect();
     let digests: Vec<_> = tags.iter().map(|tag| world.image(&[tag], clean())).collect();
@@ -266,7 +266,7 @@ fn running(count: i64) -> ScanResult {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_in_use_is_told_and_left_alone_where_the_policy_says_so() {
+async fn image_in_use_is_notified_and_kept_if_the_policy_says_so() {
     let block = r#"policy.in_use = "block""#;
     for (toml, count, action) in [
         (block, 0, "quarantined"),
@@ -293,7 +293,7 @@ async fn an_image_in_use_is_told_and_left_alone_where_the_policy_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn basic_scanning_does_not_say_what_is_in_use() {
+async fn basic_scanning_does_not_report_use() {
     let world = World::configured(r#"policy.in_use = "block""#);
     let digest = world.violating(&["1.0"]);
     world.run_to_the_end().await;
@@ -301,7 +301,7 @@ async fn basic_scanning_does_not_say_what_is_in_use() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_is_in_use_where_any_of_its_images_is() {
+async fn index_is_in_use_if_any_of_its_images_is() {
     for (in_use, action) in [("block", "blocked"), ("untag", "quarantined")] {
         let world = World::configured(&format!("policy.in_use = {in_use:?}"));
         let bad = world.image(&[], running(0));
@@ -322,7 +322,7 @@ async fn an_index_is_in_use_where_any_of_its_images_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn audit_mode_tells_what_would_be_held() {
+async fn audit_mode_reports_blockers() {
     for (key, reason) in [
         ("keep_at_least = 1", too_few(0, 1)),
         ("in_use = \"block\"", "it is in use in 1 place (in_use)".to_owned()),
@@ -339,7 +339,7 @@ async fn audit_mode_tells_what_would_be_held() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_that_is_held_is_told_once_and_goes_when_nothing_holds_it() {
+async fn blocked_image_is_notified_once_and_loses_its_tags_when_unblocked() {
     let world = keeping(1);
     let digest = world.violating(&["1.0"]);
     let test = async {

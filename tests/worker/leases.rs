@@ -37,7 +37,7 @@ async fn slow_work_keeps_its_message_by_heartbeat() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_lease_stops_the_work_and_is_not_settled() {
+async fn lost_lease_stops_the_work_and_its_message_is_not_settled() {
     let world = World::new().set("QUEUE__VISIBILITY_TIMEOUT", "10s");
     let digest = violating(&world, "1.0");
     world.sim.set_faults(vec![
@@ -63,7 +63,7 @@ async fn a_lost_lease_stops_the_work_and_is_not_settled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_heartbeat_that_hangs_loses_the_lease_before_the_message_is_visible_to_others() {
+async fn hanging_heartbeat_loses_the_lease_before_others_see_the_message() {
     let world = World::new().set("QUEUE__VISIBILITY_TIMEOUT", "10s");
     let digest = violating(&world, "1.0");
     world.sim.set_faults(vec![
@@ -82,7 +82,7 @@ async fn a_heartbeat_that_hangs_loses_the_lease_before_the_message_is_visible_to
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delete_that_fails_for_one_entry_is_tried_again_for_that_entry() {
+async fn failed_entry_of_a_delete_batch_is_retried_alone() {
     let world = World::new();
     for _ in 0..3 {
         world.send(&basic("", &["1.0"], &json!({})));
@@ -105,7 +105,7 @@ async fn a_delete_that_fails_for_one_entry_is_tried_again_for_that_entry() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn settlements_go_out_by_ten() {
+async fn settlements_are_sent_in_batches_of_ten() {
     let world = World::new();
     for _ in 0..30 {
         world.send(&basic("", &["1.0"], &json!({})));
@@ -117,7 +117,7 @@ async fn settlements_go_out_by_ten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_is_received_or_worked_on_than_there_are_permits_for() {
+async fn permits_bound_the_messages_received_and_processed() {
     let world = World::new().set("QUEUE__MAX_IN_FLIGHT", "3");
     for number in 0..12 {
         violating(&world, &format!("v{number}"));
@@ -141,7 +141,7 @@ async fn no_more_is_received_or_worked_on_than_there_are_permits_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_repository_does_not_slow_the_others() {
+async fn slow_repository_does_not_slow_the_others() {
     let world = World::new();
     let slow = world.sim.create_repository("team/slow");
     let digest = world.image_in(&slow, &["1.0"], critical());
@@ -169,7 +169,7 @@ async fn a_slow_repository_does_not_slow_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn work_in_hand_is_finished_when_the_stop_signal_comes() {
+async fn work_in_hand_finishes_after_the_stop_signal() {
     let world = World::new();
     let digest = violating(&world, "1.0");
     world.sim.set_faults(vec![FaultRule::on("PutImage").delay(Duration::from_secs(8))]);
@@ -181,7 +181,7 @@ async fn work_in_hand_is_finished_when_the_stop_signal_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_finished_in_time_is_released_at_once() {
+async fn unfinished_work_is_released_at_once_after_the_grace_period() {
     let world = World::new();
     violating(&world, "1.0");
     world.sim.set_faults(vec![FaultRule::on("PutImage").hang()]);
@@ -197,7 +197,7 @@ async fn what_cannot_be_finished_in_time_is_released_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_receive_begins_after_the_stop_signal_and_the_last_one_is_not_stranded() {
+async fn no_receive_starts_after_the_stop_signal_and_the_last_strands_nothing() {
     let world = World::new();
     let app = world.app();
     let shutdown = Shutdown::default();
@@ -217,7 +217,7 @@ async fn no_receive_begins_after_the_stop_signal_and_the_last_one_is_not_strande
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_queue_that_hangs_cannot_hold_the_process_beyond_its_grace_period() {
+async fn hanging_queue_cannot_hold_the_process_beyond_its_grace_period() {
     let world = World::new();
     violating(&world, "1.0");
     world.sim.set_faults(vec![
@@ -234,7 +234,7 @@ async fn a_queue_that_hangs_cannot_hold_the_process_beyond_its_grace_period() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_of_any_kind_that_is_never_answered_is_given_up_and_made_again() {
+async fn unanswered_call_of_any_kind_times_out_and_is_retried() {
     let role = "arn:aws:iam::{account}:role/tagwarden";
     let operations = Operation::ALL.map(Operation::name).into_iter().chain(["AssumeRole"]);
     for operation in operations {

@@ -49,7 +49,7 @@ fn limit_of(reason: &Value) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn past_the_limit_nothing_more_is_untagged_until_the_next_hour() {
+async fn limit_stops_tag_removals_until_the_next_hour() {
     let world = limited(3);
     let digests = several(&world, 5);
     let done = || digests.iter().filter(|digest| is_done(&world, digest)).count();
@@ -78,7 +78,7 @@ async fn past_the_limit_nothing_more_is_untagged_until_the_next_hour() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_limit_is_told_again_in_an_hour_that_reaches_it_again() {
+async fn limit_is_notified_again_in_each_hour_that_reaches_it() {
     let world = limited(1);
     let test = async {
         for hour in 0..3 {
@@ -95,7 +95,7 @@ async fn the_limit_is_told_again_in_an_hour_that_reaches_it_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn twenty_images_at_two_an_hour_are_done_in_ten_hours_and_two_receives_each() {
+async fn twenty_images_at_two_an_hour_take_ten_hours_and_two_receives_each() {
     let world = limited(2);
     let digests = several(&world, 20);
     let test = async {
@@ -119,7 +119,7 @@ async fn twenty_images_at_two_an_hour_are_done_in_ten_hours_and_two_receives_eac
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_queue_keeps_what_it_can_hide_often_enough_and_the_rest_is_dead_lettered() {
+async fn messages_put_off_beyond_the_receives_of_the_queue_are_dead_lettered() {
     // Four receives: three times put off by up to eleven hours.
     let world = limited(1);
     several(&world, 40);
@@ -129,7 +129,7 @@ async fn a_queue_keeps_what_it_can_hide_often_enough_and_the_rest_is_dead_letter
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_repository_at_its_limit_leaves_the_others_theirs() {
+async fn repository_at_its_limit_leaves_the_others_their_share() {
     let world = World::configured("limits.untags_per_hour_per_repository = 2");
     let other = world.sim.create_repository("team/other");
     let here = several(&world, 3);
@@ -163,7 +163,7 @@ async fn one_repository_at_its_limit_leaves_the_others_theirs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_with_more_tags_than_the_limit_is_done_over_several_hours() {
+async fn image_with_more_tags_than_the_limit_takes_several_hours() {
     let world = limited(2).set("POLICY__ACTION", "delete");
     let tags = ["a", "b", "c", "d", "e"];
     let digest = world.violating(&tags);
@@ -197,7 +197,7 @@ async fn an_image_with_more_tags_than_the_limit_is_done_over_several_hours() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_large_image_that_cannot_be_marked_is_blocked_and_does_not_wait_for_later_hours() {
+async fn large_image_with_a_refused_mark_is_blocked_at_once() {
     let world = limited(2);
     let digest = world.violating(&["a", "b", "c"]);
     world.sim.set_faults(FaultRule::on("PutImage").error("LimitExceededException"));
@@ -220,7 +220,7 @@ async fn audit_mode_is_not_limited() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_not_untagged_uses_no_allowance() {
+async fn failed_removals_use_no_quota() {
     let faults = [
         FaultRule::on("BatchGetImage").first(3).error("ServerException"),
         FaultRule::on("PutImage").first(3).error("ServerException"),
@@ -240,7 +240,7 @@ async fn what_was_not_untagged_uses_no_allowance() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tags_that_had_moved_use_no_allowance() {
+async fn moved_tags_use_no_quota() {
     let world = limited(1);
     let moved = world.violating(&["1.0"]);
     let repository = world.repository.clone();
@@ -258,7 +258,7 @@ async fn tags_that_had_moved_use_no_allowance() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tags_of_which_the_answer_was_lost_use_the_allowance() {
+async fn removals_with_a_lost_answer_use_quota() {
     let world = limited(1);
     let first = world.violating(&["1.0"]);
     world.sim.set_faults(FaultRule::on("BatchDeleteImage").first(3).hang());
@@ -273,7 +273,7 @@ async fn tags_of_which_the_answer_was_lost_use_the_allowance() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_that_could_not_be_told_is_told_when_it_can_be() {
+async fn failed_limit_notice_is_sent_later() {
     let world = limited(1);
     world.violating(&["1.0"]);
     let test = async {
@@ -287,7 +287,7 @@ async fn a_limit_that_could_not_be_told_is_told_when_it_can_be() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_that_waited_for_a_later_hour_and_is_held_then_is_told_so() {
+async fn image_that_waited_for_quota_and_is_blocked_then_is_notified() {
     let world = limited(1).with_file("policy.in_use = \"block\"");
     world.violating(&["1.0"]);
     let test = async {
@@ -309,7 +309,7 @@ async fn an_image_that_waited_for_a_later_hour_and_is_held_then_is_told_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tasks_that_share_the_limits_untag_no_more_together_than_one_alone_would() {
+async fn tasks_that_share_the_limits_do_not_exceed_them_together() {
     let world = limited(7).set("LIMITS__TASKS", "3").set("QUEUE__MAX_IN_FLIGHT", "1");
     several(&world, 20);
     let (first, second, third) = (world.app(), world.app(), world.app());

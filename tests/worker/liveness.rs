@@ -68,7 +68,7 @@ fn without_timeouts(world: &World) -> App {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_receive_that_hangs_for_good_fails_liveness_in_bounded_time() {
+async fn permanently_hanging_receive_fails_liveness_in_bounded_time() {
     let world = World::new();
     let app = without_timeouts(&world);
     let test = async {
@@ -86,7 +86,7 @@ async fn a_receive_that_hangs_for_good_fails_liveness_in_bounded_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_queue_without_messages_never_fails_liveness() {
+async fn empty_queue_never_fails_liveness() {
     let world = World::new();
     let app = world.app();
     let test = async {
@@ -97,7 +97,7 @@ async fn a_queue_without_messages_never_fails_liveness() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn receives_that_fail_never_fail_liveness() {
+async fn failing_receives_never_fail_liveness() {
     for fault in ["ServiceUnavailable", "ThrottlingException", "AccessDenied"] {
         let world = World::new();
         let app = world.app();
@@ -110,7 +110,7 @@ async fn receives_that_fail_never_fail_liveness() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_that_never_answers_fails_liveness_in_bounded_time() {
+async fn silent_endpoint_fails_liveness_in_bounded_time() {
     let world = World::new();
     let app = world.app();
     let test = async {
@@ -132,7 +132,7 @@ async fn an_endpoint_that_never_answers_fails_liveness_in_bounded_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn single_receives_that_are_not_answered_never_fail_liveness() {
+async fn single_unanswered_receives_never_fail_liveness() {
     let world = World::new();
     let app = world.app();
     let test = async {
@@ -145,7 +145,7 @@ async fn single_receives_that_are_not_answered_never_fail_liveness() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deliberate_pause_fails_readiness_and_never_liveness() {
+async fn deliberate_pause_fails_readiness_and_never_liveness() {
     for (operation, code, reason) in [
         ("Publish", "AuthorizationError", "paused: every topic refuses notices\n"),
         ("DeleteMessageBatch", "AccessDenied", "paused: the queue refuses to delete messages\n"),
@@ -190,7 +190,7 @@ async fn work_that_holds_every_permit_never_fails_liveness() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_queue_deleted_under_work_in_hand_fails_readiness_until_it_is_there_and_gives_a_message()
+async fn queue_deleted_during_work_fails_readiness_until_it_gives_a_message()
 {
     let world = World::new();
     world.sim.set_faults(FaultRule::on("Publish").once().act(|sim| sim.delete_queue(QUEUE)));

@@ -23,7 +23,7 @@ fn found_in(scan: ScanResult) -> (World, String) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_with_more_findings_than_are_read_is_notified_and_keeps_its_tags() {
+async fn image_with_more_findings_than_are_read_is_notified_and_keeps_its_tags() {
     let (world, digest) = found_in(low(READ + 1));
 
     let app = world.run_to_the_end().await;
@@ -37,7 +37,7 @@ async fn an_image_with_more_findings_than_are_read_is_notified_and_keeps_its_tag
 }
 
 #[tokio::test(start_paused = true)]
-async fn findings_beyond_those_that_are_read_count_by_the_first_pages_summary() {
+async fn unread_findings_count_by_the_summary_of_the_first_page() {
     let (world, digest) = found_in(low(READ).with(Finding::new("CVE-2026-9", "CRITICAL")));
 
     world.run_to_the_end().await;
@@ -46,7 +46,7 @@ async fn findings_beyond_those_that_are_read_count_by_the_first_pages_summary() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn as_many_findings_as_are_read_are_judged_as_any() {
+async fn maximum_of_read_findings_is_judged_normally() {
     let (world, digest) = found_in(low(READ));
 
     let app = world.run_to_the_end().await;

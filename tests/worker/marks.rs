@@ -26,7 +26,7 @@ fn squatted(world: &World, taken: usize) -> (String, String) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn mark_of_another_image_is_not_moved_whatever_the_mutability() {
+async fn mark_of_another_image_is_not_moved_with_any_mutability() {
     for mutability in ["MUTABLE", "IMMUTABLE"] {
         for taken in [1, 4] {
             let world = World::new();
@@ -50,7 +50,7 @@ async fn mark_of_another_image_is_not_moved_whatever_the_mutability() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn image_all_of_whose_marks_are_on_other_images_is_blocked_and_keeps_its_tags() {
+async fn image_with_all_marks_on_other_images_is_blocked_and_keeps_its_tags() {
     for mutability in ["MUTABLE", "IMMUTABLE"] {
         let world = World::new();
         world.sim.set_tag_mutability(&world.repository, mutability, &[]);
@@ -72,7 +72,7 @@ async fn image_all_of_whose_marks_are_on_other_images_is_blocked_and_keeps_its_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn mark_that_is_taken_after_the_look_is_not_moved_where_tags_are_immutable() {
+async fn mark_taken_after_inspection_is_not_moved_if_tags_are_immutable() {
     let world = World::new();
     world.sim.set_tag_mutability(&world.repository, "IMMUTABLE", &[]);
     let digest = world.image(&["1.0"], critical());
@@ -92,7 +92,7 @@ async fn mark_that_is_taken_after_the_look_is_not_moved_where_tags_are_immutable
 }
 
 #[tokio::test(start_paused = true)]
-async fn image_that_bears_a_later_mark_needs_no_other() {
+async fn image_with_a_later_mark_needs_no_other() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     world.sim.tag_image(&world.repository, &marks(&digest)[3], &digest);
@@ -106,7 +106,7 @@ async fn image_that_bears_a_later_mark_needs_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn image_under_a_later_mark_is_told_again_under_it_after_a_crash() {
+async fn image_with_a_later_mark_is_notified_again_with_it_after_a_crash() {
     for fault in [Fault::Hang, Fault::HangAfter] {
         let world = World::new();
         let (digest, other) = squatted(&world, 2);
@@ -128,7 +128,7 @@ async fn image_under_a_later_mark_is_told_again_under_it_after_a_crash() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn image_is_deleted_by_whichever_marks_it_bears() {
+async fn image_is_deleted_by_its_own_marks() {
     for own in [&[1][..], &[2, 5][..]] {
         let world = World::new().set("POLICY__ACTION", "delete");
         let (digest, other) = squatted(&world, 1);
@@ -146,7 +146,7 @@ async fn image_is_deleted_by_whichever_marks_it_bears() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pushes_of_our_own_marks_start_no_work() {
+async fn pushes_of_own_marks_start_no_work() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     world.route(json!({"source": ["aws.ecr"], "detail": {"action-type": ["PUSH"]}}));

@@ -74,7 +74,7 @@ fn page(metrics: &BTreeMap<String, Metric>) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_page_lists_what_the_worker_shows() {
+async fn metrics_page_lists_the_metrics_of_the_worker() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
@@ -93,7 +93,7 @@ async fn the_page_lists_what_the_worker_shows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_label_set_of_a_counter_is_there_from_the_start() {
+async fn every_label_set_of_a_counter_exists_from_the_start() {
     let world = World::new();
     let before = world.app().instruments().render().unwrap();
     let digest = world.image(&["1.0"], critical());

@@ -90,7 +90,7 @@ fn listings(world: &World) -> Vec<Call> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_scan_of_a_bad_child_takes_the_tags_off_its_index() {
+async fn scan_of_a_bad_child_removes_the_tags_of_its_index() {
     type List = fn(&[(&str, &str)]) -> String;
     type Image = fn(&str) -> String;
     let forms: [(List, Image); 2] =
@@ -131,7 +131,7 @@ async fn the_scan_of_a_bad_child_takes_the_tags_off_its_index() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_that_is_pushed_after_its_children_were_scanned_is_judged_by_them() {
+async fn index_pushed_after_the_scans_of_its_children_is_judged_by_them() {
     let world = World::new();
     let amd = child(&world, "amd64", Some(clean()));
     let arm = child(&world, "arm64", Some(critical()));
@@ -147,7 +147,7 @@ async fn an_index_that_is_pushed_after_its_children_were_scanned_is_judged_by_th
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_of_clean_children_keeps_its_tags_in_silence() {
+async fn index_of_clean_children_keeps_its_tags_without_a_notice() {
     let world = World::new();
     world.route(push_of("1.0"));
     let it = multi_arch(&world, &["1.0"], clean(), clean());
@@ -160,7 +160,7 @@ async fn an_index_of_clean_children_keeps_its_tags_in_silence() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_that_is_pushed_before_its_scans_have_ended_is_left_until_a_child_is_found_bad() {
+async fn index_pushed_before_its_scans_end_waits_until_a_child_is_bad() {
     for status in [None, Some("PENDING"), Some("IN_PROGRESS")] {
         let world = World::new();
         let amd = child(&world, "amd64", Some(clean()));
@@ -187,7 +187,7 @@ async fn an_index_that_is_pushed_before_its_scans_have_ended_is_left_until_a_chi
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_goes_at_the_first_bad_child_whatever_becomes_of_the_others() {
+async fn index_loses_its_tags_at_the_first_bad_child() {
     let others = ["PENDING", "FAILED", "SCAN_ELIGIBILITY_EXPIRED"].map(ScanResult::status);
     for other in others.into_iter().chain([clean(), critical()]) {
         let world = World::new();
@@ -202,7 +202,7 @@ async fn an_index_goes_at_the_first_bad_child_whatever_becomes_of_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_scan_of_a_clean_child_changes_nothing_and_searches_for_no_index() {
+async fn scan_of_a_clean_child_changes_nothing_and_searches_no_index() {
     let world = World::new();
     let it = multi_arch(&world, &["1.0"], clean(), critical());
     // Without counts ECR is asked; of the other child there will be another event.
@@ -217,7 +217,7 @@ async fn the_scan_of_a_clean_child_changes_nothing_and_searches_for_no_index() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_child_with_a_tag_of_its_own_goes_too_and_each_is_told_once() {
+async fn tagged_child_loses_its_tags_too_and_each_is_notified_once() {
     let world = World::new();
     let it = multi_arch(&world, &["1.0"], critical(), clean());
     world.sim.tag_image(&world.repository, "1.0-amd64", &it.amd);
@@ -240,7 +240,7 @@ async fn a_child_with_a_tag_of_its_own_goes_too_and_each_is_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_index_that_holds_the_child_goes() {
+async fn every_index_of_the_child_loses_its_tags() {
     let world = World::new();
     let bad = child(&world, "bad", Some(critical()));
     let good = child(&world, "good", Some(clean()));
@@ -259,7 +259,7 @@ async fn every_index_that_holds_the_child_goes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn both_children_found_bad_at_once_give_one_notice_and_take_each_tag_once() {
+async fn two_children_found_bad_at_once_cause_one_notice_and_one_removal() {
     let world = World::new();
     let it = multi_arch(&world, &["1.0", "latest"], critical(), critical());
     world.send(&scanned(&it.amd));
@@ -276,7 +276,7 @@ async fn both_children_found_bad_at_once_give_one_notice_and_take_each_tag_once(
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_that_went_before_a_crash_is_told_under_the_same_id() {
+async fn index_untagged_before_a_crash_is_notified_with_the_same_id() {
     for fault in [Fault::Hang, Fault::HangAfter] {
         let world = World::new();
         let it = multi_arch(&world, &["1.0"], critical(), clean());
@@ -299,7 +299,7 @@ async fn an_index_that_went_before_a_crash_is_told_under_the_same_id() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_the_delete_action_the_index_is_deleted_before_its_child() {
+async fn delete_action_deletes_the_index_before_its_child() {
     let world = World::new().set("POLICY__ACTION", "delete");
     let it = multi_arch(&world, &["1.0"], critical(), clean());
     world.sim.tag_image(&world.repository, "1.0-amd64", &it.amd);
@@ -324,7 +324,7 @@ async fn with_the_delete_action_the_index_is_deleted_before_its_child() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_child_is_deleted_after_a_crash_between_its_index_and_it() {
+async fn child_is_deleted_after_a_crash_between_its_index_and_it() {
     let world = World::new().set("POLICY__ACTION", "delete");
     let it = multi_arch(&world, &["1.0"], critical(), clean());
     world.sim.tag_image(&world.repository, "1.0-amd64", &it.amd);

@@ -12,7 +12,7 @@ fn whole_image() -> World {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_went_beyond_the_request_is_put_back_told_and_stops_all_further_untagging() {
+async fn over_reach_is_repaired_notified_and_stops_every_further_removal() {
     let world = whole_image();
     let first = world.image(&["1.0", "latest", "prod"], critical());
     world.send(&basic(&first, &["1.0", "latest", "prod"], &json!({"CRITICAL": 1})));
@@ -46,7 +46,7 @@ async fn what_went_beyond_the_request_is_put_back_told_and_stops_all_further_unt
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_in_hand_when_untagging_stops_wait_for_the_next_process() {
+async fn messages_in_hand_at_an_over_reach_wait_for_the_next_process() {
     let world = whole_image().set("QUEUE__MAX_IN_FLIGHT", "8");
     let digests: Vec<_> = (0..4)
         .map(|number| {
@@ -69,7 +69,7 @@ async fn messages_in_hand_when_untagging_stops_wait_for_the_next_process() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_kept_tag_that_somebody_else_put_on_another_image_meanwhile_is_left_there() {
+async fn kept_tag_that_moved_meanwhile_is_not_restored() {
     let world = whole_image();
     let digest = world.image(&["1.0", "prod"], critical());
     let other = world.sim.push_image(&world.repository, &[], "other");
@@ -89,7 +89,7 @@ async fn a_kept_tag_that_somebody_else_put_on_another_image_meanwhile_is_left_th
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_put_back_is_said_and_the_message_stays() {
+async fn failed_repair_is_reported_and_the_message_stays() {
     let world = whole_image();
     let digest = world.image(&["1.0"], critical());
     world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
@@ -110,7 +110,7 @@ async fn what_cannot_be_put_back_is_said_and_the_message_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_forged_answer_is_an_over_reach_too() {
+async fn forged_answer_is_an_over_reach_too() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     let other = world.sim.push_image(&world.repository, &["2.0"], "other");
@@ -130,7 +130,7 @@ async fn a_forged_answer_is_an_over_reach_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn deleting_by_tag_alone_works_where_tag_and_digest_do_not() {
+async fn delete_by_tag_alone_works_if_tag_and_digest_do_not() {
     let world = whole_image().set("REGISTRY__UNTAG", "tag");
     let digest = world.image(&["1.0", "latest", "prod"], critical());
     world.send(&basic(&digest, &["1.0", "latest", "prod"], &json!({"CRITICAL": 1})));
@@ -142,7 +142,7 @@ async fn deleting_by_tag_alone_works_where_tag_and_digest_do_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tag_that_moves_right_before_a_delete_by_tag_alone_is_given_back() {
+async fn tag_that_moves_right_before_a_delete_by_tag_alone_is_restored() {
     let world = World::new().set("REGISTRY__UNTAG", "tag");
     let old = world.image(&["latest"], critical());
     let new = world.sim.push_image(&world.repository, &["other"], "new");

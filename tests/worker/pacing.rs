@@ -64,7 +64,7 @@ fn two_hundred(world: &World) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_hundred_images_at_once_are_done_at_the_pace_that_put_image_bears() {
+async fn two_hundred_images_are_processed_at_the_rate_of_put_image() {
     for seed in 0..5 {
         let world = seeded(seed);
         world.sim.set_faults(quota(10));
@@ -87,7 +87,7 @@ async fn two_hundred_images_at_once_are_done_at_the_pace_that_put_image_bears() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_nothing_is_throttled_nothing_waits() {
+async fn unthrottled_work_does_not_wait() {
     let world = World::new();
     two_hundred(&world);
     let began = Instant::now();
@@ -100,7 +100,7 @@ async fn where_nothing_is_throttled_nothing_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quota_that_is_ten_times_as_high_is_used() {
+async fn tenfold_quota_is_used() {
     let world = World::new();
     world.sim.set_faults(quota(100));
     two_hundred(&world);
@@ -114,7 +114,7 @@ async fn a_quota_that_is_ten_times_as_high_is_used() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_account_that_throttles_leaves_the_others_their_speed() {
+async fn throttled_account_does_not_slow_the_others() {
     let world = World::new().set("POLICY__ACCOUNTS", &[ACCOUNT, MEMBER].join(","));
     let there = world.sim.create_repository_in(MEMBER, REGION, "team/app");
     world.sim.set_faults(quota_of(FaultRule::on("PutImage").account(MEMBER), 5));
@@ -144,7 +144,7 @@ async fn an_account_that_throttles_leaves_the_others_their_speed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn images_of_an_account_that_lets_nothing_through_for_a_while_are_done_in_the_end() {
+async fn images_of_a_temporarily_blocked_account_are_finished_later() {
     let world = World::new();
     let began = Instant::now();
     let down = move || began.elapsed() < 45 * SECOND;

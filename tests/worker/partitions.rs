@@ -49,7 +49,7 @@ fn scanned(repository: &RepoKey, digest: &str) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn images_are_acted_on_and_told_in_every_partition() {
+async fn images_are_processed_and_notified_in_every_partition() {
     for (partition, region) in PLACES {
         let world = world(partition, region);
         for account in [ACCOUNT, MEMBER] {

@@ -79,7 +79,7 @@ async fn every_severity_can_be_limited_on_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_limit_that_is_exceeded_is_a_reason_and_the_worst_comes_first() {
+async fn every_exceeded_limit_is_a_reason_and_the_worst_comes_first() {
     let scan = ScanResult::basic(&[("LOW", 4), ("HIGH", 2), ("MEDIUM", 1), ("CRITICAL", 1)]);
     let reasons = [ONE_CRITICAL, "high 2 exceeds the limit of 0", "low 4 exceeds the limit of 3"];
     let verdict = judged("policy.max_findings.low = 3", scan).await;
@@ -87,7 +87,7 @@ async fn every_limit_that_is_exceeded_is_a_reason_and_the_worst_comes_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn mode_and_action_say_what_is_done() {
+async fn mode_and_action_determine_the_changes() {
     let scan = || ScanResult::basic(&[("CRITICAL", 1)]);
     for (toml, action) in [
         (r#"policy.mode = "enforce""#, "quarantined"),
@@ -101,7 +101,7 @@ async fn mode_and_action_say_what_is_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_protected_tag_stays_and_is_a_reason_where_nothing_else_could_go() {
+async fn protected_tag_stays_and_is_a_reason_if_no_tag_can_be_removed() {
     let scan = || ScanResult::basic(&[("CRITICAL", 1)]);
     let protected = r#"policy.protected_tags = ["prod-*", "1.*"]"#;
     let reasons = [ONE_CRITICAL, r#"tag 1.0 is protected by "1.*""#];
@@ -111,7 +111,7 @@ async fn a_protected_tag_stays_and_is_a_reason_where_nothing_else_could_go() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn findings_without_a_fix_can_be_left_out_by_severity() {
+async fn unfixable_findings_can_be_excluded_by_severity() {
     let only = r#"policy.fixable_only = ["critical"]"#;
     let goes = is("quarantined", &[ONE_CRITICAL]);
     assert_eq!(judged(only, with(finding().fixed_in("3.0.1"))).await, goes);
@@ -129,7 +129,7 @@ async fn findings_without_a_fix_can_be_left_out_by_severity() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_inspector_does_not_say_whether_there_is_a_fix_its_packages_do() {
+async fn fix_of_a_package_counts_if_inspector_gives_none_for_the_finding() {
     let cases = [(finding().fixed_in("3.0.1"), "quarantined"), (finding(), "kept")];
     for (finding, action) in cases {
         let world = World::configured(r#"policy.fixable_only = ["all"]"#);
@@ -149,7 +149,7 @@ async fn where_inspector_does_not_say_whether_there_is_a_fix_its_packages_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_count_is_said_beside_what_does() {
+async fn findings_that_do_not_count_are_reported_beside_those_that_do() {
     let toml = "[policy]\nfixable_only = [\"all\"]\nmin_score = 7\nexploit_only = true";
     let exploited = || finding().exploited().fixed_in("2").with_score(9.8);
     let scan = with(exploited())
@@ -166,7 +166,7 @@ async fn what_does_not_count_is_said_beside_what_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn findings_below_a_score_can_be_left_out_and_those_without_one_cannot() {
+async fn findings_below_a_score_can_be_excluded_but_not_those_without_one() {
     let least = "policy.min_score = 7.5";
     let goes = is("quarantined", &[ONE_CRITICAL]);
     let basic = |finding| ScanResult::basic(&[]).with(finding);
@@ -181,7 +181,7 @@ async fn findings_below_a_score_can_be_left_out_and_those_without_one_cannot() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn findings_without_a_known_exploit_can_be_left_out() {
+async fn findings_without_a_known_exploit_can_be_excluded() {
     let only = "policy.exploit_only = true";
     let goes = is("quarantined", &[ONE_CRITICAL]);
     assert_eq!(judged(only, with(finding().exploited())).await, goes);
@@ -192,7 +192,7 @@ async fn findings_without_a_known_exploit_can_be_left_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_finding_counts_when_its_grace_has_passed_at_the_next_event() {
+async fn finding_counts_at_the_first_event_after_its_grace() {
     // Enhanced: by its own first observation. Basic: by the push of the image.
     for scan in [with(finding()), ScanResult::basic(&[]).with(finding())] {
         let world = World::configured(r#"policy.grace = "2h""#);
@@ -215,7 +215,7 @@ async fn a_finding_counts_when_its_grace_has_passed_at_the_next_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_old_finding_has_no_grace_in_a_new_image() {
+async fn old_finding_has_no_grace_in_a_new_image() {
     let day = 24.0 * 3600.0;
     let pushed = 1_767_323_045.0;
     let known_since = |seconds: f64| with(finding().first_observed(seconds));
@@ -227,7 +227,7 @@ async fn an_old_finding_has_no_grace_in_a_new_image() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_that_cannot_be_judged_is_told_or_ignored() {
+async fn unjudged_image_is_notified_or_ignored() {
     let failed = || ScanResult::status("FAILED");
     let told = is("unscanned", &["ECR's scan status is FAILED"]);
     assert_eq!(judged("", failed()).await, told);
@@ -255,7 +255,7 @@ async fn there_and_elsewhere(toml: &str, scan: ScanResult) -> [Value; 2] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rule_overrides_each_key_for_its_repositories_alone() {
+async fn rule_overrides_each_key_for_its_repositories_alone() {
     let one = || with(finding().with_score(5.0));
     let cases = [
         (r#"mode = "audit""#, one(), ["would_untag", "quarantined"]),
@@ -278,7 +278,7 @@ async fn a_rule_overrides_each_key_for_its_repositories_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rule_lifts_what_the_base_policy_sets_and_inherits_the_rest() {
+async fn rule_clears_settings_of_the_base_policy_and_inherits_the_others() {
     let one = || with(finding().with_score(5.0)).in_use(1);
     let cases = [
         (r#"mode = "audit""#, r#"mode = "enforce""#, "would_untag"),
@@ -303,7 +303,7 @@ async fn a_rule_lifts_what_the_base_policy_sets_and_inherits_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rule_changes_single_limits_and_inherits_the_others() {
+async fn rule_changes_single_limits_and_inherits_the_others() {
     let toml = "[policy]\nmax_findings.medium = 5\n\
         [[policy.rules]]\nname = \"legacy\"\nrepositories = [\"team/*\"]\nmax_findings.high = 2";
     let scan = ScanResult::basic(&[("HIGH", 2), ("MEDIUM", 5)]);
@@ -315,7 +315,7 @@ async fn a_rule_changes_single_limits_and_inherits_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_rule_that_matches_judges_and_the_notice_names_it() {
+async fn first_matching_rule_judges_and_the_notice_names_it() {
     let rules = "[[policy.rules]]\nname = \"other\"\nrepositories = [\"other/*\"]\n\
         [[policy.rules]]\nname = \"first\"\nrepositories = [\"x\", \"team/*\"]\nmode = \"audit\"\n\
         [[policy.rules]]\nrepositories = [\"team/app\"]\naction = \"delete\"\n";
@@ -335,7 +335,7 @@ async fn the_first_rule_that_matches_judges_and_the_notice_names_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rule_for_some_tags_leaves_the_others_where_they_are() {
+async fn rule_for_some_tags_keeps_the_others() {
     let toml = "[[policy.rules]]\nrepositories = [\"team/*\"]\ntags = [\"nightly-*\", \"pr-*\"]\n\
         protected_tags = [\"pr-1\"]";
     let world = World::configured(toml);
@@ -351,7 +351,7 @@ async fn a_rule_for_some_tags_leaves_the_others_where_they_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rule_judges_indexes_in_its_own_way() {
+async fn rule_judges_indexes_in_its_own_way() {
     for (name, action) in [("legacy/*", "quarantined"), ("team/*", "kept")] {
         let toml = format!("[[policy.rules]]\nrepositories = [{name:?}]\nindex = \"all\"");
         let world = World::configured(&toml);

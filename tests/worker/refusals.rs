@@ -25,7 +25,7 @@ async fn done(world: &World) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registry_that_refuses_everything_pauses_polling_and_recovers_without_a_restart() {
+async fn refusing_registry_pauses_polling_and_recovers_without_a_restart() {
     let world = World::new().set("QUEUE__MAX_IN_FLIGHT", "4");
     let digests = several(&world, 20);
     let app = world.app();
@@ -50,7 +50,7 @@ async fn a_registry_that_refuses_everything_pauses_polling_and_recovers_without_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repository_that_refuses_us_holds_up_only_its_own_messages() {
+async fn refusing_repository_delays_only_its_own_messages() {
     let world = World::new();
     let locked = world.sim.create_repository("team/locked");
     let held: Vec<_> = (0..10)
@@ -85,7 +85,7 @@ async fn a_repository_that_refuses_us_holds_up_only_its_own_messages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repository_that_refuses_us_from_the_start_gives_way_to_others_in_the_end() {
+async fn repository_that_refuses_from_the_start_makes_way_for_others() {
     let world = World::new().set("QUEUE__MAX_IN_FLIGHT", "4");
     let locked = world.sim.create_repository("team/locked");
     for number in 0..12 {
@@ -109,7 +109,7 @@ async fn a_repository_that_refuses_us_from_the_start_gives_way_to_others_in_the_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_topic_that_refuses_us_keeps_the_lease_until_the_team_is_told() {
+async fn refusing_topic_keeps_the_lease_until_the_team_is_notified() {
     for code in
         ["AuthorizationError", "NotFound", "ExpiredToken", "KMSAccessDenied", "KMSOptInRequired"]
     {
@@ -136,7 +136,7 @@ async fn a_topic_that_refuses_us_keeps_the_lease_until_the_team_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_topics_key_refuses_us_no_further_tag_is_removed_and_no_notice_is_lost() {
+async fn refused_topic_key_stops_tag_removals_and_loses_no_notice() {
     let world = World::new().set("QUEUE__MAX_IN_FLIGHT", "8");
     let digests = several(&world, 60);
     let app = world.app();
@@ -169,7 +169,7 @@ async fn while_the_topics_key_refuses_us_no_further_tag_is_removed_and_no_notice
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_is_throttled_pauses_nothing() {
+async fn throttled_key_pauses_nothing() {
     let world = World::new();
     let digest = several(&world, 1).remove(0);
     let app = world.app();
@@ -195,7 +195,7 @@ async fn a_key_that_is_throttled_pauses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repository_whose_key_refuses_us_holds_up_only_its_own_messages() {
+async fn refused_repository_key_delays_only_the_messages_of_its_repository() {
     let keyless = [
         FaultRule::on("PutImage").error("KmsException AccessDeniedException"),
         FaultRule::on("PutImage").error("KmsException KMSInvalidStateException"),
@@ -230,7 +230,7 @@ async fn a_repository_whose_key_refuses_us_holds_up_only_its_own_messages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_queue_that_refuses_us_is_asked_until_it_does_not() {
+async fn refusing_queue_is_retried_until_it_answers() {
     for code in [
         "AccessDeniedException",
         "QueueDoesNotExist",
@@ -257,7 +257,7 @@ async fn a_queue_that_refuses_us_is_asked_until_it_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn our_own_expired_credentials_pause_at_once_and_cost_no_receive() {
+async fn own_expired_credentials_pause_at_once_and_cost_no_receive() {
     let world = World::new();
     several(&world, 3);
     let app = world.app();
@@ -278,7 +278,7 @@ async fn our_own_expired_credentials_pause_at_once_and_cost_no_receive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_signal_during_a_pause_releases_what_is_in_hand() {
+async fn stop_signal_during_a_pause_releases_the_messages_in_hand() {
     let world = World::new();
     several(&world, 20);
     world
@@ -293,7 +293,7 @@ async fn a_stop_signal_during_a_pause_releases_what_is_in_hand() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_definite_refusal_at_the_start_ends_the_worker_and_says_what_to_do() {
+async fn definite_refusal_at_the_start_ends_the_worker_and_names_the_remedy() {
     let refusals = [
         // What the SDK makes of QueueDoesNotExist.
         (
@@ -320,7 +320,7 @@ async fn a_definite_refusal_at_the_start_ends_the_worker_and_says_what_to_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_only_out_of_reach_at_the_start_is_waited_for() {
+async fn start_waits_for_a_service_that_is_only_unreachable() {
     let world = World::new();
     let digest = several(&world, 1).remove(0);
     world.sim.set_faults(vec![

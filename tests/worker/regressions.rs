@@ -22,7 +22,7 @@ async fn done(world: &World) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_ends_also_where_the_lease_of_its_probe_was_lost() {
+async fn pause_ends_although_the_lease_of_its_probe_was_lost() {
     let expired = |operation| FaultRule::on(operation).error("ExpiredTokenException");
     let cases = [
         vec![
@@ -51,7 +51,7 @@ async fn a_pause_ends_also_where_the_lease_of_its_probe_was_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tags_that_went_are_told_however_lately_the_same_image_was_told() {
+async fn removed_tags_are_notified_despite_a_recent_notice_of_the_image() {
     let lost_answers = [
         FaultRule::on("Publish").first(12).hang(),
         FaultRule::on("BatchDeleteImage").first(3).reset_after(),
@@ -78,7 +78,7 @@ async fn tags_that_went_are_told_however_lately_the_same_image_was_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_news_is_told_again_for_another_repository_and_another_decision() {
+async fn same_facts_in_another_repository_or_decision_are_notified_again() {
     let world = World::new().set("POLICY__MODE", "audit").set("QUEUE__MAX_IN_FLIGHT", "1");
     let other = world.sim.create_repository("team/other");
     let digest = world.image(&["1.0"], critical());
@@ -98,7 +98,7 @@ async fn the_same_news_is_told_again_for_another_repository_and_another_decision
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_notice_without_a_digest_to_come_back_by_is_tried_until_it_is_told() {
+async fn notice_of_an_event_without_a_digest_is_retried_until_it_is_sent() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     let mut event = basic(&digest, &["1.0"], &json!({"CRITICAL": 1}));
@@ -112,7 +112,7 @@ async fn a_notice_without_a_digest_to_come_back_by_is_tried_until_it_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn credentials_that_fail_elsewhere_hold_up_nothing_here() {
+async fn credentials_failing_elsewhere_delay_nothing_here() {
     let abroad = RepoKey::new("444455556666", "eu-west-1", "team/app");
     let far = RepoKey::new(ACCOUNT, "ap-east-1", "team/app");
     let cases = [
@@ -144,7 +144,7 @@ async fn credentials_that_fail_elsewhere_hold_up_nothing_here() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tags_that_an_over_reach_left_behind_are_for_the_next_process() {
+async fn tags_left_by_an_over_reach_are_removed_by_the_next_process() {
     let world = World::new();
     let tags: Vec<_> = (0..150).map(|number| format!("t{number:03}")).collect();
     let tags: Vec<_> = tags.iter().map(String::as_str).collect();
@@ -166,7 +166,7 @@ async fn tags_that_an_over_reach_left_behind_are_for_the_next_process() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delete_that_was_waiting_for_access_does_not_go_on_after_an_over_reach() {
+async fn delete_that_waits_for_access_does_not_resume_after_an_over_reach() {
     let world = World::new();
     let digest = violating(&world, "1.0");
     let app = world.app();
@@ -183,7 +183,7 @@ async fn a_delete_that_was_waiting_for_access_does_not_go_on_after_an_over_reach
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_marked_untagged_or_deleted_after_an_over_reach() {
+async fn no_image_is_changed_after_an_over_reach() {
     let world = World::new().set("POLICY__ACTION", "delete");
     let marked = world.image(&[], critical());
     world.sim.tag_image(&world.repository, &quarantine(&marked), &marked);
@@ -217,7 +217,7 @@ async fn nothing_is_marked_untagged_or_deleted_after_an_over_reach() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_that_cannot_be_deleted_is_told_as_blocked_without_the_tags_that_went() {
+async fn undeletable_image_is_notified_as_blocked_without_its_removed_tags() {
     let world = World::new().set("POLICY__ACTION", "delete");
     let digest = world.image(&["1.0"], critical());
     // Between the look for indexes and the delete, one was pushed that holds it.
@@ -235,7 +235,7 @@ async fn an_image_that_cannot_be_deleted_is_told_as_blocked_without_the_tags_tha
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_image_is_said_to_be_deleted_that_an_index_goes_on_to_hold() {
+async fn image_that_an_index_still_holds_is_not_notified_as_deleted() {
     let world = World::new().set("POLICY__ACTION", "delete").set("POLICY__PROTECTED_TAGS", "1.0");
     let child = world.image(&["1.0-amd64"], critical());
     world.sim.push_index(&world.repository, &["1.0"], &[(child.as_str(), "linux/amd64")]);
@@ -251,7 +251,7 @@ async fn no_image_is_said_to_be_deleted_that_an_index_goes_on_to_hold() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_whose_delete_is_not_answered_is_not_called_deleted() {
+async fn image_with_an_unanswered_delete_is_not_reported_as_deleted() {
     let world = World::new().set("POLICY__ACTION", "delete");
     let digest = violating(&world, "1.0");
     let silent =
@@ -270,7 +270,7 @@ async fn an_image_whose_delete_is_not_answered_is_not_called_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_queue_that_refuses_to_have_messages_settled_pauses_and_loses_nothing() {
+async fn queue_that_refuses_settlements_pauses_the_worker_and_loses_nothing() {
     let world = World::new();
     violating(&world, "1.0");
     let app = world.app();
@@ -290,7 +290,7 @@ async fn a_queue_that_refuses_to_have_messages_settled_pauses_and_loses_nothing(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registry_that_refuses_overnight_sends_nothing_to_the_dead_letter_queue() {
+async fn registry_that_refuses_overnight_dead_letters_nothing() {
     let world = World::new();
     for number in 0..12 {
         violating(&world, &format!("v{number}"));
@@ -303,7 +303,7 @@ async fn a_registry_that_refuses_overnight_sends_nothing_to_the_dead_letter_queu
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_repositories_that_refuse_and_hold_every_permit_give_way_to_others() {
+async fn two_refusing_repositories_that_hold_every_permit_make_way_for_others() {
     let world = World::new().set("QUEUE__MAX_IN_FLIGHT", "1");
     for name in ["bad/one", "bad/two"] {
         world.sim.create_repository(name);
@@ -333,7 +333,7 @@ async fn events_of_other_sources_may_have_any_shape() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn severities_that_an_event_writes_in_its_own_way_never_clear_an_image() {
+async fn unusual_severities_in_an_event_never_clear_an_image() {
     for counts in [json!({"critical": 1}), json!({"GRAVE": 1}), json!({"HIGH": null})] {
         let world = World::new();
         let digest = world.image(&["1.0"], critical());
@@ -344,7 +344,7 @@ async fn severities_that_an_event_writes_in_its_own_way_never_clear_an_image() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_finding_can_neither_forge_lines_of_a_mail_nor_make_it_too_large() {
+async fn finding_can_neither_forge_lines_of_a_mail_nor_make_it_too_large() {
     let world = World::new().set("NOTIFY__FORMAT", "text");
     let names = ["CVE-1\nDigest: sha256:forged".to_owned(), "x".repeat(300_000)];
     let scan = names
@@ -360,7 +360,7 @@ async fn a_finding_can_neither_forge_lines_of_a_mail_nor_make_it_too_large() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn audit_mode_changes_nothing_on_a_redelivery_of_a_marked_image_either() {
+async fn audit_mode_changes_nothing_on_redelivery_of_a_marked_image() {
     let world = World::new().set("POLICY__MODE", "audit").set("POLICY__ACTION", "delete");
     let digest = world.image(&[], critical());
     world.sim.tag_image(&world.repository, &quarantine(&digest), &digest);
@@ -374,7 +374,7 @@ async fn audit_mode_changes_nothing_on_a_redelivery_of_a_marked_image_either() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn on_redelivery_too_the_team_is_told_before_the_image_is_deleted() {
+async fn redelivery_notifies_the_team_before_the_image_is_deleted() {
     let world = World::new().set("POLICY__ACTION", "delete").set("POLICY__PROTECTED_TAGS", "prod");
     let digest = world.image(&[], critical());
     world.sim.tag_image(&world.repository, &quarantine(&digest), &digest);
@@ -391,7 +391,7 @@ async fn on_redelivery_too_the_team_is_told_before_the_image_is_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_claimed_at_the_first_delivery_or_without_our_mark() {
+async fn nothing_is_claimed_at_the_first_delivery_or_without_own_mark() {
     // First delivery, with the mark from an earlier event.
     let world = World::new();
     let digest = world.image(&["2.0"], critical());

@@ -83,7 +83,7 @@ fn assert_nothing_lost(world: &World, wrong: &Mutex<Vec<String>>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_whose_removals_are_repeated_is_told_as_blocked_with_every_destination() {
+async fn image_with_replicated_removals_is_blocked_and_names_every_destination() {
     for mode in ["enforce", "audit"] {
         for action in ["quarantine", "delete"] {
             let world = World::new().set("POLICY__MODE", mode).set("POLICY__ACTION", action);
@@ -103,7 +103,7 @@ async fn an_image_whose_removals_are_repeated_is_told_as_blocked_with_every_dest
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_and_its_child_are_blocked_alike() {
+async fn index_and_its_child_are_blocked_alike() {
     let world = World::new();
     replicate(&world, rule(), [0, 0]);
     let child = world.image(&["1.0-amd64"], critical());
@@ -120,7 +120,7 @@ async fn an_index_and_its_child_are_blocked_alike() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rules_that_repeat_no_removal_of_this_repository_are_none() {
+async fn rules_that_replicate_no_removal_here_do_not_block() {
     let other = |rule: ReplicationRule| (ACCOUNT, REGION, rule);
     for (account, region, rule) in [
         other(ReplicationRule::to(&[NEAR])),
@@ -144,7 +144,7 @@ async fn rules_that_repeat_no_removal_of_this_repository_are_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rule_of_the_policy_says_what_becomes_of_its_repositories() {
+async fn policy_rule_decides_about_replication_of_its_repositories() {
     let world =
         World::configured("[[policy.rules]]\nrepositories = ['team/*']\nreplicated = 'follow'\n");
     let digest = followed(&world, [1, 2]);
@@ -153,7 +153,7 @@ async fn a_rule_of_the_policy_says_what_becomes_of_its_repositories() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tags_go_when_the_quarantine_tag_has_arrived_in_every_copy_whatever_overtakes_what() {
+async fn tags_are_removed_after_the_mark_arrived_in_every_replica_in_any_order() {
     for seed in 0..25 {
         let most = [1, 5, 40, 300, 900][seed as usize % 5];
         let world = World::with(SimConfig { seed, ..SimConfig::default() });
@@ -175,7 +175,7 @@ async fn tags_go_when_the_quarantine_tag_has_arrived_in_every_copy_whatever_over
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_and_its_child_wait_alike() {
+async fn index_and_its_child_wait_alike() {
     let world = following();
     replicate(&world, rule(), [0, 0]);
     let child = world.image(&["1.0-amd64"], critical());
@@ -194,7 +194,7 @@ async fn an_index_and_its_child_wait_alike() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quarantine_tag_that_never_arrives_is_told_as_blocked_and_nothing_is_removed() {
+async fn mark_that_never_arrives_is_notified_as_blocked_and_nothing_is_removed() {
     for action in ["quarantine", "delete"] {
         let world = following().set("POLICY__ACTION", action);
         let digest = followed(&world, [WEEK.as_secs(), WEEK.as_secs()]);
@@ -218,7 +218,7 @@ async fn a_quarantine_tag_that_never_arrives_is_told_as_blocked_and_nothing_is_r
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_copies_that_lack_it_are_named() {
+async fn only_replicas_without_the_mark_are_named() {
     let world = following();
     let digest = followed(&world, [0, 0]);
     // As of a registry whose permissions let nothing in.
@@ -236,7 +236,7 @@ async fn only_the_copies_that_lack_it_are_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_quarantine_tag_on_another_image_of_a_copy_is_none() {
+async fn mark_on_another_image_of_a_replica_does_not_count() {
     let world = following();
     let digest = followed(&world, [WEEK.as_secs(), WEEK.as_secs()]);
     for place in [NEAR, FAR] {
@@ -257,7 +257,7 @@ async fn audit_mode_waits_for_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registry_that_does_not_say_how_it_replicates_refuses() {
+async fn registry_that_hides_its_replication_rules_is_a_refusal() {
     for (replicated, left) in [("block", "blocked"), ("follow", "quarantined")] {
         let world = World::new().set("POLICY__REPLICATED", replicated);
         let digest = followed(&world, [1, 2]);
@@ -275,7 +275,7 @@ async fn a_registry_that_does_not_say_how_it_replicates_refuses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_answer_that_many_wait_for_is_one_refusal_and_pauses_nothing() {
+async fn one_answer_shared_by_many_messages_is_one_refusal_and_pauses_nothing() {
     let world = World::new();
     for number in 0..20 {
         let name = format!("team/{number}");
@@ -298,7 +298,7 @@ async fn one_answer_that_many_wait_for_is_one_refusal_and_pauses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registry_that_knows_no_replication_has_no_rules() {
+async fn registry_without_replication_support_has_no_rules() {
     for (code, status) in
         [("UnknownOperationException", 400), ("InvalidAction", 404), ("NotImplemented", 501)]
     {
@@ -316,7 +316,7 @@ async fn a_registry_that_knows_no_replication_has_no_rules() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_question_that_is_found_at_fault_is_not_taken_for_no_rules() {
+async fn rejected_request_does_not_count_as_an_answer_without_rules() {
     let world = World::new();
     let digest = world.violating(&["1.0"]);
     let error = aws_sim::ApiError::new("ValidationException", "injected").with_status(400);
@@ -330,7 +330,7 @@ async fn a_question_that_is_found_at_fault_is_not_taken_for_no_rules() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registry_that_cannot_answer_for_now_is_asked_again() {
+async fn registry_that_cannot_answer_now_is_asked_again() {
     for code in ["ThrottlingException", "ServerException"] {
         let world = World::new();
         followed(&world, [1, 2]);
@@ -343,7 +343,7 @@ async fn a_registry_that_cannot_answer_for_now_is_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_not_understood_is_not_taken_for_no_rules() {
+async fn malformed_answer_does_not_count_as_an_answer_without_rules() {
     let world = World::new();
     let digest = followed(&world, [1, 2]);
     let garble = |reply: &mut Value| {
@@ -358,7 +358,7 @@ async fn an_answer_that_is_not_understood_is_not_taken_for_no_rules() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registrys_replication_is_asked_for_once_however_many_images_need_it() {
+async fn replication_rules_are_read_once_for_any_number_of_images() {
     let world = World::new().set("QUEUE__MAX_IN_FLIGHT", "256");
     for number in 0..200 {
         world.violating(&[&format!("v{number}")]);
@@ -368,7 +368,7 @@ async fn a_registrys_replication_is_asked_for_once_however_many_images_need_it()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_copy_that_refuses_is_a_refusal_of_its_account() {
+async fn refused_replica_is_a_refusal_of_its_account() {
     for code in ["AccessDeniedException", "UnrecognizedClientException"] {
         let world = following();
         let digest = followed(&world, [0, 0]);
@@ -384,7 +384,7 @@ async fn a_copy_that_refuses_is_a_refusal_of_its_account() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_about_one_image_wait_for_its_copies_together() {
+async fn messages_about_one_image_wait_for_its_replicas_together() {
     let world = following().set("QUEUE__MAX_IN_FLIGHT", "64");
     world.sim.create_queue_with_redrive(QUEUE, 10, &[]);
     let digest = followed(&world, [100, 100]);
@@ -404,7 +404,7 @@ async fn messages_about_one_image_wait_for_its_copies_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_on_its_last_receive_does_not_share_the_wait_of_another() {
+async fn message_on_its_last_receive_does_not_share_the_wait_of_another() {
     let world = following().set("QUEUE__MAX_IN_FLIGHT", "64");
     let digest = followed(&world, [WEEK.as_secs(), WEEK.as_secs()]);
     let test = async {
@@ -420,7 +420,7 @@ async fn a_message_on_its_last_receive_does_not_share_the_wait_of_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_worker_that_stops_does_not_wait_for_a_copy() {
+async fn stopping_worker_does_not_wait_for_a_replica() {
     let world = following();
     followed(&world, [WEEK.as_secs(), WEEK.as_secs()]);
     let (app, shutdown) = (world.app(), Shutdown::default());
@@ -435,7 +435,7 @@ async fn a_worker_that_stops_does_not_wait_for_a_copy() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_whose_tags_have_gone_is_not_deleted_where_that_is_repeated() {
+async fn untagged_image_with_replicated_removals_is_deleted_only_by_follow() {
     for (replicated, action, is_there) in
         [("block", "quarantined", true), ("follow", "deleted", false)]
     {
@@ -459,7 +459,7 @@ async fn an_image_whose_tags_have_gone_is_not_deleted_where_that_is_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_of_the_hour_and_the_wait_for_copies_go_together() {
+async fn hourly_limit_and_wait_for_replicas_work_together() {
     let world = following().with_file("limits.untags_per_hour = 1");
     world.sim.create_queue_with_redrive(QUEUE, 10, &[]);
     let digest = followed(&world, [20, 30]);

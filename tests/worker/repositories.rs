@@ -24,7 +24,7 @@ fn bad(world: &World) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tags_go_whatever_the_mutability_and_wherever_a_crash_comes_between() {
+async fn tags_are_removed_with_any_mutability_and_after_any_crash() {
     for (mutability, exclusions) in MUTABILITIES {
         let crashes = [
             None,
@@ -70,7 +70,7 @@ fn assert_pulled_through(world: &World, digest: &str, by: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pull_through_cache_is_told_as_blocked_and_nothing_in_it_is_changed() {
+async fn pull_through_cache_is_notified_as_blocked_and_not_changed() {
     let world = World::new();
     world.sim.create_pull_through_cache_rule(ACCOUNT, REGION, "team");
     let digest = bad(&world);
@@ -82,7 +82,7 @@ async fn a_pull_through_cache_is_told_as_blocked_and_nothing_in_it_is_changed() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rule_of_the_prefix_root_covers_what_the_policy_names_and_nothing_else() {
+async fn rule_of_the_prefix_root_covers_only_repositories_named_in_the_policy() {
     for (named, by) in [
         ("", None),
         ("library/*", None),
@@ -103,7 +103,7 @@ async fn a_rule_of_the_prefix_root_covers_what_the_policy_names_and_nothing_else
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rule_of_another_prefix_covers_its_repositories_beside_one_of_the_prefix_root() {
+async fn rule_of_another_prefix_works_beside_one_of_the_prefix_root() {
     let world = World::new();
     for prefix in ["ROOT", "team"] {
         world.sim.create_pull_through_cache_rule(ACCOUNT, REGION, prefix);
@@ -114,7 +114,7 @@ async fn a_rule_of_another_prefix_covers_its_repositories_beside_one_of_the_pref
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repository_that_the_policy_names_needs_no_rule_that_can_be_read() {
+async fn repository_named_in_the_policy_needs_no_readable_rule() {
     let world = World::new().set("POLICY__PULL_THROUGH", "team/*");
     let digest = bad(&world);
     let refused = FaultRule::on("DescribePullThroughCacheRules").error("AccessDeniedException");
@@ -126,7 +126,7 @@ async fn a_repository_that_the_policy_names_needs_no_rule_that_can_be_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registrys_rules_are_asked_for_once_however_many_images_need_them() {
+async fn pull_through_cache_rules_are_read_once_for_any_number_of_images() {
     let world = World::new().set("QUEUE__MAX_IN_FLIGHT", "256");
     let digests: Vec<_> =
         (0..300).map(|number| world.violating(&[&format!("v{number}")])).collect();
@@ -139,7 +139,7 @@ async fn a_registrys_rules_are_asked_for_once_however_many_images_need_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registrys_rules_are_asked_for_again_before_they_are_too_old() {
+async fn pull_through_cache_rules_are_read_again_before_they_expire() {
     let world = World::new();
     let ask = async |minutes: u64| {
         sleep(Duration::from_secs(60 * minutes)).await;
@@ -159,7 +159,7 @@ async fn a_registrys_rules_are_asked_for_again_before_they_are_too_old() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_in_a_pull_through_cache_stays_too() {
+async fn index_in_a_pull_through_cache_stays_too() {
     let world = World::new();
     world.sim.create_pull_through_cache_rule(ACCOUNT, REGION, "team");
     let child = world.image(&[], critical());
@@ -174,7 +174,7 @@ async fn an_index_in_a_pull_through_cache_stays_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pull_through_cache_elsewhere_says_nothing_of_this_repository() {
+async fn pull_through_cache_elsewhere_does_not_affect_this_repository() {
     let elsewhere = [
         (ACCOUNT, REGION, "tea"),
         (ACCOUNT, REGION, "team/app/more"),
@@ -194,7 +194,7 @@ async fn a_pull_through_cache_elsewhere_says_nothing_of_this_repository() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_pull_through_cache_rules_may_not_be_read_or_are_not_known_the_work_goes_on() {
+async fn work_continues_if_pull_through_cache_rules_are_denied_or_unknown() {
     let refused = |code: &str, status| {
         Fault::ErrorBefore(ApiError::new(code, "injected").with_status(status))
     };
@@ -222,7 +222,7 @@ async fn where_pull_through_cache_rules_may_not_be_read_or_are_not_known_the_wor
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_pull_through_cache_rules_cannot_be_read_for_now_the_image_waits_for_them() {
+async fn image_waits_if_pull_through_cache_rules_cannot_be_read_now() {
     for code in ["ThrottlingException", "ServerException", "ServiceUnavailable"] {
         for prefix in ["team", "other"] {
             let world = World::new();

@@ -86,7 +86,7 @@ async fn deployments(world: &World, seed: u64, until: &Shutdown) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rolling_replacement_of_tasks_loses_no_message_and_acts_on_no_image_twice() {
+async fn rolling_replacement_loses_no_message_and_repeats_no_change() {
     for seed in 0..6 {
         let latency = Duration::from_millis(10 + 40 * seed);
         let world = World::with(SimConfig { seed, latency, ..SimConfig::default() });

@@ -52,7 +52,7 @@ fn words(counts: &[(&str, u64)]) -> Vec<(String, u64)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_state_without_findings_has_its_outcome_and_none_untags() {
+async fn every_state_without_findings_has_its_outcome_and_removes_no_tag() {
     for (status, then) in STATES {
         for scanning in [Scanning::Basic, Scanning::Enhanced] {
             let mut stories = Vec::new();
@@ -107,7 +107,7 @@ async fn every_state_without_findings_has_its_outcome_and_none_untags() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_unscanned_images_are_not_told_violations_are() {
+async fn violations_are_notified_although_unscanned_images_are_not() {
     let world =
         World::new().set("POLICY__UNSCANNED", "ignore").set("POLICY__PROTECTED_TAGS", "prod");
     let bad = world.image(&["1.0"], critical());
@@ -124,7 +124,7 @@ async fn where_unscanned_images_are_not_told_violations_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_scan_that_is_no_longer_kept_up_is_never_clean_and_never_acted_on() {
+async fn discontinued_scan_never_counts_as_clean_and_changes_nothing() {
     let expired = ScanResult::enhanced(&[]).with_status("SCAN_ELIGIBILITY_EXPIRED");
     let stale = ScanResult::enhanced(&[("CRITICAL", 1)]).with_status("SCAN_ELIGIBILITY_EXPIRED");
     for scan in [expired, stale] {
@@ -148,7 +148,7 @@ async fn a_scan_that_is_no_longer_kept_up_is_never_clean_and_never_acted_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_over_the_limit_waits_for_an_active_scan_that_shows_less() {
+async fn event_over_the_limit_waits_for_an_active_scan_that_shows_less() {
     let world = World::new().set("POLICY__MAX_FINDINGS__CRITICAL", "2");
     let digest = world.image(&["1.0"], ScanResult::enhanced(&[("CRITICAL", 1)]));
     let counts = json!({"CRITICAL": 5, "HIGH": 0, "MEDIUM": 0, "TOTAL": 5});
@@ -172,7 +172,7 @@ async fn an_event_over_the_limit_waits_for_an_active_scan_that_shows_less() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_archived_image_is_left_alone_and_told_once() {
+async fn archived_image_is_left_alone_and_notified_once() {
     let world = World::new().set("QUEUE__MAX_IN_FLIGHT", "1");
     let digest = world.image(&["1.0"], critical());
     world.sim.archive_image(&world.repository, &digest);
@@ -194,7 +194,7 @@ async fn an_archived_image_is_left_alone_and_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_on_its_way_back_from_the_archive_is_waited_for() {
+async fn image_being_restored_from_the_archive_is_waited_for() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     world.sim.archive_image(&world.repository, &digest);
@@ -219,7 +219,7 @@ async fn an_image_on_its_way_back_from_the_archive_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_scan_that_cannot_be_read_for_now_is_read_again() {
+async fn temporarily_unreadable_scan_is_read_again() {
     for code in ["ThrottlingException", "ServerException"] {
         let world = World::new();
         let digest = world.image(&["1.0"], critical());
@@ -236,7 +236,7 @@ async fn a_scan_that_cannot_be_read_for_now_is_read_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unscanned_image_in_one_repository_says_nothing_of_another() {
+async fn unscanned_image_in_one_repository_does_not_affect_another() {
     let world = World::new();
     let other = world.sim.create_repository("team/other");
     let digest = world.image(&["1.0"], ScanResult::status("FAILED"));

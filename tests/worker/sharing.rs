@@ -24,7 +24,7 @@ fn is_told(world: &World, tag: &str) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_whose_team_was_not_told_does_not_rest_on_one_that_found_the_work_done() {
+async fn message_without_a_notice_does_not_settle_by_work_found_done() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     world.send(&event(&digest, "a"));
@@ -41,7 +41,7 @@ async fn a_message_whose_team_was_not_told_does_not_rest_on_one_that_found_the_w
 }
 
 #[tokio::test(start_paused = true)]
-async fn tags_that_two_events_name_and_nobody_was_told_of_are_told_by_each() {
+async fn unnotified_tags_of_two_events_are_notified_by_each() {
     for action in ["quarantine", "delete"] {
         let world = World::new().set("POLICY__ACTION", action);
         let digest = world.image(&["1.0", "2.0"], critical());
@@ -60,7 +60,7 @@ async fn tags_that_two_events_name_and_nobody_was_told_of_are_told_by_each() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_topic_that_fails_during_a_burst_hears_of_it_in_the_end() {
+async fn topic_that_fails_during_a_burst_is_notified_later() {
     let world = World::new().set("QUEUE__MAX_IN_FLIGHT", "2");
     let digest = world.image(&["1.0"], ScanResult::enhanced(&[("HIGH", 100)]));
     world.route(json!({"detail-type": ["Inspector2 Finding"]}));
@@ -74,7 +74,7 @@ async fn a_topic_that_fails_during_a_burst_hears_of_it_in_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_of_one_messages_patience_is_not_that_of_another() {
+async fn end_of_patience_of_one_message_does_not_end_that_of_another() {
     let world = World::new();
     let digest = world.image(&["1.0"], ScanResult::enhanced(&[("LOW", 1)]));
     let counts = json!({"CRITICAL": 1, "HIGH": 0, "MEDIUM": 0, "TOTAL": 1});
@@ -98,7 +98,7 @@ async fn the_end_of_one_messages_patience_is_not_that_of_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_piece_of_a_large_image_is_told_though_its_first_notice_failed() {
+async fn last_part_of_a_large_image_is_notified_after_a_failed_notice() {
     let world = World::configured("limits.untags_per_hour = 1");
     let digest = world.image(&["1.0", "2.0"], critical());
     world.send(&basic(&digest, &["1.0", "2.0"], &json!({"CRITICAL": 1})));
@@ -118,7 +118,7 @@ async fn the_last_piece_of_a_large_image_is_told_though_its_first_notice_failed(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_further_tag_of_a_known_bad_image_is_news_in_audit_mode() {
+async fn another_tag_of_a_known_bad_image_is_notified_in_audit_mode() {
     let world = World::configured("policy.mode = \"audit\"");
     let digest = world.image(&["1.0"], critical());
     world.send(&event(&digest, "a"));
@@ -139,7 +139,7 @@ async fn a_further_tag_of_a_known_bad_image_is_news_in_audit_mode() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_audit_mode_a_marked_image_is_nobodys_news() {
+async fn marked_image_without_other_tags_is_not_notified_in_audit_mode() {
     let world = World::configured("policy.mode = \"audit\"");
     let digest = world.image(&["1.0"], critical());
     world.sim.tag_image(&world.repository, &quarantine(&digest), &digest);
@@ -154,7 +154,7 @@ async fn in_audit_mode_a_marked_image_is_nobodys_news() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_in_use_is_not_deleted_by_a_redelivery_either() {
+async fn image_in_use_is_not_deleted_by_a_redelivery_either() {
     let world = World::configured("policy.in_use = \"block\"\npolicy.action = \"delete\"");
     let digest = world.image(&["1.0"], ScanResult::enhanced(&[("CRITICAL", 1)]).in_use(3));
     world.sim.tag_image(&world.repository, &quarantine(&digest), &digest);
@@ -169,7 +169,7 @@ async fn an_image_in_use_is_not_deleted_by_a_redelivery_either() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quarantined_child_still_leads_to_an_index_that_holds_it() {
+async fn quarantined_child_still_leads_to_its_index() {
     let world = World::new();
     let child = world.image(&["1.0-amd64"], critical());
     let held = [(child.as_str(), "linux/amd64")];
@@ -184,7 +184,7 @@ async fn a_quarantined_child_still_leads_to_an_index_that_holds_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_child_that_says_that_it_is_a_container_image_is_one() {
+async fn child_with_the_artifact_type_of_a_container_image_is_one() {
     let world = World::new();
     let child = world.image(&[], critical());
     let index = json!({
@@ -207,7 +207,7 @@ async fn a_child_that_says_that_it_is_a_container_image_is_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_mark_of_another_image_hides_nothing() {
+async fn mark_of_another_image_hides_nothing() {
     let world = World::new();
     let foreign = format!("quarantine-{}", "b".repeat(64));
     world.route(json!({"detail-type": ["ECR Image Action"], "detail": {"action-type": ["PUSH"]}}));
@@ -220,7 +220,7 @@ async fn the_mark_of_another_image_hides_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_scan_of_the_past_does_not_hide_what_ecr_knows_now() {
+async fn past_failed_scan_does_not_hide_current_findings() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     let mut failed = basic(&digest, &["1.0"], &json!(null));
@@ -253,7 +253,7 @@ async fn lags(shown: Finding, claimed: Finding, settings: &str) -> (World, Strin
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_events_version_of_a_finding_is_waited_for_until_ecr_shows_it() {
+async fn finding_as_the_event_describes_it_is_retried_until_ecr_shows_it() {
     let of = |severity| Finding::new("CVE-2026-1000", severity);
     let in_package = |name| of("CRITICAL").in_package(name, "1.0");
     let excepted = "[[policy.exceptions]]\nid = 'CVE-2026-1000'\npackage = 'openssl'\n\
@@ -274,7 +274,7 @@ async fn an_events_version_of_a_finding_is_waited_for_until_ecr_shows_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_finding_that_stays_closed_is_notified_when_patience_ends() {
+async fn finding_that_stays_closed_is_notified_when_patience_ends() {
     for status in ["CLOSED", "SUPPRESSED"] {
         let world = World::new();
         world.route(json!({"detail-type": ["Inspector2 Finding"]}));

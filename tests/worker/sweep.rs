@@ -51,7 +51,7 @@ fn others(world: &World, count: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registry_filled_before_the_worker_came_is_clean_after_one_sweep() {
+async fn registry_filled_before_the_worker_is_clean_after_one_sweep() {
     let world = World::new().set("POLICY__PROTECTED_TAGS", "prod-*");
     let bad = world.image(&["1.0", "latest"], critical());
     let protected = world.image(&["prod-1"], critical());
@@ -77,7 +77,7 @@ async fn a_registry_filled_before_the_worker_came_is_clean_after_one_sweep() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_sweep_changes_nothing_and_says_so() {
+async fn second_sweep_changes_nothing_and_says_so() {
     let world = World::new();
     world.image(&["1.0"], critical());
     world.image(&["2.0"], clean());
@@ -101,7 +101,7 @@ async fn a_second_sweep_changes_nothing_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_schedule_without_an_input_of_its_own_sweeps_too() {
+async fn schedule_without_its_own_input_sweeps_too() {
     for (source, detail) in [("aws.scheduler", json!("{}")), ("aws.events", json!({}))] {
         let world = World::new();
         let bad = world.image(&["1.0"], critical());
@@ -123,7 +123,7 @@ async fn a_schedule_without_an_input_of_its_own_sweeps_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn our_own_message_may_bear_its_detail_as_a_text() {
+async fn own_message_may_contain_its_detail_as_text() {
     let world = World::new();
     let bad = world.image(&["1.0"], critical());
     let detail = json!({"sweep": "by hand"}).to_string();
@@ -134,7 +134,7 @@ async fn our_own_message_may_bear_its_detail_as_a_text() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sweep_that_comes_twice_tells_of_each_image_once() {
+async fn repeated_sweep_notifies_each_image_once() {
     let world = World::new();
     let bad: Vec<_> =
         (0..5).map(|number| world.image(&[&format!("v{number}")], critical())).collect();
@@ -158,7 +158,7 @@ async fn a_sweep_that_comes_twice_tells_of_each_image_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_large_repository_is_looked_at_slice_by_slice() {
+async fn large_repository_is_swept_slice_by_slice() {
     let world = World::new();
     for number in 0..250 {
         let scan = if number % 50 == 0 { critical() } else { clean() };
@@ -181,7 +181,7 @@ async fn a_large_repository_is_looked_at_slice_by_slice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_audit_mode_a_sweep_counts_and_does_nothing() {
+async fn sweep_in_audit_mode_counts_and_changes_nothing() {
     let world = World::new().set("POLICY__MODE", "audit");
     world.image(&["1.0"], critical());
     world.image(&["2.0"], clean());
@@ -197,7 +197,7 @@ async fn in_audit_mode_a_sweep_counts_and_does_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_no_scan_covers_is_counted_by_kind_and_never_taken_for_clean() {
+async fn images_without_a_scan_are_counted_by_kind_and_never_as_clean() {
     let world = World::new().set("SWEEP__RESCAN_AFTER", "never");
     for (tag, status) in [
         ("failed", "FAILED"),
@@ -246,7 +246,7 @@ async fn every_account_and_region_of_the_policy_is_swept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_image_that_cannot_be_looked_at_hides_no_other() {
+async fn image_that_cannot_be_inspected_hides_no_other() {
     let world = World::new();
     let odd = world.image(&["odd"], critical());
     let bad = world.image(&["1.0"], critical());
@@ -261,7 +261,7 @@ async fn one_image_that_cannot_be_looked_at_hides_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn live_events_go_on_while_a_sweep_runs() {
+async fn live_events_are_processed_while_a_sweep_runs() {
     let world = World::new().set("QUEUE__MAX_IN_FLIGHT", "4");
     for number in 0..300 {
         world.image(&[&format!("v{number}")], clean());
@@ -283,7 +283,7 @@ async fn live_events_go_on_while_a_sweep_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_goes_by_its_images_and_one_of_unscanned_images_is_a_gap() {
+async fn index_is_judged_by_its_images_and_unscanned_ones_are_a_gap() {
     let world = World::new().set("SWEEP__RESCAN_AFTER", "never");
     let bad = world.image(&[], critical());
     let dark = world.sim.push_image(&world.repository, &[], "dark");
@@ -296,7 +296,7 @@ async fn an_index_goes_by_its_images_and_one_of_unscanned_images_is_a_gap() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_step_outside_the_policys_reach_touches_nothing() {
+async fn step_out_of_scope_changes_nothing() {
     let world = World::new().set("POLICY__REPOSITORIES__EXCLUDE", "team/secret");
     let secret = world.sim.create_repository("team/secret");
     world.image_in(&secret, &["1.0"], critical());
@@ -311,7 +311,7 @@ async fn a_step_outside_the_policys_reach_touches_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_over_the_limits_does_not_pile_up_and_goes_in_later_sweeps() {
+async fn images_over_the_limits_do_not_pile_up_and_follow_in_later_sweeps() {
     let world = World::new().set("LIMITS__UNTAGS_PER_HOUR", "2");
     let bad: Vec<_> =
         (0..40).map(|number| world.image(&[&format!("v{number}")], critical())).collect();
@@ -328,7 +328,7 @@ async fn what_is_over_the_limits_does_not_pile_up_and_goes_in_later_sweeps() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repository_of_more_slices_than_are_looked_at_says_so() {
+async fn repository_with_too_many_slices_is_reported() {
     let world = World::new();
     for number in 0..150 {
         world.image(&[&format!("v{number}")], clean());

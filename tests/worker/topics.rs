@@ -35,7 +35,7 @@ fn told(world: &World, name: &str) -> Vec<Value> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_topic_gets_the_notices_that_it_wants_in_its_own_form() {
+async fn each_topic_gets_its_chosen_notices_in_its_own_format() {
     let world = World::configured("policy.protected_tags = [\"prod\"]").with_topics(&[
         ("all", "format = \"json\""),
         ("people", "format = \"text\"\nactions = [\"quarantined\", \"deleted\"]"),
@@ -80,7 +80,7 @@ async fn each_topic_gets_the_notices_that_it_wants_in_its_own_form() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_notice_that_no_topic_wants_settles_its_message() {
+async fn notice_that_no_topic_accepts_settles_its_message() {
     for (keys, mode) in [
         ("actions = [\"failed\"]", "enforce"),
         ("repositories = [\"other/*\"]", "enforce"),
@@ -109,7 +109,7 @@ fn troubles() -> [(&'static str, Option<FaultRule>); 5] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_topic_that_fails_is_told_when_it_is_back_and_the_others_at_once_and_once() {
+async fn failing_topic_is_notified_when_it_recovers_and_the_others_at_once() {
     for (trouble, fault) in troubles() {
         let world = two();
         let app = world.app();
@@ -156,7 +156,7 @@ async fn a_topic_that_fails_is_told_when_it_is_back_and_the_others_at_once_and_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_changed_nothing_is_told_once_to_each_topic_too() {
+async fn notice_without_a_change_is_sent_once_to_each_topic_too() {
     let scans = [("blocked", critical()), ("unscanned", ScanResult::status("FAILED"))];
     for (action, scan) in scans {
         let world = two().set("POLICY__PROTECTED_TAGS", "1.0");
@@ -176,7 +176,7 @@ async fn what_changed_nothing_is_told_once_to_each_topic_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_waits_longer_and_longer_for_the_topic_that_refuses() {
+async fn message_waits_longer_after_each_refusal_of_its_topic() {
     let world = two();
     let app = world.app();
     let test = async {
@@ -200,7 +200,7 @@ async fn a_message_waits_longer_and_longer_for_the_topic_that_refuses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_an_event_without_a_digest_too_the_topic_that_refused_hears_later() {
+async fn refusing_topic_is_notified_later_of_an_event_without_a_digest() {
     let world = two();
     world.sim.set_faults(failing("bad", "AuthorizationError"));
     let digest = world.image(&["1.0"], critical());
@@ -219,7 +219,7 @@ async fn of_an_event_without_a_digest_too_the_topic_that_refused_hears_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_every_topic_refuses_polling_pauses_until_one_does_not() {
+async fn polling_pauses_while_every_topic_refuses() {
     let world = two();
     let app = world.app();
     let test = async {
@@ -252,7 +252,7 @@ async fn where_every_topic_refuses_polling_pauses_until_one_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_notice_that_no_topic_wants_does_not_end_the_pause() {
+async fn notice_that_no_topic_accepts_does_not_end_the_pause() {
     let world = World::new().with_topics(&[("good", "repositories = [\"team/app\"]")]);
     let other = world.sim.create_repository("team/other");
     let app = world.app();
@@ -277,7 +277,7 @@ async fn a_notice_that_no_topic_wants_does_not_end_the_pause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_of_two_topics_that_refuses_at_the_start_does_not_keep_the_worker_from_starting() {
+async fn one_refused_topic_does_not_prevent_the_start() {
     for code in ["NotFound", "AuthorizationError", "InvalidParameter", "InternalError"] {
         let world = two();
         let app = world.app();
@@ -299,7 +299,7 @@ async fn one_of_two_topics_that_refuses_at_the_start_does_not_keep_the_worker_fr
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_topic_that_refused_at_the_start_counts_as_refusing_when_the_other_does_too() {
+async fn topic_refused_at_the_start_counts_when_the_other_refuses_too() {
     let world = World::new().with_topics(&[("good", "actions = [\"quarantined\"]"), ("bad", "")]);
     let app = world.app();
     let test = async {
@@ -320,7 +320,7 @@ async fn a_topic_that_refused_at_the_start_counts_as_refusing_when_the_other_doe
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_worker_does_not_start_where_every_topic_refuses() {
+async fn worker_does_not_start_if_every_topic_refuses() {
     for code in ["NotFound", "AuthorizationError"] {
         let world = two();
         world.sim.set_faults(FaultRule::on("GetTopicAttributes").error(code));
@@ -333,7 +333,7 @@ async fn the_worker_does_not_start_where_every_topic_refuses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_one_refuses_at_the_start_and_the_other_is_out_of_reach_the_worker_waits() {
+async fn worker_waits_if_one_topic_refuses_and_the_other_is_unreachable() {
     let world = two();
     let bad = arn("bad");
     let refused = FaultRule::on("GetTopicAttributes")

@@ -16,7 +16,7 @@ fn reads_of(world: &World, digests: &[String]) -> Vec<usize> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_manifest_of_an_index_is_read_once_however_many_events_come() {
+async fn manifest_of_an_index_is_read_once_for_any_number_of_events() {
     let world = World::new();
     let good = child(&world, "good", Some(clean()));
     let push =
@@ -42,7 +42,7 @@ async fn the_manifest_of_an_index_is_read_once_however_many_events_come() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_burst_about_different_children_lists_the_repository_seldom() {
+async fn burst_about_different_children_lists_the_repository_seldom() {
     let world = World::new();
     let pushed = (0..100).map(|number| {
         let bad = child(&world, &format!("bad {number}"), Some(critical()));
@@ -66,7 +66,7 @@ async fn a_burst_about_different_children_lists_the_repository_seldom() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_cost_of_a_repository_of_ten_thousand_tagged_images() {
+async fn repository_of_ten_thousand_tagged_images_has_a_bounded_cost() {
     let world = World::new();
     let names = (0..5_000).map(|number| (format!("image-{number}"), format!("content {number}")));
     let images = world.sim.push_images(&world.repository, names);

@@ -50,7 +50,7 @@ fn sweep() -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn index_that_is_not_known_as_a_whole_is_told_as_blocked_once_and_keeps_its_tags() {
+async fn incompletely_known_index_is_blocked_with_one_notice() {
     for rule in ["any", "all"] {
         let world = World::new().set("POLICY__INDEX", rule);
         let known = Entry::image(&child(&world, "known", Some(clean())));
@@ -87,7 +87,7 @@ async fn index_that_is_not_known_as_a_whole_is_told_as_blocked_once_and_keeps_it
 }
 
 #[tokio::test(start_paused = true)]
-async fn bad_image_within_the_bounds_takes_the_tags_of_an_index_that_is_not_known_as_a_whole() {
+async fn bad_image_within_the_bounds_untags_an_incompletely_known_index() {
     let world = World::new();
     let known = Entry::image(&child(&world, "known", Some(critical())));
     world.route(json!({"detail-type": ["ECR Image Action"]}));
@@ -114,7 +114,7 @@ async fn bad_image_within_the_bounds_takes_the_tags_of_an_index_that_is_not_know
 }
 
 #[tokio::test(start_paused = true)]
-async fn index_that_is_not_known_as_a_whole_stays_by_the_rule_all_and_is_told() {
+async fn incompletely_known_index_keeps_its_tags_by_the_rule_all_with_a_notice() {
     let world = World::new().set("POLICY__INDEX", "all");
     let bad = child(&world, "known", Some(critical()));
     let index = push(&world, &["gone"], &[Entry::index(&digest_of_nothing()), Entry::image(&bad)]);
@@ -127,7 +127,7 @@ async fn index_that_is_not_known_as_a_whole_stays_by_the_rule_all_and_is_told() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn sweep_counts_what_is_not_known_as_a_whole_and_people_hear_of_it_by_name() {
+async fn sweep_counts_incompletely_known_indexes_and_notifies_each_by_name() {
     for mode in ["enforce", "audit"] {
         let world = World::new().set("POLICY__MODE", mode).set("SWEEP__RESCAN_AFTER", "never");
         let known = Entry::image(&child(&world, "known", Some(clean())));
@@ -168,7 +168,7 @@ async fn four_levels_are_followed_and_a_fifth_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn images_that_are_missing_or_archived_change_nothing_for_the_others() {
+async fn missing_or_archived_images_do_not_affect_the_others() {
     for bad in [false, true] {
         let world = World::new();
         let scan = if bad { critical() } else { clean() };
@@ -192,7 +192,7 @@ async fn images_that_are_missing_or_archived_change_nothing_for_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn manifests_that_are_more_than_there_is_room_for_are_read_by_halves() {
+async fn manifests_too_large_for_one_answer_are_read_in_halves() {
     let world = World::new();
     let bad = child(&world, "bad", Some(critical()));
     let padding = "x".repeat(400_000);
@@ -218,7 +218,7 @@ async fn manifests_that_are_more_than_there_is_room_for_are_read_by_halves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failure_to_read_an_inner_index_for_a_moment_is_no_gap() {
+async fn temporary_failure_to_read_an_inner_index_is_no_gap() {
     let world = World::new();
     let good = child(&world, "good", Some(clean()));
     let inner = push(&world, &[], &[Entry::image(&good)]);

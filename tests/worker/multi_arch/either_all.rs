@@ -25,7 +25,7 @@ async fn one_bad_child_of_two_is_not_enough() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_index_goes_when_the_last_child_is_found_bad_in_either_order() {
+async fn index_loses_its_tags_when_the_last_child_is_bad_in_either_order() {
     for amd_first in [true, false] {
         let world = world();
         let it = multi_arch(&world, &["1.0"], clean(), clean());
@@ -49,7 +49,7 @@ async fn the_index_goes_when_the_last_child_is_found_bad_in_either_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn both_found_bad_at_once_are_enough_whoever_comes_first() {
+async fn two_children_found_bad_at_once_are_enough_in_either_order() {
     let world = world();
     let it = multi_arch(&world, &["1.0"], critical(), critical());
     world.send(&scanned(&it.arm));
@@ -63,7 +63,7 @@ async fn both_found_bad_at_once_are_enough_whoever_comes_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clean_attestation_does_not_save_an_index() {
+async fn clean_attestation_does_not_save_an_index() {
     let world = world();
     let amd = child(&world, "amd64", Some(critical()));
     let arm = child(&world, "arm64", Some(critical()));

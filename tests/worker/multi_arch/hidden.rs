@@ -57,7 +57,7 @@ fn assert_all_gone(world: &World, holders: &[String], what: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn image_is_hidden_by_nothing_that_an_index_says_of_it() {
+async fn description_in_an_index_never_hides_an_image() {
     // By the scan of the image itself, and by a sweep of what is there.
     for by_sweep in [false, true] {
         let world = World::new();
@@ -77,7 +77,7 @@ async fn image_is_hidden_by_nothing_that_an_index_says_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn index_that_is_pushed_last_is_judged_by_what_it_hides_too() {
+async fn index_pushed_last_is_judged_by_its_hidden_images_too() {
     let world = World::new();
     let bad = child(&world, "bad", Some(critical()));
     world.route(json!({"detail-type": ["ECR Image Action"], "detail": {"image-tag": [{"anything-but": [""]}]}}));
@@ -89,7 +89,7 @@ async fn index_that_is_pushed_last_is_judged_by_what_it_hides_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn entry_that_lies_about_being_an_image_is_followed_when_its_index_is_judged() {
+async fn entry_that_claims_to_be_an_image_is_followed_as_an_index() {
     let world = World::new();
     let bad = child(&world, "bad", Some(critical()));
     let inner = push(&world, &[], &[Entry::image(&bad)]);
@@ -102,7 +102,7 @@ async fn entry_that_lies_about_being_an_image_is_followed_when_its_index_is_judg
 }
 
 #[tokio::test(start_paused = true)]
-async fn attestations_of_which_ecr_shows_no_findings_are_no_images_in_silence() {
+async fn attestations_without_findings_do_not_count_as_images() {
     for scan in [None, Some(ScanResult::status("UNSUPPORTED_IMAGE")), Some(ScanResult::basic(&[]))]
     {
         for index in ["any", "all"] {
@@ -126,7 +126,7 @@ async fn attestations_of_which_ecr_shows_no_findings_are_no_images_in_silence() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn attestation_with_findings_is_judged_like_an_image_and_looked_at_last() {
+async fn attestation_with_findings_is_judged_like_an_image_and_inspected_last() {
     let world = World::new();
     let attestation = child(&world, "attestation", Some(critical()));
     let amd = child(&world, "amd64", Some(clean()));
@@ -150,7 +150,7 @@ async fn attestation_with_findings_is_judged_like_an_image_and_looked_at_last() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn attestation_that_cannot_be_scanned_is_nobodys_news_and_an_image_is() {
+async fn unscannable_attestation_is_not_notified_and_an_image_is() {
     let world = World::new();
     let unsupported = || Some(ScanResult::status("UNSUPPORTED_IMAGE"));
     let attestation = child(&world, "attestation", unsupported());
@@ -171,7 +171,7 @@ async fn attestation_that_cannot_be_scanned_is_nobodys_news_and_an_image_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn image_that_calls_itself_an_artifact_goes_by_its_findings() {
+async fn image_that_claims_to_be_an_artifact_is_judged_by_its_findings() {
     let artifact = |world: &World, tags: &[&str], scan: Option<ScanResult>| {
         let manifest = manifest::artifact(&format!("{tags:?}"), HELM);
         let digest = world.sim.push_manifest(&world.repository, tags, &manifest);
@@ -218,7 +218,7 @@ async fn image_that_calls_itself_an_artifact_goes_by_its_findings() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn artifact_whose_event_knows_of_findings_that_ecr_does_not_show_yet_is_waited_for() {
+async fn artifact_with_claimed_findings_is_retried_until_ecr_shows_them() {
     let world = World::new();
     let manifest = manifest::artifact("late", HELM);
     let late = world.sim.push_manifest(&world.repository, &["1.0"], &manifest);
@@ -240,7 +240,7 @@ async fn artifact_whose_event_knows_of_findings_that_ecr_does_not_show_yet_is_wa
 }
 
 #[tokio::test(start_paused = true)]
-async fn image_in_the_guise_of_a_signature_goes_in_a_sweep_too() {
+async fn image_tagged_like_a_signature_loses_its_tag_in_a_sweep_too() {
     let world = World::new().set("SWEEP__RESCAN_AFTER", "never");
     let subject = world.image(&["1.0"], clean());
     let tag = |ending: &str| format!("{}{ending}", subject.replace(':', "-"));
@@ -256,7 +256,7 @@ async fn image_in_the_guise_of_a_signature_goes_in_a_sweep_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nested_index_of_clean_images_keeps_its_tags_in_silence() {
+async fn nested_index_of_clean_images_keeps_its_tags_without_a_notice() {
     let world = World::new();
     let (amd, arm) = (child(&world, "amd64", Some(clean())), child(&world, "arm64", Some(clean())));
     let inner = push(&world, &[], &[Entry::image(&amd)]);
@@ -273,7 +273,7 @@ async fn nested_index_of_clean_images_keeps_its_tags_in_silence() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn indexes_that_share_their_images_and_docker_lists_are_followed_too() {
+async fn indexes_with_shared_images_and_docker_lists_are_followed_too() {
     let world = World::new();
     let bad = child(&world, "bad", Some(critical()));
     let inner = manifest::docker_list(&[(&bad, ARM)]).replace(OCI_IMAGE, manifest::DOCKER_IMAGE);

@@ -8,7 +8,7 @@ use super::{AMD, ARM, changed, child, clean, multi_arch, only, push_of, scanned}
 use crate::support::{World, basic, critical, quarantine, settled};
 
 #[tokio::test(start_paused = true)]
-async fn an_index_with_nothing_but_protected_tags_is_told_as_blocked() {
+async fn index_with_only_protected_tags_is_notified_as_blocked() {
     let world = World::new().set("POLICY__PROTECTED_TAGS", "prod*");
     let it = multi_arch(&world, &["prod"], critical(), clean());
     world.send(&scanned(&it.amd));
@@ -27,7 +27,7 @@ async fn an_index_with_nothing_but_protected_tags_is_told_as_blocked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_keeps_its_protected_tags_and_is_not_deleted_with_one() {
+async fn index_keeps_its_protected_tags_and_is_not_deleted_with_one() {
     let world = World::new().set("POLICY__PROTECTED_TAGS", "prod*").set("POLICY__ACTION", "delete");
     let it = multi_arch(&world, &["1.0", "prod"], critical(), clean());
     world.send(&scanned(&it.amd));
@@ -43,7 +43,7 @@ async fn an_index_keeps_its_protected_tags_and_is_not_deleted_with_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn audit_mode_tells_what_would_become_of_an_index() {
+async fn audit_mode_reports_what_enforcing_would_do_to_an_index() {
     let world = World::new().set("POLICY__MODE", "audit");
     let it = multi_arch(&world, &["1.0"], critical(), clean());
     world.send(&scanned(&it.amd));
@@ -58,7 +58,7 @@ async fn audit_mode_tells_what_would_become_of_an_index() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_of_attestations_alone_or_of_nothing_is_left_alone_in_silence() {
+async fn index_without_images_is_left_alone_without_a_notice() {
     let world = World::new();
     let attestation = child(&world, "attestation", None);
     world.route(json!({"detail-type": ["ECR Image Action"]}));
@@ -77,7 +77,7 @@ async fn an_index_of_attestations_alone_or_of_nothing_is_left_alone_in_silence()
 }
 
 #[tokio::test(start_paused = true)]
-async fn charts_and_signatures_are_left_alone_in_silence() {
+async fn charts_and_signatures_are_left_alone_without_a_notice() {
     let world = World::new();
     world.route(json!({"detail-type": ["ECR Image Action"]}));
     let image = world.image(&["1.0"], clean());
@@ -96,7 +96,7 @@ async fn charts_and_signatures_are_left_alone_in_silence() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_signature_that_cannot_be_scanned_is_not_told_and_a_bad_image_in_its_guise_goes() {
+async fn unscannable_signature_is_ignored_and_a_disguised_image_is_not() {
     for ending in [".sig", ".att", ".sbom", ""] {
         let world = World::new();
         let subject = child(&world, "subject", Some(clean()));
@@ -120,7 +120,7 @@ async fn a_signature_that_cannot_be_scanned_is_not_told_and_a_bad_image_in_its_g
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_with_a_child_that_cannot_be_judged_is_told_once_and_keeps_its_tags() {
+async fn index_with_an_unjudged_child_is_notified_once_and_keeps_its_tags() {
     for status in ["FAILED", "UNSUPPORTED_IMAGE", "SCAN_ELIGIBILITY_EXPIRED"] {
         let world = World::new();
         world.route(push_of("1.0"));
@@ -139,7 +139,7 @@ async fn an_index_with_a_child_that_cannot_be_judged_is_told_once_and_keeps_its_
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_in_another_repository_is_another_index() {
+async fn index_in_another_repository_is_another_index() {
     let world = World::new();
     let it = multi_arch(&world, &["1.0"], critical(), clean());
     let other = world.sim.create_repository("team/other");

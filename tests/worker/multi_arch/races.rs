@@ -10,7 +10,7 @@ use super::{clean, multi_arch, named, push_of, scanned, untagged};
 use crate::support::{World, basic, critical, quarantine, settled};
 
 #[tokio::test(start_paused = true)]
-async fn an_index_that_was_found_unfinished_a_moment_ago_goes_when_a_child_is_found_bad() {
+async fn index_just_found_unfinished_loses_its_tags_when_a_child_is_bad() {
     for earlier in [ScanResult::status("IN_PROGRESS"), clean(), ScanResult::status("FAILED")] {
         // One after the other; both were sent before anything was looked at.
         let world = World::new().set("QUEUE__MAX_IN_FLIGHT", "1");
@@ -37,7 +37,7 @@ async fn an_index_that_was_found_unfinished_a_moment_ago_goes_when_a_child_is_fo
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_is_not_said_to_have_lost_the_tags_of_its_child() {
+async fn notice_of_an_index_does_not_list_the_tags_of_its_child() {
     let world = World::new();
     let it = multi_arch(&world, &["1.0"], critical(), clean());
     world.sim.tag_image(&world.repository, "1.0-amd64", &it.amd);
@@ -60,7 +60,7 @@ async fn an_index_is_not_said_to_have_lost_the_tags_of_its_child() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_index_that_is_deleted_by_somebody_in_the_middle_does_not_hold_up_its_child() {
+async fn index_deleted_during_the_work_does_not_block_its_child() {
     let world = World::new();
     let it = multi_arch(&world, &["1.0"], critical(), clean());
     world.sim.tag_image(&world.repository, "1.0-amd64", &it.amd);

@@ -59,7 +59,7 @@ fn count(settled: &[(String, u64)], reason: &str) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_while_scans_are_asked_for_forks_no_chain() {
+async fn stop_during_scan_requests_forks_no_chain() {
     // One slice at a time.
     let world = World::new().set("QUEUE__MAX_IN_FLIGHT", "4");
     never_scanned(&world, 500);
@@ -76,7 +76,7 @@ async fn a_stop_while_scans_are_asked_for_forks_no_chain() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slice_whose_lease_is_lost_while_scans_are_asked_for_is_done() {
+async fn slice_that_loses_its_lease_during_scan_requests_is_done() {
     let world = World::new();
     never_scanned(&world, 150);
     world.sim.set_faults(vec![
@@ -92,7 +92,7 @@ async fn a_slice_whose_lease_is_lost_while_scans_are_asked_for_is_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn steps_that_cannot_be_deleted_lead_on_once() {
+async fn undeletable_steps_continue_the_sweep_once() {
     let world = World::new();
     others(&world, 3);
     for number in 0..250 {
@@ -116,7 +116,7 @@ async fn steps_that_cannot_be_deleted_lead_on_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_copy_that_comes_while_the_step_is_in_work_waits_and_ends() {
+async fn copy_of_a_step_in_progress_waits_and_ends() {
     let world = World::new();
     for number in 0..120 {
         world.image(&[&format!("v{number}")], clean());
@@ -132,7 +132,7 @@ async fn a_copy_that_comes_while_the_step_is_in_work_waits_and_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slice_that_failed_is_taken_again_and_its_copy_is_not_lost_with_it() {
+async fn failed_slice_is_retried_and_its_copy_is_not_lost() {
     let world = World::new();
     world.image(&["1.0"], critical());
     world.sim.set_faults(FaultRule::on("DescribeImages").first(2).error("ServerException"));
@@ -144,7 +144,7 @@ async fn a_slice_that_failed_is_taken_again_and_its_copy_is_not_lost_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_delivery_of_a_slice_in_work_is_kept_until_the_first_has_led_on() {
+async fn second_delivery_of_a_slice_stays_until_the_first_has_continued() {
     let world = World::new();
     world.image(&["1.0"], clean());
     let id = world.send(&slice());
@@ -168,7 +168,7 @@ async fn a_second_delivery_of_a_slice_in_work_is_kept_until_the_first_has_led_on
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_task_takes_a_slice_once_at_the_most() {
+async fn each_task_processes_a_slice_at_most_once() {
     let world = World::new();
     for number in 0..450 {
         world.image(&[&format!("v{number}")], clean());
@@ -190,7 +190,7 @@ async fn each_task_takes_a_slice_once_at_the_most() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sweeps_of_one_id_that_begin_at_different_times_are_different_sweeps() {
+async fn sweeps_with_one_id_and_different_times_are_different_sweeps() {
     let world = World::new();
     world.image(&["1.0"], clean());
     let test = async {
@@ -214,7 +214,7 @@ fn is_about(digest: &str) -> impl Fn(&Value) -> bool + Send + Sync + use<> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn entries_of_a_batch_that_fail_are_sent_again_and_no_others() {
+async fn failed_entries_of_a_batch_are_sent_again_and_no_others() {
     let world = World::new();
     let bad: Vec<_> =
         (0..25).map(|number| world.image(&[&format!("v{number}")], critical())).collect();
@@ -234,7 +234,7 @@ async fn entries_of_a_batch_that_fail_are_sent_again_and_no_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_that_cannot_be_sent_for_minutes_forks_no_chain_and_loses_none() {
+async fn image_message_that_fails_for_minutes_forks_no_chain_and_is_not_lost() {
     let world = World::new();
     let bad: Vec<_> =
         (0..25).map(|number| world.image(&[&format!("v{number}")], critical())).collect();
@@ -262,7 +262,7 @@ async fn an_image_that_cannot_be_sent_for_minutes_forks_no_chain_and_loses_none(
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_will_never_be_sent_is_not_tried_again_and_ends_the_sending() {
+async fn permanently_rejected_entry_is_not_retried_and_ends_the_sending() {
     let world = World::new();
     others(&world, 24);
     let fault = FaultRule::on("SendMessageBatch").skip(2).once();

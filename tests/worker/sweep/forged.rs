@@ -16,7 +16,7 @@ fn result(sweep: &str, detail: &Value) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_time_that_lies_ahead_keeps_no_word_of_a_summary_for_ever() {
+async fn forged_summary_mark_with_a_future_time_expires() {
     let world = World::new();
     world.send(&result("s", &json!({"told": u32::MAX})));
     let began = tokio::time::Instant::now();
@@ -27,7 +27,7 @@ async fn a_time_that_lies_ahead_keeps_no_word_of_a_summary_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn results_and_words_of_registries_that_the_policy_does_not_name_leave_no_trace() {
+async fn results_of_registries_out_of_scope_leave_no_trace() {
     let world = World::new().set("POLICY__REGIONS", REGION);
     let elsewhere =
         json!({"account": "999988887777", "of": 1, "repositories": {"a1": {"untag": 7}}});
@@ -43,7 +43,7 @@ async fn results_and_words_of_registries_that_the_policy_does_not_name_leave_no_
 }
 
 #[tokio::test(start_paused = true)]
-async fn results_of_a_sweep_that_nobody_began_end_within_hours_and_touch_no_other_sweep() {
+async fn results_of_an_unknown_sweep_end_within_hours_and_affect_no_other() {
     let world = World::new();
     others(&world, 2);
     world.image(&["1.0"], clean());

@@ -13,7 +13,7 @@ fn scanned(world: &World) -> Vec<Value> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_image_whose_scan_is_old_is_scanned_again_and_its_event_leads_on() {
+async fn image_with_an_old_scan_is_scanned_again_and_its_event_is_processed() {
     let world = World::new();
     world.route(json!({"source": ["aws.ecr"], "detail-type": ["ECR Image Scan"]}));
     let old = world.image(&["old"], clean());
@@ -33,7 +33,7 @@ async fn an_image_whose_scan_is_old_is_scanned_again_and_its_event_leads_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_violates_the_policy_goes_before_anybody_asks_for_another_scan() {
+async fn violating_image_loses_its_tags_without_another_scan() {
     let world = World::new();
     let old = world.image(&["old"], critical());
     tokio::time::advance(2 * DAY).await;
@@ -44,7 +44,7 @@ async fn what_violates_the_policy_goes_before_anybody_asks_for_another_scan() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registry_with_enhanced_scanning_is_asked_for_a_scan_once() {
+async fn registry_with_enhanced_scanning_is_asked_for_a_scan_once() {
     let world = World::new();
     for tag in ["1", "2", "3"] {
         world.sim.push_image(&world.repository, &[tag], tag);
@@ -57,7 +57,7 @@ async fn a_registry_with_enhanced_scanning_is_asked_for_a_scan_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_images_of_an_index_are_scanned_again_too() {
+async fn images_of_an_index_are_scanned_again_too() {
     let world = World::new();
     let old = world.image(&[], clean());
     let never = world.sim.push_image(&world.repository, &[], "never");
@@ -74,7 +74,7 @@ async fn the_images_of_an_index_are_scanned_again_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_registry_that_refuses_scans_keeps_nobody_from_being_looked_at_or_acted_on() {
+async fn registry_that_refuses_scans_delays_no_inspection_or_removal() {
     for code in ["AccessDeniedException", "InvalidParameterException", "ServerException"] {
         let world = World::new();
         let bad = world.image(&["bad"], critical());

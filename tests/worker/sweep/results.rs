@@ -9,7 +9,7 @@ use super::{DAY, clean, images, others, summary, sweep, told};
 use crate::support::{ACCOUNT, DEAD_LETTERS, QUEUE, REGION, World, critical, quarantine, settled};
 
 #[tokio::test(start_paused = true)]
-async fn a_sweep_that_is_killed_at_any_of_its_calls_converges() {
+async fn sweep_killed_at_any_of_its_calls_converges() {
     let world = World::new();
     let fill = |world: &World| {
         let bad = world.image(&["1.0"], critical());
@@ -50,7 +50,7 @@ async fn a_sweep_that_is_killed_at_any_of_its_calls_converges() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn results_that_come_to_different_tasks_are_told_together() {
+async fn results_received_by_different_tasks_are_summarized_together() {
     let world = World::new();
     others(&world, 6);
     world.send(&sweep());
@@ -81,7 +81,7 @@ fn with_one_refused(count: usize) -> World {
 }
 
 #[tokio::test(start_paused = true)]
-async fn results_outlive_the_wait_for_a_repository_that_refuses_for_an_hour() {
+async fn results_outlive_an_hour_of_refusals_by_one_repository() {
     let world = with_one_refused(5);
     world.send(&sweep());
     let test = async {
@@ -97,7 +97,7 @@ async fn results_outlive_the_wait_for_a_repository_that_refuses_for_an_hour() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_with_a_new_task_every_few_minutes() {
+async fn results_outlive_an_hour_of_refusals_and_new_tasks() {
     let world = with_one_refused(5);
     world.send(&sweep());
     for _ in 0..12 {
@@ -113,7 +113,7 @@ async fn the_same_with_a_new_task_every_few_minutes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_answer_for_hours_is_told_as_missing() {
+async fn repository_that_refuses_for_hours_is_reported_as_missing() {
     let world = with_one_refused(3);
     world.send(&sweep());
     world.run_to_the_end().await;
@@ -125,7 +125,7 @@ async fn what_does_not_answer_for_hours_is_told_as_missing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_topic_that_fails_keeps_no_other_from_its_one_summary_and_uses_up_no_result() {
+async fn failing_topic_delays_no_other_summary_and_uses_up_no_result() {
     let world =
         World::new().with_topics(&[("good", "format = 'json'"), ("bad", "format = 'json'")]);
     others(&world, 4);
@@ -153,7 +153,7 @@ async fn a_topic_that_fails_keeps_no_other_from_its_one_summary_and_uses_up_no_r
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_summary_is_told_although_the_task_that_told_it_ends_and_others_come() {
+async fn summary_is_sent_once_although_its_task_ends_and_others_start() {
     let world = World::new();
     others(&world, 8);
     world.send(&sweep());
@@ -164,7 +164,7 @@ async fn one_summary_is_told_although_the_task_that_told_it_ends_and_others_come
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sweep_that_began_long_ago_is_told_whole() {
+async fn sweep_that_began_long_ago_is_summarized_completely() {
     let world = World::new();
     others(&world, 5);
     world.send(&sweep());
@@ -175,7 +175,7 @@ async fn a_sweep_that_began_long_ago_is_told_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_time_that_lies_ahead_keeps_no_result_for_ever() {
+async fn result_with_a_future_time_expires() {
     for time in ["2999-01-01T00:00:00Z", "yesterday"] {
         let world = with_one_refused(2);
         let mut order = sweep();
@@ -204,7 +204,7 @@ fn summary_and_late(world: &World) -> (Value, Value) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_result_that_comes_after_the_summary_is_told_as_late_whoever_told_that() {
+async fn result_after_the_summary_is_notified_as_late_by_any_task() {
     for is_new in [false, true] {
         let world = with_one_refused(3);
         world.image(&["1.0"], critical());
@@ -240,7 +240,7 @@ fn results(world: &World) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_result_of_the_only_repository_makes_no_second_summary_in_a_new_task() {
+async fn changed_result_of_the_only_repository_makes_no_second_summary() {
     let world = World::new();
     world.image(&["1.0"], clean());
     world.send(&sweep());
@@ -253,7 +253,7 @@ async fn another_result_of_the_only_repository_makes_no_second_summary_in_a_new_
 }
 
 #[tokio::test(start_paused = true)]
-async fn copies_of_results_that_come_to_a_new_task_make_no_second_summary() {
+async fn copies_of_results_make_no_second_summary_in_a_new_task() {
     let world = World::new();
     others(&world, 5);
     world.send(&sweep());
