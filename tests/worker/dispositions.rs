@@ -149,8 +149,7 @@ async fn late_findings_are_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn findings_that_never_come_are_notified_and_not_dead_lettered()
-{
+async fn findings_that_never_come_are_notified_and_not_dead_lettered() {
     let world = World::new();
     // Pushed, but never scanned: ScanNotFoundException.
     let digest = world.sim.push_image(&world.repository, &["1.0"], "never scanned");

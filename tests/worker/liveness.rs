@@ -190,8 +190,7 @@ async fn work_that_holds_every_permit_never_fails_liveness() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn queue_deleted_during_work_fails_readiness_until_it_gives_a_message()
-{
+async fn queue_deleted_during_work_fails_readiness_until_it_gives_a_message() {
     let world = World::new();
     world.sim.set_faults(FaultRule::on("Publish").once().act(|sim| sim.delete_queue(QUEUE)));
     let first = world.violating(&["1.0"]);
