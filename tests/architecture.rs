@@ -1,5 +1,5 @@
-//! The rules of the house, as docs/architecture.md draws them: imports run downwards, files of one
-//! room form no circle, `domain` and `event` are pure, and AWS types stay in their rooms.
+//! The rules of the house, as docs/architecture.md draws them: imports run downwards, the files of
+//! one room form no cycle, `domain` and `event` are pure, and AWS types stay in their rooms.
 //!
 //! The sources are parsed, so that comments and strings cannot pass for imports.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
@@ -9,7 +9,7 @@ mod sources;
 
 use sources::{Source, circles, sources};
 
-/// Rooms from the top; a room imports from lower floors only.
+/// Rooms from the top. A room imports only from lower floors.
 const FLOORS: &[&[&str]] = &[
     &["main"],
     &["cli"],
@@ -65,7 +65,7 @@ const IMPURE: [&str; 9] = [
     "fastrand",
 ];
 
-/// The largest part of `src` that one room may have, in per cent of its lines.
+/// The largest share of `src` that one room may have, in per cent of its lines.
 const LARGEST_ROOM: usize = 16;
 
 fn floor(room: &str) -> usize {

@@ -1,4 +1,5 @@
-//! The real binary against the simulated AWS over HTTP: start, work, refusal and stop as an orchestrator sees them.
+//! The real binary against the simulated AWS over HTTP: start, work, refusal and stop, as an
+//! orchestrator sees them.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -21,7 +22,7 @@ use world::{
     lines, quarantine_tag, silent_port,
 };
 
-/// Every metric that is there from the start.
+/// Every metric that exists from the start.
 const METRICS: [&str; 17] = [
     "tagwarden_messages_received_total",
     "tagwarden_messages_settled_total",
@@ -42,7 +43,7 @@ const METRICS: [&str; 17] = [
     "tagwarden_build_info",
 ];
 
-/// The histograms without labels, which are not shown before their first sample.
+/// The histograms without labels. They do not appear before their first sample.
 const METRICS_OF_WORK: [&str; 2] =
     ["tagwarden_assessment_duration_seconds", "tagwarden_event_age_seconds"];
 
@@ -62,12 +63,12 @@ async fn held_at(operation: &str) -> (World, Gate, Worker, String) {
     (world, gate, worker, digest)
 }
 
-/// The one line that a command has printed, on standard error.
+/// The only line that a command has printed on standard error.
 #[track_caller]
 fn complaint(output: &Output, code: i32) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{stderr}");
-    assert_eq!(stderr.lines().count(), 1, "one line says it: {stderr}");
+    assert_eq!(stderr.lines().count(), 1, "one line is enough: {stderr}");
     stderr
 }
 
@@ -305,7 +306,7 @@ async fn second_signal_ends_the_process_at_once() {
     assert_eq!(ended.code, Some(1), "{:#?}", ended.log);
     assert!(ended.stderr.contains("second signal"), "{}", ended.stderr);
     assert_eq!(world.tags(&digest), ["1.0", "latest"]);
-    assert_eq!(world.sim.queue(QUEUE).in_flight, 1, "it comes again when its timeout passes");
+    assert_eq!(world.sim.queue(QUEUE).in_flight, 1, "it is delivered again when its timeout passes");
 }
 
 #[tokio::test]
@@ -421,14 +422,14 @@ async fn start_on_a_taken_port_says_so() {
     assert!(complaint.contains(&address) && complaint.contains("http.listen"), "{complaint}");
 }
 
-/// Runs a worker that is refused; what it says at its end.
+/// Runs a worker that is refused, and returns its message at the end.
 async fn refusal(world: &World) -> String {
     let output = world.output(&["run"]).await;
     let complaint = complaint(&output, 1);
     let log = String::from_utf8_lossy(&output.stdout).into_owned();
     let last: Value = serde_json::from_str(log.lines().last().expect("a log")).expect("JSON");
     assert_holds(&last, &json!({"level": "ERROR", "message": "cannot go on"}));
-    assert!(world.sim.calls_of("ReceiveMessage").is_empty(), "nothing is begun");
+    assert!(world.sim.calls_of("ReceiveMessage").is_empty(), "nothing is started");
     complaint
 }
 

@@ -1,4 +1,5 @@
-//! The commands beside `run`, by the real binary, as a new user and somebody at three in the morning would try them.
+//! The commands beside `run`, with the real binary, as a new user or an operator in an emergency
+//! would try them.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -1,5 +1,5 @@
-//! Replays the corpus of the fuzz targets, by the very functions that the fuzzer runs: what it once
-//! found stays found. Then it changes the corpus at random, the same in every run.
+//! Replays the corpus of the fuzz targets with the functions that the fuzzer runs, so that no
+//! defect comes back. Then changes the corpus at random, in the same way in every run.
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
@@ -21,8 +21,8 @@ mod mutation;
 #[path = "fuzz/targets/render.rs"]
 mod render;
 
-/// Runs a target on every file of these folders, then on so many changed ones, or as many as
-/// `TAGWARDEN_FUZZ` says. A file that fails is named before the panic's message.
+/// Runs a target on every file of these folders, then on this many changed files, or as many as
+/// `TAGWARDEN_FUZZ` says. When a file fails, its name is printed before the panic's message.
 fn replay(target: fn(&[u8]), folders: &[&str], changed: usize) {
     let mut corpus = Vec::new();
     for folder in folders {

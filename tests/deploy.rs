@@ -1,5 +1,6 @@
-//! What is under deploy/, checked with the tools of its ecosystem: cfn-lint, botocore and moto, which are installed from PyPI
-//! below `target/`; and held against what the worker does, asks for and counts.
+//! The files under deploy/, checked with the tools of their ecosystem (cfn-lint, botocore and moto,
+//! installed from PyPI below `target/`), and compared with what the worker does, asks for and
+//! counts.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -1,4 +1,5 @@
-//! Where the real binary sends its calls: the standard variables for endpoints, FIPS and dual-stack, and the partitions.
+//! The addresses that the real binary calls: the standard variables for endpoints, FIPS and
+//! dual-stack, and the partitions.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -26,7 +27,7 @@ use world::{LOOPBACK, QUEUE, World, assert_in_order, quarantine_tag, silent_port
 
 const OTHER_ACCOUNT: &str = "444455556666";
 
-/// A proxy for HTTPS that lets nothing through. What it is asked for says which host a call is meant for.
+/// An HTTPS proxy that lets nothing through. Its requests show for which host a call is meant.
 struct Proxy {
     url: String,
     asked: mpsc::UnboundedReceiver<String>,
@@ -51,7 +52,7 @@ impl Proxy {
         Self { url, asked, _serving: serving }
     }
 
-    /// The first host that a command asks for. The command is killed then.
+    /// The first host that a command calls. The command is killed then.
     async fn first_host(mut self, arguments: &[&str], mut variables: Variables) -> String {
         variables.insert("HTTPS_PROXY".to_owned(), self.url);
         let mut command = tagwarden(arguments, &variables);
@@ -60,12 +61,12 @@ impl Proxy {
     }
 }
 
-/// Where a worker lives.
+/// The surroundings of a worker.
 #[derive(Clone, Copy)]
 struct Place {
     region: &'static str,
     partition: &'static str,
-    /// A variable that is `true`, if any.
+    /// A variable with the value `true`, if any.
     switch: Option<&'static str>,
     /// The hosts of ECR, SQS and STS.
     hosts: [&'static str; 3],
@@ -86,7 +87,7 @@ impl Place {
         variables
     }
 
-    /// The host that is asked about an image of this account.
+    /// The host that is called about an image of this account.
     async fn host_for(self, account: &str) -> String {
         let Self { region, partition, .. } = self;
         let event = json!({
@@ -122,7 +123,7 @@ impl Place {
         [ecr, sqs, sts]
     }
 
-    /// The host of SNS, which is asked when the queue has answered.
+    /// The SNS host, which is called after the queue has answered.
     async fn topic_host(self) -> String {
         let sim = Sim::new(SimConfig { region: self.region.to_owned(), ..SimConfig::default() });
         let (queue, _) = sim.create_queue_with_redrive(QUEUE, 5, &[]);
@@ -226,7 +227,7 @@ async fn standard_variables_switch_fips_and_dual_stack_endpoints_on() {
     join_all(places.map(Place::check)).await;
 }
 
-/// An interface VPC endpoint: a way of its own to the simulation, which keeps what it is asked.
+/// An interface VPC endpoint: a separate way to the simulation that keeps the requests.
 struct VpcEndpoint {
     url: String,
     asked: Arc<Mutex<String>>,
@@ -256,7 +257,7 @@ impl VpcEndpoint {
     }
 }
 
-/// Passes bytes on both ways, and keeps those of the requests.
+/// Passes bytes in both directions, and keeps the requests.
 async fn pass(client: TcpStream, upstream: SocketAddr, asked: Arc<Mutex<String>>) {
     let Ok(server) = TcpStream::connect(upstream).await else { return };
     for stream in [&client, &server] {
@@ -284,7 +285,7 @@ async fn pass(client: TcpStream, upstream: SocketAddr, asked: Arc<Mutex<String>>
 
 #[tokio::test]
 async fn each_service_is_called_at_the_vpc_endpoint_of_its_variable() {
-    // In each service's own protocol, what a request to it holds.
+    // The text that a request contains in each service's own protocol.
     const SERVICES: [(&str, &str); 4] = [
         ("ECR", "AmazonEC2ContainerRegistry_V20150921."),
         ("SNS", "Action=Publish"),
@@ -293,7 +294,7 @@ async fn each_service_is_called_at_the_vpc_endpoint_of_its_variable() {
     ];
     let mut world = World::new().await;
     let endpoints = join_all(SERVICES.map(|_| VpcEndpoint::before(&world))).await;
-    // What has no endpoint of its own would go where nobody listens.
+    // A service without its own endpoint would be called where nobody listens.
     let (_socket, nobody) = silent_port();
     world = world
         .set("AWS_ENDPOINT_URL", format!("http://{nobody}"))

@@ -44,12 +44,12 @@ fn start(arguments: &[&str]) -> Child {
 /// Runs the example to its end with something on its standard input.
 async fn run(arguments: &[&str], input: &str) -> Output {
     let mut child = start(arguments);
-    // A program that does not read it may have gone already.
+    // A program that does not read its input may have ended already.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes()).await;
     child.wait_with_output().await.unwrap()
 }
 
-/// The standard output of a run that went well.
+/// The standard output of a successful run.
 fn shown(output: &Output) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{:?}: {errors}", output.status);
@@ -63,7 +63,7 @@ fn rows(text: &str) -> Vec<Vec<&str>> {
     rows.map(|row| row.trim_matches('│').split('┆').map(str::trim).collect()).collect()
 }
 
-/// What the table says of a tag on the first image that had it: before, after, why.
+/// The table's row of a tag on its first image: before, after, why.
 fn tag<'a>(text: &'a str, tag: &str) -> [&'a str; 3] {
     let row = rows(text).into_iter().find(|row| row.len() == 6 && row[2] == tag);
     let row = row.unwrap_or_else(|| panic!("no tag {tag} in {text}"));
@@ -90,7 +90,7 @@ async fn example_shows_what_happens_to_good_and_bad_images() {
     let accepted = "CVE-2021-44228 (critical); accepted by an exception";
     assert_eq!(tag(&text, "4.0.0"), ["tagged", "tagged", accepted]);
     let kept = rows(&text).into_iter().filter(|row| row.last() == Some(&"keeps the image"));
-    assert_eq!(kept.count(), 6, "every vulnerable image is kept under its quarantine tag");
+    assert_eq!(kept.count(), 6, "every vulnerable image keeps its quarantine tag");
 
     assert!(text.contains("leave   team/app:edge      it is on another image by now"), "{text}");
     assert!(text.contains("| Quarantined as:    quarantine-"), "{text}");
@@ -110,7 +110,7 @@ async fn events_on_standard_input_are_sent_unchanged() {
             {{"scan-status": "COMPLETE", "repository-name": "team/app", "image-tags": [{tags}]}}}}"#
         )
     };
-    // Documents one after the other, and an array.
+    // One file has documents one after the other, the other has an array.
     let events = [about("\"1.3.0\""), format!("[{}, 17]", about("\"no-such-tag\""))].join("\n");
     let text = shown(&run(&["--events", "-"], &events).await);
 
@@ -154,11 +154,11 @@ async fn unreadable_and_empty_files_are_errors_of_one_line() {
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{errors}");
         assert!(errors.starts_with(problem) && errors.lines().count() == 1, "{errors}");
-        assert!(output.stdout.is_empty(), "nothing was begun");
+        assert!(output.stdout.is_empty(), "nothing was started");
     }
 }
 
-/// What stands in a text after a mark, up to the next space.
+/// The text after a marker, up to the next space.
 fn word_after<'a>(text: &'a str, mark: &str) -> &'a str {
     let (_, rest) = text.split_once(mark).unwrap_or_else(|| panic!("no {mark} in {text}"));
     rest.split_whitespace().next().unwrap()

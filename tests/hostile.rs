@@ -1,5 +1,5 @@
-//! Texts that are meant to break out of where they are shown: of events, of findings and of AWS's own errors, in logs,
-//! notices and at the terminal.
+//! Texts that try to break out of where they are shown: texts of events, of findings and of AWS
+//! errors, in logs, in notices and at the terminal.
 #![expect(
     clippy::expect_used,
     clippy::unwrap_used,

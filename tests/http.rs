@@ -1,4 +1,8 @@
-//! The HTTP listener against clients that are slow, greedy, broken or hostile. After each of them `/healthz` answers.
+//! The HTTP listener against clients that are slow, greedy, broken or hostile. After each of them
+//! `/healthz` answers.
+//!
+//! Most tests use streams in this process under paused time, which hits every limit to the
+//! millisecond.
 //!
 //! Most of it is over streams in this process under paused time, where every limit is met to the millisecond.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
@@ -21,15 +25,15 @@ use tokio::task::{JoinSet, unconstrained};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// As long as the metrics of a worker, and then some.
+/// More bytes than the metrics of a worker have.
 const LONG_ANSWER: usize = 1 << 20;
-/// How long the slowest handler takes.
+/// The time that the slowest handler takes.
 const SLOW_ANSWER: Duration = Duration::from_millis(400);
-/// The least that paused time can pass by.
+/// The smallest step of paused time.
 const MOMENT: Duration = Duration::from_millis(1);
 const ASK: &str = "GET /healthz HTTP/1.1\r\nhost: worker\r\n\r\n";
 
-/// Connections that a test makes.
+/// The connections of a test.
 struct Line(mpsc::UnboundedReceiver<io::Result<DuplexStream>>);
 
 impl Accept for Line {
@@ -73,7 +77,7 @@ impl Server {
         Self { line, stop, task }
     }
 
-    /// A connection between which and the server so many bytes can be on their way.
+    /// A connection on which this many bytes fit between client and server.
     fn connect_by(&self, buffer: usize) -> DuplexStream {
         let (ours, theirs) = duplex(buffer);
         self.line.send(Ok(theirs)).expect("a server");
@@ -84,15 +88,15 @@ impl Server {
         self.connect_by(1 << 16)
     }
 
-    /// Sends this on a connection of its own and reads until the server ends it.
+    /// Sends this on a new connection and reads until the server ends it.
     async fn ask(&self, request: impl AsRef<[u8]>) -> String {
         let mut stream = self.connect();
-        // Who is refused need not be heard to the end.
+        // A refused client does not have to send everything.
         drop(stream.write_all(request.as_ref()).await);
         rest(&mut stream).await
     }
 
-    /// Whether the health check is answered, and without any wait.
+    /// The health check is answered without any wait.
     async fn is_healthy(&self) {
         let asked = Instant::now();
         let answer = self.ask(ASK).await;
@@ -100,7 +104,7 @@ impl Server {
         assert_eq!(asked.elapsed(), Duration::ZERO);
     }
 
-    /// Tells it to stop and gives the time until it has.
+    /// Stops the server, and returns the time that it took.
     async fn stopped(mut self) -> Duration {
         let told = Instant::now();
         self.stop.cancel();
@@ -116,15 +120,15 @@ async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Whether the server has ended this connection, of which nothing was read.
+/// Returns whether the server has ended this connection, from which nothing was read.
 fn is_over(stream: &mut DuplexStream) -> bool {
-    // Unconstrained, or tokio lets only so many of them look before the next yield.
+    // Unconstrained, because tokio otherwise polls only some of them before the next yield.
     let mut byte = [0];
     let read = unconstrained(stream.read(&mut byte)).now_or_never();
     read.is_some_and(|read| read.expect("an end") == 0)
 }
 
-/// Lets the server do what it can do now.
+/// Lets the server do everything that it can do now.
 async fn settle() {
     sleep(MOMENT).await;
 }
@@ -135,7 +139,7 @@ async fn slow_head_ends_when_its_time_is_over() {
     let begun = Instant::now();
     let mut stream = server.connect();
     for byte in ASK.bytes().cycle() {
-        // Never two line ends, so that the head never ends.
+        // Never two line ends, so the head never ends.
         if byte != b'\n' && stream.write_all(&[byte]).await.is_err() {
             break;
         }
@@ -164,9 +168,9 @@ async fn connection_beyond_the_cap_replaces_the_oldest_silent_one() {
     assert_eq!(silent.iter_mut().filter_map(|one| is_over(one).then_some(())).count(), 0);
     server.is_healthy().await;
     let over: Vec<_> = silent.iter_mut().map(is_over).collect();
-    assert!(over.first().is_some_and(|over| *over), "the oldest gives way");
+    assert!(over.first().is_some_and(|over| *over), "the oldest is closed");
     assert_eq!(over.iter().filter(|over| **over).count(), 1, "{over:?}");
-    // There is room now: nobody has to go for the next.
+    // There is room now, so no connection has to be closed for the next one.
     server.is_healthy().await;
     assert_eq!(silent.iter_mut().map(is_over).filter(|over| *over).count(), 1);
 }
@@ -315,7 +319,7 @@ async fn client_that_does_not_read_its_answer_loses_its_connection() {
     for stream in &mut deaf {
         assert!(rest(stream).await.len() < LONG_ANSWER);
     }
-    // The end comes by time, however much is still to be sent.
+    // The time limit ends the connection, however much is left to send.
     let begun = Instant::now();
     let mut deaf = server.connect_by(1024);
     deaf.write_all(request.as_bytes()).await.unwrap();
@@ -365,7 +369,7 @@ async fn stop_closes_idle_connections_and_answers_requests_in_hand() {
     assert_eq!(server.stopped().await, SLOW_ANSWER - MOMENT);
     assert!(is_over(&mut silent));
     assert!(rest(&mut slow).await.ends_with("slow\n"));
-    assert!(line.send(Ok(duplex(1).0)).is_err(), "nobody accepts any more");
+    assert!(line.send(Ok(duplex(1).0)).is_err(), "the server accepts no connection");
 
     let server = Server::start();
     let mut half = server.connect();
@@ -393,7 +397,7 @@ async fn real_socket_passes_the_health_check_while_clients_occupy_it() {
     let mut silent = Vec::new();
     for _ in 0..MAX_CONNECTIONS + 10 {
         silent.push(TcpStream::connect(address).await.unwrap());
-        // Its turn has come, so that the order of all of them is known.
+        // The listener has accepted it, so the order of all connections is known.
         tagwarden::http::healthcheck(address).await.unwrap();
     }
     let mut oldest = silent.remove(0);

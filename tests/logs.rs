@@ -1,4 +1,7 @@
-//! What the worker logs of texts that are meant to break out of a line, or are none of a log's business.
+//! What the worker logs of texts that try to break out of a line or do not belong into a log.
+//!
+//! This is a separate test crate, because a worker that runs beside these tests without a
+//! subscriber would silence call sites for all of them.
 //!
 //! A test crate of its own: a worker that runs beside these without a subscriber would silence call sites for all.
 #![expect(

@@ -1,5 +1,5 @@
-//! The real binary against moto, the emulator of AWS that others use: what aws-sim and the worker believe about the
-//! wire is checked against somebody else's reading of it.
+//! The real binary against moto, the widely used AWS emulator. What aws-sim and the worker assume
+//! about the wire is compared with an independent implementation.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -40,7 +40,7 @@ struct World {
 }
 
 impl World {
-    /// `None`: these tests are skipped.
+    /// Returns `None` if these tests are skipped.
     async fn new() -> Option<Self> {
         let moto = Moto::start().await?;
         let sdk = moto.sdk().await;
@@ -91,7 +91,8 @@ impl World {
         worker
     }
 
-    /// Pushes an image under tags and scans it; its digest. moto's scan finds one of HIGH unless told otherwise.
+    /// Pushes an image with these tags and scans it. Returns its digest. By default moto's scan
+    /// finds one HIGH.
     async fn push(&self, tags: &[&str]) -> String {
         let manifest = aws_sim::manifest::image(&tags.join(" "));
         let mut digest = String::new();
@@ -106,7 +107,7 @@ impl World {
         digest
     }
 
-    /// Sets what the scan of an image finds.
+    /// Sets the findings of an image's scan.
     async fn set_findings(&self, digest: &str, severities: &[&str]) {
         let finding =
             |severity: &&str| json!({"name": format!("CVE-2026-{severity}"), "severity": severity});
@@ -151,7 +152,7 @@ impl World {
         details.into_iter().flat_map(|image| image.image_tags.unwrap_or_default()).collect()
     }
 
-    /// Receives one message, and deletes it.
+    /// Receives one message and deletes it.
     async fn take(&self, queue: &str) -> String {
         let taken = async {
             loop {
@@ -178,7 +179,7 @@ impl World {
         notice
     }
 
-    /// How many messages of the queue can be received, and how many are in somebody's hand.
+    /// The number of visible messages of the queue, and of those in flight.
     async fn depth(&self) -> (String, String) {
         let names = [
             QueueAttributeName::ApproximateNumberOfMessages,
@@ -207,7 +208,7 @@ fn set<const N: usize>(tags: [&str; N]) -> BTreeSet<String> {
 #[tokio::test]
 async fn tags_over_the_limit_are_removed_and_everything_else_stays() {
     let Some(world) = World::new().await else { return };
-    // moto has no compare-and-delete of a tag; see the other test.
+    // moto has no compare-and-delete of a tag; the other test covers it.
     let world = world.set("TAGWARDEN__REGISTRY__UNTAG", "tag");
     let critical = world.push(&["1.0", "latest"]).await;
     world.set_findings(&critical, &["CRITICAL"]).await;
@@ -279,7 +280,7 @@ async fn over_reach_of_the_registry_is_noticed_repaired_and_not_repeated() {
     let ended = worker.stopped().await;
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{:#?}", ended.log);
     assert_eq!(world.tags(&second).await, set(["2.0", "release-2"]));
-    // Whether a receive that was under way had it or not: it waits for a restart.
+    // A receive in flight may or may not have taken the message, so it waits for a restart.
     let (visible, in_flight) = world.depth().await;
     assert!(visible == "1" || in_flight == "1", "{visible} visible, {in_flight} in flight");
 }

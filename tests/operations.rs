@@ -1,5 +1,5 @@
-//! What docs/operations.md says can be followed: its links lead somewhere, its commands are commands, and what it asks the
-//! stack and the log about is there.
+//! docs/operations.md can be followed: its links have targets, its commands are valid, and
+//! everything that it queries in the stack and the log exists.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ fn text(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// The commands of the guide, a string for each block of them.
+/// The commands of the guide, one string for each code block.
 fn commands() -> Vec<String> {
     let mut blocks = Vec::new();
     let mut open: Option<(usize, String)> = None;
@@ -37,7 +37,7 @@ fn commands() -> Vec<String> {
     blocks
 }
 
-/// The queries of the guide to CloudWatch Logs Insights.
+/// The CloudWatch Logs Insights queries of the guide.
 fn queries() -> Vec<String> {
     let all = commands().concat();
     let asked = all.split("insights ").skip(1).filter_map(|rest| {
@@ -66,7 +66,7 @@ fn sources() -> String {
     all
 }
 
-/// What follows each of these, up to a character that no name has.
+/// The names that follow each of these marks, up to a character that no name contains.
 fn names<'a>(text: &'a str, before: &str) -> BTreeSet<&'a str> {
     let end = |rest: &'a str| {
         let name = |character: char| character.is_ascii_alphanumeric() || "_-".contains(character);
@@ -171,7 +171,7 @@ fn fields_in_log_queries_exist_in_the_log() {
             })
     };
     for query in queries() {
-        // Patterns, each alternative of which is a part of something that is logged.
+        // Each alternative of a pattern is a part of something that is logged.
         let mut parts = query.split(" like /");
         let mut rest = parts.next().unwrap_or_default().to_owned();
         for part in parts {
@@ -189,7 +189,7 @@ fn fields_in_log_queries_exist_in_the_log() {
                 WORDS.contains(&word) || named.contains(word) || word.parse::<u32>().is_ok();
             assert!(known || of_a_line(word), "no field {word}: {query}");
         }
-        // What comes after stats sees only what stats made.
+        // The commands after `stats` see only the columns of `stats`.
         let steps: Vec<_> = query.split(" | ").map(|step| step.split(' ').next()).collect();
         let first = |name| steps.iter().position(|step| *step == Some(name));
         assert!(first("stats") >= first("filter") || first("stats").is_none(), "{query}");

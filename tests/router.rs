@@ -1,5 +1,8 @@
-//! What the log router and the collector are told: that it can be read, and that it is about fields, instruments and words
-//! that there are.
+//! The configuration of the log router and of the collector: it can be read, and it uses only
+//! fields, instruments and label values that exist.
+//!
+//! `python tests/router/run.py FLUENT_BIT` runs a real Fluent Bit with the router's file. No
+//! package registry has Fluent Bit, so this is done by hand.
 //!
 //! `python tests/router/run.py FLUENT_BIT` runs a real Fluent Bit with the router's file; none is to be had from a package
 //! registry, so that is done by hand.
@@ -21,7 +24,8 @@ fn text(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// A section of Fluent Bit's classic configuration: its kind, and its keys in lower case with their values.
+/// A section of Fluent Bit's classic configuration: its kind, and its keys in lower case with their
+/// values.
 type Section = (String, BTreeMap<String, String>);
 
 fn sections() -> Vec<Section> {
@@ -60,7 +64,8 @@ fn router_sends_everything_once_and_audit_records_also_to_s3() {
     for (kind, keys) in &sections[1..] {
         assert!(keys.contains_key("name") && keys.contains_key("match"), "{kind} {keys:?}");
     }
-    // The tag that ECS gives: the container's name in the task definition, which both rules below go by.
+    // The tag that ECS gives is the container's name in the task definition. Both rules below match
+    // it.
     let logs = named(&sections, "OUTPUT", "cloudwatch_logs");
     let rewritten = named(&sections, "FILTER", "rewrite_tag");
     assert_eq!(logs["match"], "worker-firelens-*");
@@ -96,7 +101,7 @@ fn router_uses_only_the_variables_that_its_head_names() {
     }
 }
 
-/// The instruments by the names that they have over OTLP, with the values that docs/metrics.md lists for each label.
+/// The instruments by their OTLP names, with the values that docs/metrics.md lists for each label.
 fn instruments() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     let page = text("docs/metrics.md");
     let quoted =
@@ -119,7 +124,7 @@ fn instruments() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     instruments
 }
 
-/// What stands between the brackets of `^tagwarden_(..|..)`, or of `^(..|..)`.
+/// The alternatives between the brackets of `^tagwarden_(..|..)` or `^(..|..)`.
 fn alternatives<'a>(line: &'a str, before: &str) -> BTreeSet<&'a str> {
     let rest = line.split_once(before).unwrap_or_else(|| panic!("no {before} in {line}")).1;
     rest.split_once(')').expect("an end").0.split('|').collect()
@@ -135,12 +140,12 @@ fn collector_passes_each_existing_instrument_once() {
     assert_eq!(
         selectors.iter().copied().collect::<BTreeSet<_>>(),
         passed,
-        "declared, and let through"
+        "the declared instruments equal the passed ones"
     );
     assert_eq!(selectors.len(), passed.len(), "one is declared twice");
     let known = instruments();
     for name in passed {
-        // Selectors are the beginning of a name.
+        // Selectors are prefixes of names.
         let matching: Vec<_> =
             known.keys().filter(|of| of.starts_with(&format!("tagwarden_{name}"))).collect();
         assert_eq!(matching, [&format!("tagwarden_{name}")]);
@@ -163,7 +168,7 @@ fn collector_matches_only_values_that_the_labels_have() {
         let regex = lines.next().expect("a regex");
         for word in alternatives(regex, "^(") {
             assert!(known[&instrument][label].contains(word), "{instrument} {label} {word}");
-            // Only its beginning is anchored.
+            // Only the start of the pattern is anchored.
             let others = known[&instrument][label].iter();
             let begun = others.filter(|value| value.starts_with(word)).count();
             assert_eq!(begun, 1, "{instrument}: {label} {word} also lets others through");

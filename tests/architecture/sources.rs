@@ -15,7 +15,7 @@ pub(crate) struct Source {
     pub(crate) lines: usize,
     /// Every path that it names outside of tests, with segments joined by `::`.
     pub(crate) paths: BTreeSet<String>,
-    /// The names that it re-exports, and the paths that they stand for.
+    /// The names that it re-exports, and the paths that they refer to.
     re_exports: BTreeMap<String, String>,
     /// Whether it has an async function, block or closure.
     pub(crate) is_async: bool,
@@ -130,7 +130,7 @@ impl Visit<'_> for Paths {
     }
 
     fn visit_macro(&mut self, item: &syn::Macro) {
-        // What a macro gets are tokens: paths in them are found by their text.
+        // The arguments of a macro are tokens, so paths in them are found by their text.
         let text = item.tokens.to_string().replace(' ', "");
         for root in ["crate::", "self::", "super::"] {
             for (at, _) in text.match_indices(root) {
@@ -199,7 +199,10 @@ pub(crate) fn sources() -> Vec<Source> {
     parsed.collect()
 }
 
-/// The circles of imports between files of one room, each as its files in order.
+/// The import cycles between files of one room, each as its files in order.
+///
+/// A facade that re-exports a file does not depend on that file. A name that is imported from a
+/// facade leads to the file that defines it.
 ///
 /// A facade that re-exports a file does not depend on it by that; a name that is imported from a
 /// facade leads to the file that defines it.
@@ -224,11 +227,11 @@ pub(crate) fn circles(sources: &[Source]) -> Vec<Vec<String>> {
     circles.into_iter().collect()
 }
 
-/// The module that defines what a path names.
+/// The module that defines the item of a path.
 fn defining(path: &str, modules: &BTreeMap<String, &Source>) -> Option<String> {
     let mut path = path.to_owned();
     for _ in 0..8 {
-        // The longest part of the path that is a module, and the name behind it.
+        // The longest prefix of the path that is a module, and the name after it.
         let mut module = path.clone();
         let mut name = String::new();
         while !modules.contains_key(&module) {

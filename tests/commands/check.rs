@@ -1,4 +1,4 @@
-//! `tagwarden check` without AWS: the configuration, where it is from, and what is odd about it.
+//! `tagwarden check` without AWS: the configuration, the origin of its values, and its warnings.
 
 use std::fs;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! `tagwarden explain` without a look at AWS: no credentials, no network, no queue.
+//! `tagwarden explain` without AWS: no credentials, no network, no queue.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

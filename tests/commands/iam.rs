@@ -16,7 +16,7 @@ fn joined(list: &Value) -> String {
     items.collect::<Vec<_>>().join(" ")
 }
 
-/// The policies of a configuration, a statement in a paragraph.
+/// The policies of a configuration, one statement in each paragraph.
 async fn policies(config: &str) -> String {
     let report = run(&["check", "--format", "json"], &bare(config), "").await.json();
     let mut text = String::new();
@@ -111,7 +111,7 @@ async fn changes_are_allowed_only_in_scope_where_a_rule_enforces() {
         (format!("{audit}{team}{}", enforce("*-prod")), &["team/*"]),
         (format!("{audit}{team}{}", enforce("legacy/*")), &[]),
         (format!("{audit}{}{}", rule("audit", "team/*"), enforce("team/app")), &[]),
-        // The base policy never counts where a rule is for everything.
+        // The base policy never applies if a rule matches everything.
         (format!("{}{}", enforce("team/*"), rule("audit", "*")), &["team/*"]),
     ] {
         assert_eq!(resources(&config, "ChangeImages").await, repositories(names), "{config}");
@@ -132,7 +132,7 @@ async fn replicas_are_readable_if_the_policy_waits_for_them() {
         (follow.clone(), anywhere),
         (format!("{team}{rule}"), anywhere),
         (format!("{follow}policy.mode = 'audit'"), ""),
-        // Its roles read in their accounts, and in every Region.
+        // The roles read in their own accounts, in every Region.
         (format!("{follow}{role}"), ""),
         (format!("{follow}{role}{regions}"), "arn:aws:ecr:*:111122223333:repository/team/*"),
     ] {

@@ -1,4 +1,4 @@
-//! What is given to `tagwarden explain`, and what is not fit to be.
+//! Valid and invalid input of `tagwarden explain`.
 
 use std::fs;
 
@@ -63,7 +63,8 @@ async fn unusable_configuration_is_refused_before_the_event_is_read() {
     }
 }
 
-/// Nothing that a terminal acts on, and nothing that turns the direction of writing.
+/// The text contains no character that a terminal acts on, and none that changes the direction of
+/// writing.
 fn is_safe(text: &str) -> bool {
     let turns = |one| matches!(one, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     !text.contains(|one: char| (one.is_control() && one != '\n') || turns(one))

@@ -1,4 +1,4 @@
-//! `tagwarden explain --live`: what it says is what the worker then does, and it does nothing itself.
+//! `tagwarden explain --live` predicts what the worker does, and changes nothing itself.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ async fn explain(world: &World, event: &Value) -> Shown {
     shown
 }
 
-/// Explains an event, lets the worker have it, and holds the two against each other; the explanation.
+/// Explains an event, lets the worker process it, and compares both. Returns the explanation.
 async fn explained_and_done(world: &World, event: &Value, verdict: &str) -> Value {
     let before = world.sim.repository_tags(&world.repository);
     let shown = explain(world, event).await;
@@ -58,7 +58,7 @@ async fn violating_image_is_explained_as_the_worker_acts() {
     let event = scanned(&digest, &["1.0"], &json!({"CRITICAL": 1}));
     let explanation = explained_and_done(&world, &event, "untag").await;
     assert_eq!(explanation["images"][0]["untag"], json!(["1.0", "latest"]));
-    // The second time there is nothing left.
+    // The second time, nothing is left to do.
     let again = world.run(&["explain", "--live", "--format", "json"], &event.to_string()).await;
     assert_eq!((again.code, &again.json()["verdict"]), (0, &json!("already_quarantined")));
 }
@@ -269,7 +269,7 @@ async fn missing_region_or_credentials_are_reported() {
     assert!(world.sim.calls().is_empty());
 }
 
-/// The environment of somebody whose credentials come from this profile.
+/// The environment of a user whose credentials come from this profile.
 fn with_profile(world: &World, home: &Path, profile: &str) -> Variables {
     let config = home.join("config");
     std::fs::write(&config, format!("[profile team]\n{profile}\n")).expect("a file");

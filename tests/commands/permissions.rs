@@ -1,11 +1,11 @@
-//! `tagwarden check --live`: permissions are tried, and nothing is changed.
+//! `tagwarden check --live` tries permissions and changes nothing.
 
 use aws_sim::{FaultRule, ScanResult};
 use serde_json::{Value, json};
 
 use super::support::{ACCOUNT, QUEUE, REGION, World};
 
-/// Each operation that the worker calls, and the permission that it takes.
+/// Each operation that the worker calls, and the permission that it needs.
 const PERMISSIONS: [(&str, &str); 16] = [
     ("GetQueueAttributes", "sqs:GetQueueAttributes"),
     ("ReceiveMessage", "sqs:ReceiveMessage"),
@@ -25,7 +25,7 @@ const PERMISSIONS: [(&str, &str); 16] = [
     ("BatchDeleteImage", "ecr:BatchDeleteImage"),
 ];
 
-/// A world in which there is something to lose.
+/// A world with images and tags that a wrong call would change.
 async fn full(config: &str) -> World {
     let world = World::with(config).await;
     world.image(&["1.0", "latest"], ScanResult::basic(&[("CRITICAL", 1)]));
@@ -55,7 +55,7 @@ fn with_result<'a>(permissions: &'a [Value], result: &str) -> Vec<&'a str> {
 
 #[tokio::test]
 async fn granted_permissions_are_found_and_nothing_is_changed() {
-    // The second is the repository with the image itself.
+    // The second is the repository that contains the image.
     for config in ["", "policy.repositories.include = ['team/app']"] {
         let world = full(config).await;
         let (code, permissions) = permissions(&world).await;
@@ -86,7 +86,7 @@ async fn text_output_lists_granted_and_missing_permissions() {
     insta::assert_snapshot!(without_ids(&text));
 }
 
-/// Without the ids of requests, which follow from how many came before.
+/// Removes the request ids, because they depend on the number of earlier calls.
 fn without_ids(text: &str) -> String {
     let lines = text.lines().map(|line| match line.split_once(" (request id") {
         Some((line, _)) => format!("{line} (request id ...)"),
@@ -158,7 +158,7 @@ async fn every_account_and_region_is_tried_with_its_role() {
     assert!(calls.iter().any(|call| call.account == ACCOUNT && call.region == REGION));
 }
 
-/// The names and resources of the statements about keys.
+/// The names and resources of the key statements.
 async fn keys(world: &World) -> Vec<(String, Value)> {
     let report = world.run(&["check", "--live", "--format", "json"], "").await.json();
     let statements = report["policies"][0]["policy"]["Statement"].as_array().expect("statements");

@@ -1,4 +1,4 @@
-//! Commands that are run to their end, and the simulated AWS that some of them look at.
+//! Commands that run to their end, and the simulated AWS that some of them use.
 
 use std::process::Stdio;
 
@@ -14,7 +14,7 @@ pub(crate) const ACCOUNT: &str = "111122223333";
 pub(crate) const REGION: &str = "eu-west-1";
 pub(crate) const QUEUE: &str = "tagwarden";
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Shown {
     pub(crate) code: i32,
@@ -29,7 +29,7 @@ impl Shown {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The one line that says what is wrong; nothing else is printed.
+    /// The only line of the error output; standard output is empty.
     #[track_caller]
     pub(crate) fn complaint(&self, code: i32) -> &str {
         assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{self:?}");
@@ -46,7 +46,7 @@ impl Shown {
     }
 }
 
-/// An environment without AWS, network or queue, and with this configuration.
+/// An environment with this configuration, without AWS, network or queue.
 pub(crate) fn bare(config: &str) -> Variables {
     [("TAGWARDEN_CONFIG_TEXT".to_owned(), config.to_owned())].into()
 }
@@ -61,7 +61,7 @@ pub(crate) async fn run(
     let mut child = command.stdin(Stdio::piped()).spawn().expect("the binary can be started");
     let mut stdin = child.stdin.take().expect("a pipe");
     let exchange = async {
-        // Who ends before reading all is not our concern here.
+        // A program that ends before it has read everything is fine here.
         drop(stdin.write_all(input.as_ref()).await);
         drop(stdin);
         child.wait_with_output().await.expect("an end")
@@ -79,7 +79,8 @@ pub(crate) fn fixture(name: &str) -> String {
     format!("{}/tests/fixtures/{name}.json", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A simulated AWS over HTTP with queue, topic and repository, and the environment of a command for it.
+/// A simulated AWS over HTTP with queue, topic and repository, and the environment that a command
+/// needs for it.
 pub(crate) struct World {
     pub(crate) sim: Sim,
     pub(crate) repository: RepoKey,
@@ -93,9 +94,9 @@ impl World {
         Self::with("").await
     }
 
-    /// With this configuration text.
+    /// Uses this configuration text.
     pub(crate) async fn with(config: &str) -> Self {
-        // The worker tells by its own clock how long a message has waited.
+        // The worker measures by its own clock how long a message has waited.
         let epoch = Clock::of_this_machine().now();
         let sim = Sim::new(SimConfig { epoch, ..SimConfig::default() });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -115,14 +116,14 @@ impl World {
         run(arguments, &self.variables, input).await
     }
 
-    /// Pushes an image that was scanned with this result.
+    /// Pushes an image with this scan result.
     pub(crate) fn image(&self, tags: &[&str], scan: ScanResult) -> String {
         let digest = self.sim.push_image(&self.repository, tags, &format!("{tags:?} {scan:?}"));
         self.sim.set_findings(&self.repository, &digest, scan);
         digest
     }
 
-    /// The operations that were called, other than those that only read.
+    /// The operations that were called, without those that only read.
     pub(crate) fn changes(&self) -> Vec<String> {
         let reads = ["Describe", "Get", "BatchGet"];
         let all = self.sim.calls().into_iter().map(|call| call.operation);
@@ -130,7 +131,7 @@ impl World {
     }
 }
 
-/// The event that a basic scan of an image has found so much.
+/// The event of a basic scan that found these severities.
 pub(crate) fn scanned(digest: &str, tags: &[&str], counts: &Value) -> Value {
     json!({
         "version": "0",

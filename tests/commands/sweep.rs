@@ -1,4 +1,4 @@
-//! `tagwarden sweep`: the plan that it shows is what it does.
+//! `tagwarden sweep` does what its plan shows.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ fn clean() -> ScanResult {
     ScanResult::basic(&[("LOW", 2)])
 }
 
-/// A registry that was filled before there was a worker.
+/// A registry that was filled before the worker existed.
 struct Filled {
     world: World,
     other: RepoKey,
@@ -55,13 +55,13 @@ impl Filled {
         self.world.run(&[&["sweep"], arguments].concat(), "").await
     }
 
-    /// Every tag of both repositories, with the image that it is on.
+    /// Every tag of both repositories, with the image that it refers to.
     fn tags(&self) -> Vec<BTreeMap<String, String>> {
         let of = |repository| self.world.sim.repository_tags(repository).into_iter().collect();
         [&self.world.repository, &self.other].map(of).into()
     }
 
-    /// The tags that people pull by.
+    /// The tags that people pull.
     fn pulled(&self) -> Vec<Vec<String>> {
         let ours = |tag: &String| !tag.starts_with("quarantine-");
         self.tags().into_iter().map(|tags| tags.into_keys().filter(ours).collect()).collect()
@@ -84,7 +84,7 @@ async fn plan_shows_its_removals_and_changes_nothing() {
     let filled = Filled::new().await;
     let before = filled.tags();
     let shown = filled.sweep(&[]).await;
-    assert_eq!(shown.stderr.lines().count(), 2, "a line for each repository: {shown:?}");
+    assert_eq!(shown.stderr.lines().count(), 2, "one line for each repository: {shown:?}");
     insta::assert_snapshot!(format!("{}exit code {}\n", shown.stdout, shown.code));
     assert_eq!(filled.world.changes(), [] as [&str; 0]);
     assert_eq!(filled.tags(), before);
@@ -141,7 +141,7 @@ async fn apply_does_what_the_plan_showed_and_leaves_nothing_to_do() {
     assert!(applied.stdout.ends_with(&format!("\n3 images done; {not_judged}\n")), "{applied:?}");
     assert_eq!(filled.tags(), expected);
     let told = filled.world.sim.notices(&filled.world.topic).len();
-    assert_eq!(told, 3, "the team is told of each");
+    assert_eq!(told, 3, "the team is notified of each");
     for arguments in [&["--apply"][..], &[]] {
         let again = filled.sweep(arguments).await;
         assert_eq!(again.code, 0, "{again:?}");
@@ -159,7 +159,7 @@ async fn apply_skips_only_what_changed_since_the_plan() {
     let file = filled.file("plan.json");
     assert_eq!(filled.sweep(&["--plan", &file]).await.code, 3);
     let world = &filled.world;
-    // Somebody moves a tag to another image, and pushes a new bad one.
+    // Somebody moves a tag to another image, and pushes a new bad image.
     world.image(&["latest"], clean());
     world.image(&["3.0"], critical());
     let shown = filled.sweep(&["--apply", &file, "--format", "json"]).await;
@@ -236,7 +236,7 @@ async fn audit_mode_only_shows() {
         assert!(shown.complaint(2).contains("policy.mode = \"enforce\""), "{shown:?}");
     }
     assert_eq!(filled.world.changes(), [] as [&str; 0]);
-    // What was looked at in audit mode is done when it is left.
+    // Audit mode changes nothing, so the plan of audit mode is carried out after the mode changes.
     filled.world.variables.remove("TAGWARDEN_CONFIG_TEXT");
     let shown = filled.sweep(&["--apply", &file]).await;
     assert_eq!(shown.code, 0, "{shown:?}");
@@ -311,7 +311,7 @@ async fn every_account_and_region_of_the_policy_is_swept_page_by_page() {
     assert_eq!(there, [of("archived"), of("untag")]);
     assert_eq!(document["census"]["clean"], 251);
     let failed = document["failed"].as_array().expect("failed");
-    assert_eq!(failed.len(), 2, "both Regions of the account that refuses: {failed:?}");
+    assert_eq!(failed.len(), 2, "both Regions of the refusing account: {failed:?}");
     assert!(failed.iter().all(|one| one["repository"].is_null()), "{failed:?}");
     let pages = sim.calls_of("DescribeImages").into_iter();
     assert_eq!(pages.filter(|call| call.account == "444455556666").count(), 3);
@@ -364,7 +364,7 @@ async fn images_over_the_limit_are_left_over() {
     assert!(shown.stdout.contains("limited"), "{shown:?}");
     assert!(shown.stdout.contains("limits.untags_per_hour of 2 is reached"), "{shown:?}");
     let left: usize = filled.pulled().iter().map(Vec::len).sum();
-    assert_eq!(left, 5, "seven with four to go, of which two may");
+    assert_eq!(left, 5, "of seven tags four violate, and the limit allows two removals");
 }
 
 #[tokio::test]
@@ -391,7 +391,7 @@ async fn signal_ends_the_sweep_after_the_current_image_and_loses_nothing() {
         assert_eq!(ended.status.code(), Some(1), "{shown}");
         assert!(shown.contains("\ninterrupted: 1 image done,"), "{shown}");
         assert_eq!(filled.pulled()[0], ["0.8", "0.9", "1.0", "1.1", "latest"]);
-        assert_eq!(world.sim.notices(&world.topic).len(), 1, "the team was told");
+        assert_eq!(world.sim.notices(&world.topic).len(), 1, "the team was notified");
         world.sim.set_faults(FaultRule::on("PutImage").first(0));
         assert_eq!(filled.sweep(&["--apply"]).await.code, 0);
         assert_eq!(filled.pulled(), [vec!["0.8", "0.9", "1.1"], vec![]]);

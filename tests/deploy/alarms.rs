@@ -1,4 +1,4 @@
-//! Alarms and dashboard: every figure that they look at is there, and every alarm is explained.
+//! Alarms and dashboard: every metric that they use exists, and every alarm is explained.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::tools::{Tools, list, of_type, text};
 
 const NAMESPACE: &str = "tagwarden/tagwarden";
 
-/// A figure: its name and its dimensions.
+/// A metric: its name and its dimensions.
 type Figure = (String, BTreeMap<String, String>);
 
 fn figure(name: &Value, dimensions: Option<&Value>) -> Figure {
@@ -18,7 +18,7 @@ fn figure(name: &Value, dimensions: Option<&Value>) -> Figure {
     (text(name), all.map(|one| (text(&one["Name"]), text(&one["Value"]))).collect())
 }
 
-/// The worker's own figures that alarms and the dashboard of a stack look at.
+/// The worker's own metrics that the alarms and the dashboard of a stack use.
 fn own_figures(stack: &Value) -> Vec<Figure> {
     let mut figures = Vec::new();
     for (_, alarm) in of_type(stack, "AWS::CloudWatch::Alarm") {
@@ -49,7 +49,8 @@ fn widgets(stack: &Value) -> Vec<Value> {
     list(&body["widgets"]).to_vec()
 }
 
-/// The instruments' names as OTLP has them, with their labels: docs/metrics.md is made from the instruments.
+/// The names of the instruments in OTLP, with their labels. docs/metrics.md is generated from the
+/// instruments.
 fn instruments() -> BTreeMap<String, Vec<String>> {
     let page = text("docs/metrics.md");
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `tagwarden_"));
@@ -63,7 +64,7 @@ fn instruments() -> BTreeMap<String, Vec<String>> {
     .collect()
 }
 
-/// Whether the page lists this value for this label of a counter.
+/// Returns whether the page lists this value for this label of a counter.
 fn is_listed(page: &str, metric: &str, label: &str, value: &str) -> bool {
     let start = format!("- `{metric}_total`, `{label}`:");
     page.lines().any(|line| line.starts_with(&start) && line.contains(&format!("`{value}`")))
@@ -96,7 +97,7 @@ fn collector_passes_every_metric_that_alarms_and_dashboard_use() {
         tools.json(&["tests/deploy/covered.py", "deploy/collector.yaml"], &input)
     };
     assert_eq!(missing(&figures), json!([]));
-    // What is not declared is found missing.
+    // A metric that is not declared is reported as missing.
     figures.push(("tagwarden_notices".to_owned(), BTreeMap::new()));
     assert_eq!(missing(&figures), json!([["tagwarden_notices", {}]]));
 }

@@ -1,4 +1,5 @@
-//! The rules' patterns, held against events as AWS writes them and against what the worker makes of them.
+//! The patterns of the rules, compared with events as AWS writes them and with what the worker does
+//! with these events.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,11 +11,13 @@ use tagwarden::event::{Parsed, parse};
 
 use super::tools::{Tools, of_type, path};
 
-/// Events that a rule takes though the worker then ignores them: a pattern cannot tell them from others.
+/// Events that match a rule although the worker ignores them, because a pattern cannot separate
+/// them from others.
 const TAKEN_IN_VAIN: [&str; 2] = [
-    // The worker compares tag and digest. To leave out every tag that looks like our mark would hide an image under one.
+    // The worker compares tag and digest. If the pattern excluded every tag that looks like our
+    // mark, an image could hide behind such a tag.
     "ecr_image_action.push.own_quarantine_tag",
-    // What is an image is known better by the worker than by a list in a pattern.
+    // The worker knows better than a list in a pattern whether an artifact is an image.
     "ecr_image_action.push.helm_chart",
 ];
 
@@ -26,7 +29,7 @@ fn events() -> Vec<(String, Value)> {
         let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
         let text = fs::read_to_string(&file).expect("text");
         let event: Value = serde_json::from_str(&text).expect("JSON");
-        // What came through a topic was no event of a bus.
+        // An event that came through a topic was not an event of a bus.
         if event.get("source").is_some() {
             events.push((name, event));
         }
@@ -36,7 +39,7 @@ fn events() -> Vec<(String, Value)> {
     events
 }
 
-/// The rules of a bus that take an event.
+/// The rules of a bus that match an event.
 fn takers(rules: &[(&str, &Value)], event: &Value) -> Vec<String> {
     let sim = Sim::default();
     for (name, rule) in rules {

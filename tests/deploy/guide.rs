@@ -1,4 +1,4 @@
-//! What docs/operations.md tells an operator to type exists.
+//! Everything that docs/operations.md tells an operator to type exists.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! The roles: what they grant, what `tagwarden check` asks for, and what the worker calls are one and the same.
+//! The grants of the roles equal what `tagwarden check` asks for and what the worker calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ const CHINESE_KEY: &str = "KmsKeyArn=arn:aws-cn:kms:cn-north-1:111122223333:key/
 const MEMBERS: [&str; 2] =
     ["MemberAccounts=444455556666,777788889999", "MemberExternalId=external"];
 
-/// What router and collector do in the task's role, and where.
+/// The calls of router and collector in the task's role, and their resources.
 const OTHER_CONTAINERS: [(&str, &[&str]); 4] = [
     (
         "logs:CreateLogStream",
@@ -46,10 +46,10 @@ fn others(region: &str) -> Grants {
         .collect()
 }
 
-/// What AWS does in the worker's name, beyond the operations that it calls.
+/// The actions that AWS performs for the worker, beyond the operations that the worker calls.
 const DEPENDENT: [&str; 2] = ["inspector2:ListCoverage", "inspector2:ListFindings"];
 
-/// What is granted: resources and conditions by action.
+/// Grants: resources and conditions by action.
 type Grants = BTreeMap<String, BTreeSet<String>>;
 
 fn texts(value: &Value) -> Vec<&str> {
@@ -58,8 +58,8 @@ fn texts(value: &Value) -> Vec<&str> {
     all.iter().map(|text| text.as_str().expect("text")).collect()
 }
 
-/// What a policy grants. The template writes an account as a condition, and leaves partitions open, where CloudFormation
-/// cannot put them into each item of a list.
+/// The grants of a policy. The template writes an account as a condition, and leaves partitions
+/// open if CloudFormation cannot put them into each item of a list.
 fn grants(document: &Value) -> Grants {
     let mut grants = Grants::new();
     for statement in list(&document["Statement"]) {
@@ -76,7 +76,7 @@ fn grants(document: &Value) -> Grants {
                 let mut parts: Vec<_> = resource.splitn(6, ':').collect();
                 if let [_, partition, service, _, owner, _] = &mut parts[..] {
                     *partition = "aws";
-                    // Of a key that it does not know, the check knows the account at the most.
+                    // If check does not know the key, it knows at most the account.
                     if *service == "kms" {
                         parts[5] = "key";
                     } else if let Some(account) = account.as_deref() {
@@ -126,7 +126,7 @@ async fn task_role_grants_what_check_and_the_other_containers_need() {
         let report = check(&environment(&tools.task_definition(parameters))).await;
         let mut asked = report["policies"][0]["policy"].clone();
         if !parameters.iter().any(|one| one.starts_with("KmsKeyArn=")) {
-            // As its note says: these are for keys of one's own.
+            // As the note in the policy says, these statements are for customer-managed keys.
             let statements = asked["Statement"].as_array_mut().expect("statements");
             statements.retain(|one| one["Sid"] != "QueueKey" && one["Sid"] != "TopicKeys");
         }
@@ -159,7 +159,8 @@ async fn role_in_other_accounts_grants_what_check_needs_there() {
         let asked = grants(&report["policies"][1]["policy"]);
         let member = tools.member(&[mode, repositories]);
         let [granted] = policies(&member, "WorkerRole")[..] else { panic!("{member:#}") };
-        // The template is deployed in one of these accounts, and in the tests they all have one number.
+        // The template is deployed in one of these accounts. In the tests all of them have one
+        // number.
         let asked_here: Grants = asked
             .into_iter()
             .map(|(action, on)| {
@@ -188,12 +189,12 @@ fn read_only_role_is_enough_for_audit() {
         let text = serde_json::to_string(&all).expect("JSON");
         assert!(text.contains("ecr:DescribeImages"));
         assert!(!text.contains("ecr:PutImage") && !text.contains("ecr:BatchDeleteImage"));
-        // Another look at an image changes nothing of it.
+        // Inspecting an image again changes nothing.
         assert!(text.contains("ecr:StartImageScan"));
     }
 }
 
-/// The action of IAM that allows an operation: batches are allowed by the action of one.
+/// The IAM action that allows an operation. A batch needs the action of the single operation.
 fn action(service: &str, operation: &str) -> String {
     let name = match operation {
         "DeleteMessageBatch" | "ChangeMessageVisibilityBatch" | "SendMessageBatch" => {
@@ -234,7 +235,7 @@ async fn task_role_grants_the_calls_of_a_run_and_nothing_else() {
     worker.logged("assessed", |line| line["outcome"] == "quarantined").await;
     worker.logged("assessed", |line| line["outcome"] == "malformed").await;
     worker.logged("sweep ends", |_| true).await;
-    // Asked for last.
+    // The worker calls this operation last.
     let asked = sim.wait_until(|sim| !sim.calls_of("StartImageScan").is_empty());
     within_deadline("a scan that is asked for", asked).await;
     let ended = worker.stopped().await;
@@ -245,7 +246,7 @@ async fn task_role_grants_the_calls_of_a_run_and_nothing_else() {
         .iter()
         .map(|one| (one.name().to_owned(), action(one.service(), one.name())))
         .collect();
-    assert_eq!(called, known.keys().cloned().collect(), "what this run does not call is not seen");
+    assert_eq!(called, known.keys().cloned().collect(), "the run calls every operation of the list");
     let called: BTreeSet<_> = known.into_values().collect();
     let granted = grants(policies(&stack, "TaskRole")[0]).into_keys();
     let granted = granted.filter(|action| !DEPENDENT.contains(&action.as_str()));

@@ -54,7 +54,8 @@ fn moto_creates_both_stacks_and_delivers_events_through_them() {
         (
             "central",
             &[
-                // moto's CloudFormation lacks these; they are made by the calls that CloudFormation makes.
+                // moto's CloudFormation lacks these resources, so the calls that CloudFormation
+                // would make create them.
                 "AWS::ApplicationAutoScaling::ScalableTarget",
                 "AWS::ApplicationAutoScaling::ScalingPolicy",
                 "AWS::CloudWatch::Alarm",
@@ -72,7 +73,7 @@ fn moto_creates_both_stacks_and_delivers_events_through_them() {
     }
     assert_eq!(made["delivered_from_default_bus"], 1, "{made:#}");
     assert_eq!(made["delivered_from_own_bus"], 1, "{made:#}");
-    // In moto both stacks are in one account and Region, so that the event comes by the bus as well.
+    // In moto both stacks are in one account and Region, so the event also arrives through the bus.
     assert_eq!(made["delivered_with_member"], 2, "{made:#}");
     assert_eq!(made["alarms"], json!(expected_alarms()), "{made:#}");
     assert_eq!(
@@ -86,7 +87,7 @@ fn moto_creates_both_stacks_and_delivers_events_through_them() {
     );
 }
 
-/// The alarms' names, of both stacks and of the scaling policy, in order.
+/// The names of the alarms of both stacks and of the scaling policy, in order.
 fn expected_alarms() -> Vec<String> {
     let names = [
         "dead-letters",
@@ -139,7 +140,7 @@ fn contradictory_parameters_are_refused_before_anything_is_created() {
         ["Mode=audit", "EventBusArn=arn:aws:events:eu-west-1:111122223333:event-bus/tagwarden"];
     let said = tools.refused("deploy/member.yaml", &trust);
     assert!(said.contains("CreateRole needs WorkerRoleArn"), "{said}");
-    // The installer chooses.
+    // The installer has to choose the mode.
     let said = tools.refused("deploy/member.yaml", &trust[1..]);
     assert!(said.contains("Mode has no default"), "{said}");
 }
@@ -222,7 +223,7 @@ fn messages_received_ten_times_move_to_the_dead_letter_queue() {
     );
 }
 
-/// Every text of a document that names something by its ARN.
+/// Every string of a document that contains an ARN.
 fn arns(document: &Value, found: &mut Vec<String>) {
     match document {
         Value::String(text) => found.extend(text.contains("arn:").then(|| text.clone())),
@@ -323,7 +324,7 @@ fn tasks_scale_by_backlog_or_keep_a_fixed_number() {
     let target = &scaled["resources"]["ScalableTarget"]["Properties"];
     assert_eq!((&target["MinCapacity"], &target["MaxCapacity"]), (&json!("2"), &json!("6")));
     assert_eq!(target["ResourceId"], "service/tagwarden/tagwarden");
-    // A deployment must not undo what the scaling policy did.
+    // A deployment must not undo a change of the scaling policy.
     assert_eq!(scaled["resources"]["Service"]["Properties"].get("DesiredCount"), None);
     let held = tools.stack(&["MinTasks=2", "MaxTasks=2"]);
     assert_eq!(held["resources"].get("ScalableTarget"), None);
@@ -353,7 +354,7 @@ fn every_called_service_has_an_endpoint() {
         "xray",
     ];
     assert_eq!(endpoints.collect::<BTreeSet<_>>(), services.map(str::to_owned).into());
-    // The service waits for each of them.
+    // The service depends on each of them.
     let after = stack["resources"]["Service"]["Metadata"]["After"].to_string();
     for (name, _) in of_type(&stack, "AWS::EC2::VPCEndpoint") {
         assert!(after.contains(name), "{name}: {after}");
@@ -365,7 +366,8 @@ fn lifecycle_policy_keeps_quarantined_images_by_count() {
     let policy: Value =
         serde_json::from_str(&text("deploy/quarantine-lifecycle-policy.json")).expect("JSON");
     let [rule] = list(&policy["rules"]) else { panic!("{policy:#}") };
-    // The age of an image counts from its push: by age, a mark on an old image would not last a day.
+    // The age of an image counts from its push, so a limit by age would remove the mark of an old
+    // image within a day.
     assert_eq!(rule["selection"]["countType"], "imageCountMoreThan");
     assert_eq!(rule["selection"]["tagStatus"], "tagged");
     assert_eq!(rule["selection"]["tagPatternList"], json!(["quarantine-*"]));

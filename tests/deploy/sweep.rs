@@ -1,4 +1,4 @@
-//! The schedule that begins sweeps.
+//! The schedule that starts sweeps.
 
 use serde_json::{Value, json};
 use tagwarden::domain::names::{AccountId, Region, RegistryId};
@@ -11,7 +11,7 @@ const QUEUE: &str = "arn:aws:sqs:eu-west-1:111122223333:tagwarden";
 const UNDELIVERED: &str = "arn:aws:sqs:eu-west-1:111122223333:tagwarden-undelivered";
 const KEY: &str = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd";
 
-/// The schedule of a stack that has one.
+/// The schedule of a stack, if it has one.
 #[track_caller]
 fn schedule(stack: &Value) -> &Value {
     let [(_, schedule)] = of_type(stack, "AWS::Scheduler::Schedule")[..] else {
@@ -36,7 +36,7 @@ fn schedule_sends_a_sweep_of_everything() {
     };
     let parsed = parse(input(&stack), &own);
     let Ok(Parsed::Sweep(order)) = parsed else { panic!("{parsed:?}") };
-    // Each begins a sweep of its own: its message's id stands for it.
+    // Each message starts a sweep of its own, which is identified by the message id.
     assert_eq!((order.step, order.sweep), (Step::All, None));
 }
 
@@ -92,7 +92,8 @@ fn role_of_the_schedule_can_only_send_to_the_queues_of_the_stack() {
         let trust = list(&role["AssumeRolePolicyDocument"]["Statement"]);
         let [trust] = trust else { panic!("{role:#}") };
         assert_eq!(trust["Principal"], json!({"Service": "scheduler.amazonaws.com"}));
-        // Not a schedule's ARN, but its group's (EventBridge Scheduler user guide, "Confused deputy prevention").
+        // The condition is the ARN of the schedule group and not of the schedule (EventBridge
+        // Scheduler user guide, "Confused deputy prevention").
         let group = "arn:aws:scheduler:eu-west-1:111122223333:schedule-group/default";
         assert_eq!(
             trust["Condition"],
@@ -105,7 +106,7 @@ fn role_of_the_schedule_can_only_send_to_the_queues_of_the_stack() {
 #[test]
 fn queue_policies_admit_the_schedule() {
     let Some(tools) = Tools::new() else { return };
-    // A role of the same account needs no more than its own policy, unless something is denied.
+    // A role of the same account needs only its own policy unless a policy denies the call.
     for (name, policy) in of_type(&tools.stack(&[]), "AWS::SQS::QueuePolicy") {
         for statement in list(&policy["PolicyDocument"]["Statement"]) {
             let only_tls =

@@ -26,7 +26,7 @@ fn variable<'a>(task: &'a Value, name: &str, variable: &str) -> &'a str {
     found.next().and_then(|one| one["value"].as_str()).unwrap_or_else(|| panic!("no {variable}"))
 }
 
-/// The worker's environment in a task, as Fargate adds to it.
+/// The worker's environment in a task, with the variables that Fargate adds.
 pub(crate) fn environment(task: &Value) -> Variables {
     let all = list(&container(task, "worker")["environment"]).iter();
     let text = |value: &Value| value.as_str().expect("text").to_owned();
@@ -38,7 +38,7 @@ pub(crate) fn environment(task: &Value) -> Variables {
     variables
 }
 
-/// What `tagwarden check` says of this environment.
+/// The report of `tagwarden check` for this environment.
 pub(crate) async fn check(variables: &Variables) -> Value {
     let mut command = tagwarden(&["check", "--format", "json"], variables);
     let output = within_deadline("a check", command.output()).await.expect("an end");
@@ -78,7 +78,7 @@ async fn worker_has_time_to_stop_and_the_others_outlive_it() {
     let stop = |name: &str| container(&task, name)["stopTimeout"].as_u64().expect("seconds");
     assert!(stop("worker") > seconds(setting(&report, "shutdown.grace")));
     let depends = list(&container(&task, "worker")["dependsOn"]);
-    // Without a router that listens, the last words of a worker that cannot start would be lost.
+    // Without a listening router, the last log lines of a worker that cannot start would be lost.
     for (name, condition) in [("router", "HEALTHY"), ("collector", "START")] {
         assert!(stop(name) >= 60);
         let on_it = depends.iter().find(|one| one["containerName"] == name).expect("a dependency");
@@ -117,7 +117,7 @@ fn worker_is_confined() {
     assert_eq!(worker.get("secrets"), None);
     assert_eq!(task["networkMode"], "awsvpc");
     assert_eq!(task["runtimePlatform"]["cpuArchitecture"], "ARM64");
-    // The worker goes on when telemetry fails; without the router there are no audit records.
+    // The worker continues when telemetry fails. Without the router there are no audit records.
     let essential = |name| &container(&task, name)["essential"];
     assert_eq!(["worker", "router", "collector"].map(essential), [true, true, false]);
 }
@@ -168,7 +168,7 @@ fn router_starts_with_its_configuration_in_a_file() {
     let file = file.expect("a path");
     let command = router["command"][0].as_str().expect("a command");
     assert!(command.contains(file) && command.ends_with("&& exec /entrypoint.sh"), "{command}");
-    // The same elsewhere, and without the program that it begins.
+    // The same command with another file, and without the program that it starts.
     let folder = tempfile::tempdir().expect("a folder");
     let elsewhere = folder.path().join("router.conf");
     let here = command.replace(file, elsewhere.to_str().expect("UTF-8"));

@@ -1,4 +1,4 @@
-//! The Python tools of the tests: installed from PyPI once under `target/`, each run as a process.
+//! The Python tools of the tests, installed once from PyPI under `target/`. Each run is a process.
 
 use std::fs;
 use std::io::Write as _;
@@ -12,7 +12,7 @@ use super::python::Python;
 const PACKAGES: [&str; 4] =
     ["boto3==1.44.5", "cfn-lint==1.58.0", "moto[cloudformation,events]==5.2.5", "PyYAML==6.0.3"];
 
-/// What a template's parameters without a default are.
+/// Values for the parameters of a template that have no default.
 const REQUIRED: [&str; 5] = [
     "Mode=audit",
     "WorkerImage=111122223333.dkr.ecr.eu-west-1.amazonaws.com/tagwarden:0.1.0",
@@ -20,7 +20,7 @@ const REQUIRED: [&str; 5] = [
     "VpcId=vpc-0123456789abcdef0",
     "SubnetIds=subnet-0123456789abcdef0,subnet-0123456789abcdef1",
 ];
-/// The same of the template for other accounts.
+/// The same for the template for other accounts.
 pub(crate) const MEMBER: [&str; 4] = [
     "Mode=enforce",
     "EventBusArn=arn:aws:events:eu-west-1:111122223333:event-bus/tagwarden",
@@ -39,7 +39,7 @@ pub(crate) fn text(name: &str) -> String {
     fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// A Python with the tools, or `None` where the environment says that these tests are to be skipped.
+/// A Python with the tools, or `None` if the environment says that these tests are skipped.
 pub(crate) struct Tools(Python);
 
 impl Tools {
@@ -47,11 +47,11 @@ impl Tools {
         Python::with(&PACKAGES).map(Self)
     }
 
-    /// Runs Python with this on its standard input.
+    /// Runs Python with this text on its standard input.
     pub(crate) fn run(&self, arguments: &[&str], input: &str) -> Output {
         let mut command = self.0.command();
         command.args(["-W", "ignore"]).args(arguments).current_dir(path(""));
-        // The scripts lie among the sources.
+        // The scripts are next to the sources.
         command.env("PYTHONDONTWRITEBYTECODE", "1");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("Python can be started");
@@ -61,7 +61,7 @@ impl Tools {
         child.wait_with_output().expect("an end")
     }
 
-    /// What a script prints.
+    /// The output of a script.
     #[track_caller]
     fn text(&self, arguments: &[&str], input: &str) -> String {
         let output = self.run(arguments, input);
@@ -77,34 +77,35 @@ impl Tools {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text}"))
     }
 
-    /// What CloudFormation makes of the worker's template with these parameters.
+    /// The resources that CloudFormation creates from the worker's template with these parameters.
     #[track_caller]
     pub(crate) fn stack(&self, parameters: &[&str]) -> Value {
         let script = ["tests/deploy/template.py", "deploy/tagwarden.yaml"];
         self.json(&[&script, &REQUIRED[..], parameters].concat(), "")
     }
 
-    /// The worker's task definition with these parameters, as `aws ecs register-task-definition` takes it.
+    /// The worker's task definition with these parameters, in the form that `aws ecs
+    /// register-task-definition` accepts.
     #[track_caller]
     pub(crate) fn task_definition_text(&self, parameters: &[&str]) -> String {
         let script = ["tests/deploy/template.py", "--task-definition", "deploy/tagwarden.yaml"];
         self.text(&[&script, &REQUIRED[..], parameters].concat(), "")
     }
 
-    /// The same, read.
+    /// The same, parsed.
     #[track_caller]
     pub(crate) fn task_definition(&self, parameters: &[&str]) -> Value {
         serde_json::from_str(&self.task_definition_text(parameters)).expect("JSON")
     }
 
-    /// What CloudFormation makes of the template for other accounts.
+    /// The resources that CloudFormation creates from the template for other accounts.
     #[track_caller]
     pub(crate) fn member(&self, parameters: &[&str]) -> Value {
         let script = ["tests/deploy/template.py", "deploy/member.yaml"];
         self.json(&[&script, &MEMBER[..], parameters].concat(), "")
     }
 
-    /// What is wrong with these parameters.
+    /// The error that these parameters cause.
     pub(crate) fn refused(&self, template: &str, parameters: &[&str]) -> String {
         let script = ["tests/deploy/template.py", template];
         let required: &[_] = if template.ends_with("member.yaml") { &[] } else { &REQUIRED };

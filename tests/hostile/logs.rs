@@ -1,4 +1,4 @@
-//! The log of a worker that is sent such events, as `info` has it.
+//! The log at level `info` of a worker that receives such events.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use super::worker::{ACCOUNT, QUEUE, REGION, World};
 
 const MARKER: &str = "MARKER-7f3a-of-the-tests";
 
-/// What is logged.
+/// The captured log.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -44,7 +44,7 @@ impl Log {
         String::from_utf8(self.0.lock().unwrap().clone()).expect("UTF-8")
     }
 
-    /// Every line is ours, and nothing in it does anything but to be read.
+    /// Every line is ours, and nothing in it is more than plain text.
     pub(crate) fn check(&self, format: LogFormat) -> Vec<String> {
         let text = self.text();
         assert_eq!(unseen(&text, &['\n']), None);
@@ -68,7 +68,7 @@ impl Log {
     }
 }
 
-/// The log of a worker that gets these bodies, until it is done with each.
+/// The log of a worker that receives these bodies, until all of them are settled.
 async fn log_of(world: &World, format: LogFormat, bodies: &[String]) -> (Log, Vec<String>) {
     let (log, guard) = Log::of_this_thread(format);
     for body in bodies {
@@ -84,7 +84,7 @@ async fn log_of(world: &World, format: LogFormat, bodies: &[String]) -> (Log, Ve
 async fn log_line_stays_one_line_for_any_event() {
     let texts = texts_in_bulk();
     let events = texts.iter().flat_map(|text| {
-        // Where one message of 200 KB is as good as the next.
+        // One message of 200 KB is enough here.
         events_with(text).into_iter().step_by(if text.len() > 1000 { 10 } else { 1 })
     });
     let bodies: Vec<_> = events.map(|event| event.to_string()).collect();
@@ -124,7 +124,7 @@ async fn log_line_stays_one_line_for_any_aws_answer() {
     }
 }
 
-/// Bodies that are no event, or not in the shape of their family, each with the marker in it.
+/// Bodies that are no event, or do not have the shape of their family. Each contains the marker.
 fn malformed() -> Vec<String> {
     let mut bodies = vec![
         MARKER.to_owned(),
@@ -174,7 +174,7 @@ async fn malformed_body_is_not_logged() {
     assert!(!log.text().contains("7f3a"));
 }
 
-/// Members that the worker has no use for, in every object of an event.
+/// Adds members that the worker does not use to every object of an event.
 fn embellished(value: &Value) -> Value {
     match value {
         Value::Object(members) => {
@@ -194,7 +194,7 @@ async fn unused_parts_of_a_valid_event_are_not_logged() {
     let mut bodies = Vec::new();
     for family in families() {
         let mut event = family.clone();
-        // Counts are a map of severities, in which an unknown one means something.
+        // The counts are a map of severities, in which an unknown severity has a meaning.
         let counts = event["detail"]["finding-severity-counts"].take();
         event = embellished(&event);
         if counts.is_object() {

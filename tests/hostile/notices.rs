@@ -1,4 +1,4 @@
-//! What the team reads of an image whose findings are such texts.
+//! What the team reads about an image whose findings contain such texts.
 
 use aws_sim::{ApiError, Fault, FaultRule, Finding, Published, ScanResult};
 use serde_json::{Value, json};
@@ -19,7 +19,8 @@ fn notices(world: &World) -> [Vec<Published>; 3] {
     TOPICS.map(|(name, _)| world.sim.notices(&arn(name)))
 }
 
-/// What SNS demands of a subject (API reference, Publish) and what a subscription filter needs of the attributes.
+/// The requirements of SNS for a subject (API reference, Publish), and of subscription filters for
+/// the attributes.
 fn check_envelope(notice: &Published) {
     let subject = notice.subject.as_deref().expect("a subject");
     assert!(subject.len() < 100, "{subject}");
@@ -34,7 +35,7 @@ fn check_envelope(notice: &Published) {
 fn check_chat(message: &str) {
     let chat: Value = serde_json::from_str(message).expect("JSON");
     let description = chat["content"]["description"].as_str().expect("a description");
-    // The one that keeps mentions and links from being any is ours.
+    // The character that breaks mentions and links is our own.
     assert_eq!(unseen(description, &['\n', '\u{200b}']), None, "{description}");
     let facts = description.split("*To undo it").next().unwrap_or_default();
     for markup in ["<", ">", "](", "@here", "@channel", "|", "~", "```", "evil.example/"] {
@@ -50,7 +51,7 @@ fn check_chat(message: &str) {
     }
 }
 
-/// Every form of what was told; how many of each.
+/// Checks every form of the notices, and returns the number of notices in each form.
 fn check(world: &World) -> usize {
     let [mails, documents, chats] = notices(world);
     for notice in mails.iter().chain(&documents).chain(&chats) {

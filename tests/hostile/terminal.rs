@@ -6,10 +6,10 @@ use serde_json::json;
 use super::support::{Shown, World, bare, run, scanned};
 use super::texts::{events_with, texts_in_bulk, unseen};
 
-/// Words that our own lines begin with.
+/// Words that begin our own lines.
 const OURS: [&str; 5] = ["verdict ", "note: ", "warning: ", "  granted ", "  missing "];
 
-/// Nothing but text, and no line that we have not written.
+/// The output is plain text, and every line is one that we have written.
 fn check(shown: &Shown) {
     let all = format!("{}{}", shown.stdout, shown.stderr);
     assert_eq!(unseen(&all, &['\n']), None, "{all}");
@@ -20,7 +20,8 @@ fn check(shown: &Shown) {
     assert!(!forged, "{all}");
 }
 
-/// What looks like lines of ours after line breaks, and the texts, several at once: each is a process or two.
+/// Texts that imitate our lines after line breaks, and the other texts. Several are combined
+/// because each costs a process or two.
 fn forgeries() -> Vec<String> {
     let ours = OURS.map(|ours| format!("x\n{ours}FORGED"));
     texts_in_bulk().into_iter().chain([ours.concat()]).collect()

@@ -1,10 +1,10 @@
-//! The texts, the events that carry them, and what nothing may show of them.
+//! The hostile texts, the events that carry them, and what no output may show of them.
 
 use std::fs;
 
 use serde_json::{Value, json};
 
-/// What somebody might write where a name belongs.
+/// Texts that somebody might write in place of a name.
 const TEXTS: [&str; 18] = [
     "\n{\"level\":\"ERROR\",\"message\":\"forged\"}",
     "a\r\nb\rc",
@@ -32,7 +32,8 @@ pub(crate) fn texts() -> Vec<String> {
     TEXTS.iter().map(|text| (*text).to_owned()).chain([long]).collect()
 }
 
-/// The same, several at once, where each costs a world or a process. None is over the 256 characters of a finding's text.
+/// The same texts, several combined, for tests in which each costs a world or a process. None
+/// exceeds the 256 characters of a finding's text.
 pub(crate) fn texts_in_bulk() -> Vec<String> {
     let texts = texts();
     let (long, short) = texts.split_last().expect("texts");
@@ -54,7 +55,7 @@ pub(crate) fn families() -> Vec<Value> {
     names.map(read).into()
 }
 
-/// The places of everything in a document, the document itself left out.
+/// The places of all values in a document, without the document itself.
 pub(crate) fn places(document: &Value) -> Vec<String> {
     let members: Vec<(String, &Value)> = match document {
         Value::Object(members) => {
@@ -75,14 +76,14 @@ pub(crate) fn places(document: &Value) -> Vec<String> {
     below.collect()
 }
 
-/// The document with something else at one place.
+/// The document with another value at one place.
 pub(crate) fn with(document: &Value, place: &str, value: Value) -> Value {
     let mut changed = document.clone();
     *changed.pointer_mut(place).expect("a place that is there") = value;
     changed
 }
 
-/// Every event with this text in the place of one of its texts.
+/// Every event with one of its texts replaced by this text.
 pub(crate) fn events_with(text: &str) -> Vec<Value> {
     let mut events = Vec::new();
     for family in families() {
@@ -95,7 +96,7 @@ pub(crate) fn events_with(text: &str) -> Vec<Value> {
     events
 }
 
-/// The first character that is not seen, but for these.
+/// The first invisible character that is not in the list.
 pub(crate) fn unseen(text: &str, but: &[char]) -> Option<char> {
     let acts = |c: &char| {
         c.is_control()

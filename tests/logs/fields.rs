@@ -1,4 +1,4 @@
-//! The names of a line's fields, and the audit records.
+//! The names of the fields of a log line, and the audit records.
 
 use aws_sim::{FaultRule, ScanResult};
 use serde_json::{Value, json};
@@ -19,13 +19,13 @@ async fn log_of(world: &World) -> Vec<Value> {
         let mut once = names.clone();
         once.sort_unstable();
         once.dedup();
-        assert_eq!(once.len(), names.len(), "a name that comes twice: {line}");
+        assert_eq!(once.len(), names.len(), "a name that occurs twice: {line}");
         assert!(!names.iter().any(|name| name.contains('.')), "a field for traces: {line}");
     }
     lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The names of a line's members as they are written.
+/// The names of a line's members in their written order.
 fn names(line: &str) -> Vec<String> {
     #[derive(Debug)]
     struct Names(Vec<String>);
@@ -54,7 +54,7 @@ fn names(line: &str) -> Vec<String> {
     serde_json::from_str::<Names>(line).unwrap().0
 }
 
-/// The audit records, each by its message and what it is about.
+/// The audit records, each by its message and its subject.
 fn audit(log: &[Value]) -> Vec<&Value> {
     log.iter().filter(|line| line["target"] == "tagwarden::audit").collect()
 }
@@ -138,7 +138,7 @@ async fn every_decision_not_to_act_is_recorded() {
     let records = recorded(&log_of(&limited).await);
     let count = |record: &str| records.iter().filter(|one| *one == record).count();
     let told = [count("notice quarantined"), count("put off"), count("notice blocked")];
-    assert_eq!(told, [3, 2, 1], "each refusal, and what was told of it once an hour: {records:?}");
+    assert_eq!(told, [3, 2, 1], "each refusal, with one notice in an hour: {records:?}");
 
     let deleted = World::new().set("POLICY__ACTION", "delete");
     deleted.violating(&["1.0"]);

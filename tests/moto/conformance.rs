@@ -1,5 +1,5 @@
-//! What the simulated AWS and moto both do, they do alike. What they are known not to do alike stands in aws-sim's crate
-//! documentation.
+//! The simulated AWS and moto agree on everything that both support. The crate documentation of
+//! aws-sim lists the known differences.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(unreachable_pub, reason = "a module of a test crate")]
@@ -9,7 +9,7 @@ use aws_sdk_ecr::types::ImageIdentifier;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
 
-/// What happened, step by step, without ids, digests and times.
+/// A record of the steps, without ids, digests and times.
 pub async fn story(config: &SdkConfig) -> Vec<String> {
     let mut story = queue(config).await;
     story.extend(registry(config).await);
@@ -24,7 +24,7 @@ fn code<T, E: ProvideErrorMetadata>(result: Result<T, E>) -> String {
     }
 }
 
-/// Receives without waiting; bodies and receive counts, and the last handle.
+/// Receives without waiting. Returns the bodies and receive counts, and the last handle.
 async fn receive(client: &aws_sdk_sqs::Client, url: &str) -> (String, String) {
     let answer = client
         .receive_message()

@@ -1,4 +1,5 @@
-//! moto's server: installed from PyPI once under `target/`, started on a free port, killed when its handle is dropped.
+//! moto's server, installed once from PyPI under `target/`, started on a free port, and killed when
+//! its handle is dropped.
 #![expect(clippy::expect_used, reason = "a test that cannot go on has failed")]
 #![expect(unreachable_pub, reason = "a module of a test crate")]
 
@@ -24,7 +25,7 @@ pub struct Moto {
 }
 
 impl Moto {
-    /// Starts moto. `None` where the environment says that these tests are to be skipped.
+    /// Starts moto. Returns `None` if the environment says that these tests are skipped.
     pub async fn start() -> Option<Self> {
         let python = Python::with(&["moto[server]==5.2.5"])?;
         let mut command = tokio::process::Command::from(python.command());
@@ -39,7 +40,7 @@ impl Moto {
         Some(Self { address, _child: child, _log: log })
     }
 
-    /// What to set as the SDK's endpoint.
+    /// The value for the SDK's endpoint.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -54,7 +55,8 @@ impl Moto {
             .await
     }
 
-    /// One call of EventBridge. moto tells services apart by the credential scope and checks no signature.
+    /// One EventBridge call. moto recognizes a service by the credential scope and checks no
+    /// signature.
     pub async fn events(&self, operation: &str, input: &Value) {
         let scope =
             format!("AWS4-HMAC-SHA256 Credential=AKIATEST/20260102/{REGION}/events/aws4_request");
@@ -72,7 +74,7 @@ impl Moto {
         }
     }
 
-    /// Sets what `DescribeImageScanFindings` answers.
+    /// Sets the answer of `DescribeImageScanFindings`.
     pub async fn set_findings(&self, answer: &Value) {
         let input = serde_json::json!({"region": REGION, "results": [answer]});
         let path = "/moto-api/static/ecr/scan-finding-results";

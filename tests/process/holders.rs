@@ -1,4 +1,4 @@
-//! Who received each message of a queue last.
+//! The last receiver of each message of a queue.
 #![expect(clippy::expect_used, reason = "a test that cannot go on has failed")]
 #![expect(unreachable_pub, reason = "a module of more than one test crate")]
 
@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 
 use aws_sim::{Moment, Sim};
 
-/// The access key of whoever received each message last, by the message's id.
+/// The access key of the last receiver of each message, by the message id.
 pub struct Holders(Arc<Mutex<BTreeMap<String, String>>>);
 
 impl Holders {
-    /// Watches every receive from now on.
+    /// Records every receive from now on.
     pub fn of(sim: &Sim) -> Self {
         let holders = Arc::<Mutex<BTreeMap<_, _>>>::default();
         let seen = Arc::clone(&holders);
@@ -26,7 +26,7 @@ impl Holders {
         Self(holders)
     }
 
-    /// The messages of a queue that this task received last and that nobody can receive now.
+    /// The messages of a queue that this task received last and that are not visible now.
     pub fn stranded(&self, sim: &Sim, queue: &str, task: &str) -> Vec<String> {
         let holders = self.0.lock().expect("nobody panics with it").clone();
         let in_flight = sim.queue(queue).messages.into_iter().filter(|message| message.in_flight);

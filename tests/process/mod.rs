@@ -1,5 +1,7 @@
-//! The real binary as a child process: started with an environment of its own, watched by its log, asked over HTTP,
-//! stopped by signals. It is killed when its handle is dropped.
+//! The real binary as a child process: started with its own environment, watched by its log, asked
+//! over HTTP, stopped by signals. It is killed when its handle is dropped.
+//!
+//! Nothing sleeps here. [`DEADLINE`] bounds every wait, and only a failing test reaches it.
 //!
 //! Nothing sleeps here. [`DEADLINE`] bounds every wait, and only a test that fails meets it.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
@@ -25,15 +27,15 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// How long anything may take before the test gives it up.
+/// How long anything may take before the test gives up.
 const DEADLINE: Duration = Duration::from_secs(120);
-/// What must never be printed.
+/// A text that must never be printed.
 const SECRET: &str = "secret-access-key-of-the-tests";
 
 /// The environment of a process.
 pub type Variables = BTreeMap<String, String>;
 
-/// The environment of a worker whose AWS is at `endpoint`.
+/// The environment of a worker that uses the AWS at `endpoint`.
 pub fn variables(endpoint: &str, region: &str, queue_url: &str, topic_arn: &str) -> Variables {
     let path = std::env::var("PATH").unwrap_or_default();
     [
@@ -55,7 +57,7 @@ pub fn variables(endpoint: &str, region: &str, queue_url: &str, topic_arn: &str)
     .into()
 }
 
-/// Waits, but not for ever.
+/// Waits until the deadline at most.
 pub async fn within_deadline<T>(what: &str, wait: impl Future<Output = T>) -> T {
     match timeout(DEADLINE, wait).await {
         Ok(value) => value,
@@ -63,7 +65,7 @@ pub async fn within_deadline<T>(what: &str, wait: impl Future<Output = T>) -> T 
     }
 }
 
-/// Sends one request on a connection of its own.
+/// Sends one request on its own connection.
 pub async fn ask(address: SocketAddr, request: Request<Full<Bytes>>) -> (StatusCode, String) {
     let what = format!("an answer of {address} to {} {}", request.method(), request.uri());
     let exchange = async {
@@ -80,8 +82,8 @@ pub async fn ask(address: SocketAddr, request: Request<Full<Bytes>>) -> (StatusC
     within_deadline(&what, exchange).await
 }
 
-/// What a process prints, line by line. Reading goes on whether or not anybody waits, so that a full pipe never stops
-/// the process; it ends when this is dropped.
+/// The output of a process, line by line. Reading continues whether or not anybody waits, so a full
+/// pipe never stops the process. It ends when this is dropped.
 pub struct Lines {
     seen: Vec<String>,
     coming: mpsc::UnboundedReceiver<String>,
@@ -102,7 +104,7 @@ impl Lines {
         Self { seen: Vec::new(), coming, _reader: reader }
     }
 
-    /// The first line, from the start of the output on, of which `pick` makes something.
+    /// The first line of the output for which `pick` returns something.
     pub async fn find<T>(&mut self, what: &str, pick: impl Fn(&str) -> Option<T>) -> T {
         let mut next = 0;
         let deadline = Instant::now() + DEADLINE;
@@ -130,8 +132,9 @@ impl Lines {
     }
 }
 
-/// The binary with this command line and this environment, killed when it is dropped. It is Cargo's own, or what
-/// `TAGWARDEN_TEST_BINARY` names: `tests/image/run` has the image's tried so.
+/// The binary with this command line and this environment, killed when it is dropped. It is Cargo's
+/// own binary, or the one that `TAGWARDEN_TEST_BINARY` names: `tests/image/run` tests the image's
+/// binary in this way.
 pub fn tagwarden(arguments: &[&str], variables: &Variables) -> Command {
     let binary = std::env::var_os("TAGWARDEN_TEST_BINARY");
     let mut command = Command::new(binary.unwrap_or(env!("CARGO_BIN_EXE_tagwarden").into()));
@@ -144,13 +147,13 @@ pub fn tagwarden(arguments: &[&str], variables: &Variables) -> Command {
 pub struct Worker {
     child: Child,
     log: Lines,
-    /// Where it serves health and metrics.
+    /// The address of its health checks and metrics.
     pub address: SocketAddr,
 }
 
 /// A worker that has ended.
 pub struct Ended {
-    /// Its exit code; `None` where a signal ended it.
+    /// Its exit code, or `None` if a signal ended it.
     pub code: Option<i32>,
     /// Its log.
     pub log: Vec<Value>,
@@ -171,7 +174,7 @@ impl Worker {
         Self { child, log, address }
     }
 
-    /// Waits for the first log line, from the start of the log on, with this message of which all of this is true.
+    /// Waits for the first line of the log that has this message and all of these members.
     pub async fn logged(&mut self, message: &str, matches: impl Fn(&Value) -> bool) -> Value {
         let what = format!("a log line {message:?} as it should be");
         let pick =
@@ -179,18 +182,18 @@ impl Worker {
         self.log.find(&what, pick).await
     }
 
-    /// Waits for the line of the worker's being ready.
+    /// Waits for the line that says that the worker is ready.
     pub async fn ready(&mut self) -> Value {
         self.logged("ready", |_| true).await
     }
 
-    /// GET of a path of the worker's own server.
+    /// Gets a path of the worker's own server.
     pub async fn get(&self, path: &str) -> (StatusCode, String) {
         let request = Request::get(path).header(header::HOST, self.address.to_string());
         ask(self.address, request.body(Full::default()).expect("a request")).await
     }
 
-    /// The value of one sample of `/metrics`, named as it is there.
+    /// The value of one sample of `/metrics`, by its name there.
     pub async fn metric(&self, sample: &str) -> f64 {
         let (_, text) = self.get("/metrics").await;
         let value = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
@@ -232,7 +235,7 @@ pub fn send_signal(process: u32, signal: Signal) {
     kill_process(id.expect("a process that runs"), signal).expect("a signal that arrives");
 }
 
-/// Whether a log line has this message.
+/// Returns whether a log line has this message.
 pub fn is(line: &Value, message: &str) -> bool {
     line["message"] == message
 }

@@ -1,4 +1,4 @@
-//! Programs of Python that tests need: installed from PyPI once under `target/`.
+//! Python programs that tests need, installed once from PyPI under `target/`.
 #![expect(clippy::panic, reason = "a test that cannot go on has failed")]
 #![expect(unreachable_pub, reason = "a module of more than one test crate")]
 
@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Set to 1 where there is no Python, or no way to PyPI.
+/// Set this to 1 if Python or PyPI is not available.
 const SKIP: &str = "TAGWARDEN_SKIP_PYPI";
 
 /// A Python with packages.
@@ -15,12 +15,13 @@ pub struct Python {
 }
 
 impl Python {
-    /// A Python with these packages, installed first where they are not yet. `None` where the environment says that tests
-    /// which need it are to be skipped. Tests of any process wait for each other.
+    /// A Python with these packages, which are installed first if they are missing. Returns `None`
+    /// if the environment says that the tests which need it are skipped. Tests of all processes
+    /// wait for each other.
     ///
     /// # Panics
     ///
-    /// Where they cannot be installed.
+    /// Panics if the packages cannot be installed.
     pub fn with(packages: &[&str]) -> Option<Self> {
         if std::env::var(SKIP).is_ok_and(|value| value == "1") {
             println!("skipped, because {SKIP}=1");
@@ -46,7 +47,7 @@ impl Python {
         Command::new(self.interpreter())
     }
 
-    /// Where programs of these packages are, and the search path of Python that they need, if any.
+    /// The folder of the packages' programs, and the Python search path that they need, if any.
     pub fn programs(&self) -> (PathBuf, Option<PathBuf>) {
         let packages = self.packages();
         if packages.exists() {
@@ -60,7 +61,7 @@ impl Python {
         self.root.join("bin/python")
     }
 
-    /// The packages where virtual environments cannot be had.
+    /// The packages, if virtual environments are not available.
     fn packages(&self) -> PathBuf {
         self.root.join("packages")
     }
@@ -95,7 +96,7 @@ impl Python {
     }
 }
 
-/// Runs a command to its end; the last line that it says where it fails.
+/// Runs a command to its end. Returns the last line of its output if it fails.
 fn run(command: &mut Command) -> Result<(), String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output =

@@ -1,5 +1,5 @@
-//! What the real binary is run against: a simulated AWS over HTTP, a gate before it that holds answers back, and what
-//! is asked of a worker that has ended.
+//! The surroundings of the real binary: a simulated AWS over HTTP, a gate before it that holds
+//! answers back, and checks of a worker that has ended.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -27,7 +27,8 @@ pub const DEAD_LETTERS: &str = "tagwarden-dlq";
 pub const LOOPBACK: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
-/// A simulated AWS with queue, dead-letter queue, rule, topic and repository, and the environment of a worker for it.
+/// A simulated AWS with queue, dead-letter queue, rule, topic and repository, and the environment
+/// of a worker for it.
 pub struct World {
     pub sim: Sim,
     pub repository: RepoKey,
@@ -45,17 +46,17 @@ impl World {
         world
     }
 
-    /// A world at an address where nobody serves it yet.
+    /// A world at an address that is not served yet.
     pub fn at(address: SocketAddr) -> Self {
         Self::with_receives(address, 2)
     }
 
-    /// The same with a queue that permits so many receives of a message.
+    /// A world whose queue permits this many receives of a message.
     pub fn with_receives(address: SocketAddr, receives: u32) -> Self {
         Self::with_sim(address, receives, Sim::default())
     }
 
-    /// The same in a simulation of choice.
+    /// A world in the given simulation.
     pub fn with_sim(address: SocketAddr, receives: u32, sim: Sim) -> Self {
         let (url, _) = sim.create_queue_with_redrive(QUEUE, receives, &[]);
         let topic = sim.create_topic("team");
@@ -66,7 +67,7 @@ impl World {
         Self { sim, repository, topic, variables, _server: None }
     }
 
-    /// Serves it.
+    /// Serves the world.
     pub async fn serve(&mut self, listener: TcpListener) {
         self._server = Some(self.sim.serve(listener).await.expect("a listener"));
     }
@@ -77,13 +78,13 @@ impl World {
         self
     }
 
-    /// Leaves a variable out of the worker's environment.
+    /// Removes a variable from the worker's environment.
     pub fn unset(mut self, name: &str) -> Self {
         self.variables.remove(name);
         self
     }
 
-    /// Starts a worker that is ready.
+    /// Starts a worker and waits until it is ready.
     pub async fn worker(&self) -> Worker {
         let mut worker = Worker::start(&self.variables).await;
         worker.ready().await;
@@ -96,7 +97,8 @@ impl World {
         within_deadline("the end of a command", run).await.expect("the binary can be started")
     }
 
-    /// Pushes an image with a critical finding, and its scan event; the image's digest.
+    /// Pushes an image with a critical finding, and sends its scan event. Returns the image's
+    /// digest.
     pub fn violation(&self, tags: &[&str]) -> String {
         let digest = self.sim.push_image(&self.repository, tags, &tags.join(" "));
         let scan = ScanResult::basic(&[("CRITICAL", 1), ("HIGH", 2)]);
@@ -110,16 +112,17 @@ impl World {
         self.sim.tags(&self.repository, digest).expect("an image that is there")
     }
 
-    /// Waits until a call of this operation has come, answered or not.
+    /// Waits until a call of this operation has arrived, answered or not.
     pub async fn called(&self, operation: &str) {
         let wait = self.sim.wait_until(|sim| !sim.calls_of(operation).is_empty());
         within_deadline(operation, wait).await;
     }
 
-    /// Waits until no receive is under way that may still take a message. A worker that was killed
-    /// leaves one behind, for a second if it had work in hand.
+    /// Waits until no receive is in flight that may still take a message. A killed worker leaves
+    /// one behind, for a second if it had work in hand.
     pub async fn receives_are_over(&self) {
-        // One that hangs takes nothing, and one that hangs afterwards takes what it waits for.
+        // A call that hangs before its effect takes nothing. One that hangs after it takes its
+        // messages.
         let is_open = |call: &Call| {
             let hangs = call.faults.iter().any(|fault| fault == "hang");
             call.outcome == CallOutcome::Unanswered && !call.applied && !hangs
@@ -128,7 +131,7 @@ impl World {
         within_deadline("the end of all receives", over).await;
     }
 
-    /// The image has lost its tags, the team was told once, and the queue is empty.
+    /// The image has lost its tags, the team was notified once, and the queue is empty.
     #[track_caller]
     pub fn assert_quarantined(&self, digest: &str) {
         assert_eq!(self.tags(digest), [quarantine_tag(digest)]);
@@ -136,7 +139,7 @@ impl World {
         assert_eq!(self.sim.queue(QUEUE).messages, []);
     }
 
-    /// The one message can be received by another task at once.
+    /// Another task can receive the only message at once.
     #[track_caller]
     pub fn assert_released(&self) {
         let queue = self.sim.queue(QUEUE);
@@ -144,7 +147,7 @@ impl World {
     }
 }
 
-/// A loopback port that is ours, and where nobody listens before we say so.
+/// A loopback port that is reserved for us, on which nobody listens yet.
 pub fn silent_port() -> (TcpSocket, SocketAddr) {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind(LOOPBACK).expect("a free port");
@@ -157,9 +160,9 @@ pub fn quarantine_tag(digest: &str) -> String {
     digest.replace("sha256:", "quarantine-")
 }
 
-/// A way to the simulation whose answers can be held back.
+/// A way to the simulation that can hold answers back.
 pub struct Gate {
-    /// What to set as the SDK's endpoint.
+    /// The value for the SDK's endpoint.
     pub endpoint: String,
     /// Whether answers pass.
     pub open: watch::Sender<bool>,
@@ -185,7 +188,7 @@ impl Gate {
     }
 }
 
-/// Passes requests on at once and answers while the gate is open.
+/// Passes requests on at once, and answers while the gate is open.
 async fn pass(client: TcpStream, upstream: SocketAddr, mut open: watch::Receiver<bool>) {
     let Ok(server) = TcpStream::connect(upstream).await else { return };
     for stream in [&client, &server] {
@@ -209,7 +212,7 @@ async fn pass(client: TcpStream, upstream: SocketAddr, mut open: watch::Receiver
     }
 }
 
-/// It has ended with 0 and without a complaint, and its last word is that it stopped.
+/// The worker has ended with 0 and without an error, and its last line says that it stopped.
 #[track_caller]
 pub fn assert_in_order(ended: &Ended) {
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{:#?}", ended.log);
