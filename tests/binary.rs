@@ -306,7 +306,7 @@ async fn second_signal_ends_the_process_at_once() {
     assert_eq!(ended.code, Some(1), "{:#?}", ended.log);
     assert!(ended.stderr.contains("second signal"), "{}", ended.stderr);
     assert_eq!(world.tags(&digest), ["1.0", "latest"]);
-    assert_eq!(world.sim.queue(QUEUE).in_flight, 1, "it is delivered again when its timeout passes");
+    assert_eq!(world.sim.queue(QUEUE).in_flight, 1, "delivered again after its timeout");
 }
 
 #[tokio::test]

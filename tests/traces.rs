@@ -1,4 +1,4 @@
-//! The real binary beside a real OTLP receiver: what it says of its work in traces and metrics, decoded from the wire.
+//! The real binary beside a real OTLP receiver: its traces and metrics, decoded from the wire.
 #![expect(clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 
 #[expect(dead_code, reason = "other test crates use the rest")]
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use world::{LOOPBACK, QUEUE, World, assert_in_order};
 
-/// A world with a receiver, which hears nothing before the worker flushes at its end.
+/// A world with a receiver, which receives nothing before the worker flushes at its end.
 async fn world() -> (World, Receiver) {
     let receiver = Receiver::new().await;
     let world = World::new()
@@ -31,7 +31,7 @@ async fn world() -> (World, Receiver) {
     (world, receiver)
 }
 
-/// Stops the worker; what was told until it had ended, and its log line of each message.
+/// Stops the worker. Returns everything that it exported, and its log line of each message.
 async fn told(worker: Worker, receiver: &Receiver) -> (Told, Vec<Value>) {
     let ended = worker.stopped().await;
     assert_in_order(&ended);
@@ -111,7 +111,7 @@ async fn work_on_a_message_is_one_trace_from_receive_to_settling() {
 #[tokio::test]
 async fn empty_receive_is_not_exported() {
     let (world, receiver) = world().await;
-    // A third of it is how long a receive waits.
+    // A receive waits for a third of it.
     let world = world.set("TAGWARDEN__QUEUE__VISIBILITY_TIMEOUT", "3s");
     let worker = world.worker().await;
     let polls = world.sim.wait_until(|sim| sim.calls_of("ReceiveMessage").len() > 2);
@@ -231,7 +231,7 @@ async fn task_metadata_and_environment_describe_the_resource() {
     assessed(&mut worker, "quarantined").await;
     let (told, _) = told(worker, &receiver).await;
     assert!(!told.spans.is_empty() && !told.metrics.is_empty(), "{told:#?}");
-    assert_eq!(told.resources.len(), 1, "traces and metrics are of the same: {told:#?}");
+    assert_eq!(told.resources.len(), 1, "traces and metrics have one resource: {told:#?}");
     let mut resource = told.resources.into_iter().next().expect("a resource");
     let version = resource.as_object_mut().and_then(|of| of.remove("service.version"));
     assert_eq!(version, Some(json!(env!("CARGO_PKG_VERSION"))));

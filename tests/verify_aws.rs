@@ -1,5 +1,5 @@
-//! `deploy/verify-aws.sh`, which an operator runs in an account of their own before `enforce`: here with the real AWS
-//! command line, in a simulated account.
+//! `deploy/verify-aws.sh`, which operators run in their own account before `enforce`. Here the real
+//! AWS command line runs it in a simulated account.
 
 #[path = "verify_aws/account.rs"]
 mod account;
@@ -14,7 +14,7 @@ use aws_sim::{DeleteRules, FaultRule, SimConfig};
 use rustix::process::Signal;
 use serde_json::Value;
 
-/// Compares a table with the one that was reviewed.
+/// Compares a table with the reviewed one.
 #[track_caller]
 fn assert_table(name: &str, table: &str) {
     insta::with_settings!({snapshot_path => "verify_aws/snapshots", prepend_module_to_snapshot => false}, {
@@ -114,7 +114,7 @@ async fn cleanup_deletes_only_the_remains_of_a_killed_run() {
     assert_eq!(status.code(), None);
     assert_eq!(account.sim.resources().len(), 3);
 
-    // Of another name, or without the tag of a run, nothing is touched.
+    // Resources with another name, or without the tag of a run, are not touched.
     let alike = "tagwarden-verify-20260102030405-0123abcd";
     let theirs = account.sim.create_repository(alike);
     for name in ["team/app", alike] {

@@ -1,4 +1,4 @@
-//! A collector of traces that is not there, or that never answers: nothing waits for it.
+//! A trace collector that is unreachable or never answers: nothing waits for it.
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use crate::world::{LOOPBACK, World, assert_in_order, lines, silent_port};
 
 /// Quarantines an image and stops, with the standard variables set to this collector. The log says
-/// of both, traces and metrics, that they were lost.
+/// that both traces and metrics were lost.
 async fn work_and_stop(collector: &str) {
     let mut world = World::new().await.set("TAGWARDEN__SHUTDOWN__GRACE", "4s");
     for signal in ["TRACES", "METRICS", "LOGS"] {

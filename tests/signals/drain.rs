@@ -1,5 +1,5 @@
-//! SIGTERM while a receive is under way: the worker waits for it, so that nothing it leaves behind
-//! takes a message. A worker that is killed cannot, which costs the message a receive.
+//! SIGTERM during a receive: the worker waits for the receive, so that no receive that it leaves
+//! behind takes a message. A killed worker cannot wait, which costs the message a receive.
 
 use aws_sim::{CallOutcome, FaultRule, Sim};
 
@@ -11,7 +11,7 @@ async fn world() -> World {
     World::new().await.set("TAGWARDEN__SHUTDOWN__GRACE", "4s")
 }
 
-/// Waits until the last receive so far is under way and asked to wait for so many seconds.
+/// Waits until the last receive is in flight and asks to wait for this many seconds.
 async fn receiving(world: &World, seconds: u64) {
     let is_under_way = |sim: &Sim| {
         sim.calls_of("ReceiveMessage").last().is_some_and(|call| {
@@ -27,7 +27,7 @@ async fn told_to_stop(worker: &mut Worker) {
     worker.logged("stopping: no new messages; work in hand goes on", |_| true).await;
 }
 
-/// Every receive was answered, and what is sent now stays where it is.
+/// Every receive was answered, and a message that is sent now stays where it is.
 #[track_caller]
 fn assert_nothing_is_left_behind(world: &World) {
     let receives = world.sim.calls_of("ReceiveMessage");

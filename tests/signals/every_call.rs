@@ -11,10 +11,10 @@ use crate::process::{Signal, Worker};
 use crate::scenario::{Reference, Scenario};
 use crate::world::assert_in_order;
 
-/// What becomes of the call that is in the service's hands when the signal comes.
+/// The fate of the call that is in the service's hands when the signal arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
-    /// It is answered once the worker has seen the signal.
+    /// It is answered after the worker has seen the signal.
     Comes,
     /// It has no effect and is never answered.
     Lost,
@@ -22,7 +22,7 @@ enum Answer {
     LostWithEffect,
 }
 
-/// A signal at one call of a run.
+/// A signal during one call of a run.
 #[derive(Clone, Copy)]
 struct Case<'a> {
     reference: &'a Reference,
@@ -78,8 +78,9 @@ impl Case<'_> {
         assert_in_order(&ended);
         let abandoned = scenario.abandoned_receives();
         assert_eq!(abandoned, 0, "{self}: receives that may still take a message");
-        // The one exception: what a receive hands out by an answer that never comes cannot be released, for nobody has
-        // its receipt handle. It comes again when its visibility timeout passes.
+        // The only exception: messages that a receive handed out in an answer that never arrives
+        // cannot be released, because nobody has their receipt handles. They are delivered again
+        // when their visibility timeout passes.
         let lost = match self.answer {
             Answer::LostWithEffect => scenario.handed_out(self.call),
             Answer::Comes | Answer::Lost => 0,
@@ -102,8 +103,8 @@ impl Case<'_> {
     }
 }
 
-/// Runs a case for every call of an undisturbed run, some of them side by side, and says which fail: first with one
-/// message in hand at a time, then with both.
+/// Runs a case for every call of an undisturbed run, several in parallel, and reports the failing
+/// ones: first with one message in hand at a time, then with both.
 async fn at_every_call(signal: Signal, answer: Answer, side_by_side: usize) {
     let mut failed = Vec::new();
     let mut cases = 0;

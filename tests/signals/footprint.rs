@@ -1,4 +1,5 @@
-//! What a task takes of its memory and its CPU: what `deploy/tagwarden.yaml` reserves for the worker rests on it.
+//! The memory and CPU time of a task. The reservation for the worker in `deploy/tagwarden.yaml`
+//! depends on it.
 
 use std::fs;
 
@@ -7,12 +8,12 @@ use tokio::net::TcpListener;
 use crate::process::{Worker, within_deadline};
 use crate::world::{LOOPBACK, QUEUE, World, assert_in_order};
 
-/// Images that violate the policy, each a message.
+/// Violating images, one message for each.
 const IMAGES: usize = 1_000;
-/// What the task definition reserves for the worker, in kB.
+/// The reservation for the worker in the task definition, in kB.
 const RESERVED: u64 = 128 * 1024;
 
-/// A figure of `/proc/PID/status`, in kB.
+/// A value of `/proc/PID/status`, in kB.
 fn status(process: u32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("a process of Linux");
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -20,7 +21,7 @@ fn status(process: u32, name: &str) -> u64 {
     figure.expect("a figure in kB")
 }
 
-/// The CPU time that a process has taken, in ticks of 10 ms.
+/// The CPU time of a process, in ticks of 10 ms.
 fn ticks(process: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("a process of Linux");
     let (_, fields) = stat.rsplit_once(") ").expect("the name in parentheses");

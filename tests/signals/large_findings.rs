@@ -1,4 +1,4 @@
-//! Images with thousands of findings, and a process that may not have more memory than a small task.
+//! Images with thousands of findings, in a process that may use no more memory than a small task.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const LIMIT: u64 = 96 << 20;
 const IMAGES: usize = 48;
 const FINDINGS: usize = 3_000;
 
-/// Findings of the size that Inspector writes.
+/// Findings as large as Inspector writes them.
 fn large() -> ScanResult {
     (0..FINDINGS).fold(ScanResult::enhanced(&[]), |scan, number| {
         scan.with(Finding::new(&format!("CVE-2026-{number:05}"), "HIGH").in_full())
@@ -29,7 +29,7 @@ async fn thousands_of_findings_in_many_images_fit_a_small_task() {
         return;
     }
     let listener = TcpListener::bind(LOOPBACK).await.expect("a free port");
-    // Every finding would be recorded with the call that asks for it.
+    // Without this, every finding would be recorded with the call that asks for it.
     let sim = Sim::new(SimConfig { record: Record::Counts, ..SimConfig::default() });
     let mut world = World::with_sim(listener.local_addr().expect("an address"), 3, sim);
     world.sim.put_rule("inspector", json!({"source": ["aws.inspector2"]}), QUEUE);

@@ -1,4 +1,5 @@
-//! Access denied, and a queue that is deleted: the worker pauses, says so, and goes on by itself when it may again.
+//! Denied access, and a deleted queue: the worker pauses, says so, and continues by itself when
+//! access returns.
 
 use aws_sim::{FaultRule, Service};
 use futures_util::future::join_all;
@@ -7,7 +8,7 @@ use hyper::StatusCode;
 use crate::process::{Worker, within_deadline};
 use crate::world::{DEAD_LETTERS, QUEUE, World, assert_in_order, quarantine_tag};
 
-/// What the worker shows while it is paused: it is alive, and it is not ready for this reason.
+/// The state of a paused worker: it is alive, and not ready for this reason.
 async fn assert_paused(worker: &Worker, reason: &str) {
     let paused = (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n"));
     assert_eq!(worker.get("/readyz").await, paused);
@@ -15,7 +16,7 @@ async fn assert_paused(worker: &Worker, reason: &str) {
     assert_eq!(worker.metric("tagwarden_paused").await, 1.0);
 }
 
-/// What it shows when it has gone on.
+/// The state of a worker that has continued.
 async fn assert_goes_on(worker: &Worker) {
     assert_eq!(worker.get("/readyz").await, (StatusCode::OK, "ready\n".to_owned()));
     assert_eq!(worker.get("/healthz").await.0, StatusCode::OK);
@@ -28,14 +29,14 @@ async fn left(world: &World, messages: usize) {
     within_deadline("work to be done", left).await;
 }
 
-/// A refusal, and what it is to lead to.
+/// A refusal, and its expected consequences.
 struct Refusal {
     rule: FaultRule,
-    /// The line of the log that says so, and its field `pause`.
+    /// The log line of the pause, and its field `pause`.
     said: (&'static str, Option<&'static str>),
     reason: &'static str,
-    /// How many images there are. The registry as a whole is taken to refuse us at the fifth refusal in a row; the
-    /// messages before that one wait for their visibility timeout.
+    /// The number of images. The fifth refusal in a row counts as a refusal by the whole registry.
+    /// The messages before that one wait for their visibility timeout.
     images: usize,
     waiting: usize,
 }
@@ -120,7 +121,7 @@ async fn recreated_queue_is_polled_again() {
     assert_paused(&worker, "paused: the queue refuses access").await;
 
     world.sim.create_queue_with_redrive(QUEUE, 2, &[]);
-    // The pause ends with a receive that succeeds: on an empty queue that takes a whole long poll.
+    // The pause ends with a receive that succeeds. On an empty queue that takes a whole long poll.
     let digest = world.violation(&["1.0"]);
     worker.logged("polling goes on", |_| true).await;
     assert_goes_on(&worker).await;

@@ -1,5 +1,5 @@
-//! Tasks that are replaced one after another while messages come in, as ECS does it where at least as many as are
-//! desired are to be healthy: an old task gets SIGTERM when `/healthz` of a new one says so.
+//! A rolling replacement of tasks while messages arrive, as ECS does it when at least the desired
+//! number must stay healthy: an old task gets SIGTERM when `/healthz` of a new one answers.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -14,13 +14,13 @@ use crate::holders::Holders;
 use crate::process::{Ended, Worker, within_deadline};
 use crate::world::{DEAD_LETTERS, LOOPBACK, QUEUE, World, assert_in_order, lines, quarantine_tag};
 
-/// Tasks that run at any time, and how many of them are replaced.
+/// The number of tasks that run at any time, and the number that are replaced.
 const TASKS: usize = 2;
 const REPLACEMENTS: usize = 8;
-/// Messages that are on the queue or in hand while tasks are replaced.
+/// The number of messages on the queue or in hand while tasks are replaced.
 const BACKLOG: usize = 12;
 
-/// Keeps the queue at its length until all tasks are replaced. The digests of all images.
+/// Keeps the queue at its length until all tasks are replaced. Returns the digests of all images.
 async fn load(world: &World, replaced: &Cell<bool>) -> Vec<String> {
     let mut digests = Vec::new();
     while !replaced.get() {
@@ -34,7 +34,7 @@ async fn load(world: &World, replaced: &Cell<bool>) -> Vec<String> {
     digests
 }
 
-/// A task whose calls can be told from those of others by its access key.
+/// A task whose calls are recognized by its access key.
 struct Task {
     key: String,
     worker: Worker,
@@ -48,7 +48,7 @@ impl Task {
         Self { key, worker: Worker::start(&variables).await }
     }
 
-    /// Sends SIGTERM and waits for the end, at which it holds no message any more.
+    /// Sends SIGTERM and waits for the end. The task holds no message then.
     async fn stopped(self, world: &World, holders: &Holders) -> Ended {
         let ended = self.worker.stopped().await;
         assert_in_order(&ended);
@@ -58,7 +58,7 @@ impl Task {
     }
 }
 
-/// Replaces the tasks, and stops the last when there is nothing left to do. How each ended.
+/// Replaces the tasks, and stops the last one when no work is left. Returns how each of them ended.
 async fn deployments(world: &World, holders: &Holders, replaced: &Cell<bool>) -> Vec<Ended> {
     let mut running = VecDeque::new();
     let mut ended = Vec::new();
@@ -85,7 +85,8 @@ async fn deployments(world: &World, holders: &Holders, replaced: &Cell<bool>) ->
 async fn rolling_replacement_loses_no_message_and_repeats_no_change() {
     let listener = TcpListener::bind(LOOPBACK).await.expect("a free port");
     let address = listener.local_addr().expect("an address");
-    // A task that stops gives back what it has not begun, and that is a receive.
+    // A stopping task releases the messages that it has not started, which costs each of them a
+    // receive.
     let mut world = World::with_receives(address, 10);
     world.serve(listener).await;
     let slowly = FaultRule::on_service(Service::Ecr).delay(Duration::from_millis(20));

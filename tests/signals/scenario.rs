@@ -1,5 +1,6 @@
-//! The work that is disturbed: an image over the limit with two tags and a protected one, and an image without
-//! findings, whose events wait in the queue; and what it comes to when nothing disturbs it.
+//! The work that is disturbed, and its result without a disturbance. The events of two images wait
+//! in the queue: one image exceeds the limit and has two tags and a protected one, the other has no
+//! findings.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -16,13 +17,14 @@ pub(crate) struct Scenario {
     pub(crate) gate: Gate,
     violating: String,
     clean: String,
-    /// How many messages each receive took out of the queue, whether or not its answer came.
+    /// The number of messages that each receive took out of the queue, whether or not its answer
+    /// arrived.
     handed_out: Arc<Mutex<BTreeMap<usize, usize>>>,
 }
 
-/// What an undisturbed run shows.
+/// The course of an undisturbed run.
 pub(crate) struct Reference {
-    /// How many messages the worker took at once.
+    /// The number of messages that the worker processed at once.
     pub(crate) max_in_flight: usize,
     /// Its calls up to the receive that finds the queue empty.
     pub(crate) calls: Vec<Call>,
@@ -30,8 +32,8 @@ pub(crate) struct Reference {
 }
 
 impl Scenario {
-    /// For a worker that takes so many messages at once. With one, its calls come one after another, in the same order
-    /// in every run.
+    /// The run of a worker that processes this many messages at once. With one, its calls follow
+    /// each other in the same order in every run.
     pub(crate) async fn new(max_in_flight: usize) -> Self {
         let world = World::new()
             .await
@@ -55,7 +57,7 @@ impl Scenario {
         Self { world, gate, violating, clean, handed_out }
     }
 
-    /// Lets a worker do its work in peace.
+    /// Lets a worker do its work undisturbed.
     pub(crate) async fn undisturbed(max_in_flight: usize) -> Reference {
         let scenario = Self::new(max_in_flight).await;
         let worker = scenario.world.worker().await;
@@ -71,21 +73,20 @@ impl Scenario {
         reference
     }
 
-    /// Waits until this call, by its number in the order of arrival, is in the service's hands. Where messages are worked
-    /// on side by side, a run may be done before it has made as many calls as another.
+    /// Waits until this call, by its number in the order of arrival, is in the service's hands. If
+    /// messages are processed in parallel, a run may finish with fewer calls than another.
     pub(crate) async fn in_hand(&self, call: usize) {
         let wait = self.world.sim.wait_until(|sim| sim.calls().len() > call || is_idle(sim));
         within_deadline("the call", wait).await;
     }
 
-    /// How many messages a call handed out.
+    /// The number of messages that a call handed out.
     pub(crate) fn handed_out(&self, call: usize) -> usize {
         let handed_out = self.handed_out.lock().expect("nobody panics with it");
         handed_out.get(&call).copied().unwrap_or_default()
     }
 
-    /// Receives that nothing disturbed and that are not answered: their caller did not wait for
-    /// them.
+    /// Undisturbed receives without an answer: their caller did not wait for them.
     pub(crate) fn abandoned_receives(&self) -> usize {
         let receives = self.world.sim.calls_of("ReceiveMessage").into_iter();
         let abandoned = receives
@@ -97,20 +98,20 @@ impl Scenario {
         self.world.sim.queue(QUEUE)
     }
 
-    /// The messages that nobody can receive now.
+    /// The messages that are not visible now.
     pub(crate) fn in_flight(&self) -> Vec<String> {
         let messages = self.queue().messages.into_iter();
         messages.filter(|message| message.in_flight).map(|message| message.id).collect()
     }
 
-    /// The message of the image over the limit was deleted only with all its effect.
+    /// The message of the image over the limit was deleted only after all its effects.
     pub(crate) fn assert_deleted_only_when_done(&self) {
         if !self.queue().messages.iter().any(|message| message.body.contains(&self.violating)) {
             self.assert_done();
         }
     }
 
-    /// Lets another worker do what is left, once these messages have become visible again.
+    /// Lets another worker do the remaining work, after these messages have become visible again.
     pub(crate) async fn finish(&self, invisible: &[String]) {
         let sim = &self.world.sim;
         sim.clear_faults();
@@ -123,7 +124,8 @@ impl Scenario {
         }
     }
 
-    /// Everything is as if nothing had happened, but that the team may have been told more than once.
+    /// The result equals that of an undisturbed run, except that the team may have been notified
+    /// more than once.
     pub(crate) fn assert_ends_like(&self, reference: &Reference) {
         self.assert_done();
         assert_eq!(self.queue().messages, []);
@@ -135,7 +137,7 @@ impl Scenario {
         }
     }
 
-    /// The image has lost its tags but the protected one, and the team knows of each.
+    /// The image has lost its tags except the protected one, and the team was notified of each.
     fn assert_done(&self) {
         let kept = [quarantine_tag(&self.violating), "release-7".to_owned()];
         assert_eq!(self.world.tags(&self.violating), kept);
@@ -160,7 +162,7 @@ impl Scenario {
     }
 }
 
-/// Whether there is nothing left to do but to wait for messages.
+/// Returns whether the worker has nothing left to do but wait for messages.
 fn is_idle(sim: &Sim) -> bool {
     let calls = sim.calls();
     let mut open = calls.iter().filter(|call| call.outcome == CallOutcome::Unanswered);

@@ -1,4 +1,4 @@
-//! A log router that does not read: the worker works on, ends in order, and says what was lost.
+//! A log router that does not read: the worker continues, exits in order, and says what was lost.
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader, Lines};
@@ -7,10 +7,10 @@ use tokio::process::Child;
 use crate::process::{Signal, send_signal, tagwarden, within_deadline};
 use crate::world::{QUEUE, World, quarantine_tag};
 
-/// Messages whose lines are more than the worker keeps.
+/// More messages than the worker can keep log lines for.
 const MESSAGES: usize = 4_000;
 
-/// Starts a worker and reads its log until it is ready, and no further.
+/// Starts a worker and reads its log until it is ready, but no further.
 async fn worker(world: &World) -> (Child, Lines<BufReader<impl AsyncRead + use<>>>) {
     let mut child = tagwarden(&["run"], &world.variables).spawn().expect("the binary");
     let mut log = BufReader::new(child.stdout.take().expect("a pipe")).lines();
@@ -24,7 +24,7 @@ async fn worker(world: &World) -> (Child, Lines<BufReader<impl AsyncRead + use<>
     (child, log)
 }
 
-/// Sends messages of no interest whose log lines are long, and waits until they are settled.
+/// Sends irrelevant messages with long log lines, and waits until they are settled.
 async fn fill(world: &World) {
     for number in 0..MESSAGES {
         let event = json!({

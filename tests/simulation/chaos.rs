@@ -1,4 +1,4 @@
-//! What goes wrong in a seed: the fault plan, drawn call by call from the seed.
+//! The faults of a seed: the fault plan, drawn call by call from the seed.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -12,16 +12,16 @@ use crate::events::{Duty, pushed};
 use crate::oracle::Oracle;
 use crate::scene::{ACCOUNT, PROTECTED, QUEUE, Refused, Scene};
 
-/// Strikes about every tenth call, so many times.
+/// Strikes about every tenth call, up to this many times.
 pub struct Chaos {
     rng: Rng,
     left: usize,
     scene: Arc<Scene>,
     oracle: Arc<Mutex<Oracle>>,
     pushes: usize,
-    /// Requests for scans that take long, so that slices of sweeps do too.
+    /// Slow requests for scans, so that slices of sweeps are slow too.
     slow_scans: usize,
-    /// When looks take long, so that work is in hand at a stop.
+    /// Slow inspections, so that work is in hand when a task stops.
     slow_looks: Vec<Range<Instant>>,
 }
 
@@ -85,7 +85,7 @@ impl Chaos {
         let oracle = Arc::clone(&self.oracle);
         let covered = !self.scene.out_of_reach.contains(&one.repository);
         Fault::Act(Arc::new(move |sim: &Sim| match what {
-            // A tag moves to another image, and ECR says so.
+            // A tag moves to another image, and ECR sends the event of it.
             0..=11 if sim.tags(&other.repository, &other.digest).is_some() => {
                 sim.tag_image(&other.repository, &tag, &other.digest);
                 let id = sim.send(QUEUE, &event);
@@ -133,7 +133,7 @@ impl FaultPlan for Chaos {
     }
 }
 
-/// Whether a call encrypts or decrypts, and so can be refused a key.
+/// Returns whether a call encrypts or decrypts, so that its key can be refused.
 fn needs_a_key(call: &ApiCall) -> bool {
     ["ReceiveMessage", "SendMessageBatch", "Publish", "PutImage"].contains(&call.operation.as_str())
 }
@@ -150,7 +150,7 @@ fn fail_entries(call: &ApiCall, rng: &mut Rng) -> Option<Fault> {
         _ => return None,
     };
     let odd = rng.bool();
-    // By what an entry says, so that it does not matter how often it is asked.
+    // The choice depends on the entry alone, so the number of questions does not matter.
     let picked = move |entry: &serde_json::Value| (entry.to_string().len() % 2 == 1) == odd;
     Some(Fault::FailEntries { code: code.to_owned(), entries: Arc::new(picked) })
 }
@@ -158,7 +158,7 @@ fn fail_entries(call: &ApiCall, rng: &mut Rng) -> Option<Fault> {
 /// Half an hour without one permission.
 pub fn refusal(refused: Refused, seed: u64) -> Vec<FaultRule> {
     let denied = |rule: FaultRule, service: Service| rule.error(service.access_denied_code());
-    // Each kind of refusal in its turn, by the seed.
+    // The seed selects each kind of refusal in its turn.
     let keyless = |rule: FaultRule, service: Service| {
         let codes = service.key_refusal_codes();
         let at = usize::try_from(seed / 45).unwrap_or_default() % codes.len();

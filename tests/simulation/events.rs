@@ -1,4 +1,4 @@
-//! The messages of a seed: honest ones, mistaken ones, duplicates, poison.
+//! The messages of a seed: correct ones, wrong ones, duplicates, poison.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use serde_json::{Value, json};
 
 use crate::scene::{Image, Scene};
 
-/// What a message obliges to.
+/// The duty that a message causes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Duty {
-    /// To assess this image: a repository and a digest.
+    /// Assess this image: a repository and a digest.
     Assess(Image),
-    /// To assess what these tags of an image point to when it is worked on.
+    /// Assess the images that these tags point to when the message is processed.
     Resolve(Image),
-    /// To nothing: not for us, not covered, or about what does not exist.
+    /// None: the message is not for us, out of scope, or about something that does not exist.
     None,
-    /// Nothing can be done with it.
+    /// The message is malformed.
     Poison,
 }
 
-/// A message that is to be sent.
+/// A message to send.
 #[derive(Clone, Debug)]
 pub struct Planned {
     pub at: Duration,
@@ -45,7 +45,7 @@ pub fn plan(scene: &Scene, rng: &mut Rng) -> Vec<Planned> {
     }
     for (number, image) in images.iter().enumerate() {
         let number = number + 1_000;
-        // Whoever is bad is announced once it is, by an event that says so.
+        // When an image turns bad, an event announces it.
         if let Some(from) = image.bad_from.filter(|_| !image.is_index && !image.tags.is_empty()) {
             let at = from + Duration::from_millis(rng.u64(1_000..60_000));
             let digestless = rng.u8(..10) == 0;
@@ -57,7 +57,7 @@ pub fn plan(scene: &Scene, rng: &mut Rng) -> Vec<Planned> {
             planned.push(Planned { at, body: event.to_string(), duty });
         }
     }
-    // A sweep or two.
+    // One or two sweeps.
     for number in 0..rng.usize(1..3) {
         let at = Duration::from_millis(rng.u64(..600_000));
         planned.push(Planned { at, body: sweep(rng, number), duty: Duty::None });
@@ -72,8 +72,8 @@ pub fn plan(scene: &Scene, rng: &mut Rng) -> Vec<Planned> {
     planned
 }
 
-/// Messages that come all at once, most often about the images of one repository, of which many have to wait for their
-/// turn then.
+/// Messages that arrive all at once, most often about the images of one repository, so that many of
+/// them have to wait for their turn.
 pub fn burst(scene: &Scene, rng: &mut Rng, at: Duration, which: usize) -> Vec<Planned> {
     let covered = scene.repositories.iter().filter(|one| !scene.out_of_reach.contains(one));
     let covered: Vec<_> = covered.collect();
@@ -94,11 +94,11 @@ fn duty(scene: &Scene, image: &Image, duty: fn(Image) -> Duty) -> Duty {
     if scene.out_of_reach.contains(&image.repository) { Duty::None } else { duty(image.clone()) }
 }
 
-/// An event about an image; what it claims may be wrong.
+/// An event about an image. Its claim may be wrong.
 fn event(rng: &mut Rng, image: &Image, number: usize) -> String {
     let event = match rng.u8(..10) {
         0..=3 => scanned(image, &Value::Null, number),
-        // It lies for a clean image: nothing may be done on its word.
+        // The event lies about a clean image: the worker must not act on the event alone.
         4..=6 => scanned(image, &json!({"CRITICAL": 3}), number),
         7 => {
             pushed(image, &image.tags.first().cloned().unwrap_or_else(|| "gone".to_owned()), number)
@@ -154,7 +154,7 @@ fn inspector(image: &Image, number: usize) -> Value {
     envelope(image, "aws.inspector2", "Inspector2 Scan", number, detail)
 }
 
-/// The event of a tag that was pushed.
+/// The event of a pushed tag.
 pub fn pushed(image: &Image, tag: &str, number: usize) -> Value {
     let detail = json!({
         "action-type": "PUSH",
@@ -177,7 +177,7 @@ fn poison(rng: &mut Rng, number: usize) -> String {
     }
 }
 
-/// What a schedule sends, in one of its shapes.
+/// The message of a schedule, in one of its shapes.
 fn sweep(rng: &mut Rng, number: usize) -> String {
     let (source, detail_type, detail) = match rng.u8(..3) {
         0 => ("aws.scheduler", "Scheduled Event", json!("{}")),
@@ -187,7 +187,8 @@ fn sweep(rng: &mut Rng, number: usize) -> String {
     let id = format!("sweep-{number}");
     let mut event =
         json!({"id": id, "source": source, "detail-type": detail_type, "detail": detail});
-    // With a time, one that is delivered twice is the same sweep; some began long before there was a worker.
+    // With a time, a message that is delivered twice starts the same sweep. Some sweeps began long
+    // before the worker existed.
     let time = ["2026-01-01T00:00:00Z", "2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z"];
     if let Some(time) = time.get(rng.usize(..4)) {
         event["time"] = json!(time);
@@ -200,7 +201,7 @@ fn not_for_us(image: &Image, number: usize) -> String {
         .to_string()
 }
 
-/// About an image, or in a repository, that does not exist.
+/// An event about an image that does not exist, or in a repository that does not exist.
 fn of_nothing(image: &Image, number: usize) -> String {
     let mut image = image.clone();
     if number.is_multiple_of(2) {

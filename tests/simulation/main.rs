@@ -1,4 +1,9 @@
-//! Whole workers on one queue, under random faults, signals and other people's changes, judged at every call.
+//! Whole workers on one queue, under random faults, signals and changes by other people, judged at
+//! every call.
+//!
+//! Each seed is a separate run in virtual time with the real AWS SDK against the simulated AWS.
+//! `TAGWARDEN_SEED=7` runs one seed and prints its course. `TAGWARDEN_SEEDS=100000` sets the number
+//! of seeds of the ignored test.
 //!
 //! Each seed is a run of its own in virtual time with the real AWS SDK against the simulated AWS. `TAGWARDEN_SEED=7`
 //! runs one seed and prints what happened; `TAGWARDEN_SEEDS=100000` says how many the ignored test runs.
@@ -25,10 +30,11 @@ use std::thread;
 
 use run::{Report, run};
 
-/// Seeds of an ordinary run.
+/// The number of seeds of an ordinary run.
 const SEEDS: u64 = 200;
 
-/// Runs these seeds on every core; says what they came to, and panics with what the failing ones did.
+/// Runs these seeds on every core, prints their totals, and panics with the report of the failing
+/// ones.
 fn run_all(seeds: u64) {
     let next = AtomicU64::new(0);
     let failed = Mutex::new(Vec::new());
@@ -63,7 +69,7 @@ fn run_all(seeds: u64) {
     assert!(failed.is_empty(), "seeds {seeds:?}; TAGWARDEN_SEED=<seed> shows one of them in full");
 }
 
-/// A failing seed: what is wrong, and the faults that led there.
+/// A failing seed: its violations, and the faults before them.
 fn shown(report: &Report) -> String {
     format!(
         "seed {}: {}\n{}\nfault plan:\n{}",

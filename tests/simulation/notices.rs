@@ -1,4 +1,4 @@
-//! What the team was told of what went.
+//! The notices that the team received about removed tags.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,16 +8,16 @@ use serde_json::Value;
 
 type Of = (RepoKey, String);
 
-/// What each topic still has to hear.
+/// The notices that each topic still has to receive.
 #[derive(Debug, Default)]
 pub struct Notices {
     topics: Vec<String>,
-    /// Images of which tags went and of which the topic has heard nothing since.
+    /// Images that lost tags and about which the topic has received nothing since.
     untold: BTreeSet<(String, Of)>,
-    /// Tags that a worker knows to have gone, and that were not named to the topic.
+    /// Tags that a worker knows to be removed, and that the topic was not notified of.
     known: BTreeMap<(String, String, Of), BTreeSet<String>>,
     told_of: BTreeSet<Of>,
-    /// Since when a topic refuses a worker.
+    /// The time since when a topic refuses a worker.
     refused: BTreeMap<(String, String), Duration>,
 }
 
@@ -26,14 +26,14 @@ impl Notices {
         Self { topics, ..Self::default() }
     }
 
-    /// Tags of an image went.
+    /// Tags of an image were removed.
     pub fn gone(&mut self, repository: &RepoKey, digest: &str) {
         for topic in &self.topics {
             self.untold.insert((topic.clone(), (repository.clone(), digest.to_owned())));
         }
     }
 
-    /// A worker has it from the registry that a tag went.
+    /// A worker knows from the registry that a tag was removed.
     pub fn knows(&mut self, caller: &str, repository: &RepoKey, digest: &str, tag: &str) {
         for topic in &self.topics {
             let of = (repository.clone(), digest.to_owned());
@@ -42,7 +42,7 @@ impl Notices {
         }
     }
 
-    /// A worker ended with what it knew.
+    /// A worker ended with its knowledge.
     pub fn forget(&mut self, caller: &str) {
         self.known.retain(|(of, ..), _| of != caller);
         self.refused.retain(|(of, _), _| of != caller);
@@ -59,14 +59,14 @@ impl Notices {
         }
     }
 
-    /// Since when every topic refuses a worker.
+    /// The time since when every topic refuses a worker.
     pub fn refused_since(&self, caller: &str) -> Option<Duration> {
         let since = |topic: &String| self.refused.get(&(caller.to_owned(), topic.clone())).copied();
         let since: Option<Vec<_>> = self.topics.iter().map(since).collect();
         since?.into_iter().max()
     }
 
-    /// A topic has accepted a notice: its action, and whose image it is about.
+    /// A topic has accepted a notice with this action about this image.
     pub fn published(&mut self, request: &Value) -> (String, RepoKey, String) {
         let topic = request["TopicArn"].as_str().unwrap_or_default();
         let notice: Value = serde_json::from_str(request["Message"].as_str().unwrap_or_default())
@@ -95,23 +95,23 @@ impl Notices {
         (action, repository, digest)
     }
 
-    /// Whether every topic has heard of an image since its tags went.
+    /// Returns whether every topic was notified of an image since it lost tags.
     pub fn is_told(&self, repository: &RepoKey, digest: &str) -> bool {
         let of = (repository.clone(), digest.to_owned());
         !self.topics.iter().any(|topic| self.untold.contains(&(topic.clone(), of.clone())))
     }
 
-    /// Whether anything was ever told of an image.
+    /// Returns whether any topic was ever notified of an image.
     pub fn was_told_of(&self, repository: &RepoKey, digest: &str) -> bool {
         self.told_of.contains(&(repository.clone(), digest.to_owned()))
     }
 
-    /// Images of which tags went and nothing was told.
+    /// Images that lost tags without any notice.
     pub fn untold(&self) -> BTreeSet<Of> {
         self.untold.iter().map(|(_, of)| of.clone()).collect()
     }
 
-    /// Tags that a worker knew to have gone, and that were not named, by image.
+    /// Tags that a worker knew to be removed and that no notice named, by image.
     pub fn unnamed(&self) -> Vec<(Of, BTreeSet<String>)> {
         let unnamed = self.known.iter().filter(|(_, tags)| !tags.is_empty());
         unnamed.map(|((_, _, of), tags)| (of.clone(), tags.clone())).collect()

@@ -1,4 +1,7 @@
-//! Judges a seed at every call, by what the simulated AWS knows and by nothing that the workers say of themselves.
+//! Judges a seed at every call, by the state of the simulated AWS and never by what the workers say
+//! of themselves.
+//!
+//! The numbers are those of the invariants in docs/architecture.md.
 //!
 //! The numbers are those of the invariants in docs/architecture.md.
 
@@ -22,13 +25,13 @@ use sweeps::Sweeps;
 /// Calls that change an image.
 const CHANGES: [&str; 2] = ["PutImage", "BatchDeleteImage"];
 
-/// How long it takes at the most to end what was begun when a topic refused.
+/// The longest time that work begun before a topic's refusal takes to end.
 const BEGUN: Duration = Duration::from_secs(30);
 
-/// Tags and images of a repository.
+/// The tags and images of a repository.
 type Snapshot = (BTreeMap<String, String>, BTreeSet<String>);
 
-/// What is known of a seed so far.
+/// The knowledge about a seed so far.
 pub struct Oracle {
     scene: Arc<Scene>,
     duties: BTreeMap<String, Duty>,
@@ -39,15 +42,15 @@ pub struct Oracle {
     before: Option<Snapshot>,
     draining: BTreeMap<String, Duration>,
     now: Duration,
-    /// When somebody else last changed a repository.
+    /// The time when somebody else last changed a repository.
     touched: BTreeMap<RepoKey, Duration>,
-    /// Images that went from a copy and were judged.
+    /// Images that were removed from a replica and were judged.
     lost: usize,
     wrong: Vec<String>,
     pub counts: BTreeMap<&'static str, u64>,
 }
 
-/// Whether a tag is a mark of this image: the first, or one of nine more.
+/// Returns whether a tag is a mark of this image: the first one, or one of nine others.
 fn is_mark(tag: &str, digest: &str) -> bool {
     marks(digest).any(|mark| mark == tag)
 }
@@ -68,7 +71,7 @@ fn repository(call: &Call) -> RepoKey {
     RepoKey::new(account, &call.region, text(&call.request, "repositoryName"))
 }
 
-/// Whether a notice sums up a sweep.
+/// Returns whether a notice is the summary of a sweep.
 fn is_summary(call: &Call) -> bool {
     text(&call.request, "Message").contains("tagwarden.sweep/1")
 }
@@ -96,7 +99,7 @@ impl Oracle {
         self.wrong.push(format!("{:>9.3} s  {what}", self.now.as_secs_f64()));
     }
 
-    /// What ought not to have happened.
+    /// The violations.
     pub fn found(&self) -> Vec<String> {
         self.wrong.clone()
     }
@@ -112,7 +115,7 @@ impl Oracle {
         self.duties.insert(id.to_owned(), duty);
     }
 
-    /// A worker sent itself messages: those about an image oblige as any other.
+    /// A worker sent messages to itself. Those about an image cause duties like any other.
     fn sent_by_a_worker(&mut self, sim: &Sim, call: &Call) {
         for (id, body) in sweeps::sent(call) {
             if body["detail-type"] != "Sweep Image" {
@@ -148,8 +151,8 @@ impl Oracle {
         self.count("signals");
     }
 
-    /// A worker has ended: what it knew is gone. One that was told to stop leaves no receive
-    /// behind, which would take messages that nobody gets; one that is killed may.
+    /// A worker has ended, and its knowledge is lost. A worker that was asked to stop leaves no
+    /// receive behind, which would take messages that nobody gets. A killed one may.
     pub fn ended(&mut self, caller: &str, was_stopped: bool) {
         if self.leases.ended(caller) && was_stopped {
             self.wrong(format!("12: {caller} has left a receive behind"));
@@ -157,7 +160,7 @@ impl Oracle {
         self.notices.forget(caller);
     }
 
-    /// Invariant 15: nothing of a message is in the metrics.
+    /// Invariant 15: the metrics contain nothing of a message.
     pub fn metrics(&mut self, text: &str) {
         let names = ["team/", "secret", "shared", "foreign", "sha256", "quarantine-", "v0.0"];
         if let Some(name) = names.iter().find(|name| text.contains(*name)) {
@@ -168,13 +171,15 @@ impl Oracle {
         }
     }
 
-    /// Whether somebody else has changed a repository not long ago: what overtakes what is then not only ours to see to.
+    /// Returns whether somebody else has changed a repository recently. Replicas may then receive
+    /// changes in an order that the worker does not control.
     fn is_troubled(&self, repository: &RepoKey) -> bool {
         let at = self.touched.get(repository);
         at.is_some_and(|at| self.now.saturating_sub(*at) < Duration::from_secs(600))
     }
 
-    /// Invariant 4 in other registries: no image goes from a copy while it is kept at home.
+    /// Invariant 4 in other registries: no image is removed from a replica while it is kept at
+    /// home.
     fn copies(&mut self, sim: &Sim) {
         let lost = sim.images_lost_by_replication();
         for (copy, digest) in lost.iter().skip(self.lost) {
@@ -196,7 +201,7 @@ impl Oracle {
         match (call.operation.as_str(), moment) {
             ("ReceiveMessage", Moment::Arrived) => {
                 let since = self.draining.get(&call.caller).map(|at| self.now - *at);
-                // What was under way at the signal may arrive a moment later.
+                // Calls in flight at the signal may arrive a moment later.
                 if since.is_some_and(|since| since > Duration::from_millis(100)) {
                     self.wrong(format!("12: {} receives after the stop signal", call.caller));
                 }
@@ -255,7 +260,7 @@ impl Oracle {
                     self.wrong(format!("6: {action} is told of {digest}, which is not bad"));
                 }
             }
-            // A summary is told without a pause: nothing was removed for it.
+            // The summary is sent while topics refuse, because it follows no removal.
             ("Publish", Moment::Answered) if !is_summary(call) => {
                 let refused = matches!(call.outcome, CallOutcome::Error(_));
                 self.notices.answered(&call.caller, &call.request, refused, self.now);
@@ -279,7 +284,8 @@ impl Oracle {
         self.image(repository, digest).is_some_and(|image| image.is_bad_at(self.now))
     }
 
-    /// Whether it is an index that nobody can know as a whole: it holds more than is looked at, or an index in it is gone.
+    /// Returns whether nobody can know an index completely: it holds more than is inspected, or an
+    /// index in it is missing.
     fn is_uncertain(&self, sim: &Sim, repository: &RepoKey, digest: &str) -> bool {
         let is_gone = |inner: &Image| {
             inner.is_index
@@ -302,7 +308,7 @@ impl Oracle {
                 if self.scene.settings.audit {
                     self.wrong(format!("8: {} in audit mode", call.operation));
                 }
-                // What was begun before may end.
+                // Work that began before may end.
                 let since = self.notices.refused_since(&call.caller).map(|at| self.now - at);
                 if self.scene.settings.refused.is_some() && since > Some(BEGUN) {
                     let what = format!("{} by {}", call.operation, call.caller);
@@ -356,7 +362,7 @@ impl Oracle {
         }
     }
 
-    /// Something is to go of an image: each copy bears its mark.
+    /// A tag or an image is about to be removed: each replica must have the mark.
     fn marked_in_copies(&mut self, sim: &Sim, repository: &RepoKey, digest: &str) {
         for (account, region) in COPIES {
             let copy = RepoKey::new(account, region, &repository.name);
@@ -370,7 +376,7 @@ impl Oracle {
         }
     }
 
-    /// Holds what a call did to a repository against what it may do.
+    /// Compares what a call did to a repository with what it was allowed to do.
     fn changed(&mut self, call: &Call, repository: &RepoKey, before: &Snapshot, after: &Snapshot) {
         let asked = call.request["imageIds"].as_array().into_iter().flatten();
         let asked: BTreeSet<_> =

@@ -1,4 +1,4 @@
-//! One seed from its start to its end.
+//! One seed from start to end.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,14 +22,14 @@ use crate::events::{self, Planned};
 use crate::oracle::Oracle;
 use crate::scene::{DEAD_LETTERS, QUEUE, Scene};
 
-/// When nothing goes wrong any more.
+/// The time after which no more faults strike.
 const QUIET: Duration = Duration::from_secs(20 * 60);
 /// Half an hour in which something is refused.
 const REFUSAL: (Duration, Duration) = (Duration::from_secs(120), Duration::from_secs(1_920));
-/// After so long a run has not come to rest.
+/// The time after which a run counts as stuck.
 const LATEST: Duration = Duration::from_secs(3 * 24 * 3600);
 
-/// What a seed came to.
+/// The result of a seed.
 pub struct Report {
     pub seed: u64,
     pub settings: String,
@@ -37,7 +37,7 @@ pub struct Report {
     pub trace: String,
     /// The faults that struck, in order.
     pub faults: Vec<String>,
-    /// What ought not to have happened.
+    /// The violations.
     pub wrong: Vec<String>,
     pub counts: BTreeMap<&'static str, u64>,
 }
@@ -49,7 +49,7 @@ enum Step {
     Start(usize),
     Terminate(usize),
     Kill(usize),
-    /// The clocks of all tasks are so many seconds ahead of AWS's from now on.
+    /// From now on, the clocks of all tasks are this many seconds ahead of the clock of AWS.
     Clock(i64),
     Refuse,
     Quiet,
@@ -96,7 +96,7 @@ struct Seed {
     scene: Arc<Scene>,
     oracle: Arc<Mutex<Oracle>>,
     steps: Vec<(Duration, Step)>,
-    /// From each burst of messages until the stop that it comes before.
+    /// The stops that follow each burst of messages.
     bursts: Vec<Range<Duration>>,
     begun: Instant,
 }
@@ -136,7 +136,7 @@ impl Seed {
                 let at = Duration::from_millis(rng.u64(..1_000_000));
                 steps.push((at, Step::Clock(rng.i64(-1_200..1_200))));
             }
-            // While sweeps ask for scans.
+            // While sweeps request scans.
             if scene.settings.unscanned > 0 {
                 let sweeps = steps.iter().filter(|(_, step)| is_sweep(step)).map(|(at, _)| *at);
                 for at in sweeps.collect::<Vec<_>>() {
@@ -156,7 +156,8 @@ impl Seed {
                 steps.push((at, stop));
             }
         }
-        // A few calls before some of the stops: then receives are under way, and messages wait for their turn.
+        // A few calls before some of the stops, so that receives are in flight and messages wait
+        // for their turn.
         let mut bursts = Vec::new();
         let stops = steps.iter().filter(|(_, step)| matches!(step, Step::Terminate(_)));
         for stop in stops.map(|(at, _)| *at).collect::<Vec<_>>() {

@@ -1,16 +1,16 @@
-//! What the scans of a seed's images find: a few findings, or hundreds over several pages.
+//! The scans of a seed's images: a few findings, or hundreds on several pages.
 
 use aws_sim::{Finding, ScanResult};
 use fastrand::Rng;
 
 use crate::scene::EXCEPTED;
 
-/// What the scan of an image finds.
+/// The findings of an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
-    /// Findings that would have it go if the policy made no exception for them.
+    /// Findings that would violate the policy without their exception.
     excepted: usize,
-    /// The number of findings before the one that makes it bad, if it is: often it is the last.
+    /// The number of findings before the violating one, if there is one: often it is the last.
     before: usize,
     is_enhanced: bool,
 }
@@ -23,7 +23,7 @@ impl Scan {
         Self { excepted, before, is_enhanced: rng.bool() }
     }
 
-    /// The scan of an image that the policy lets be, or not.
+    /// The scan of an image that violates the policy, or does not.
     pub fn result(&self, is_bad: bool) -> ScanResult {
         if self.excepted == 0 {
             let counts: &[_] = if is_bad { &[("CRITICAL", 1), ("HIGH", 2)] } else { &[("LOW", 2)] };

@@ -1,4 +1,4 @@
-//! What a seed starts from: settings, repositories, images, and which of them are bad.
+//! The start of a seed: settings, repositories, images, and which of them are bad.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,23 +20,23 @@ pub const DEAD_LETTERS: &str = "tagwarden-dlq";
 pub const PROTECTED: &str = "release-";
 /// Findings for which the policy makes an exception start with this.
 pub const EXCEPTED: &str = "CVE-2020-";
-/// How long a received message stays invisible: a number of seconds that no other delay is likely to be.
+/// The visibility timeout of a received message, in seconds. No other delay is likely to equal it.
 pub const VISIBILITY: u64 = 47;
 
-/// The registries that some repositories are copied to, and in which removals are repeated.
+/// The registries that some repositories are replicated to, and in which removals are replicated.
 pub const COPIES: [(&str, &str); 2] = [(ACCOUNT, "eu-central-1"), ("999900001111", "eu-west-3")];
 
 /// Which repositories are replicated, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replication {
     pub prefix: &'static str,
-    /// The most seconds that a change takes to a copy.
+    /// The most seconds that a change takes to reach a replica.
     pub takes: u64,
-    /// Whether workers wait for the copies, or leave such images alone.
+    /// Whether workers wait for the replicas, or leave such images alone.
     pub follows: bool,
 }
 
-/// What the workers of a seed are told.
+/// The configuration of a seed's workers.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub seed: u64,
@@ -45,10 +45,10 @@ pub struct Settings {
     pub tasks: usize,
     pub max_in_flight: usize,
     pub topics: usize,
-    /// One thing is refused for half an hour, and nothing else goes wrong.
+    /// One kind of call is refused for half an hour, and no other fault strikes.
     pub refused: Option<Refused>,
     pub reorder: bool,
-    /// Images that nothing has scanned in a repository of their own, so that sweeps of it go slice by slice.
+    /// Images without a scan in a separate repository, so that its sweep goes slice by slice.
     pub unscanned: usize,
     pub replication: Option<Replication>,
     /// Some images have hundreds of findings.
@@ -57,7 +57,7 @@ pub struct Settings {
     pub findings_page: usize,
 }
 
-/// What a refusing seed refuses.
+/// The subject of a refusing seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     Receive,
@@ -112,12 +112,12 @@ pub struct Image {
     pub repository: RepoKey,
     pub digest: String,
     pub tags: Vec<String>,
-    /// From when on the policy is violated, by the simulation's age.
+    /// The age of the simulation from which on the image violates the policy.
     pub bad_from: Option<Duration>,
-    /// The indexes that hold it, themselves or by an index in them.
+    /// The indexes that hold it, directly or through an index.
     pub holders: Vec<String>,
     pub is_index: bool,
-    /// It holds more than is looked at.
+    /// It holds more images than are inspected.
     pub is_cut: bool,
     pub scan: Scan,
 }
@@ -133,7 +133,7 @@ impl Image {
 pub struct Scene {
     pub settings: Settings,
     pub repositories: Vec<RepoKey>,
-    /// The repositories that the policy leaves out.
+    /// The repositories that are out of the policy's scope.
     pub out_of_reach: BTreeSet<RepoKey>,
     pub images: BTreeMap<(RepoKey, String), Image>,
     pub topics: Vec<String>,
@@ -141,7 +141,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Makes the simulation and what is in it.
+    /// Creates the simulation and its content.
     pub fn new(seed: u64, rng: &mut Rng) -> (Sim, Self) {
         let settings = Settings::of(seed, rng);
         let sim = Sim::new(SimConfig {
@@ -207,7 +207,7 @@ impl Scene {
             let content = format!("{repository:?} {number}");
             let names: Vec<_> = tags.iter().map(String::as_str).collect();
             let manifest = match rng.u8(..10) {
-                // It calls itself something else, and has findings all the same.
+                // It claims to be something else, and has findings nevertheless.
                 0 => manifest::artifact(&content, "application/vnd.cncf.helm.config.v1+json"),
                 _ => manifest::image(&content),
             };
@@ -239,7 +239,8 @@ impl Scene {
         }
     }
 
-    /// An index of these images, some of them in an index in it, each entered in one of the ways that are seen.
+    /// An index of these images, some of them in an inner index. Each entry has one of the forms
+    /// that occur.
     fn hold(
         &mut self,
         sim: &Sim,
@@ -248,7 +249,7 @@ impl Scene {
         held: &[(RepoKey, String)],
         number: usize,
     ) {
-        // Most are small, some need several calls, and a few are larger than is looked at.
+        // Most are small, some need several calls, and a few exceed what is inspected.
         let more = match rng.u8(..60) {
             0 => 510,
             1..=4 => 110,
@@ -344,14 +345,14 @@ impl Scene {
         self.images.insert((repository.clone(), digest.to_owned()), image);
     }
 
-    /// How a repository is replicated, if it is.
+    /// The replication of a repository, if any.
     pub fn replication(&self, repository: &RepoKey) -> Option<Replication> {
         let home = repository.account == ACCOUNT && repository.region == REGION;
         let replication = self.settings.replication.filter(|_| home);
         replication.filter(|one| repository.name.starts_with(one.prefix))
     }
 
-    /// Whether nothing may be removed in a repository, because removals are repeated elsewhere.
+    /// Returns whether nothing may be removed in a repository because removals are replicated.
     pub fn is_blocked(&self, repository: &RepoKey) -> bool {
         self.replication(repository).is_some_and(|one| !one.follows)
     }
@@ -398,7 +399,8 @@ impl Scene {
     }
 }
 
-/// The entries by which an index holds an image: they hide nothing, and twice is once.
+/// The entries by which an index holds an image. They hide nothing, and a repeated entry counts
+/// once.
 fn entered(rng: &mut Rng, digest: &str) -> Vec<Entry> {
     let entry = Entry::image(digest);
     match rng.u8(..8) {

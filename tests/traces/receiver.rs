@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 
 use crate::world::{ACCOUNT, LOOPBACK, REGION};
 
-/// A span as it came over the wire.
+/// A span as it arrived over the wire.
 #[derive(Clone, Debug)]
 pub(crate) struct Span {
     pub(crate) name: String,
@@ -33,7 +33,7 @@ pub(crate) struct Span {
     pub(crate) trace: String,
     pub(crate) id: String,
     pub(crate) parent: String,
-    /// The ids of the spans that it refers to.
+    /// The ids of the spans that it links to.
     pub(crate) links: Vec<String>,
     pub(crate) failed: bool,
     attributes: Map<String, Value>,
@@ -65,7 +65,7 @@ impl Span {
         self.attributes.contains_key(name)
     }
 
-    /// An attribute as it came.
+    /// The raw value of an attribute.
     pub(crate) fn value(&self, name: &str) -> Value {
         self.attributes.get(name).cloned().unwrap_or_default()
     }
@@ -81,13 +81,14 @@ impl Span {
     }
 }
 
-/// What was told so far.
+/// Everything that was exported so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Told {
     pub(crate) spans: Vec<Span>,
-    /// The points of each metric at its last export, with their labels; histograms by their counts.
+    /// The points of each metric in its last export, with their labels. A histogram is reduced to
+    /// its count.
     pub(crate) metrics: BTreeMap<String, Vec<(Value, f64)>>,
-    /// The resources that sent, each once.
+    /// The resources of the exports, each once.
     pub(crate) resources: Vec<Value>,
 }
 
@@ -197,7 +198,7 @@ impl Receiver {
                     let request = ExportMetricsServiceRequest::decode(body).expect("protobuf");
                     let names = request.resource_metrics.iter().flat_map(|of| &of.scope_metrics);
                     let names = names.flat_map(|of| &of.metrics).map(|of| of.name.clone());
-                    // Nobody waits for it any more where the test has ended.
+                    // When the test has ended, nobody waits for it.
                     drop(sender.send(names.collect()));
                     metrics.lock().expect("a receiver").metrics(request);
                     StatusCode::OK
@@ -211,7 +212,7 @@ impl Receiver {
         Self { endpoint, told, exports, refuses, _serving: serving }
     }
 
-    /// Takes nothing from now on.
+    /// Accepts nothing from now on.
     pub(crate) fn refuse(&self) {
         self.refuses.store(true, Ordering::Relaxed);
     }
@@ -221,13 +222,14 @@ impl Receiver {
         self.exports.lock().await.recv().await.expect("an export")
     }
 
-    /// Everything that was told until now.
+    /// Everything that was exported until now.
     pub(crate) fn told(&self) -> Told {
         self.told.lock().expect("a receiver").clone()
     }
 }
 
-/// What the metadata endpoint says of the container (ECS developer guide, "task metadata version 4 examples").
+/// The answer of the metadata endpoint about the container (ECS developer guide, "task metadata
+/// version 4 examples").
 fn container() -> Value {
     json!({
         "DockerId": "cd189a933e5849daa93386466019ab50-2495160603",

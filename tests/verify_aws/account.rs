@@ -1,4 +1,4 @@
-//! A simulated AWS account, and the script run in it.
+//! A simulated AWS account, and the script running in it.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::path::PathBuf;
@@ -15,12 +15,12 @@ use tokio::time::timeout;
 use super::python::Python;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/verify-aws.sh");
-/// Starts a program that heeds Ctrl-C, also where the tests themselves run in the background, in which case they do not and
-/// neither would what they start.
+/// Starts a program that reacts to Ctrl-C even if the tests run in the background. Background
+/// processes ignore Ctrl-C, and so would the programs that they start.
 const HEEDING_CTRL_C: &str = "import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execv(sys.argv[1], sys.argv[1:])";
-/// How long anything may take before the test gives it up. Only a test that fails meets it.
+/// How long anything may take before the test gives up. Only a failing test reaches it.
 const DEADLINE: Duration = Duration::from_secs(900);
 
 /// An account of a simulated AWS, behind a real socket.
@@ -33,7 +33,7 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// `None`: these tests are skipped.
+    /// Returns `None` if these tests are skipped.
     pub(crate) async fn new(config: SimConfig) -> Option<Self> {
         let (programs, python_path) = Python::with(&["awscli==1.46.3"])?.programs();
         if std::process::Command::new("jq").arg("--version").output().is_err() {
@@ -49,7 +49,7 @@ impl Account {
         Some(Self { sim, server, path, python_path, home })
     }
 
-    /// The script with this command line, in a process group of its own, as a shell would start it.
+    /// The script with this command line, in its own process group, as a shell would start it.
     fn script(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("python3");
         command
@@ -79,13 +79,13 @@ impl Account {
         ended
     }
 
-    /// Has it delete what a run has left.
+    /// Lets it delete what a run has left behind.
     pub(crate) async fn cleanup(&self, name: &str) -> Ended {
         let ended = timeout(DEADLINE, self.script(&["--yes", "--cleanup", name]).output()).await;
         Ended::of(ended.expect("an end").expect("the script can be started"))
     }
 
-    /// Starts the script and sends a signal to it, and to the command that it is just running, while a call of this
+    /// Starts the script. Sends a signal to it and to its current command while a call of this
     /// operation waits for its answer.
     pub(crate) async fn interrupt(&self, operation: &str, signal: Signal) -> ExitStatus {
         let child = self.script(&["--yes"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
@@ -105,11 +105,11 @@ impl Account {
         assert!(left.iter().all(|name| name == ".aws"), "{left:?}");
     }
 
-    /// The name of the scratch repository that was made last.
+    /// The name of the last scratch repository.
     pub(crate) fn scratch(&self) -> String {
         let calls = self.sim.calls_of("CreateRepository");
         let name = calls.last().and_then(|call| call.request.get("repositoryName")?.as_str());
-        name.expect("a repository was made").to_owned()
+        name.expect("a scratch repository").to_owned()
     }
 }
 
@@ -119,7 +119,7 @@ pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
     /// What it printed: the table.
     pub(crate) stdout: String,
-    /// What it said meanwhile.
+    /// Its progress messages.
     pub(crate) stderr: String,
 }
 

@@ -1,4 +1,4 @@
-//! What messages oblige to: invariants 1 and 2.
+//! The duties that messages cause: invariants 1 and 2.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,8 +9,9 @@ use crate::events::Duty;
 use crate::scene::{DEAD_LETTERS, Image, PROTECTED, QUEUE};
 
 impl Oracle {
-    /// The images that a message obliges to act on: its own, and the indexes on every level that are bad by it. An index is
-    /// judged for itself: those that hold it were pushed after it, and its images lead there too.
+    /// The images that a message obliges the worker to act on: its own image, and the indexes on
+    /// every level that are bad because of it. An index is judged alone, because the indexes that
+    /// hold it were pushed after it and its images lead to them too.
     fn obliged(&self, duty: &Duty) -> Vec<Image> {
         let (Duty::Assess(image) | Duty::Resolve(image)) = duty else { return Vec::new() };
         if !image.is_bad_at(self.now) {
@@ -22,7 +23,8 @@ impl Oracle {
         std::iter::once(image.clone()).chain(holders.map(bad_by_it)).collect()
     }
 
-    /// Tags of an image that may not stay; none of an index whose bad images somebody else deleted.
+    /// The tags that must be removed from an image. An index whose bad images somebody else deleted
+    /// has none.
     fn left(&self, sim: &Sim, image: &Image) -> Vec<String> {
         let is_to_blame = |child: &&Image| {
             child.repository == image.repository
@@ -30,7 +32,8 @@ impl Oracle {
                 && child.is_bad_at(self.now)
                 && sim.tags(&child.repository, &child.digest).is_some()
         };
-        // Without one of its images ECR puts no mark on an index: that is told as blocked.
+        // If one of its images is missing, ECR accepts no mark on an index. The index is notified
+        // as blocked.
         let is_missing = |child: &&Image| {
             child.repository == image.repository
                 && child.holders.contains(&image.digest)
@@ -46,7 +49,8 @@ impl Oracle {
         tags
     }
 
-    /// Invariant 1: messages that are gone have had every effect that they oblige to.
+    /// Invariant 1: every effect that a message requires has happened before the message is
+    /// deleted.
     pub(super) fn deleted(&mut self, sim: &Sim, call: &Call) {
         let there: BTreeSet<_> =
             sim.queue(QUEUE).messages.into_iter().map(|message| message.id).collect();
@@ -64,9 +68,9 @@ impl Oracle {
                 let in_other_hands = others.any(|other| {
                     other.repository == image.repository && other.digest == image.digest
                 });
-                // Of an image that somebody else deleted in the middle of it, nobody needs to hear.
+                // If somebody else deleted the image during the work, nobody needs a notice.
                 let is_there = sim.tags(key.0, key.1).is_some();
-                // What tags led to is looked at in the end.
+                // The images that tags pointed to are checked at the end.
                 let named = matches!(duty, Duty::Assess(_));
                 if named && is_there && !in_other_hands && !self.notices.is_told(key.0, key.1) {
                     self.wrong(format!("1: {id} was deleted and {} is not told", image.digest));
@@ -82,7 +86,8 @@ impl Oracle {
         }
     }
 
-    /// Invariant 2, and the end of the others: everything that was sent is done, or dead with its reason.
+    /// Invariant 2, and the end of the others: every message is done, or dead-lettered with its
+    /// reason.
     pub fn conclude(&mut self, sim: &Sim, log: &str) {
         self.now = sim.age();
         let others = self.sweeps.told_by_others_too();
@@ -123,7 +128,7 @@ impl Oracle {
             for image in self.obliged(&duty) {
                 let sent_at = self.sent_at.get(&id).copied().unwrap_or_default();
                 let key = (image.repository.clone(), image.digest.clone());
-                // What tags led to is known only to whoever resolved them.
+                // Only the worker that resolved the tags knows the images that they pointed to.
                 let due = matches!(duty, Duty::Assess(_)) && image.is_bad_at(sent_at);
                 let left = self.left(sim, &image);
                 let stays = self.scene.settings.audit || self.scene.is_blocked(&image.repository);
@@ -150,7 +155,7 @@ impl Oracle {
             if sim.tags(&key.0, &key.1).is_none() {
                 self.count("deleted by others before it was told");
             } else if digestless.contains(&key) {
-                // The known gap: nothing leads back to an image whose tags were all that named it.
+                // The known gap: nothing leads back to an image that was named only by its tags.
                 self.count("known gap: digestless and untold");
             } else if !undone.contains(&key) {
                 self.wrong(format!("2: tags of {key:?} went and nobody was told"));

@@ -1,4 +1,4 @@
-//! Who holds which message, by what the queue granted: invariant 9.
+//! The holder of each message, by what the queue granted: invariant 9.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,22 +15,22 @@ struct Lease {
     message: String,
     caller: String,
     received_at: Duration,
-    /// Until when the queue has granted it, whatever else the queue does.
+    /// The end of the lease that the queue has granted, whatever else the queue does.
     until: Duration,
     /// The receive's answer reached its caller.
     in_hand: bool,
-    /// A settle was sent and not answered yet.
+    /// A settlement was sent and is not answered yet.
     settling: bool,
     settled: bool,
-    /// The caller ended with it in hand.
+    /// The caller ended while it held the message.
     orphaned: bool,
 }
 
-/// A receive that is not answered yet.
+/// A receive without an answer yet.
 #[derive(Debug)]
 struct Receive {
     caller: String,
-    /// A fault may keep its answer back for longer than anybody waits.
+    /// A fault may delay its answer beyond every caller's patience.
     is_disturbed: bool,
 }
 
@@ -38,7 +38,7 @@ struct Receive {
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     by_handle: BTreeMap<String, Lease>,
-    /// Receives under way, by their place in the record.
+    /// Receives in flight, by their position in the record.
     receives: BTreeMap<usize, Receive>,
     /// The handle of the last receive of each message.
     last: BTreeMap<String, String>,
@@ -89,13 +89,13 @@ impl Leases {
         }
     }
 
-    /// Whether a receive of this caller is under way that nothing disturbs.
+    /// Returns whether this caller has an undisturbed receive in flight.
     fn is_receiving(&self, caller: &str) -> bool {
         let mut receives = self.receives.values();
         receives.any(|receive| receive.caller == caller && !receive.is_disturbed)
     }
 
-    /// Entries of a delete or of a change of visibility; what is wrong about them.
+    /// Checks the entries of a delete or of a change of visibility. Returns their errors.
     pub(super) fn changed(&mut self, call: &Call, moment: Moment, now: Duration) -> Vec<String> {
         let mut wrong = Vec::new();
         let is_receiving = self.is_receiving(&call.caller);
@@ -107,7 +107,7 @@ impl Leases {
             .collect();
         for entry in list(&call.request, "Entries") {
             let handle = entry["ReceiptHandle"].as_str().unwrap_or_default();
-            // The worker asks by the handle of no message whether it may settle.
+            // The worker needs no handle to ask whether it may settle.
             if handle == "tagwarden-asks-whether-it-may" {
                 continue;
             }
@@ -156,7 +156,7 @@ impl Leases {
         named.map(|(handle, lease)| (handle.to_owned(), lease.message.clone())).collect()
     }
 
-    /// The messages that this delete took out of the queue, and when they had been received.
+    /// The messages that this delete took out of the queue, with the times of their receives.
     pub(super) fn gone(
         &mut self,
         call: &Call,
@@ -182,13 +182,14 @@ impl Leases {
         held.map(|lease| lease.message.clone()).collect()
     }
 
-    /// Whether the last receive of a message reached a caller that lived to do something with it.
+    /// Returns whether the last receive of a message reached a caller that lived long enough to
+    /// process it.
     pub(super) fn was_in_hand(&self, message: &str) -> bool {
         let lease = self.last.get(message).and_then(|handle| self.by_handle.get(handle));
         lease.is_some_and(|lease| lease.in_hand && !lease.orphaned)
     }
 
-    /// A caller has ended. Whether it left a receive behind that nothing disturbed.
+    /// A caller has ended. Returns whether it left an undisturbed receive behind.
     pub(super) fn ended(&mut self, caller: &str) -> bool {
         let left_behind = self.is_receiving(caller);
         self.receives.retain(|_, receive| receive.caller != caller);

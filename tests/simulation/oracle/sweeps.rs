@@ -1,4 +1,5 @@
-//! Sweeps: no chain of slices becomes two within a life of a task, and no two summaries under one id differ.
+//! Sweeps: no chain of slices forks during one life of a task, and no two summaries with one id
+//! differ.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,22 +9,22 @@ use serde_json::Value;
 use super::text;
 use crate::scene::QUEUE;
 
-/// What is swept: the sweep, when it began, and its registry, with a repository or without.
+/// The subject of a sweep: its id, its start, and its registry, with or without a repository.
 type Of = [String; 5];
 
-/// What is known of the sweeps of a seed.
+/// The knowledge about the sweeps of a seed.
 #[derive(Debug, Default)]
 pub(super) struct Sweeps {
-    /// How many lives of each caller have begun, and of all.
+    /// The number of lives that have begun, of each caller and of all.
     lives: BTreeMap<String, u64>,
-    /// Calls by which a life sent messages and that met a fault: it may have sent them without knowing.
+    /// Calls with a fault by which a life sent messages. The life may not know that they were sent.
     doubtful: BTreeMap<(String, u64), u64>,
-    /// How often each position of a repository was sent, by life and by all.
+    /// How often each position of a repository was sent, by each life and by all.
     by_life: BTreeMap<(String, u64, Of, u64), u64>,
     by_all: BTreeMap<(Of, u64), u64>,
-    /// What a life knows to have sent.
+    /// The messages that a life knows it has sent.
     confirmed: BTreeSet<(String, u64, Of, u64)>,
-    /// Receipt handles by which a message was to be deleted.
+    /// Receipt handles of messages that were to be deleted.
     deletes: BTreeSet<String>,
     by_id: BTreeMap<String, String>,
     by_teller: BTreeMap<(String, u64, Of), BTreeSet<String>>,
@@ -45,7 +46,8 @@ pub(super) fn sent(call: &Call) -> Vec<(String, Value)> {
     sent.map(|sent| (text(sent, "MessageId").to_owned(), body(sent))).collect()
 }
 
-/// The repository and the position that a message is about: a slice that is waited for again is the same one.
+/// The repository and the position that a message is about. A slice that is retried keeps its
+/// position.
 fn slice(body: &Value) -> Option<(Of, u64)> {
     let detail = &body["detail"];
     let is_slice = body["detail-type"] == "Sweep Repository" && detail["waits"] == 0;
@@ -64,7 +66,7 @@ impl Sweeps {
         (caller.to_owned(), self.lives.get(caller).copied().unwrap_or_default())
     }
 
-    /// A call that sends messages; what is wrong about it.
+    /// A call that sends messages. Returns its errors.
     pub(super) fn send(&mut self, call: &Call, moment: Moment) -> Vec<String> {
         let (caller, life) = self.life(&call.caller);
         if moment == Moment::Before && !call.faults.is_empty() {
@@ -100,7 +102,8 @@ impl Sweeps {
         wrong
     }
 
-    /// Messages that are deleted, or are to come again: one whose end was sent must not be let go of for another task.
+    /// Messages that are deleted or returned. A message whose end was sent must not be returned to
+    /// another task.
     pub(super) fn settle(
         &mut self,
         sim: &Sim,
@@ -130,7 +133,7 @@ impl Sweeps {
         wrong
     }
 
-    /// A summary was told; what is wrong about it.
+    /// A summary was sent. Returns its errors.
     pub(super) fn told(&mut self, call: &Call) -> Vec<String> {
         let summary: Value =
             serde_json::from_str(text(&call.request, "Message")).unwrap_or_default();
@@ -167,7 +170,7 @@ impl Sweeps {
         wrong
     }
 
-    /// Sweeps of registries of which several tasks told other numbers.
+    /// Sweeps of registries for which several tasks reported different numbers.
     pub(super) fn told_by_others_too(&self) -> u64 {
         self.told.values().filter(|says| says.len() > 1).count() as u64
     }
