@@ -3,8 +3,6 @@
 //!
 //! Most tests use streams in this process under paused time, which hits every limit to the
 //! millisecond.
-//!
-//! Most of it is over streams in this process under paused time, where every limit is met to the millisecond.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::future::pending;

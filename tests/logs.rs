@@ -1,9 +1,7 @@
-//! What the worker logs of texts that try to break out of a line or do not belong into a log.
+//! What the worker logs of texts that try to break out of a line or do not belong in a log.
 //!
 //! This is a separate test crate, because a worker that runs beside these tests without a
 //! subscriber would silence call sites for all of them.
-//!
-//! A test crate of its own: a worker that runs beside these without a subscriber would silence call sites for all.
 #![expect(
     clippy::expect_used,
     clippy::unwrap_used,

@@ -3,9 +3,6 @@
 //!
 //! `python tests/router/run.py FLUENT_BIT` runs a real Fluent Bit with the router's file. No
 //! package registry has Fluent Bit, so this is done by hand.
-//!
-//! `python tests/router/run.py FLUENT_BIT` runs a real Fluent Bit with the router's file; none is to be had from a package
-//! registry, so that is done by hand.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -203,9 +203,6 @@ pub(crate) fn sources() -> Vec<Source> {
 ///
 /// A facade that re-exports a file does not depend on that file. A name that is imported from a
 /// facade leads to the file that defines it.
-///
-/// A facade that re-exports a file does not depend on it by that; a name that is imported from a
-/// facade leads to the file that defines it.
 pub(crate) fn circles(sources: &[Source]) -> Vec<Vec<String>> {
     let modules: BTreeMap<_, _> = sources.iter().map(|source| (source.module(), source)).collect();
     let edges: BTreeMap<_, BTreeSet<_>> = sources

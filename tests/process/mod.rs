@@ -2,8 +2,6 @@
 //! over HTTP, stopped by signals. It is killed when its handle is dropped.
 //!
 //! Nothing sleeps here. [`DEADLINE`] bounds every wait, and only a failing test reaches it.
-//!
-//! Nothing sleeps here. [`DEADLINE`] bounds every wait, and only a test that fails meets it.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 #![expect(unreachable_pub, reason = "a module of more than one test crate")]
 

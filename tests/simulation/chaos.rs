@@ -19,9 +19,9 @@ pub struct Chaos {
     scene: Arc<Scene>,
     oracle: Arc<Mutex<Oracle>>,
     pushes: usize,
-    /// Slow requests for scans, so that slices of sweeps are slow too.
+    /// How many requests for scans are slow, so that slices of sweeps are slow too.
     slow_scans: usize,
-    /// Slow inspections, so that work is in hand when a task stops.
+    /// The times in which inspections are slow, so that work is in hand when a task stops.
     slow_looks: Vec<Range<Instant>>,
 }
 

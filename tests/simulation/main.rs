@@ -4,9 +4,6 @@
 //! Each seed is a separate run in virtual time with the real AWS SDK against the simulated AWS.
 //! `TAGWARDEN_SEED=7` runs one seed and prints its course. `TAGWARDEN_SEEDS=100000` sets the number
 //! of seeds of the ignored test.
-//!
-//! Each seed is a run of its own in virtual time with the real AWS SDK against the simulated AWS. `TAGWARDEN_SEED=7`
-//! runs one seed and prints what happened; `TAGWARDEN_SEEDS=100000` says how many the ignored test runs.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,

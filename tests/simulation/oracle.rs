@@ -2,8 +2,6 @@
 //! of themselves.
 //!
 //! The numbers are those of the invariants in docs/architecture.md.
-//!
-//! The numbers are those of the invariants in docs/architecture.md.
 
 mod duties;
 mod leases;
@@ -260,7 +258,7 @@ impl Oracle {
                     self.wrong(format!("6: {action} is told of {digest}, which is not bad"));
                 }
             }
-            // The summary is sent while topics refuse, because it follows no removal.
+            // A refused summary causes no pause, because no tag was removed for it.
             ("Publish", Moment::Answered) if !is_summary(call) => {
                 let refused = matches!(call.outcome, CallOutcome::Error(_));
                 self.notices.answered(&call.caller, &call.request, refused, self.now);

@@ -96,7 +96,7 @@ struct Seed {
     scene: Arc<Scene>,
     oracle: Arc<Mutex<Oracle>>,
     steps: Vec<(Duration, Step)>,
-    /// The stops that follow each burst of messages.
+    /// The time from each burst of messages until the stop that follows it.
     bursts: Vec<Range<Duration>>,
     begun: Instant,
 }

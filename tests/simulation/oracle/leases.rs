@@ -107,7 +107,7 @@ impl Leases {
             .collect();
         for entry in list(&call.request, "Entries") {
             let handle = entry["ReceiptHandle"].as_str().unwrap_or_default();
-            // The worker needs no handle to ask whether it may settle.
+            // The worker asks with a made-up handle whether it may settle.
             if handle == "tagwarden-asks-whether-it-may" {
                 continue;
             }
