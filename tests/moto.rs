@@ -28,7 +28,8 @@ const REGION: &str = "us-east-1";
 const ACCOUNT: &str = "123456789012";
 const REPOSITORY: &str = "team/app";
 
-/// moto with a repository, a queue with a dead-letter queue behind an EventBridge rule, and a topic with a queue.
+/// moto with a repository, a queue with a dead-letter queue behind an EventBridge rule, and a topic
+/// with a queue.
 struct World {
     moto: Moto,
     ecr: aws_sdk_ecr::Client,

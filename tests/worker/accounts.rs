@@ -1,4 +1,4 @@
-//! Images in other accounts: by the role that is assumed there, once for many messages, and anew before its session ends.
+//! Images in other accounts: one role session serves many messages, and is renewed before it ends.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn world() -> World {
         .set("AWS__EXTERNAL_ID", "of-the-central-worker")
 }
 
-/// An image over the limit somewhere, whose event is on the queue.
+/// An image over the limit in any account and Region, with its event on the queue.
 fn violation(world: &World, repository: &RepoKey, tag: &str) -> String {
     let digest = world.image_in(repository, &[tag], critical());
     let mut event = enhanced(repository, &digest, &[tag], &json!({"CRITICAL": 1, "HIGH": 2}));
@@ -63,7 +63,7 @@ async fn one_role_session_serves_every_message_of_an_account_and_region() {
     let request = &sessions[0].request;
     assert_eq!(request["ExternalId"], "of-the-central-worker");
     assert_eq!(request["RoleSessionName"], "tagwarden");
-    assert_eq!(world.sim.calls_of("AssumeRole").len(), 1, "our own account needs no role");
+    assert_eq!(world.sim.calls_of("AssumeRole").len(), 1, "the worker's own account needs no role");
     assert!(world.changes().iter().all(|call| call.account == MEMBER));
 }
 
@@ -90,7 +90,7 @@ async fn role_is_assumed_in_the_worker_region_for_any_image() {
 async fn session_is_renewed_before_it_ends() {
     let world = world();
     let repository = world.sim.create_repository_in(MEMBER, REGION, "team/app");
-    // As AWS does with credentials whose time is over.
+    // AWS answers expired credentials in this way.
     let sim = world.sim.clone();
     let expired = FaultRule::on_service(aws_sim::Service::Ecr)
         .matching(move |call| {
@@ -116,8 +116,12 @@ async fn session_is_renewed_before_it_ends() {
         assert_eq!(sent_after(minutes(0)).await, 1);
         assert_eq!(sent_after(minutes(30)).await, 1);
         assert_eq!(sent_after(minutes(29)).await, 1);
-        assert_eq!(sent_after(minutes(1) - Duration::from_secs(1)).await, 2, "nearly over");
-        assert_eq!(sent_after(minutes(300)).await, 3, "long over");
+        assert_eq!(
+            sent_after(minutes(1) - Duration::from_secs(1)).await,
+            2,
+            "the session has nearly ended"
+        );
+        assert_eq!(sent_after(minutes(300)).await, 3, "the session ended long ago");
         let renewed = sessions(&world, MEMBER)[1].at;
         assert!(renewed < sessions(&world, MEMBER)[0].at + SESSION);
     };

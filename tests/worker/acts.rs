@@ -1,4 +1,5 @@
-//! Observe, decide, mark, untag, tell: what is done to an image, and what is not.
+//! Inspect, decide, mark, remove tags, notify: what the worker does to an image, and what it does
+//! not do.
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ async fn violation_is_marked_untagged_and_notified_before_it_is_settled() {
         [
             "DescribeImages",
             "DescribeImageScanFindings",
-            // Does an index hold it?
+            // Searches for indexes that hold the image.
             "DescribeImages",
             "BatchGetImage",
             "PutImage",
@@ -130,7 +131,7 @@ async fn tag_that_moves_between_inspection_and_delete_stays() {
         let old = world.image(&["latest"], critical());
         let new = world.sim.push_image(&world.repository, &[], "new");
         let (repository, target) = (world.repository.clone(), new.clone());
-        // Before the mark: the delete by tag alone reads once more after it.
+        // Before the mark, because the delete by tag alone reads once more after it.
         let moves = FaultRule::on("PutImage")
             .once()
             .act(move |sim| sim.tag_image(&repository, "latest", &target));
@@ -172,7 +173,7 @@ async fn account_out_of_scope_is_notified_once_a_day() {
         let digest = format!("sha256:{number:064x}");
         world.send(&enhanced(&elsewhere, &digest, &["1.0"], &json!({"CRITICAL": 1})));
     };
-    // The first cannot be told, and comes again.
+    // The first notice fails, and its message is delivered again.
     world.sim.set_faults(FaultRule::on("Publish").first(3).error("InternalError"));
     let test = async {
         (0..50).for_each(send);

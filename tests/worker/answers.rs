@@ -1,4 +1,5 @@
-//! What AWS answers to a call, or for one entry of a batch, is read: nothing that failed counts as done.
+//! The answer of AWS is read for each call and for each entry of a batch: a failed entry never
+//! counts as done.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -155,7 +156,7 @@ async fn hanging_batch_delays_only_its_own_entries() {
     assert!(deletes[1].at - deletes[0].at < Duration::from_secs(5), "{deletes:#?}");
 }
 
-/// The tags that notices name as gone.
+/// The tags that notices name as removed.
 fn named(world: &World) -> BTreeSet<String> {
     let lists = |notice: &Value| ["untagged", "claimed"].map(|list| notice["tags"][list].clone());
     let lists: Vec<_> = world.notices().iter().flat_map(lists).collect();

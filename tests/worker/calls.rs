@@ -1,4 +1,4 @@
-//! How many calls one message causes at the most: the table in docs/performance.md.
+//! The largest number of calls that one message causes: the table in docs/performance.md.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ fn clean() -> ScanResult {
     ScanResult::basic(&[("LOW", 1)])
 }
 
-/// So many images without a tag, by entries of an index.
+/// This many images without a tag, as entries of an index.
 fn children(world: &World, from: usize, count: usize) -> Vec<Entry> {
     let of = |at: usize| {
         let digest = world.sim.push_image(&world.repository, &[], &format!("child {at}"));
@@ -26,7 +26,7 @@ fn push(world: &World, tags: &[&str], entries: &[Entry]) -> String {
     world.sim.push_manifest(&world.repository, tags, &manifest::index_of(entries))
 }
 
-/// The calls of ECR so far, by operation, without the one look at the pull-through cache rules.
+/// The ECR calls so far, by operation, without the one read of the pull-through cache rules.
 fn calls(world: &World) -> BTreeMap<String, usize> {
     let mut calls = BTreeMap::new();
     for call in world.sim.calls().iter().filter(|call| call.service == aws_sim::Service::Ecr) {
@@ -92,7 +92,7 @@ async fn five_hundred_manifests_on_four_levels_cost_one_look_each() {
     let app = world.run_to_the_end().await;
 
     assert_eq!(settled(&app), [("delete clean".to_owned(), 1)], "497 images and 3 indexes");
-    // One for the index, two for each level of over a hundred; one manifest for each level.
+    // One for the index, two for each level of more than a hundred; one manifest for each level.
     let expected =
         [("DescribeImages", 9), ("BatchGetImage", 4), ("DescribeImageScanFindings", 122 + 3 * 124)];
     assert_eq!(calls(&world), these(&expected));
@@ -108,7 +108,7 @@ async fn index_with_only_missing_images_costs_few_calls() {
     let app = world.run_to_the_end().await;
 
     assert_eq!(settled(&app), [("delete absent".to_owned(), 1)]);
-    // Twice for each hundred, with and without those in the archive, and then by their manifests.
+    // Two for each hundred, with and without archived images, and then the manifests.
     assert_eq!(calls(&world), these(&[("DescribeImages", 1 + 2 * 5), ("BatchGetImage", 1 + 5)]));
 }
 
@@ -131,7 +131,7 @@ async fn thousand_tags_take_ten_calls_and_twenty_thousand_are_refused() {
     assert_eq!(settled(&app), [("delete clean".to_owned(), 1)]);
     assert_eq!(calls(&world), these(&[("DescribeImages", 11), ("DescribeImageScanFindings", 1)]));
 
-    // The same tag over and over is one tag.
+    // A repeated tag is one tag.
     let before = calls(&world)["DescribeImages"];
     world.send(&by_tags(&vec![tags[0].clone(); 20_000]));
     world.run_to_the_end().await;
@@ -157,7 +157,7 @@ async fn thousand_tags_with_gaps_take_three_calls_a_hundred() {
 
     assert_eq!(world.tags(&digest), [quarantine(&digest)]);
     let calls = calls(&world);
-    // Three of DescribeImages for each hundred, one for the image, one for the listing.
+    // Three DescribeImages for each hundred, one for the image, one for the listing.
     assert_eq!(calls["DescribeImages"], 3 * 10 + 2);
     // One for each hundred, one for the mark.
     assert_eq!(calls["BatchGetImage"], 10 + 1);
@@ -165,7 +165,7 @@ async fn thousand_tags_with_gaps_take_three_calls_a_hundred() {
 
 #[tokio::test(start_paused = true)]
 async fn large_index_leaves_sweep_capacity_to_other_repositories() {
-    // So many looks a second.
+    // This many inspections in a second.
     let world = World::with(SimConfig::default()).set("SWEEP__CALLS_PER_SECOND", "20");
     let world = world.set("SWEEP__RESCAN_AFTER", "never");
     push(&world, &["large"], &children(&world, 0, 500));
@@ -189,9 +189,9 @@ async fn large_index_leaves_sweep_capacity_to_other_repositories() {
     };
     let large = last_of("team/app") - began;
     let slowest = others.iter().map(|other| last_of(&other.name)).max().unwrap() - began;
-    // Half a thousand looks take 25 s by themselves; the others come in between.
+    // The 500 inspections take 25 s alone. The other repositories are inspected between them.
     assert!(large.as_secs() >= 25, "{large:?}");
     assert!(slowest.as_secs() < 20, "{slowest:?}, beside {large:?}");
     let looked = looks.clone().count();
-    assert_eq!(looked, 540, "one look for each image");
+    assert_eq!(looked, 540, "one inspection for each image");
 }

@@ -1,4 +1,4 @@
-//! What becomes of a message that is not done with at once.
+//! Messages that are not settled by their first attempt.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ async fn temporary_aws_errors_are_retried_until_success() {
         for (name, fault) in faults {
             let world = World::new();
             let digest = violating(&world);
-            // More often than the SDK retries by itself, so that the message has to come again.
+            // The SDK retries less often than this, so the message has to be delivered again.
             world.sim.set_faults(vec![fault(FaultRule::on(operation).first(4))]);
 
             world.run_to_the_end().await;
@@ -94,7 +94,7 @@ async fn malformed_message_ends_in_the_dead_letter_queue_unchanged() {
     let mut sent = bodies.map(str::to_owned);
     sent.sort();
     assert_eq!(left, sent);
-    assert_eq!(world.tags(&digest), [quarantine(&digest)], "good messages are not held up");
+    assert_eq!(world.tags(&digest), [quarantine(&digest)], "good messages are not delayed");
     let metrics = app.instruments().render().unwrap();
     let line = r#"tagwarden_messages_settled_total{disposition="redrive",reason="malformed"} 28"#;
     assert!(metrics.contains(line), "{metrics}");
@@ -221,7 +221,7 @@ async fn panic_costs_one_attempt_and_nothing_else() {
 async fn redelivery_of_a_finished_message_repeats_the_notice_id() {
     let world = World::new();
     let digest = violating(&world);
-    // The first process acts and dies before it tells; the second finds the mark.
+    // The first process removes the tags and dies before the notice. The second finds the mark.
     world.sim.set_faults(vec![FaultRule::on("Publish").first(3).hang()]);
     let (first, shutdown) = (world.app(), Shutdown::default());
     tokio::select! {

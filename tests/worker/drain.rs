@@ -1,5 +1,5 @@
-//! The stop signal: every receive is waited for, and nothing is released before the last one has
-//! ended. A receive that was left behind would take messages that nobody gets until their
+//! The stop signal: the worker waits for every receive, and releases nothing before the last one
+//! has ended. A receive that was left behind would take messages, which nobody gets until their
 //! visibility timeout has passed.
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::support::{QUEUE, World, basic, critical, quarantine};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How long each receive so far has asked to wait, in seconds.
+/// The seconds that each receive so far has asked to wait.
 fn waits(sim: &Sim) -> Vec<u64> {
     let wait = |call: &Call| call.request["WaitTimeSeconds"].as_u64().unwrap();
     sim.calls_of("ReceiveMessage").iter().map(wait).collect()
@@ -27,7 +27,7 @@ fn assert_nothing_is_left_behind(sim: &Sim) {
     assert_eq!(sim.abandoned_polls(), 0);
 }
 
-/// How often each message on the queue was received; nobody holds one of them.
+/// How often each message on the queue was received. Nobody holds any of them.
 #[track_caller]
 fn received_and_visible(sim: &Sim) -> Vec<u32> {
     let queue = sim.queue(QUEUE);
@@ -35,8 +35,8 @@ fn received_and_visible(sim: &Sim) -> Vec<u32> {
     queue.messages.iter().map(|message| message.receive_count).collect()
 }
 
-/// Stops a worker that has been idle for a while, and does something three seconds later. How long
-/// the stop took.
+/// Stops a worker that has been idle for a while, and calls `meanwhile` three seconds later.
+/// Returns the time that the stop took.
 async fn stop_idle(world: &World, meanwhile: impl FnOnce()) -> Duration {
     let (app, shutdown) = (world.app(), Shutdown::default());
     let mut began = None;
@@ -80,7 +80,7 @@ async fn message_that_arrives_too_late_is_released() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     let event = basic(&digest, &["1.0"], &json!({"CRITICAL": 1}));
-    // All of the time for work is spent on the way to the registry.
+    // The way to the registry takes all of the time for work.
     world.sim.set_faults(FaultRule::on("DescribeImages").hang());
     stop_idle(&world, || drop(world.send(&event))).await;
     assert_eq!(received_and_visible(&world.sim), [1]);
@@ -119,13 +119,14 @@ async fn no_message_is_released_before_the_last_receive_has_ended() {
         let digest = world.image(&[&tag], critical());
         world.send(&basic(&digest, &[&tag], &Value::Null));
     }
-    // Two are at work and the others wait for their turn, which the stop signal ends at once.
+    // Two are processed. The others wait for their turn, and the stop signal ends their wait at
+    // once.
     let in_hand = world.sim.wait_until(|sim| sim.queue(QUEUE).in_flight == MESSAGES);
     world.run_while(in_hand).await;
 
     let received = received_and_visible(&world.sim);
     assert!(received.len() > MESSAGES / 2, "{received:?}");
-    assert!(received.iter().all(|times| *times == 1), "taken again: {received:?}");
+    assert!(received.iter().all(|times| *times == 1), "received again: {received:?}");
     assert_nothing_is_left_behind(&world.sim);
 }
 

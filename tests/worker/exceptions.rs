@@ -1,4 +1,4 @@
-//! Exceptions: what they cover, when they end, and how people see that.
+//! Exceptions: what they cover, when they expire, and how people see that.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::support::{World, quarantine};
 
-/// An exception with these keys, until a day.
+/// An exception with these keys that expires on this day.
 fn exception(keys: &str, expires: &str) -> String {
     let rest = "reason = \"not reachable\"\nowner = \"security\"";
     format!("[[policy.exceptions]]\n{keys}\n{rest}\nexpires = \"{expires}\"\n")
@@ -22,7 +22,7 @@ fn digest_of_1_0() -> String {
     World::new().image(&["1.0"], one())
 }
 
-/// A simulation that begins so long before the start of 2026-01-03.
+/// A simulation that starts this long before the start of 2026-01-03.
 fn before_midnight(time: Duration) -> SimConfig {
     let midnight = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_398_400);
     SimConfig { epoch: midnight - time, ..SimConfig::default() }
@@ -32,7 +32,7 @@ fn minutes(minutes: u64) -> Duration {
     Duration::from_secs(60 * minutes)
 }
 
-/// Whether an image tagged 1.0 with these findings keeps its tag.
+/// Returns whether an image tagged 1.0 with these findings keeps its tag.
 async fn is_covered(exceptions: &str, scan: ScanResult) -> bool {
     let world = World::configured(exceptions);
     let digest = world.image(&["1.0"], scan);
@@ -67,7 +67,7 @@ async fn exception_matches_only_if_id_digest_package_and_repository_match() {
     ];
     for (keys, covered) in cases {
         assert_eq!(is_covered(&exception(&keys, "2026-12-31"), one()).await, covered, "{keys}");
-        // Basic scanning writes findings down in another way.
+        // Basic scanning writes findings in another form.
         let basic = ScanResult::basic(&[]).with(Finding::new("CVE-2026-0001", "CRITICAL"));
         assert_eq!(is_covered(&exception(&keys, "2026-12-31"), basic).await, covered, "{keys}");
     }
@@ -110,7 +110,7 @@ async fn excepted_findings_are_reported_if_other_findings_count() {
 
 #[tokio::test(start_paused = true)]
 async fn digest_of_an_index_covers_its_images_and_nothing_else() {
-    // The exception names: nothing, the index, the image.
+    // The exception names nothing, the index, or the image.
     for (named, index_stays, image_stays) in
         [("", false, false), ("index", true, false), ("image", true, true)]
     {
@@ -139,7 +139,7 @@ async fn digest_of_an_index_covers_its_images_and_nothing_else() {
 #[tokio::test(start_paused = true)]
 async fn expired_exception_does_not_count() {
     let by_id = |expires| exception(r#"id = "CVE-2026-0001""#, expires);
-    // It is 2026-01-02.
+    // The date is 2026-01-02.
     for (expires, covered) in [("2026-01-03", true), ("2026-01-02", false), ("2020-01-01", false)] {
         assert_eq!(is_covered(&by_id(expires), one()).await, covered, "{expires}");
     }
@@ -175,7 +175,7 @@ async fn metrics_separate_matching_exceptions_from_unused_ones() {
     ];
     let world = World::configured(&exceptions.concat());
     let first = world.image(&["1.0"], one());
-    // One that goes for another reason matches all the same.
+    // The exception also matches in an image that loses its tags for another reason.
     let second = world.image(&["2.0"], one().with(Finding::new("CVE-2026-0009", "HIGH")));
     let third = world.image(&["3.0"], ScanResult::enhanced(&[("HIGH", 1)]));
     let app = world.app();
@@ -205,7 +205,7 @@ async fn metrics_separate_matching_exceptions_from_unused_ones() {
     matches("CVE-2026-0001", 3, 0);
 }
 
-/// Exceptions that stand differently on the evening of 2026-01-02, when an hour is left of it.
+/// Exceptions with different standings, one hour before the end of 2026-01-02.
 fn aging() -> World {
     let days = ["2025-12-31", "2026-01-03", "2026-01-10", "2026-01-17", "2026-12-31"];
     let exceptions = days.iter().map(|day| exception(&format!("id = \"CVE-{}\"", &day[5..]), day));
@@ -230,7 +230,7 @@ async fn metrics_show_the_standing_of_exceptions_over_time() {
         stand([2, 2, 1]);
         sleep(minutes(44)).await;
         stand([2, 2, 1]);
-        // Midnight, and the next look at the calendar.
+        // Midnight, and the next check of the expiry dates.
         sleep(minutes(30)).await;
         stand([1, 2, 2]);
         sleep(minutes(24 * 60)).await;

@@ -1,4 +1,4 @@
-//! One poison message, one slow repository: the others do not wait for them. In virtual time.
+//! Messages do not wait for a poison message or a slow repository. In virtual time.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::support::{QUEUE, World, basic, critical, in_repository, quarantine, s
 const POISON: usize = 100;
 const GOOD: usize = 1_000;
 
-/// What no event looks like, one after the other.
+/// Bodies that are no event, one after the other.
 fn poison(number: usize) -> String {
     let valid = basic("sha256:00", &[], &Value::Null).to_string();
     match number % 8 {
@@ -28,12 +28,12 @@ fn poison(number: usize) -> String {
     }
 }
 
-/// A world whose calls take as long as AWS's do.
+/// A world whose calls take as long as AWS calls.
 fn world() -> World {
     World::with(SimConfig { latency: Duration::from_millis(20), ..SimConfig::default() })
 }
 
-/// An image, and the message that it has to be looked at.
+/// An image, and the message that requires an inspection of it.
 struct Good {
     message: String,
     digest: String,
@@ -51,7 +51,7 @@ fn good(world: &World, repository: &RepoKey, number: usize) -> Good {
     Good { message: world.send(&event), digest, violates }
 }
 
-/// Runs a worker until these messages are gone, and says how long that took.
+/// Runs a worker until these messages are settled. Returns the time that this took.
 async fn time_for(world: &World, good: &[Good]) -> Duration {
     let messages: BTreeSet<_> = good.iter().map(|good| good.message.as_str()).collect();
     let started = Instant::now();
@@ -108,8 +108,8 @@ async fn hanging_repository_does_not_slow_the_others() {
                 "500 messages behind {backlog} of each of {slow} repositories, {max_in_flight} in flight: \
                  {answering:?} where these answer, {hanging:?} where they hang"
             );
-            // In the second before they are known to be slow they take half of the permits and more, and so do more of
-            // one than find a place to wait.
+            // In the second before they are known to be slow, they take at least half of the
+            // permits, because more of one repository than can wait are received.
             let once = Duration::from_secs(1);
             let most = answering.mul_f64(1.2) + once;
             assert!(hanging <= most, "{hanging:?} is not {answering:?}");
@@ -131,7 +131,7 @@ async fn backlog_of_one_repository_is_processed_with_any_number_of_permits() {
                 "200 messages of one repository, {permits} in flight, {seconds} s a call: {took:?}"
             );
 
-            // As many as there are turns, one after the other, with the calls of each.
+            // One message for each slot at a time, with its calls.
             let turns = permits.parse::<u32>().unwrap().div_ceil(2);
             assert!(took < latency * 200 * 8 / turns, "{took:?}");
             assert_eq!(world.dead_letters(), 0);
@@ -139,7 +139,8 @@ async fn backlog_of_one_repository_is_processed_with_any_number_of_permits() {
     }
 }
 
-/// How long 500 messages of four repositories take behind a backlog of others that hang, or do not.
+/// The time that 500 messages of four repositories take behind a backlog of other repositories that
+/// hang, or do not.
 async fn others_behind(slow: usize, backlog: usize, max_in_flight: &str, hang: bool) -> Duration {
     let world = world().set("QUEUE__MAX_IN_FLIGHT", max_in_flight);
     let slow: Vec<_> =

@@ -1,4 +1,5 @@
-//! Every family of events leads to the same assessment, and what is not for us costs no call to the registry.
+//! Every family of events leads to the same assessment, and an event that is not for us costs no
+//! call to the registry.
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ fn once(word: &str) -> Vec<(String, u64)> {
 
 #[tokio::test(start_paused = true)]
 async fn active_finding_leads_to_an_inspection_and_to_quarantine() {
-    // The second event alone would be within the limits.
+    // The second event alone would not exceed the limits.
     for severity in ["CRITICAL", "LOW"] {
         let world = World::new();
         let digest = world.image(&["1.0", "latest"], ScanResult::enhanced(&[("CRITICAL", 1)]));
@@ -67,7 +68,7 @@ async fn finding_in_an_unknown_state_is_looked_up() {
 
     let app = world.run_to_the_end().await;
 
-    assert_eq!(world.tags(&digest), [quarantine(&digest)], "ECR's own findings are acted on");
+    assert_eq!(world.tags(&digest), [quarantine(&digest)], "ECR's own findings count");
     assert_eq!(settled(&app), once("delete quarantined"));
 }
 
@@ -165,7 +166,7 @@ async fn push_during_a_scan_is_left_to_the_event_of_the_scan() {
 
 #[tokio::test(start_paused = true)]
 async fn push_without_a_tag_is_about_its_digest() {
-    // Tagged before: every tag that it has goes.
+    // The tag existed before, so every tag of the image is removed.
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     world.route(actions());
@@ -174,7 +175,7 @@ async fn push_without_a_tag_is_about_its_digest() {
     world.run_to_the_end().await;
     assert_eq!(world.tags(&digest), [quarantine(&digest)]);
 
-    // Never tagged: there is nothing to untag, and nothing to tell.
+    // The image was never tagged, so there is nothing to untag and nothing to notify.
     let world = World::new();
     let digest = world.image(&[], critical());
     world.route(actions());
@@ -184,7 +185,7 @@ async fn push_without_a_tag_is_about_its_digest() {
     assert!(world.changes().is_empty() && world.notices().is_empty());
     assert_eq!(world.tags(&digest), [""; 0]);
 
-    // Not even a digest: nothing says which image it is about.
+    // Without a digest, nothing says which image the event is about.
     let world = World::new();
     let mut event = world_event_of_a_push();
     event["detail"]["image-digest"] = json!("");
@@ -290,7 +291,8 @@ async fn events_through_sns_and_an_archive_lead_to_the_same_result() {
     }
 }
 
-/// Pushes what is scanned on push and found bad, as an image or as an index of one; what its tags point to.
+/// Pushes images that are scanned on push and found bad, alone or in an index. Returns the digest
+/// that its tags point to.
 fn push(world: &World, as_index: bool) -> String {
     let bad = [("aws-sim.findings", "CRITICAL=1")];
     let image = manifest::annotated_image("bad", &bad);
@@ -328,7 +330,7 @@ async fn events_of_the_worker_itself_cause_no_further_work() {
             let changes: Vec<_> = world.changes().into_iter().map(|call| call.operation).collect();
             let expected = ["PutImage", "BatchDeleteImage", "BatchDeleteImage"];
             assert_eq!(changes, expected[..2 + usize::from(deleted)], "{case}");
-            // They did come back, and every event was settled.
+            // The events did return, and every one was settled.
             let events = world.sim.events();
             let own = |kind: &str| {
                 events.iter().filter(|event| event["detail"]["action-type"] == kind).count()

@@ -1,4 +1,4 @@
-//! One assessment speaks for every message that it can speak for, and for no other.
+//! One assessment settles every message that it can settle, and no other.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use tokio::time::sleep;
 
 use super::support::{QUEUE, World, basic, critical, enhanced, quarantine, settled};
 
-/// Longer than the clocks of the queue and of the worker may be apart.
+/// Longer than the difference between the clocks of the queue and of the worker.
 const A_WHILE: Duration = Duration::from_secs(5);
 
-/// An event of an image without counts: it has to be looked at, and claims nothing.
+/// An event of an image without counts, so that the image has to be inspected. It claims nothing.
 fn event(digest: &str, id: &str) -> Value {
     let mut event = basic(digest, &["1.0"], &json!(null));
     event["id"] = json!(id);
@@ -55,7 +55,10 @@ async fn five_hundred_queued_findings_of_one_image_cost_one_look() {
     let deletes = world.sim.calls_of("DeleteMessageBatch");
     let entries = |call: &aws_sim::Call| call.request["Entries"].as_array().unwrap().len();
     assert_eq!(deletes.iter().map(entries).sum::<usize>(), 500);
-    assert!(deletes.iter().all(|call| call.seq > told), "no message before what it rests on");
+    assert!(
+        deletes.iter().all(|call| call.seq > told),
+        "no message before the notice that it depends on"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -65,7 +68,8 @@ async fn five_hundred_arriving_findings_of_one_image_cost_a_dozen_looks() {
 
     let app = world.run_to_the_end().await;
 
-    // By the queue's clock nothing is certain for two seconds: until then a look speaks for what was received before it.
+    // By the queue's clock nothing is certain for two seconds. Until then an inspection settles the
+    // messages that were received before it.
     assert!(world.looks(&digest) <= 12, "{}", world.looks(&digest));
     assert_eq!(world.tags(&digest), [quarantine(&digest)]);
     assert_eq!(world.notices().len(), 1);
@@ -73,7 +77,10 @@ async fn five_hundred_arriving_findings_of_one_image_cost_a_dozen_looks() {
     assert_eq!(all, 500, "{:?}", settled(&app));
     let told = world.sim.calls_of("Publish").pop().unwrap().seq;
     let deletes = world.sim.calls_of("DeleteMessageBatch");
-    assert!(deletes.iter().all(|call| call.seq > told), "no message before what it rests on");
+    assert!(
+        deletes.iter().all(|call| call.seq > told),
+        "no message before the notice that it depends on"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,7 +93,7 @@ async fn message_sent_after_the_first_look_is_assessed_on_its_own() {
 
     let app = world
         .run_while(async {
-            // What the first look saw is on its way.
+            // The result of the first inspection is on its way.
             let looked = |sim: &aws_sim::Sim| {
                 let looks = sim.calls_of("DescribeImageScanFindings");
                 looks.iter().any(|call| call.applied)
@@ -155,7 +162,7 @@ async fn push_left_to_the_scan_does_not_settle_the_event_of_the_scan() {
 
     let app = world
         .run_while(async {
-            // One look, which each judges by its own event.
+            // One inspection, which each message judges by its own event.
             world.sim.wait_for_calls("DescribeImageScanFindings", 1).await;
             sleep(Duration::from_secs(1)).await;
             world.sim.set_findings(&world.repository, &digest, critical());
@@ -174,7 +181,7 @@ async fn clean_result_does_not_settle_a_message_that_claims_more() {
     for claims_more in ["counts", "finding"] {
         let world = World::new();
         let digest = world.image(&["1.0"], ScanResult::enhanced(&[("LOW", 1)]));
-        // Without counts: ECR is asked, and it is clean.
+        // The event has no counts, so ECR is asked, and the image is clean.
         world.send(&enhanced(&world.repository, &digest, &["1.0"], &json!(null)));
         let late = Finding::new("CVE-2026-1000", "CRITICAL");
         if claims_more == "counts" {
@@ -187,7 +194,7 @@ async fn clean_result_does_not_settle_a_message_that_claims_more() {
 
         let app = world
             .run_while(async {
-                // One look, which each judges by its own event.
+                // One inspection, which each message judges by its own event.
                 world.sim.wait_for_calls("DescribeImageScanFindings", 1).await;
                 sleep(Duration::from_secs(1)).await;
                 let shown = ScanResult::enhanced(&[("LOW", 1)]).with(late);
@@ -248,7 +255,7 @@ async fn failure_is_shared_by_waiting_messages_but_not_by_their_retries() {
     assert_eq!(world.tags(&digest), [quarantine(&digest)]);
     assert_eq!(world.notices().len(), 1);
     let retried = settled(&app).into_iter().find(|(word, _)| word == "retry transient");
-    assert_eq!(retried, Some(("retry transient".to_owned(), 3)), "none tried again by itself");
+    assert_eq!(retried, Some(("retry transient".to_owned(), 3)), "none was retried alone");
     let receives: Vec<_> = world
         .sim
         .calls_of("DescribeImages")
@@ -274,7 +281,8 @@ async fn panic_of_an_assessment_strands_no_waiting_message() {
     assert_eq!(world.tags(&digest), [quarantine(&digest)]);
     let metrics = app.instruments().render().unwrap();
     assert!(metrics.contains("tagwarden_panics_total 1"), "{metrics}");
-    // The one that panicked comes again, and tells again: nobody knows how far it had come.
+    // The message whose assessment panicked is delivered again and notified again, because nobody
+    // knows how far the work came.
     assert_eq!(world.notices().len(), 2);
     let expected = [
         ("delete already_quarantined", 1),
@@ -291,7 +299,7 @@ async fn lease_lost_in_an_assessment_strands_no_waiting_message() {
     let digest = world.image(&["1.0"], critical());
     send_three(&world, &digest);
     sleep(A_WHILE).await;
-    // The first to be extended is the first that was received: it leads.
+    // The first message to be extended is the first that was received: the leading one.
     world.sim.set_faults(vec![
         FaultRule::on("DescribeImages").once().fault(Fault::DelayReply(Duration::from_secs(9))),
         FaultRule::on("ChangeMessageVisibilityBatch")
@@ -307,7 +315,7 @@ async fn lease_lost_in_an_assessment_strands_no_waiting_message() {
     assert_eq!(
         world.notices().len(),
         2,
-        "the one whose lease was lost comes again, and tells again"
+        "the message with the lost lease is delivered and notified again"
     );
     let expected =
         [("delete already_quarantined", 1), ("delete joined", 1), ("delete quarantined", 1)];

@@ -1,4 +1,4 @@
-//! What keeps the tags of a violating image in place: too few others to run, and its being in use.
+//! The blockers that keep the tags of a violating image: too few other images, and use.
 
 use aws_sim::{FaultRule, RepoKey, ScanResult, Sim, manifest};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ fn too_few(others: usize, least: usize) -> String {
     )
 }
 
-/// The image was told as blocked for this reason beside its findings, and nothing was done.
+/// The image was notified as blocked for this reason beside its findings, and nothing was changed.
 fn assert_blocked(world: &World, digest: &str, tag: &str, reason: &str) {
     assert!(world.tags(digest).contains(&tag.to_owned()), "{reason}");
     assert!(world.changes().is_empty(), "{:#?}", world.story());
@@ -34,7 +34,7 @@ fn assert_blocked(world: &World, digest: &str, tag: &str, reason: &str) {
     assert_eq!(notice["tags"]["untagged"], json!([]));
 }
 
-/// The lists of all tagged images that were asked for.
+/// The number of listings of all tagged images.
 fn listings(world: &World) -> usize {
     let calls = world.sim.calls_of("DescribeImages");
     calls.iter().filter(|call| call.request.get("imageIds").is_none()).count()
@@ -63,7 +63,7 @@ async fn image_loses_its_tags_while_enough_others_remain() {
 #[tokio::test(start_paused = true)]
 async fn unusable_image_does_not_count_as_remaining() {
     type Push = fn(&World, &RepoKey) -> Option<FaultRule>;
-    /// Somebody does this to the image after the listing, right before it is looked at.
+    /// Somebody does this to the image after the listing, right before its inspection.
     fn before_the_look(digest: &str, act: impl Fn(&Sim) + Send + Sync + 'static) -> FaultRule {
         let digest = json!(digest);
         let look = FaultRule::on("DescribeImages")
@@ -209,13 +209,13 @@ async fn failed_listing_is_not_repeated_by_every_waiting_message() {
 
     let app = world.run_to_the_end().await;
 
-    // What the SDK sends for one call, and the one that succeeds.
+    // The attempts of the SDK for one call, and the successful one.
     assert_eq!(listings(&world), 3 + 1);
     let outcomes = [("delete quarantined".to_owned(), 20), ("retry transient".to_owned(), 20)];
     assert_eq!(settled(&app), outcomes);
 }
 
-/// Images of the default repository that people can still pull.
+/// The images of the default repository that people can still pull.
 fn pullable(world: &World) -> usize {
     let tags = world.sim.repository_tags(&world.repository).into_iter();
     let tags = tags.filter(|(tag, _)| !tag.starts_with("quarantine-"));
@@ -224,7 +224,8 @@ fn pullable(world: &World) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn images_that_turn_bad_together_leave_enough_remaining() {
-    // How many are clean, turn bad at once, and must remain; how many are pullable in the end.
+    // How many are clean, how many turn bad at once, how many must remain, and how many are
+    // pullable at the end.
     for (good, bad, least, left) in
         [(0, 2, 1, 2), (1, 2, 1, 1), (1, 3, 2, 4), (2, 9, 2, 2), (1, 9, 2, 10)]
     {

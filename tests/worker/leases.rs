@@ -134,7 +134,7 @@ async fn permits_bound_the_messages_received_and_processed() {
 
     world.run_to_the_end().await;
 
-    assert_eq!(most.load(Ordering::Relaxed), 2, "one is left to other repositories");
+    assert_eq!(most.load(Ordering::Relaxed), 2, "one permit is left for other repositories");
     for call in world.sim.calls_of("ReceiveMessage") {
         assert!(call.request["MaxNumberOfMessages"].as_u64().unwrap() <= 3);
     }
@@ -155,7 +155,7 @@ async fn slow_repository_does_not_slow_the_others() {
             world.sim.wait_until(|sim| sim.queue(QUEUE).messages.len() == 1).await;
             assert_eq!(
                 world.sim.calls_of("DescribeImages").len(),
-                // Once each, once for the slow one, and one listing of the repository.
+                // One for each image, one for the slow image, and one listing of the repository.
                 good.len() + 2,
                 "none of them waited for its retry"
             );
@@ -201,7 +201,7 @@ async fn no_receive_starts_after_the_stop_signal_and_the_last_strands_nothing() 
     let world = World::new();
     let app = world.app();
     let shutdown = Shutdown::default();
-    // A receive whose answer comes half a second after the signal.
+    // The answer of this receive arrives half a second after the signal.
     world.sim.set_faults(vec![FaultRule::on("ReceiveMessage").delay(Duration::from_millis(500))]);
     let digest = world.image(&["1.0"], critical());
     world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
@@ -251,8 +251,8 @@ async fn unanswered_call_of_any_kind_times_out_and_is_retried() {
                 world.sim.push_image(&repository, &["never-scanned"], "never scanned");
                 world.send(&json!({"source": "tagwarden", "detail-type": "Sweep Registry"}));
             }
-            // Every attempt of the first call, so that only a call made anew can succeed. The others take long enough for
-            // a heartbeat to be due.
+            // Every attempt of the first call, so that only a new call can succeed. The others take
+            // long enough for a heartbeat to be due.
             let slow = ["DescribeImageScanFindings", "BatchGetImage", "PutImage"];
             let slow = slow.map(|call| FaultRule::on(call).delay(Duration::from_secs(9)));
             let never = FaultRule::on(operation).first(3).fault(fault);

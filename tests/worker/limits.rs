@@ -1,4 +1,4 @@
-//! How much is untagged in an hour, and that what is put off is done in the end.
+//! The quota of tag removals in an hour, and that postponed removals are done later.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn is_done(world: &World, digest: &str) -> bool {
     world.tags(digest) == [quarantine(digest)]
 }
 
-/// How many tags were untagged in each hour since the first.
+/// The number of removed tags in each hour since the first removal.
 fn by_the_hour(world: &World) -> Vec<usize> {
     let calls = world.sim.calls_of("BatchDeleteImage");
     let tags = |call: &Call| call.reply.as_ref().unwrap()["imageIds"].as_array().unwrap().len();
@@ -40,7 +40,7 @@ fn with_action(world: &World, action: &str) -> Vec<Value> {
     world.notices().into_iter().filter(|notice| notice["action"] == action).collect()
 }
 
-/// The reason of a notice, without the time until which it waits.
+/// The reason of a notice, without the time until which the message waits.
 fn limit_of(reason: &Value) -> String {
     let text = reason.as_str().unwrap();
     let (limit, until) = text.split_once(": this image waits until ").unwrap_or((text, ""));
@@ -120,7 +120,7 @@ async fn twenty_images_at_two_an_hour_take_ten_hours_and_two_receives_each() {
 
 #[tokio::test(start_paused = true)]
 async fn messages_put_off_beyond_the_receives_of_the_queue_are_dead_lettered() {
-    // Four receives: three times put off by up to eleven hours.
+    // Four receives: the message is put off three times by up to eleven hours.
     let world = limited(1);
     several(&world, 40);
     world.run_to_the_end().await;
@@ -179,11 +179,15 @@ async fn image_with_more_tags_than_the_limit_takes_several_hours() {
     world.run_while(test).await;
 
     assert_eq!(world.dead_letters(), 0);
-    assert_eq!(world.sim.tags(&world.repository, &digest), None, "deleted when all were gone");
+    assert_eq!(
+        world.sim.tags(&world.repository, &digest),
+        None,
+        "deleted after its last tag was removed"
+    );
     let notices = world.notices();
     let untagged = |notice: &Value| notice["tags"]["untagged"].as_array().unwrap().clone();
     let told: Vec<_> = notices.iter().flat_map(untagged).collect();
-    assert_eq!(told, tags, "each tag is told when it goes");
+    assert_eq!(told, tags, "each tag is notified when it is removed");
     for notice in &notices {
         let list = |name: &str| notice["tags"][name].as_array().unwrap().clone();
         let gone = [list("untagged"), list("claimed")].concat();
@@ -193,7 +197,11 @@ async fn image_with_more_tags_than_the_limit_takes_several_hours() {
         .into_iter()
         .map(|notice| notice["tags"]["kept"].clone())
         .collect();
-    assert_eq!(waiting, [json!(["c", "d", "e"]), json!(["e"])], "not those that just went");
+    assert_eq!(
+        waiting,
+        [json!(["c", "d", "e"]), json!(["e"])],
+        "not the tags that were just removed"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -264,7 +272,10 @@ async fn removals_with_a_lost_answer_use_quota() {
     world.sim.set_faults(FaultRule::on("BatchDeleteImage").first(3).hang());
     let test = async {
         sleep(HOUR / 2).await;
-        assert!(!is_done(&world, &first), "it may have gone, and then this would be the second");
+        assert!(
+            !is_done(&world, &first),
+            "the tag may be removed, so another removal would be the second"
+        );
         world.done().await;
     };
     world.run_while(test).await;
@@ -318,7 +329,7 @@ async fn tasks_that_share_the_limits_do_not_exceed_them_together() {
         sleep(HOUR - Duration::from_secs(10)).await;
         assert_eq!(by_the_hour(&world), [6], "two for each of three tasks");
         let told = with_action(&world, "blocked");
-        assert_eq!(told.len(), 3, "each task tells of its own share");
+        assert_eq!(told.len(), 3, "each task notifies of its own share");
         let reason = told[0]["reasons"].as_array().unwrap().last().unwrap();
         let words = "limits.untags_per_hour of 7, 2 for each of 3 tasks, is reached";
         assert_eq!(limit_of(reason), words);

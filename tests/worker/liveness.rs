@@ -1,5 +1,5 @@
-//! Liveness: it fails in bounded time where the polling loop hangs, and never for a queue that is empty, failing, or
-//! deliberately left alone.
+//! Liveness fails in bounded time if the polling loop hangs, and never if the queue is empty,
+//! failing, or deliberately left alone.
 
 use std::future::pending;
 use std::time::Duration;
@@ -21,7 +21,8 @@ use super::support::{QUEUE, World, basic, quarantine};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
-/// The longest that a loop which hangs passes for alive: the longest wait of a receive and what is allowed beyond it.
+/// The longest time that a hanging loop counts as alive: the longest wait of a receive and its
+/// allowance.
 const LIMIT: Duration = Duration::from_secs(20 + 55);
 
 async fn get(app: &App, path: &str) -> (StatusCode, String) {
@@ -32,7 +33,7 @@ async fn get(app: &App, path: &str) -> (StatusCode, String) {
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
-/// Asks every second, for so long, whether the worker is alive. It is.
+/// Checks every second, for this time, that the worker is alive.
 async fn assert_alive_for(app: &App, time: Duration) {
     let end = Instant::now() + time;
     while Instant::now() < end {
@@ -45,7 +46,7 @@ async fn assert_ready(app: &App) {
     assert_eq!(get(app, "/readyz").await, (StatusCode::OK, "ready\n".to_owned()));
 }
 
-/// Timers of the AWS SDK that never go off.
+/// Timers of the AWS SDK that never fire.
 #[derive(Debug)]
 struct NeverOver;
 
@@ -55,7 +56,7 @@ impl AsyncSleep for NeverOver {
     }
 }
 
-/// A worker whose calls no timeout of the SDK ends.
+/// A worker whose calls are not ended by any timeout of the SDK.
 fn without_timeouts(world: &World) -> App {
     let environment = [
         ("TAGWARDEN__QUEUE__URL", world.sim.create_queue(QUEUE, &[])),
@@ -116,7 +117,7 @@ async fn silent_endpoint_fails_liveness_in_bounded_time() {
     let test = async {
         world.sim.wait_for_calls("ReceiveMessage", 1).await;
         world.sim.set_faults(FaultRule::on_service(Service::Sqs).hang());
-        // Each receive is given up after half a minute and sent again.
+        // Each receive times out after half a minute and is sent again.
         assert_alive_for(&app, 3 * MINUTE - 20 * SECOND).await;
         sleep(40 * SECOND).await;
         assert_eq!(get(&app, "/healthz").await.0, StatusCode::SERVICE_UNAVAILABLE);
@@ -180,7 +181,7 @@ async fn work_that_holds_every_permit_never_fails_liveness() {
     let test = async {
         world.sim.wait_until(|sim| !sim.calls_of("DeleteMessageBatch").is_empty()).await;
         assert_alive_for(&app, 10 * MINUTE).await;
-        // Two wait for their deletes beside the permits, two more with them.
+        // Two messages wait for their deletes without a permit, and two more with one.
         assert_eq!(world.sim.calls_of("ReceiveMessage").len(), 4, "these hold every permit");
         assert_ready(&app).await;
         world.sim.clear_faults();

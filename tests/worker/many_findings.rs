@@ -1,18 +1,18 @@
-//! More findings of one image than are read: they make it neither clean nor immune.
+//! An image with more findings than are read is neither clean nor immune.
 
 use aws_sim::{Finding, ScanResult};
 use serde_json::json;
 
 use super::support::{World, quarantine, settled};
 
-/// The findings that are read (design: `domain::findings::MAX_FINDINGS`).
+/// The number of findings that are read (`domain::findings::MAX_FINDINGS`).
 const READ: usize = 50_000;
 
 fn low(findings: usize) -> ScanResult {
     ScanResult::enhanced(&[("LOW", findings)])
 }
 
-/// An image with this scan, and the event about one of its findings.
+/// An image with this scan, and the event of one of its findings.
 fn found_in(scan: ScanResult) -> (World, String) {
     let world = World::new();
     world.route(json!({"source": ["aws.inspector2"]}));

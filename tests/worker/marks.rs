@@ -1,4 +1,4 @@
-//! The quarantine tag, where somebody else has put it on another image.
+//! The quarantine tag, if somebody else has put it on another image.
 
 use aws_sim::{Fault, FaultRule, ScanResult};
 use serde_json::json;
@@ -15,7 +15,7 @@ fn clean() -> ScanResult {
     ScanResult::basic(&[("LOW", 3)])
 }
 
-/// A violating image whose first quarantine tags are on a clean image; both digests.
+/// A violating image whose first quarantine tags are on a clean image. Returns both digests.
 fn squatted(world: &World, taken: usize) -> (String, String) {
     let digest = world.image(&["1.0"], critical());
     let marks = marks(&digest);
@@ -101,7 +101,7 @@ async fn image_with_a_later_mark_needs_no_other() {
     world.run_to_the_end().await;
 
     assert_eq!(world.tags(&digest), [marks(&digest)[3].clone()]);
-    assert!(world.sim.calls_of("PutImage").is_empty(), "what was read is confirmed");
+    assert!(world.sim.calls_of("PutImage").is_empty(), "the mark that was read is enough");
     assert_eq!(world.notice()["tags"]["untagged"], json!(["1.0"]));
 }
 

@@ -1,4 +1,4 @@
-//! docs/metrics.md is made from what the worker shows at /metrics.
+//! docs/metrics.md is generated from what the worker shows at /metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ const HEAD: &str = "# Metrics\n\n\
     from the instruments: `TAGWARDEN_UPDATE_DOCS=1 cargo test --test worker metrics`.\n\n\
     | metric | type | labels | meaning |\n|---|---|---|---|\n";
 
-/// One metric: its type, its help, its labels with their values.
+/// One metric: its type, its help, and its labels with their values.
 #[derive(Default)]
 struct Metric {
     kind: String,
@@ -88,7 +88,7 @@ async fn metrics_page_lists_the_metrics_of_the_worker() {
     let written = std::fs::read_to_string(PATH).unwrap_or_default();
     assert!(
         written == page,
-        "docs/metrics.md is not what it is made from; its first line says how to make it"
+        "docs/metrics.md is out of date; its first line says how to generate it"
     );
 }
 

@@ -1,4 +1,4 @@
-//! Image indexes: findings are about the children, and people pull the index.
+//! Image indexes: findings are about the children, but people pull the index.
 
 mod cost;
 mod cut;
@@ -28,7 +28,7 @@ fn clean() -> ScanResult {
     ScanResult::basic(&[("LOW", 3)])
 }
 
-/// An image without a tag; no event.
+/// An image without a tag. No event is sent.
 fn child(world: &World, name: &str, scan: Option<ScanResult>) -> String {
     let digest = world.sim.push_image(&world.repository, &[], name);
     if let Some(scan) = scan {
@@ -45,14 +45,14 @@ fn multi_arch(world: &World, tags: &[&str], amd: ScanResult, arm: ScanResult) ->
     MultiArch { amd, arm, index }
 }
 
-/// The scan event of an image without tags, under an id of its own.
+/// The scan event of an image without tags, with its own id.
 fn scanned(digest: &str) -> Value {
     let mut event = basic(digest, &[], &json!({"CRITICAL": 1}));
     event["id"] = json!(format!("scan of {digest}"));
     event
 }
 
-/// Matches the event that a tag was pushed.
+/// Matches the event of a pushed tag.
 fn push_of(tag: &str) -> Value {
     json!({"source": ["aws.ecr"], "detail": {"action-type": ["PUSH"], "image-tag": [tag]}})
 }
@@ -116,7 +116,7 @@ async fn scan_of_a_bad_child_removes_the_tags_of_its_index() {
             let app = world.run_to_the_end().await;
 
             assert_eq!(world.tags(&index), [quarantine(&index)]);
-            assert_eq!(changed(&world), only(&index), "the children are not touched");
+            assert_eq!(changed(&world), only(&index), "the children are not changed");
             assert_eq!((world.tags(&amd), world.tags(&arm)), (Vec::new(), Vec::new()));
             let notice = world.notice();
             assert_eq!(notice["action"], "quarantined");
@@ -124,7 +124,7 @@ async fn scan_of_a_bad_child_removes_the_tags_of_its_index() {
             assert_eq!(notice["tags"]["untagged"], json!(["1.0", "latest"]));
             assert_eq!(notice["tags"]["quarantine"], json!(quarantine(&index)));
             assert_eq!(notice["cause"], json!({"digest": arm, "platform": ARM}));
-            assert_eq!(notice["findings"]["critical"], 1, "those of the child");
+            assert_eq!(notice["findings"]["critical"], 1, "the findings of the child");
             assert_eq!(settled(&app), [("delete quarantined".to_owned(), 1)]);
         }
     }
@@ -205,7 +205,7 @@ async fn index_loses_its_tags_at_the_first_bad_child() {
 async fn scan_of_a_clean_child_changes_nothing_and_searches_no_index() {
     let world = World::new();
     let it = multi_arch(&world, &["1.0"], clean(), critical());
-    // Without counts ECR is asked; of the other child there will be another event.
+    // Without counts ECR is asked. The other child gets an event of its own.
     world.send(&basic(&it.amd, &[], &json!(null)));
 
     let app = world.run_to_the_end().await;

@@ -1,4 +1,4 @@
-//! Invariant 5: a registry that takes more than was asked for.
+//! Invariant 5: a registry that removes more than it was asked to.
 
 use aws_sim::{DeleteRules, FaultRule, SimConfig};
 use serde_json::json;
@@ -28,13 +28,13 @@ async fn over_reach_is_repaired_notified_and_stops_every_further_removal() {
         );
         assert_eq!(app.health().live(), Ok(()));
         let left = world.sim.queue(QUEUE).messages.remove(0);
-        assert_eq!(left.receive_count, 0, "nothing more is received either");
+        assert_eq!(left.receive_count, 0, "no further message is received");
     };
 
     world.work(&app, &Shutdown::default(), test).await.unwrap();
 
     assert_eq!(world.tags(&first), ["prod".to_owned(), quarantine(&first)]);
-    assert_eq!(world.tags(&second), ["2.0"], "nothing more is untagged");
+    assert_eq!(world.tags(&second), ["2.0"], "no further tag is removed");
     assert_eq!(world.sim.calls_of("BatchDeleteImage").len(), 1);
     let notice = world.notice();
     assert_eq!(notice["action"], "failed");
@@ -56,7 +56,7 @@ async fn messages_in_hand_at_an_over_reach_wait_for_the_next_process() {
             digest
         })
         .collect();
-    // The first delete is answered while the others are still marking.
+    // The first delete is answered while the other messages are still marking.
     let marks = FaultRule::on("PutImage").skip(1).delay(std::time::Duration::from_secs(3));
     world.sim.set_faults(vec![marks]);
 
@@ -75,7 +75,7 @@ async fn kept_tag_that_moved_meanwhile_is_not_restored() {
     let other = world.sim.push_image(&world.repository, &[], "other");
     world.send(&basic(&digest, &["1.0", "prod"], &json!({"CRITICAL": 1})));
     let (repository, target) = (world.repository.clone(), other.clone());
-    // Second PutImage: the image goes back under its quarantine tag.
+    // The second PutImage restores the image under its quarantine tag.
     let moved = FaultRule::on("PutImage")
         .skip(1)
         .once()
@@ -125,7 +125,7 @@ async fn forged_answer_is_an_over_reach_too() {
     let app = world.run_to_the_end().await;
 
     assert!(app.health().is_overreached());
-    assert_eq!(world.tags(&other), ["2.0"], "still there, so nothing was put over it");
+    assert_eq!(world.tags(&other), ["2.0"], "the tag is still there, so it is not restored");
     assert_eq!(world.notice()["action"], "failed");
 }
 

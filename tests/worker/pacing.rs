@@ -1,4 +1,5 @@
-//! The calls of an API that AWS throttles are paced, in that account and Region alone; nothing else waits.
+//! The calls of an API that AWS throttles are paced, only in that account and Region. Nothing else
+//! waits.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -14,7 +15,7 @@ use super::support::{ACCOUNT, REGION, World, critical, enhanced, quarantine};
 const MEMBER: &str = "444455556666";
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A quota of so many calls of PutImage in any second. What is throttled uses none of it.
+/// A quota of this many PutImage calls in any second. Throttled calls use none of it.
 fn quota(per_second: usize) -> FaultRule {
     quota_of(FaultRule::on("PutImage"), per_second)
 }
@@ -35,14 +36,14 @@ fn quota_of(calls: FaultRule, per_second: usize) -> FaultRule {
     calls.matching(move |_| exceeds(Instant::now())).error("ThrottlingException")
 }
 
-/// How many attempts at PutImage there were, and how many of them were throttled.
+/// The number of PutImage attempts, and how many of them were throttled.
 fn attempts(world: &World) -> (usize, usize) {
     let calls = world.sim.calls_of("PutImage");
     let throttled = CallOutcome::Error("ThrottlingException".to_owned());
     (calls.len(), calls.iter().filter(|call| call.outcome == throttled).count())
 }
 
-/// How many calls were held to a pace, by operation, without those that were not.
+/// The number of paced calls, by operation, without the operations that were not paced.
 fn paced(app: &App) -> Vec<(String, u64)> {
     let metrics = app.instruments().render().unwrap();
     let lines = metrics.lines().filter_map(|line| {
@@ -51,7 +52,7 @@ fn paced(app: &App) -> Vec<(String, u64)> {
         Some((operation.to_owned(), count.parse().unwrap()))
     });
     let all: Vec<_> = lines.collect();
-    assert_eq!(all.len(), 9, "each is there from the start: {all:?}");
+    assert_eq!(all.len(), 9, "each exists from the start: {all:?}");
     all.into_iter().filter(|(_, count)| *count > 0).collect()
 }
 
@@ -79,7 +80,7 @@ async fn two_hundred_images_are_processed_at_the_rate_of_put_image() {
         assert_eq!(world.dead_letters(), 0);
         let (all, throttled) = attempts(&world);
         assert!(throttled * 10 < all, "{throttled} of {all} attempts were throttled");
-        assert!(began.elapsed() < 40 * SECOND, "twice what it takes at ten a second");
+        assert!(began.elapsed() < 40 * SECOND, "twice the time at ten in a second");
         let [(operation, count)] = &paced(&app)[..] else { panic!("{:?}", paced(&app)) };
         assert_eq!(operation, "PutImage");
         assert!(*count > 100, "{count}");

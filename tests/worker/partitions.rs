@@ -1,4 +1,5 @@
-//! The partitions of AWS besides the largest: queue, topic, repositories and roles have other ARNs there.
+//! The AWS partitions besides the largest one: queue, topic, repositories and roles have other ARNs
+//! there.
 
 use aws_sim::{RepoKey, SimConfig};
 use serde_json::{Value, json};
@@ -28,7 +29,7 @@ fn world(partition: &str, region: &str) -> World {
     world
 }
 
-/// An event of basic scanning, as it comes from a repository anywhere.
+/// An event of basic scanning, as it arrives from a repository in any partition.
 fn scanned(repository: &RepoKey, digest: &str) -> Value {
     json!({
         "version": "0",

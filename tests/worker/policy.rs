@@ -1,4 +1,4 @@
-//! Each key of the policy alone turns the outcome, in the base policy and in a rule.
+//! Each key of the policy alone changes the outcome, in the base policy and in a rule.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use super::support::{World, critical, in_repository, quarantine};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What one image came to: the notice's action, or `kept`, and the notice's reasons.
+/// The result of one image: the notice's action, or `kept`, and the notice's reasons.
 type Verdict = (String, Vec<String>);
 
-/// Assesses one image in `team/app` by this configuration.
+/// Assesses one image in `team/app` with this configuration.
 async fn judged(toml: &str, scan: ScanResult) -> Verdict {
     let world = World::configured(toml);
     let digest = world.image(&["1.0"], scan);
@@ -118,7 +118,7 @@ async fn unfixable_findings_can_be_excluded_by_severity() {
     assert_eq!(judged(only, with(finding().partly_fixed("3.0.1"))).await, goes, "PARTIAL is a fix");
     assert_eq!(judged(only, with(finding())).await, kept());
     assert_eq!(judged("", with(finding())).await, goes, "not by default");
-    // Basic scanning does not say.
+    // Basic scanning does not report fixes.
     assert_eq!(judged(only, ScanResult::basic(&[]).with(finding())).await, goes);
 
     let high = || with(Finding::new("CVE-2026-0002", "HIGH"));
@@ -187,13 +187,14 @@ async fn findings_without_a_known_exploit_can_be_excluded() {
     assert_eq!(judged(only, with(finding().exploited())).await, goes);
     assert_eq!(judged(only, with(finding())).await, kept());
     assert_eq!(judged("policy.exploit_only = false", with(finding())).await, goes);
-    // Basic scanning does not say.
+    // Basic scanning does not report exploits.
     assert_eq!(judged(only, ScanResult::basic(&[]).with(finding())).await, goes);
 }
 
 #[tokio::test(start_paused = true)]
 async fn finding_counts_at_the_first_event_after_its_grace() {
-    // Enhanced: by its own first observation. Basic: by the push of the image.
+    // With enhanced scanning the grace starts at the first observation, with basic scanning at the
+    // push of the image.
     for scan in [with(finding()), ScanResult::basic(&[]).with(finding())] {
         let world = World::configured(r#"policy.grace = "2h""#);
         let digest = world.image(&["1.0"], scan);
@@ -205,7 +206,7 @@ async fn finding_counts_at_the_first_event_after_its_grace() {
                 assert_eq!(verdict(&world, &digest), kept());
             }
             sleep(HOUR).await;
-            assert_eq!(verdict(&world, &digest), kept(), "until something happens");
+            assert_eq!(verdict(&world, &digest), kept(), "until the next event");
             world.scanned(&digest);
             world.done().await;
         };
@@ -235,7 +236,8 @@ async fn unjudged_image_is_notified_or_ignored() {
     assert_eq!(judged(r#"policy.unscanned = "ignore""#, failed()).await, kept());
 }
 
-/// The actions for the same image in `legacy/app`, which a rule covers, and in `team/app`, which none does.
+/// The actions for the same image in `legacy/app`, which a rule covers, and in `team/app`, which no
+/// rule covers.
 async fn there_and_elsewhere(toml: &str, scan: ScanResult) -> [Value; 2] {
     let world = World::configured(toml);
     let legacy = world.sim.create_repository("legacy/app");

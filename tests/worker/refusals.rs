@@ -1,4 +1,4 @@
-//! Access denied: what pauses, what waits, and that nothing good is dead-lettered.
+//! Denied access: what pauses, what waits, and that no good message is dead-lettered.
 
 use std::time::Duration;
 
@@ -94,7 +94,7 @@ async fn repository_that_refuses_from_the_start_makes_way_for_others() {
         let event = basic(&digest, &[&tag], &json!({"CRITICAL": 1}));
         world.send(&in_repository(event, "team/locked"));
     }
-    // Behind all of them, when every permit is held by a call that is refused.
+    // This message follows all of them, when a refused call holds every permit.
     let good = several(&world, 3);
     let denied =
         FaultRule::on("DescribeImages").repository("team/locked").error("AccessDeniedException");
@@ -190,7 +190,7 @@ async fn throttled_key_pauses_nothing() {
 
     assert_eq!(world.tags(&digest), [quarantine(&digest)]);
     let put = world.sim.calls_of("PutImage");
-    assert!(put.last().unwrap().at < Duration::from_secs(60), "sooner than what is refused");
+    assert!(put.last().unwrap().at < Duration::from_secs(60), "sooner than after a refusal");
     assert_eq!(world.notices().len(), 1);
 }
 
@@ -295,7 +295,7 @@ async fn stop_signal_during_a_pause_releases_the_messages_in_hand() {
 #[tokio::test(start_paused = true)]
 async fn definite_refusal_at_the_start_ends_the_worker_and_names_the_remedy() {
     let refusals = [
-        // What the SDK makes of QueueDoesNotExist.
+        // The name that the SDK gives QueueDoesNotExist.
         (
             "GetQueueAttributes",
             "AWS.SimpleQueueService.NonExistentQueue",

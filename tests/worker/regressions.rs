@@ -1,4 +1,4 @@
-//! One test for each defect that a review found, so that none comes back.
+//! One test for each defect that a review found, so that no defect comes back.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ async fn pause_ends_although_the_lease_of_its_probe_was_lost() {
             expired("ChangeMessageVisibilityBatch"),
             expired("ReceiveMessage"),
         ],
-        // Longer than the twelve hours that a message can be kept.
+        // Longer than the twelve hours that a message can be kept invisible.
         vec![FaultRule::on("Publish").error("AuthorizationError")],
     ];
     for faults in cases {
@@ -190,7 +190,7 @@ async fn no_image_is_changed_after_an_over_reach() {
     let fresh = world.image(&["1.0"], critical());
     let redelivered = world.send(&basic(&marked, &["0.9"], &json!({"CRITICAL": 1})));
     let app = world.app();
-    // Both are in hand, and one is redelivered, when the over-reach happens.
+    // Both messages are in hand, and one is redelivered, when the over-reach happens.
     world.sim.set_faults(vec![FaultRule::on("ReceiveMessage").once().reset_after()]);
     let test = async {
         world
@@ -213,14 +213,14 @@ async fn no_image_is_changed_after_an_over_reach() {
     world.work(&app, &Shutdown::default(), test).await.unwrap();
 
     assert!(world.changes().is_empty(), "{:#?}", world.story());
-    assert!(world.notices().is_empty(), "nothing was done, so nothing is told");
+    assert!(world.notices().is_empty(), "nothing was done, so nothing is notified");
 }
 
 #[tokio::test(start_paused = true)]
 async fn undeletable_image_is_notified_as_blocked_without_its_removed_tags() {
     let world = World::new().set("POLICY__ACTION", "delete");
     let digest = world.image(&["1.0"], critical());
-    // Between the look for indexes and the delete, one was pushed that holds it.
+    // After the search for indexes and before the delete, somebody pushed an index that holds it.
     let held =
         FaultRule::on("BatchDeleteImage").skip(1).fail_entries("ImageReferencedByManifestList");
     world.sim.set_faults(held);
@@ -387,7 +387,7 @@ async fn redelivery_notifies_the_team_before_the_image_is_deleted() {
     let at = |call: &str| story.iter().position(|other| other == call).unwrap();
     assert!(at("Publish") < at("BatchDeleteImage"), "{story:?}");
     let claimed = &world.notice()["tags"]["claimed"];
-    assert_eq!(claimed, &json!(["1.0"]), "a protected tag is never ours to have taken");
+    assert_eq!(claimed, &json!(["1.0"]), "the worker never claims to have removed a protected tag");
 }
 
 #[tokio::test(start_paused = true)]
@@ -400,7 +400,7 @@ async fn nothing_is_claimed_at_the_first_delivery_or_without_own_mark() {
     world.run_to_the_end().await;
     assert_eq!(world.notice()["tags"]["claimed"], json!([]));
 
-    // Second delivery, but nobody has marked it.
+    // Second delivery, but no mark.
     let world = World::new();
     let digest = world.image(&["2.0"], critical());
     world.send(&basic(&digest, &["1.0", "2.0"], &json!({"CRITICAL": 1})));

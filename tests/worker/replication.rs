@@ -1,4 +1,4 @@
-//! Registries that repeat removals in others: nothing is removed before the quarantine tag has
+//! Registries that replicate removals to others: nothing is removed before the quarantine tag has
 //! arrived there.
 
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use super::support::{
     ACCOUNT, QUEUE, REGION, World, basic, critical, in_repository, quarantine, settled,
 };
 
-/// Registries that our own copies to.
+/// Registries that receive replicas from our own.
 const NEAR: (&str, &str) = (ACCOUNT, "us-east-1");
 const FAR: (&str, &str) = ("444455556666", "eu-central-1");
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -34,8 +34,8 @@ fn replicate(world: &World, rule: ReplicationRule, takes: [u64; 2]) {
     world.sim.set_replication(ACCOUNT, REGION, vec![rule], least..=most);
 }
 
-/// A world whose copies have all that there is so far. What happens from now on takes between so
-/// many seconds.
+/// A world whose replicas contain everything that exists so far. Later changes take a number of
+/// seconds in this range.
 fn followed(world: &World, takes: [u64; 2]) -> String {
     replicate(world, rule(), [0, 0]);
     let digest = world.violating(&["1.0", "latest"]);
@@ -57,7 +57,7 @@ fn last_reason(notice: &Value) -> &Value {
     notice["reasons"].as_array().unwrap().last().unwrap()
 }
 
-/// Sees to it that a tag is removed only while every copy bears the mark.
+/// Checks that a tag is removed only while every replica has the mark.
 fn watch(world: &World) -> Arc<Mutex<Vec<String>>> {
     let wrong = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&wrong);
@@ -168,7 +168,7 @@ async fn tags_are_removed_after_the_mark_arrived_in_every_replica_in_any_order()
         assert_eq!(world.tags(&digest), [quarantine(&digest)], "{seed}");
         assert_eq!(world.notice()["action"], "quarantined", "{seed}");
         let waits = settled(&app).iter().any(|(what, _)| what == "retry unreplicated");
-        assert_eq!(waits, most > 5 && waits, "seconds are waited for in hand");
+        assert_eq!(waits, most > 5 && waits, "a wait of seconds keeps the message in hand");
         world.sim.wait_until(|sim| sim.tags(&copy(FAR), &digest).unwrap().len() == 1).await;
         assert_nothing_lost(&world, &wrong);
     }
@@ -221,7 +221,7 @@ async fn mark_that_never_arrives_is_notified_as_blocked_and_nothing_is_removed()
 async fn only_replicas_without_the_mark_are_named() {
     let world = following();
     let digest = followed(&world, [0, 0]);
-    // As of a registry whose permissions let nothing in.
+    // The answer of a registry whose permissions allow no replication.
     let lacking = FaultRule::on("DescribeImages").account(FAR.0);
     world.sim.set_faults(lacking.error("RepositoryNotFoundException"));
 
@@ -445,7 +445,7 @@ async fn untagged_image_with_replicated_removals_is_deleted_only_by_follow() {
         world.sim.tag_image(&world.repository, &quarantine(&digest), &digest);
         world.sim.untag_image(&world.repository, "1.0");
         replicate(&world, rule(), [0, 0]);
-        // As after a crash before the team was told.
+        // The state after a crash before the notice.
         world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
         world.sim.set_faults(
             FaultRule::on("DescribeImageScanFindings").first(3).error("ServerException"),

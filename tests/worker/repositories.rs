@@ -56,7 +56,8 @@ async fn tags_are_removed_with_any_mutability_and_after_any_crash() {
     }
 }
 
-/// Nothing was changed, and the team was told that the repository is a pull-through cache by this.
+/// Nothing was changed, and the team was notified that the repository is a pull-through cache
+/// because of this.
 fn assert_pulled_through(world: &World, digest: &str, by: &str) {
     assert!(world.changes().is_empty(), "{by}");
     assert_eq!(world.tags(digest), ["1.0", "latest"]);
@@ -228,7 +229,7 @@ async fn image_waits_if_pull_through_cache_rules_cannot_be_read_now() {
             let world = World::new();
             world.sim.create_pull_through_cache_rule(ACCOUNT, REGION, prefix);
             let digest = bad(&world);
-            // More often than the SDK retries by itself, so that the message has to come again.
+            // The SDK retries less often than this, so the message has to be delivered again.
             let fault = FaultRule::on("DescribePullThroughCacheRules").first(4).error(code);
             world.sim.set_faults(fault);
 

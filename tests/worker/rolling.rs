@@ -1,5 +1,5 @@
-//! Tasks that are replaced one after another while messages come in, as a deployment does it: a new task is healthy
-//! before an old one is told to stop.
+//! A rolling replacement of tasks while messages arrive, as in a deployment: a new task is healthy
+//! before an old one is stopped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use super::support::{QUEUE, World, basic, critical, quarantine};
 use crate::holders::Holders;
 
 const IMAGES: usize = 60;
-/// Tasks that run at any time.
+/// The number of tasks that run at any time.
 const TASKS: usize = 2;
 
-/// Sends an event about another image every now and then.
+/// Sends an event about another image from time to time.
 async fn load(world: &World, seed: u64) -> Vec<String> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut digests = Vec::new();
@@ -36,7 +36,7 @@ async fn load(world: &World, seed: u64) -> Vec<String> {
     digests
 }
 
-/// Replaces tasks until told otherwise. Gives the number of tasks that there were.
+/// Replaces tasks until `until` is drained. Returns the number of tasks.
 async fn deployments(world: &World, seed: u64, until: &Shutdown) -> usize {
     let mut rng = fastrand::Rng::with_seed(seed);
     let holders = Holders::of(&world.sim);
@@ -54,7 +54,8 @@ async fn deployments(world: &World, seed: u64, until: &Shutdown) -> usize {
             ending.push(async move { (name, app.work(&stop).await) });
             running.insert(0, shutdown);
             tasks += 1;
-            // A target group asks /healthz, and has the old task stopped as soon as the new one answers.
+            // A target group checks /healthz, and the old task is stopped as soon as the new one
+            // answers.
             assert_eq!(health.live(), Ok(()));
             if running.len() > TASKS {
                 running.pop().unwrap().drain();
@@ -105,7 +106,7 @@ async fn rolling_replacement_loses_no_message_and_repeats_no_change() {
         }
         let told: Vec<_> =
             world.notices().iter().map(|notice| notice["image"]["digest"].to_string()).collect();
-        assert_eq!(told.len(), IMAGES, "one notice an image, seed {seed}");
+        assert_eq!(told.len(), IMAGES, "one notice for each image, seed {seed}");
         assert_eq!(told.iter().collect::<BTreeSet<_>>().len(), IMAGES, "seed {seed}");
         let mut untagged = BTreeMap::<_, usize>::new();
         for call in world.sim.calls_of("BatchDeleteImage") {

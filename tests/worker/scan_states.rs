@@ -1,4 +1,5 @@
-//! What each state of a scan leads to: findings are acted on, and nothing else is taken for clean or for bad.
+//! The outcome of each scan state: findings cause changes, and no other state counts as clean or
+//! bad.
 
 use std::time::Duration;
 
@@ -7,18 +8,18 @@ use serde_json::{Value, json};
 
 use super::support::{QUEUE, World, basic, critical, enhanced, in_repository, quarantine, settled};
 
-/// What follows from a scan in some state.
+/// The consequence of a scan state.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Then {
-    /// ECR's list is complete, and it says that there is nothing.
+    /// ECR's list is complete and empty.
     Clean,
-    /// The findings may still come: looked for again, and told after half an hour.
+    /// The findings may still arrive, so the worker retries, and notifies after half an hour.
     Waits(&'static str),
-    /// Told at once.
+    /// The team is notified at once.
     Told(&'static str),
 }
 
-/// Every state of ECR's API (aws-facts, section 3), and one that it does not have yet; without findings.
+/// Every scan state of ECR's API, and one that it does not have yet, without findings.
 const STATES: [(&str, Then); 12] = [
     ("COMPLETE", Then::Clean),
     ("ACTIVE", Then::Waits("ECR shows fewer findings than the event")),
@@ -65,7 +66,7 @@ async fn every_state_without_findings_has_its_outcome_and_removes_no_tag() {
 
                 let app = world.run_to_the_end().await;
 
-                // Inspector can be ahead of what ECR shows, whatever ECR calls the state.
+                // Inspector can be ahead of ECR in any state.
                 let then = match (status, scanning) {
                     ("COMPLETE", Scanning::Enhanced) => {
                         Then::Waits("ECR shows fewer findings than the event")

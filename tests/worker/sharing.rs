@@ -1,4 +1,5 @@
-//! Where one message's assessment must not speak for another, and where one notice must not swallow another.
+//! Assessments that must not settle another message, and notices that must not replace another
+//! notice.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ fn event(digest: &str, id: &str) -> Value {
     event
 }
 
-/// Whether any notice names this tag as gone.
+/// Returns whether any notice names this tag as removed.
 fn is_told(world: &World, tag: &str) -> bool {
     world.notices().iter().any(|notice| {
         ["untagged", "claimed"]
@@ -50,7 +51,7 @@ async fn unnotified_tags_of_two_events_are_notified_by_each() {
             event["id"] = json!(tag);
             world.send(&event);
         }
-        // Both are tried as often as they can be in one delivery.
+        // Both are retried as often as one delivery allows.
         world.sim.set_faults(FaultRule::on("Publish").first(13).error("InternalError"));
 
         world.run_to_the_end().await;
@@ -232,7 +233,7 @@ async fn past_failed_scan_does_not_hide_current_findings() {
     assert_eq!(world.tags(&digest), [quarantine(&digest)]);
 }
 
-/// What ECR shows of a finding, and what an event says of it.
+/// The finding in ECR at first, and the finding in the event.
 async fn lags(shown: Finding, claimed: Finding, settings: &str) -> (World, String) {
     let world = World::configured(settings);
     world.route(json!({"detail-type": ["Inspector2 Finding"]}));
@@ -241,7 +242,7 @@ async fn lags(shown: Finding, claimed: Finding, settings: &str) -> (World, Strin
     let app = world
         .run_while(async {
             sleep(Duration::from_secs(120)).await;
-            assert_eq!(world.tags(&digest), ["1.0"], "no event is enough to act on");
+            assert_eq!(world.tags(&digest), ["1.0"], "an event alone is not enough to act on");
             let now = ScanResult::enhanced(&[]).with(claimed);
             world.sim.set_findings(&world.repository, &digest, now);
             world.done().await;

@@ -67,7 +67,7 @@ impl World {
         self
     }
 
-    /// Tells these topics instead of the one: each is a name and what else its table says.
+    /// Notifies these topics instead of the default one. Each is a name and the rest of its table.
     pub fn with_topics(self, topics: &[(&str, &str)]) -> Self {
         let tables = topics.iter().map(|(name, keys)| {
             let arn = self.sim.create_topic(name);
@@ -82,7 +82,7 @@ impl World {
         App::new(Settings::load(&sources).unwrap(), &self.sim.sdk_config()).unwrap()
     }
 
-    /// A worker for which one key is another.
+    /// A worker with another value for one key.
     pub fn app_with(&self, key: &str, value: &str) -> App {
         let mut environment = self.variables.clone();
         environment.insert(format!("TAGWARDEN__{key}"), value.to_owned());
@@ -90,14 +90,14 @@ impl World {
         App::new(Settings::load(&sources).unwrap(), &self.sim.sdk_config()).unwrap()
     }
 
-    /// A worker whose calls can be told from those of others by their access key.
+    /// A worker whose calls are recognized by their access key.
     pub fn app_as(&self, access_key: &str) -> App {
         let sources = Sources { file: None, environment: self.variables.clone() };
         let sdk = self.sim.sdk_config_as(access_key);
         App::new(Settings::load(&sources).unwrap(), &sdk).unwrap()
     }
 
-    /// Pushes an image with this scan result; no event.
+    /// Pushes an image with this scan result, without an event.
     pub fn image(&self, tags: &[&str], scan: ScanResult) -> String {
         self.image_in(&self.repository, tags, scan)
     }
@@ -112,7 +112,8 @@ impl World {
         self.sim.send(QUEUE, &event.to_string())
     }
 
-    /// Runs a new worker until `done`, then drains it. Gives the worker back for a look at its health and metrics.
+    /// Runs a new worker until `done`, then drains it. Returns the worker for checks of its health
+    /// and metrics.
     pub async fn run_until(&self, done: impl FnMut(&Sim) -> bool) -> App {
         self.run_while(self.sim.wait_until(done)).await
     }
@@ -148,7 +149,8 @@ impl World {
         work.await
     }
 
-    /// Sends the event that an image of the default repository was scanned, without counts: it has to be looked at.
+    /// Sends the scan event of an image of the default repository, without counts, so that the
+    /// image has to be inspected.
     pub fn scanned(&self, digest: &str) -> String {
         self.send(&basic(digest, &[], &Value::Null))
     }
@@ -165,7 +167,7 @@ impl World {
         self.sim.wait_until(|sim| sim.queue(QUEUE).messages.is_empty()).await;
     }
 
-    /// The operations that were called, without the polling and without the looks at a registry's rules.
+    /// The operations that were called, without polling and without reads of a registry's rules.
     pub fn story(&self) -> Vec<String> {
         let calls = self.sim.calls();
         let told = calls.iter().filter(|call| {
@@ -181,8 +183,8 @@ impl World {
         told.map(|call| call.operation.clone()).collect()
     }
 
-    /// Runs a worker until it makes this call, which is never answered, and ends it there as a crash does. The fault says
-    /// whether the call has its effect.
+    /// Runs a worker until it makes this call, which is never answered, and ends it there as in a
+    /// crash. The fault says whether the call has its effect.
     pub async fn crash_at(&self, operation: &str, fault: Fault) {
         self.crash_at_call(operation, 1, fault).await;
     }
@@ -199,7 +201,7 @@ impl World {
         self.sim.clear_faults();
     }
 
-    /// Sends the events of the default bus that match to the queue.
+    /// Sends the matching events of the default bus to the queue.
     pub fn route(&self, pattern: Value) {
         self.sim.put_rule("to-tagwarden", pattern, QUEUE);
     }
@@ -220,7 +222,7 @@ impl World {
         self.notices_of(&self.topic)
     }
 
-    /// The same of another topic whose notices are JSON.
+    /// The notices of another topic that uses JSON.
     pub fn notices_of(&self, topic: &str) -> Vec<Value> {
         let published = self.sim.notices(topic);
         published.iter().map(|notice| serde_json::from_str(&notice.message).unwrap()).collect()
@@ -302,7 +304,7 @@ pub fn critical() -> ScanResult {
     ScanResult::basic(&[("CRITICAL", 1), ("HIGH", 2)])
 }
 
-/// What became of the messages that a worker settled, by disposition and reason, such as `delete quarantined`.
+/// The settled messages by disposition and reason, such as `delete quarantined`.
 pub fn settled(app: &App) -> Vec<(String, u64)> {
     let metrics = app.instruments().render().unwrap();
     let lines = metrics.lines().filter_map(|line| {

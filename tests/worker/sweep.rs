@@ -1,4 +1,4 @@
-//! Sweeps by the queue: whatever events there were, what is in the registry is looked at.
+//! Sweeps through the queue: every image in the registry is inspected, whatever events there were.
 
 mod copies;
 mod forged;
@@ -14,7 +14,7 @@ use super::support::{ACCOUNT, REGION, World, critical, quarantine};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// What a schedule sends.
+/// The message of a schedule.
 fn sweep() -> Value {
     json!({"source": "tagwarden", "detail-type": "Sweep Registry", "detail": {}})
 }
@@ -31,7 +31,7 @@ fn summary(world: &World) -> Value {
     summaries.remove(0)
 }
 
-/// How many images stand where, without those that are none.
+/// The number of images in each state, without the zeros.
 fn images(summary: &Value) -> Value {
     let mut images = summary["images"].clone();
     images.as_object_mut().unwrap().retain(|_, count| *count != 0);
@@ -42,7 +42,7 @@ fn clean() -> ScanResult {
     ScanResult::basic(&[("LOW", 3)])
 }
 
-/// So many other repositories, each with a clean image.
+/// This many other repositories, each with a clean image.
 fn others(world: &World, count: usize) {
     for number in 0..count {
         let repository = world.sim.create_repository(&format!("team/r{number}"));
@@ -97,7 +97,7 @@ async fn second_sweep_changes_nothing_and_says_so() {
         assert_eq!(images(summary), json!({"quarantined": 1, "clean": 1}));
     }
     assert_eq!(summaries[2]["before"], summaries[2]["images"]);
-    assert_eq!(world.changes().len(), 2, "one mark, one untag");
+    assert_eq!(world.changes().len(), 2, "one mark, one removal");
 }
 
 #[tokio::test(start_paused = true)]
@@ -221,7 +221,7 @@ async fn images_without_a_scan_are_counted_by_kind_and_never_as_clean() {
     let summary = summary(&world);
     assert_eq!(images(&summary), expected);
     assert_eq!(summary["worst"][0]["not_covered"], 6);
-    assert_eq!(told(&world).1, Vec::<Value>::new(), "the summary says it all");
+    assert_eq!(told(&world).1, Vec::<Value>::new(), "the summary is the only notice");
 }
 
 #[tokio::test(start_paused = true)]
@@ -324,7 +324,7 @@ async fn images_over_the_limits_do_not_pile_up_and_follow_in_later_sweeps() {
         sweeps += 1;
         assert!(sweeps < 20, "{} are left", left());
     }
-    assert!(sweeps > 1, "all waited for their hour in the queue");
+    assert!(sweeps > 1, "all messages waited for their hour in the queue");
 }
 
 #[tokio::test(start_paused = true)]

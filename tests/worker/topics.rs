@@ -1,4 +1,5 @@
-//! Several topics: each gets its own notices in its own form, and one that fails does not stop the others.
+//! Several topics: each gets its own notices in its own format, and a failing topic does not stop
+//! the others.
 
 use std::time::Duration;
 
@@ -16,19 +17,19 @@ fn arn(name: &str) -> String {
     format!("arn:aws:sns:{REGION}:{ACCOUNT}:{name}")
 }
 
-/// Two topics that want everything.
+/// Two topics that accept everything.
 fn two() -> World {
     World::new().with_topics(&[("good", ""), ("bad", "")])
 }
 
-/// Publishing to a topic fails like this.
+/// Every publish to a topic fails with this error.
 fn failing(name: &str, code: &str) -> FaultRule {
     let arn = arn(name);
     let to_it = FaultRule::on("Publish").matching(move |call| call.input["TopicArn"] == json!(arn));
     to_it.error(code)
 }
 
-/// The actions that a topic was told of.
+/// The actions of the notices that a topic received.
 fn told(world: &World, name: &str) -> Vec<Value> {
     let notices = world.notices_of(&arn(name)).into_iter();
     notices.map(|notice| notice["action"].clone()).collect()
@@ -76,7 +77,7 @@ async fn each_topic_gets_its_chosen_notices_in_its_own_format() {
     assert_eq!(parsed("people"), None);
     assert!(message("people").starts_with("1 tag quarantined."), "{}", message("people"));
     assert_eq!(parsed("chat").unwrap()["source"], "custom");
-    assert_eq!(parsed("alarms").unwrap()["action"], "blocked", "the form of notify.format");
+    assert_eq!(parsed("alarms").unwrap()["action"], "blocked", "the format of notify.format");
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,7 +98,7 @@ async fn notice_that_no_topic_accepts_settles_its_message() {
     }
 }
 
-/// What can be wrong with one topic: the fault, and whether the topic is gone.
+/// The possible faults of one topic, and whether the topic is gone.
 fn troubles() -> [(&'static str, Option<FaultRule>); 5] {
     [
         ("deleted", None),
@@ -122,7 +123,7 @@ async fn failing_topic_is_notified_when_it_recovers_and_the_others_at_once() {
             let first = world.violating(&["1.0"]);
             world.sim.wait_until(|_| !told(&world, "good").is_empty()).await;
             assert_eq!(world.tags(&first), [quarantine(&first)], "{trouble}");
-            // Polling goes on meanwhile.
+            // Polling continues meanwhile.
             let second = world.violating(&["2.0"]);
             sleep(Duration::from_secs(4)).await;
             assert_eq!(world.tags(&second), [quarantine(&second)], "{trouble}");
@@ -191,7 +192,7 @@ async fn message_waits_longer_after_each_refusal_of_its_topic() {
     let to_bad = calls.iter().filter(|call| call.request["TopicArn"] == json!(arn("bad")));
     let at: Vec<_> = to_bad.map(|call| call.at.as_secs()).collect();
     let waits: Vec<_> = at.windows(2).map(|two| two[1] - two[0]).collect();
-    // The third receive is followed by the longest wait, as the fourth is the last.
+    // The longest wait follows the third receive, because the fourth is the last.
     let [first, second, ..] = waits[..] else { panic!("{waits:?}") };
     assert!((30..=61).contains(&first) && (150..=301).contains(&second), "{waits:?}");
     assert!(waits.len() <= 3, "{waits:?}");
@@ -233,7 +234,7 @@ async fn polling_pauses_while_every_topic_refuses() {
         assert_eq!(world.tags(&first), [quarantine(&first)]);
         let second = world.violating(&["2.0"]);
         sleep(HOUR).await;
-        assert_eq!(world.tags(&second), ["2.0"], "nothing more is received");
+        assert_eq!(world.tags(&second), ["2.0"], "no further message is received");
         let counts: Vec<_> =
             world.sim.queue(QUEUE).messages.iter().map(|message| message.receive_count).collect();
         assert_eq!(counts, [1, 0], "kept by heartbeat");

@@ -1,11 +1,11 @@
-//! What it costs to find the indexes that hold an image.
+//! The cost of finding the indexes that hold an image.
 
 use serde_json::json;
 
 use super::{AMD, ARM, child, clean, listings, named, scanned};
 use crate::support::{World, critical, quarantine};
 
-/// How often each BatchGetImage asked for one of these digests, by the number of digests that it asked for.
+/// How often BatchGetImage asked for one of these digests, by the number of digests in the call.
 fn reads_of(world: &World, digests: &[String]) -> Vec<usize> {
     let calls = world.sim.calls_of("BatchGetImage");
     let asked = calls.iter().map(named);
@@ -37,7 +37,7 @@ async fn manifest_of_an_index_is_read_once_for_any_number_of_events() {
         })
         .await;
 
-    assert_eq!(reads_of(&world, &indexes), [2, 1], "then only the new one");
+    assert_eq!(reads_of(&world, &indexes), [2, 1], "then only the new index");
     assert!(world.changes().is_empty(), "no index holds any of them");
 }
 
@@ -61,7 +61,8 @@ async fn burst_about_different_children_lists_the_repository_seldom() {
     assert_eq!(world.notices().len(), 100);
     assert_eq!(world.dead_letters(), 0);
     let at: Vec<_> = listings(&world).iter().map(|call| call.at).collect();
-    // The second began when all of them were in hand, and serves all that the first did not.
+    // The second listing began when all messages were in hand. It serves every message that the
+    // first one did not serve.
     assert_eq!(at.len(), 2, "{at:?}");
 }
 
@@ -80,7 +81,7 @@ async fn repository_of_ten_thousand_tagged_images_has_a_bounded_cost() {
     assert_eq!(world.sim.repository_tags(&world.repository).len(), 10_000);
     let figures = || {
         let batches = world.sim.calls_of("BatchGetImage");
-        // One more is the manifest of the index that goes.
+        // One more call reads the manifest of the index that loses its tags.
         let of_many = batches.iter().filter(|call| named(call).len() > 1).count();
         let all = world.sim.calls_of("DescribeImages").len();
         [listings(&world).len(), of_many, all, batches.len()]
@@ -89,7 +90,8 @@ async fn repository_of_ten_thousand_tagged_images_has_a_bounded_cost() {
     world
         .run_while(async {
             let mut before = [0; 4];
-            // Pages of the listing and batches of indexes; then all DescribeImages and BatchGetImage.
+            // Pages of the listing and batches of indexes, then all DescribeImages and
+            // BatchGetImage.
             let expected = [[10, 50, 12, 51], [10, 0, 12, 1]];
             for (number, expected) in expected.into_iter().enumerate() {
                 world.send(&scanned(&bad[number]));

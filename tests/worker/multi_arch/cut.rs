@@ -1,4 +1,5 @@
-//! Indexes that are too large, too deep, or not all there: judged by what is known, and never taken for clean.
+//! Indexes that are too large, too deep, or incomplete are judged by the known images, and never
+//! count as clean.
 
 use aws_sim::manifest::{self, Entry};
 use aws_sim::{FaultRule, ScanResult};
@@ -11,13 +12,13 @@ fn push(world: &World, tags: &[&str], entries: &[Entry]) -> String {
     world.sim.push_manifest(&world.repository, tags, &manifest::index_of(entries))
 }
 
-/// So many images without a tag.
+/// This many images without a tag.
 fn many(world: &World, count: usize, scan: &ScanResult) -> Vec<Entry> {
     let digests = (0..count).map(|at| child(world, &format!("child {at}"), Some(scan.clone())));
     digests.map(|digest| Entry::image(&digest)).collect()
 }
 
-/// An index in an index and so on, so many in all; the outermost bears the tag.
+/// Nested indexes with this many levels. The outermost has the tag.
 fn chain(world: &World, tag: &str, levels: usize, innermost: &str) -> String {
     let inner = (1..levels)
         .fold(Entry::image(innermost), |entry, _| Entry::index(&push(world, &[], &[entry])));
@@ -28,7 +29,7 @@ fn digest_of_nothing() -> String {
     format!("sha256:{}", "f".repeat(64))
 }
 
-/// Each way in which an index is not known as a whole, by what the reason says of it.
+/// Each kind of incompletely known index, by the text of its reason.
 fn uncertain(world: &World, known: &Entry) -> Vec<(String, &'static str)> {
     let leaf = child(world, "deep", Some(clean()));
     let deep = chain(world, "deep", 4, &leaf);
@@ -59,7 +60,7 @@ async fn incompletely_known_index_is_blocked_with_one_notice() {
             world.sim.put_rule(tag, push_of(tag), crate::support::QUEUE);
         }
         let uncertain = uncertain(&world, &known);
-        // Each of them a second time.
+        // Sends the event of each of them a second time.
         for event in world.sim.events() {
             let tag = event["detail"]["image-tag"].as_str().unwrap_or_default();
             if ["large", "deeper", "gone", "strange"].contains(&tag) {
@@ -106,7 +107,7 @@ async fn bad_image_within_the_bounds_untags_an_incompletely_known_index() {
         } else {
             blocked += 1;
             let reasons = notice["reasons"].to_string();
-            // ECR puts no mark on an index whose parts are gone.
+            // ECR accepts no mark on an index with missing parts.
             assert!(reasons.contains("the quarantine tag is refused"), "{what}: {reasons}");
         }
     }
@@ -140,7 +141,7 @@ async fn sweep_counts_incompletely_known_indexes_and_notifies_each_by_name() {
             world.notices().into_iter().partition(|one| one["schema"] == "tagwarden.sweep/1");
         assert_eq!(summary[0]["images"]["index_only"], 4, "{mode}");
         let told: Vec<_> = notices.iter().map(|notice| &notice["image"]["digest"]).collect();
-        // Audit mode counts, and sends no image on.
+        // Audit mode counts the images, and sends no messages about them.
         let expected = if mode == "audit" { 0 } else { uncertain.len() };
         assert_eq!(told.len(), expected, "{mode}");
         for (index, what) in uncertain.iter().take(expected) {
@@ -182,7 +183,7 @@ async fn missing_or_archived_images_do_not_affect_the_others() {
 
         let app = world.run_to_the_end().await;
 
-        // ECR refuses a mark on an index whose parts are gone.
+        // ECR accepts no mark on an index with missing parts.
         assert_eq!(world.tags(&index), ["1.0"]);
         let outcome = if bad { "delete blocked" } else { "delete clean" };
         assert_eq!(settled(&app), [(outcome.to_owned(), 1)]);
@@ -213,7 +214,7 @@ async fn manifests_too_large_for_one_answer_are_read_in_halves() {
     let asked = world.sim.calls_of("BatchGetImage").into_iter();
     let asked: Vec<_> =
         asked.map(|call| call.request["imageIds"].as_array().unwrap().len()).collect();
-    // By halves until an answer fits, and then what it takes to mark each: its digest and ten tags.
+    // In halves until an answer fits, and then a read before each mark: its digest and ten tags.
     assert_eq!(asked, [5, 3, 2, 1, 2, 11, 11, 11, 11, 11]);
 }
 
@@ -224,7 +225,7 @@ async fn temporary_failure_to_read_an_inner_index_is_no_gap() {
     let inner = push(&world, &[], &[Entry::image(&good)]);
     world.route(push_of("1.0"));
     push(&world, &["1.0"], &[Entry::index(&inner)]);
-    // The outer index is read, the inner one is not, for as long as the SDK tries.
+    // The outer index is read, and the inner one fails for all attempts of the SDK.
     world.sim.set_faults(FaultRule::on("BatchGetImage").skip(1).first(4).error("ServerException"));
 
     let app = world.run_to_the_end().await;

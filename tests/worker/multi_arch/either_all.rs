@@ -1,4 +1,5 @@
-//! `policy.index = "all"`: an index goes only when none of its images is left that may stay.
+//! `policy.index = "all"`: an index loses its tags only when each of its images violates the
+//! policy.
 
 use aws_sim::ScanResult;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Images that an index holds in some other way than plainly, and manifests that call themselves something else.
+//! Images that an index describes in an unusual way, and manifests that claim to be something else.
 
 use aws_sim::ScanResult;
 use aws_sim::manifest::{self, Entry, OCI_IMAGE};
@@ -13,12 +13,12 @@ fn push(world: &World, tags: &[&str], entries: &[Entry]) -> String {
     world.sim.push_manifest(&world.repository, tags, &manifest::index_of(entries))
 }
 
-/// What starts a sweep.
+/// The message that starts a sweep.
 fn sweep() -> Value {
     json!({"source": "tagwarden", "detail-type": "Sweep Registry", "detail": {}})
 }
 
-/// Where a sweep found the images to stand.
+/// The image counts of a sweep's summary.
 fn swept(world: &World) -> Value {
     let notices = world.notices();
     let summary = notices.iter().find(|notice| notice["schema"] == "tagwarden.sweep/1");
@@ -27,7 +27,7 @@ fn swept(world: &World) -> Value {
     images
 }
 
-/// Every way in which a tagged index has been seen to hold an image, each under a tag.
+/// Every form in which a tagged index has been seen to hold an image, each with its own tag.
 fn holders(world: &World, bad: &str) -> Vec<String> {
     let unknown = json!({"os": "unknown", "architecture": "unknown"});
     let plain = Entry::image(bad).with("platform", json!({"os": "linux", "architecture": "arm64"}));
@@ -58,7 +58,7 @@ fn assert_all_gone(world: &World, holders: &[String], what: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn description_in_an_index_never_hides_an_image() {
-    // By the scan of the image itself, and by a sweep of what is there.
+    // Found by the scan of the image itself, and by a sweep.
     for by_sweep in [false, true] {
         let world = World::new();
         let bad = child(&world, "bad", Some(critical()));
@@ -136,9 +136,9 @@ async fn attestation_with_findings_is_judged_like_an_image_and_inspected_last() 
     world.run_to_the_end().await;
     assert_eq!(world.tags(&index), [quarantine(&index)]);
     assert_eq!(world.notice()["cause"]["digest"], json!(attestation));
-    assert_eq!(world.looks(&amd), 1, "the image comes first");
+    assert_eq!(world.looks(&amd), 1, "the image is inspected first");
 
-    // Where an image violates the policy, nobody asks about attestations.
+    // If an image violates the policy, attestations are not inspected.
     world.sim.set_findings(&world.repository, &amd, critical());
     world.route(push_of("2.0"));
     let bad = world.looks(&attestation);
@@ -290,5 +290,5 @@ async fn indexes_with_shared_images_and_docker_lists_are_followed_too() {
     world.run_to_the_end().await;
 
     assert_all_gone(&world, &outer, "outer");
-    assert_eq!(world.tags(&inner), [quarantine(&inner)], "it is tagged itself");
+    assert_eq!(world.tags(&inner), [quarantine(&inner)], "it has a tag of its own");
 }

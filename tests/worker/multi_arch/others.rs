@@ -1,4 +1,4 @@
-//! Indexes that may not go, and manifests that are no images.
+//! Indexes that must keep their tags, and manifests that are no images.
 
 use aws_sim::ScanResult;
 use aws_sim::manifest;
@@ -91,7 +91,7 @@ async fn charts_and_signatures_are_left_alone_without_a_notice() {
 
     let outcomes = ["delete clean", "delete left_to_scan", "delete not_an_image"];
     assert_eq!(settled(&app), outcomes.map(|outcome| (outcome.to_owned(), 1)));
-    assert_eq!(world.looks(&chart), 1, "whether it is one, ECR knows");
+    assert_eq!(world.looks(&chart), 1, "only ECR knows whether it is an image");
     assert!(world.changes().is_empty() && world.notices().is_empty());
 }
 

@@ -12,13 +12,13 @@ use crate::support::{World, basic, critical, quarantine, settled};
 #[tokio::test(start_paused = true)]
 async fn index_just_found_unfinished_loses_its_tags_when_a_child_is_bad() {
     for earlier in [ScanResult::status("IN_PROGRESS"), clean(), ScanResult::status("FAILED")] {
-        // One after the other; both were sent before anything was looked at.
+        // One after the other. Both were sent before any inspection.
         let world = World::new().set("QUEUE__MAX_IN_FLIGHT", "1");
         world.route(push_of("1.0"));
         let it = multi_arch(&world, &["1.0"], clean(), earlier.clone());
         world.send(&scanned(&it.arm));
         sleep(Duration::from_secs(5)).await;
-        // The index's look at its child is the first, the child's own the second.
+        // The first inspection of the child is for the index, the second for the child itself.
         let (repository, arm) = (world.repository.clone(), it.arm.clone());
         let digest = it.arm.clone();
         let found_bad = FaultRule::on("DescribeImageScanFindings")
@@ -42,7 +42,7 @@ async fn notice_of_an_index_does_not_list_the_tags_of_its_child() {
     let it = multi_arch(&world, &["1.0"], critical(), clean());
     world.sim.tag_image(&world.repository, "1.0-amd64", &it.amd);
     world.send(&basic(&it.amd, &["1.0-amd64"], &json!({"CRITICAL": 1})));
-    // The index is told, and the child's tag is gone and not told.
+    // The index is notified. The child's tag is removed but not notified.
     world.crash_at_call("Publish", 2, Fault::Hang).await;
     assert_eq!(untagged(&world), ["1.0", "1.0-amd64"]);
 
@@ -56,7 +56,7 @@ async fn notice_of_an_index_does_not_list_the_tags_of_its_child() {
     let index = (&json!(it.index), &json!([]));
     assert_eq!(told, [index, index, (&json!(it.amd), &json!(["1.0-amd64"]))]);
     assert_eq!(notices[0]["id"], notices[1]["id"]);
-    assert_eq!(untagged(&world), ["1.0", "1.0-amd64"], "nothing went twice");
+    assert_eq!(untagged(&world), ["1.0", "1.0-amd64"], "no tag was removed twice");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! Steps that come twice: within a task a copy ends where it comes, and no chain of slices becomes two.
+//! Steps that are delivered twice: in one task a copy ends at once, and no chain of slices forks.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use tagwarden::shutdown::Shutdown;
 use super::{clean, images, others, summary, sweep, told};
 use crate::support::{ACCOUNT, QUEUE, REGION, World, critical, quarantine, settled};
 
-/// So many images that nothing has scanned.
+/// This many images without a scan.
 fn never_scanned(world: &World, count: usize) {
     let named = (0..count).map(|number| (format!("v{number}"), format!("never {number}")));
     world.sim.push_images(&world.repository, named);
 }
 
-/// How many slices were looked at.
+/// The number of inspected slices.
 fn slices(world: &World) -> usize {
     let calls = world.sim.calls_of("DescribeImages").into_iter();
     calls.filter(|call| call.request["maxResults"] == 100).count()
@@ -30,7 +30,7 @@ fn sent(call: &Call) -> Vec<Value> {
     replies.map(|sent| serde_json::from_str(&body(&sent["Id"])).unwrap()).collect()
 }
 
-/// How many messages of this kind were sent, without those that say that a summary was told.
+/// The number of sent messages of this kind, without those that say that a summary was sent.
 fn sent_of(world: &World, detail_type: &str) -> usize {
     let calls = world.sim.calls_of("SendMessageBatch");
     let of_it =
@@ -38,13 +38,13 @@ fn sent_of(world: &World, detail_type: &str) -> usize {
     calls.iter().flat_map(sent).filter(of_it).count()
 }
 
-/// Messages about slices that wait in the queue.
+/// The number of messages about slices that wait in the queue.
 fn waiting(world: &World) -> usize {
     let messages = world.sim.queue(QUEUE).messages.into_iter();
     messages.filter(|message| message.body.contains("Sweep Repository")).count()
 }
 
-/// A slice of the repository, as a task sends it.
+/// A slice of the repository, in the form that a task sends.
 fn slice() -> Value {
     let detail = json!({
         "sweep": "s", "account": ACCOUNT, "region": REGION, "repository": "team/app", "number": 0, "of": 1,
@@ -156,7 +156,7 @@ async fn second_delivery_of_a_slice_stays_until_the_first_has_continued() {
         world.sim.make_visible(QUEUE, &id);
         tokio::time::sleep(Duration::from_secs(10)).await;
     };
-    // And then the task dies.
+    // Then the task dies.
     tokio::select! {
         biased;
         ended = app.work(&shutdown) => panic!("the worker ended by itself: {ended:?}"),
@@ -207,7 +207,7 @@ async fn sweeps_with_one_id_and_different_times_are_different_sweeps() {
     assert_ne!(summaries[0]["id"], summaries[1]["id"]);
 }
 
-/// Whether an entry of a batch is about an image whose digest begins so.
+/// Returns whether an entry of a batch is about an image with this digest.
 fn is_about(digest: &str) -> impl Fn(&Value) -> bool + Send + Sync + use<> {
     let digest = digest.to_owned();
     move |entry| entry["MessageBody"].as_str().unwrap().contains(&digest)
@@ -257,7 +257,7 @@ async fn image_message_that_fails_for_minutes_forks_no_chain_and_is_not_lost() {
     assert_eq!(sent_of(&world, "Sweep Repository"), 2, "the first slice and the second");
     assert_eq!(sent_of(&world, "Sweep Result"), 1);
     let (_, notices) = told(&world);
-    assert_eq!(notices.len(), bad.len(), "each is told once, though some were sent twice");
+    assert_eq!(notices.len(), bad.len(), "each is notified once, although some were sent twice");
     assert_eq!(world.dead_letters(), 0);
 }
 

@@ -1,4 +1,4 @@
-//! What somebody can do who may send to the queue: a sweep's own messages bear no seal.
+//! The power of somebody who may send to the queue: a sweep's own messages are not signed.
 
 use std::time::Duration;
 

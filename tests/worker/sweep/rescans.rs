@@ -1,4 +1,4 @@
-//! The scans that a sweep asks for.
+//! The scans that a sweep requests.
 
 use aws_sim::FaultRule;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{DAY, clean, images, summary, sweep};
 use crate::support::{World, critical, quarantine};
 
-/// The images of which another scan was asked for, in order.
+/// The images for which another scan was requested, in order.
 fn scanned(world: &World) -> Vec<Value> {
     let calls = world.sim.calls_of("StartImageScan").into_iter();
     calls.map(|call| call.request["imageId"]["imageDigest"].clone()).collect()
@@ -22,7 +22,7 @@ async fn image_with_an_old_scan_is_scanned_again_and_its_event_is_processed() {
     world.send(&sweep());
     let test = async {
         world.done().await;
-        // Since then a finding has become known.
+        // A finding has become known since the scan.
         world.sim.set_findings(&world.repository, &old, critical());
         world.sim.emit_scan_event(&world.repository, &old);
         world.done().await;

@@ -1,4 +1,4 @@
-//! What a sweep came to, gathered and told.
+//! The results of a sweep: gathered, and sent as a summary.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ async fn results_received_by_different_tasks_are_summarized_together() {
     assert_eq!(world.sim.queue(QUEUE).messages, []);
 }
 
-/// A world of this many other repositories beside one whose images nobody may list.
+/// A world with this many other repositories beside one that nobody may list.
 fn with_one_refused(count: usize) -> World {
     let world = World::new();
     others(&world, count);
@@ -121,7 +121,7 @@ async fn repository_that_refuses_for_hours_is_reported_as_missing() {
     let missing = json!({"covered": 4, "swept": 3});
     assert_eq!(summaries.len(), 1);
     assert_eq!(summaries[0]["repositories"], missing);
-    assert_eq!(world.dead_letters(), 1, "the slice that was refused to the end");
+    assert_eq!(world.dead_letters(), 1, "the slice that was refused until the end");
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,7 +168,7 @@ async fn sweep_that_began_long_ago_is_summarized_completely() {
     let world = World::new();
     others(&world, 5);
     world.send(&sweep());
-    // Nobody was there for a day.
+    // No worker runs for a day.
     tokio::time::advance(DAY).await;
     world.run_to_the_end().await;
     assert_eq!(summary(&world)["repositories"], json!({"covered": 6, "swept": 6}));
@@ -186,14 +186,15 @@ async fn result_with_a_future_time_expires() {
     }
 }
 
-/// Somebody sends what is in the dead-letter queue again.
+/// Somebody moves the messages of the dead-letter queue back.
 fn redrive(world: &World) {
     for message in world.sim.queue(DEAD_LETTERS).messages {
         world.sim.send(QUEUE, &message.body);
     }
 }
 
-/// The one summary, and the one notice of late results, which names the sweep and has another id.
+/// The one summary, and the one notice of late results. That notice names the sweep and has another
+/// id.
 fn summary_and_late(world: &World) -> (Value, Value) {
     let (mut summaries, _) = told(world);
     assert_eq!(summaries.len(), 2, "{summaries:#?}");
@@ -211,7 +212,7 @@ async fn result_after_the_summary_is_notified_as_late_by_any_task() {
         world.send(&sweep());
         let to_the_end = async {
             world.done().await;
-            assert_eq!(world.dead_letters(), 1, "the slice of the repository that refuses");
+            assert_eq!(world.dead_letters(), 1, "the slice of the refusing repository");
             world.sim.clear_faults();
             redrive(&world);
             if !is_new {
@@ -231,7 +232,7 @@ async fn result_after_the_summary_is_notified_as_late_by_any_task() {
     }
 }
 
-/// The bodies of the results that were sent.
+/// The bodies of the sent results.
 fn results(world: &World) -> Vec<String> {
     let calls = world.sim.calls_of("SendMessageBatch").into_iter();
     let entries = calls.flat_map(|call| call.request["Entries"].as_array().unwrap().clone());
