@@ -104,10 +104,10 @@ impl Server {
 
     /// Stops the server, and returns the time that it took.
     async fn stopped(mut self) -> Duration {
-        let told = Instant::now();
+        let stopped = Instant::now();
         self.stop.cancel();
         self.task.join_next().await.expect("a task").expect("an end without a panic");
-        told.elapsed()
+        stopped.elapsed()
     }
 }
 

@@ -237,9 +237,9 @@ async fn tags_over_the_limit_are_removed_and_everything_else_stays() {
     assert_eq!(world.tags(&silent).await, set(["4.0"]));
 
     let notices = [world.notice().await, world.notice().await];
-    let told: BTreeSet<_> =
+    let notified: BTreeSet<_> =
         notices.iter().map(|notice| notice["image"]["digest"].as_str().unwrap()).collect();
-    assert_eq!(told, BTreeSet::from([critical.as_str(), high.as_str()]));
+    assert_eq!(notified, BTreeSet::from([critical.as_str(), high.as_str()]));
     for notice in &notices {
         assert_eq!(notice["action"], "quarantined", "{notice:#}");
         let is_high = notice["image"]["digest"] == high.as_str();

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use aws_sdk_sqs::types::MessageAttributeValue;
 use aws_sim::{FaultRule, ScanResult};
 use process::{Signal, Worker, within_deadline};
-use receiver::{Receiver, Span, Told};
+use receiver::{Exported, Receiver, Span};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use world::{LOOPBACK, QUEUE, World, assert_in_order};
@@ -32,11 +32,11 @@ async fn world() -> (World, Receiver) {
 }
 
 /// Stops the worker. Returns everything that it exported, and its log line of each message.
-async fn told(worker: Worker, receiver: &Receiver) -> (Told, Vec<Value>) {
+async fn exported(worker: Worker, receiver: &Receiver) -> (Exported, Vec<Value>) {
     let ended = worker.stopped().await;
     assert_in_order(&ended);
     let lines = ended.log.into_iter().filter(|line| line["message"] == "assessed").collect();
-    (receiver.told(), lines)
+    (receiver.exported(), lines)
 }
 
 async fn assessed(worker: &mut Worker, outcome: &str) -> Value {
@@ -49,9 +49,9 @@ async fn work_on_a_message_is_one_trace_from_receive_to_settling() {
     let mut worker = world.worker().await;
     let digest = world.violation(&["1.0"]);
     let line = assessed(&mut worker, "quarantined").await;
-    let (told, _) = told(worker, &receiver).await;
+    let (exported, _) = exported(worker, &receiver).await;
 
-    let process = told.one("process tagwarden");
+    let process = exported.one("process tagwarden");
     assert_eq!((process.kind, process.parent.as_str()), ("consumer", ""));
     assert_eq!(line["trace_id"], process.trace);
     assert_eq!(line["span_id"], process.id);
@@ -68,7 +68,7 @@ async fn work_on_a_message_is_one_trace_from_receive_to_settling() {
     ] {
         assert_eq!(process.attribute(name), value, "{name} of {process:#?}");
     }
-    let own: Vec<_> = told.spans.iter().filter(|span| span.trace == process.trace).collect();
+    let own: Vec<_> = exported.spans.iter().filter(|span| span.trace == process.trace).collect();
     let path = |span: &Span| {
         let mut path = vec![span.name.clone()];
         let mut at = span.parent.clone();
@@ -96,16 +96,16 @@ async fn work_on_a_message_is_one_trace_from_receive_to_settling() {
     tell > SNS/Publish
     ");
 
-    let receive = told.by_id(&process.links[0]);
+    let receive = exported.by_id(&process.links[0]);
     assert_eq!((receive.name.as_str(), receive.kind), ("receive tagwarden", "client"));
     assert_eq!(receive.attribute("messaging.operation.type"), "receive");
     let settle = own.iter().find(|span| span.name == "settle").expect("a settle");
-    let batch = told
+    let batch = exported
         .all("batch DeleteMessageBatch")
         .into_iter()
         .find(|batch| batch.links.contains(&settle.id));
-    let delete = told.one("SQS/DeleteMessageBatch");
-    assert_eq!(Some(&delete.parent), batch.map(|batch| &batch.id), "{told:#?}");
+    let delete = exported.one("SQS/DeleteMessageBatch");
+    assert_eq!(Some(&delete.parent), batch.map(|batch| &batch.id), "{exported:#?}");
 }
 
 #[tokio::test]
@@ -119,10 +119,10 @@ async fn empty_receive_is_not_exported() {
     world.violation(&["1.0"]);
     let empty = world.sim.wait_until(|sim| sim.queue(QUEUE).messages.is_empty());
     within_deadline("the settling", empty).await;
-    let (told, _) = told(worker, &receiver).await;
-    let receive = told.one("receive tagwarden");
+    let (exported, _) = exported(worker, &receiver).await;
+    let receive = exported.one("receive tagwarden");
     assert_eq!(receive.value("messaging.batch.message_count"), 1);
-    assert_eq!(told.one("process tagwarden").value("tagwarden.receive_count"), 1);
+    assert_eq!(exported.one("process tagwarden").value("tagwarden.receive_count"), 1);
 }
 
 #[tokio::test]
@@ -135,10 +135,10 @@ async fn every_call_records_its_operation_request_id_and_result() {
     world.sim.set_faults(FaultRule::on("BatchGetImage").once().error("AccessDeniedException"));
     world.violation(&["2.0"]);
     assessed(&mut worker, "refused").await;
-    let (told, _) = told(worker, &receiver).await;
+    let (exported, _) = exported(worker, &receiver).await;
 
-    let calls: Vec<_> = told.spans.iter().filter(|span| span.has("rpc.system")).collect();
-    assert!(calls.len() > 8, "{told:#?}");
+    let calls: Vec<_> = exported.spans.iter().filter(|span| span.has("rpc.system")).collect();
+    assert!(calls.len() > 8, "{exported:#?}");
     for call in &calls {
         assert_eq!((call.kind, call.attribute("rpc.system").as_str()), ("client", "aws-api"));
         let name = format!("{}/{}", call.attribute("rpc.service"), call.attribute("rpc.method"));
@@ -156,7 +156,7 @@ async fn every_call_records_its_operation_request_id_and_result() {
         (failed[0].name.as_str(), failed[0].attribute("error.type").as_str(), failed[0].failed),
         ("ECR/BatchGetImage", "AccessDeniedException", true)
     );
-    let process: Vec<_> = told.all("process tagwarden");
+    let process: Vec<_> = exported.all("process tagwarden");
     let failed: Vec<_> = process.iter().filter(|span| span.failed).collect();
     assert_eq!(failed.len(), 1, "{process:#?}");
     assert_eq!(failed[0].attribute("error.type"), "refused");
@@ -182,16 +182,16 @@ async fn message_that_carries_a_trace_continues_it() {
     for id in [&by_xray, &by_w3c] {
         worker.logged("assessed", |line| line["message_id"] == **id).await;
     }
-    let (told, _) = told(worker, &receiver).await;
+    let (exported, _) = exported(worker, &receiver).await;
     for (id, trace, parent) in [
         (by_xray, "5759e988bd862e3fe1be46a994272793", "53995c3f42cd8ad8"),
         (by_w3c, "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"),
     ] {
-        let process = told.all("process tagwarden").into_iter();
+        let process = exported.all("process tagwarden").into_iter();
         let mut process = process.filter(|span| span.attribute("messaging.message.id") == id);
         let process = process.next().expect("its span");
         assert_eq!((process.trace.as_str(), process.parent.as_str()), (trace, parent));
-        let receive = told.by_id(&process.links[0]);
+        let receive = exported.by_id(&process.links[0]);
         assert_ne!(receive.trace, process.trace);
     }
 }
@@ -209,13 +209,13 @@ async fn message_that_shared_a_result_links_to_its_trace() {
     assessed(&mut worker, "joined").await;
     let empty = world.sim.wait_until(|sim| sim.queue(QUEUE).messages.is_empty());
     within_deadline("the end of the burst", empty).await;
-    let (told, _) = told(worker, &receiver).await;
-    let all = told.all("process tagwarden");
+    let (exported, _) = exported(worker, &receiver).await;
+    let all = exported.all("process tagwarden");
     let outcome = |span: &&&Span, outcome: &str| span.attribute("tagwarden.outcome") == outcome;
     let did: Vec<_> = all.iter().filter(|span| outcome(span, "quarantined")).collect();
     assert_eq!((all.len(), did.len()), (events, 1), "{all:#?}");
     for joined in all.iter().filter(|span| outcome(span, "joined")) {
-        let links: Vec<_> = joined.links.iter().map(|id| told.by_id(id)).collect();
+        let links: Vec<_> = joined.links.iter().map(|id| exported.by_id(id)).collect();
         assert!(links.iter().any(|link| link.trace == did[0].trace), "{joined:#?}");
     }
 }
@@ -229,10 +229,10 @@ async fn task_metadata_and_environment_describe_the_resource() {
     let mut worker = world.worker().await;
     world.violation(&["1.0"]);
     assessed(&mut worker, "quarantined").await;
-    let (told, _) = told(worker, &receiver).await;
-    assert!(!told.spans.is_empty() && !told.metrics.is_empty(), "{told:#?}");
-    assert_eq!(told.resources.len(), 1, "traces and metrics have one resource: {told:#?}");
-    let mut resource = told.resources.into_iter().next().expect("a resource");
+    let (exported, _) = exported(worker, &receiver).await;
+    assert!(!exported.spans.is_empty() && !exported.metrics.is_empty(), "{exported:#?}");
+    assert_eq!(exported.resources.len(), 1, "traces and metrics have one resource: {exported:#?}");
+    let mut resource = exported.resources.into_iter().next().expect("a resource");
     let version = resource.as_object_mut().and_then(|of| of.remove("service.version"));
     assert_eq!(version, Some(json!(env!("CARGO_PKG_VERSION"))));
     insta::assert_json_snapshot!(resource);
@@ -245,16 +245,16 @@ async fn exported_metrics_equal_the_shown_metrics() {
     world.violation(&["1.0"]);
     assessed(&mut worker, "quarantined").await;
     let (_, shown) = worker.get("/metrics").await;
-    let (told, _) = told(worker, &receiver).await;
+    let (exported, _) = exported(worker, &receiver).await;
     let shown: BTreeSet<_> = shown
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
         .map(|name| name.trim_end_matches("_total").trim_end_matches("_seconds").to_owned())
         .collect();
-    let exported: BTreeSet<_> = told.metrics.keys().cloned().collect();
-    assert_eq!(exported, shown);
+    let names: BTreeSet<_> = exported.metrics.keys().cloned().collect();
+    assert_eq!(names, shown);
     let sum = |name: &str, label: (&str, &str)| {
-        let points = told.metrics[name].iter();
+        let points = exported.metrics[name].iter();
         let of = |labels: &Value| labels[label.0] == label.1;
         points.filter(|(labels, _)| of(labels)).map(|(_, value)| value).sum::<f64>()
     };

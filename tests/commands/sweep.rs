@@ -140,8 +140,8 @@ async fn apply_does_what_the_plan_showed_and_leaves_nothing_to_do() {
     let not_judged = "2 images cannot be judged: 1 never scanned, 1 unsupported";
     assert!(applied.stdout.ends_with(&format!("\n3 images done; {not_judged}\n")), "{applied:?}");
     assert_eq!(filled.tags(), expected);
-    let told = filled.world.sim.notices(&filled.world.topic).len();
-    assert_eq!(told, 3, "the team is notified of each");
+    let notified = filled.world.sim.notices(&filled.world.topic).len();
+    assert_eq!(notified, 3, "the team is notified of each");
     for arguments in [&["--apply"][..], &[]] {
         let again = filled.sweep(arguments).await;
         assert_eq!(again.code, 0, "{again:?}");
@@ -149,7 +149,7 @@ async fn apply_does_what_the_plan_showed_and_leaves_nothing_to_do() {
         assert!(again.stdout.ends_with(&last), "{again:?}");
     }
     assert_eq!(filled.tags(), expected);
-    assert_eq!(filled.world.sim.notices(&filled.world.topic).len(), told);
+    assert_eq!(filled.world.sim.notices(&filled.world.topic).len(), notified);
     assert!(filled.world.sim.queue(QUEUE).messages.is_empty());
 }
 

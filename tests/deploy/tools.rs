@@ -110,7 +110,7 @@ impl Tools {
         let script = ["tests/deploy/template.py", template];
         let required: &[_] = if template.ends_with("member.yaml") { &[] } else { &REQUIRED };
         let output = self.run(&[&script, required, parameters].concat(), "");
-        assert!(!output.status.success(), "{parameters:?} are taken");
+        assert!(!output.status.success(), "{parameters:?} are accepted");
         String::from_utf8_lossy(&output.stderr).trim().to_owned()
     }
 }

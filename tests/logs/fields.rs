@@ -101,8 +101,9 @@ async fn every_change_is_recorded_before_and_after() {
     assert_eq!(notice["message"], "notice");
     assert_eq!(notice["action"], "quarantined");
     assert_eq!((&notice["untagged"], &notice["kept"]), (&json!("1.0"), &json!("prod-7")));
-    let told: Value = serde_json::from_str(&world.sim.notices(&world.topic)[0].message).unwrap();
-    assert_eq!(notice["notice_id"], told["id"]);
+    let notified: Value =
+        serde_json::from_str(&world.sim.notices(&world.topic)[0].message).unwrap();
+    assert_eq!(notice["notice_id"], notified["id"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,8 +138,8 @@ async fn every_decision_not_to_act_is_recorded() {
     }
     let records = recorded(&log_of(&limited).await);
     let count = |record: &str| records.iter().filter(|one| *one == record).count();
-    let told = [count("notice quarantined"), count("put off"), count("notice blocked")];
-    assert_eq!(told, [3, 2, 1], "each refusal, with one notice in an hour: {records:?}");
+    let notified = [count("notice quarantined"), count("put off"), count("notice blocked")];
+    assert_eq!(notified, [3, 2, 1], "each refusal, with one notice in an hour: {records:?}");
 
     let deleted = World::new().set("POLICY__ACTION", "delete");
     deleted.violating(&["1.0"]);

@@ -22,7 +22,7 @@ async fn receiving(world: &World, seconds: u64) {
     within_deadline("a receive", world.sim.wait_until(is_under_way)).await;
 }
 
-async fn told_to_stop(worker: &mut Worker) {
+async fn asked_to_stop(worker: &mut Worker) {
     worker.signal(Signal::TERM);
     worker.logged("stopping: no new messages; work in hand goes on", |_| true).await;
 }
@@ -41,7 +41,7 @@ async fn stopped_idle_worker_waits_for_its_receive() {
     let mut worker = world.worker().await;
     receiving(&world, 3).await;
     let before = world.sim.calls_of("ReceiveMessage").len();
-    told_to_stop(&mut worker).await;
+    asked_to_stop(&mut worker).await;
 
     assert_in_order(&worker.ended().await);
     let receives = world.sim.calls_of("ReceiveMessage");
@@ -57,7 +57,7 @@ async fn message_that_arrives_while_an_idle_worker_stops_is_not_stranded() {
     let world = world().await;
     let mut worker = world.worker().await;
     receiving(&world, 3).await;
-    told_to_stop(&mut worker).await;
+    asked_to_stop(&mut worker).await;
     let digest = world.violation(&["1.0"]);
 
     assert_in_order(&worker.ended().await);
@@ -73,7 +73,7 @@ async fn message_that_arrives_while_a_busy_worker_stops_is_not_stranded() {
     world.violation(&["1.0"]);
     world.called("PutImage").await;
     receiving(&world, 1).await;
-    told_to_stop(&mut worker).await;
+    asked_to_stop(&mut worker).await;
     world.violation(&["2.0"]);
 
     assert_in_order(&worker.ended().await);
@@ -103,7 +103,7 @@ async fn message_received_by_a_killed_worker_is_delivered_again() {
     .await;
     let digest = world.violation(&["1.0"]);
     let taken = world.sim.wait_until(|sim| sim.queue(QUEUE).in_flight == 1);
-    within_deadline("a message that is taken", taken).await;
+    within_deadline("the receive of a message", taken).await;
     assert_eq!(world.sim.abandoned_polls(), 0);
 
     let worker = world.worker().await;

@@ -32,7 +32,7 @@ fn ticks(process: u32) -> u64 {
 #[tokio::test]
 async fn burst_of_violations_stays_within_the_reserved_memory() {
     if !cfg!(target_os = "linux") {
-        println!("skipped: only Linux tells");
+        println!("skipped: only Linux shows the memory of a process");
         return;
     }
     let listener = TcpListener::bind(LOOPBACK).await.expect("a free port");

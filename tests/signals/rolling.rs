@@ -107,12 +107,12 @@ async fn rolling_replacement_loses_no_message_and_repeats_no_change() {
         assert_eq!(world.tags(digest), [quarantine_tag(digest)]);
     }
     let notices = world.sim.notices(&world.topic);
-    let told: BTreeSet<_> = notices
+    let notified: BTreeSet<_> = notices
         .iter()
         .map(|notice| serde_json::from_str::<Value>(&notice.message).expect("a notice"))
         .map(|notice| notice["image"]["digest"].to_string())
         .collect();
-    assert_eq!((notices.len(), told.len()), (digests.len(), digests.len()));
+    assert_eq!((notices.len(), notified.len()), (digests.len(), digests.len()));
     let mut untagged = BTreeMap::<_, usize>::new();
     for call in world.sim.calls_of("BatchDeleteImage") {
         assert_eq!(call.outcome, CallOutcome::Ok);

@@ -26,7 +26,7 @@ async fn second_stop_signal_ends_the_process_at_once_during_any_wait() {
         assert_eq!(lines(&ended, "stopped").len(), 0, "{operation}: {:#?}", ended.log);
 
         let invisible = scenario.in_flight();
-        assert_eq!(invisible.len(), 1, "{operation}: it comes again when its timeout passes");
+        assert_eq!(invisible.len(), 1, "{operation}: delivered again after its timeout");
         scenario.finish(&invisible).await;
         scenario.assert_ends_like(&reference);
     }

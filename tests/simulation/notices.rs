@@ -13,10 +13,10 @@ type Of = (RepoKey, String);
 pub struct Notices {
     topics: Vec<String>,
     /// Images that lost tags and about which the topic has received nothing since.
-    untold: BTreeSet<(String, Of)>,
+    not_notified: BTreeSet<(String, Of)>,
     /// Tags that a worker knows to be removed, and that the topic was not notified of.
     known: BTreeMap<(String, String, Of), BTreeSet<String>>,
-    told_of: BTreeSet<Of>,
+    notified_of: BTreeSet<Of>,
     /// The time since when a topic refuses a worker.
     refused: BTreeMap<(String, String), Duration>,
 }
@@ -29,7 +29,7 @@ impl Notices {
     /// Tags of an image were removed.
     pub fn gone(&mut self, repository: &RepoKey, digest: &str) {
         for topic in &self.topics {
-            self.untold.insert((topic.clone(), (repository.clone(), digest.to_owned())));
+            self.not_notified.insert((topic.clone(), (repository.clone(), digest.to_owned())));
         }
     }
 
@@ -77,9 +77,9 @@ impl Notices {
         let of = (repository.clone(), digest.clone());
         let action = notice["action"].as_str().unwrap_or_default().to_owned();
         if action != "unscanned" && action != "would_untag" {
-            self.untold.remove(&(topic.to_owned(), of.clone()));
+            self.not_notified.remove(&(topic.to_owned(), of.clone()));
         }
-        self.told_of.insert(of.clone());
+        self.notified_of.insert(of.clone());
         let named = ["untagged", "claimed"].map(|key| &notice["tags"][key]);
         let named: BTreeSet<_> = named
             .into_iter()
@@ -96,19 +96,19 @@ impl Notices {
     }
 
     /// Returns whether every topic was notified of an image since it lost tags.
-    pub fn is_told(&self, repository: &RepoKey, digest: &str) -> bool {
+    pub fn is_notified(&self, repository: &RepoKey, digest: &str) -> bool {
         let of = (repository.clone(), digest.to_owned());
-        !self.topics.iter().any(|topic| self.untold.contains(&(topic.clone(), of.clone())))
+        !self.topics.iter().any(|topic| self.not_notified.contains(&(topic.clone(), of.clone())))
     }
 
     /// Returns whether any topic was ever notified of an image.
-    pub fn was_told_of(&self, repository: &RepoKey, digest: &str) -> bool {
-        self.told_of.contains(&(repository.clone(), digest.to_owned()))
+    pub fn was_notified_of(&self, repository: &RepoKey, digest: &str) -> bool {
+        self.notified_of.contains(&(repository.clone(), digest.to_owned()))
     }
 
     /// Images that lost tags without any notice.
-    pub fn untold(&self) -> BTreeSet<Of> {
-        self.untold.iter().map(|(_, of)| of.clone()).collect()
+    pub fn not_notified(&self) -> BTreeSet<Of> {
+        self.not_notified.iter().map(|(_, of)| of.clone()).collect()
     }
 
     /// Tags that a worker knew to be removed and that no notice named, by image.

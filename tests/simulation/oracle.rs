@@ -185,7 +185,7 @@ impl Oracle {
             if self.is_troubled(&home) {
                 self.count("lost in a copy by others");
             } else {
-                self.wrong(format!("4: image {digest} went from its copy in {copy:?}"));
+                self.wrong(format!("4: image {digest} was removed from its replica in {copy:?}"));
             }
         }
         self.lost = lost.len();
@@ -244,7 +244,7 @@ impl Oracle {
             }
             ("Publish", Moment::After) if call.outcome == CallOutcome::Ok && is_summary(call) => {
                 self.count("summaries of sweeps");
-                let wrong = self.sweeps.told(call);
+                let wrong = self.sweeps.published(call);
                 wrong.into_iter().for_each(|what| self.wrong(what));
             }
             ("Publish", Moment::After) if call.outcome == CallOutcome::Ok => {
@@ -255,7 +255,7 @@ impl Oracle {
                 let excused = action == "blocked" && self.is_uncertain(sim, &repository, &digest);
                 let is_bad = self.is_bad(&repository, &digest);
                 if done.contains(&action.as_str()) && !is_bad && !excused {
-                    self.wrong(format!("6: {action} is told of {digest}, which is not bad"));
+                    self.wrong(format!("6: {action} is notified of {digest}, which is not bad"));
                 }
             }
             // A refused summary causes no pause, because no tag was removed for it.
@@ -310,10 +310,10 @@ impl Oracle {
                 let since = self.notices.refused_since(&call.caller).map(|at| self.now - at);
                 if self.scene.settings.refused.is_some() && since > Some(BEGUN) {
                     let what = format!("{} by {}", call.operation, call.caller);
-                    self.wrong(format!("11: {what}, which no topic hears for {since:?}"));
+                    self.wrong(format!("11: {what}, although every topic refuses for {since:?}"));
                 }
                 if self.scene.is_blocked(&repository) {
-                    self.wrong(format!("4: {} is repeated elsewhere", call.operation));
+                    self.wrong(format!("4: {} is replicated elsewhere", call.operation));
                 }
                 let leased = self.leases.held_by(&call.caller, self.now);
                 let obliges = |id: &&str| match self.duties.get(*id) {
@@ -333,7 +333,9 @@ impl Oracle {
                     let mut on =
                         marks(digest).filter_map(|mark| sim.tag_target(&repository, &mark));
                     if is_there && !is_mark(tag, digest) && !on.any(|on| on == digest) {
-                        self.wrong(format!("4: {tag} of {digest} is to go, and there is no mark"));
+                        self.wrong(format!(
+                            "4: {tag} of {digest} is about to be removed without a mark"
+                        ));
                     }
                     let follows = self.scene.replication(&repository).is_some();
                     if follows && is_there && !self.is_troubled(&repository) {
@@ -368,7 +370,7 @@ impl Oracle {
             let target = |mark: String| sim.tag_target(&copy, &mark);
             if !marks(digest).any(|mark| target(mark).as_deref() == Some(digest)) {
                 self.wrong(format!(
-                    "4: a tag of {digest} is to go, and there is no mark in {copy:?}"
+                    "4: a tag of {digest} is about to be removed without a mark in {copy:?}"
                 ));
             }
         }
@@ -391,19 +393,21 @@ impl Oracle {
                 ));
             }
             if !asked.contains(&(tag.as_str(), digest.as_str())) {
-                self.wrong(format!("3, 5: {what} went, and was not asked for by tag and digest"));
+                self.wrong(format!(
+                    "3, 5: {what} was removed, but not requested by tag and digest"
+                ));
             }
             if !self.is_bad(repository, digest) {
-                self.wrong(format!("6: {what} went, and is not bad"));
+                self.wrong(format!("6: {what} was removed, but is not bad"));
             }
             if tag.starts_with(PROTECTED) {
-                self.wrong(format!("7: {what} went, and is protected"));
+                self.wrong(format!("7: {what} was removed, but is protected"));
             }
             if is_mark && !self.scene.settings.delete {
-                self.wrong(format!("4: the mark {what} went"));
+                self.wrong(format!("4: the mark {what} was removed"));
             }
-            if is_mark && !self.notices.is_told(repository, digest) {
-                self.wrong(format!("5: {what} is deleted before the team is told"));
+            if is_mark && !self.notices.is_notified(repository, digest) {
+                self.wrong(format!("5: {what} is deleted before the team is notified"));
             }
             if !is_mark {
                 self.count("tags untagged");
@@ -418,7 +422,7 @@ impl Oracle {
         for digest in before.1.difference(&after.1) {
             self.count("images deleted");
             if !self.scene.settings.delete {
-                self.wrong(format!("4: image {digest} went"));
+                self.wrong(format!("4: image {digest} was removed"));
             }
         }
     }

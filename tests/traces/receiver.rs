@@ -83,7 +83,7 @@ impl Span {
 
 /// Everything that was exported so far.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct Exported {
     pub(crate) spans: Vec<Span>,
     /// The points of each metric in its last export, with their labels. A histogram is reduced to
     /// its count.
@@ -92,7 +92,7 @@ pub(crate) struct Told {
     pub(crate) resources: Vec<Value>,
 }
 
-impl Told {
+impl Exported {
     pub(crate) fn all(&self, name: &str) -> Vec<&Span> {
         self.spans.iter().filter(|span| span.name == name).collect()
     }
@@ -161,7 +161,7 @@ impl Told {
 /// A collector. It listens until it is dropped.
 pub(crate) struct Receiver {
     pub(crate) endpoint: String,
-    told: Arc<Mutex<Told>>,
+    exported: Arc<Mutex<Exported>>,
     /// The metrics of each export.
     exports: tokio::sync::Mutex<mpsc::UnboundedReceiver<Vec<String>>>,
     refuses: Arc<AtomicBool>,
@@ -172,8 +172,8 @@ impl Receiver {
     pub(crate) async fn new() -> Self {
         let listener = TcpListener::bind(LOOPBACK).await.expect("a free port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
-        let told = Arc::<Mutex<Told>>::default();
-        let (traces, metrics) = (Arc::clone(&told), Arc::clone(&told));
+        let exported = Arc::<Mutex<Exported>>::default();
+        let (traces, metrics) = (Arc::clone(&exported), Arc::clone(&exported));
         let (sender, exports) = mpsc::unbounded_channel();
         let refuses = Arc::<AtomicBool>::default();
         let (refuse_traces, refuse_metrics) = (Arc::clone(&refuses), Arc::clone(&refuses));
@@ -209,7 +209,7 @@ impl Receiver {
         let mut serving = JoinSet::new();
         serving.spawn(async move { axum::serve(listener, router).await.expect("a server") });
         let exports = tokio::sync::Mutex::new(exports);
-        Self { endpoint, told, exports, refuses, _serving: serving }
+        Self { endpoint, exported, exports, refuses, _serving: serving }
     }
 
     /// Accepts nothing from now on.
@@ -223,8 +223,8 @@ impl Receiver {
     }
 
     /// Everything that was exported until now.
-    pub(crate) fn told(&self) -> Told {
-        self.told.lock().expect("a receiver").clone()
+    pub(crate) fn exported(&self) -> Exported {
+        self.exported.lock().expect("a receiver").clone()
     }
 }
 

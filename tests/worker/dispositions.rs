@@ -48,10 +48,10 @@ async fn temporary_aws_errors_are_retried_until_success() {
             let notices = world.notices();
             let ids: Vec<_> = notices.iter().map(|notice| &notice["id"]).collect();
             assert!(!ids.is_empty() && ids.iter().all(|id| *id == ids[0]), "{case}: {ids:?}");
-            let told = |list: &str| {
+            let notified = |list: &str| {
                 notices.iter().any(|notice| notice["tags"][list] == json!(["1.0", "latest"]))
             };
-            assert!(told("untagged") || told("claimed"), "{case}: {notices:#?}");
+            assert!(notified("untagged") || notified("claimed"), "{case}: {notices:#?}");
         }
     }
 }

@@ -283,8 +283,12 @@ async fn events_through_sns_and_an_archive_lead_to_the_same_result() {
             let kind = &event["detail-type"];
             assert_eq!(world.tags(&digest), [quarantine(&digest)], "{way} {kind}");
             let notices = world.notices();
-            let told = notices.iter().find(|notice| notice["image"]["digest"] == digest).unwrap();
-            assert_eq!((&told["event"]["id"], &told["event"]["detail_type"]), (&event["id"], kind));
+            let notified =
+                notices.iter().find(|notice| notice["image"]["digest"] == digest).unwrap();
+            assert_eq!(
+                (&notified["event"]["id"], &notified["event"]["detail_type"]),
+                (&event["id"], kind)
+            );
         }
         assert_eq!(world.notices().len(), 4, "{way}");
         assert_eq!(settled(&app), [("delete quarantined".to_owned(), 4)], "{way}");

@@ -51,12 +51,12 @@ async fn five_hundred_queued_findings_of_one_image_cost_one_look() {
     assert_eq!(world.tags(&digest), [quarantine(&digest)]);
     assert_eq!(world.notice()["findings"]["high"], 500);
     assert_eq!(settled(&app), outcomes([("delete joined", 499), ("delete quarantined", 1)]));
-    let told = world.sim.calls_of("Publish").pop().unwrap().seq;
+    let notified = world.sim.calls_of("Publish").pop().unwrap().seq;
     let deletes = world.sim.calls_of("DeleteMessageBatch");
     let entries = |call: &aws_sim::Call| call.request["Entries"].as_array().unwrap().len();
     assert_eq!(deletes.iter().map(entries).sum::<usize>(), 500);
     assert!(
-        deletes.iter().all(|call| call.seq > told),
+        deletes.iter().all(|call| call.seq > notified),
         "no message before the notice that it depends on"
     );
 }
@@ -75,10 +75,10 @@ async fn five_hundred_arriving_findings_of_one_image_cost_a_dozen_looks() {
     assert_eq!(world.notices().len(), 1);
     let all: u64 = settled(&app).iter().map(|(_, count)| count).sum();
     assert_eq!(all, 500, "{:?}", settled(&app));
-    let told = world.sim.calls_of("Publish").pop().unwrap().seq;
+    let notified = world.sim.calls_of("Publish").pop().unwrap().seq;
     let deletes = world.sim.calls_of("DeleteMessageBatch");
     assert!(
-        deletes.iter().all(|call| call.seq > told),
+        deletes.iter().all(|call| call.seq > notified),
         "no message before the notice that it depends on"
     );
 }

@@ -99,7 +99,7 @@ async fn unusable_image_does_not_count_as_remaining() {
             world.sim.archive_image(repository, &other);
             None
         }),
-        ("one that is gone since it was listed", |world, repository| {
+        ("one that was deleted after the listing", |world, repository| {
             let other = world.image(&["1.1"], clean());
             let (repository, digest) = (repository.clone(), other.clone());
             let act = move |sim: &Sim| sim.delete_image(&repository, &digest);

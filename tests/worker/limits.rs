@@ -186,8 +186,8 @@ async fn image_with_more_tags_than_the_limit_takes_several_hours() {
     );
     let notices = world.notices();
     let untagged = |notice: &Value| notice["tags"]["untagged"].as_array().unwrap().clone();
-    let told: Vec<_> = notices.iter().flat_map(untagged).collect();
-    assert_eq!(told, tags, "each tag is notified when it is removed");
+    let notified: Vec<_> = notices.iter().flat_map(untagged).collect();
+    assert_eq!(notified, tags, "each tag is notified when it is removed");
     for notice in &notices {
         let list = |name: &str| notice["tags"][name].as_array().unwrap().clone();
         let gone = [list("untagged"), list("claimed")].concat();
@@ -328,9 +328,9 @@ async fn tasks_that_share_the_limits_do_not_exceed_them_together() {
     let test = async {
         sleep(HOUR - Duration::from_secs(10)).await;
         assert_eq!(by_the_hour(&world), [6], "two for each of three tasks");
-        let told = with_action(&world, "blocked");
-        assert_eq!(told.len(), 3, "each task notifies of its own share");
-        let reason = told[0]["reasons"].as_array().unwrap().last().unwrap();
+        let notified = with_action(&world, "blocked");
+        assert_eq!(notified.len(), 3, "each task notifies of its own share");
+        let reason = notified[0]["reasons"].as_array().unwrap().last().unwrap();
         let words = "limits.untags_per_hour of 7, 2 for each of 3 tasks, is reached";
         assert_eq!(limit_of(reason), words);
         shutdown.drain();

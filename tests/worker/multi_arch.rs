@@ -229,13 +229,13 @@ async fn tagged_child_loses_its_tags_too_and_each_is_notified_once() {
     assert_eq!(world.tags(&it.amd), [quarantine(&it.amd)]);
     assert_eq!(world.tags(&it.arm), [""; 0]);
     let notices = world.notices();
-    let told: Vec<_> = notices
+    let notified: Vec<_> = notices
         .iter()
         .map(|notice| (&notice["image"]["digest"], &notice["tags"]["untagged"], &notice["cause"]))
         .collect();
     let cause = json!({"digest": it.amd, "platform": AMD});
     let index = (&json!(it.index), &json!(["1.0"]), &cause);
-    assert_eq!(told, [index, (&json!(it.amd), &json!(["1.0-amd64"]), &json!(null))]);
+    assert_eq!(notified, [index, (&json!(it.amd), &json!(["1.0-amd64"]), &json!(null))]);
     assert_ne!(notices[0]["id"], notices[1]["id"]);
 }
 
@@ -310,10 +310,10 @@ async fn delete_action_deletes_the_index_before_its_child() {
     let left = world.sim.images(&world.repository);
     assert_eq!(left, [it.arm], "the clean child stays");
     let notices = world.notices();
-    let told: Vec<_> =
+    let notified: Vec<_> =
         notices.iter().map(|notice| (&notice["action"], &notice["image"]["digest"])).collect();
     let deleted = json!("deleted");
-    assert_eq!(told, [(&deleted, &json!(it.index)), (&deleted, &json!(it.amd))]);
+    assert_eq!(notified, [(&deleted, &json!(it.index)), (&deleted, &json!(it.amd))]);
     let failed: Vec<_> = world
         .sim
         .calls_of("BatchDeleteImage")

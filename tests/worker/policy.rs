@@ -117,7 +117,7 @@ async fn unfixable_findings_can_be_excluded_by_severity() {
     assert_eq!(judged(only, with(finding().fixed_in("3.0.1"))).await, goes);
     assert_eq!(judged(only, with(finding().partly_fixed("3.0.1"))).await, goes, "PARTIAL is a fix");
     assert_eq!(judged(only, with(finding())).await, kept());
-    assert_eq!(judged("", with(finding())).await, goes, "not by default");
+    assert_eq!(judged("", with(finding())).await, goes, "fixable_only is off by default");
     // Basic scanning does not report fixes.
     assert_eq!(judged(only, ScanResult::basic(&[]).with(finding())).await, goes);
 
@@ -230,9 +230,9 @@ async fn old_finding_has_no_grace_in_a_new_image() {
 #[tokio::test(start_paused = true)]
 async fn unjudged_image_is_notified_or_ignored() {
     let failed = || ScanResult::status("FAILED");
-    let told = is("unscanned", &["ECR's scan status is FAILED"]);
-    assert_eq!(judged("", failed()).await, told);
-    assert_eq!(judged(r#"policy.unscanned = "tell""#, failed()).await, told);
+    let notified = is("unscanned", &["ECR's scan status is FAILED"]);
+    assert_eq!(judged("", failed()).await, notified);
+    assert_eq!(judged(r#"policy.unscanned = "tell""#, failed()).await, notified);
     assert_eq!(judged(r#"policy.unscanned = "ignore""#, failed()).await, kept());
 }
 

@@ -72,8 +72,9 @@ async fn removed_tags_are_notified_despite_a_recent_notice_of_the_image() {
             .await;
 
         assert_eq!(world.tags(&digest), [quarantine(&digest)]);
-        let told = world.notices().iter().any(|notice| notice["tags"].to_string().contains("2.0"));
-        assert!(told, "{:#?}", world.notices());
+        let notified =
+            world.notices().iter().any(|notice| notice["tags"].to_string().contains("2.0"));
+        assert!(notified, "{:#?}", world.notices());
     }
 }
 

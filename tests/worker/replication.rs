@@ -114,8 +114,8 @@ async fn index_and_its_child_are_blocked_alike() {
 
     assert!(world.changes().is_empty());
     let notices = world.notices();
-    let told: Vec<_> = notices.iter().map(|notice| &notice["image"]["digest"]).collect();
-    assert_eq!(told, [&json!(index), &json!(child)]);
+    let notified: Vec<_> = notices.iter().map(|notice| &notice["image"]["digest"]).collect();
+    assert_eq!(notified, [&json!(index), &json!(child)]);
     assert!(notices.iter().all(|notice| last_reason(notice) == &json!(blocked_in(BOTH))));
 }
 

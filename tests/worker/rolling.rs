@@ -104,10 +104,10 @@ async fn rolling_replacement_loses_no_message_and_repeats_no_change() {
         for digest in &digests {
             assert_eq!(world.tags(digest), [quarantine(digest)], "seed {seed}");
         }
-        let told: Vec<_> =
+        let notified: Vec<_> =
             world.notices().iter().map(|notice| notice["image"]["digest"].to_string()).collect();
-        assert_eq!(told.len(), IMAGES, "one notice for each image, seed {seed}");
-        assert_eq!(told.iter().collect::<BTreeSet<_>>().len(), IMAGES, "seed {seed}");
+        assert_eq!(notified.len(), IMAGES, "one notice for each image, seed {seed}");
+        assert_eq!(notified.iter().collect::<BTreeSet<_>>().len(), IMAGES, "seed {seed}");
         let mut untagged = BTreeMap::<_, usize>::new();
         for call in world.sim.calls_of("BatchDeleteImage") {
             assert_eq!(call.outcome, CallOutcome::Ok);

@@ -90,10 +90,10 @@ async fn every_state_without_findings_has_its_outcome_and_removes_no_tag() {
                 assert_eq!(world.tags(&digest), ["1.0"], "{case}");
                 assert_eq!(world.dead_letters(), 0, "{case}");
 
-                let told: Vec<_> = world.notices();
+                let notified: Vec<_> = world.notices();
                 let reason = reason.filter(|_| unscanned == "tell");
-                assert_eq!(told.len(), usize::from(reason.is_some()), "{case}");
-                if let (Some(notice), Some(reason)) = (told.first(), reason) {
+                assert_eq!(notified.len(), usize::from(reason.is_some()), "{case}");
+                if let (Some(notice), Some(reason)) = (notified.first(), reason) {
                     assert_eq!(notice["action"], "unscanned", "{case}");
                     assert_eq!(notice["reasons"], json!([reason]), "{case}");
                     assert_eq!(notice["tags"]["kept"], json!(["1.0"]), "{case}");

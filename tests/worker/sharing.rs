@@ -16,7 +16,7 @@ fn event(digest: &str, id: &str) -> Value {
 }
 
 /// Returns whether any notice names this tag as removed.
-fn is_told(world: &World, tag: &str) -> bool {
+fn is_notified(world: &World, tag: &str) -> bool {
     world.notices().iter().any(|notice| {
         ["untagged", "claimed"]
             .into_iter()
@@ -38,7 +38,7 @@ async fn message_without_a_notice_does_not_settle_by_work_found_done() {
 
     world.run_to_the_end().await;
 
-    assert!(is_told(&world, "1.0"), "{:?}", world.notices());
+    assert!(is_notified(&world, "1.0"), "{:?}", world.notices());
 }
 
 #[tokio::test(start_paused = true)]
@@ -56,7 +56,7 @@ async fn unnotified_tags_of_two_events_are_notified_by_each() {
 
         world.run_to_the_end().await;
 
-        assert!(is_told(&world, "1.0") && is_told(&world, "2.0"), "{:?}", world.notices());
+        assert!(is_notified(&world, "1.0") && is_notified(&world, "2.0"), "{:?}", world.notices());
     }
 }
 
@@ -71,7 +71,7 @@ async fn topic_that_fails_during_a_burst_is_notified_later() {
 
     world.run_to_the_end().await;
 
-    assert!(is_told(&world, "1.0"), "{:?}", world.notices());
+    assert!(is_notified(&world, "1.0"), "{:?}", world.notices());
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,7 +115,7 @@ async fn last_part_of_a_large_image_is_notified_after_a_failed_notice() {
         })
         .await;
 
-    assert!(is_told(&world, "1.0") && is_told(&world, "2.0"), "{:?}", world.notices());
+    assert!(is_notified(&world, "1.0") && is_notified(&world, "2.0"), "{:?}", world.notices());
 }
 
 #[tokio::test(start_paused = true)]

@@ -170,7 +170,7 @@ impl World {
     /// The operations that were called, without polling and without reads of a registry's rules.
     pub fn story(&self) -> Vec<String> {
         let calls = self.sim.calls();
-        let told = calls.iter().filter(|call| {
+        let relevant = calls.iter().filter(|call| {
             ![
                 "GetQueueAttributes",
                 "GetTopicAttributes",
@@ -180,7 +180,7 @@ impl World {
             ]
             .contains(&call.operation.as_str())
         });
-        told.map(|call| call.operation.clone()).collect()
+        relevant.map(|call| call.operation.clone()).collect()
     }
 
     /// Runs a worker until it makes this call, which is never answered, and ends it there as in a

@@ -20,13 +20,13 @@ fn sweep() -> Value {
 }
 
 /// The summaries of sweeps, and the notices about images.
-fn told(world: &World) -> (Vec<Value>, Vec<Value>) {
+fn published(world: &World) -> (Vec<Value>, Vec<Value>) {
     world.notices().into_iter().partition(|notice| notice["schema"] == "tagwarden.sweep/1")
 }
 
 /// The one summary.
 fn summary(world: &World) -> Value {
-    let (mut summaries, _) = told(world);
+    let (mut summaries, _) = published(world);
     assert_eq!(summaries.len(), 1, "{summaries:#?}");
     summaries.remove(0)
 }
@@ -66,7 +66,7 @@ async fn registry_filled_before_the_worker_is_clean_after_one_sweep() {
     assert_eq!(world.sim.tags(&other, &elsewhere).unwrap(), [quarantine(&elsewhere)]);
     assert_eq!(world.tags(&protected), ["prod-1"]);
     assert_eq!(world.tags(&good), ["2.0"]);
-    let (_, notices) = told(&world);
+    let (_, notices) = published(&world);
     assert_eq!(notices.len(), 2, "{notices:#?}");
     assert!(notices.iter().all(|notice| notice["action"] == "quarantined"), "{notices:#?}");
     let summary = summary(&world);
@@ -89,7 +89,7 @@ async fn second_sweep_changes_nothing_and_says_so() {
     };
     world.run_while(test).await;
 
-    let (summaries, notices) = told(&world);
+    let (summaries, notices) = published(&world);
     assert_eq!(notices.len(), 1, "{notices:#?}");
     assert_eq!(summaries.len(), 3);
     assert_eq!(images(&summaries[0]), json!({"untag": 1, "clean": 1}));
@@ -149,7 +149,7 @@ async fn repeated_sweep_notifies_each_image_once() {
     for digest in &bad {
         assert_eq!(world.tags(digest), [quarantine(digest)]);
     }
-    let (summaries, notices) = told(&world);
+    let (summaries, notices) = published(&world);
     assert_eq!(notices.len(), bad.len(), "{notices:#?}");
     let ids: std::collections::BTreeSet<_> =
         summaries.iter().map(|summary| summary["id"].to_string()).collect();
@@ -192,7 +192,7 @@ async fn sweep_in_audit_mode_counts_and_changes_nothing() {
     let expected = json!({"would_untag": 1, "clean": 1, "never_scanned": 1});
     assert_eq!(images(&summary(&world)), expected);
     assert_eq!(world.sim.calls_of("StartImageScan").len(), 0);
-    assert_eq!(told(&world).1, Vec::<Value>::new());
+    assert_eq!(published(&world).1, Vec::<Value>::new());
     assert_eq!(world.changes().len(), 0);
 }
 
@@ -221,7 +221,7 @@ async fn images_without_a_scan_are_counted_by_kind_and_never_as_clean() {
     let summary = summary(&world);
     assert_eq!(images(&summary), expected);
     assert_eq!(summary["worst"][0]["not_covered"], 6);
-    assert_eq!(told(&world).1, Vec::<Value>::new(), "the summary is the only notice");
+    assert_eq!(published(&world).1, Vec::<Value>::new(), "the summary is the only notice");
 }
 
 #[tokio::test(start_paused = true)]
@@ -242,7 +242,7 @@ async fn every_account_and_region_of_the_policy_is_swept() {
     for (repository, digest) in &bad {
         assert_eq!(world.sim.tags(repository, digest).unwrap(), [quarantine(digest)]);
     }
-    assert_eq!(told(&world).0.len(), 4, "a summary for each registry");
+    assert_eq!(published(&world).0.len(), 4, "a summary for each registry");
 }
 
 #[tokio::test(start_paused = true)]

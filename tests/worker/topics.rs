@@ -30,7 +30,7 @@ fn failing(name: &str, code: &str) -> FaultRule {
 }
 
 /// The actions of the notices that a topic received.
-fn told(world: &World, name: &str) -> Vec<Value> {
+fn actions_of(world: &World, name: &str) -> Vec<Value> {
     let notices = world.notices_of(&arn(name)).into_iter();
     notices.map(|notice| notice["action"].clone()).collect()
 }
@@ -121,7 +121,7 @@ async fn failing_topic_is_notified_when_it_recovers_and_the_others_at_once() {
                 None => world.sim.delete_topic(&arn("bad")),
             }
             let first = world.violating(&["1.0"]);
-            world.sim.wait_until(|_| !told(&world, "good").is_empty()).await;
+            world.sim.wait_until(|_| !actions_of(&world, "good").is_empty()).await;
             assert_eq!(world.tags(&first), [quarantine(&first)], "{trouble}");
             // Polling continues meanwhile.
             let second = world.violating(&["2.0"]);
@@ -129,7 +129,11 @@ async fn failing_topic_is_notified_when_it_recovers_and_the_others_at_once() {
             assert_eq!(world.tags(&second), [quarantine(&second)], "{trouble}");
             assert_eq!(app.health().ready(), Ok(()), "{trouble}");
             let waiting = world.sim.queue(QUEUE).messages;
-            assert_eq!(waiting.len(), 2, "{trouble}: neither is settled before all are told");
+            assert_eq!(
+                waiting.len(),
+                2,
+                "{trouble}: neither is settled before all topics are notified"
+            );
             world.sim.create_topic("bad");
             world.sim.clear_faults();
             world.done().await;
@@ -137,8 +141,12 @@ async fn failing_topic_is_notified_when_it_recovers_and_the_others_at_once() {
 
         world.work(&app, &Shutdown::default(), test).await.unwrap();
 
-        assert_eq!(told(&world, "good"), ["quarantined", "quarantined"], "{trouble}: once each");
-        assert_eq!(told(&world, "bad"), ["quarantined", "quarantined"], "{trouble}");
+        assert_eq!(
+            actions_of(&world, "good"),
+            ["quarantined", "quarantined"],
+            "{trouble}: once each"
+        );
+        assert_eq!(actions_of(&world, "bad"), ["quarantined", "quarantined"], "{trouble}");
         let tags = |name: &str| {
             let notices = world.notices_of(&arn(name)).into_iter();
             let mut tags: Vec<_> = notices
@@ -171,8 +179,8 @@ async fn notice_without_a_change_is_sent_once_to_each_topic_too() {
             world.done().await;
         };
         world.run_while(test).await;
-        assert_eq!(told(&world, "good"), [action]);
-        assert_eq!(told(&world, "bad"), [action]);
+        assert_eq!(actions_of(&world, "good"), [action]);
+        assert_eq!(actions_of(&world, "bad"), [action]);
     }
 }
 
@@ -197,7 +205,7 @@ async fn message_waits_longer_after_each_refusal_of_its_topic() {
     assert!((30..=61).contains(&first) && (150..=301).contains(&second), "{waits:?}");
     assert!(waits.len() <= 3, "{waits:?}");
     assert_eq!(world.dead_letters(), 0);
-    assert_eq!(told(&world, "good"), ["quarantined"]);
+    assert_eq!(actions_of(&world, "good"), ["quarantined"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -216,7 +224,7 @@ async fn refusing_topic_is_notified_later_of_an_event_without_a_digest() {
     world.run_while(test).await;
 
     assert_eq!(world.tags(&digest), [quarantine(&digest)]);
-    assert_eq!(told(&world, "bad"), ["quarantined"]);
+    assert_eq!(actions_of(&world, "bad"), ["quarantined"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -243,12 +251,12 @@ async fn polling_pauses_while_every_topic_refuses() {
         sleep(Duration::from_secs(60)).await;
         assert_eq!(app.health().ready(), Ok(()), "one is enough");
         assert_eq!(world.tags(&second), [quarantine(&second)]);
-        assert_eq!(told(&world, "good").len(), 2);
+        assert_eq!(actions_of(&world, "good").len(), 2);
         world.sim.clear_faults();
         world.done().await;
     };
     world.work(&app, &Shutdown::default(), test).await.unwrap();
-    assert_eq!((told(&world, "good").len(), told(&world, "bad").len()), (2, 2));
+    assert_eq!((actions_of(&world, "good").len(), actions_of(&world, "bad").len()), (2, 2));
     assert_eq!(world.dead_letters(), 0);
 }
 
@@ -289,13 +297,17 @@ async fn one_refused_topic_does_not_prevent_the_start() {
         let test = async {
             world.sim.set_faults(vec![check, failing("bad", code)]);
             world.violating(&["1.0"]);
-            world.sim.wait_until(|_| !told(&world, "good").is_empty()).await;
+            world.sim.wait_until(|_| !actions_of(&world, "good").is_empty()).await;
             assert_eq!(app.health().ready(), Ok(()), "{code}");
             world.sim.clear_faults();
             world.done().await;
         };
         world.work(&app, &Shutdown::default(), test).await.unwrap();
-        assert_eq!((told(&world, "good").len(), told(&world, "bad").len()), (1, 1), "{code}");
+        assert_eq!(
+            (actions_of(&world, "good").len(), actions_of(&world, "bad").len()),
+            (1, 1),
+            "{code}"
+        );
     }
 }
 
@@ -351,7 +363,7 @@ async fn worker_waits_if_one_topic_refuses_and_the_other_is_unreachable() {
         world.violating(&["1.0"]);
         world.sim.wait_for_calls("GetTopicAttributes", 6).await;
         assert_eq!(app.health().ready(), Err("starting"));
-        world.sim.wait_until(|_| !told(&world, "good").is_empty()).await;
+        world.sim.wait_until(|_| !actions_of(&world, "good").is_empty()).await;
         world.sim.clear_faults();
         world.done().await;
     };

@@ -72,15 +72,15 @@ impl Oracle {
                 let is_there = sim.tags(key.0, key.1).is_some();
                 // The images that tags pointed to are checked at the end.
                 let named = matches!(duty, Duty::Assess(_));
-                if named && is_there && !in_other_hands && !self.notices.is_told(key.0, key.1) {
-                    self.wrong(format!("1: {id} was deleted and {} is not told", image.digest));
+                if named && is_there && !in_other_hands && !self.notices.is_notified(key.0, key.1) {
+                    self.wrong(format!("1: {id} was deleted without a notice of {}", image.digest));
                 }
                 let touched = self.touched.get(key.0).is_some_and(|at| *at >= received_at);
                 let stays = self.scene.settings.audit || self.scene.is_blocked(&image.repository);
                 let due = image.is_bad_at(sent_at) && !touched && !stays;
                 let left = self.left(sim, &image);
                 if due && matches!(duty, Duty::Assess(_)) && !left.is_empty() {
-                    self.wrong(format!("1: {id} was deleted and {left:?} are left of {image:?}"));
+                    self.wrong(format!("1: {id} was deleted while {left:?} of {image:?} are left"));
                 }
             }
         }
@@ -90,7 +90,7 @@ impl Oracle {
     /// reason.
     pub fn conclude(&mut self, sim: &Sim, log: &str) {
         self.now = sim.age();
-        let others = self.sweeps.told_by_others_too();
+        let others = self.sweeps.published_by_others_too();
         self.counts.insert("sweeps of registries told with other numbers too", others);
         let dead: BTreeMap<_, _> = sim
             .queue(DEAD_LETTERS)
@@ -101,19 +101,19 @@ impl Oracle {
         for (id, duty) in self.duties.clone() {
             let is_dead = dead.contains_key(&id);
             if !is_dead && !self.leases.is_gone(&id) {
-                self.wrong(format!("2: {id} is neither done nor dead: {duty:?}"));
+                self.wrong(format!("2: {id} is neither done nor dead-lettered: {duty:?}"));
             }
             if duty == Duty::Poison && !is_dead {
-                self.wrong(format!("2: poison {id} is not dead"));
+                self.wrong(format!("2: poison {id} is not dead-lettered"));
             }
             let said = log.lines().any(|line| line.contains(&id) && line.contains("goes_to"));
             if is_dead && !said && self.leases.was_in_hand(&id) {
-                self.wrong(format!("2: {id} is dead, and no line says why: {duty:?}"));
+                self.wrong(format!("2: {id} is dead-lettered, and no log line says why: {duty:?}"));
             }
             if is_dead && duty != Duty::Poison {
                 self.count("good dead letters");
                 if self.scene.settings.refused.is_some() {
-                    self.wrong(format!("11: {id} is dead by a refusal: {duty:?}"));
+                    self.wrong(format!("11: {id} is dead-lettered by a refusal: {duty:?}"));
                 }
             }
         }
@@ -133,13 +133,13 @@ impl Oracle {
                 let left = self.left(sim, &image);
                 let stays = self.scene.settings.audit || self.scene.is_blocked(&image.repository);
                 if due && !stays && !undone.contains(&key) && !left.is_empty() {
-                    self.wrong(format!("2: {id} is done and {left:?} are left of {image:?}"));
+                    self.wrong(format!("2: {id} is done while {left:?} of {image:?} are left"));
                 }
                 let untouched = !self.touched.contains_key(&image.repository);
                 if due && untouched && !undone.contains(&key) && stays {
-                    let told = self.notices.was_told_of(&image.repository, &image.digest);
-                    if !told && !left.is_empty() {
-                        self.wrong(format!("2: nobody was told of {image:?}"));
+                    let notified = self.notices.was_notified_of(&image.repository, &image.digest);
+                    if !notified && !left.is_empty() {
+                        self.wrong(format!("2: nobody was notified of {image:?}"));
                     }
                 }
             }
@@ -151,19 +151,21 @@ impl Oracle {
             .flat_map(|duty| self.obliged(duty))
             .map(|image| (image.repository, image.digest))
             .collect();
-        for key in self.notices.untold() {
+        for key in self.notices.not_notified() {
             if sim.tags(&key.0, &key.1).is_none() {
                 self.count("deleted by others before it was told");
             } else if digestless.contains(&key) {
                 // The known gap: nothing leads back to an image that was named only by its tags.
                 self.count("known gap: digestless and untold");
             } else if !undone.contains(&key) {
-                self.wrong(format!("2: tags of {key:?} went and nobody was told"));
+                self.wrong(format!("2: tags of {key:?} were removed and nobody was notified"));
             }
         }
         for (key, tags) in self.notices.unnamed() {
             if !undone.contains(&key) {
-                self.wrong(format!("2: {tags:?} of {key:?} went, the worker knew, and named none"));
+                self.wrong(format!(
+                    "2: {tags:?} of {key:?} were removed, and the worker knew but named none"
+                ));
             }
         }
     }

@@ -28,7 +28,7 @@ pub(super) struct Sweeps {
     deletes: BTreeSet<String>,
     by_id: BTreeMap<String, String>,
     by_teller: BTreeMap<(String, u64, Of), BTreeSet<String>>,
-    told: BTreeMap<Of, BTreeSet<String>>,
+    published: BTreeMap<Of, BTreeSet<String>>,
 }
 
 /// The messages of this call that were sent.
@@ -134,7 +134,7 @@ impl Sweeps {
     }
 
     /// A summary was sent. Returns its errors.
-    pub(super) fn told(&mut self, call: &Call) -> Vec<String> {
+    pub(super) fn published(&mut self, call: &Call) -> Vec<String> {
         let summary: Value =
             serde_json::from_str(text(&call.request, "Message")).unwrap_or_default();
         let id = text(&summary, "id").to_owned();
@@ -164,14 +164,14 @@ impl Sweeps {
         let by_it = self.by_teller.entry((caller.clone(), life, of.clone())).or_default();
         by_it.insert(says.clone());
         if by_it.len() > 1 {
-            wrong.push(format!("{caller} tells two summaries of one sweep: {by_it:?}"));
+            wrong.push(format!("{caller} publishes two summaries of one sweep: {by_it:?}"));
         }
-        self.told.entry(of).or_default().insert(says);
+        self.published.entry(of).or_default().insert(says);
         wrong
     }
 
     /// Sweeps of registries for which several tasks reported different numbers.
-    pub(super) fn told_by_others_too(&self) -> u64 {
-        self.told.values().filter(|says| says.len() > 1).count() as u64
+    pub(super) fn published_by_others_too(&self) -> u64 {
+        self.published.values().filter(|says| says.len() > 1).count() as u64
     }
 }

@@ -140,12 +140,12 @@ async fn sweep_counts_incompletely_known_indexes_and_notifies_each_by_name() {
         let (summary, notices): (Vec<_>, Vec<_>) =
             world.notices().into_iter().partition(|one| one["schema"] == "tagwarden.sweep/1");
         assert_eq!(summary[0]["images"]["index_only"], 4, "{mode}");
-        let told: Vec<_> = notices.iter().map(|notice| &notice["image"]["digest"]).collect();
+        let notified: Vec<_> = notices.iter().map(|notice| &notice["image"]["digest"]).collect();
         // Audit mode counts the images, and sends no messages about them.
         let expected = if mode == "audit" { 0 } else { uncertain.len() };
-        assert_eq!(told.len(), expected, "{mode}");
+        assert_eq!(notified.len(), expected, "{mode}");
         for (index, what) in uncertain.iter().take(expected) {
-            assert!(told.contains(&&json!(index)), "{mode} {what}");
+            assert!(notified.contains(&&json!(index)), "{mode} {what}");
         }
         assert!(world.changes().is_empty());
     }

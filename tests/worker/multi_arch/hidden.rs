@@ -50,7 +50,7 @@ fn holders(world: &World, bad: &str) -> Vec<String> {
     holders
 }
 
-fn assert_all_gone(world: &World, holders: &[String], what: &str) {
+fn assert_all_untagged(world: &World, holders: &[String], what: &str) {
     for holder in holders {
         assert_eq!(world.tags(holder), [quarantine(holder)], "{what}");
     }
@@ -67,7 +67,7 @@ async fn description_in_an_index_never_hides_an_image() {
 
         world.run_to_the_end().await;
 
-        assert_all_gone(&world, &holders, if by_sweep { "sweep" } else { "scan" });
+        assert_all_untagged(&world, &holders, if by_sweep { "sweep" } else { "scan" });
         assert_eq!(world.tags(&bad), [""; 0]);
         let causes: Vec<_> =
             world.notices().iter().map(|one| one["cause"]["digest"].clone()).collect();
@@ -85,7 +85,7 @@ async fn index_pushed_last_is_judged_by_its_hidden_images_too() {
 
     world.run_to_the_end().await;
 
-    assert_all_gone(&world, &holders, "push");
+    assert_all_untagged(&world, &holders, "push");
 }
 
 #[tokio::test(start_paused = true)]
@@ -289,6 +289,6 @@ async fn indexes_with_shared_images_and_docker_lists_are_followed_too() {
 
     world.run_to_the_end().await;
 
-    assert_all_gone(&world, &outer, "outer");
+    assert_all_untagged(&world, &outer, "outer");
     assert_eq!(world.tags(&inner), [quarantine(&inner)], "it has a tag of its own");
 }

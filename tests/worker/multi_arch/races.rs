@@ -49,12 +49,12 @@ async fn notice_of_an_index_does_not_list_the_tags_of_its_child() {
     world.run_to_the_end().await;
 
     let notices = world.notices();
-    let told: Vec<_> = notices
+    let notified: Vec<_> = notices
         .iter()
         .map(|notice| (&notice["image"]["digest"], &notice["tags"]["claimed"]))
         .collect();
     let index = (&json!(it.index), &json!([]));
-    assert_eq!(told, [index, index, (&json!(it.amd), &json!(["1.0-amd64"]))]);
+    assert_eq!(notified, [index, index, (&json!(it.amd), &json!(["1.0-amd64"]))]);
     assert_eq!(notices[0]["id"], notices[1]["id"]);
     assert_eq!(untagged(&world), ["1.0", "1.0-amd64"], "no tag was removed twice");
 }

@@ -6,7 +6,7 @@ use aws_sim::{Call, FaultRule, Sim};
 use serde_json::{Value, json};
 use tagwarden::shutdown::Shutdown;
 
-use super::{clean, images, others, summary, sweep, told};
+use super::{clean, images, others, published, summary, sweep};
 use crate::support::{ACCOUNT, QUEUE, REGION, World, critical, quarantine, settled};
 
 /// This many images without a scan.
@@ -185,7 +185,7 @@ async fn each_task_processes_a_slice_at_most_once() {
         () = world.done() => {}
     }
     assert!(slices(&world) <= 2 * 5, "{}", slices(&world));
-    let (summaries, _) = told(&world);
+    let (summaries, _) = published(&world);
     assert!(summaries.iter().all(|one| images(one) == json!({"clean": 450})), "{summaries:#?}");
 }
 
@@ -202,7 +202,7 @@ async fn sweeps_with_one_id_and_different_times_are_different_sweeps() {
         }
     };
     world.run_while(test).await;
-    let (summaries, _) = told(&world);
+    let (summaries, _) = published(&world);
     assert_eq!(summaries.len(), 2, "{summaries:#?}");
     assert_ne!(summaries[0]["id"], summaries[1]["id"]);
 }
@@ -256,7 +256,7 @@ async fn image_message_that_fails_for_minutes_forks_no_chain_and_is_not_lost() {
     }
     assert_eq!(sent_of(&world, "Sweep Repository"), 2, "the first slice and the second");
     assert_eq!(sent_of(&world, "Sweep Result"), 1);
-    let (_, notices) = told(&world);
+    let (_, notices) = published(&world);
     assert_eq!(notices.len(), bad.len(), "each is notified once, although some were sent twice");
     assert_eq!(world.dead_letters(), 0);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{clean, images, others, sweep, told};
+use super::{clean, images, others, published, sweep};
 use crate::support::{ACCOUNT, QUEUE, REGION, World, settled};
 
 fn result(sweep: &str, detail: &Value) -> Value {
@@ -22,7 +22,7 @@ async fn forged_summary_mark_with_a_future_time_expires() {
     let began = tokio::time::Instant::now();
     world.run_to_the_end().await;
     assert!(began.elapsed() < Duration::from_secs(1800), "{:?}", began.elapsed());
-    assert_eq!(told(&world).0, Vec::<Value>::new());
+    assert_eq!(published(&world).0, Vec::<Value>::new());
     assert_eq!(world.dead_letters(), 0);
 }
 
@@ -34,7 +34,7 @@ async fn results_of_registries_out_of_scope_leave_no_trace() {
     world.send(&result("s", &elsewhere));
     world.send(&result("s", &json!({"region": "us-east-1", "told": 1})));
     let app = world.run_to_the_end().await;
-    assert_eq!(told(&world).0, Vec::<Value>::new());
+    assert_eq!(published(&world).0, Vec::<Value>::new());
     let settled = settled(&app);
     assert!(
         settled.iter().any(|(what, count)| what.contains("out_of_reach") && *count == 2),
@@ -51,7 +51,7 @@ async fn results_of_an_unknown_sweep_end_within_hours_and_affect_no_other() {
     world.send(&result("forged", &forged));
     world.send(&sweep());
     world.run_to_the_end().await;
-    let (summaries, _) = told(&world);
+    let (summaries, _) = published(&world);
     let (late, real): (Vec<_>, Vec<_>) =
         summaries.iter().partition(|summary| summary["adds_to"] == "forged");
     assert_eq!((late.len(), real.len()), (1, 1), "{summaries:#?}");

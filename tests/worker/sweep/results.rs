@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sim::{Fault, FaultRule};
 use serde_json::{Value, json};
 
-use super::{DAY, clean, images, others, summary, sweep, told};
+use super::{DAY, clean, images, others, published, summary, sweep};
 use crate::support::{ACCOUNT, DEAD_LETTERS, QUEUE, REGION, World, critical, quarantine, settled};
 
 #[tokio::test(start_paused = true)]
@@ -37,7 +37,7 @@ async fn sweep_killed_at_any_of_its_calls_converges() {
                 let what = format!("{operation} {number}");
                 assert_eq!(world.tags(&bad), [quarantine(&bad)], "{what}");
                 assert_eq!(world.dead_letters(), 0, "{what}");
-                let (summaries, notices) = told(&world);
+                let (summaries, notices) = published(&world);
                 assert!(!notices.is_empty(), "{what}");
                 let whole = json!({"covered": 2, "swept": 2});
                 assert!(
@@ -65,7 +65,7 @@ async fn results_received_by_different_tasks_are_summarized_together() {
         }
     };
     both.await;
-    let (summaries, _) = told(&world);
+    let (summaries, _) = published(&world);
     let whole = json!({"covered": 7, "swept": 7});
     assert!(summaries.iter().any(|one| one["repositories"] == whole), "{summaries:#?}");
     assert_eq!(world.sim.queue(QUEUE).messages, []);
@@ -106,7 +106,7 @@ async fn results_outlive_an_hour_of_refusals_and_new_tasks() {
     }
     world.sim.clear_faults();
     world.run_to_the_end().await;
-    let (summaries, _) = told(&world);
+    let (summaries, _) = published(&world);
     let whole = json!({"covered": 6, "swept": 6});
     assert!(summaries.iter().any(|one| one["repositories"] == whole), "{summaries:#?}");
     assert_eq!(world.dead_letters(), 0);
@@ -117,7 +117,7 @@ async fn repository_that_refuses_for_hours_is_reported_as_missing() {
     let world = with_one_refused(3);
     world.send(&sweep());
     world.run_to_the_end().await;
-    let (summaries, _) = told(&world);
+    let (summaries, _) = published(&world);
     let missing = json!({"covered": 4, "swept": 3});
     assert_eq!(summaries.len(), 1);
     assert_eq!(summaries[0]["repositories"], missing);
@@ -145,9 +145,9 @@ async fn failing_topic_delays_no_other_summary_and_uses_up_no_result() {
     };
     world.run_while(test).await;
     for arn in &arns {
-        let told = world.notices_of(arn);
-        assert_eq!(told.len(), 1, "{arn} {told:#?}");
-        assert_eq!(told[0]["repositories"], json!({"covered": 5, "swept": 5}));
+        let published = world.notices_of(arn);
+        assert_eq!(published.len(), 1, "{arn} {published:#?}");
+        assert_eq!(published[0]["repositories"], json!({"covered": 5, "swept": 5}));
     }
     assert_eq!(world.dead_letters(), 0);
 }
@@ -182,7 +182,7 @@ async fn result_with_a_future_time_expires() {
         order["time"] = json!(time);
         world.send(&order);
         world.run_to_the_end().await;
-        assert_eq!(told(&world).0.len(), 1, "{time}");
+        assert_eq!(published(&world).0.len(), 1, "{time}");
     }
 }
 
@@ -196,7 +196,7 @@ fn redrive(world: &World) {
 /// The one summary, and the one notice of late results. That notice names the sweep and has another
 /// id.
 fn summary_and_late(world: &World) -> (Value, Value) {
-    let (mut summaries, _) = told(world);
+    let (mut summaries, _) = published(world);
     assert_eq!(summaries.len(), 2, "{summaries:#?}");
     let (late, summary) = (summaries.remove(1), summaries.remove(0));
     assert_eq!((&summary["adds_to"], &late["adds_to"]), (&Value::Null, &summary["sweep"]));
