@@ -60,7 +60,7 @@ async fn index_of_three_thousand_entries_for_one_image_costs_as_much_as_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn index_of_three_thousand_images_costs_five_hundred_looks_and_blocks() {
+async fn index_of_three_thousand_images_costs_five_hundred_inspections() {
     let world = World::new();
     world.route(pushed("bomb"));
     let index = push(&world, &["bomb"], &children(&world, 0, 3_000));
@@ -78,7 +78,7 @@ async fn index_of_three_thousand_images_costs_five_hundred_looks_and_blocks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn five_hundred_manifests_on_four_levels_cost_one_look_each() {
+async fn five_hundred_manifests_on_four_levels_cost_one_inspection_each() {
     let world = World::new();
     let mut entries = children(&world, 0, 122);
     for level in 1..4 {

@@ -114,7 +114,7 @@ async fn finding_that_ecr_never_shows_is_notified_after_half_an_hour() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn finding_without_a_limit_is_settled_after_one_look() {
+async fn finding_without_a_limit_is_settled_after_one_inspection() {
     let world = World::new();
     let digest = world.image(&["1.0"], ScanResult::enhanced(&[]));
     world.route(findings());

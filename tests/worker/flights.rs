@@ -39,7 +39,7 @@ fn burst(world: &World) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn five_hundred_queued_findings_of_one_image_cost_one_look() {
+async fn five_hundred_queued_findings_of_one_image_cost_one_inspection() {
     let world = World::new();
     let digest = burst(&world);
     sleep(A_WHILE).await;
@@ -62,7 +62,7 @@ async fn five_hundred_queued_findings_of_one_image_cost_one_look() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn five_hundred_arriving_findings_of_one_image_cost_a_dozen_looks() {
+async fn five_hundred_arriving_findings_of_one_image_cost_a_dozen_inspections() {
     let world = World::new();
     let digest = burst(&world);
 
@@ -84,7 +84,7 @@ async fn five_hundred_arriving_findings_of_one_image_cost_a_dozen_looks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn message_sent_after_the_first_look_is_assessed_on_its_own() {
+async fn message_sent_after_the_first_inspection_is_assessed_on_its_own() {
     let world = World::new();
     let digest = world.image(&["1.0"], ScanResult::basic(&[]));
     world.send(&event(&digest, "first"));
@@ -227,7 +227,7 @@ async fn clean_result_settles_every_message_that_claims_only_allowed_findings() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn failed_scan_does_not_settle_a_message_that_requires_a_look() {
+async fn failed_scan_does_not_settle_a_message_that_requires_an_inspection() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());
     let mut failed = event(&digest, "failed");
