@@ -1,7 +1,7 @@
-"""Keeps the texts of deploy/fluent-bit.conf and deploy/collector.yaml that deploy/tagwarden.yaml carries.
+"""Keeps the copies of deploy/fluent-bit.conf and deploy/collector.yaml in deploy/tagwarden.yaml.
 
-Without an argument: says which copy differs, with exit code 1. With --update: writes them anew. A copy has neither the
-comments of its file nor its empty lines.
+Without an argument, names the copies that differ and exits with 1. With --update, writes them
+again. A copy has neither the comments nor the empty lines of its file.
 """
 
 import pathlib
@@ -14,7 +14,7 @@ COPIES = {"ROUTER_CONFIG": "fluent-bit.conf", "AOT_CONFIG_CONTENT": "collector.y
 
 
 def carried(name):
-    """What the template carries of a file of deploy/."""
+    """The copy of a file of deploy/ in the template."""
     lines = (ROOT / "deploy" / name).read_text().splitlines()
     return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
 

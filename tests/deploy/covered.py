@@ -1,6 +1,8 @@
-"""Says which metrics the collector hands to CloudWatch.
+"""Lists the metrics that the collector does not pass to CloudWatch.
 
-    covered.py collector.yaml    with [[metric, {label: value}], ...] on standard input: those that it does not hand on
+    covered.py collector.yaml
+
+reads [[metric, {label: value}], ...] from standard input, and prints those that are not passed.
 """
 
 import json
@@ -12,7 +14,7 @@ import yaml
 
 
 def declared(exporter, metric, labels):
-    """Whether a declaration of the EMF exporter has this metric by exactly these dimensions and takes these labels."""
+    """Whether a declaration of the EMF exporter has exactly these dimensions and accepts the labels."""
     for one in exporter["metric_declarations"]:
         matchers = one.get("label_matchers", [])
         named = any(re.search(pattern, metric) for pattern in one["metric_name_selectors"])
@@ -27,7 +29,7 @@ def declared(exporter, metric, labels):
 
 
 def passes(processors, metric):
-    """Whether the filter lets a metric of this name through."""
+    """Whether the filter passes a metric of this name."""
     drops = processors.get("filter", {}).get("metrics", {}).get("metric", [])
     for rule in drops:
         pattern = re.fullmatch(r'not IsMatch\(name, "(.+)"\)', rule)

@@ -1,5 +1,5 @@
-"""Creates the stacks in moto, an account that has nothing to do with AWS, says what became of them, as JSON, registers the task
-definition and puts the lifecycle policy.
+"""Creates the stacks in moto, which never calls AWS, registers the task definition and puts the
+lifecycle policy. Prints the results as JSON.
 
     moto_stacks.py tagwarden.yaml member.yaml task-definition.json quarantine-lifecycle-policy.json
 """
@@ -73,7 +73,7 @@ def schedule(properties):
     call("scheduler").create_schedule(**properties)
 
 
-# moto's CloudFormation lacks these types, so they are made by the calls that CloudFormation makes for them.
+# moto's CloudFormation lacks these types, so the calls that CloudFormation would make create them.
 LACKING = {
     "AWS::ApplicationAutoScaling::ScalableTarget": scalable_target,
     "AWS::ApplicationAutoScaling::ScalingPolicy": scaling_policy,
@@ -91,7 +91,7 @@ def call(service):
 
 
 class Made(cloudformation.Stack):
-    """A stack of which some resources are there already."""
+    """A stack with some resources that exist already."""
 
     there = {}
 
@@ -102,13 +102,13 @@ class Made(cloudformation.Stack):
 
 
 def create(name, path, parameters):
-    """Creates a stack: what moto has no code for, last."""
+    """Creates a stack. The resources that moto does not support are created last."""
     body = cloudformation.load(path)
     resources = body["Resources"]
     stack = Made(body, parameters, name)
     assert stack.broken_rules() == [], stack.broken_rules()
     known = {one: made for one, made in resources.items() if made["Type"] not in LACKING}
-    # moto hands the bus itself to the rule where it should hand its name.
+    # moto passes the bus itself to the rule instead of its name.
     text = json.dumps(body | {"Resources": known}).replace('{"Ref": "EventBus"}', f'"{name}"')
     client = call("cloudformation")
     client.create_stack(
@@ -119,7 +119,7 @@ def create(name, path, parameters):
     )
     there = client.describe_stack_resources(StackName=name)["StackResources"]
     there = {one["LogicalResourceId"]: one.get("PhysicalResourceId") for one in there if "LogicalResourceId" in one}
-    # The record of a resource whose name stands in for it is empty.
+    # A resource that is only represented by its name has an empty record.
     stack.there = {key: value for key, value in there.items() if value}
     for one, made in stack.made()["resources"].items():
         if made["Type"] in LACKING:
@@ -131,7 +131,7 @@ def create(name, path, parameters):
 
 
 def network():
-    """What an installer has already: a network and a load balancer."""
+    """The resources that an installer has already: a network and a load balancer."""
     ec2, elb = call("ec2"), call("elbv2")
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     subnets = []
@@ -160,7 +160,7 @@ def network():
 
 
 def delivered(queue_url, bus, event):
-    """What comes out of the queue when an event is put on a bus."""
+    """The messages of the queue after an event is put on a bus."""
     entry = {
         "EventBusName": bus,
         "Source": event["source"],

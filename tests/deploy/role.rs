@@ -246,7 +246,7 @@ async fn task_role_grants_the_calls_of_a_run_and_nothing_else() {
         .iter()
         .map(|one| (one.name().to_owned(), action(one.service(), one.name())))
         .collect();
-    assert_eq!(called, known.keys().cloned().collect(), "the run calls every operation of the list");
+    assert_eq!(called, known.keys().cloned().collect(), "the run makes every listed call");
     let called: BTreeSet<_> = known.into_values().collect();
     let granted = grants(policies(&stack, "TaskRole")[0]).into_keys();
     let granted = granted.filter(|action| !DEPENDENT.contains(&action.as_str()));

@@ -1,7 +1,7 @@
-"""Reads a CloudFormation template and says what CloudFormation would make of it with these parameters.
+"""Reads a CloudFormation template and prints what CloudFormation would create from it.
 
     template.py FILE [NAME=VALUE ...]                    the resources and outputs, as JSON
-    template.py --task-definition FILE [NAME=VALUE ...]  the task definition, as RegisterTaskDefinition takes it
+    template.py --task-definition FILE [NAME=VALUE ...]  the task definition for RegisterTaskDefinition
 
 AWS::Region=VALUE is for other Regions than eu-west-1.
 """
@@ -93,7 +93,7 @@ class Stack:
         return broken
 
     def value(self, node):
-        """A value with its functions worked out. NONE stands for what is left out."""
+        """A value with its functions evaluated. NONE is a value that is left out."""
         if isinstance(node, list):
             return [value for value in map(self.value, node) if value is not NONE]
         if not isinstance(node, dict):
@@ -107,7 +107,7 @@ class Stack:
         return {name: value for name, value in values.items() if value is not NONE}
 
     def fn_condition(self, name):
-        # As the member of a statement in a policy it is no function.
+        # As a member of a policy statement, Condition is not a function.
         return self.holds(name) if isinstance(name, str) else {"Condition": self.value(name)}
 
     def fn_ref(self, name):
@@ -170,7 +170,7 @@ class Stack:
         return re.sub(r"\$\{([^}]+)\}", replaced, text)
 
     def physical(self, name, attribute):
-        """What refers to a resource, as it would look like in this account."""
+        """A reference to a resource, as it would look in this account."""
         resource = self.template["Resources"][name]
         condition = resource.get("Condition")
         assert condition is None or self.holds(condition), f"{name} is not there"
@@ -230,7 +230,7 @@ class Stack:
 
 
 def lowered(value):
-    """As the API spells it: members begin with a small letter, and values of variables are text."""
+    """The spelling of the API: members begin with a small letter, variables have text values."""
     if isinstance(value, list):
         return [lowered(item) for item in value]
     if not isinstance(value, dict):

@@ -1,11 +1,11 @@
-"""Runs a real Fluent Bit with deploy/fluent-bit.conf, feeds it records as FireLens does, and looks at what arrives in
-moto's CloudWatch Logs and S3.
+"""Runs a real Fluent Bit with deploy/fluent-bit.conf, sends it records as FireLens does, and checks
+what arrives in moto's CloudWatch Logs and S3.
 
     python tests/router/run.py FLUENT_BIT
 
-wants a Python with moto[server] and boto3, and may listen on port 443 of a loopback address: older versions of Fluent Bit
-know no other port for AWS. Versions before 1.9 are run without what they lack: the putting together
-of parts, and the limit of S3's buffer.
+needs a Python with moto[server] and boto3, and may listen on port 443 of a loopback address,
+because older versions of Fluent Bit know no other port for AWS. Versions before 1.9 run without
+the features that they lack: the joining of parts, and the limit of the S3 buffer.
 """
 
 import gzip
@@ -42,7 +42,7 @@ LONG = {"target": "tagwarden::audit", "message": "plan", "untag": "x" * 40_000}
 
 
 def pack(value):
-    """MessagePack, as much of it as the forward protocol needs here."""
+    """The part of MessagePack that the forward protocol needs here."""
     if isinstance(value, bool):
         return b"\xc3" if value else b"\xc2"
     if isinstance(value, int):
@@ -56,7 +56,7 @@ def pack(value):
 
 
 def records():
-    """What the log driver makes of the worker's lines; one over 16 KiB comes in parts."""
+    """The records that the log driver makes of the worker's lines. A line over 16 KiB is split."""
     driver = {"container_id": TASK, "container_name": "worker", "source": "stdout"}
     for line in [json.dumps(AUDIT), json.dumps(ASSESSED), TEXT]:
         yield driver | {"log": line}
@@ -68,7 +68,7 @@ def records():
 
 
 def configuration(directory, parsers, parts):
-    """The file as it is, besides where AWS and the parsers are, below what ECS writes for FireLens."""
+    """The file with other addresses and parsers, below the lines that ECS writes for FireLens."""
     text = (ROOT / "deploy/fluent-bit.conf").read_text()
     text = text.replace("/fluent-bit/parsers/parsers.conf", str(parsers)).replace("/tmp/s3", f"{directory}/s3")
     text = text.replace("HTTP_Port       2020", f"HTTP_Port       {free_port()}")
@@ -103,7 +103,7 @@ def start_moto(directory):
     moto = DomainDispatcherApplication(create_backend_app)
 
     def answer(environ, start):
-        """moto's answer with the request id that Fluent Bit wants to see in every one of CloudWatch Logs."""
+        """moto's answer with the request id that Fluent Bit expects from CloudWatch Logs."""
         return moto(environ, lambda status, headers, *more: start(status, [*headers, ("x-amzn-RequestId", "r-1")], *more))
 
     server = make_server(HOST, 443, answer, threaded=True, ssl_context=tuple(map(str, certificate)))
