@@ -19,7 +19,8 @@ enum Then {
     Told(&'static str),
 }
 
-/// Every scan state of ECR's API, and one that it does not have yet, without findings.
+/// Every scan state of ECR (API reference, ScanStatus), and one that it does not have yet, without
+/// findings.
 const STATES: [(&str, Then); 12] = [
     ("COMPLETE", Then::Clean),
     ("ACTIVE", Then::Waits("ECR shows fewer findings than the event")),
