@@ -35,6 +35,7 @@ use self::wiring::{Client, Reading, Surroundings, dispatcher};
 use crate::aws::{Aws, Operation};
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::domain::names::Region;
 use crate::health::Health;
 use crate::http;
 use crate::notify::Topic;
@@ -91,6 +92,9 @@ impl App {
         sdk: &SdkConfig,
         export: &mut Export,
     ) -> Result<Self, RunError> {
+        if sdk.region().is_none_or(|region| Region::parse(region.as_ref()).is_err()) {
+            return Err(RunError::NoRegion);
+        }
         let client =
             Client::new(sdk, settings.aws.clone(), &settings.policy, export.take_metrics())?;
         let Client { aws, clock, instruments } = client;

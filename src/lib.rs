@@ -11,17 +11,19 @@
 //!
 //! - [`cli`]: the command line and the exit codes.
 //! - [`app`]: the composition root. It owns every task and orders start and stop.
-//! - [`explain`]: judges one event and changes nothing. [`check`]: shows what a configuration means
-//!   and which permissions it needs. [`survey`]: the results of a sweep from the command line.
-//! - [`worker`]: the polling loop, the assessment of one image, and the table that maps each
-//!   outcome to the next state of its message.
-//! - [`event`]: parses bytes into the request to assess one image. [`queue`]: receives, leases,
-//!   batches. [`registry`]: reads images and changes them. [`notify`]: renders notices and sends
-//!   them. [`http`], [`health`], [`shutdown`]: health endpoints, liveness and readiness, the steps
-//!   of stopping.
+//! - [`check`]: shows what a configuration means and which permissions it needs. [`config`]: checked
+//!   settings.
+//! - [`worker`]: SQS in, settlement out: polling, permits, fairness, one message.
+//! - [`sweep`]: everything of sweeps. [`assess`]: one image from top to bottom.
+//! - [`enforce`]: everything that changes an image. [`explain`]: judges one event for people.
+//! - [`inspect`]: reads from ECR and judges. [`outcome`]: the table that maps each outcome to the
+//!   next state of its message.
+//! - [`queue`]: receives, leases, batches. [`registry`]: reads images and changes them. [`notify`]:
+//!   renders notices and sends them. [`http`], [`health`], [`shutdown`]: health endpoints, liveness
+//!   and readiness, the steps of stopping. [`backoff`]: the pauses between tries.
 //! - [`aws`]: clients, timeouts and error classes, shared by all adapters to AWS.
 //! - [`telemetry`]: the log subscriber and all instruments.
-//! - [`config`] and [`clock`]: checked settings, and the time of day.
+//! - [`clock`]: the time of day. [`event`]: parses bytes into events.
 //! - [`domain`]: pure rules about names, findings, the policy and the plan.
 
 pub mod app;

@@ -154,7 +154,7 @@ pub fn graver(
     other: Result<Outcome, Failure>,
 ) -> Result<Outcome, Failure> {
     match (one, other) {
-        (Err(later), Err(sooner)) if later.names_its_delay() => Err(sooner),
+        (Err(later), Err(sooner)) if later.is_only_put_off() => Err(sooner),
         (Err(failure), _) | (Ok(_), Err(failure)) => Err(failure),
         (Ok(one), Ok(other)) if one.gravity() >= other.gravity() => Ok(one),
         (Ok(_), Ok(other)) => Ok(other),

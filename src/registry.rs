@@ -101,12 +101,12 @@ pub struct Tagged {
 
 /// Answer to a request for another scan of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum ScanAnswer {
     /// The registry scans on request. The end of the scan arrives as an event, unless the image was
     /// scanned within the last day, cannot be scanned, or is gone.
-    Here,
+    Started,
     /// The registry scans by itself (enhanced scanning) and takes no requests.
-    NotHere,
+    NotSupported,
 }
 
 /// Everything that the worker needs from a registry.
@@ -186,7 +186,7 @@ pub trait Registry: Send + Sync + 'static {
         &self,
         repository: &Repository,
         digest: &Digest,
-    ) -> impl Future<Output = Result<Asked, AwsError>> + Send;
+    ) -> impl Future<Output = Result<ScanAnswer, AwsError>> + Send;
 
     /// Returns the images with these digests, at most [`IMAGE_BATCH`], with all their tags. Images
     /// that are gone are left out.
@@ -247,6 +247,6 @@ pub const MAX_PULLABLE: usize = 50;
 /// Most tags in one call (ECR API reference, BatchDeleteImage).
 pub const UNTAG_BATCH: usize = 100;
 /// Most images, findings, repositories or rules in one page (ECR API reference, DescribeImages).
-pub const PAGE: u16 = 1000;
+pub const MAX_PAGE: u16 = 1000;
 /// Most images in one call (ECR API reference, BatchGetImage and DescribeImages).
 pub const IMAGE_BATCH: usize = 100;

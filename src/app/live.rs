@@ -26,7 +26,7 @@ use crate::sweep::ManualSweepError;
 /// A reason why AWS could not be inspected.
 #[derive(Debug, thiserror::Error)]
 pub enum LiveError {
-    /// The worker's parts cannot be built, or the command was stopped.
+    /// The worker's parts cannot be built.
     #[error(transparent)]
     Run(#[from] RunError),
     /// A call failed.
@@ -43,6 +43,9 @@ pub enum LiveError {
         #[source]
         failure: Failure,
     },
+    /// A second signal came.
+    #[error("stopped at once by a second signal")]
+    SecondSignal,
     /// The sweep did not take place.
     #[error(transparent)]
     Sweep(#[from] ManualSweepError),

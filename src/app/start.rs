@@ -18,6 +18,7 @@ use tracing::{error, warn};
 
 use super::{App, RunError};
 use crate::aws::{Aws, AwsError, ErrorClass};
+use crate::backoff::{Backoff, Retries};
 use crate::notify::Notifier as _;
 use crate::notify::Topic;
 use crate::notify::TopicSettings;
@@ -27,8 +28,8 @@ use crate::shutdown::Shutdown;
 
 /// A queue that permits fewer receives than this does not outlast an outage of a few minutes.
 const FEW_RECEIVES: u32 = 5;
-/// The longest pause between two checks at the start.
-const CHECK_BACKOFF: Duration = Duration::from_secs(20);
+/// The pauses between attempts to reach the queue or the topics at the start.
+const CHECKS: Backoff = Backoff::new(Duration::from_secs(1), 2, Duration::from_secs(20));
 
 impl App {
     /// Checks the queue and the topics. Returns `None` if the shutdown begins meanwhile.
@@ -67,7 +68,7 @@ impl App {
         F: Fn() -> Fut,
         Fut: Future<Output = Result<T, AwsError>>,
     {
-        let mut pause = Duration::from_secs(1);
+        let mut retries = Retries::new(CHECKS);
         loop {
             self.health.beat();
             let result = tokio::select! {
@@ -85,13 +86,13 @@ impl App {
             if !error.class.is_transient() {
                 return Err(RunError::Refused { what, remedy: remedy(what, &error), error });
             }
+            let pause = retries.failed();
             warn!(what, %error, retry_in_seconds = pause.as_secs(), "not reachable yet");
             tokio::select! {
                 biased;
                 () = shutdown.draining() => return Ok(None),
                 () = sleep(pause) => {}
             }
-            pause = pause.saturating_mul(2).min(CHECK_BACKOFF);
         }
     }
 }

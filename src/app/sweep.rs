@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use aws_config::SdkConfig;
 
+use super::Signals;
 use super::live::LiveError;
 use super::start::usable_topics;
 use super::wiring::{Client, Reading, Surroundings, dispatcher};
-use super::{RunError, Signals};
 use crate::config::{JudgingSettings, Settings};
 use crate::domain::names::RegistryId;
 use crate::enforce::LimitSettings;
@@ -45,7 +45,7 @@ pub async fn sweep(
     let sweep = build(order, sdk, shutdown.clone()).await?;
     tokio::select! {
         biased;
-        _ = signals.stop(&shutdown) => Err(RunError::SecondSignal.into()),
+        _ = signals.stop(&shutdown) => Err(LiveError::SecondSignal),
         result = sweep.run(on) => Ok(result?),
     }
 }

@@ -12,7 +12,7 @@ use crate::aws::{Aws, ErrorClass, Operation};
 use crate::clock::Clock;
 use crate::domain::coverage::Coverage;
 use crate::domain::exception::Standing;
-use crate::domain::names::{Region, RegistryId};
+use crate::domain::names::RegistryId;
 use crate::domain::policy::Policy;
 use crate::enforce::LimitSettings;
 use crate::enforce::{self, Enforcer, ImageAction};
@@ -46,8 +46,7 @@ impl Client {
         policy: &Policy,
         export: Option<MetricExport>,
     ) -> Result<Self, RunError> {
-        let region = sdk.region().and_then(|region| Region::parse(region.as_ref()).ok());
-        let (Some(_), Some(clock)) = (region, Aws::clock_of(sdk)) else {
+        let (Some(_), Some(clock)) = (sdk.region(), Aws::clock_of(sdk)) else {
             return Err(RunError::NoRegion);
         };
         let instruments = Arc::new(instruments(policy, export)?);

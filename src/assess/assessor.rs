@@ -14,10 +14,10 @@ use super::out_of_scope::Refusals;
 use super::single_flight::{FlightResult, Reusable, Sharing, SingleFlight};
 use crate::clock::Clock;
 use crate::domain::image::{Image, ImageKind};
-use crate::domain::names::{Digest, RegistryId, Tag, joined};
+use crate::domain::names::{Digest, RegistryId, Repository, Tag, joined};
 use crate::domain::notice::NoticeAction;
 use crate::domain::plan::Course;
-use crate::domain::policy::{Mode, Policy, Unscanned};
+use crate::domain::policy::{Mode, OutOfScope, Policy, Unscanned};
 use crate::enforce::{Enforcer, Target, blank_notice};
 use crate::event::ImageEvent;
 use crate::inspect::{Inspection, Inspector, Request, Safeguards, Started, Violation};
@@ -83,16 +83,30 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     /// that no limit is exceeded.
     #[must_use]
     pub fn is_cleared_at_a_glance(&self, event: &ImageEvent) -> bool {
-        let Stages { policy, own, inspector, .. } = &self.stages;
-        policy.check_scope(&event.repository, own).is_ok()
+        let Stages { inspector, .. } = &self.stages;
+        self.check_scope(&event.repository).is_ok()
             && inspector.evaluator().is_cleared(&event.repository.name, &event.claim)
     }
 
-    /// Refuses a request that the policy does not cover. Returns `None` if the policy covers it.
-    pub async fn refuse_out_of_scope(&self, request: &Request) -> Option<Result<Outcome, Failure>> {
+    /// Returns why the policy does not cover a repository.
+    ///
+    /// # Errors
+    /// [`OutOfScope`] if it does not.
+    pub fn check_scope(&self, repository: &Repository) -> Result<(), OutOfScope> {
         let Stages { policy, own, .. } = &self.stages;
-        let why = policy.check_scope(&request.repository, own).err()?;
-        Some(self.refusals.refuse(request, why).await)
+        policy.check_scope(repository, own)
+    }
+
+    /// Refuses a request that the policy does not cover.
+    ///
+    /// # Errors
+    /// [`Failure`] if the team cannot be notified.
+    pub async fn refuse_out_of_scope(
+        &self,
+        request: &Request,
+        why: OutOfScope,
+    ) -> Result<Outcome, Failure> {
+        self.refusals.refuse(request, why).await
     }
 
     /// Assesses the images that a request is about.
@@ -264,7 +278,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let enforces = request.settings(policy).mode == Mode::Enforce;
         if enforces {
             // This comes before the image is read for the last time, because the wait may be long.
-            dispatcher.can_notify().await?;
+            dispatcher.wait_until_notifiable().await?;
         }
         let violation = safeguards.check(request, violation).await?;
         let target = Target::whole(request, &violation);

@@ -3,7 +3,7 @@
 //! Invariant 3: ECR removes a tag only if it still points to the digest that was judged;
 //! ImageTagDoesNotMatchDigest means that somebody has moved the tag, and is a success. Invariant 5:
 //! an answer that names anything else than the requested tags of that image is an over-reach, which
-//! stops all further removals (`worker::overreach`).
+//! stops all further removals (`enforce`).
 //!
 //! ImageNotFound for a tag that was read a moment ago most likely means that an earlier attempt of
 //! the same call removed it: the SDK repeats a call whose answer was lost, and the second attempt

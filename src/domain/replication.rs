@@ -3,7 +3,7 @@
 //! With `deleteReplication`, a replication rule repeats the removal of a tag at its destinations.
 //! ECR promises no order in which the quarantine tag and the removals arrive there, and it deletes
 //! an image with its last tag. So before a tag is removed here, the quarantine tag has to be at
-//! every destination (invariant 4; `worker::replication` waits for it). This module only computes
+//! every destination (invariant 4; `inspect::Replicas` waits for it). This module only computes
 //! the destinations.
 
 use super::names::{RegistryId, Repository};

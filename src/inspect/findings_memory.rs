@@ -43,7 +43,7 @@ const UNPACKED: usize = 8 << 10;
 const LARGE_PAGE: u16 = 1_000;
 /// The findings of a page that is waited for. Pages may differ in size, because a token leads on
 /// from the last finding that was given.
-const PAGE: u16 = 500;
+const NEXT_PAGE: u16 = 500;
 /// The findings of a first page that is waited for. Most images have no more.
 const FIRST_PAGE: u16 = 100;
 
@@ -194,7 +194,7 @@ impl FindingsMemory {
         let mut reading = Reading::new(first);
         room.shrink_to(reading.weight());
         while let Some(token) = reading.next_token().map(str::to_owned) {
-            let most = room.grow_by_page(PAGE).await;
+            let most = room.grow_by_page(NEXT_PAGE).await;
             let Some(page) = page(Some(token), most).await? else { return Ok(None) };
             reading.add(page);
             room.shrink_to(reading.weight());
@@ -237,7 +237,7 @@ impl Room {
     /// Takes room for the largest page that fits, or waits until a page with `least` findings fits.
     /// Returns how many findings the page may have.
     async fn grow_by_page(&self, least: u16) -> u16 {
-        for most in [LARGE_PAGE, PAGE] {
+        for most in [LARGE_PAGE, NEXT_PAGE] {
             let bytes = usize::from(most) * UNPACKED;
             let mut state = self.memory.state();
             if state.waiting.is_empty() && state.used + bytes <= FOR_ALL {

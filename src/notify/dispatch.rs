@@ -189,8 +189,8 @@ impl<N: Notifier> Dispatcher<N> {
     ///
     /// # Errors
     /// [`Stopping`] if the worker begins to stop meanwhile.
-    pub async fn can_notify(&self) -> Result<(), Stopping> {
-        self.gate.open(self.health.clear(), &self.shutdown).await
+    pub async fn wait_until_notifiable(&self) -> Result<(), Stopping> {
+        self.gate.wait_until_open(self.health.clear(), &self.shutdown).await
     }
 
     /// Returns the image that lost this tag without the team being notified of it, if this process

@@ -39,7 +39,7 @@ impl RemovalGate {
     ///
     /// # Errors
     /// [`Stopping`] if the worker begins to stop meanwhile.
-    pub(super) async fn open(
+    pub(super) async fn wait_until_open(
         &self,
         clear: impl Future<Output = ()>,
         shutdown: &Shutdown,

@@ -27,8 +27,7 @@ impl Disposition {
     #[must_use]
     pub fn label_sets() -> Vec<(&'static str, &'static str)> {
         let outcomes = OutcomeKind::VARIANTS.iter().map(|kind| (DELETE, kind.as_str()));
-        let failures =
-            FailureKind::VARIANTS.iter().map(|kind| (course(*kind).word(), kind.as_str()));
+        let failures = FailureKind::VARIANTS.iter().map(|kind| (rule(*kind).word(), kind.as_str()));
         let mut sets: Vec<_> = outcomes.chain(failures).collect();
         sets.dedup();
         sets
@@ -66,7 +65,7 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(900);
 const LONGEST_REFUSAL: Duration = Duration::from_secs(7200);
 
 /// The way in which a message continues after a kind of failure.
-enum Course {
+enum Rule {
     Retry(Backoff),
     /// A refusal. The wait before the last permitted receive is the longest, so that people have
     /// time to restore access.
@@ -79,7 +78,7 @@ enum Course {
     Release,
 }
 
-impl Course {
+impl Rule {
     fn word(&self) -> &'static str {
         match self {
             Self::Retry(_)
@@ -98,23 +97,23 @@ const fn growing(first: u64, factor: u32, longest: Duration) -> Backoff {
 }
 
 /// Returns how a message continues after this kind of failure: the table.
-fn course(kind: FailureKind) -> Course {
+fn rule(kind: FailureKind) -> Rule {
     match kind {
-        FailureKind::Malformed => Course::Redrive(growing(1, 2, LONGEST_BACKOFF)),
-        FailureKind::Rejected => Course::Redrive(growing(2, 3, LONGEST_BACKOFF)),
+        FailureKind::Malformed => Rule::Redrive(growing(1, 2, LONGEST_BACKOFF)),
+        FailureKind::Rejected => Rule::Redrive(growing(2, 3, LONGEST_BACKOFF)),
         FailureKind::Transient
         | FailureKind::Incomplete
         | FailureKind::NotTold
         | FailureKind::NotPutBack
-        | FailureKind::Panicked => Course::Retry(growing(2, 3, LONGEST_BACKOFF)),
+        | FailureKind::Panicked => Rule::Retry(growing(2, 3, LONGEST_BACKOFF)),
         FailureKind::Refused
         | FailureKind::TagsRefused
         | FailureKind::TopicRefused
-        | FailureKind::Stopped => Course::RetryRefused(growing(60, 5, LONGEST_REFUSAL)),
-        FailureKind::Pending | FailureKind::Limited => Course::RetryWhenNamed,
-        FailureKind::Unreplicated => Course::RetryReplica(growing(15, 2, LONGEST_BACKOFF)),
-        FailureKind::Crowded => Course::Retry(growing(30, 2, LONGEST_BACKOFF)),
-        FailureKind::Abandoned => Course::Release,
+        | FailureKind::Stopped => Rule::RetryRefused(growing(60, 5, LONGEST_REFUSAL)),
+        FailureKind::Pending | FailureKind::Limited => Rule::RetryWhenNamed,
+        FailureKind::Unreplicated => Rule::RetryReplica(growing(15, 2, LONGEST_BACKOFF)),
+        FailureKind::Crowded => Rule::Retry(growing(30, 2, LONGEST_BACKOFF)),
+        FailureKind::Abandoned => Rule::Release,
     }
 }
 
@@ -128,22 +127,22 @@ pub fn disposition(
 ) -> Disposition {
     let Err(failure) = result else { return Disposition::Delete };
     let after = |backoff: Backoff| backoff.pause(attempt.number, jitter);
-    match course(failure.into()) {
-        Course::Retry(backoff) => Disposition::Retry(after(backoff)),
-        Course::RetryRefused(_) if attempt.is_last_but_one() => Disposition::Retry(
+    match rule(failure.into()) {
+        Rule::Retry(backoff) => Disposition::Retry(after(backoff)),
+        Rule::RetryRefused(_) if attempt.is_last_but_one() => Disposition::Retry(
             growing(LONGEST_REFUSAL.as_secs(), 1, LONGEST_REFUSAL).pause(1, jitter),
         ),
-        Course::RetryRefused(backoff) => Disposition::Retry(after(backoff)),
-        Course::RetryWhenNamed => Disposition::Retry(match failure {
+        Rule::RetryRefused(backoff) => Disposition::Retry(after(backoff)),
+        Rule::RetryWhenNamed => Disposition::Retry(match failure {
             Failure::Pending { again, .. } | Failure::Limited { again, .. } => *again,
-            _ => Duration::ZERO,
+            _ => LONGEST_BACKOFF,
         }),
-        Course::RetryReplica(backoff) => {
+        Rule::RetryReplica(backoff) => {
             let is_last = attempt.number + 1 >= last_look_at_replicas(attempt.most);
             Disposition::Retry(if is_last { LONGEST_BACKOFF } else { after(backoff) })
         }
-        Course::Redrive(backoff) => Disposition::Redrive(after(backoff)),
-        Course::Release => Disposition::Release,
+        Rule::Redrive(backoff) => Disposition::Redrive(after(backoff)),
+        Rule::Release => Disposition::Release,
     }
 }
 

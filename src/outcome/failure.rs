@@ -107,7 +107,7 @@ impl Failure {
     }
 
     /// Returns whether the failure itself says when the message comes again.
-    pub(super) fn names_its_delay(&self) -> bool {
+    pub(super) fn is_only_put_off(&self) -> bool {
         matches!(self, Self::Pending { .. } | Self::Limited { .. } | Self::Unreplicated { .. })
     }
 }

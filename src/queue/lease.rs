@@ -32,11 +32,12 @@ use tracing::{Instrument as _, Span};
 use super::batch::Batcher;
 use super::{Message, ReceiptHandle, Visibility};
 use crate::aws::{AwsError, ErrorClass};
+use crate::backoff::{Backoff, Retries};
 use crate::telemetry::instruments::Instruments;
 use crate::telemetry::traces;
 
-/// The longest pause between two attempts to settle.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The pauses between attempts to settle.
+const UNANSWERED: Backoff = Backoff::new(Duration::from_millis(200), 2, Duration::from_secs(5));
 
 /// The state of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -300,7 +301,7 @@ impl<'a> HeldLease<'a> {
         if self.lease.step(Instant::now(), Input::Settle) != Output::Settle {
             return Err(SettleError::Lost(LeaseLost));
         }
-        let mut pause = Duration::from_millis(200);
+        let mut retries = Retries::new(UNANSWERED);
         loop {
             let result = match settlement {
                 Settlement::Delete => self.settler.deletes.submit(self.receipt.clone()).await,
@@ -309,13 +310,13 @@ impl<'a> HeldLease<'a> {
                     self.settler.changes.submit(change).await
                 }
             };
+            let pause = retries.failed();
             match result {
                 Err(error)
                     if error.class.is_transient()
                         && Instant::now() + pause < self.lease.expires =>
                 {
                     sleep(pause).await;
-                    pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
                 }
                 Err(error) if error.class.is_refusal() => {
                     self.lease.step(Instant::now(), Input::NotSettled);

@@ -26,11 +26,12 @@ use aws_sdk_ecr::types::{
     DescribeImagesFilter, ImageFailureCode, ImageIdentifier, ImageStatusFilter, TagStatus,
 };
 use aws_sdk_ecr::{Client, config};
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 use tokio::sync::Semaphore;
 
 use super::manifest::index_of;
-use super::{Asked, Manifest, Markable, PAGE, Page, Registry, Tagged, Tagging};
+use super::{MAX_PAGE, Manifest, Markable, Page, Registry, ScanAnswer, Tagged, Tagging};
 use crate::aws::{Aws, AwsError, CountAttempts, Operation};
 use crate::domain::findings::{ScanPage, ScanState};
 use crate::domain::image::Image;
@@ -73,12 +74,31 @@ pub struct EcrRegistry {
     room: Semaphore,
 }
 
+/// Returns a cache that holds exactly this many clients, in one shard: a client that gave way too
+/// early would take its pacing with it.
+fn cache_of(clients: usize) -> Cache<RegistryId, Arc<Place>> {
+    let options = OptionsBuilder::new()
+        .shards(1)
+        .estimated_items_capacity(clients)
+        .weight_capacity(clients as u64)
+        .build();
+    match options {
+        Ok(options) => Cache::with_options(
+            options,
+            UnitWeighter,
+            DefaultHashBuilder::default(),
+            DefaultLifecycle::default(),
+        ),
+        Err(_) => Cache::new(clients),
+    }
+}
+
 impl EcrRegistry {
     /// Creates the registries as seen from our own account and Region.
     #[must_use]
     pub fn new(aws: Aws, own: RegistryId, untag_by: UntagBy) -> Self {
         let room = Semaphore::new(ROOM as usize);
-        Self { aws, own, untag_by, places: Cache::new(MAX_CLIENTS), room }
+        Self { aws, own, untag_by, places: cache_of(MAX_CLIENTS), room }
     }
 
     async fn place(&self, repository: &Repository) -> Arc<Place> {
@@ -279,7 +299,7 @@ impl Registry for EcrRegistry {
     async fn tagged(&self, repository: &Repository) -> Result<Option<Tagged>, AwsError> {
         let what = ("images in", repository);
         let pages = all_pages(Operation::DescribeImages, what, |token| async {
-            let page = self.listed(repository, None, token, PAGE).await?;
+            let page = self.listed(repository, None, token, MAX_PAGE).await?;
             // Reduce each page before the next one is read, so that memory holds one page.
             Ok(page.map(|page| (page.next_token, listed_of(page.images))))
         });
@@ -299,7 +319,7 @@ impl Registry for EcrRegistry {
             .client
             .describe_repositories()
             .registry_id(registry_id.account.as_str())
-            .max_results(PAGE.into());
+            .max_results(MAX_PAGE.into());
         let (aws, what) = (&place.aws, ("repositories in", &registry_id.account));
         let pages = all_pages(operation, what, |token| {
             let page = aws.call(operation, request.clone().set_next_token(token).send());
@@ -328,7 +348,7 @@ impl Registry for EcrRegistry {
         &self,
         repository: &Repository,
         digest: &Digest,
-    ) -> Result<Asked, AwsError> {
+    ) -> Result<ScanAnswer, AwsError> {
         let place = self.place(repository).await;
         let request = place
             .client
@@ -340,7 +360,7 @@ impl Registry for EcrRegistry {
         let once = config::Builder::new().retry_config(RetryConfig::disabled());
         let request = request.customize().config_override(once);
         let error = match place.aws.call(Operation::StartImageScan, request.send()).await {
-            Ok(_) => return Ok(Asked::Here),
+            Ok(_) => return Ok(ScanAnswer::Started),
             Err(error) => error,
         };
         // ECR API reference, StartImageScan: once in 24 hours per image, basic scanning only.
@@ -351,8 +371,8 @@ impl Registry for EcrRegistry {
                 | "ImageNotFoundException"
                 | "RepositoryNotFoundException"
                 | "ImageArchivedException",
-            ) => Ok(Asked::Here),
-            Some("ValidationException") => Ok(Asked::NotHere),
+            ) => Ok(ScanAnswer::Started),
+            Some("ValidationException") => Ok(ScanAnswer::NotSupported),
             _ => Err(error),
         }
     }
@@ -416,7 +436,7 @@ impl Registry for EcrRegistry {
             .client
             .describe_pull_through_cache_rules()
             .registry_id(registry_id.account.as_str())
-            .max_results(PAGE.into());
+            .max_results(MAX_PAGE.into());
         let (aws, what) = (&place.aws, ("rules in", &registry_id.account));
         let pages = all_pages(operation, what, |token| {
             let page = aws.call(operation, request.clone().set_next_token(token).send());

@@ -157,7 +157,7 @@ impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
         &self,
         arrived: Arrived<'_>,
         found: &Found,
-        has_swept: bool,
+        has_swept: impl Fn() -> bool,
     ) -> Result<Outcome, Failure> {
         let Found { registry_id, of, .. } = found;
         let order = arrived.order;
@@ -167,7 +167,7 @@ impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
             age,
             room: 0,
             may_wait: arrived.may_wait(),
-            is_to_a_stranger: self.since.elapsed() < age && !has_swept,
+            may_have_missed_summary: self.since.elapsed() < age && !has_swept(),
         };
         let next = self.gathering().next(key, found, arrival);
         match next {
@@ -320,8 +320,12 @@ mod tests {
         let repositories = (0..4_096).map(|number| (name(number), Part::default())).collect();
         let many = Found { registry_id: registry_id.clone(), of: 1_000_000, repositories };
         let one = Found { repositories: [(name(1), Part::default())].into(), ..many.clone() };
-        let arrival =
-            Arrival { age: Duration::ZERO, room: 0, may_wait: true, is_to_a_stranger: false };
+        let arrival = Arrival {
+            age: Duration::ZERO,
+            room: 0,
+            may_wait: true,
+            may_have_missed_summary: false,
+        };
         let mut gathering = Gathering::default();
         for number in 0..3_000_u32 {
             let key = (format!("forged {number}"), 0, registry_id.clone());

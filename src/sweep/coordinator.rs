@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use super::SweepSettings;
 use super::aggregate::{Aggregator, Arrived};
-use super::inventory::{Inventory, InventoryEntry, InventoryPage, PAGE};
+use super::inventory::{IMAGES_A_PAGE, Inventory, InventoryEntry, InventoryPage};
 use super::rescan::Rescans;
 use super::sending::{now, send};
 use super::steps_taken::{StepsTaken, Taking, Turn};
@@ -168,7 +168,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
                 self.sweep_slice(request, order, slice, taking).await
             }
             Step::Result(found) => {
-                let has_swept = self.steps_taken.has_swept(order, found);
+                let has_swept = || self.steps_taken.has_swept(order, found);
                 let arrived = Arrived { message, attempt, order };
                 self.aggregator.add(arrived, found, has_swept).await
             }
@@ -287,7 +287,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
     /// Sends a slice that finds no permit as a new message.
     async fn put_off(&self, order: &Order, slice: &Slice) -> Result<(), Failure> {
         let (least, longest) = NO_ROOM;
-        let time_of_a_slice = self.apart().saturating_mul(PAGE.into());
+        let time_of_a_slice = self.apart().saturating_mul(IMAGES_A_PAGE.into());
         let backoff = Backoff::new(time_of_a_slice.max(least), 2, longest).spread(0.5);
         let waits = slice.waits.saturating_add(1);
         let delay = backoff.pause(waits, fastrand::f64());

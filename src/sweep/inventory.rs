@@ -26,7 +26,7 @@ use crate::registry::Registry;
 use crate::shutdown::Shutdown;
 
 /// The images of one page, which take a few seconds.
-pub(super) const PAGE: u16 = 100;
+pub(super) const IMAGES_A_PAGE: u16 = 100;
 /// The images that are inspected at the same time.
 const AT_ONCE: usize = 8;
 
@@ -135,7 +135,7 @@ impl<R: Registry> Inventory<R> {
         token: Option<&str>,
         pace: &CallPace,
     ) -> InventoryPage {
-        let read = |registry| R::page(registry, &request.repository, token, PAGE);
+        let read = |registry| R::page(registry, &request.repository, token, IMAGES_A_PAGE);
         let page = match self.ecr.call(request, read).await {
             // A repository that no longer exists has no images.
             Ok(page) => page.unwrap_or_default(),

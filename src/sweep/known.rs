@@ -83,7 +83,7 @@ pub(super) struct Arrival {
     pub(super) may_wait: bool,
     /// Whether this task began after the sweep and took no step of it: a summary may have been sent
     /// before it began.
-    pub(super) is_to_a_stranger: bool,
+    pub(super) may_have_missed_summary: bool,
 }
 
 /// The way in which a result is handled.
@@ -149,13 +149,13 @@ impl Known {
 
     /// Adds this result, and returns how to handle it.
     pub(super) fn next(&mut self, found: &Found, arrival: Arrival) -> Next {
-        let Arrival { age, room, may_wait, is_to_a_stranger } = arrival;
+        let Arrival { age, room, may_wait, may_have_missed_summary } = arrival;
         if self.is_notified(found) {
             return Next::Done;
         }
         self.learn(found, room);
         // In a registry with one repository a copy of its result looks like the whole sweep.
-        let may_be_a_copy = is_to_a_stranger && self.of == 1;
+        let may_be_a_copy = may_have_missed_summary && self.of == 1;
         let is_whole = self.notified == Notified::Nothing && self.is_whole() && !may_be_a_copy;
         let ended_waiting = (age >= PATIENCE || may_be_a_copy) && self.news.elapsed() >= NO_NEWS;
         let is_partial = self.notified != Notified::Nothing || !self.is_most() || may_be_a_copy;

@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::domain::names::RegistryId;
 use crate::domain::policy::{Mode, Policy};
 use crate::inspect::{CallPace, EcrCalls, Request};
-use crate::registry::{Asked, Registry};
+use crate::registry::{Registry, ScanAnswer};
 use crate::shutdown::Shutdown;
 
 /// The pause after which a registry that starts no scan is asked again.
@@ -82,8 +82,8 @@ impl<R: Registry> Rescans<R> {
             }
             pace.wait().await;
             match Box::pin(self.ecr.unguarded().start_scan(repository, digest)).await {
-                Ok(Asked::Here) => {}
-                Ok(Asked::NotHere) => {
+                Ok(ScanAnswer::Started) => {}
+                Ok(ScanAnswer::NotSupported) => {
                     let why = "its scanning is enhanced, or its quota is used up";
                     self.set_starts_no_scan(registry_id.clone(), why);
                 }

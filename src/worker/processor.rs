@@ -29,7 +29,7 @@ use crate::assess::{Assessment, Assessor};
 use crate::aws::AwsError;
 use crate::backoff::Retries;
 use crate::clock::Clock;
-use crate::domain::names::{Digest, RegistryId, Repository};
+use crate::domain::names::{Digest, RegistryId};
 use crate::event::{self, ImageEvent, Kind, Malformed, Parsed};
 use crate::health::{Health, Pause};
 use crate::inspect::{Freshness, Request, Urgency};
@@ -115,10 +115,18 @@ struct Processed<'a> {
     _slot: Option<Slot<'a>>,
 }
 
-impl From<Assessment> for Processed<'_> {
-    fn from(assessment: Assessment) -> Self {
-        Self { assessment, _slot: None }
+impl From<Result<Assessment, Failure>> for Processed<'_> {
+    fn from(assessed: Result<Assessment, Failure>) -> Self {
+        match assessed {
+            Ok(assessment) => Self { assessment, _slot: None },
+            Err(failure) => without_slot(Err(failure)),
+        }
     }
+}
+
+/// Returns a message that needed no slot, or found none.
+fn without_slot<'a>(result: Result<Outcome, Failure>) -> Processed<'a> {
+    Processed { assessment: Assessment { digests: Vec::new(), result }, _slot: None }
 }
 
 impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
@@ -191,11 +199,11 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
     /// them.
     async fn delete_together(&self, done: &[(InFlight, Permit)]) -> Vec<Result<(), AwsError>> {
         let Shared { settler, visibility, health, shutdown, .. } = &self.shared;
-        let spans = done.iter().map(|(one, _)| traces::settle(&one.span)).collect();
+        let spans: Vec<_> = done.iter().map(|(one, _)| traces::settle(&one.span)).collect();
         let messages: Vec<_> = done.iter().map(|(one, _)| &one.message).collect();
         let results = tokio::select! {
             biased;
-            results = settler.delete_together(&messages, spans, *visibility) => results,
+            results = settler.delete_together(&messages, spans.clone(), *visibility) => results,
             () = shutdown.abandoned() => Vec::new(),
         };
         if results.iter().any(Result::is_ok) {
@@ -217,8 +225,8 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
         let processed = match &one.fast_path {
             // Its delete has been sent together with others, so nothing extends its lease any more.
             Some(outcome) => {
-                let result = Ok(outcome.clone());
-                Assessment { digests: one.named(), result }.into()
+                let assessment = Assessment { digests: one.named(), result: Ok(outcome.clone()) };
+                Processed { assessment, _slot: None }
             }
             None => match lease.run(self.work(one, &mut permit, urgency)).await {
                 Ok(processed) => processed,
@@ -264,60 +272,50 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
         Attempt { number: message.receive_count, most: self.shared.max_receive_count }
     }
 
-    /// Does the work that a message asks for. A panic or the end of the time for work becomes a
-    /// failure.
+    /// Does the work that a message asks for.
     async fn work<'a>(
         &'a self,
         one: &'a InFlight,
         permit: &mut Permit,
         urgency: Urgency,
     ) -> Processed<'a> {
-        let Shared { shutdown, instruments, .. } = &self.shared;
-        let failed = |failure| Assessment { digests: one.named(), result: Err(failure) }.into();
-        let work = AssertUnwindSafe(self.dispatch(one, permit, urgency)).catch_unwind();
-        tokio::select! {
-            biased;
-            processed = work => processed.unwrap_or_else(|_| {
-                instruments.panicked();
-                failed(Failure::Panicked)
-            }),
-            () = shutdown.abandoned() => failed(Failure::Abandoned),
-        }
-    }
-
-    async fn dispatch<'a>(
-        &'a self,
-        one: &'a InFlight,
-        permit: &mut Permit,
-        urgency: Urgency,
-    ) -> Processed<'a> {
         let InFlight { message, parsed, .. } = one;
-        let alone = |result| Assessment { digests: Vec::new(), result }.into();
         match parsed {
-            Err(malformed) => alone(Err(malformed.clone().into())),
-            Ok(Parsed::Ignored { reason, .. }) => alone(Ok(Outcome::Ignored(reason))),
+            Err(malformed) => without_slot(Err(malformed.clone().into())),
+            Ok(Parsed::Ignored { reason, .. }) => without_slot(Ok(Outcome::Ignored(reason))),
             Ok(Parsed::Sweep(order)) => {
                 let step = self.shared.coordinator.step(message, self.attempt(message), order);
-                alone(Box::pin(step).await)
+                without_slot(self.guarded(Box::pin(step)).await.and_then(|result| result))
             }
             Ok(Parsed::Assess(event)) => {
-                let request = self.request(message, event, urgency);
-                let mut processed =
-                    Box::pin(self.assess(&event.repository, &request, permit)).await;
-                let result = &mut processed.assessment.result;
+                let mut processed = self.assess(one, event, permit, urgency).await;
+                let Assessment { digests, result } = &mut processed.assessment;
                 if event.kind == Kind::Sweep
-                    && request.attempt.is_repeated()
+                    && self.attempt(message).is_repeated()
                     && matches!(result, Err(Failure::Limited { .. }))
                 {
                     // The next sweep finds the image again, and messages over the limits must not
                     // pile up.
                     *result = Ok(Outcome::PutOff);
                 }
-                if processed.assessment.digests.is_empty() {
-                    processed.assessment.digests = one.named();
+                if digests.is_empty() {
+                    *digests = one.named();
                 }
                 processed
             }
+        }
+    }
+
+    /// Does a part of the work. A panic or the end of the time for work becomes a failure.
+    async fn guarded<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        let Shared { shutdown, instruments, .. } = &self.shared;
+        tokio::select! {
+            biased;
+            done = AssertUnwindSafe(work).catch_unwind() => done.map_err(|_| {
+                instruments.panicked();
+                Failure::Panicked
+            }),
+            () = shutdown.abandoned() => Err(Failure::Abandoned),
         }
     }
 
@@ -339,27 +337,34 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
     /// Assesses the image when its repository has a slot for it.
     async fn assess<'a>(
         &'a self,
-        repository: &'a Repository,
-        request: &Request,
+        one: &'a InFlight,
+        event: &'a ImageEvent,
         permit: &mut Permit,
+        urgency: Urgency,
     ) -> Processed<'a> {
         let Shared { assessor, shutdown, .. } = &self.shared;
-        let alone = |result| Assessment { digests: Vec::new(), result }.into();
-        if let Some(result) = assessor.refuse_out_of_scope(request).await {
-            return alone(result);
+        let request = || self.request(&one.message, event, urgency);
+        if let Err(why) = assessor.check_scope(&event.repository) {
+            let request = request();
+            let refused = self.guarded(assessor.refuse_out_of_scope(&request, why)).await;
+            return without_slot(refused.and_then(|result| result));
         }
         // A probe does not wait for a slot, because it has to find out at once.
-        if request.urgency == Urgency::Probe {
-            return assessor.assess(request).await.into();
+        if urgency == Urgency::Probe {
+            let request = request();
+            return Processed::from(self.guarded(Box::pin(assessor.assess(&request))).await);
         }
-        let is_last = request.attempt.is_last();
-        match self.fairness.acquire(repository, permit, is_last, shutdown).await {
-            Ok(mut slot) => {
-                let assessment = slot.run(permit, assessor.assess(request)).await;
-                Processed { assessment, _slot: Some(slot) }
-            }
-            Err(failure) => alone(Err(failure)),
-        }
+        let is_last = self.attempt(&one.message).is_last();
+        let slot = self.fairness.acquire(&event.repository, permit, is_last, shutdown);
+        let mut slot = match self.guarded(slot).await.and_then(|slot| slot) {
+            Ok(slot) => slot,
+            Err(failure) => return without_slot(Err(failure)),
+        };
+        // Made here, because messages without a slot may be many, each of any size.
+        let request = request();
+        let work = slot.run(permit, Box::pin(assessor.assess(&request)));
+        let assessed = self.guarded(work).await;
+        Processed { _slot: Some(slot), ..Processed::from(assessed) }
     }
 
     /// Settles the message. If the queue refuses that, polling pauses, the lease is kept, and the

@@ -4,7 +4,8 @@ use crate::domain::names::{AccountId, Region, RegistryId};
 use crate::domain::policy::Mode;
 
 const LONG: Duration = Duration::from_secs(4 * 3600);
-const ARRIVAL: Arrival = Arrival { age: LONG, room: 1000, may_wait: true, is_to_a_stranger: false };
+const ARRIVAL: Arrival =
+    Arrival { age: LONG, room: 1000, may_wait: true, may_have_missed_summary: false };
 
 fn registry_id() -> RegistryId {
     RegistryId {
@@ -185,7 +186,8 @@ async fn result_with_no_receives_left_is_sent_on_with_others_and_its_copies_are_
 
 #[tokio::test(start_paused = true)]
 async fn task_that_began_after_the_sweep_takes_no_copy_of_the_only_result_for_a_summary() {
-    let stranger = Arrival { age: Duration::from_secs(60), is_to_a_stranger: true, ..ARRIVAL };
+    let stranger =
+        Arrival { age: Duration::from_secs(60), may_have_missed_summary: true, ..ARRIVAL };
     let mut known = Known::new();
     assert_eq!(known.next(&found(1, 0..1), stranger), Next::Wait(1));
     known.was_told(true);
