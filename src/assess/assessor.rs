@@ -147,7 +147,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             }
             None => {}
         }
-        let started = Started::now(self.stages.clock.now());
+        let started = Started::now(&self.stages.clock);
         let inspection = self.stages.inspector.inspect(request, digest).await;
         flight.land(started, request, self.act_on(request, inspection).await)
     }
@@ -233,7 +233,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
                 results.push(result);
                 continue;
             }
-            let started = Started::now(clock.now());
+            let started = Started::now(clock);
             let result = match inspector.inspect_holder(request, holder, cause).await {
                 Ok(inspection) => {
                     // If the index needs nothing, the result is not shared, because the next

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::Freshness;
+use crate::clock::Clock;
 
 /// How far the clocks of the queue's own machines may be apart.
 const SKEW: Duration = Duration::from_secs(2);
@@ -16,14 +17,16 @@ const SKEW: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug)]
 pub struct Started {
     at: Instant,
-    by_the_clock: SystemTime,
+    /// `None` if the queue's clock was not known yet. The machine's clock does not do, because one
+    /// that is ahead would make things seem more recent than they are.
+    by_queue: Option<SystemTime>,
 }
 
 impl Started {
-    /// Returns a start at this moment, which is this time of day.
+    /// Returns a start at this moment.
     #[must_use]
-    pub fn now(time_of_day: SystemTime) -> Self {
-        Self { at: Instant::now(), by_the_clock: time_of_day }
+    pub fn now(clock: &Clock) -> Self {
+        Self { at: Instant::now(), by_queue: clock.by_queue() }
     }
 
     /// Returns how long ago it was.
@@ -35,13 +38,43 @@ impl Started {
     /// Returns whether the message was certainly sent before the start.
     #[must_use]
     pub fn is_after_sending(&self, of: Freshness) -> bool {
-        self.is_after_receiving(of)
-            || of.sent_at.is_some_and(|sent| sent + SKEW <= self.by_the_clock)
+        let times = of.sent_at.zip(self.by_queue);
+        self.is_after_receiving(of) || times.is_some_and(|(sent, started)| sent + SKEW <= started)
     }
 
     /// Returns whether the message was received before the start.
     #[must_use]
     pub fn is_after_receiving(&self, of: Freshness) -> bool {
         self.at >= of.received_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_queues_clock_tells_what_was_started_after_sending() {
+        // The machine's clock is far ahead of the queue's.
+        let clock = Clock::new(|| at(5_000));
+        let early = Started::now(&clock);
+        clock.set(Instant::now(), at(1_000));
+        let late = Started::now(&clock);
+        advance(Duration::from_secs(40)).await;
+        let sent = |seconds| Freshness::now(Some(at(seconds)));
+        assert!(!early.is_after_sending(sent(1_038)), "it was started before the message was sent");
+        assert!(!early.is_after_sending(sent(900)), "it is not known that it was started after");
+        assert!(late.is_after_sending(sent(998)));
+        assert!(!late.is_after_sending(sent(999)), "the queue's machines may be two seconds apart");
+        let received = Freshness { sent_at: Some(at(1_038)), received_at: early.at };
+        assert!(early.is_after_sending(received), "a message is received after it was sent");
     }
 }

@@ -281,7 +281,7 @@ impl<R: Registry> RepositoryIndex<R> {
                 None => break slot,
             }
         };
-        slot.started = Some(Started::now(self.clock.now()));
+        slot.started = Some(Started::now(&self.clock));
         slot.take_windows(1);
         (slot.listing, slot.failure) = (None, None);
         let read = self.list(request).await;
