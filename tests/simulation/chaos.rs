@@ -92,7 +92,7 @@ impl Chaos {
                 let duty = if covered { Duty::Assess(other.clone()) } else { Duty::None };
                 let mut oracle = oracle.lock().unwrap();
                 oracle.sent(sim, &id, duty);
-                oracle.touched(&other.repository, sim);
+                oracle.tagged(&other.repository, &tag, sim);
             }
             12..=16 if sim.tag_target(&one.repository, &tag).is_some() => {
                 sim.untag_image(&one.repository, &tag);

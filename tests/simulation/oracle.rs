@@ -42,6 +42,8 @@ pub struct Oracle {
     now: Duration,
     /// The time when somebody else last changed a repository.
     touched: BTreeMap<RepoKey, Duration>,
+    /// The time when somebody else last put a tag on an image, by repository and tag.
+    tagged: BTreeMap<(RepoKey, String), Duration>,
     /// Images that were removed from a replica and were judged.
     lost: usize,
     wrong: Vec<String>,
@@ -87,6 +89,7 @@ impl Oracle {
             draining: BTreeMap::new(),
             now: Duration::ZERO,
             touched: BTreeMap::new(),
+            tagged: BTreeMap::new(),
             lost: 0,
             wrong: Vec::new(),
             counts: BTreeMap::new(),
@@ -136,6 +139,12 @@ impl Oracle {
     pub fn touched(&mut self, repository: &RepoKey, sim: &Sim) {
         self.count("changes by others");
         self.touched.insert(repository.clone(), sim.age());
+    }
+
+    /// Somebody else put a tag on an image, whose event is sent at the same time.
+    pub fn tagged(&mut self, repository: &RepoKey, tag: &str, sim: &Sim) {
+        self.touched(repository, sim);
+        self.tagged.insert((repository.clone(), tag.to_owned()), sim.age());
     }
 
     pub fn started(&mut self, caller: &str) {
