@@ -21,9 +21,8 @@ use tagwarden::domain::origin::Origin;
 use tagwarden::domain::plan::Plan;
 use tagwarden::domain::policy::{Mode, Policy, Reporting, Rule, RuleSettings};
 use tagwarden::event::{self, Parsed};
-use tagwarden::notify::NoticeFormat;
 use tagwarden::notify::render::render;
-use tagwarden::notify::{Notice, NoticeTags, notice_id};
+use tagwarden::notify::{Notice, NoticeFormat, NoticeTags, notice_id};
 
 /// Noon of 2026-01-02: before the exceptions expire.
 const NOW: Duration = Duration::from_secs(1_767_355_200);

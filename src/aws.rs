@@ -67,6 +67,19 @@ pub struct Aws {
     pacing: Option<Arc<Pacing>>,
 }
 
+/// Declares the calls that are counted, each with every outcome.
+pub fn declare(instruments: &Instruments) {
+    for operation in Operation::ALL {
+        let outcomes = std::iter::once("ok").chain(ErrorClass::ALL.map(ErrorClass::as_str));
+        for outcome in outcomes {
+            instruments.declare_call(operation.service(), operation.name(), outcome);
+        }
+        if operation.is_paced() {
+            instruments.declare_paced(operation.name());
+        }
+    }
+}
+
 impl Aws {
     /// Takes the configuration from the environment and sets the timeouts and retries on which the
     /// worker relies.

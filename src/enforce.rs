@@ -16,7 +16,7 @@ mod quota;
 mod removal;
 mod target;
 
-pub use self::actions::ImageAction;
+pub use self::actions::{ImageAction, declare};
 pub use self::enforcer::{Enforcer, Shared};
 pub use self::limits::LimitSettings;
 pub use self::notices::blank_notice;

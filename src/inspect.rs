@@ -25,7 +25,7 @@ pub use self::evaluator::{Evaluator, claimed};
 pub use self::findings_memory::Shared;
 pub use self::freshness::Started;
 pub use self::index_inspection::{BasicScan, InspectedIndex, basic_scan};
-pub use self::inspection::{Inspection, ScanSnapshot, Verdict, Violation};
+pub use self::inspection::{Inspection, ScanSnapshot, Verdict, Violation, declare};
 pub use self::inspector::Inspector;
 pub use self::pace::CallPace;
 pub use self::pull_through::PulledThrough;

@@ -10,13 +10,12 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::LocalSet;
 use tokio::time::sleep;
 
-use crate::Arguments;
 use crate::aws::{self, Order, Place};
 use crate::contender::{Contender, Running, binary_size};
 use crate::core::Cores;
 use crate::mix::Mix;
-use crate::plot;
 use crate::report::{Measurement, Report, percentile};
+use crate::{Arguments, plot};
 
 /// How much is done.
 struct Scale {

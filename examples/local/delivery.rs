@@ -8,13 +8,12 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use crate::Error;
 use crate::bus::short;
 use crate::log::Assessment;
 use crate::narrator::Narrator;
 use crate::page::print;
 use crate::stage::{DEAD_LETTERS, PATIENCE, QUEUE, Stage, is_dead, is_scanned, wait_of};
-use crate::{story, table};
+use crate::{Error, story, table};
 
 /// A scan event as short as the worker takes it. Without a digest, it is about the image that the tag points to.
 pub(crate) fn example(tag: &str) -> String {

@@ -19,10 +19,8 @@ use tracing::{error, warn};
 use super::{App, RunError};
 use crate::aws::{Aws, AwsError, ErrorClass};
 use crate::backoff::{Backoff, Retries};
-use crate::notify::Notifier as _;
-use crate::notify::Topic;
-use crate::notify::TopicSettings;
 use crate::notify::sns::SnsNotifier;
+use crate::notify::{Notifier as _, Topic, TopicSettings};
 use crate::queue::{Queue as _, QueueInfo};
 use crate::shutdown::Shutdown;
 

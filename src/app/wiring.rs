@@ -7,25 +7,20 @@ use aws_config::SdkConfig;
 
 use super::error::RunError;
 use crate::assess::{Assessor, Stages};
-use crate::aws::AwsSettings;
-use crate::aws::{Aws, ErrorClass, Operation};
+use crate::aws::{self, Aws, AwsSettings};
 use crate::clock::Clock;
-use crate::domain::coverage::Coverage;
-use crate::domain::exception::Standing;
 use crate::domain::names::RegistryId;
 use crate::domain::policy::Policy;
-use crate::enforce::LimitSettings;
-use crate::enforce::{self, Enforcer, ImageAction};
-use crate::event::Kind;
+use crate::enforce::{self, Enforcer, LimitSettings};
 use crate::health::Health;
-use crate::inspect::{EcrCalls, Evaluator, Inspector, Replicas, Safeguards, Verdict};
+use crate::inspect::{self, EcrCalls, Evaluator, Inspector, Replicas, Safeguards};
 use crate::notify::{Dispatcher, Notifier, Topic};
-use crate::outcome::Disposition;
 use crate::registry::Registry;
 use crate::shutdown::Shutdown;
 use crate::sweep::Inventory;
 use crate::telemetry::export::MetricExport;
-use crate::telemetry::instruments::{Instruments, Labels, MetricsError};
+use crate::telemetry::instruments::{Instruments, MetricsError};
+use crate::worker;
 
 /// The means to call AWS.
 #[derive(Debug)]
@@ -164,27 +159,12 @@ pub(super) fn dispatcher<N: Notifier>(
     Arc::new(Dispatcher::new(topics, health, shutdown, Arc::clone(&of.instruments)))
 }
 
+/// Builds the metrics, with every combination of labels at zero.
 fn instruments(policy: &Policy, export: Option<MetricExport>) -> Result<Instruments, MetricsError> {
-    let call_outcomes: Vec<_> =
-        std::iter::once("ok").chain(ErrorClass::ALL.map(ErrorClass::as_str)).collect();
-    let paced = Operation::ALL.into_iter().filter(|operation| operation.is_paced());
-    let verdicts = <Verdict as strum::VariantArray>::VARIANTS.iter();
-    let labels = Labels {
-        paced: &paced.map(Operation::name).collect::<Vec<_>>(),
-        settled: &Disposition::label_sets(),
-        events: &Kind::ALL.map(Kind::as_str),
-        verdicts: &verdicts.map(|verdict| verdict.as_str()).collect::<Vec<_>>(),
-        image_actions: &ImageAction::label_sets(),
-        operations: &Operation::ALL.map(|operation| (operation.service(), operation.name())),
-        call_outcomes: &call_outcomes,
-        exceptions: &policy
-            .exceptions
-            .as_slice()
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>(),
-        coverages: &Coverage::ALL.map(Coverage::as_str),
-        standings: &Standing::ALL.map(Standing::as_str),
-    };
-    Instruments::exporting(&labels, export)
+    let instruments = Instruments::exporting(&policy.exceptions, export)?;
+    aws::declare(&instruments);
+    inspect::declare(&instruments);
+    enforce::declare(&instruments);
+    worker::declare(&instruments);
+    Ok(instruments)
 }

@@ -10,8 +10,7 @@ use serde_json::{Number, Value};
 use super::file::{List, Listed};
 use super::layers::{Layers, key_of};
 use super::schema::schema;
-use super::shape;
-use super::{ConfigError, Sources};
+use super::{ConfigError, Sources, shape};
 
 /// The keys whose values are never shown, because they are secrets.
 const SECRETS: [&str; 1] = ["aws.external_id"];

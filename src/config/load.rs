@@ -1,8 +1,7 @@
 //! Reads every source, and checks the settings.
 
-use super::shape;
 use super::validate::{check, check_judging};
-use super::{ConfigError, JudgingSettings, Settings, Sources};
+use super::{ConfigError, JudgingSettings, Settings, Sources, shape};
 
 impl JudgingSettings {
     /// Reads every source, and checks the keys that judging needs.

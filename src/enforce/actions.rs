@@ -50,14 +50,13 @@ impl ImageAction {
         }
     }
 
-    /// Returns the labels of every act.
-    #[must_use]
-    pub fn label_sets() -> Vec<(&'static str, &'static str, &'static str)> {
-        Self::VARIANTS.iter().map(|action| action.labels()).collect()
-    }
-
     pub(super) fn count(self, instruments: &Instruments, count: usize) {
         let (action, outcome, mode) = self.labels();
         instruments.image_action(action, outcome, mode, count);
     }
+}
+
+/// Declares the acts that are counted.
+pub fn declare(instruments: &Instruments) {
+    ImageAction::VARIANTS.iter().for_each(|action| action.count(instruments, 0));
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use strum::VariantArray as _;
+
 use super::findings_memory::Room;
 use crate::domain::evaluation::Evaluation;
 use crate::domain::findings::{Findings, Scan, SeverityCounts};
@@ -9,6 +11,7 @@ use crate::domain::image::Image;
 use crate::domain::image_index::Child;
 use crate::domain::names::Digest;
 use crate::domain::plan::Plan;
+use crate::telemetry::instruments::Instruments;
 
 /// The state of one image in ECR at one time, enough to judge it again by another event's claims.
 #[derive(Debug)]
@@ -159,4 +162,9 @@ impl Verdict {
     pub fn as_str(self) -> &'static str {
         self.into()
     }
+}
+
+/// Declares the verdicts that are counted.
+pub fn declare(instruments: &Instruments) {
+    Verdict::VARIANTS.iter().for_each(|verdict| instruments.declare_decision(verdict.as_str()));
 }

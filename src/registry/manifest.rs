@@ -10,8 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::domain::findings::one_line;
-use crate::domain::image::ImageKind;
-use crate::domain::image::is_other_artifact;
+use crate::domain::image::{ImageKind, is_other_artifact};
 use crate::domain::image_index::{Child, Entry, Index, Role};
 use crate::domain::names::Digest;
 

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::InventoryEntry;
 use crate::domain::coverage::{Census, Coverage};
 use crate::domain::image::ImageKind;
-use crate::domain::names::{AccountId, Digest, InvalidName, Region, RegistryId, Repository};
-use crate::domain::names::{RepositoryName, Tag};
+use crate::domain::names::{
+    AccountId, Digest, InvalidName, Region, RegistryId, Repository, RepositoryName, Tag,
+};
 use crate::domain::policy::Mode;
 
 /// The document's name and version.

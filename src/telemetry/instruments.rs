@@ -1,9 +1,8 @@
 //! Every instrument of the worker, shown at `/metrics` and exported over OTLP.
 //!
-//! Invariant 15: no label takes its value from a message, except from a closed set. The sets are
-//! listed here or by the types from which the labels come, and [`Labels`] hands them down. Every
-//! combination of a counter's labels is at zero from the start, because an alert on a rate needs a
-//! first sample.
+//! Invariant 15: no label takes its value from a message, except from a closed set. Each room
+//! declares the sets that it counts by, at the start, by a method `declare_...`: so every
+//! combination of a counter's labels is at zero, because an alert on a rate needs a first sample.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -16,7 +15,7 @@ use prometheus::{Registry, TextEncoder};
 use super::export::MetricExport;
 use super::logs;
 use crate::domain::coverage::{Census, Coverage};
-use crate::domain::exception::ExceptionId;
+use crate::domain::exception::{Exception, ExceptionId, Exceptions, Standing};
 
 /// Builds each instrument with its name, unit and description.
 struct Builder<'a>(&'a Meter);
@@ -53,31 +52,6 @@ const CALL_SECONDS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 const WORK_SECONDS: [f64; 10] = [0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0];
 const AGE_SECONDS: [f64; 10] =
     [0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0];
-
-/// Closed sets of label values that come from modules above this one. `app` gives them.
-#[derive(Debug, Default)]
-pub struct Labels<'a> {
-    /// Dispositions, each with a reason that leads to it.
-    pub settled: &'a [(&'static str, &'static str)],
-    /// Families of events.
-    pub events: &'a [&'static str],
-    /// Verdicts on images.
-    pub verdicts: &'a [&'static str],
-    /// Acts on images: action, outcome and mode.
-    pub image_actions: &'a [(&'static str, &'static str, &'static str)],
-    /// Operations of AWS that the worker calls: service and operation.
-    pub operations: &'a [(&'static str, &'static str)],
-    /// Names of the operations that can be paced.
-    pub paced: &'a [&'static str],
-    /// Outcomes of calls.
-    pub call_outcomes: &'a [&'static str],
-    /// Names of the policy's exceptions, in the order of the policy.
-    pub exceptions: &'a [String],
-    /// Standings that an exception can have.
-    pub standings: &'a [&'static str],
-    /// Coverages that an image can have in a sweep.
-    pub coverages: &'a [&'static str],
-}
 
 /// The instruments, shared behind an `Arc`. Each event is counted by one call of a method here.
 pub struct Instruments {
@@ -123,12 +97,12 @@ impl fmt::Debug for Instruments {
 pub struct MetricsError(#[from] opentelemetry_sdk::error::OTelSdkError);
 
 impl Instruments {
-    /// Builds the instruments with a registry of their own and every combination of labels at zero.
+    /// Builds the instruments with a registry of their own, for a policy with these exceptions.
     ///
     /// # Errors
     /// Returns an error if the exporter refuses its registry.
-    pub fn new(labels: &Labels<'_>) -> Result<Self, MetricsError> {
-        Self::exporting(labels, None)
+    pub fn new(exceptions: &Exceptions) -> Result<Self, MetricsError> {
+        Self::exporting(exceptions, None)
     }
 
     /// Builds the instruments in the same way and also sends their values by this exporter, as
@@ -137,7 +111,7 @@ impl Instruments {
     /// # Errors
     /// Returns an error if the exporter refuses its registry.
     pub fn exporting(
-        labels: &Labels<'_>,
+        exceptions: &Exceptions,
         export: Option<MetricExport>,
     ) -> Result<Self, MetricsError> {
         let registry = Registry::new();
@@ -226,11 +200,16 @@ impl Instruments {
                 "tagwarden_sweep_last_end_timestamp",
                 "Unix time of the end of the last sweep that this task reported",
             ),
-            exception_labels: labels.exceptions.iter().enumerate().map(exception_labels).collect(),
+            exception_labels: exceptions
+                .as_slice()
+                .iter()
+                .enumerate()
+                .map(exception_labels)
+                .collect(),
             registry,
             provider,
         };
-        instruments.zero(labels);
+        instruments.zero();
         meter
             .u64_observable_counter("tagwarden_log_lines_lost")
             .with_description("Log lines lost because standard output was not read fast enough")
@@ -244,7 +223,7 @@ impl Instruments {
         Ok(instruments)
     }
 
-    fn zero(&self, labels: &Labels<'_>) {
+    fn zero(&self) {
         for counter in [&self.messages_received, &self.leases_lost, &self.panics, &self.overreach] {
             counter.add(0, &[]);
         }
@@ -253,41 +232,51 @@ impl Instruments {
             gauge.record(0, &[]);
         }
         self.poll_last_success.record(0.0, &[]);
-        for &(disposition, reason) in labels.settled {
-            self.messages_settled.add(0, &settled_labels(disposition, reason));
-        }
-        for kind in labels.events {
-            self.events.add(0, &[KeyValue::new("kind", *kind)]);
-        }
         for exception in &self.exception_labels {
             self.exception_matches.add(0, exception);
         }
-        for standing in labels.standings {
-            self.exceptions_standing(standing, 0);
+        for standing in Standing::ALL {
+            self.exceptions_standing(standing.as_str(), 0);
         }
-        for coverage in labels.coverages {
-            self.swept_images.add(0, &[KeyValue::new("coverage", *coverage)]);
-            self.images.record(0, &[KeyValue::new("coverage", *coverage)]);
+        for coverage in Coverage::ALL {
+            self.swept_images.add(0, &[KeyValue::new("coverage", coverage.as_str())]);
+            self.images.record(0, &[KeyValue::new("coverage", coverage.as_str())]);
         }
         self.sweep_last_end.record(0.0, &[]);
-        for verdict in labels.verdicts {
-            self.decisions.add(0, &[KeyValue::new("verdict", *verdict)]);
-        }
-        for &(action, outcome, mode) in labels.image_actions {
-            self.image_actions.add(0, &action_labels(action, outcome, mode));
-        }
         for told in [true, false] {
             self.notices.add(0, &[notice_label(told)]);
             self.lease_extensions.add(0, &[extension_label(told)]);
         }
-        for operation in labels.paced {
-            self.paced_calls.add(0, &[KeyValue::new("operation", *operation)]);
-        }
-        for &(service, operation) in labels.operations {
-            for outcome in labels.call_outcomes {
-                self.aws_requests.add(0, &call_labels(service, operation, outcome));
-            }
-        }
+    }
+
+    /// Declares that messages are settled by this disposition for this reason.
+    pub fn declare_settled(&self, disposition: &'static str, reason: &'static str) {
+        self.messages_settled.add(0, &settled_labels(disposition, reason));
+    }
+
+    /// Declares a family of events.
+    pub fn declare_event(&self, kind: &'static str) {
+        self.events.add(0, &[KeyValue::new("kind", kind)]);
+    }
+
+    /// Declares a verdict of the policy.
+    pub fn declare_decision(&self, verdict: &'static str) {
+        self.decisions.add(0, &[KeyValue::new("verdict", verdict)]);
+    }
+
+    /// Declares a call to AWS, with one of its outcomes.
+    pub fn declare_call(
+        &self,
+        service: &'static str,
+        operation: &'static str,
+        outcome: &'static str,
+    ) {
+        self.aws_requests.add(0, &call_labels(service, operation, outcome));
+    }
+
+    /// Declares an operation that is paced when AWS throttles it.
+    pub fn declare_paced(&self, operation: &'static str) {
+        self.paced_calls.add(0, &[KeyValue::new("operation", operation)]);
     }
 
     /// Returns the provider, which must be flushed when the worker ends.
@@ -484,9 +473,9 @@ fn call_labels(
 }
 
 /// Returns the labels of an exception. The position distinguishes exceptions of the same name.
-fn exception_labels((at, name): (usize, &String)) -> [KeyValue; 2] {
+fn exception_labels((at, exception): (usize, &Exception)) -> [KeyValue; 2] {
     let position = i64::try_from(at).unwrap_or(i64::MAX);
-    [KeyValue::new("exception", name.clone()), KeyValue::new("position", position)]
+    [KeyValue::new("exception", exception.to_string()), KeyValue::new("position", position)]
 }
 
 fn notice_label(published: bool) -> KeyValue {

@@ -438,6 +438,14 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
     }
 }
 
+/// Declares the families of events and the settlements that are counted.
+pub fn declare(instruments: &Instruments) {
+    Kind::ALL.iter().for_each(|kind| instruments.declare_event(kind.as_str()));
+    for (disposition, reason) in Disposition::label_sets() {
+        instruments.declare_settled(disposition, reason);
+    }
+}
+
 /// Logs that a message comes again because its lease ended before its work did.
 fn lease_lost(message: &Message) {
     let what = "the lease was lost; the message comes again";

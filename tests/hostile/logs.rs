@@ -7,8 +7,7 @@ use aws_sim::{ApiError, Fault, FaultRule};
 use serde_json::{Value, json};
 use tagwarden::domain::names::{AccountId, Region, RegistryId};
 use tagwarden::event;
-use tagwarden::telemetry::logs::LogFormat;
-use tagwarden::telemetry::logs::subscriber;
+use tagwarden::telemetry::logs::{LogFormat, subscriber};
 use tracing_subscriber::EnvFilter;
 
 use super::texts::{events_with, families, places, texts_in_bulk, unseen, with};

@@ -17,16 +17,15 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use serde_json::json;
-use tagwarden::aws::AwsSettings;
-use tagwarden::aws::{Aws, AwsError};
+use tagwarden::aws::{Aws, AwsError, AwsSettings};
+use tagwarden::domain::exception::Exceptions;
 use tagwarden::domain::findings::{Reading, Scan};
 use tagwarden::domain::names::{
     AccountId, Digest, Region, RegistryId, Repository, RepositoryName, Tag,
 };
-use tagwarden::registry::UntagBy;
 use tagwarden::registry::ecr::EcrRegistry;
-use tagwarden::registry::{Manifest, Registry as _};
-use tagwarden::telemetry::instruments::{Instruments, Labels};
+use tagwarden::registry::{Manifest, Registry as _, UntagBy};
+use tagwarden::telemetry::instruments::Instruments;
 
 /// Pages that are read before a list is given up, and as many attempts at each as the SDK makes.
 const MAX_CALLS: usize = 600 * 3;
@@ -167,7 +166,7 @@ fn registry(canned: &Canned) -> EcrRegistry {
         .time_source(SystemTimeSource::new())
         .sleep_impl(TokioSleep::new())
         .build();
-    let instruments = Arc::new(Instruments::new(&Labels::default()).unwrap());
+    let instruments = Arc::new(Instruments::new(&Exceptions::default()).unwrap());
     let aws = Aws::new(&sdk, AwsSettings::default(), instruments);
     EcrRegistry::new(aws, registry_id(), UntagBy::TagAndDigest)
 }

@@ -10,9 +10,8 @@ use tagwarden::domain::names::{AccountId, Digest, Region, Repository, Repository
 use tagwarden::domain::notice::NoticeAction;
 use tagwarden::domain::origin::Origin;
 use tagwarden::domain::policy::Mode;
-use tagwarden::notify::NoticeFormat;
 use tagwarden::notify::render::{Rendered, render};
-use tagwarden::notify::{Notice, NoticeTags, notice_id};
+use tagwarden::notify::{Notice, NoticeFormat, NoticeTags, notice_id};
 
 /// What SNS takes, subject and attributes included (SNS API reference, Publish).
 const MAX_BYTES: usize = 262_144;

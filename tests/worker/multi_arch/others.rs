@@ -1,7 +1,6 @@
 //! Indexes that must keep their tags, and manifests that are no images.
 
-use aws_sim::ScanResult;
-use aws_sim::manifest;
+use aws_sim::{ScanResult, manifest};
 use serde_json::json;
 
 use super::{AMD, ARM, changed, child, clean, multi_arch, only, push_of, scanned};
