@@ -4,6 +4,9 @@
 //! Each seed is a separate run in virtual time with the real AWS SDK against the simulated AWS.
 //! `TAGWARDEN_SEED=7` runs one seed and prints its course. `TAGWARDEN_SEEDS=100000` sets the number
 //! of seeds of the ignored test.
+//!
+//! It is a program of its own, because the log of a seed is read, as in `tests/integration`, and a
+//! worker of `tests/worker`, which has no subscriber, would silence call sites for it.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,

