@@ -7,7 +7,7 @@
 #[path = "architecture/sources.rs"]
 mod sources;
 
-use sources::{Source, circles, sources};
+use sources::{Source, circles, sources, texts};
 
 /// Rooms from the top. A room imports only from lower floors.
 const FLOORS: &[&[&str]] = &[
@@ -64,6 +64,9 @@ const IMPURE: [&str; 9] = [
     "std::time::Instant",
     "fastrand",
 ];
+
+/// The most columns of a line, as rustfmt has it for code. It leaves comments as they are.
+const WIDTH: usize = 100;
 
 /// The largest share of `src` that one room may have, in per cent of its lines.
 const LARGEST_ROOM: usize = 16;
@@ -139,6 +142,23 @@ fn no_room_exceeds_its_share_of_the_code() {
         let share = lines * 100 / all;
         assert!(share <= LARGEST_ROOM, "{room} has {share} % of the lines of src");
     }
+}
+
+#[test]
+fn no_comment_is_wider_than_code() {
+    let mut wide = Vec::new();
+    for (file, text) in texts() {
+        // What begins with a string instead may have no place to break it.
+        let comments =
+            text.lines().zip(1..).filter(|(line, _)| line.trim_start().starts_with("//"));
+        for (line, at) in comments {
+            let columns = line.chars().count();
+            if columns > WIDTH {
+                wide.push(format!("src/{file}:{at}: {columns} columns"));
+            }
+        }
+    }
+    assert!(wide.is_empty(), "{wide:#?}");
 }
 
 #[test]

@@ -178,18 +178,25 @@ fn is_of_tests(file: &str) -> bool {
     file.split('/').any(|part| part == "tests.rs" || part == "tests")
 }
 
-/// Every file of `src` outside of tests.
-pub(crate) fn sources() -> Vec<Source> {
+/// Every file of `src`: its path below `src`, and what is in it.
+pub(crate) fn texts() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
     files(&root, &mut found);
     found.sort();
-    let parsed = found.iter().filter_map(|path| {
+    let texts = found.iter().map(|path| {
         let file = path.strip_prefix(&root).expect("below src").display().to_string();
+        (file, fs::read_to_string(path).expect("a readable file"))
+    });
+    texts.collect()
+}
+
+/// Every file of `src` outside of tests.
+pub(crate) fn sources() -> Vec<Source> {
+    let parsed = texts().into_iter().filter_map(|(file, text)| {
         if is_of_tests(&file) {
             return None;
         }
-        let text = fs::read_to_string(path).expect("a readable file");
         let mut paths = Paths::default();
         paths.visit_file(&syn::parse_file(&text).unwrap_or_else(|error| panic!("{file}: {error}")));
         let Paths { paths, re_exports, is_async, impls } = paths;
