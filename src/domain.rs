@@ -5,7 +5,8 @@
 //! test can check each rule with plain values.
 //!
 //! - Names: [`names`], [`globs`], [`text`], [`origin`].
-//! - What ECR says about an image: [`image`], [`image_index`], [`findings`], [`marks`], [`replication`].
+//! - What ECR says about an image: [`image`], [`image_index`], [`findings`], [`marks`],
+//!   [`replication`].
 //! - The policy: [`policy`], [`limits`], [`exception`].
 //! - From findings to a decision: [`evaluation`] applies the policy to findings, [`plan`] decides
 //!   what to do, and [`reconcile`] checks the registry's answer.

@@ -11,8 +11,8 @@
 //!
 //! - [`cli`]: the command line and the exit codes.
 //! - [`app`]: the composition root. It owns every task and orders start and stop.
-//! - [`check`]: shows what a configuration means and which permissions it needs. [`config`]: checked
-//!   settings.
+//! - [`check`]: shows what a configuration means and which permissions it needs.
+//! - [`config`]: checked settings.
 //! - [`worker`]: SQS in, settlement out: polling, permits, fairness, one message.
 //! - [`sweep`]: everything of sweeps. [`assess`]: one image from top to bottom.
 //! - [`enforce`]: everything that changes an image. [`explain`]: judges one event for people.

@@ -6,8 +6,9 @@ use clap::Parser as _;
 use tagwarden::cli::{self, Arguments};
 use tikv_jemallocator::Jemalloc;
 
-// The findings of many images take tens of megabytes for a moment. glibc keeps them for ever; jemalloc's own thread gives
-// them back within seconds, though nothing is allocated meanwhile (docs/performance.md, "The allocator").
+// The findings of many images take tens of megabytes for a moment. glibc keeps that memory for
+// ever. jemalloc's own thread gives it back within seconds, even if nothing is allocated meanwhile
+// (docs/performance.md, "The allocator").
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 

@@ -22,7 +22,7 @@ use super::findings::{Finding, FindingRef, Findings, Severity, SeverityCounts};
 use super::names::{Digest, RepositoryName};
 use super::policy::{Policy, RuleSettings};
 
-/// The most findings that a evaluation lists as the worst.
+/// The most findings that an evaluation lists as the worst.
 const NAMED: usize = 10;
 
 /// The image whose findings are judged, and the time of the evaluation.
@@ -146,8 +146,8 @@ impl Policy {
     }
 }
 
-/// A evaluation in progress. It takes one finding at a time, so that a caller with tens of thousands
-/// of findings can let other tasks run in between.
+/// An evaluation in progress. It takes one finding at a time, so that a caller with tens of
+/// thousands of findings can let other tasks run in between.
 #[derive(Debug)]
 pub(super) struct Judging<'a> {
     policy: &'a Policy,

@@ -246,7 +246,8 @@ impl Concerning<'_> {
         self.for_any.iter().copied().find(is_whole).map(ExceptionId)
     }
 
-    /// Returns the exceptions that together cover a finding in all of its packages. If a package is not covered, the finding counts, and the result is empty.
+    /// Returns the exceptions that together cover a finding in all of its packages. If a package is
+    /// not covered, the finding counts, and the result is empty.
     pub(super) fn covering(&mut self, finding: FindingRef<'_>) -> Vec<ExceptionId> {
         let mut named = self.exceptions.by_id.matching(finding.id());
         named.retain(|at| self.concerns(*at));
