@@ -64,7 +64,7 @@ pub struct Untagged {
     /// Tags that did not exist at the time of the call. A tag that was read just before was most
     /// likely removed by an earlier attempt of this call, whose answer was lost.
     pub absent: Vec<Tag>,
-    /// Tags that are still there, and the reason.
+    /// Tags that this call did not remove, and the reason. An earlier attempt of it may have.
     pub failed: Vec<(Tag, TagFailure)>,
     /// Tags that the answer does not mention.
     pub unanswered: Vec<Tag>,

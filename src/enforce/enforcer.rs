@@ -258,8 +258,10 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
         &self,
         target: Target<'_>,
         manifest: &Manifest,
-        Removed { done, halt }: Removed,
+        Removed { done, uncertain, halt }: Removed,
     ) -> Result<Outcome, Failure> {
+        let Shared { dispatcher, .. } = &self.shared;
+        dispatcher.may_have_lost(target.repository(), &target.violation.image.digest, &uncertain);
         let is_left = |tag: &&Tag| {
             !done.gone.contains(tag) && !done.absent.contains(tag) && !done.moved.contains(tag)
         };

@@ -60,6 +60,8 @@ pub(super) enum Halt {
 #[derive(Default)]
 pub(super) struct Removed {
     pub(super) done: Untagged,
+    /// Tags of which it is not known whether they were removed.
+    pub(super) uncertain: Vec<Tag>,
     pub(super) halt: Option<Halt>,
 }
 
@@ -101,6 +103,7 @@ impl<R: Registry> Removal<'_, R> {
                     {
                         reservation.give_back(batch.len());
                     }
+                    all.uncertain.extend_from_slice(batch);
                     all.halt = Some(Halt::Failure(failure));
                     break;
                 }
@@ -109,7 +112,10 @@ impl<R: Registry> Removal<'_, R> {
                 // This comes first, so that from here on this process removes nothing more.
                 self.health.overreached();
             }
-            let read = self.read_unanswered(&mut now).await;
+            let read = self.read_doubtful(&mut now).await;
+            if read.is_err() {
+                all.uncertain.extend(doubtful(&now).cloned());
+            }
             if let Some(reservation) = &mut reservation {
                 reservation.give_back(now.moved.len() + now.failed.len());
             }
@@ -125,15 +131,21 @@ impl<R: Registry> Removal<'_, R> {
         all
     }
 
-    /// Asks the registry whether the tags that an answer leaves out are still there.
-    async fn read_unanswered(&self, done: &mut Untagged) -> Result<(), Failure> {
-        if done.unanswered.is_empty() {
+    /// Asks the registry whether the doubtful tags of an answer are still there.
+    async fn read_doubtful(&self, done: &mut Untagged) -> Result<(), Failure> {
+        if doubtful(done).next().is_none() {
             return Ok(());
         }
         let Target { request, violation, .. } = self.target;
         let read = |registry| R::image(registry, &request.repository, &violation.image.digest);
         let image = self.ecr.call(request, read).await?;
         let now = image.map(|image| image.tags).unwrap_or_default();
+        let is_there =
+            |(tag, failure): &(Tag, TagFailure)| !is_doubtful(failure) || now.contains(tag);
+        let failed = std::mem::take(&mut done.failed).into_iter();
+        let (failed, absent): (Vec<_>, Vec<_>) = failed.partition(is_there);
+        done.failed = failed;
+        done.absent.extend(absent.into_iter().map(|(tag, _)| tag));
         for tag in done.unanswered.drain(..) {
             if now.contains(&tag) {
                 let why = TagFailure::Retry("the answer leaves the tag out".to_owned());
@@ -154,6 +166,22 @@ impl<R: Registry> Removal<'_, R> {
 fn may_have_removed(failure: &Failure) -> bool {
     let Failure::Transient(error) = failure else { return false };
     matches!(error.class, ErrorClass::Timeout | ErrorClass::Connection | ErrorClass::Unavailable)
+}
+
+/// Returns the tags of which an answer does not prove that they are still there: those that it
+/// leaves out, and those that failed. The SDK repeats a call whose answer was lost, and why the
+/// repeated call failed does not tell what the first one did.
+fn doubtful(done: &Untagged) -> impl Iterator<Item = &Tag> {
+    let failed = done.failed.iter().filter(|(_, failure)| is_doubtful(failure));
+    failed.map(|(tag, _)| tag).chain(&done.unanswered)
+}
+
+fn is_doubtful(failure: &TagFailure) -> bool {
+    match failure {
+        TagFailure::Retry(_) | TagFailure::Refused(_) => true,
+        // The registry has looked at the tag.
+        TagFailure::Blocked(_) => false,
+    }
 }
 
 /// Returns the reason why the gravest part of an answer ends the removal.

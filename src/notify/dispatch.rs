@@ -193,13 +193,20 @@ impl<N: Notifier> Dispatcher<N> {
         self.gate.wait_until_open(self.health.clear(), &self.shutdown).await
     }
 
-    /// Returns the image that lost this tag without the team being notified of it, if this process
-    /// knows of one.
+    /// Remembers that calls were made to remove these tags of an image, and that it is not known
+    /// whether they did.
+    pub fn may_have_lost(&self, repository: &Repository, digest: &Digest, tags: &[Tag]) {
+        self.history.may_have_lost(repository, digest, tags);
+    }
+
+    /// Returns the image that lost this tag, or may have lost it, without the team being notified
+    /// of it, if this process knows of one.
     pub fn image_that_lost(&self, repository: &Repository, tag: &Tag) -> Option<Digest> {
         self.history.image_that_lost(repository, tag)
     }
 
-    /// Returns the tags that an image lost without the team being notified of it.
+    /// Returns the tags that an image lost, or may have lost, without the team being notified of
+    /// them.
     pub fn left_to_notify(&self, repository: &Repository, digest: &Digest) -> Vec<Tag> {
         self.history.left_to_notify(repository, digest)
     }

@@ -22,8 +22,8 @@ const MAX_NOTICES: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct NotificationHistory {
     heard: Cache<Key, Instant>,
-    /// Removed tags of which the team could not be notified, by image: the next notice about the
-    /// image names them too.
+    /// Tags that were removed or may have been, and of which the team could not be notified, by
+    /// image: the next notice about the image names those that it no longer has.
     undelivered: Mutex<HashMap<(Repository, Digest), Vec<Tag>>>,
 }
 
@@ -54,16 +54,20 @@ impl NotificationHistory {
 
     /// The team could not be notified of the removed tags in this notice.
     pub(super) fn undelivered(&self, notice: &Notice) {
-        if notice.tags.untagged.is_empty() {
+        self.may_have_lost(&notice.repository, &notice.digest, &notice.tags.untagged);
+    }
+
+    /// An image lost these tags, or may have lost them.
+    pub(super) fn may_have_lost(&self, repository: &Repository, digest: &Digest, lost: &[Tag]) {
+        if lost.is_empty() {
             return;
         }
         let mut undelivered = self.undelivered.lock();
         if undelivered.len() >= MAX_NOTICES {
             undelivered.clear();
         }
-        let image = (notice.repository.clone(), notice.digest.clone());
-        let tags = undelivered.entry(image).or_default();
-        for tag in &notice.tags.untagged {
+        let tags = undelivered.entry((repository.clone(), digest.clone())).or_default();
+        for tag in lost {
             if !tags.contains(tag) {
                 tags.push(tag.clone());
             }
@@ -81,7 +85,8 @@ impl NotificationHistory {
         });
     }
 
-    /// Returns the image of a repository that lost this tag without the team being notified of it.
+    /// Returns the image of a repository that lost this tag, or may have lost it, without the team
+    /// being notified of it.
     pub(super) fn image_that_lost(&self, repository: &Repository, tag: &Tag) -> Option<Digest> {
         let undelivered = self.undelivered.lock();
         let mut lost =
@@ -89,7 +94,8 @@ impl NotificationHistory {
         lost.next().map(|((_, digest), _)| digest.clone())
     }
 
-    /// Returns the tags that an image lost without the team being notified of it.
+    /// Returns the tags that an image lost, or may have lost, without the team being notified of
+    /// them.
     pub(super) fn left_to_notify(&self, repository: &Repository, digest: &Digest) -> Vec<Tag> {
         let image = (repository.clone(), digest.clone());
         self.undelivered.lock().get(&image).cloned().unwrap_or_default()

@@ -410,3 +410,32 @@ async fn nothing_is_claimed_at_the_first_delivery_or_without_own_mark() {
     assert_eq!(world.notice()["tags"]["claimed"], json!([]));
     assert_eq!(world.notice()["tags"]["untagged"], json!(["2.0"]));
 }
+
+/// The first attempt of a call removes the tag and is not answered, the second one fails.
+#[tokio::test(start_paused = true)]
+async fn tags_that_a_failed_call_may_have_removed_are_told_without_a_digest_too() {
+    let second = || FaultRule::on("BatchDeleteImage").skip(1).once();
+    // An answer about each tag is read after, and a call that fails is told by the next delivery.
+    let failed = || (second().fail_entries("KmsError"), "untagged");
+    let refused = || (second().error("AccessDeniedException"), "claimed");
+    for (action, done) in [("quarantine", "quarantined"), ("delete", "deleted")] {
+        for (fault, named) in [failed(), refused()] {
+            let world = World::new().set("POLICY__ACTION", action);
+            let digest = world.image(&["1.0"], critical());
+            let mut event = basic(&digest, &["1.0"], &json!({"CRITICAL": 1}));
+            event["detail"]["image-digest"] = json!(null);
+            world.send(&event);
+            let lost = FaultRule::on("BatchDeleteImage").once().reset_after();
+            world.sim.set_faults(vec![lost, fault]);
+
+            world.run_to_the_end().await;
+
+            let notice = world.notice();
+            assert_eq!(notice["action"], done);
+            assert_eq!(notice["image"]["digest"], digest.as_str());
+            assert_eq!(notice["tags"][named], json!(["1.0"]), "{action} {named}");
+            let marked = (action == "quarantine").then(|| vec![quarantine(&digest)]);
+            assert_eq!(world.sim.tags(&world.repository, &digest), marked);
+        }
+    }
+}
