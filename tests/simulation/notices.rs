@@ -14,6 +14,8 @@ pub struct Notices {
     topics: Vec<String>,
     /// Images that lost tags and about which the topic has received nothing since.
     not_notified: BTreeSet<(String, Of)>,
+    /// Workers that removed tags of an image about which not every topic was notified since.
+    removed_by: BTreeSet<(String, Of)>,
     /// Tags that a worker knows to be removed, and that the topic was not notified of.
     known: BTreeMap<(String, String, Of), BTreeSet<String>>,
     notified_of: BTreeSet<Of>,
@@ -26,8 +28,10 @@ impl Notices {
         Self { topics, ..Self::default() }
     }
 
-    /// Tags of an image were removed.
-    pub fn gone(&mut self, repository: &RepoKey, digest: &str) {
+    /// A worker removed tags of an image.
+    pub fn gone(&mut self, caller: &str, repository: &RepoKey, digest: &str) {
+        let of = (repository.clone(), digest.to_owned());
+        self.removed_by.insert((caller.to_owned(), of));
         for topic in &self.topics {
             self.not_notified.insert((topic.clone(), (repository.clone(), digest.to_owned())));
         }
@@ -42,10 +46,13 @@ impl Notices {
         }
     }
 
-    /// A worker ended with its knowledge.
-    pub fn forget(&mut self, caller: &str) {
+    /// A worker ended with its knowledge. Returns the images that it removed tags of and that not
+    /// every topic was notified of.
+    pub fn forget(&mut self, caller: &str) -> Vec<Of> {
         self.known.retain(|(of, ..), _| of != caller);
         self.refused.retain(|(of, _), _| of != caller);
+        let own = self.removed_by.extract_if(.., |(by, _)| by == caller);
+        own.map(|(_, of)| of).collect()
     }
 
     /// A topic has answered a worker.
@@ -78,6 +85,9 @@ impl Notices {
         let action = notice["action"].as_str().unwrap_or_default().to_owned();
         if action != "unscanned" && action != "would_untag" {
             self.not_notified.remove(&(topic.to_owned(), of.clone()));
+        }
+        if self.is_notified(&of.0, &of.1) {
+            self.removed_by.retain(|(_, about)| *about != of);
         }
         self.notified_of.insert(of.clone());
         let named = ["untagged", "claimed"].map(|key| &notice["tags"][key]);

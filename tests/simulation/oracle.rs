@@ -44,6 +44,9 @@ pub struct Oracle {
     touched: BTreeMap<RepoKey, Duration>,
     /// The time when somebody else last put a tag on an image, by repository and tag.
     tagged: BTreeMap<(RepoKey, String), Duration>,
+    /// Images that lost tags to a message without a digest, which came again after the worker had
+    /// ended without a notice.
+    gaps: BTreeSet<(RepoKey, String)>,
     /// Images that were removed from a replica and were judged.
     lost: usize,
     wrong: Vec<String>,
@@ -90,6 +93,7 @@ impl Oracle {
             now: Duration::ZERO,
             touched: BTreeMap::new(),
             tagged: BTreeMap::new(),
+            gaps: BTreeSet::new(),
             lost: 0,
             wrong: Vec::new(),
             counts: BTreeMap::new(),
@@ -164,7 +168,11 @@ impl Oracle {
         if self.leases.ended(caller) && was_stopped {
             self.wrong(format!("12: {caller} has left a receive behind"));
         }
-        self.notices.forget(caller);
+        for of in self.notices.forget(caller) {
+            if self.is_left_to_a_digestless(&of) {
+                self.gaps.insert(of);
+            }
+        }
     }
 
     /// Invariant 15: the metrics contain nothing of a message.
@@ -263,6 +271,9 @@ impl Oracle {
                 let done = ["quarantined", "deleted", "would_untag", "blocked"];
                 let excused = action == "blocked" && self.is_uncertain(sim, &repository, &digest);
                 let is_bad = self.is_bad(&repository, &digest);
+                if self.notices.is_notified(&repository, &digest) {
+                    self.gaps.remove(&(repository.clone(), digest.clone()));
+                }
                 if done.contains(&action.as_str()) && !is_bad && !excused {
                     self.wrong(format!("6: {action} is notified of {digest}, which is not bad"));
                 }
@@ -420,7 +431,7 @@ impl Oracle {
             }
             if !is_mark {
                 self.count("tags untagged");
-                self.notices.gone(repository, digest);
+                self.notices.gone(&call.caller, repository, digest);
             }
         }
         for (tag, digest) in &after.0 {

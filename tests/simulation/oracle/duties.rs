@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use aws_sim::{Call, Sim};
+use aws_sim::{Call, RepoKey, Sim};
 
 use super::{Oracle, is_mark};
 use crate::events::Duty;
@@ -61,6 +61,15 @@ impl Oracle {
         tagged.is_some_and(|at| *at > sent_at)
     }
 
+    /// Returns whether a message without a digest that led to an image is to come again. Only the
+    /// worker that removed tags for it knows their image: the known gap.
+    pub(super) fn is_left_to_a_digestless(&self, (repository, digest): &(RepoKey, String)) -> bool {
+        let left = self.duties.iter().filter(|(id, _)| !self.leases.is_gone(id));
+        let resolve = left.filter(|(_, duty)| matches!(duty, Duty::Resolve(_)));
+        let mut images = resolve.flat_map(|(_, duty)| self.obliged(duty));
+        images.any(|image| image.repository == *repository && image.digest == *digest)
+    }
+
     /// Invariant 1: every effect that a message requires has happened before the message is
     /// deleted.
     pub(super) fn deleted(&mut self, sim: &Sim, call: &Call) {
@@ -84,7 +93,11 @@ impl Oracle {
                 let is_there = sim.tags(key.0, key.1).is_some();
                 // The images that tags pointed to are checked at the end.
                 let named = matches!(duty, Duty::Assess(_));
-                if named && is_there && !in_other_hands && !self.notices.is_notified(key.0, key.1) {
+                // A worker that finds the mark for the first time leaves the notice to the worker
+                // that removed the tags.
+                let is_gap = self.gaps.contains(&(image.repository.clone(), image.digest.clone()));
+                let is_missing = is_there && !is_gap && !self.notices.is_notified(key.0, key.1);
+                if named && is_missing && !in_other_hands {
                     self.wrong(format!("1: {id} was deleted without a notice of {}", image.digest));
                 }
                 let touched = self.touched.get(key.0).is_some_and(|at| *at >= received_at);
@@ -157,18 +170,10 @@ impl Oracle {
                 }
             }
         }
-        let digestless: BTreeSet<_> = self
-            .duties
-            .values()
-            .filter(|duty| matches!(duty, Duty::Resolve(_)))
-            .flat_map(|duty| self.obliged(duty))
-            .map(|image| (image.repository, image.digest))
-            .collect();
         for key in self.notices.not_notified() {
             if sim.tags(&key.0, &key.1).is_none() {
                 self.count("deleted by others before it was told");
-            } else if digestless.contains(&key) {
-                // The known gap: nothing leads back to an image that was named only by its tags.
+            } else if self.gaps.contains(&key) {
                 self.count("known gap: digestless and untold");
             } else if !undone.contains(&key) {
                 self.wrong(format!("2: tags of {key:?} were removed and nobody was notified"));
