@@ -31,12 +31,13 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// The only files that may name an AWS type.
-const AWS_FILES: [&str; 18] = [
+const AWS_FILES: &[&str] = &[
     "queue/sqs.rs",
     "queue/sqs/permissions.rs",
     "registry/ecr.rs",
     "registry/ecr/answers.rs",
     "registry/ecr/batches.rs",
+    "registry/ecr/clients.rs",
     "registry/ecr/findings.rs",
     "registry/ecr/manifests.rs",
     "registry/ecr/permissions.rs",

@@ -11,28 +11,26 @@
 
 mod answers;
 mod batches;
+mod clients;
 mod findings;
 mod manifests;
 mod permissions;
 mod replication;
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::iter::once;
 use std::sync::Arc;
 
 use aws_config::retry::RetryConfig;
+use aws_sdk_ecr::config;
 use aws_sdk_ecr::types::{
     DescribeImagesFilter, ImageFailureCode, ImageIdentifier, ImageStatusFilter, TagStatus,
 };
-use aws_sdk_ecr::{Client, config};
-use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 use tokio::sync::Semaphore;
 
 use super::manifest::index_of;
 use super::{MAX_PAGE, Manifest, Markable, Page, Registry, ScanAnswer, Tagged, Tagging};
-use crate::aws::{Aws, AwsError, CountAttempts, Operation};
+use crate::aws::{Aws, AwsError, Operation};
 use crate::domain::findings::{ScanPage, ScanState};
 use crate::domain::image::Image;
 use crate::domain::image_index::Index;
@@ -43,6 +41,7 @@ use crate::domain::replication::Replication;
 use crate::registry::UntagBy;
 use answers::{all_pages, failure_of, image_of, listed_of, none_if_missing, page_of};
 use batches::{Answered, ROOM, as_large_as_fits};
+use clients::{Clients, Place};
 use manifests::{Manifests, by_digest, by_tag};
 pub use permissions::try_permissions;
 use replication::describe_registry;
@@ -52,45 +51,13 @@ const IMAGES_ROOM: u32 = 2 * 1024;
 /// Kilobytes that a page may have for each of its findings. Most findings take two, and those with
 /// many packages take more.
 const FINDING_ROOM: u32 = 5;
-/// Most clients that are kept, one for each account and Region in use.
-const MAX_CLIENTS: usize = 256;
-
-/// The registry of one account and Region: its client, and the pacing of its calls.
-#[derive(Debug)]
-struct Place {
-    client: Client,
-    aws: Aws,
-}
-
 /// Every registry in the scope of the policy, each with a client for its account and Region.
 #[derive(Debug)]
 pub struct EcrRegistry {
-    aws: Aws,
-    own: RegistryId,
+    clients: Clients,
     untag_by: UntagBy,
-    /// Those that were used longest ago are forgotten first, each with the state of its pacing.
-    places: Cache<RegistryId, Arc<Place>>,
     /// Kilobytes that answers with manifests may still take.
     room: Semaphore,
-}
-
-/// Returns a cache that holds exactly this many clients, in one shard: a client that gave way too
-/// early would take its pacing with it.
-fn cache_of(clients: usize) -> Cache<RegistryId, Arc<Place>> {
-    let options = OptionsBuilder::new()
-        .shards(1)
-        .estimated_items_capacity(clients)
-        .weight_capacity(clients as u64)
-        .build();
-    match options {
-        Ok(options) => Cache::with_options(
-            options,
-            UnitWeighter,
-            DefaultHashBuilder::default(),
-            DefaultLifecycle::default(),
-        ),
-        Err(_) => Cache::new(clients),
-    }
 }
 
 impl EcrRegistry {
@@ -98,7 +65,7 @@ impl EcrRegistry {
     #[must_use]
     pub fn new(aws: Aws, own: RegistryId, untag_by: UntagBy) -> Self {
         let room = Semaphore::new(ROOM as usize);
-        Self { aws, own, untag_by, places: cache_of(MAX_CLIENTS), room }
+        Self { clients: Clients::new(aws, own), untag_by, room }
     }
 
     async fn place(&self, repository: &Repository) -> Arc<Place> {
@@ -106,14 +73,7 @@ impl EcrRegistry {
     }
 
     async fn place_at(&self, registry_id: &RegistryId) -> Arc<Place> {
-        let new = async {
-            let config = config::Builder::from(&self.aws.at(registry_id, &self.own).await);
-            let config = config.retry_partition(Aws::retry_quota()).interceptor(CountAttempts);
-            let client = Client::from_conf(config.build());
-            Ok::<_, Infallible>(Arc::new(Place { client, aws: self.aws.paced(registry_id) }))
-        };
-        let Ok(place) = self.places.get_or_insert_async(registry_id, new).await;
-        place
+        self.clients.at(registry_id).await
     }
 
     /// Returns one page of the repository's tagged images with this status.

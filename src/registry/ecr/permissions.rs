@@ -38,14 +38,14 @@ pub async fn try_permissions(
     let manifests =
         client.batch_get_image().registry_id(account).repository_name(name).image_ids(id().build());
     let on = format!("repository {name} in {account} {}", repository.region);
-    let aws = &registry.aws;
+    let aws = registry.clients.aws();
     let images = aws.call(Operation::DescribeImages, images.send()).await;
     // Our own credentials have worked before, so if there is no answer, the credentials of the
     // role are missing.
     if let Err(error) = &images
         && error.class == ErrorClass::Credentials
         && error.code.is_none()
-        && repository.account != registry.own.account
+        && repository.account != registry.clients.own().account
     {
         return vec![Tried {
             action: "sts:AssumeRole",
