@@ -1,7 +1,7 @@
 //! The outcome of a message's event, and the disposition of the message.
 //!
 //! An assessment ends in an [`Outcome`], or in a [`Failure`] if the message has to come again.
-//! [`disposition`] is the one table that leads from there to the message. The words of logs and
+//! [`disposition()`] is the one table that leads from there to the message. The words of logs and
 //! metrics are derived from the same enums, so that no second list has to agree with them.
 
 mod attempt;

@@ -6,7 +6,7 @@
 //! removed becomes a message of its own and is handled like any other event, with its own lease,
 //! retries, limits and notices. A step that breaks off is done again and does no harm. When its
 //! messages are sent the step is done, and copies of it end at any task that has taken it
-//! ([`steps_taken`]). Results are gathered into one summary ([`aggregate`]).
+//! (`steps_taken`). Results are gathered into one summary (`aggregate`).
 //!
 //! A sweep covers every account of `policy.accounts` in every Region of `policy.regions`; if those
 //! are not set, the worker's own. A step out of scope touches nothing, whoever sent it. When a

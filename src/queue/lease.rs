@@ -1,4 +1,4 @@
-//! The lease on one message: a pure state machine, [`Lease`], and the shell that keeps it by
+//! The lease on one message: a pure state machine, `Lease`, and the shell that keeps it by
 //! heartbeat, [`HeldLease`].
 //!
 //! A received message is invisible to other workers until its visibility timeout ends. A lease
