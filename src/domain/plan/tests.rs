@@ -352,7 +352,8 @@ proptest! {
     fn order_of_tags_does_not_matter(
         tags in prop::collection::btree_set("[a-z][a-z0-9.-]{0,6}", 0..12),
     ) {
-        let terms = RuleSettings { protected_tags: globs(&["a*", "*1"]), ..RuleSettings::default() };
+        let protected_tags = globs(&["a*", "*1"]);
+        let terms = RuleSettings { protected_tags, ..RuleSettings::default() };
         let tags: Vec<_> = tags.iter().map(String::as_str).collect();
         let reversed: Vec<_> = tags.iter().rev().copied().collect();
         let sorted = |tags: &[&str]| {
