@@ -18,6 +18,6 @@ pub mod sns;
 mod undo;
 
 pub use self::dispatch::{Announced, Dispatcher, Topic, Undelivered};
-pub use self::notice::{Notice, NoticeTags, notice_id};
+pub use self::notice::{Notice, NoticeTags, id_of, notice_id};
 pub use self::notifier::Notifier;
 pub use self::settings::{NoticeFormat, NotifySettings, TopicSettings};

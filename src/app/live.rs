@@ -78,18 +78,8 @@ pub async fn look(
     let surroundings = Surroundings::of_command(settings.policy, own.clone(), shutdown, &client);
     let registry = EcrRegistry::new(client.aws, own, UntagBy::TagAndDigest);
     let Reading { inspector, safeguards, .. } = Reading::new(&surroundings, registry);
-    let request = Request {
-        repository: event.repository.clone(),
-        digest: event.digest.clone(),
-        tags: event.tags.clone(),
-        claim: event.claim.clone(),
-        origin: event.origin.clone(),
-        event_id: event.origin.id.clone().unwrap_or_default(),
-        message_id: None,
-        freshness: Freshness::now(None),
-        attempt: Attempt::ONLY,
-        urgency: Urgency::Immediate,
-    };
+    let freshness = Freshness::now(None);
+    let request = Request::of_event(event, None, freshness, Attempt::ONLY, Urgency::Immediate);
     let Surroundings { policy, own, .. } = &surroundings;
     Ok(inspect(&inspector, &safeguards, (policy, own), &request).await?)
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::domain::names::{Digest, Repository, Tag};
 use crate::domain::origin::Origin;
 use crate::domain::policy::{Policy, RuleSettings};
-use crate::event::Claim;
+use crate::event::{Claim, ImageEvent};
 use crate::outcome::Attempt;
 
 /// How long the asker can wait.
@@ -67,6 +67,30 @@ pub struct Request {
 }
 
 impl Request {
+    /// Returns the question that an event asks: `message_id` is the message's, if one brought it.
+    #[must_use]
+    pub fn of_event(
+        event: &ImageEvent,
+        message_id: Option<&str>,
+        freshness: Freshness,
+        attempt: Attempt,
+        urgency: Urgency,
+    ) -> Self {
+        let event_id = event.origin.id.as_deref().or(message_id).unwrap_or_default();
+        Self {
+            repository: event.repository.clone(),
+            digest: event.digest.clone(),
+            tags: event.tags.clone(),
+            claim: event.claim.clone(),
+            origin: event.origin.clone(),
+            event_id: event_id.to_owned(),
+            message_id: message_id.map(str::to_owned),
+            freshness,
+            attempt,
+            urgency,
+        }
+    }
+
     /// Returns the settings that judge the images of the repository.
     #[must_use]
     pub fn settings<'a>(&self, policy: &'a Policy) -> &'a RuleSettings {

@@ -62,15 +62,20 @@ pub struct Notice {
 /// often the notice is sent.
 #[must_use]
 pub fn notice_id(repository: &Repository, digest: &Digest, event_id: &str) -> String {
-    let mut hash = Sha256::new();
-    for part in [
+    id_of([
         repository.account.as_str(),
         repository.region.as_str(),
         repository.name.as_str(),
         digest.as_str(),
         event_id,
-    ] {
-        hash.update(part.as_bytes());
+    ])
+}
+
+/// Returns the id that these parts make together.
+pub fn id_of<T: AsRef<str>>(parts: impl IntoIterator<Item = T>) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.as_ref().as_bytes());
         // No part contains a zero byte, so two different lists never have the same bytes.
         hash.update([0]);
     }

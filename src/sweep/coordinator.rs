@@ -149,8 +149,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
             Turn::InWork => None,
         };
         let registry = match &order.step {
-            Step::All => None,
-            Step::Repository(_) => None,
+            Step::All | Step::Repository(_) => None,
             Step::Registry(registry_id) => Some(registry_id),
             Step::Result(found) => Some(&found.registry_id),
             Step::Told(told) => Some(&told.registry_id),

@@ -11,13 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::domain::coverage::{Census, Coverage};
 use crate::domain::names::{RegistryId, RepositoryName};
 use crate::domain::policy::Mode;
-use crate::notify::NoticeFormat;
 use crate::notify::render::Rendered;
+use crate::notify::{NoticeFormat, id_of};
 
 /// The maximum number of repositories that a summary names.
 const WORST: usize = 10;
@@ -87,23 +86,18 @@ impl Summary {
     /// Returns the id, which is always the same for the same numbers and differs for others.
     #[must_use]
     pub(super) fn id(&self) -> String {
-        let mut hash = Sha256::new();
-        let mut add = |part: &str| {
-            hash.update(part.as_bytes());
-            hash.update([0]);
-        };
-        for part in
-            [self.registry_id.account.as_str(), self.registry_id.region.as_str(), &self.sweep]
-        {
-            add(part);
-        }
-        add(self.began.as_deref().unwrap_or_default());
-        add(&format!("{} of {}, late {}", self.swept, self.repositories, self.is_late));
-        for (coverage, images) in self.census.iter() {
-            add(&format!("{} {images}", coverage.as_str()));
-        }
-        self.cut.iter().for_each(|repository| add(repository.as_str()));
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        let Self { registry_id, sweep, swept, repositories, is_late, .. } = self;
+        let mut parts = vec![
+            registry_id.account.to_string(),
+            registry_id.region.to_string(),
+            sweep.clone(),
+            self.began.clone().unwrap_or_default(),
+            format!("{swept} of {repositories}, late {is_late}"),
+        ];
+        let counts = self.census.iter();
+        parts.extend(counts.map(|(coverage, images)| format!("{} {images}", coverage.as_str())));
+        parts.extend(self.cut.iter().map(ToString::to_string));
+        id_of(parts)
     }
 
     fn violating(&self) -> u64 {

@@ -320,18 +320,9 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
     }
 
     fn request(&self, message: &Message, event: &ImageEvent, urgency: Urgency) -> Request {
-        Request {
-            repository: event.repository.clone(),
-            digest: event.digest.clone(),
-            tags: event.tags.clone(),
-            claim: event.claim.clone(),
-            origin: event.origin.clone(),
-            event_id: event.origin.id.clone().unwrap_or_else(|| message.id.clone()),
-            message_id: Some(message.id.clone()),
-            freshness: Freshness { sent_at: message.sent_at, received_at: message.received_at },
-            attempt: self.attempt(message),
-            urgency,
-        }
+        let Message { sent_at, received_at, .. } = *message;
+        let freshness = Freshness { sent_at, received_at };
+        Request::of_event(event, Some(&message.id), freshness, self.attempt(message), urgency)
     }
 
     /// Assesses the image when its repository has a slot for it.

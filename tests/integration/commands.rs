@@ -1,4 +1,5 @@
-//! The commands beside `run`, by the real binary, as a new user and somebody at three in the morning would try them.
+//! The commands beside `run`, by the real binary, as a new user and somebody at three in the
+//! morning would try them.
 
 mod check;
 mod explain;

@@ -1,5 +1,6 @@
-//! What is under deploy/, checked with the tools of its ecosystem: cfn-lint, botocore and moto, which are installed from PyPI
-//! below `target/`; and held against what the worker does, asks for and counts.
+//! What is under deploy/, checked with the tools of its ecosystem: cfn-lint, botocore and moto,
+//! which are installed from PyPI below `target/`; and held against what the worker does, asks for
+//! and counts.
 
 mod alarms;
 mod events;

@@ -1,9 +1,9 @@
-//! The real program and what is deployed with it: as its users start it, beside the simulated AWS and others' emulators,
-//! under signals, and held against `deploy/` and the guides.
+//! The real program and what is deployed with it: as its users start it, beside the simulated AWS
+//! and others' emulators, under signals, and held against `deploy/` and the guides.
 //!
-//! All of that is one program, because each that links the AWS SDK makes every build of the tests longer. `tests/worker`
-//! is another: `hostile` reads the log of a worker in this process, and a worker that runs beside it without a subscriber,
-//! as those do, would silence call sites for both.
+//! All of that is one program, because each that links the AWS SDK makes every build of the tests
+//! longer. `tests/worker` is another: `hostile` reads the log of a worker in this process, and a
+//! worker that runs beside it without a subscriber, as those do, would silence call sites for both.
 #![expect(
     clippy::expect_used,
     clippy::unwrap_used,

@@ -1,10 +1,11 @@
-//! The process is killed at every one of its calls, with and without the call's effect, and fresh processes bring what it
-//! began to the same end.
+//! The process is killed at every one of its calls, with and without the call's effect, and fresh
+//! processes bring what it began to the same end.
 //!
-//! Every call of an undisturbed run of a scene is a crash point. The runtime is dropped while that call is in the
-//! service's hands; the messages come again in each of several ways; and a fresh process runs until the queue is empty.
-//! The end has to be that of the undisturbed run: the same tags and images, each notice at least once under its id, and
-//! no message left. All single crashes are tried, and a sample of pairs.
+//! Every call of an undisturbed run of a scene is a crash point. The runtime is dropped while that
+//! call is in the service's hands; the messages come again in each of several ways; and a fresh
+//! process runs until the queue is empty. The end has to be that of the undisturbed run: the same
+//! tags and images, each notice at least once under its id, and no message left. All single crashes
+//! are tried, and a sample of pairs.
 
 mod check;
 mod lives;

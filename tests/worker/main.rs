@@ -1,5 +1,5 @@
-//! The worker in this process, with the real AWS SDK against the simulated AWS, under paused time; and parts of it alone:
-//! its HTTP listener, and what the fuzz targets run.
+//! The worker in this process, with the real AWS SDK against the simulated AWS, under paused time;
+//! and parts of it alone: its HTTP listener, and what the fuzz targets run.
 //!
 //! None of it has a subscriber of its own: see `tests/integration/main.rs` for those that do.
 #![expect(
