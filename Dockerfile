@@ -50,9 +50,11 @@ RUN mkdir -p src tests/aws-sim/src \
  && cargo auditable build --package tagwarden --release --locked
 
 # A copied file is as old as it was outside, which may be older than the stubs.
+COPY build.rs ./
 COPY src src
+ARG REVISION
 RUN touch src/lib.rs src/main.rs \
- && cargo auditable build --package tagwarden --release --locked
+ && REVISION="$REVISION" cargo auditable build --package tagwarden --release --locked
 
 # With it, the same sources give the same bill of materials; docker buildx passes the variable on.
 ARG SOURCE_DATE_EPOCH

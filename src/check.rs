@@ -1,20 +1,22 @@
-//! `tagwarden check`: the effective configuration with the source of each value, warnings about
-//! what its author has probably not meant (`warnings`), and the IAM policy that it needs (`iam`).
-//! `scope` computes from the globs which repositories a policy covers and changes. The report is a
-//! versioned JSON document, and `render` prints it for people.
+//! `tagwarden check`: warnings about what the author of a configuration has probably not meant
+//! (`warnings`, `unmatched`), the effective configuration with the source of each value, and the
+//! IAM policy that it needs (`iam`). `scope` computes from the globs which repositories a policy
+//! covers and changes. The report is a versioned JSON document, and `render` prints it for people.
 
 pub mod iam;
 mod pattern;
-mod render;
+pub mod render;
 pub mod scope;
+mod unmatched;
 mod warnings;
 
 use std::time::SystemTime;
 
 use serde::Serialize;
 
+use self::warnings::Warning;
 use crate::aws::{Permission, Tried};
-use crate::config::{Entry, Settings};
+use crate::config::{Entry, JudgingSettings, Origin, Places};
 
 /// One key with its value and the source of the value.
 #[derive(Debug, Serialize)]
@@ -22,6 +24,9 @@ struct Setting {
     key: String,
     value: String,
     origin: String,
+    /// Whether somebody has given it.
+    #[serde(skip)]
+    is_given: bool,
 }
 
 /// A permission that was tried.
@@ -44,9 +49,14 @@ struct RolePolicy {
 #[derive(Debug, Serialize)]
 pub struct Report {
     schema: &'static str,
+    rules: usize,
+    exceptions: usize,
     configuration: Vec<Setting>,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
+    /// What else a worker needs.
     notes: Vec<String>,
+    /// What to know about the policies.
+    iam_notes: Vec<String>,
     policies: Vec<RolePolicy>,
     permissions: Vec<TriedPermission>,
 }
@@ -55,8 +65,9 @@ impl Report {
     /// Makes the report on these settings at this time, for a worker at this place.
     #[must_use]
     pub fn new(
-        settings: &Settings,
+        settings: &JudgingSettings,
         entries: Vec<Entry>,
+        places: &Places,
         place: &iam::Place,
         now: SystemTime,
     ) -> Self {
@@ -72,25 +83,31 @@ impl Report {
             policy,
         }));
         let mut warnings = warnings::warnings(settings, now);
-        warnings.extend(unread_findings(settings, place));
+        warnings.extend(unread_findings(settings, place).map(Warning::general));
         warnings.extend(policies.iter().filter_map(|RolePolicy { of, policy }| {
-            Some(format!("the IAM policy of {of} has {}", policy.too_long()?))
+            let too_long = policy.too_long()?;
+            Some(Warning::general(format!("the IAM policy of {of} has {too_long}")))
         }));
-        let setting =
-            |Entry { key, value, origin }| Setting { key, value, origin: origin.to_string() };
+        for warning in &mut warnings {
+            warning.at = warning.key.as_deref().and_then(|key| places.of(key));
+        }
+        let setting = |Entry { key, value, origin }| Setting {
+            key,
+            value,
+            is_given: matches!(origin, Origin::File(_) | Origin::Variable(_)),
+            origin: origin.to_string(),
+        };
         Self {
             schema: "tagwarden.check/1",
+            rules: settings.policy.rules.as_slice().len(),
+            exceptions: settings.policy.exceptions.as_slice().len(),
             configuration: entries.into_iter().map(setting).collect(),
             warnings,
-            notes: notes(settings, place),
+            notes: missing(settings).into_iter().collect(),
+            iam_notes: iam_notes(settings, place),
             policies,
             permissions: Vec::new(),
         }
-    }
-
-    /// Adds a warning about something that is probably not meant.
-    pub fn warn(&mut self, warning: String) {
-        self.warnings.push(warning);
     }
 
     /// Adds the results of trying permissions.
@@ -98,7 +115,7 @@ impl Report {
         if tried.is_empty() {
             return;
         }
-        self.notes.push(
+        self.iam_notes.push(
             "a permission counts as granted when AWS objects only to the request itself; \
              permissions of kms and inspector2 are not tried"
                 .to_owned(),
@@ -129,7 +146,7 @@ impl Report {
 /// Returns a warning if findings of other accounts cannot be read. ECR never shows the findings of
 /// enhanced scanning to other accounts, whatever the repository's policy allows
 /// (containers-roadmap, issue 2541).
-fn unread_findings(settings: &Settings, place: &iam::Place) -> Option<String> {
+fn unread_findings(settings: &JudgingSettings, place: &iam::Place) -> Option<String> {
     // If the worker's own account is not known, the first account may be the worker's own.
     let known = usize::from(place.own.is_none());
     let others = iam::other_accounts(&settings.policy, place);
@@ -143,10 +160,21 @@ fn unread_findings(settings: &Settings, place: &iam::Place) -> Option<String> {
     })
 }
 
+/// Returns the keys that a worker needs and that are not set, as a note.
+fn missing(settings: &JudgingSettings) -> Option<String> {
+    let needed = [
+        ("policy.mode", settings.mode.is_none()),
+        ("queue.url", settings.queue.is_none()),
+        ("notify.topic_arn", settings.notify.topics.is_empty()),
+    ];
+    let missing: Vec<_> = needed.into_iter().filter(|(_, is)| *is).map(|(key, _)| key).collect();
+    (!missing.is_empty()).then(|| format!("`tagwarden run` also needs {}", missing.join(", ")))
+}
+
 /// Returns notes about the policies, such as what else has to be set up.
-fn notes(settings: &Settings, place: &iam::Place) -> Vec<String> {
+fn iam_notes(settings: &JudgingSettings, place: &iam::Place) -> Vec<String> {
     let mut notes = Vec::new();
-    if place.own.is_none() {
+    if place.own.is_none() && settings.queue.is_some() {
         notes.push(
             "queue.url names no account and Region, so the policy has * in their place; --live \
              asks the queue"

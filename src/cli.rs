@@ -4,15 +4,20 @@
 
 mod check;
 mod explain;
+mod init;
+mod screen;
 mod sweep;
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
-use tracing::{error, warn};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use tracing::error;
 
-use crate::config::{self, Settings, Sources};
+use self::screen::Screen;
+use crate::config::{self, ConfigError, Settings, Sources};
 use crate::domain::text::escaped;
 use crate::telemetry::export::Export;
 use crate::{app, http, telemetry};
@@ -23,16 +28,21 @@ const FAILED: u8 = 1;
 /// The exit code for bad input: a configuration or an event that cannot be used. Clap uses the same
 /// code for a wrong command line.
 const BAD_INPUT: u8 = 2;
+/// The log filter of `run` if RUST_LOG is not set. The events of the OpenTelemetry libraries are
+/// off, because [`crate::telemetry::export`] logs once what they log for every batch.
+const LOG_FILTER: &str = "info,opentelemetry=off";
 /// The exit code of `explain` and `sweep` if tags would be removed.
 const WOULD_UNTAG: u8 = 3;
 
 /// Removes tags from container images in Amazon ECR that have Critical or High findings.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version = env!("TAGWARDEN_BUILD"), about)]
 pub struct Arguments {
     /// Configuration file (TOML, YAML or JSON); see also TAGWARDEN_CONFIG and TAGWARDEN_CONFIG_TEXT
     #[arg(long, value_name = "PATH", global = true)]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    screen: Screen,
     #[command(subcommand)]
     command: Command,
 }
@@ -41,15 +51,22 @@ pub struct Arguments {
 enum Command {
     /// Work until SIGTERM or SIGINT
     Run,
-    /// Print the effective configuration, warnings about it, and the IAM policy that it needs
+    /// Check a configuration: every mistake with its line, warnings, and the IAM policy it needs
     Check(check::Arguments),
     /// Judge one event and explain why, without changing anything
     Explain(explain::Arguments),
     /// Inspect every image that the policy covers, and list the tags to remove; with --apply,
     /// remove them
     Sweep(sweep::Arguments),
+    /// Write a configuration file to begin with
+    Init(init::Arguments),
     /// Print the JSON Schema of the configuration file, for editors
     Schema,
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
     /// Ask a running worker on this machine whether it is alive (the container's health check)
     Healthcheck,
 }
@@ -57,37 +74,60 @@ enum Command {
 /// The form of what a command prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For people.
+    /// For people
     Text,
-    /// For programs.
+    /// For programs
     Json,
 }
 
 /// Runs the command that the arguments name.
 pub async fn main(arguments: Arguments) -> ExitCode {
-    let sources = Sources::from_process(arguments.config);
+    let (sources, screen) = (Sources::from_process(arguments.config), arguments.screen);
     match arguments.command {
         Command::Run => match Settings::load(&sources) {
-            Ok(settings) => run(settings, &sources).await,
-            Err(error) => failed(BAD_INPUT, error),
+            Ok(settings) => run(settings, &screen).await,
+            Err(error) => misconfigured(&error, &screen),
         },
-        Command::Check(arguments) => check::main(&arguments, &sources).await,
-        Command::Explain(arguments) => explain::main(arguments, &sources).await,
-        Command::Sweep(arguments) => Box::pin(sweep::main(arguments, &sources)).await,
-        Command::Schema => print(&format!("{:#}", config::schema())),
-        Command::Healthcheck => match Settings::load(&sources) {
-            Ok(settings) => match http::healthcheck(settings.listen).await {
+        Command::Check(arguments) => check::main(arguments, sources, &screen).await,
+        Command::Explain(arguments) => explain::main(arguments, &sources, &screen).await,
+        Command::Sweep(arguments) => Box::pin(sweep::main(arguments, &sources, &screen)).await,
+        Command::Schema => match config::check_variables(&sources) {
+            Ok(()) => print(&format!("{:#}", config::schema())),
+            Err(error) => misconfigured(&error, &screen),
+        },
+        Command::Init(arguments) => init::main(arguments, &sources, &screen),
+        Command::Completions { shell } => match config::check_variables(&sources) {
+            Ok(()) => completions(shell),
+            Err(error) => misconfigured(&error, &screen),
+        },
+        Command::Healthcheck => match config::listen_address(&sources) {
+            Ok(address) => match http::healthcheck(address).await {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(problem) => failed(FAILED, problem),
             },
-            Err(error) => failed(BAD_INPUT, error),
+            Err(error) => misconfigured(&error, &screen),
         },
     }
 }
 
+fn completions(shell: Shell) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "tagwarden", &mut script);
+    match io::stdout().write_all(&script) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => failed(FAILED, error),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
 fn failed(code: u8, why: impl std::fmt::Display) -> ExitCode {
-    eprintln!("tagwarden: {}", escaped(&why.to_string(), &[]));
+    eprintln!("error: {}", escaped(&why.to_string(), &[]));
     ExitCode::from(code)
+}
+
+/// Reports every mistake in the configuration.
+fn misconfigured(error: &ConfigError, screen: &Screen) -> ExitCode {
+    eprintln!("{}", error.render(screen.colours_errors()));
+    ExitCode::from(BAD_INPUT)
 }
 
 /// Reports that AWS could not be inspected. A missing Region is the caller's mistake, as for `run`.
@@ -101,14 +141,13 @@ fn live_failed(error: &app::live::LiveError) -> ExitCode {
 
 /// Prints to standard output. A reader that has gone away, such as `head`, is not a failure.
 fn print(text: &str) -> ExitCode {
-    use std::io::Write as _;
-    match writeln!(std::io::stdout(), "{}", escaped(text.trim_end(), &['\n'])) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => failed(FAILED, error),
+    match writeln!(io::stdout(), "{}", escaped(text.trim_end(), &['\n'])) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => failed(FAILED, error),
         _ => ExitCode::SUCCESS,
     }
 }
 
-async fn run(settings: Settings, sources: &Sources) -> ExitCode {
+async fn run(settings: Settings, screen: &Screen) -> ExitCode {
     let signals = match app::Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return failed(FAILED, error),
@@ -118,17 +157,15 @@ async fn run(settings: Settings, sources: &Sources) -> ExitCode {
         Ok(Err(error)) => return failed(BAD_INPUT, error),
         Err(error) => return failed(FAILED, error),
     };
-    let _last_lines = match telemetry::logs::install(settings.log_format, export.tracer()) {
+    let _last_lines = match telemetry::logs::install(
+        settings.log_format,
+        screen.filter(LOG_FILTER),
+        export.tracer(),
+    ) {
         Ok(last_lines) => last_lines,
         Err(error) => return failed(FAILED, format_args!("cannot set up logs: {error}")),
     };
     telemetry::logs::log_panics();
-    for name in sources.unread_variables() {
-        warn!(
-            name,
-            "environment variable is not read; the variable of a key is TAGWARDEN__SECTION__KEY"
-        );
-    }
     let sdk = app::aws_from_environment().await;
     // The future is boxed because the futures below are deep, and grow with every layer of the SDK.
     match Box::pin(app::run(settings, signals, &sdk, export)).await {

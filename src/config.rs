@@ -1,34 +1,41 @@
 //! Configuration: turns the raw settings that people write into settings that have been checked.
 //!
 //! Settings come from three layers, and the later one wins: the defaults, one file, and environment
-//! variables (`layers`). `file` gives the merged layers their types, `shape` turns serde's errors
-//! into errors that name a key, and `validate` checks the values. `schema` describes the
-//! file for editors, and `effective` lists every key with its value and its source.
+//! variables (`layers`, `variables`). `shape` compares the merged layers with the schema and gives
+//! them the types of `file`, and `validate` checks the values. `schema` describes the file for
+//! editors, and `effective` lists every key with its value and its source.
 //!
-//! A key that is unknown, has the wrong type or contradicts another is an error that names the key.
+//! A key that is unknown, has the wrong type or contradicts another is a `mistake`. All mistakes
+//! are gathered, `document` finds their places in the file, and `error` shows them together.
 //! Nothing is silently ignored, because a key that somebody set and nobody reads would leave images
 //! unprotected.
 
 mod bounds;
+mod document;
 mod effective;
 mod error;
 mod file;
+mod layer;
 mod layers;
 mod load;
+mod mistake;
+mod node;
 mod schema;
 mod schema_keys;
 mod settings;
 mod shape;
 mod sources;
+mod suggest;
 mod validate;
 mod value;
+mod variables;
 mod yaml;
 
 pub use self::effective::{Entry, Origin, effective};
-pub use self::error::ConfigError;
+pub use self::error::{ConfigError, Places};
+pub use self::load::{check_variables, listen_address, places};
 pub use self::schema::schema;
 pub use self::settings::{JudgingSettings, Settings};
-use self::sources::KEY_PREFIX;
 pub use self::sources::{FILE_VARIABLE, Sources, TEXT_VARIABLE};
 
 #[cfg(test)]

@@ -89,6 +89,7 @@ fn variables(place: &Place) -> BTreeMap<&'static str, String> {
         ("AWS_REGION", "eu-west-1"),
         ("AWS_ENDPOINT_URL", &place.endpoint),
         ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("TAGWARDEN__POLICY__MODE", "enforce"),
         ("TAGWARDEN__QUEUE__URL", &place.queue),
         ("TAGWARDEN__NOTIFY__TOPIC_ARN", &place.topic),
         ("TAGWARDEN__HTTP__LISTEN", "127.0.0.1:0"),

@@ -67,6 +67,7 @@ impl Worker {
 
 fn settings(stage: &Stage) -> Result<Settings, Error> {
     let environment = [
+        ("TAGWARDEN__POLICY__MODE", "enforce"),
         ("TAGWARDEN__QUEUE__URL", stage.queue_url.as_str()),
         ("TAGWARDEN__NOTIFY__TOPIC_ARN", &stage.topic_arn),
         ("TAGWARDEN__POLICY__PROTECTED_TAGS", PROTECTED),

@@ -8,7 +8,7 @@ use super::RunError;
 use super::wiring::{Client, Reading, Surroundings};
 use crate::aws::{AwsError, Tried};
 use crate::check::{iam, scope};
-use crate::config::{JudgingSettings, Settings};
+use crate::config::JudgingSettings;
 use crate::domain::names::{AccountId, Region, RegistryId, Repository, RepositoryName};
 use crate::domain::policy::{Mode, Policy};
 use crate::event::ImageEvent;
@@ -93,32 +93,26 @@ pub struct Trial {
     pub place: iam::Place,
 }
 
-/// Tries every permission that these settings need, by calls that change nothing.
+/// Tries every permission that these settings need, by calls that change nothing. Without a queue
+/// none of the queue's is tried.
 ///
 /// # Errors
 /// Returns an error if nothing can be tried at all.
-pub async fn try_permissions(settings: &Settings, sdk: &SdkConfig) -> Result<Trial, LiveError> {
+pub async fn try_permissions(
+    settings: &JudgingSettings,
+    sdk: &SdkConfig,
+) -> Result<Trial, LiveError> {
     let Client { aws, clock, .. } = Client::new(sdk, settings.aws.clone(), &settings.policy, None)?;
-    let (url, visibility) = (settings.queue.url.clone(), settings.queue.visibility_timeout);
-    let patience = time_for_work(settings.grace);
-    let queue = SqsQueue::new(aws.clone(), url, visibility, patience, clock);
-    let own = match queue.info().await {
-        Ok(info) => Some(info.registry_id),
-        // Every other call would fail in the same way, each after its own timeout.
-        Err(error) if error.is_hopeless() => return Err(error.into()),
-        Err(_) => {
+    let mut trial = match &settings.queue {
+        Some(queue) => {
+            let (url, visibility) = (queue.url.clone(), queue.visibility_timeout);
+            let patience = time_for_work(settings.grace);
             let region = sdk.region().and_then(|region| Region::parse(region.as_ref()).ok());
-            settings.queue.registry_id(region.as_ref())
+            let own = queue.registry_id(region.as_ref());
+            let place = iam::Place { own, queue: queue.name(), ..iam::Place::default() };
+            try_queue(SqsQueue::new(aws.clone(), url, visibility, patience, clock), place).await?
         }
-    };
-    let mut trial = Trial {
-        tried: queue.try_permissions().await,
-        place: iam::Place {
-            own,
-            queue: settings.queue.name(),
-            queue_key: queue.customer_key().await.map(Into::into).unwrap_or_default(),
-            ..iam::Place::default()
-        },
+        None => Trial::default(),
     };
     for settings in &settings.notify.topics {
         let topic = SnsNotifier::new(aws.clone(), settings.arn.clone(), &settings.region);
@@ -152,6 +146,20 @@ pub async fn try_permissions(settings: &Settings, sdk: &SdkConfig) -> Result<Tri
         }
     }
     Ok(trial)
+}
+
+/// Tries the permissions of the queue, and asks for what the others depend on. `place` is what the
+/// settings say of it.
+async fn try_queue(queue: SqsQueue, mut place: iam::Place) -> Result<Trial, LiveError> {
+    match queue.info().await {
+        Ok(info) => place.own = Some(info.registry_id),
+        // Every other call would fail in the same way, each after its own timeout.
+        Err(error) if error.is_hopeless() => return Err(error.into()),
+        Err(_) => {}
+    }
+    let tried = queue.try_permissions().await;
+    place.queue_key = queue.customer_key().await.map(Into::into).unwrap_or_default();
+    Ok(Trial { tried, place })
 }
 
 /// Returns a repository for every account, Region and pattern that the policy names. It need not

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::scope::{changed, covered};
-use crate::config::Settings;
+use crate::config::JudgingSettings;
 use crate::domain::names::{AccountId, RegistryId};
 use crate::domain::policy::{Policy, Replicated};
 use crate::notify::TopicSettings;
@@ -127,7 +127,7 @@ struct Arns<'a> {
 
 impl<'a> Arns<'a> {
     /// Takes the partition from a topic's ARN, which is the best source.
-    fn new(settings: &'a Settings, place: &'a Place) -> Self {
+    fn new(settings: &'a JudgingSettings, place: &'a Place) -> Self {
         let topic = settings.notify.topics.first();
         let partition = topic.and_then(|topic| topic.arn.split(':').nth(1)).unwrap_or("aws");
         Self { place, partition }
@@ -147,7 +147,7 @@ impl<'a> Arns<'a> {
 
 /// Returns the policy of the task's role.
 #[must_use]
-pub fn task_policy(settings: &Settings, place: &Place) -> Document {
+pub fn task_policy(settings: &JudgingSettings, place: &Place) -> Document {
     let arns = Arns::new(settings, place);
     let (region, account) = (place.region(), place.account());
     let queue = place.queue.as_deref().unwrap_or("*");
@@ -186,7 +186,7 @@ pub fn task_policy(settings: &Settings, place: &Place) -> Document {
 
 /// Returns the policy of the role that is assumed in other accounts, if there is one.
 #[must_use]
-pub fn other_accounts_policy(settings: &Settings, place: &Place) -> Option<Document> {
+pub fn other_accounts_policy(settings: &JudgingSettings, place: &Place) -> Option<Document> {
     settings.aws.assume_role.as_ref()?;
     let accounts: Vec<_> =
         other_accounts(&settings.policy, place).iter().map(ToString::to_string).collect();
@@ -210,7 +210,7 @@ pub fn other_accounts<'a>(policy: &'a Policy, place: &Place) -> Vec<&'a AccountI
 
 /// Returns the permissions on keys that are the customer's, or may be. Queues and topics use them
 /// in the name of the role (developer guides of SQS and SNS, "Key management").
-fn keys(settings: &Settings, arns: &Arns<'_>) -> Vec<Statement> {
+fn keys(settings: &JudgingSettings, arns: &Arns<'_>) -> Vec<Statement> {
     let place = arns.place;
     let mut statements = Vec::new();
     if place.queue_key != Encryption::NoKey {
@@ -247,7 +247,7 @@ fn services(service: &str, region: &str) -> BTreeSet<String> {
 }
 
 /// Returns the permissions on images in these accounts.
-fn images(settings: &Settings, arns: &Arns<'_>, accounts: &[String]) -> Vec<Statement> {
+fn images(settings: &JudgingSettings, arns: &Arns<'_>, accounts: &[String]) -> Vec<Statement> {
     let policy = &settings.policy;
     let mut reads =
         vec!["ecr:BatchGetImage", "ecr:DescribeImageScanFindings", "ecr:DescribeImages"];
@@ -287,12 +287,12 @@ fn images(settings: &Settings, arns: &Arns<'_>, accounts: &[String]) -> Vec<Stat
 /// ECR's own rules name them, so every Region is allowed. With `aws.assume_role`, the role of each
 /// account reads there.
 fn replicas(
-    settings: &Settings,
+    settings: &JudgingSettings,
     arns: &Arns<'_>,
     accounts: &[String],
     names: &[String],
 ) -> Option<Statement> {
-    let Settings { policy, aws, .. } = settings;
+    let JudgingSettings { policy, aws, .. } = settings;
     let mut terms = policy.rules.as_slice().iter().map(|rule| &rule.terms).chain([&policy.base]);
     if !terms.any(|terms| terms.replicated == Replicated::Follow) {
         return None;

@@ -1,57 +1,101 @@
-//! Prints a report for people.
+//! Prints a report for people: the verdict first, then what to look at, then details.
 
-use std::fmt;
+use std::fmt::Write as _;
 
 use super::{Report, RolePolicy, Setting};
+use crate::config::Places;
 use crate::domain::text::escaped;
 
 /// The widest column. A longer text sticks out of it.
 const WIDEST: usize = 44;
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = |of: fn(&Setting) -> usize| {
-            self.configuration.iter().map(of).filter(|width| *width <= WIDEST).max().unwrap_or(0)
-        };
-        let keys = width(|entry| entry.key.chars().count());
-        let values = width(|entry| entry.value.chars().count());
-        writeln!(f, "Configuration: each key, its value, and the source of the value")?;
-        for Setting { key, value, origin } in &self.configuration {
-            let value = if value.is_empty() { "-".into() } else { escaped(value, &[]) };
-            writeln!(f, "  {key:<keys$}  {value:<values$}  {origin}")?;
-        }
-        for RolePolicy { of, policy } in &self.policies {
-            let policy = serde_json::to_string_pretty(policy).map_err(|_| fmt::Error)?;
-            writeln!(f, "\nIAM policy of {of}\n{policy}")?;
-        }
-        if !self.permissions.is_empty() {
-            writeln!(
-                f,
-                "\nPermissions, tried by calls that cannot change anything, on repositories that \
-                 need not exist"
-            )?;
-        }
-        let actions = self.permissions.iter().map(|tried| tried.action.len()).max().unwrap_or(0);
-        for tried in &self.permissions {
-            writeln!(f, "  {:<7}  {:<actions$}  {}", tried.result, tried.action, tried.resource)?;
-            if let Some(why) = &tried.why {
-                writeln!(f, "           {}", escaped(why, &[]))?;
-            }
-        }
-        let lines = self.notes.iter().map(|note| ("note", note));
-        let lines = lines.chain(self.warnings.iter().map(|warning| ("warning", warning)));
-        for (at, (label, line)) in lines.enumerate() {
-            let gap = if at == 0 { "\n" } else { "" };
-            writeln!(f, "{gap}{label}: {}", escaped(line, &[]))?;
-        }
-        match self.summary() {
-            Some(summary) => writeln!(f, "\n{summary}"),
-            None => Ok(()),
-        }
-    }
+/// The details that are shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Details {
+    /// Every key, including those that nobody has given.
+    pub all_keys: bool,
+    /// The IAM policies.
+    pub iam: bool,
+    /// Whether to use colours.
+    pub coloured: bool,
 }
 
 impl Report {
+    /// Writes the report for people.
+    #[must_use]
+    pub fn render(&self, places: &Places, details: Details) -> String {
+        let mut parts = vec![self.verdict()];
+        parts.extend(self.warnings.iter().map(|warning| {
+            places.warning(warning.key.as_deref(), &warning.message, details.coloured)
+        }));
+        let about_iam = details.iam || !self.permissions.is_empty();
+        let iam_notes = self.iam_notes.iter().filter(|_| about_iam);
+        let notes = self.notes.iter().chain(iam_notes);
+        parts.extend(notes.map(|note| format!("note: {}", escaped(note, &[]))));
+        parts.extend(self.permissions_tried());
+        parts.extend(self.settings(details.all_keys));
+        let policies = self.policies.iter().filter(|_| details.iam);
+        parts.extend(policies.map(|RolePolicy { of, policy }| {
+            let policy = serde_json::to_string_pretty(policy).unwrap_or_default();
+            format!("IAM policy of {of}\n{policy}")
+        }));
+        parts.join("\n\n")
+    }
+
+    /// Returns the first line.
+    fn verdict(&self) -> String {
+        let verdict = match self.summary() {
+            Some(summary) if !self.is_permitted() => return format!("failed: {summary}"),
+            Some(summary) => format!("ok: {summary}"),
+            None => "ok".to_owned(),
+        };
+        let count = |number: usize, what: &str| {
+            format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+        };
+        let separator = if self.permissions.is_empty() { ": " } else { "; " };
+        format!(
+            "{verdict}{separator}{}, {}, {}",
+            count(self.rules, "rule"),
+            count(self.exceptions, "exception"),
+            count(self.warnings.len(), "warning")
+        )
+    }
+
+    fn settings(&self, all: bool) -> Option<String> {
+        let shown: Vec<_> = self.configuration.iter().filter(|one| all || one.is_given).collect();
+        let width = |of: fn(&Setting) -> usize| {
+            shown.iter().map(|one| of(one)).filter(|width| *width <= WIDEST).max().unwrap_or(0)
+        };
+        let keys = width(|entry| entry.key.chars().count());
+        let values = width(|entry| entry.value.chars().count());
+        let mut text = if all {
+            "Every key, its value, and the source of the value".to_owned()
+        } else {
+            "What is set, and by what (--all lists the defaults too)".to_owned()
+        };
+        for Setting { key, value, origin, .. } in &shown {
+            let value = if value.is_empty() { "-".into() } else { escaped(value, &[]) };
+            let origin = escaped(origin, &[]);
+            let _ = write!(text, "\n  {key:<keys$}  {value:<values$}  {origin}");
+        }
+        (!shown.is_empty()).then_some(text)
+    }
+
+    fn permissions_tried(&self) -> Option<String> {
+        let mut text = "Permissions, tried by calls that cannot change anything, on repositories \
+                        that need not exist"
+            .to_owned();
+        let actions = self.permissions.iter().map(|tried| tried.action.len()).max()?;
+        for tried in &self.permissions {
+            let (result, action, resource) = (tried.result, tried.action, &tried.resource);
+            let _ = write!(text, "\n  {result:<7}  {action:<actions$}  {resource}");
+            if let Some(why) = &tried.why {
+                let _ = write!(text, "\n           {}", escaped(why, &[]));
+            }
+        }
+        Some(text)
+    }
+
     /// Returns a summary of the permissions, if any was tried.
     fn summary(&self) -> Option<String> {
         let count = |result| self.permissions.iter().filter(|one| one.result == result).count();
@@ -60,20 +104,17 @@ impl Report {
             return None;
         }
         Some(match (missing, unknown) {
-            (0, 0) => format!("All {all} permissions that were tried are granted."),
+            (0, 0) => format!("all {all} permissions that were tried are granted"),
             (0, unknown) => {
-                format!(
-                    "{unknown} of {all} permissions could not be tried: see the answers of AWS."
-                )
+                format!("{unknown} of {all} permissions could not be tried: see the answers of AWS")
             }
-            (missing, 0) => {
-                format!(
-                    "{missing} of {all} permissions are missing: give the role the policy above."
-                )
-            }
+            (missing, 0) => format!(
+                "{missing} of {all} permissions are missing: give the role the policy that --iam \
+                 prints"
+            ),
             (missing, unknown) => format!(
                 "{missing} of {all} permissions are missing and {unknown} could not be tried: give \
-                 the role the policy above, then try again."
+                 the role the policy that --iam prints, then try again"
             ),
         })
     }

@@ -1,58 +1,179 @@
-//! Warnings about settings that are allowed, and that their author has probably not meant.
+//! Warnings about settings that are allowed, and that their author has probably not meant: above
+//! all about those that look as if they protected something and protect nothing.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
 
 use super::scope;
-use crate::config::Settings;
+use super::unmatched::{Names, reason};
+use crate::config::JudgingSettings;
 use crate::domain::exception::Standing;
+use crate::domain::globs::Globs;
 use crate::domain::notice::NoticeAction;
-use crate::domain::policy::{Mode, Policy};
+use crate::domain::policy::{Action, Mode, Policy, RuleSettings};
 use crate::registry::UntagBy;
 
-pub(super) fn warnings(settings: &Settings, now: SystemTime) -> Vec<String> {
+/// A grace that is so long is probably a mistake: findings are accepted without saying so.
+const LONG_GRACE: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A setting that its author has probably not meant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Warning {
+    /// The key that it is about, if it is about one.
+    pub(super) key: Option<String>,
+    /// What is probably not meant, and what to do.
+    pub(super) message: String,
+    /// The place of the key's value: file, line and column, or the name of a variable.
+    pub(super) at: Option<String>,
+}
+
+impl Warning {
+    pub(super) fn general(message: String) -> Self {
+        Self { key: None, message, at: None }
+    }
+
+    fn of(key: impl Into<String>, message: impl AsRef<str>) -> Self {
+        let key = key.into();
+        let message = format!("{key} {}", message.as_ref());
+        Self { key: Some(key), message, at: None }
+    }
+}
+
+pub(super) fn warnings(settings: &JudgingSettings, now: SystemTime) -> Vec<Warning> {
     let policy = &settings.policy;
     let mut warnings = exceptions(policy, now);
     for (at, why) in scope::never_counting(policy) {
         let name = policy.rules.as_slice().get(at).map(|rule| rule.name.as_str());
         let name = name.unwrap_or_default();
-        warnings.push(format!("policy.rules[{at}] ({name}) never applies: {why}"));
+        let key = format!("policy.rules[{at}]");
+        let message = format!("{key} ({name}) never applies: {why}");
+        warnings.push(Warning { key: Some(key), message, at: None });
+    }
+    warnings.extend(useless_patterns(policy));
+    warnings.extend(terms(settings));
+    if covers_nothing(policy) {
+        let message = "leaves out every repository that is included: no image is covered";
+        warnings.push(Warning::of("policy.repositories.exclude", message));
     }
     if policy.base.limits.severities().next().is_none() {
-        warnings.push(
-            "policy.max_findings has no limit: unless a rule has one, every image keeps its tags"
-                .to_owned(),
-        );
+        let message = "has no limit: unless a rule has one, every image keeps its tags";
+        warnings.push(Warning::of("policy.max_findings", message));
     }
-    match (policy.base.mode, scope::changed(policy).is_empty()) {
-        (Mode::Audit, true) => warnings.push(
-            "policy.mode is audit: notices say which tags would be removed, and no tag is removed"
-                .to_owned(),
-        ),
-        (Mode::Audit, false) => warnings.push(
-            "policy.mode is audit: tags are removed only in repositories of a rule with mode \
-             enforce"
-                .to_owned(),
-        ),
-        (Mode::Enforce, _) => {}
+    match (settings.mode, scope::changed(policy).is_empty()) {
+        (Some(Mode::Audit), true) => warnings.push(Warning::of(
+            "policy.mode",
+            "is audit: notices say which tags would be removed, and no tag is removed",
+        )),
+        (Some(Mode::Audit), false) => warnings.push(Warning::of(
+            "policy.mode",
+            "is audit: tags are removed only in repositories of a rule with mode enforce",
+        )),
+        (Some(Mode::Enforce) | None, _) => {}
     }
     if settings.untag_by == UntagBy::Tag {
-        warnings.push(
-            "registry.untag is tag: a tag that moves between the read and the delete is lost; use \
-             it for emulators only, and tag_and_digest with ECR"
-                .to_owned(),
-        );
+        warnings.push(Warning::of(
+            "registry.untag",
+            "is tag: a tag that moves between the read and the delete is lost; use it for \
+             emulators only, and tag_and_digest with ECR",
+        ));
     }
-    let taken = |action: &NoticeAction| {
-        settings.notify.topics.iter().any(|topic| topic.actions.contains(action))
-    };
-    let untold = NoticeAction::ALL.into_iter().filter(|action| !taken(action));
-    warnings.extend(
-        untold.map(|action| format!("no topic receives notices of the action {}", action.as_str())),
-    );
+    let topics = &settings.notify.topics;
+    let taken = |action: &NoticeAction| topics.iter().any(|topic| topic.actions.contains(action));
+    let unread = NoticeAction::ALL.into_iter().filter(|one| !topics.is_empty() && !taken(one));
+    warnings.extend(unread.map(|action| {
+        let message = format!("no topic receives notices of the action {}", action.as_str());
+        Warning { key: Some("notify.topics".to_owned()), message, at: None }
+    }));
     warnings
 }
 
-fn exceptions(policy: &Policy, now: SystemTime) -> Vec<String> {
+/// Returns the settings of the base policy and of each rule, with their keys. A value that a rule
+/// inherits is not its own.
+fn own_settings(policy: &Policy) -> impl Iterator<Item = (String, &RuleSettings, bool)> {
+    let rules = policy.rules.as_slice().iter().enumerate();
+    let rules = rules.map(|(at, rule)| (format!("policy.rules[{at}]"), &rule.terms, true));
+    [("policy".to_owned(), &policy.base, false)].into_iter().chain(rules)
+}
+
+fn useless_patterns(policy: &Policy) -> Vec<Warning> {
+    let mut lists: Vec<(String, &Globs, Names)> = vec![
+        ("policy.repositories.include".to_owned(), &policy.include, Names::Repositories),
+        ("policy.repositories.exclude".to_owned(), &policy.exclude, Names::Repositories),
+        ("policy.pull_through".to_owned(), &policy.pull_through, Names::Repositories),
+    ];
+    for (key, terms, is_rule) in own_settings(policy) {
+        let inherited = policy.base.protected_tags.patterns();
+        if !is_rule || terms.protected_tags.patterns() != inherited {
+            lists.push((format!("{key}.protected_tags"), &terms.protected_tags, Names::Tags));
+        }
+        lists.push((format!("{key}.tags"), &terms.tags, Names::Tags));
+    }
+    for (at, rule) in policy.rules.as_slice().iter().enumerate() {
+        let key = format!("policy.rules[{at}].repositories");
+        lists.push((key, &rule.repositories, Names::Repositories));
+    }
+    for (at, exception) in policy.exceptions.as_slice().iter().enumerate() {
+        let key = format!("policy.exceptions[{at}].repositories");
+        lists.push((key, &exception.repositories, Names::Repositories));
+    }
+    let mut warnings = Vec::new();
+    for (key, globs, names) in lists {
+        for pattern in globs.patterns() {
+            if let Some(reason) = reason(pattern, names) {
+                let message = format!("matches nothing by {pattern:?}: {reason}");
+                warnings.push(Warning::of(key.clone(), message));
+            }
+        }
+    }
+    warnings
+}
+
+fn terms(settings: &JudgingSettings) -> Vec<Warning> {
+    let policy = &settings.policy;
+    let mut warnings = Vec::new();
+    for (key, terms, is_rule) in own_settings(policy) {
+        let is_own = |differs: bool| !is_rule || differs;
+        if terms
+            .protected_tags
+            .patterns()
+            .iter()
+            .any(|pattern| ["*", "**"].contains(&pattern.as_str()))
+            && is_own(terms.protected_tags.patterns() != policy.base.protected_tags.patterns())
+        {
+            let message = "protects every tag: no tag is ever removed";
+            warnings.push(Warning::of(format!("{key}.protected_tags"), message));
+        }
+        if let Some(grace) = terms.grace.filter(|grace| *grace >= LONG_GRACE)
+            && is_own(terms.grace != policy.base.grace)
+        {
+            let message = format!(
+                "is {}: a finding does not count before it has been known for that long",
+                humantime::format_duration(grace)
+            );
+            warnings.push(Warning::of(format!("{key}.grace"), message));
+        }
+        if terms.action == Action::Delete
+            && settings.limits.untags_per_hour.is_none()
+            && is_own(terms.action != policy.base.action)
+        {
+            let message = "is delete, and nothing limits how many images are deleted in an hour: \
+                           set limits.untags_per_hour";
+            warnings.push(Warning::of(format!("{key}.action"), message));
+        }
+    }
+    warnings
+}
+
+/// Returns whether every pattern of included repositories is excluded as it is written, or all are.
+fn covers_nothing(policy: &Policy) -> bool {
+    let (include, exclude) = (policy.include.patterns(), policy.exclude.patterns());
+    let is_out = |pattern: &String| exclude.contains(pattern);
+    exclude.iter().any(|pattern| ["*", "**"].contains(&pattern.as_str()))
+        || (!include.is_empty() && include.iter().all(is_out))
+}
+
+fn exceptions(policy: &Policy, now: SystemTime) -> Vec<Warning> {
     let all = policy.exceptions.as_slice().iter().enumerate();
     let warnings = all.filter_map(|(at, exception)| {
         let (expires, owner) = (&exception.expires, &exception.owner);
@@ -65,7 +186,9 @@ fn exceptions(policy: &Policy, now: SystemTime) -> Vec<String> {
                 format!("has not applied since {expires}: remove it, or renew it")
             }
         };
-        Some(format!("policy.exceptions[{at}] ({exception}; owner {owner}) {how}"))
+        let message = format!("policy.exceptions[{at}] ({exception}; owner {owner}) {how}");
+        let key = Some(format!("policy.exceptions[{at}].expires"));
+        Some(Warning { key, message, at: None })
     });
     warnings.collect()
 }

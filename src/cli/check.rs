@@ -1,51 +1,68 @@
-//! The command `tagwarden check`.
+//! The command `tagwarden check`. It needs neither a queue nor topics, so that a policy can be
+//! checked where it is written.
 
-use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{BAD_INPUT, FAILED, Format, failed, live_failed, print};
+use super::{BAD_INPUT, FAILED, Format, Screen, failed, live_failed, misconfigured, print};
 use crate::app::{self, live};
+use crate::check::render::Details;
 use crate::check::{Report, iam};
 use crate::clock::Clock;
-use crate::config::{self, Settings, Sources};
+use crate::config::{self, JudgingSettings, Sources};
+use crate::queue::QueueSettings;
 
 const HELP: &str = "\
 Exit codes:
-  0  the configuration can be used
+  0  the configuration can be used, with or without warnings
   1  a permission is missing or could not be tried (--live)
   2  the configuration cannot be used
 
 Examples:
-  tagwarden --config policy.toml check
+  tagwarden check policy.toml
   tagwarden check --live
   tagwarden check --format json | jq '.policies[0].policy' > policy.json";
 
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct Arguments {
+    /// The configuration file; default: as for every other command
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
     /// Try the permissions with AWS, by calls that change nothing, and list the missing ones (exit
     /// code 1)
     #[arg(long)]
     live: bool,
-    /// The form of the report
+    /// List every key, including those that have their default
+    #[arg(long)]
+    all: bool,
+    /// Print the IAM policy that the configuration needs
+    #[arg(long)]
+    iam: bool,
+    /// The form of the report; json holds everything
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
 
-pub(super) async fn main(arguments: &Arguments, sources: &Sources) -> ExitCode {
-    let loaded = Settings::load(sources).and_then(|settings| {
-        let entries = config::effective(sources)?;
-        Ok((settings, entries))
+pub(super) async fn main(arguments: Arguments, mut sources: Sources, screen: &Screen) -> ExitCode {
+    if let Some(file) = arguments.file {
+        if sources.file.is_some() {
+            return failed(BAD_INPUT, "FILE and --config are both given; give one of them");
+        }
+        sources.file = Some(file);
+    }
+    let loaded = JudgingSettings::load(&sources).and_then(|settings| {
+        Ok((settings, config::effective(&sources)?, config::places(&sources)?))
     });
-    let (settings, entries) = match loaded {
+    let (settings, entries, places) = match loaded {
         Ok(loaded) => loaded,
-        Err(error) => return failed(BAD_INPUT, error),
+        Err(error) => return misconfigured(&error, screen),
     };
     let mut place = iam::Place {
-        own: settings.queue.registry_id(sources.region().as_ref()),
-        queue: settings.queue.name(),
+        own: settings.own.clone(),
+        queue: settings.queue.as_ref().and_then(QueueSettings::name),
         ..iam::Place::default()
     };
     let mut tried = Vec::new();
@@ -57,17 +74,13 @@ pub(super) async fn main(arguments: &Arguments, sources: &Sources) -> ExitCode {
         };
         (place, tried) = (trial.place, trial.tried);
     }
-    let mut report = Report::new(&settings, entries, &place, Clock::of_this_machine().now());
-    let unread: BTreeSet<_> = sources.unread_variables().collect();
-    for name in unread {
-        report.warn(format!(
-            "the environment variable {name} is not read: the variable of a key is \
-             TAGWARDEN__SECTION__KEY, with two underscores"
-        ));
-    }
+    let now = Clock::of_this_machine().now();
+    let mut report = Report::new(&settings, entries, &places, &place, now);
     report.tried(tried);
+    let details =
+        Details { all_keys: arguments.all, iam: arguments.iam, coloured: screen.colours_output() };
     let printed = match arguments.format {
-        Format::Text => print(&report.to_string()),
+        Format::Text => print(&report.render(&places, details)),
         Format::Json => print(&report.json()),
     };
     if printed == ExitCode::SUCCESS && !report.is_permitted() {

@@ -8,7 +8,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{BAD_INPUT, FAILED, Format, WOULD_UNTAG, failed, live_failed, print};
+use super::{
+    BAD_INPUT, FAILED, Format, Screen, WOULD_UNTAG, failed, live_failed, misconfigured, print,
+};
 use crate::app::{self, live};
 use crate::clock::Clock;
 use crate::config::{self, ConfigError, JudgingSettings, Sources};
@@ -45,12 +47,12 @@ pub(super) struct Arguments {
     format: Format,
 }
 
-pub(super) async fn main(arguments: Arguments, sources: &Sources) -> ExitCode {
+pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Screen) -> ExitCode {
     let loaded =
         JudgingSettings::load(sources).and_then(|settings| Ok((settings, limits(sources)?)));
     let (settings, limits) = match loaded {
         Ok(loaded) => loaded,
-        Err(error) => return failed(BAD_INPUT, error),
+        Err(error) => return misconfigured(&error, screen),
     };
     let body = match read(&arguments.file) {
         Ok(body) => body,
@@ -115,7 +117,7 @@ async fn explained(
     own: RegistryId,
     parsed: &Parsed,
 ) -> Result<Explanation, live::LiveError> {
-    let (policy, topics) = (settings.policy.clone(), settings.topics.clone());
+    let (policy, topics) = (settings.policy.clone(), settings.notify.topics.clone());
     let assumed = known.is_none();
     // Without queue.url the worker's own account is not known. The event's account is the most
     // likely one.

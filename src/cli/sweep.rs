@@ -10,7 +10,9 @@ use std::process::ExitCode;
 use clap::Args;
 
 use self::progress::Progress;
-use super::{BAD_INPUT, FAILED, Format, WOULD_UNTAG, failed, live_failed, print};
+use super::{
+    BAD_INPUT, FAILED, Format, Screen, WOULD_UNTAG, failed, live_failed, misconfigured, print,
+};
 use crate::app::{self, sweep};
 use crate::config::{JudgingSettings, Settings, Sources};
 use crate::domain::globs::Globs;
@@ -52,7 +54,10 @@ pub(super) struct Arguments {
     format: Format,
 }
 
-pub(super) async fn main(arguments: Arguments, sources: &Sources) -> ExitCode {
+pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Screen) -> ExitCode {
+    if let Err(error) = JudgingSettings::load(sources) {
+        return misconfigured(&error, screen);
+    }
     let order = match order(&arguments, sources) {
         Ok(order) => order,
         Err(problem) => return failed(BAD_INPUT, problem),
@@ -93,7 +98,7 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources) -> ExitCode {
 fn order(arguments: &Arguments, sources: &Sources) -> Result<sweep::Order, String> {
     let judging = JudgingSettings::load(sources).map_err(|error| error.to_string())?;
     let own = judging.own.clone().ok_or(
-        "configuration key queue.url: is missing or names no account; it says in which account and \
+        "queue.url: is missing or names no account; it says in which account and \
          Region tagwarden runs",
     )?;
     let acting = match &arguments.apply {
@@ -101,7 +106,7 @@ fn order(arguments: &Arguments, sources: &Sources) -> Result<sweep::Order, Strin
         None => None,
     };
     if acting.is_some() && is_audit(&judging.policy) {
-        let problem = "configuration key policy.mode: is \"audit\", which changes nothing";
+        let problem = "policy.mode: is \"audit\", which changes nothing";
         return Err(format!("{problem}; --apply needs policy.mode = \"enforce\""));
     }
     let repositories = Globs::new(arguments.repository.iter().cloned())

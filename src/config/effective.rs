@@ -2,15 +2,15 @@
 //! is read from the layers before any check, so that a value that cannot be used can be looked at
 //! too.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use serde_json::{Number, Value};
 
 use super::file::{List, Listed};
-use super::layers::{Layers, key_of};
+use super::layers::Layers;
 use super::schema::schema;
-use super::{ConfigError, Sources, shape};
+use super::variables::{Variables, name_of};
+use super::{ConfigError, Sources};
 
 /// The keys whose values are never shown, because they are secrets.
 const SECRETS: [&str; 1] = ["aws.external_id"];
@@ -57,22 +57,13 @@ pub struct Entry {
 /// is wrong or missing is listed here all the same.
 ///
 /// # Errors
-/// Returns an error if a source cannot be read, a key is unknown, or a value has the wrong shape.
+/// Returns an error if a source cannot be read.
 pub fn effective(sources: &Sources) -> Result<Vec<Entry>, ConfigError> {
-    entries(sources).map_err(ConfigError::in_one_line)
-}
-
-fn entries(sources: &Sources) -> Result<Vec<Entry>, ConfigError> {
     let layers = Layers::read(sources)?;
-    shape::of(layers.merged.clone())?;
-    let set = sources.environment.iter().filter(|(_, value)| !value.is_empty());
-    let variables = set.filter_map(|(name, _)| Some((key_of(name)?, name.clone()))).collect();
-    let (file_name, file) = match layers.file {
-        Some((name, file)) => (name, Some(file.to_json()?)),
-        None => (String::new(), None),
-    };
-    let mut walk = Walk { variables, file_name, entries: Vec::new() };
-    let place = Place { given: Some(&layers.merged.to_json()?), in_file: file.as_ref() };
+    let file = layers.file.map(|file| file.to_json());
+    let file_name = layers.document.map(|document| document.name.clone()).unwrap_or_default();
+    let mut walk = Walk { variables: layers.variables, file_name, entries: Vec::new() };
+    let place = Place { given: Some(&layers.merged.to_json()), in_file: file.as_ref() };
     walk.section("", &schema(), place, true);
     Ok(walk.entries)
 }
@@ -91,7 +82,7 @@ impl<'a> Place<'a> {
 }
 
 struct Walk {
-    variables: HashMap<String, String>,
+    variables: Variables,
     file_name: String,
     entries: Vec<Entry>,
 }
@@ -122,9 +113,10 @@ impl Walk {
     }
 
     fn key(&mut self, key: String, schema: &Value, place: Place<'_>) {
-        let origin = match (place.given, self.variables.get(&key)) {
+        let variable = name_of(&key).filter(|_| self.variables.sets(&key));
+        let origin = match (place.given, variable) {
             (None, _) => Origin::Unset,
-            (Some(_), Some(variable)) => Origin::Variable(variable.clone()),
+            (Some(_), Some(variable)) => Origin::Variable(variable),
             (Some(_), None) if place.in_file.is_some() => Origin::File(self.file_name.clone()),
             (Some(_), None) => Origin::Default,
         };

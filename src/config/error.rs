@@ -1,54 +1,188 @@
-//! Why the configuration cannot be used.
+//! Shows mistakes and warnings with their place in the sources, as a compiler does.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
 
-use crate::domain::text::{is_unseen, start};
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet};
 
-/// A reason why the configuration cannot be used. Each message is one line.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A key has a value that cannot be used, or is missing.
-    #[error("configuration key {key}: {problem}")]
-    Key {
-        /// The key, with dots between levels.
-        key: String,
-        /// The mistake, and what would be right.
-        problem: String,
-    },
-    /// The configuration file cannot be read.
-    #[error("configuration file {}: {problem}", path.display())]
-    File {
-        /// The file's path.
-        path: PathBuf,
-        /// The mistake.
-        problem: String,
-    },
-    /// More than one configuration file was given.
-    #[error("{first} and {second} are both set; give one configuration file only")]
-    TwoFiles {
-        /// One source of the file.
-        first: &'static str,
-        /// The other source.
-        second: &'static str,
-    },
-    /// The configuration text cannot be read.
-    #[error("configuration: {0}")]
-    Text(String),
+use super::document::Document;
+use super::mistake::{Aspect, Mistake, Mistakes};
+use super::variables::{self, Variables};
+use crate::domain::text::escaped;
+
+/// The largest number of mistakes that are shown one by one.
+const MAX_SHOWN: usize = 40;
+/// The widest line of an error, in columns.
+const WIDTH: usize = 100;
+
+/// The place of a mistake.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// Nowhere in particular.
+    Unknown,
+    /// The value of an environment variable.
+    Variable(String),
+    /// A part of the file, from one byte to another.
+    Text(usize, usize),
+}
+
+/// The places of all keys.
+#[derive(Debug, Default)]
+pub struct Places {
+    document: Option<Arc<Document>>,
+    variables: Variables,
+}
+
+impl Places {
+    pub(super) fn new(document: Option<Arc<Document>>, variables: Variables) -> Self {
+        Self { document, variables }
+    }
+
+    /// Returns the place of a key's value: file, line and column, or the name of a variable.
+    #[must_use]
+    pub fn of(&self, key: &str) -> Option<String> {
+        match (self.find(key, Aspect::Value), &self.document) {
+            (Place::Text(at, _), Some(document)) => {
+                let (line, column) = document.position(at);
+                Some(format!("{}:{line}:{column}", document.name))
+            }
+            (Place::Variable(name), _) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Writes a warning about a key with its place.
+    #[must_use]
+    pub fn warning(&self, key: Option<&str>, text: &str, coloured: bool) -> String {
+        let place = key.map_or(Place::Unknown, |key| self.find(key, Aspect::Value));
+        let title = Level::WARNING.primary_title(escaped(text, &[]));
+        renderer(coloured).render(&[self.group(Group::with_title(title), &place)])
+    }
+
+    fn find(&self, key: &str, aspect: Aspect) -> Place {
+        if self.variables.sets(key) {
+            return variables::name_of(key).map_or(Place::Unknown, Place::Variable);
+        }
+        let found = self.document.as_ref().and_then(|document| match aspect {
+            Aspect::Name => document.name_of(key),
+            Aspect::Value => document.value_of(key),
+            Aspect::Absence => document.parent_of(key),
+        });
+        found.map_or(Place::Unknown, |Range { start, end }| Place::Text(start, end))
+    }
+
+    fn of_mistake(&self, mistake: &Mistake) -> Place {
+        match (&mistake.at, &mistake.key) {
+            (Some(at), _) => Place::Text(at.start, at.end),
+            (None, Some((key, aspect))) => self.find(key, *aspect),
+            (None, None) => Place::Unknown,
+        }
+    }
+
+    /// Adds the place to a group.
+    fn group<'a>(&'a self, group: Group<'a>, place: &Place) -> Group<'a> {
+        match self.element(place) {
+            Some(element) => group.element(element),
+            None => group,
+        }
+    }
+
+    fn element(&self, place: &Place) -> Option<Element<'_>> {
+        let (start, end) = match place {
+            Place::Text(start, end) => (*start, *end),
+            Place::Variable(name) => {
+                return Some(Origin::path(format!("environment variable {name}")).into());
+            }
+            Place::Unknown => return None,
+        };
+        let document = self.document.as_ref()?;
+        let name = escaped(&document.name, &[]);
+        if document.may_show(start) {
+            let range = document.first_line_of(&(start..end));
+            let line = Snippet::source(document.text.as_str()).path(name);
+            return Some(line.annotation(AnnotationKind::Primary.span(range)).into());
+        }
+        let (line, column) = document.position(start);
+        Some(Origin::path(name).line(line).char_column(column).into())
+    }
+}
+
+fn renderer(coloured: bool) -> Renderer {
+    let renderer = if coloured { Renderer::styled() } else { Renderer::plain() };
+    renderer.decor_style(DecorStyle::Ascii).term_width(WIDTH)
+}
+
+/// Every mistake in the configuration.
+///
+/// [`Display`](fmt::Display) writes them as a compiler does: each with the file, the line and the
+/// column, the line itself unless it may hold a secret, and what would be right.
+#[derive(Debug)]
+pub struct ConfigError {
+    mistakes: Vec<Mistake>,
+    places: Places,
 }
 
 impl ConfigError {
-    /// Returns the same error as one readable line, whatever the keys and values contain.
-    pub(super) fn in_one_line(self) -> Self {
-        let line = |text: &str| start(&text.replace(is_unseen, " "), 1000);
-        match self {
-            Self::Key { key, problem } => {
-                // TOML writes a key without a name as two quotes.
-                let key = if key.is_empty() { r#""""#.to_owned() } else { start(&line(&key), 200) };
-                Self::Key { key, problem: line(&problem) }
-            }
-            Self::File { path, problem } => Self::File { path, problem: line(&problem) },
-            Self::Text(problem) => Self::Text(line(&problem)),
-            two @ Self::TwoFiles { .. } => two,
+    pub(super) fn new(Mistakes(mistakes): Mistakes, places: Places) -> Self {
+        let mut mistakes = without_repetitions(mistakes);
+        mistakes.sort_by_key(|mistake| places.of_mistake(mistake));
+        Self { mistakes, places }
+    }
+
+    /// Returns each mistake in one line, without its place.
+    pub fn messages(&self) -> impl Iterator<Item = String> {
+        self.mistakes.iter().map(ToString::to_string)
+    }
+
+    /// Writes the mistakes for people, in colour or not.
+    #[must_use]
+    pub fn render(&self, coloured: bool) -> String {
+        let renderer = renderer(coloured);
+        let shown = self.mistakes.iter().take(MAX_SHOWN);
+        let mut blocks: Vec<_> =
+            shown.map(|mistake| renderer.render(&[self.group(mistake)])).collect();
+        let more = self.mistakes.len().saturating_sub(MAX_SHOWN);
+        if more > 0 {
+            blocks.push(format!("and {more} more"));
+        }
+        let count = self.mistakes.len();
+        let mistakes = if count == 1 { "mistake" } else { "mistakes" };
+        blocks.push(format!("{count} {mistakes}; nothing was started"));
+        blocks.join("\n\n")
+    }
+
+    fn group<'a>(&'a self, mistake: &'a Mistake) -> Group<'a> {
+        let title = escaped(&mistake.to_string(), &[]).into_owned();
+        let group = Group::with_title(Level::ERROR.primary_title(title));
+        let group = self.places.group(group, &self.places.of_mistake(mistake));
+        match &mistake.help {
+            Some(help) => group.element(Level::HELP.message(escaped(help, &[]))),
+            None => group,
         }
     }
 }
+
+/// Removes the mistakes that follow from others: a key cannot be read if its variable is empty or
+/// its section has the wrong shape, and it is not missing then.
+fn without_repetitions(mistakes: Vec<Mistake>) -> Vec<Mistake> {
+    let causes: Vec<_> = mistakes.iter().filter_map(|one| one.key.clone()).collect();
+    let follows = |mistake: &Mistake| {
+        let Some((key, aspect)) = &mistake.key else { return false };
+        causes.iter().any(|(cause, of)| match key.strip_prefix(cause.as_str()) {
+            Some("") => *aspect == Aspect::Absence && *of == Aspect::Value,
+            Some(rest) => *of == Aspect::Value && rest.starts_with('.'),
+            None => false,
+        })
+    };
+    mistakes.into_iter().filter(|mistake| !follows(mistake)).collect()
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl std::error::Error for ConfigError {}

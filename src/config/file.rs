@@ -100,7 +100,8 @@ macro_rules! with_rule_settings {
         $(#[$meta])*
         pub(super) struct $name {
             $($own)*
-            /// enforce: remove tags; audit: notify what would be done and change nothing
+            /// enforce: remove tags; audit: notify what would be done and change nothing. The base
+            /// policy's is required, and has no default
             #[schemars(extend("enum" = ["enforce", "audit"]))]
             mode: Option<String>,
             /// quarantine: remove the tags and keep the image under its quarantine tag; delete:
@@ -218,6 +219,13 @@ with_rule_settings! {
         pub(super) repositories: List,
         /// Globs of the tags that may be removed; default: all
         pub(super) tags: List,
+    }
+}
+
+impl RawPolicy {
+    /// Returns the mode, unless it is missing or empty.
+    pub(super) fn mode(&self) -> Option<&str> {
+        self.mode.as_deref().filter(|mode| !mode.is_empty())
     }
 }
 

@@ -1,261 +1,151 @@
 //! The sources of settings, layer on layer: defaults, one file, environment variables.
 //!
 //! The file is parsed before it is merged with the others, so that an error names it and
-//! `effective` knows which values it gives. The TOML parser quotes the line that it cannot read.
-//! The quotation is removed from every error, because the line may hold a secret.
+//! `effective` knows which values it gives.
 
-use std::collections::{BTreeMap, HashMap};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use config::{Config, Environment, File, FileFormat, Source as _, Value, ValueKind};
+use config::{Config, FileFormat};
 
-use super::{ConfigError, FILE_VARIABLE, KEY_PREFIX, Sources, TEXT_VARIABLE, yaml};
+use super::document::Document;
+use super::error::{ConfigError, Places};
+use super::layer::{DEFAULTS, Layer, one_line, parse};
+use super::mistake::{Mistake, Mistakes};
+use super::schema::schema;
+use super::variables::{Variables, empty};
+use super::{FILE_VARIABLE, Sources, TEXT_VARIABLE};
 
-/// The defaults. A key that is absent here is required, or has no value by default.
-const DEFAULTS: &str = r#"
-[queue]
-max_in_flight = 32
-visibility_timeout = "60s"
-[notify]
-format = "text"
-[policy]
-mode = "enforce"
-action = "quarantine"
-index = "any"
-keep_at_least = 0
-in_use = "untag"
-replicated = "block"
-fixable_only = "none"
-min_score = "none"
-exploit_only = false
-grace = "none"
-unscanned = "tell"
-[policy.max_findings]
-critical = 0
-high = 0
-medium = "unlimited"
-low = "unlimited"
-informational = "unlimited"
-untriaged = "unlimited"
-undefined = "unlimited"
-[limits]
-untags_per_hour = "unlimited"
-untags_per_hour_per_repository = "unlimited"
-tasks = 1
-[sweep]
-rescan_after = "24h"
-calls_per_second = 20
-[registry]
-untag = "tag_and_digest"
-[http]
-listen = "0.0.0.0:8080"
-[shutdown]
-grace = "25s"
-[telemetry]
-log_format = "json"
-"#;
-
-/// The arrays of tables, which no variable can write.
-const FILE_ONLY: [&str; 3] = ["notify.topics", "policy.exceptions", "policy.rules"];
+/// The largest file in bytes. The largest task definition that ECS accepts is a sixteenth of it.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// The layers of all sources.
 pub(super) struct Layers {
-    /// The layer of the configuration file, with the name that errors and `check` use for it.
-    pub(super) file: Option<(String, Layer)>,
+    /// The text of the configuration file.
+    pub(super) document: Option<Arc<Document>>,
+    /// The layer of the configuration file.
+    pub(super) file: Option<Layer>,
+    /// The variables that set keys.
+    pub(super) variables: Variables,
     /// All layers merged.
     pub(super) merged: Layer,
-}
-
-/// The settings of one source, or of several merged ones.
-#[derive(Clone)]
-pub(super) struct Layer(pub(super) Config);
-
-impl Layer {
-    /// Returns the settings as JSON.
-    pub(super) fn to_json(&self) -> Result<serde_json::Value, ConfigError> {
-        let config = self.0.clone();
-        config.try_deserialize().map_err(|error| ConfigError::Text(one_line(&error)))
-    }
-}
-
-/// Returns the defaults as a layer.
-pub(super) fn defaults() -> Result<Layer, ConfigError> {
-    parse(DEFAULTS, FileFormat::Toml)
-        .map(Layer)
-        .map_err(|error| ConfigError::Text(one_line(&error)))
+    /// The mistakes in the names of variables. The variables are left out of the layers.
+    pub(super) mistakes: Vec<Mistake>,
 }
 
 impl Layers {
+    /// Reads every source.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be read, because its keys are not known then.
     pub(super) fn read(sources: &Sources) -> Result<Self, ConfigError> {
-        let file = configuration_file(sources)?;
-        let mut builder = Config::builder().add_source(defaults()?.0);
-        if let Some((_, Layer(file))) = &file {
-            builder = builder.add_source(file.clone());
-        }
-        let merged = builder
-            .add_source(variables(&sources.environment)?)
-            .build()
-            .map_err(|error| ConfigError::Text(one_line(&error)))?;
-        Ok(Self { file, merged: Layer(merged) })
+        let (variables, mistakes) = Variables::read(&sources.environment, &schema());
+        let whole = |document: Option<Arc<Document>>, mistake: Mistake| {
+            let all = mistakes.iter().cloned().chain([mistake]).collect();
+            let places = Places::new(document, variables.clone());
+            ConfigError::new(Mistakes(all), places)
+        };
+        let file = match configuration_file(sources) {
+            Ok(file) => file,
+            Err(NoFile { document, mistake }) => return Err(whole(document, mistake)),
+        };
+        let mut builder = Config::builder();
+        builder =
+            builder.add_source(parse(DEFAULTS, FileFormat::Toml).map_err(|e| whole(None, e))?);
+        let document = match file {
+            Some((document, config)) => {
+                builder = builder.add_source(config.clone());
+                Some((document, Layer(config.cache)))
+            }
+            None => None,
+        };
+        let merged = builder.add_source(variables.layer()).build();
+        let merged = merged.map_err(|error| whole(None, Mistake::general(one_line(&error))))?;
+        let (document, file) = document.unzip();
+        Ok(Self { document, file, variables, merged: Layer(merged.cache), mistakes })
     }
 }
 
-/// Returns the configuration file that the sources name, if any, and its name. The file is parsed
-/// before it is merged, so that an error can name it.
-fn configuration_file(sources: &Sources) -> Result<Option<(String, Layer)>, ConfigError> {
-    let variable = |name| sources.environment.get(name).filter(|value| !value.is_empty());
-    let path = match (&sources.file, variable(FILE_VARIABLE)) {
-        (Some(_), Some(_)) => {
-            return Err(ConfigError::TwoFiles { first: "--config", second: FILE_VARIABLE });
-        }
-        (Some(path), None) => Some(("--config", path.clone())),
-        (None, Some(path)) => Some((FILE_VARIABLE, PathBuf::from(path))),
-        (None, None) => None,
+/// Why there is no configuration file to read.
+struct NoFile {
+    document: Option<Arc<Document>>,
+    mistake: Mistake,
+}
+
+impl From<Mistake> for NoFile {
+    fn from(mistake: Mistake) -> Self {
+        Self { document: None, mistake }
+    }
+}
+
+/// Returns the configuration file that the sources name, if any.
+fn configuration_file(sources: &Sources) -> Result<Option<(Arc<Document>, Config)>, NoFile> {
+    let named = |name: &'static str| match sources.environment.get(name) {
+        // An empty variable is what a shell makes of one that is not set. Without the file that
+        // somebody meant, the defaults would be in force.
+        Some(value) if value.is_empty() => Err(empty(name)),
+        value => Ok(value.map(|value| (name, value))),
     };
-    match (path, variable(TEXT_VARIABLE)) {
-        (None, None) => Ok(None),
-        (Some((first, _)), Some(_)) => Err(ConfigError::TwoFiles { first, second: TEXT_VARIABLE }),
-        // Nothing of the text is quoted, because it may come from a secret.
-        (None, Some(text)) => parse(text, FileFormat::Toml)
-            .map(|config| Some((TEXT_VARIABLE.to_owned(), Layer(config))))
-            .map_err(|error| match error {
-                config::ConfigError::Message(problem) => {
-                    ConfigError::Text(format!("{TEXT_VARIABLE}: {problem}"))
-                }
-                error => {
-                    let line = line_of(&error).or_else(|| first_bad_line(text));
-                    let line = line.map(|line| format!(" (line {line})")).unwrap_or_default();
-                    ConfigError::Text(format!("{TEXT_VARIABLE} is not valid TOML{line}"))
-                }
-            }),
-        (Some((_, path)), None) => match read_file(&path) {
-            Ok(config) => Ok(Some((path.display().to_string(), Layer(config)))),
-            Err(problem) => Err(ConfigError::File { path, problem: problem.to_string() }),
-        },
+    let option = sources.file.as_ref().map(|path| ("--config", path.clone()));
+    let variable = named(FILE_VARIABLE)?.map(|(name, path)| (name, PathBuf::from(path)));
+    let text = named(TEXT_VARIABLE)?;
+    let names = [
+        option.as_ref().map(|(name, _)| *name),
+        variable.as_ref().map(|(name, _)| *name),
+        text.map(|(name, _)| name),
+    ];
+    let given: Vec<_> = names.into_iter().flatten().collect();
+    if let [first, second, ..] = given.as_slice() {
+        let problem = format!("{first} and {second} are both set");
+        return Err(Mistake::general(problem).help("give one configuration file only").into());
+    }
+    let (parsed, format) = match (option.or(variable), text) {
+        (Some((source, path)), _) => {
+            let (text, format) = read_file(source, &path)?;
+            (Document::parse(path.display().to_string(), text, format, true), format)
+        }
+        (None, Some((name, text))) => {
+            let format = FileFormat::Toml;
+            (Document::parse(name.to_owned(), text.clone(), format, false), format)
+        }
+        (None, None) => return Ok(None),
+    };
+    let (document, mistake) = parsed;
+    let document = Arc::new(document);
+    match mistake.map_or_else(|| parse(&document.text, format), Err) {
+        Ok(config) => Ok(Some((document, config))),
+        Err(mistake) => Err(NoFile { document: Some(document), mistake }),
     }
 }
 
-/// Why a configuration file cannot be read.
-#[derive(Debug, thiserror::Error)]
-enum FileProblem {
-    #[error("its name must end in .toml, .yaml, .yml or .json")]
-    Format,
-    #[error("cannot be read: {0}")]
-    Io(#[from] std::io::Error),
-    #[error("{}", without_the_text(.0))]
-    Syntax(#[from] config::ConfigError),
-}
-
-fn read_file(path: &Path) -> Result<Config, FileProblem> {
+fn read_file(source: &str, path: &Path) -> Result<(String, FileFormat), Mistake> {
+    if path.as_os_str().is_empty() {
+        return Err(Mistake::general(format!("{source} is empty")).help("name a file"));
+    }
+    let wrong = |problem: &str| Mistake::general(format!("{} {problem}", path.display()));
     let format = match path.extension().and_then(|extension| extension.to_str()) {
         Some("toml") => FileFormat::Toml,
         Some("yaml" | "yml") => FileFormat::Yaml,
         Some("json") => FileFormat::Json,
-        _ => return Err(FileProblem::Format),
+        _ => {
+            return Err(wrong(
+                "is no configuration file: its name must end in .toml, .yaml, .yml or .json",
+            ));
+        }
     };
-    Ok(parse(&std::fs::read_to_string(path)?, format)?)
-}
-
-/// Returns the error without the lines that the TOML parser quotes, because they may hold a secret.
-fn without_the_text(error: &config::ConfigError) -> String {
-    let text = error.to_string();
-    let is_quoted = |line: &&str| {
-        line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).starts_with('|')
-    };
-    one_line(&text.lines().filter(|line| !is_quoted(line)).collect::<Vec<_>>().join(" "))
-}
-
-/// Parses a file. A key or section without a value counts as not given, such as a section in YAML
-/// with everything below it commented out.
-fn parse(text: &str, format: FileFormat) -> Result<Config, config::ConfigError> {
-    if matches!(format, FileFormat::Yaml) {
-        yaml::check(text).map_err(|error| config::ConfigError::Message(error.to_string()))?;
+    let unreadable = |error: std::io::Error| wrong(&format!("cannot be read: {error}"));
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(wrong("exceeds 1 MiB, the most that is read"));
     }
-    let file = File::from_str(text, format);
-    if let Some(key) = file.collect()?.keys().find(|key| names_an_item(key)) {
-        return Err(config::ConfigError::Message(format!("key {key} is unknown")));
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(wrong("is UTF-16 text, as PowerShell writes it: save it as UTF-8"));
     }
-    let mut config = Config::builder().add_source(file).build()?;
-    drop_nil(&mut config.cache);
-    Ok(config)
-}
-
-/// Returns whether the config crate would take this key for the path of one item of a list. It
-/// would then make room for all items before that one.
-fn names_an_item(key: &str) -> bool {
-    key.contains('[')
-}
-
-fn drop_nil(value: &mut Value) {
-    match &mut value.kind {
-        ValueKind::Table(table) => {
-            table.retain(|_, value| !matches!(value.kind, ValueKind::Nil));
-            table.values_mut().for_each(drop_nil);
-        }
-        ValueKind::Array(values) => values.iter_mut().for_each(drop_nil),
-        _ => {}
-    }
-}
-
-/// Returns the layer of the variables. Their values stay text: a key that holds a number parses it,
-/// while an account or an external id that looks like a number keeps its leading zeros.
-fn variables(environment: &HashMap<String, String>) -> Result<Environment, ConfigError> {
-    let mut ours = BTreeMap::new();
-    for name in environment.keys() {
-        let Some(key) = key_of(name) else { continue };
-        if let Some(list) = FILE_ONLY.into_iter().find(|list| is_within(&key, list)) {
-            let problem =
-                format!("is set by {name}; write it in a file, because variables cannot set it");
-            return Err(ConfigError::Key { key: list.to_owned(), problem });
-        }
-        if names_an_item(&key) {
-            let problem = format!("is unknown, and set by {name}");
-            return Err(ConfigError::Key { key, problem });
-        }
-        if let Some(other) = ours.insert(key.clone(), name) {
-            let (first, second) = (name.min(other), name.max(other));
-            let problem = format!("is set by {first} and by {second}; set one of them");
-            return Err(ConfigError::Key { key, problem });
-        }
-    }
-    // If a section also had a value, the order of a hash map would decide which of them wins.
-    for key in ours.keys() {
-        if ours.keys().any(|other| other != key && is_within(other, key)) {
-            let problem = "is a section and cannot have a value; set its keys".to_owned();
-            return Err(ConfigError::Key { key: key.clone(), problem });
-        }
-    }
-    let values = ours.into_iter().filter_map(|(key, name)| Some((key, environment.get(name)?)));
-    let values = values.map(|(key, value)| (key, value.clone())).collect();
-    Ok(Environment::default().ignore_empty(true).source(Some(values)))
-}
-
-/// Returns the key that a variable of this name sets.
-pub(super) fn key_of(variable: &str) -> Option<String> {
-    Some(variable.strip_prefix(KEY_PREFIX)?.to_lowercase().replace("__", "."))
-}
-
-fn is_within(key: &str, section: &str) -> bool {
-    key.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
-/// Returns the line that an error of the TOML parser is about.
-fn line_of(error: &config::ConfigError) -> Option<usize> {
-    let text = error.to_string();
-    let (_, rest) = text.split_once(" at line ")?;
-    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-}
-
-/// Finds the line of an error whose place the parser does not give, such as a letter in a number.
-fn first_bad_line(text: &str) -> Option<usize> {
-    let ends = text.match_indices('\n').map(|(at, _)| at + 1).chain([text.len()]);
-    let is_bad = |end: usize| {
-        let error = text.get(..end).and_then(|start| parse(start, FileFormat::Toml).err());
-        error.is_some_and(|error| line_of(&error).is_none())
-    };
-    ends.enumerate().find(|(_, end)| is_bad(*end)).map(|(at, _)| at + 1)
-}
-
-pub(super) fn one_line(error: &impl ToString) -> String {
-    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+    // Editors on Windows begin UTF-8 files with a mark of the byte order.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").map(<[u8]>::to_vec).unwrap_or(bytes);
+    let text = String::from_utf8(bytes).map_err(|_| wrong("is not UTF-8 text"))?;
+    Ok((text, format))
 }

@@ -1,5 +1,5 @@
 //! The JSON Schema of the configuration file. It is generated from the types in `file`, whose doc
-//! comments are its descriptions, and gets its defaults from `layers`.
+//! comments are its descriptions, and gets its defaults from `layer`.
 
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
@@ -7,7 +7,7 @@ use schemars::transform::RecursiveTransform;
 use serde_json::Value;
 
 use super::file::RawSettings;
-use super::layers::defaults;
+use super::layer::defaults;
 
 /// Returns the JSON Schema (draft 2020-12) of the configuration file, with descriptions and
 /// defaults, for editors.
@@ -20,8 +20,8 @@ pub fn schema() -> Value {
         .with(|settings| settings.inline_subschemas = true)
         .with_transform(RecursiveTransform(tidy));
     let mut schema = settings.into_generator().into_root_schema_for::<RawSettings>().to_value();
-    if let Ok(defaults) = defaults().and_then(|defaults| defaults.to_json()) {
-        fill_in(&mut schema, &defaults);
+    if let Ok(defaults) = defaults() {
+        fill_in(&mut schema, &defaults.to_json());
     }
     schema
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::aws::AwsSettings;
 use crate::domain::names::RegistryId;
-use crate::domain::policy::Policy;
+use crate::domain::policy::{Mode, Policy};
 use crate::enforce::LimitSettings;
-use crate::notify::{NotifySettings, TopicSettings};
+use crate::notify::NotifySettings;
 use crate::queue::QueueSettings;
 use crate::registry::UntagBy;
 use crate::sweep::SweepSettings;
@@ -39,18 +39,33 @@ pub struct Settings {
     pub log_format: LogFormat,
 }
 
-/// The part of the configuration that is needed to judge an image, after its checks. `explain`
-/// needs neither a queue nor topics, and `sweep` needs no topics unless it acts.
+/// The whole configuration after all checks, for commands that need no queue, topics or mode.
 #[derive(Clone, Debug)]
 pub struct JudgingSettings {
-    /// The policy: which images may keep their tags.
+    /// The queue, if its URL is given.
+    pub queue: Option<QueueSettings>,
+    /// The topics that notices are published to. The list is empty if none is given.
+    pub notify: NotifySettings,
+    /// The policy: which images may keep their tags. If no mode is given, it is that of
+    /// [`RuleSettings::default`](crate::domain::policy::RuleSettings), which says what would be
+    /// done.
     pub policy: Policy,
+    /// The mode of the base policy, if one is given.
+    pub mode: Option<Mode>,
+    /// The limits on removals.
+    pub limits: LimitSettings,
+    /// The settings of sweeps.
+    pub sweep: SweepSettings,
+    /// How tags are deleted.
+    pub untag_by: UntagBy,
     /// The role in other accounts.
     pub aws: AwsSettings,
     /// The worker's own account and Region, if the queue's URL is given and names them.
     pub own: Option<RegistryId>,
-    /// The topics. The list is empty if none is given.
-    pub topics: Vec<TopicSettings>,
-    /// The settings of sweeps.
-    pub sweep: SweepSettings,
+    /// The address that serves health and metrics.
+    pub listen: SocketAddr,
+    /// The longest time from SIGTERM to the end of the process.
+    pub grace: Duration,
+    /// The form of log lines.
+    pub log_format: LogFormat,
 }

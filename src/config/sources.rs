@@ -3,15 +3,13 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use super::ConfigError;
+use super::mistake::Mistake;
 use crate::domain::names::Region;
 
 /// The environment variable that holds the path of the configuration file.
 pub const FILE_VARIABLE: &str = "TAGWARDEN_CONFIG";
 /// The environment variable that holds the text of the configuration file, as TOML.
 pub const TEXT_VARIABLE: &str = "TAGWARDEN_CONFIG_TEXT";
-/// The prefix of every environment variable that sets a key.
-pub(super) const KEY_PREFIX: &str = "TAGWARDEN__";
 
 /// The variables of the AWS SDK that choose a kind of endpoint.
 const ENDPOINT_KINDS: [&str; 2] = ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"];
@@ -55,7 +53,7 @@ impl Sources {
 
     /// Returns an error if the environment sets both an endpoint and a kind of endpoint. The SDK
     /// refuses every call of such a service, which looks as if the network were down.
-    pub(super) fn one_kind_of_endpoint(&self) -> Result<(), ConfigError> {
+    pub(super) fn one_kind_of_endpoint(&self) -> Result<(), Mistake> {
         let value = |name: &str| self.environment.get(name).map(String::as_str).unwrap_or_default();
         let is_true = |name: &str| value(name).eq_ignore_ascii_case("true");
         if is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") {
@@ -64,24 +62,15 @@ impl Sources {
         let kind = ENDPOINT_KINDS.into_iter().find(|name| is_true(name));
         let endpoint = ENDPOINTS.into_iter().find(|name| !value(name).is_empty());
         match (kind, endpoint) {
-            (Some(kind), Some(endpoint)) => Err(ConfigError::Text(format!(
-                "{kind} and {endpoint} are both set, and the AWS SDK accepts only one of them; set \
-                 {kind} alone, or set only an endpoint of that kind for each service"
-            ))),
+            (Some(kind), Some(endpoint)) => {
+                let problem = format!(
+                    "{kind} and {endpoint} are both set, and the AWS SDK accepts only one of them"
+                );
+                Err(Mistake::general(problem).help(format!(
+                    "set {kind} alone, or set only an endpoint of that kind for each service"
+                )))
+            }
             _ => Ok(()),
         }
-    }
-
-    /// Returns the environment variables that look like ours and that nothing reads, such as
-    /// `TAGWARDEN_QUEUE_URL` for `TAGWARDEN__QUEUE__URL`. They deserve a warning and are not an
-    /// error, because orchestrators set variables that are named after services.
-    pub fn unread_variables(&self) -> impl Iterator<Item = &str> {
-        self.environment.keys().map(String::as_str).filter(|name| {
-            // Nothing reads names in lower case either.
-            name.to_uppercase().starts_with("TAGWARDEN_")
-                && !name.starts_with(KEY_PREFIX)
-                && *name != FILE_VARIABLE
-                && *name != TEXT_VARIABLE
-        })
     }
 }

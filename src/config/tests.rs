@@ -22,11 +22,14 @@ mod schema;
 const QUEUE: &str = "https://sqs.eu-west-1.amazonaws.com/111122223333/tagwarden";
 const TOPIC: &str = "arn:aws:sns:eu-west-1:111122223333:tagwarden";
 
-/// Returns sources with a queue, a topic and these variables.
+/// Returns sources with a queue, a topic, a mode and these variables.
 fn sources(variables: &[(&str, &str)]) -> Sources {
-    let given =
-        [("TAGWARDEN__QUEUE__URL", QUEUE), ("TAGWARDEN__NOTIFY__TOPIC_ARN", TOPIC)].into_iter();
-    only(&given.chain(variables.iter().copied()).collect::<Vec<_>>())
+    let required = [
+        ("TAGWARDEN__QUEUE__URL", QUEUE),
+        ("TAGWARDEN__NOTIFY__TOPIC_ARN", TOPIC),
+        ("TAGWARDEN__POLICY__MODE", "enforce"),
+    ];
+    only(&required.into_iter().chain(variables.iter().copied()).collect::<Vec<_>>())
 }
 
 /// Returns sources with these variables and no others.
@@ -49,8 +52,11 @@ fn toml_error(text: &str) -> String {
     one_line(&load(&[(TEXT_VARIABLE, text)]).unwrap_err())
 }
 
+/// Returns the only mistake, which is written as one line.
 fn one_line(error: &ConfigError) -> String {
-    let message = error.to_string();
+    let mut messages = error.messages();
+    let message = messages.next().unwrap();
+    assert_eq!(messages.next(), None, "{error}");
     assert_eq!(message.lines().count(), 1, "{message}");
     message
 }
@@ -85,7 +91,15 @@ fn file(extension: &str, text: &str) -> tempfile::NamedTempFile {
 /// Returns the settings for a queue, a topic and this file in one of the formats.
 fn load_file(extension: &str, text: &str) -> Result<Settings, ConfigError> {
     let file = file(extension, text);
-    Settings::load(&Sources { file: Some(file.path().to_owned()), ..sources(&[]) })
+    let mut sources = sources(&[]);
+    let bare: String = text.split_whitespace().collect();
+    let json: Option<serde_json::Value> = serde_json::from_str(text).ok();
+    let is_in_json = json.is_some_and(|json| json.pointer("/policy/mode").is_some());
+    if is_in_json || bare.contains("[policy]mode=") || bare.contains("policy:mode:") {
+        // The file's own mode counts.
+        sources.environment.remove("TAGWARDEN__POLICY__MODE");
+    }
+    Settings::load(&Sources { file: Some(file.path().to_owned()), ..sources })
 }
 
 #[test]
@@ -232,8 +246,8 @@ fn a_file_in_each_format_sets_keys_and_variables_win_over_it() {
 
 #[test]
 fn a_variable_can_hold_the_text_of_the_file() {
-    let settings = load(&[(TEXT_VARIABLE, "[policy]\nmode = \"audit\"")]).unwrap();
-    assert_eq!(settings.policy.base.mode, Mode::Audit);
+    let settings = load(&[(TEXT_VARIABLE, "[policy]\nprotected_tags = [\"a\"]")]).unwrap();
+    assert!(settings.policy.base.protected_tags.matching("a").is_some());
 }
 
 #[test]
@@ -243,17 +257,15 @@ fn the_text_of_a_broken_file_in_a_variable_is_never_printed() {
 
 #[test]
 fn two_configuration_files_are_an_error() {
-    let mut sources = sources(&[(TEXT_VARIABLE, "")]);
+    let mut sources = sources(&[]);
     sources.file = Some("a.toml".into());
     sources.environment.insert(FILE_VARIABLE.into(), "b.toml".into());
-    let message = Settings::load(&sources).unwrap_err().to_string();
-    assert_eq!(
-        message,
-        "--config and TAGWARDEN_CONFIG are both set; give one configuration file only"
-    );
+    let message = one_line(&Settings::load(&sources).unwrap_err());
+    assert_eq!(message, "--config and TAGWARDEN_CONFIG are both set");
     sources.environment.remove(FILE_VARIABLE);
     sources.environment.insert(TEXT_VARIABLE.into(), "[queue]".into());
-    assert!(matches!(Settings::load(&sources), Err(ConfigError::TwoFiles { .. })));
+    let message = one_line(&Settings::load(&sources).unwrap_err());
+    assert_eq!(message, "--config and TAGWARDEN_CONFIG_TEXT are both set");
 }
 
 #[test]
@@ -261,25 +273,74 @@ fn a_file_that_is_missing_broken_or_of_an_unknown_kind_is_named() {
     let error = |path: &std::path::Path| {
         let mut sources = sources(&[]);
         sources.file = Some(path.to_owned());
-        Settings::load(&sources).unwrap_err().to_string()
+        Settings::load(&sources).unwrap_err()
     };
-    let missing = error("/no/such/file.toml".as_ref());
-    assert!(
-        missing.starts_with("configuration file /no/such/file.toml: cannot be read: "),
-        "{missing}"
-    );
-    let unknown = error("/etc/tagwarden.ini".as_ref());
+    let missing = one_line(&error("/no/such/file.toml".as_ref()));
+    assert!(missing.starts_with("/no/such/file.toml cannot be read: "), "{missing}");
+    let unknown = one_line(&error("/etc/tagwarden.ini".as_ref()));
     assert!(unknown.ends_with("its name must end in .toml, .yaml, .yml or .json"), "{unknown}");
-    let broken = file(".toml", "[queue");
-    let message = error(broken.path());
-    assert!(message.contains("TOML parse error at line 1"), "{message}");
-    assert_eq!(message.lines().count(), 1, "{message}");
+    assert_eq!(one_line(&error("".as_ref())), "--config is empty");
+    for (extension, text, place) in [
+        (".toml", "[policy]\n[queue", ":2:7"),
+        (".json", "{\n\t\"policy\": {},\n}", ":3:1"),
+        (".yaml", "policy:\n  mode: 'audit\n", ":2:9"),
+    ] {
+        let broken = file(extension, text);
+        let error = error(broken.path());
+        assert!(one_line(&error).starts_with("is not valid "), "{error}");
+        assert!(error.to_string().contains(&format!("{extension}{place}")), "{error}");
+    }
 }
 
 #[test]
-fn variables_that_look_like_ours_but_are_not_read_are_found() {
-    let sources = sources(&[("TAGWARDEN_QUEUE_URL", "x"), (FILE_VARIABLE, "f"), ("OTHER", "y")]);
-    assert_eq!(sources.unread_variables().collect::<Vec<_>>(), ["TAGWARDEN_QUEUE_URL"]);
+fn empty_variables_are_errors_but_for_the_mode_which_is_missing_then() {
+    for name in [FILE_VARIABLE, TEXT_VARIABLE, "TAGWARDEN__POLICY__PROTECTED_TAGS"] {
+        let message = one_line(&load(&[(name, "")]).unwrap_err());
+        assert!(message.ends_with(&format!("the environment variable {name} is empty")));
+    }
+    for text in ["", "policy.mode = ''"] {
+        let mut sources = sources(&[(TEXT_VARIABLE, &format!("# a comment\n{text}"))]);
+        sources.environment.insert("TAGWARDEN__POLICY__MODE".into(), String::new());
+        assert_eq!(
+            one_line(&Settings::load(&sources).unwrap_err()),
+            "policy.mode: is missing: `audit` notifies and changes nothing, `enforce` removes tags"
+        );
+        assert_eq!(JudgingSettings::load(&sources).unwrap().mode, None);
+    }
+}
+
+#[test]
+fn variables_that_look_like_ours_and_set_nothing_are_errors() {
+    for (name, meant) in [
+        ("TAGWARDEN_QUEUE_URL", Some("TAGWARDEN__QUEUE__URL")),
+        ("TAGWARDEN__QUEUE_URL", Some("TAGWARDEN__QUEUE__URL")),
+        ("tagwarden__policy__mode", Some("TAGWARDEN__POLICY__MODE")),
+        ("TAGWARDEN__policy__mode", Some("TAGWARDEN__POLICY__MODE")),
+        ("Tagwarden__Policy__Mode", Some("TAGWARDEN__POLICY__MODE")),
+        ("TAGWARDEN__POLICY__PROTECTED_TAG", Some("TAGWARDEN__POLICY__PROTECTED_TAGS")),
+        ("TAGWARDEN_CONFIG_FILE", Some("TAGWARDEN_CONFIG")),
+        ("TAGWARDEN", None),
+        ("TAGWARDEN_HOME", None),
+    ] {
+        for sources in [sources(&[(name, "x")]), only(&[(name, "x")])] {
+            let error = JudgingSettings::load(&sources).unwrap_err();
+            let message = one_line(&error);
+            let expected = format!("the environment variable {name} sets no key");
+            assert!(message.starts_with(&expected), "{message}");
+            let suggestion = meant.map(|meant| format!("; did you mean `{meant}`?"));
+            assert_eq!(message[expected.len()..], suggestion.unwrap_or_default(), "{message}");
+            assert!(check_variables(&sources).is_err());
+        }
+    }
+    let of_a_service = [
+        ("TAGWARDEN_SERVICE_HOST", "10.0.0.1"),
+        ("TAGWARDEN_SERVICE_PORT_HTTP", "8080"),
+        ("TAGWARDEN_PORT", "tcp://10.0.0.1:8080"),
+        ("TAGWARDEN_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("OTHER", "x"),
+    ];
+    load(&of_a_service).unwrap();
+    check_variables(&only(&of_a_service)).unwrap();
 }
 
 #[test]
@@ -296,19 +357,9 @@ fn a_key_or_section_that_a_file_names_without_a_value_is_not_given() {
 }
 
 #[test]
-fn one_key_set_by_two_variables_is_an_error() {
-    let error = load(&[("TAGWARDEN__POLICY__MODE", "audit"), ("TAGWARDEN__policy__mode", "audit")]);
-    assert_eq!(
-        one_line(&error.unwrap_err()),
-        "configuration key policy.mode: is set by TAGWARDEN__POLICY__MODE and by \
-         TAGWARDEN__policy__mode; set one of them"
-    );
-}
-
-#[test]
 fn judging_needs_no_queue_or_topic_but_checks_those_given() {
     let judging = JudgingSettings::load(&only(&[])).unwrap();
-    assert_eq!((judging.own, judging.topics.len()), (None, 0));
+    assert_eq!((judging.own, judging.notify.topics.len()), (None, 0));
     assert_eq!(judging.aws.assume_role, None);
     let judging = JudgingSettings::load(&sources(&[(
         TEXT_VARIABLE,
@@ -317,11 +368,11 @@ fn judging_needs_no_queue_or_topic_but_checks_those_given() {
     let judging = judging.unwrap();
     let own = judging.own.unwrap();
     assert_eq!((own.account.as_str(), own.region.as_str()), ("111122223333", "eu-west-1"));
-    assert_eq!(judging.topics.len(), 1);
+    assert_eq!(judging.notify.topics.len(), 1);
     assert_eq!(judging.policy.rules.as_slice().len(), 1);
     for variable in ["TAGWARDEN__QUEUE__URL", "TAGWARDEN__POLICY__MODE", "TAGWARDEN__NOSUCH__KEY"] {
         let error = JudgingSettings::load(&only(&[(variable, "x")])).unwrap_err();
-        assert!(one_line(&error).starts_with("configuration key "), "{error}");
+        assert!(error.to_string().contains(variable), "{error}");
     }
 }
 

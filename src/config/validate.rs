@@ -7,16 +7,20 @@
 mod policy;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use axum::http::Uri;
 use config::Value;
 
+use super::JudgingSettings;
 use super::bounds::MAX_TASKS;
-use super::file::{FORMATS, List, RawAws, RawLimits, RawNotify, RawSettings, RawSweep};
+use super::file::{
+    FORMATS, List, RawAws, RawLimits, RawNotify, RawQueue, RawSettings, RawSweep, RawTopic,
+};
+use super::mistake::{Aspect, Gather, Mistake, Mistakes};
 use super::value::{again, choice, duration, given, globs, missing, within, wrong};
-use super::{ConfigError, JudgingSettings, Settings};
 use crate::aws::AwsSettings;
 use crate::domain::globs::Globs;
 use crate::domain::names::{AccountId, Region};
@@ -32,116 +36,164 @@ const QUEUE_EXAMPLE: &str =
     "the queue's URL, such as https://sqs.eu-west-1.amazonaws.com/111122223333/tagwarden";
 const TOPIC_EXAMPLE: &str = "the topic's ARN, such as arn:aws:sns:eu-west-1:111122223333:tagwarden";
 
-/// Checks every key, and that the keys do not contradict each other.
-pub(super) fn check(raw: RawSettings) -> Result<Settings, ConfigError> {
-    let visibility = given("queue.visibility_timeout", raw.queue.visibility_timeout)?;
-    let listen = given("http.listen", raw.http.listen)?;
-    let settings = Settings {
-        queue: QueueSettings {
-            url: queue_url(raw.queue.url)?,
-            max_in_flight: within(
-                "queue.max_in_flight",
-                &given("queue.max_in_flight", raw.queue.max_in_flight)?,
-                1..=1024,
-            )?,
-            visibility_timeout: duration(
-                "queue.visibility_timeout",
-                &visibility,
-                Duration::from_secs(2),
-                Duration::from_secs(43_200),
-            )?,
-        },
-        notify: notify(raw.notify)?,
-        policy: policy::policy(raw.policy)?,
-        aws: aws(raw.aws)?,
-        limits: limits(&raw.limits)?,
-        sweep: sweep(raw.sweep)?,
-        untag_by: choice(
-            "registry.untag",
-            &given("registry.untag", raw.registry.untag)?,
-            &[("tag_and_digest", UntagBy::TagAndDigest), ("tag", UntagBy::Tag)],
-        )?,
-        listen: listen.parse().map_err(|_| {
-            wrong("http.listen", &listen, "an address and port such as 0.0.0.0:8080")
-        })?,
-        grace: duration(
-            "shutdown.grace",
-            &given("shutdown.grace", raw.shutdown.grace)?,
-            Duration::from_secs(2),
-            // The longest stopTimeout of Fargate (ECS API reference, ContainerDefinition).
-            Duration::from_secs(120),
-        )?,
-        log_format: choice(
-            "telemetry.log_format",
-            &given("telemetry.log_format", raw.telemetry.log_format)?,
-            &[("json", LogFormat::Json), ("pretty", LogFormat::Pretty)],
-        )?,
-    };
-    one_partition(&settings.notify, &settings.aws)?;
-    Ok(settings)
+/// The use of the settings. It decides which keys may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To work, which needs a queue, a topic and a mode.
+    Working,
+    /// To act on images without a queue, which needs a topic and a mode.
+    Acting,
+    /// To read and judge, which needs none of them.
+    Reading,
 }
 
-/// Checks the keys that are needed to judge an image. The queue and the topic may be missing.
-pub(super) fn check_judging(
+/// Checks every key, and that the keys do not contradict each other.
+pub(super) fn check(
     raw: RawSettings,
+    purpose: Purpose,
     region: Option<&Region>,
-) -> Result<JudgingSettings, ConfigError> {
-    Ok(JudgingSettings {
-        policy: policy::policy(raw.policy)?,
-        aws: aws(raw.aws)?,
-        own: match raw.queue.url {
-            Some(url) => registry_of(&queue_url(Some(url))?, region),
-            None => None,
-        },
-        topics: match (&raw.notify.topic_arn, raw.notify.topics.is_empty()) {
-            (None, true) => Vec::new(),
-            _ => notify(raw.notify)?.topics,
-        },
-        sweep: sweep(raw.sweep)?,
+) -> Result<JudgingSettings, Mistakes> {
+    let mut all = Gather::default();
+    let mode = raw.policy.mode().map(str::to_owned);
+    if mode.is_none() && purpose != Purpose::Reading {
+        all.add::<()>(Err(no_mode()));
+    }
+    let url = raw.queue.url.clone().filter(|url| !url.trim().is_empty());
+    if url.is_none() && purpose == Purpose::Working {
+        all.add::<()>(Err(missing("queue.url", QUEUE_EXAMPLE)));
+    }
+    let queue = all.add(queue(raw.queue, url));
+    let notify = all.add(notify(raw.notify, purpose));
+    let policy = all.add(policy::policy(raw.policy));
+    let aws = all.add(aws(raw.aws));
+    let limits = all.add(limits(&raw.limits));
+    let sweep = all.add(sweep(raw.sweep));
+    let untag_by = all.add(given("registry.untag", raw.registry.untag).and_then(|word| {
+        let choices = [("tag_and_digest", UntagBy::TagAndDigest), ("tag", UntagBy::Tag)];
+        choice("registry.untag", &word, &choices)
+    }));
+    let listen = all.add(listen(raw.http.listen));
+    let grace = all.add(given("shutdown.grace", raw.shutdown.grace).and_then(|grace| {
+        // The longest stopTimeout of Fargate (ECS API reference, ContainerDefinition).
+        let (least, most) = (Duration::from_secs(2), Duration::from_secs(120));
+        duration("shutdown.grace", &grace, least, most)
+    }));
+    let log_format = given("telemetry.log_format", raw.telemetry.log_format);
+    let log_format = all.add(log_format.and_then(|word| {
+        let choices = [("json", LogFormat::Json), ("pretty", LogFormat::Pretty)];
+        choice("telemetry.log_format", &word, &choices)
+    }));
+    if let (Some(notify), Some(aws)) = (&notify, &aws) {
+        all.add(one_partition(notify, aws));
+    }
+    all.finish(|| {
+        let (queue, policy) = (queue?, policy?);
+        Some(JudgingSettings {
+            own: queue.as_ref().and_then(|queue| registry_of(&queue.url, region)),
+            mode: mode.map(|_| policy.base.mode),
+            queue,
+            notify: notify?,
+            policy,
+            aws: aws?,
+            limits: limits?,
+            sweep: sweep?,
+            untag_by: untag_by?,
+            listen: listen?,
+            grace: grace?,
+            log_format: log_format?,
+        })
     })
 }
 
-fn notify(raw: RawNotify) -> Result<NotifySettings, ConfigError> {
-    let inherited = given("notify.format", raw.format)?;
-    let format = format("notify.format", &inherited)?;
-    let mut topics = Vec::new();
-    if let Some(arn) = raw.topic_arn.filter(|arn| !arn.trim().is_empty()) {
-        topics.push(TopicSettings {
-            region: topic_region("notify.topic_arn", &arn)?,
-            arn,
-            format,
-            repositories: Globs::default(),
-            actions: NoticeAction::ALL.into(),
-        });
-    }
-    for (at, raw) in raw.topics.into_iter().enumerate() {
-        let key = |name: &str| format!("notify.topics[{at}].{name}");
-        let arn = raw.arn.filter(|arn| !arn.trim().is_empty());
-        let arn = arn.ok_or_else(|| missing(&key("arn"), TOPIC_EXAMPLE))?;
-        if topics.iter().any(|topic| topic.arn == arn) {
-            return Err(again(&key("arn"), &arn, "topic"));
-        }
-        topics.push(TopicSettings {
-            region: topic_region(&key("arn"), &arn)?,
-            arn,
-            format: raw.format.map_or(Ok(format), |raw| self::format(&key("format"), &raw))?,
-            repositories: globs(&key("repositories"), raw.repositories)?,
-            actions: actions(&key("actions"), &raw.actions)?,
-        });
-    }
-    if topics.is_empty() {
-        let expected = format!("{TOPIC_EXAMPLE}, or one of notify.topics in the file");
-        return Err(missing("notify.topic_arn", &expected));
-    }
-    Ok(NotifySettings { topics })
+/// Returns the error of a missing mode. It has no default, because the choice decides whether tags
+/// are removed.
+fn no_mode() -> Mistake {
+    let problem = "is missing: `audit` notifies and changes nothing, `enforce` removes tags";
+    Mistake::of("policy.mode", Aspect::Absence, problem)
+        .help("set it in the file, or by TAGWARDEN__POLICY__MODE")
 }
 
-fn format(key: &str, word: &str) -> Result<NoticeFormat, ConfigError> {
+/// Checks the address of health and metrics.
+pub(super) fn listen(written: Option<String>) -> Result<SocketAddr, Mistake> {
+    let written = given("http.listen", written)?;
+    written
+        .parse()
+        .map_err(|_| wrong("http.listen", &written, "an address and port such as 0.0.0.0:8080"))
+}
+
+fn queue(raw: RawQueue, url: Option<String>) -> Result<Option<QueueSettings>, Mistakes> {
+    const FLIGHT: &str = "queue.max_in_flight";
+    const VISIBILITY: &str = "queue.visibility_timeout";
+    let mut all = Gather::default();
+    let url = url.map(|url| all.add(queue_url(url)));
+    let flight = given(FLIGHT, raw.max_in_flight);
+    let max_in_flight = all.add(flight.and_then(|number| within(FLIGHT, &number, 1..=1024)));
+    let visibility = given(VISIBILITY, raw.visibility_timeout);
+    let visibility_timeout = all.add(visibility.and_then(|visibility| {
+        let (least, most) = (Duration::from_secs(2), Duration::from_secs(43_200));
+        duration(VISIBILITY, &visibility, least, most)
+    }));
+    all.finish(|| {
+        let (max_in_flight, visibility_timeout) = (max_in_flight?, visibility_timeout?);
+        Some(match url {
+            Some(url) => Some(QueueSettings { url: url?, max_in_flight, visibility_timeout }),
+            None => None,
+        })
+    })
+}
+
+fn notify(raw: RawNotify, purpose: Purpose) -> Result<NotifySettings, Mistakes> {
+    let mut all = Gather::default();
+    let format = given("notify.format", raw.format);
+    let format = all.add(format.and_then(|word| self::format("notify.format", &word)));
+    let inherited = format.unwrap_or(NoticeFormat::Text);
+    let mut topics: Vec<TopicSettings> = Vec::new();
+    if let Some(arn) = raw.topic_arn.filter(|arn| !arn.trim().is_empty()) {
+        if let Some(region) = all.add(topic_region("notify.topic_arn", &arn)) {
+            let (repositories, actions) = (Globs::default(), NoticeAction::ALL.into());
+            topics.push(TopicSettings { region, arn, format: inherited, repositories, actions });
+        }
+    } else if raw.topics.is_empty() && purpose != Purpose::Reading {
+        let expected = format!("{TOPIC_EXAMPLE}, or one of notify.topics in the file");
+        all.add::<()>(Err(missing("notify.topic_arn", &expected)));
+    }
+    for (at, raw) in raw.topics.into_iter().enumerate() {
+        let key = format!("notify.topics[{at}]");
+        let Some(topic) = all.add(topic(&key, raw, inherited)) else { continue };
+        if topics.iter().any(|other| other.arn == topic.arn) {
+            all.add::<()>(Err(again(&format!("{key}.arn"), &topic.arn, "topic")));
+        }
+        topics.push(topic);
+    }
+    all.finish(|| Some(NotifySettings { topics }))
+}
+
+fn topic(key: &str, raw: RawTopic, inherited: NoticeFormat) -> Result<TopicSettings, Mistakes> {
+    let key = |name: &str| format!("{key}.{name}");
+    let mut all = Gather::default();
+    let arn = raw.arn.filter(|arn| !arn.trim().is_empty());
+    let arn = all.add(arn.ok_or_else(|| missing(&key("arn"), TOPIC_EXAMPLE)));
+    let region = arn.as_ref().and_then(|arn| all.add(topic_region(&key("arn"), arn)));
+    let format = all.add(raw.format.map_or(Ok(inherited), |raw| format(&key("format"), &raw)));
+    let repositories = all.add(globs(&key("repositories"), raw.repositories));
+    let actions = all.add(actions(&key("actions"), &raw.actions));
+    all.finish(|| {
+        Some(TopicSettings {
+            region: region?,
+            arn: arn?,
+            format: format?,
+            repositories: repositories?,
+            actions: actions?,
+        })
+    })
+}
+
+fn format(key: &str, word: &str) -> Result<NoticeFormat, Mistake> {
     let choices = [NoticeFormat::Text, NoticeFormat::Json, NoticeFormat::Chat];
     choice(key, word, &FORMATS.into_iter().zip(choices).collect::<Vec<_>>())
 }
 
-fn actions(key: &str, words: &List) -> Result<BTreeSet<NoticeAction>, ConfigError> {
+fn actions(key: &str, words: &List) -> Result<BTreeSet<NoticeAction>, Mistake> {
     let choices = NoticeAction::ALL.map(|action| (action.as_str(), action));
     if words.0.is_empty() {
         return Ok(NoticeAction::ALL.into());
@@ -149,55 +201,67 @@ fn actions(key: &str, words: &List) -> Result<BTreeSet<NoticeAction>, ConfigErro
     words.0.iter().map(|word| choice(key, word, &choices)).collect()
 }
 
-fn sweep(raw: RawSweep) -> Result<SweepSettings, ConfigError> {
+fn sweep(raw: RawSweep) -> Result<SweepSettings, Mistakes> {
     const AFTER: &str = "sweep.rescan_after";
     const CALLS: &str = "sweep.calls_per_second";
-    let after = given(AFTER, raw.rescan_after)?;
-    // ECR scans an image at most once a day on request (ECR API reference, StartImageScan).
-    let (least, most) = (Duration::from_secs(24 * 3600), Duration::from_secs(365 * 24 * 3600));
-    let calls = within(CALLS, &given(CALLS, raw.calls_per_second)?, 1..=1000)?;
-    Ok(SweepSettings {
-        rescan_after: match after.as_str() {
-            "never" => None,
-            after => Some(duration(AFTER, after, least, most).map_err(|_| {
-                wrong(AFTER, after, "never, or a duration with its unit from 1day to 365days")
-            })?),
-        },
-        calls_per_second: u32::try_from(calls).unwrap_or(1),
-    })
-}
-
-fn limits(raw: &RawLimits) -> Result<LimitSettings, ConfigError> {
-    const TASKS: &str = "limits.tasks";
-    let tasks = within(TASKS, &given(TASKS, raw.tasks.clone())?, 1..=MAX_TASKS)?;
-    let limit = |key: &str, value: Option<&Value>| {
-        let text = value.map(ToString::to_string).unwrap_or_default();
-        if text == "unlimited" {
+    let mut all = Gather::default();
+    let after = all.add(given(AFTER, raw.rescan_after).and_then(|after| {
+        if after == "never" {
             return Ok(None);
         }
-        let number = text.parse().ok().filter(|number| *number > 0);
-        let expected = "a whole number from 1, or unlimited; to remove no tags, use policy.mode";
-        let number: usize = number.ok_or_else(|| wrong(key, &text, expected))?;
-        if number < tasks {
-            let problem = format!(
-                "is {tasks}, so each task may use {number}/{tasks} of {key}, which rounds down to \
-                 none; expected at most {number} tasks, or at least {tasks} for {key}"
-            );
-            return Err(ConfigError::Key { key: TASKS.to_owned(), problem });
-        }
-        Ok(Some(number))
-    };
-    Ok(LimitSettings {
-        untags_per_hour: limit("limits.untags_per_hour", raw.untags_per_hour.as_ref())?,
-        untags_per_hour_per_repository: limit(
-            "limits.untags_per_hour_per_repository",
-            raw.untags_per_hour_per_repository.as_ref(),
-        )?,
-        tasks: NonZeroUsize::new(tasks).unwrap_or(NonZeroUsize::MIN),
+        // ECR scans an image at most once a day on request (ECR API reference, StartImageScan).
+        let (least, most) = (Duration::from_secs(24 * 3600), Duration::from_secs(365 * 24 * 3600));
+        let expected = "never, or a duration with its unit from 1day to 365days";
+        let duration = duration(AFTER, &after, least, most);
+        duration.map(Some).map_err(|_| wrong(AFTER, &after, expected))
+    }));
+    let calls = given(CALLS, raw.calls_per_second);
+    let calls = all.add(calls.and_then(|number| within(CALLS, &number, 1..=1000)));
+    all.finish(|| {
+        let calls_per_second = u32::try_from(calls?).unwrap_or(1);
+        Some(SweepSettings { rescan_after: after?, calls_per_second })
     })
 }
 
-fn aws(raw: RawAws) -> Result<AwsSettings, ConfigError> {
+fn limits(raw: &RawLimits) -> Result<LimitSettings, Mistakes> {
+    const TASKS: &str = "limits.tasks";
+    const HOUR: &str = "limits.untags_per_hour";
+    const REPOSITORY: &str = "limits.untags_per_hour_per_repository";
+    let mut all = Gather::default();
+    let tasks = given(TASKS, raw.tasks.clone());
+    let tasks = all.add(tasks.and_then(|number| within(TASKS, &number, 1..=MAX_TASKS)));
+    let least = tasks.unwrap_or(1);
+    let hour = all.add(limit(HOUR, raw.untags_per_hour.as_ref(), least));
+    let repository = all.add(limit(REPOSITORY, raw.untags_per_hour_per_repository.as_ref(), least));
+    all.finish(|| {
+        Some(LimitSettings {
+            untags_per_hour: hour?,
+            untags_per_hour_per_repository: repository?,
+            tasks: NonZeroUsize::new(tasks?)?,
+        })
+    })
+}
+
+/// Returns a limit, unless the share of each task would round down to nothing.
+fn limit(key: &str, value: Option<&Value>, tasks: usize) -> Result<Option<usize>, Mistake> {
+    let text = value.map(ToString::to_string).unwrap_or_default();
+    if text == "unlimited" {
+        return Ok(None);
+    }
+    let number = text.parse().ok().filter(|number| *number > 0);
+    let expected = "a whole number from 1, or unlimited; to remove no tags, use policy.mode";
+    let number: usize = number.ok_or_else(|| wrong(key, &text, expected))?;
+    if number < tasks {
+        let problem = format!(
+            "is {tasks}, so each task may use {number}/{tasks} of {key}, which rounds down to \
+             none; expected at most {number} tasks, or at least {tasks} for {key}"
+        );
+        return Err(Mistake::value("limits.tasks", problem));
+    }
+    Ok(Some(number))
+}
+
+fn aws(raw: RawAws) -> Result<AwsSettings, Mistake> {
     let is_role = |role: &str| {
         role.starts_with("arn:")
             && role.contains(":iam::{account}:role/")
@@ -214,17 +278,15 @@ fn aws(raw: RawAws) -> Result<AwsSettings, ConfigError> {
         ));
     }
     if raw.external_id.is_some() && raw.assume_role.is_none() {
-        return Err(ConfigError::Key {
-            key: "aws.external_id".to_owned(),
-            problem: "is set without aws.assume_role; set both or neither".to_owned(),
-        });
+        let problem = "is set without aws.assume_role; set both or neither";
+        return Err(Mistake::value("aws.external_id", problem));
     }
     Ok(AwsSettings { assume_role: raw.assume_role, external_id: raw.external_id })
 }
 
 /// Checks that the role and the topic are in one partition of AWS, because no role reaches from one
 /// partition into another.
-fn one_partition(notify: &NotifySettings, aws: &AwsSettings) -> Result<(), ConfigError> {
+fn one_partition(notify: &NotifySettings, aws: &AwsSettings) -> Result<(), Mistake> {
     let partition = |arn: &str| arn.split(':').nth(1).unwrap_or_default().to_owned();
     let (Some(role), Some(topic)) = (&aws.assume_role, notify.topics.first()) else {
         return Ok(());
@@ -236,9 +298,7 @@ fn one_partition(notify: &NotifySettings, aws: &AwsSettings) -> Result<(), Confi
     }
 }
 
-fn queue_url(url: Option<String>) -> Result<String, ConfigError> {
-    let url = url.filter(|url| !url.trim().is_empty());
-    let url = url.ok_or_else(|| missing("queue.url", QUEUE_EXAMPLE))?;
+fn queue_url(url: String) -> Result<String, Mistake> {
     let path = url
         .parse::<Uri>()
         .ok()
@@ -257,7 +317,7 @@ fn queue_url(url: Option<String>) -> Result<String, ConfigError> {
     Ok(url)
 }
 
-fn topic_region(key: &str, arn: &str) -> Result<Region, ConfigError> {
+fn topic_region(key: &str, arn: &str) -> Result<Region, Mistake> {
     let parts: Vec<_> = arn.split(':').collect();
     match parts.as_slice() {
         ["arn", partition, "sns", region, account, name]

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use config::Value;
 
-use super::ConfigError;
 use super::file::List;
+use super::mistake::{Aspect, Mistake};
+use super::suggest::closest;
 use crate::domain::globs::Globs;
 use crate::domain::names::InvalidName;
 use crate::domain::text::start;
@@ -19,25 +20,21 @@ const SHOWN: usize = 200;
 const LONGEST_GLOB: usize = 1000;
 
 /// Returns the value of a key that the defaults set.
-pub(super) fn given<T>(key: &str, value: Option<T>) -> Result<T, ConfigError> {
+pub(super) fn given<T>(key: &str, value: Option<T>) -> Result<T, Mistake> {
     value.ok_or_else(|| missing(key, "a value"))
 }
 
-pub(super) fn missing(key: &str, expected: &str) -> ConfigError {
-    ConfigError::Key { key: key.to_owned(), problem: format!("is missing; expected {expected}") }
+pub(super) fn missing(key: &str, expected: &str) -> Mistake {
+    Mistake::of(key, Aspect::Absence, format!("is missing; expected {expected}"))
 }
 
 /// Returns the error of a name that was given before.
-pub(super) fn again(key: &str, name: &str, what: &str) -> ConfigError {
+pub(super) fn again(key: &str, name: &str, what: &str) -> Mistake {
     let problem = format!("is {:?}, a duplicate; name each {what} once", start(name, SHOWN));
-    ConfigError::Key { key: key.to_owned(), problem }
+    Mistake::value(key, problem)
 }
 
-pub(super) fn choice<T: Copy>(
-    key: &str,
-    value: &str,
-    choices: &[(&str, T)],
-) -> Result<T, ConfigError> {
+pub(super) fn choice<T: Copy>(key: &str, value: &str, choices: &[(&str, T)]) -> Result<T, Mistake> {
     choices.iter().find(|(word, _)| *word == value).map(|&(_, choice)| choice).ok_or_else(|| {
         let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
         let expected = match words.as_slice() {
@@ -46,7 +43,7 @@ pub(super) fn choice<T: Copy>(
             }
             words => words.join(""),
         };
-        wrong(key, value, &expected)
+        wrong(key, value, &expected).meant(closest(value, words))
     })
 }
 
@@ -60,7 +57,7 @@ pub(super) fn within(
     key: &str,
     value: &Value,
     range: RangeInclusive<usize>,
-) -> Result<usize, ConfigError> {
+) -> Result<usize, Mistake> {
     whole_number(value)
         .and_then(|number| usize::try_from(number).ok())
         .filter(|number| range.contains(number))
@@ -75,7 +72,7 @@ pub(super) fn duration(
     value: &str,
     least: Duration,
     most: Duration,
-) -> Result<Duration, ConfigError> {
+) -> Result<Duration, Mistake> {
     let expected = format!(
         "a duration with its unit from {} to {}",
         humantime::format_duration(least),
@@ -91,32 +88,28 @@ pub(super) fn names<T: Ord>(
     key: &str,
     raw: Option<List>,
     parse: impl Fn(String) -> Result<T, InvalidName>,
-) -> Result<Option<BTreeSet<T>>, ConfigError> {
+) -> Result<Option<BTreeSet<T>>, Mistake> {
     let Some(raw) = raw else { return Ok(None) };
     if raw.0.is_empty() {
         let problem = "is an empty list; leave it out for the default".to_owned();
-        return Err(ConfigError::Key { key: key.to_owned(), problem });
+        return Err(Mistake::value(key, problem));
     }
     let names = raw.0.into_iter().map(parse).collect::<Result<_, _>>();
-    names
-        .map(Some)
-        .map_err(|error| ConfigError::Key { key: key.to_owned(), problem: error.to_string() })
+    names.map(Some).map_err(|error| Mistake::value(key, error.to_string()))
 }
 
-pub(super) fn wrong(key: &str, value: &str, expected: &str) -> ConfigError {
+pub(super) fn wrong(key: &str, value: &str, expected: &str) -> Mistake {
     let problem = format!("is {:?}; expected {expected}", start(value, SHOWN));
-    ConfigError::Key { key: key.to_owned(), problem }
+    Mistake::value(key, problem)
 }
 
-pub(super) fn globs(key: &str, patterns: List) -> Result<Globs, ConfigError> {
+pub(super) fn globs(key: &str, patterns: List) -> Result<Globs, Mistake> {
     // The length is bounded because nested braces are parsed by recursion. No name that a glob can
     // match is as long.
     if let Some(long) = patterns.0.iter().find(|pattern| pattern.len() > LONGEST_GLOB) {
         let expected = format!("globs of at most {LONGEST_GLOB} bytes");
         return Err(wrong(key, long, &expected));
     }
-    Globs::new(patterns.0).map_err(|error| ConfigError::Key {
-        key: key.to_owned(),
-        problem: format!("{error}; expected globs such as release-*"),
-    })
+    let problem = |error| format!("{error}; expected globs such as release-*");
+    Globs::new(patterns.0).map_err(|error| Mistake::value(key, problem(error)))
 }

@@ -39,10 +39,6 @@ pub enum LogFormat {
     Pretty,
 }
 
-/// Filter if `RUST_LOG` is not set. The events of the OpenTelemetry libraries are off, because
-/// [`super::export`] logs once what they log for every batch.
-const DEFAULT: &str = "info,opentelemetry=off";
-
 /// Target of audit records: every act, and every refusal to act.
 pub const AUDIT: &str = "tagwarden::audit";
 
@@ -65,16 +61,21 @@ pub enum LogsError {
 /// Installs the process's subscriber, which writes to standard output without waiting for it.
 /// Dropping the returned value writes the last lines and ends the log.
 ///
-/// `RUST_LOG` sets the filter. If it cannot be parsed, the default filter is used and a warning is
-/// logged. Spans go to the tracer whatever the filter.
+/// `RUST_LOG` sets the filter, and `usual` is the filter without it. If `RUST_LOG` cannot be
+/// parsed, the usual filter is used and a warning is logged. Spans go to the tracer whatever the
+/// filter.
 ///
 /// # Errors
 /// Returns an error if standard output is closed or a subscriber is installed already.
-pub fn install(format: LogFormat, tracer: Option<SdkTracer>) -> Result<LastLines, LogsError> {
+pub fn install(
+    format: LogFormat,
+    usual: &str,
+    tracer: Option<SdkTracer>,
+) -> Result<LastLines, LogsError> {
     let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|filter| !filter.is_empty());
-    let filter = wanted.as_deref().unwrap_or(DEFAULT).parse::<EnvFilter>();
+    let filter = wanted.as_deref().unwrap_or(usual).parse::<EnvFilter>();
     let problem = filter.as_ref().err().map(ToString::to_string);
-    let filter = filter.unwrap_or_else(|_| EnvFilter::new(DEFAULT));
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new(usual));
     let traces = tracer.map(|tracer| {
         tracing_opentelemetry::layer()
             .with_tracer(tracer)

@@ -43,6 +43,7 @@ pub fn variables(endpoint: &str, region: &str, queue_url: &str, topic_arn: &str)
         ("AWS_REGION", region),
         ("AWS_ENDPOINT_URL", endpoint),
         ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("TAGWARDEN__POLICY__MODE", "enforce"),
         ("TAGWARDEN__QUEUE__URL", queue_url),
         ("TAGWARDEN__NOTIFY__TOPIC_ARN", topic_arn),
         ("TAGWARDEN__NOTIFY__FORMAT", "json"),

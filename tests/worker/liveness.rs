@@ -59,6 +59,7 @@ impl AsyncSleep for NeverOver {
 /// A worker whose calls are not ended by any timeout of the SDK.
 fn without_timeouts(world: &World) -> App {
     let environment = [
+        ("TAGWARDEN__POLICY__MODE", "enforce".to_owned()),
         ("TAGWARDEN__QUEUE__URL", world.sim.create_queue(QUEUE, &[])),
         ("TAGWARDEN__NOTIFY__TOPIC_ARN", world.topic.clone()),
     ];

@@ -90,7 +90,10 @@ async fn rule_of_the_prefix_root_covers_only_repositories_named_in_the_policy() 
         ("team", None),
         ("library/*,team/*", Some(r#""team/*" of policy.pull_through"#)),
     ] {
-        let world = World::new().set("POLICY__PULL_THROUGH", named);
+        let mut world = World::new();
+        if !named.is_empty() {
+            world = world.set("POLICY__PULL_THROUGH", named);
+        }
         world.sim.create_pull_through_cache_rule(ACCOUNT, REGION, "ROOT");
         let digest = bad(&world);
 

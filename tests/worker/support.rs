@@ -39,6 +39,7 @@ impl World {
         let topic = sim.create_topic("team");
         let repository = sim.create_repository("team/app");
         let variables = [
+            ("TAGWARDEN__POLICY__MODE", "enforce"),
             ("TAGWARDEN__QUEUE__URL", url.as_str()),
             ("TAGWARDEN__NOTIFY__TOPIC_ARN", topic.as_str()),
             ("TAGWARDEN__NOTIFY__FORMAT", "json"),
@@ -59,8 +60,14 @@ impl World {
         Self::new().with_file(toml)
     }
 
-    /// Adds to the configuration file.
+    /// Adds to the configuration file. A mode of its policy is the worker's mode.
     pub fn with_file(mut self, toml: &str) -> Self {
+        let mut tables = toml.split("\n[").map(|table| table.trim_start_matches(['\n', ' ', '[']));
+        let gives_mode = toml.contains("policy.mode")
+            || tables.any(|table| table.starts_with("policy]") && table.contains("mode ="));
+        if gives_mode {
+            self.variables.remove("TAGWARDEN__POLICY__MODE");
+        }
         let text = self.variables.entry("TAGWARDEN_CONFIG_TEXT".to_owned()).or_default();
         text.push_str(toml);
         text.push('\n');
@@ -74,7 +81,9 @@ impl World {
             format!("[[notify.topics]]\narn = {arn:?}\n{keys}\n")
         });
         let tables: String = tables.collect();
-        self.with_file(&tables).set("NOTIFY__TOPIC_ARN", "")
+        let mut world = self.with_file(&tables);
+        world.variables.remove("TAGWARDEN__NOTIFY__TOPIC_ARN");
+        world
     }
 
     pub fn app(&self) -> App {

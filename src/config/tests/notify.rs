@@ -2,8 +2,12 @@ use super::*;
 use crate::domain::notice::NoticeAction::{Blocked, Failed};
 
 fn topics(text: &str, variables: &[(&str, &str)]) -> Vec<TopicSettings> {
-    let queue = [(TEXT_VARIABLE, text), ("TAGWARDEN__QUEUE__URL", QUEUE)];
-    let sources = only(&[&queue, variables].concat());
+    let given = [
+        (TEXT_VARIABLE, text),
+        ("TAGWARDEN__QUEUE__URL", QUEUE),
+        ("TAGWARDEN__POLICY__MODE", "audit"),
+    ];
+    let sources = only(&[&given, variables].concat());
     Settings::load(&sources).unwrap().notify.topics
 }
 
@@ -60,6 +64,7 @@ fn the_topic_comes_first_and_topics_inherit_its_format() {
 
 #[test]
 fn a_worker_without_any_topic_does_not_start() {
-    let error = Settings::load(&only(&[("TAGWARDEN__QUEUE__URL", QUEUE)])).unwrap_err();
-    assert!(one_line(&error).starts_with("configuration key notify.topic_arn: is missing; "));
+    let given = [("TAGWARDEN__QUEUE__URL", QUEUE), ("TAGWARDEN__POLICY__MODE", "audit")];
+    let error = Settings::load(&only(&given)).unwrap_err();
+    assert!(one_line(&error).starts_with("notify.topic_arn: is missing; "), "{error}");
 }

@@ -205,7 +205,8 @@ fn schema_and_loader_refuse_the_same_documents() {
         }
         assert_eq!(wrongs(&schema(), &document, "").len(), 1, "{pointer} {value}");
         let error = load_file(".json", &document.to_string()).unwrap_err();
-        assert!(one_line(&error).starts_with("configuration key "), "{error}");
+        let key = pointer.rsplit('/').find(|part| part.parse::<usize>().is_err()).unwrap();
+        assert!(one_line(&error).contains(key), "{error}");
     }
 }
 
@@ -234,7 +235,7 @@ fn every_key_is_described_and_closed_and_never_null() {
 
 #[test]
 fn every_default_is_in_the_schema_and_valid_by_it() {
-    let defaults = layers::defaults().unwrap().to_json().unwrap();
+    let defaults = layer::defaults().unwrap().to_json();
     assert_eq!(wrongs(&schema(), &defaults, ""), [""; 0]);
     let mut count = 0;
     let whole = schema();

@@ -1,14 +1,15 @@
 //! Checks of the policy, its rules and its exceptions. A rule starts as a copy of the base policy's
 //! settings and replaces the keys that it gives.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use config::Value;
 
-use crate::config::ConfigError;
 use crate::config::bounds::MAX_KEPT;
 use crate::config::file::{List, RawException, RawPolicy, RawRule, RawRuleSettings};
+use crate::config::mistake::{Gather, Mistake, Mistakes};
+use crate::config::suggest::closest;
 use crate::config::value::{again, choice, globs, missing, names, whole_number, within, wrong};
 use crate::domain::exception::{Day, Exception};
 use crate::domain::findings::{Score, Severity};
@@ -20,46 +21,62 @@ use crate::domain::policy::{
 
 /// Ten years. A longer grace makes no sense.
 const LONGEST_GRACE: Duration = Duration::from_secs(3650 * 24 * 3600);
-pub(super) fn policy(mut raw: RawPolicy) -> Result<Policy, ConfigError> {
-    let base = terms("policy", raw.take_rule_settings(), RuleSettings::default())?;
-    let rules = raw.rules.into_iter().enumerate();
-    let exceptions = raw.exceptions.into_iter().enumerate();
-    let rules = rules.map(|(at, raw)| rule(at, raw, &base)).collect::<Result<Vec<_>, _>>()?;
-    let mut known = HashSet::new();
-    for (at, rule) in rules.iter().enumerate() {
-        if !known.insert(rule.name.as_str()) {
-            return Err(again(&format!("policy.rules[{at}].name"), &rule.name, "rule"));
+
+pub(super) fn policy(mut raw: RawPolicy) -> Result<Policy, Mistakes> {
+    let mut all = Gather::default();
+    let base = all.add(terms("policy", raw.take_rule_settings(), RuleSettings::default()));
+    let inherited = base.clone().unwrap_or_default();
+    let mut rules: Vec<Rule> = Vec::new();
+    for (at, raw) in raw.rules.into_iter().enumerate() {
+        let Some(rule) = all.add(rule(at, raw, &inherited)) else { continue };
+        if rules.iter().any(|other| other.name == rule.name) {
+            all.add::<()>(Err(again(&format!("policy.rules[{at}].name"), &rule.name, "rule")));
         }
+        rules.push(rule);
     }
-    Ok(Policy {
-        rules: rules.into_iter().collect(),
-        exceptions: exceptions.map(|(at, raw)| exception(at, raw)).collect::<Result<_, _>>()?,
-        base,
-        include: globs("policy.repositories.include", raw.repositories.include)?,
-        exclude: globs("policy.repositories.exclude", raw.repositories.exclude)?,
-        pull_through: globs("policy.pull_through", raw.pull_through)?,
-        accounts: names("policy.accounts", raw.accounts, AccountId::parse)?,
-        regions: names("policy.regions", raw.regions, Region::parse)?,
+    let exceptions = raw.exceptions.into_iter().enumerate();
+    let exceptions = exceptions.map(|(at, raw)| all.add(exception(at, raw)));
+    let exceptions: Vec<_> = exceptions.collect();
+    let include = all.add(globs("policy.repositories.include", raw.repositories.include));
+    let exclude = all.add(globs("policy.repositories.exclude", raw.repositories.exclude));
+    let pull_through = all.add(globs("policy.pull_through", raw.pull_through));
+    let accounts = all.add(names("policy.accounts", raw.accounts, AccountId::parse));
+    let regions = all.add(names("policy.regions", raw.regions, Region::parse));
+    all.finish(|| {
+        Some(Policy {
+            base: base?,
+            rules: rules.into_iter().collect(),
+            exceptions: exceptions.into_iter().collect::<Option<_>>()?,
+            include: include?,
+            exclude: exclude?,
+            pull_through: pull_through?,
+            accounts: accounts?,
+            regions: regions?,
+        })
     })
 }
 
-fn rule(at: usize, mut raw: RawRule, base: &RuleSettings) -> Result<Rule, ConfigError> {
+fn rule(at: usize, mut raw: RawRule, base: &RuleSettings) -> Result<Rule, Mistakes> {
     let key = format!("policy.rules[{at}]");
-    let terms = terms(&key, raw.take_rule_settings(), base.clone())?;
+    let mut all = Gather::default();
+    let terms = all.add(terms(&key, raw.take_rule_settings(), base.clone()));
     let repositories = format!("{key}.repositories");
-    if raw.repositories.0.is_empty() {
-        return Err(missing(&repositories, "globs of repositories such as team/*"));
-    }
+    let is_empty = raw.repositories.0.is_empty();
+    let globs_of_it = || globs(&repositories, raw.repositories);
+    let repositories = all.add(match is_empty {
+        true => Err(missing(&repositories, "globs of repositories such as team/*")),
+        false => globs_of_it(),
+    });
+    let tags = all.add(globs(&format!("{key}.tags"), raw.tags));
     let name = raw.name.unwrap_or_else(|| format!("rules[{at}]"));
     let fits = !name.trim().is_empty() && name.len() <= 128 && !name.contains(char::is_control);
     if !fits || name == Policy::BASE {
         let expected = "a name on one line, of at most 128 characters, other than base";
-        return Err(wrong(&format!("{key}.name"), &name, expected));
+        all.add::<()>(Err(wrong(&format!("{key}.name"), &name, expected)));
     }
-    Ok(Rule {
-        name,
-        repositories: globs(&repositories, raw.repositories)?,
-        terms: RuleSettings { tags: globs(&format!("{key}.tags"), raw.tags)?, ..terms },
+    all.finish(|| {
+        let terms = RuleSettings { tags: tags?, ..terms? };
+        Some(Rule { name, repositories: repositories?, terms })
     })
 }
 
@@ -68,69 +85,80 @@ fn terms(
     key: &str,
     raw: RawRuleSettings,
     inherited: RuleSettings,
-) -> Result<RuleSettings, ConfigError> {
+) -> Result<RuleSettings, Mistakes> {
     let key = |name: &str| format!("{key}.{name}");
-    let word = |value: &Value| value.to_string();
+    let mut all = Gather::default();
     let mut terms = inherited;
-    if let Some(mode) = raw.mode {
+    // An empty mode counts as missing, like one that an empty variable gives.
+    if let Some(mode) = raw.mode.filter(|mode| !mode.is_empty()) {
         let choices = [("enforce", Mode::Enforce), ("audit", Mode::Audit)];
-        terms.mode = choice(&key("mode"), &mode, &choices)?;
+        terms.mode = all.add(choice(&key("mode"), &mode, &choices)).unwrap_or(terms.mode);
     }
     if let Some(action) = raw.action {
         let choices = [("quarantine", Action::Quarantine), ("delete", Action::Delete)];
-        terms.action = choice(&key("action"), &action, &choices)?;
+        terms.action = all.add(choice(&key("action"), &action, &choices)).unwrap_or(terms.action);
     }
-    terms.limits = limits(&key("max_findings"), raw.max_findings, terms.limits)?;
+    let limits = limits(&key("max_findings"), raw.max_findings, terms.limits.clone());
+    terms.limits = all.add(limits).unwrap_or(terms.limits);
     if let Some(tags) = raw.protected_tags {
-        terms.protected_tags = globs(&key("protected_tags"), tags)?;
+        terms.protected_tags = all.add(globs(&key("protected_tags"), tags)).unwrap_or_default();
     }
     if let Some(index) = raw.index {
         let choices = [("any", IndexRule::Any), ("all", IndexRule::All)];
-        terms.index = choice(&key("index"), &index, &choices)?;
+        terms.index = all.add(choice(&key("index"), &index, &choices)).unwrap_or(terms.index);
     }
     if let Some(least) = raw.keep_at_least {
-        terms.keep_at_least = within(&key("keep_at_least"), &least, 0..=MAX_KEPT)?;
+        let least = all.add(within(&key("keep_at_least"), &least, 0..=MAX_KEPT));
+        terms.keep_at_least = least.unwrap_or(terms.keep_at_least);
     }
     if let Some(in_use) = raw.in_use {
         let choices = [("untag", InUse::Untag), ("block", InUse::Block)];
-        terms.in_use = choice(&key("in_use"), &in_use, &choices)?;
+        terms.in_use = all.add(choice(&key("in_use"), &in_use, &choices)).unwrap_or(terms.in_use);
     }
     if let Some(replicated) = raw.replicated {
         let choices = [("block", Replicated::Block), ("follow", Replicated::Follow)];
-        terms.replicated = choice(&key("replicated"), &replicated, &choices)?;
+        let replicated = all.add(choice(&key("replicated"), &replicated, &choices));
+        terms.replicated = replicated.unwrap_or(terms.replicated);
     }
     if let Some(severities) = raw.fixable_only {
-        terms.fixable_only = severity_set(&key("fixable_only"), &severities)?;
+        let severities = all.add(severity_set(&key("fixable_only"), &severities));
+        terms.fixable_only = severities.unwrap_or_default();
     }
     if let Some(score) = raw.min_score {
-        let number = word(&score).parse().ok().and_then(Score::new);
-        terms.min_score = match word(&score).as_str() {
-            "none" => None,
-            _ if number.is_some() => number,
-            other => return Err(wrong(&key("min_score"), other, "a number from 0 to 10, or none")),
-        };
+        terms.min_score = all.add(min_score(&key("min_score"), &score)).flatten();
     }
     if let Some(only) = raw.exploit_only {
         let choices = [("true", true), ("false", false)];
-        terms.exploit_only = choice(&key("exploit_only"), &word(&only), &choices)?;
+        let only = all.add(choice(&key("exploit_only"), &only.to_string(), &choices));
+        terms.exploit_only = only.unwrap_or(terms.exploit_only);
     }
     if let Some(written) = raw.grace {
-        terms.grace = match written.as_str() {
-            "none" => None,
-            written => Some(grace(&key("grace"), written)?),
-        };
+        terms.grace = all.add(grace(&key("grace"), &written)).flatten();
     }
     if let Some(unscanned) = raw.unscanned {
         let choices = [("tell", Unscanned::Tell), ("ignore", Unscanned::Ignore)];
-        terms.unscanned = choice(&key("unscanned"), &unscanned, &choices)?;
+        let unscanned = all.add(choice(&key("unscanned"), &unscanned, &choices));
+        terms.unscanned = unscanned.unwrap_or(terms.unscanned);
     }
-    Ok(terms)
+    all.finish(|| Some(terms))
 }
 
-fn grace(key: &str, written: &str) -> Result<Duration, ConfigError> {
+fn min_score(key: &str, value: &Value) -> Result<Option<Score>, Mistake> {
+    let written = value.to_string();
+    if written == "none" {
+        return Ok(None);
+    }
+    let score = written.parse().ok().and_then(Score::new);
+    score.map(Some).ok_or_else(|| wrong(key, &written, "a number from 0 to 10, or none"))
+}
+
+fn grace(key: &str, written: &str) -> Result<Option<Duration>, Mistake> {
+    if written == "none" {
+        return Ok(None);
+    }
     let known = humantime::parse_duration(written).ok().filter(|grace| *grace <= LONGEST_GRACE);
     let expected = "a duration with its unit such as 7d, up to 3650d, or none";
-    known.ok_or_else(|| wrong(key, written, expected))
+    known.map(Some).ok_or_else(|| wrong(key, written, expected))
 }
 
 fn severity(word: &str) -> Option<Severity> {
@@ -141,40 +169,40 @@ fn severities() -> String {
     Severity::ALL.map(Severity::as_key).join(", ")
 }
 
-fn severity_set(key: &str, words: &List) -> Result<BTreeSet<Severity>, ConfigError> {
+fn severity_set(key: &str, words: &List) -> Result<BTreeSet<Severity>, Mistake> {
     match words.0.as_slice() {
         [word] if word == "none" => Ok(BTreeSet::new()),
         [word] if word == "all" => Ok(Severity::ALL.into()),
         words => words.iter().map(|word| severity(word)).collect::<Option<_>>().ok_or_else(|| {
+            let unknown = words.iter().find(|word| severity(word).is_none());
+            let meant = unknown.and_then(|word| closest(word, Severity::ALL.map(Severity::as_key)));
             let expected = format!("none, all, or a list of {}", severities());
-            wrong(key, &words.join(", "), &expected)
+            wrong(key, &words.join(", "), &expected).meant(meant)
         }),
     }
 }
 
 /// Returns the limits by severity. A limit is a number, or `unlimited` to lift an inherited one.
-fn limits(
-    key: &str,
-    raw: BTreeMap<String, Value>,
-    inherited: Limits,
-) -> Result<Limits, ConfigError> {
-    raw.into_iter().try_fold(inherited, |limits, (word, value)| {
+fn limits(key: &str, raw: BTreeMap<String, Value>, inherited: Limits) -> Result<Limits, Mistakes> {
+    let mut all = Gather::default();
+    let mut limits = inherited;
+    for (word, value) in raw {
         let key = format!("{key}.{word}");
-        let severity = severity(&word).ok_or_else(|| {
-            let problem = format!("is unknown; expected one of {}", severities());
-            ConfigError::Key { key: key.clone(), problem }
-        })?;
-        if value.to_string() == "unlimited" {
-            return Ok(limits.with(severity, None));
-        }
+        // The shape has been checked, so every key is the name of a severity.
+        let Some(severity) = severity(&word) else { continue };
         let expected = "a whole number from 0, or unlimited";
-        let limit =
-            whole_number(&value).ok_or_else(|| wrong(&key, &value.to_string(), expected))?;
-        Ok(limits.with(severity, Some(limit)))
-    })
+        let limit = match value.to_string().as_str() {
+            "unlimited" => Ok(None),
+            text => whole_number(&value).map(Some).ok_or_else(|| wrong(&key, text, expected)),
+        };
+        if let Some(limit) = all.add(limit) {
+            limits = limits.with(severity, limit);
+        }
+    }
+    all.finish(|| Some(limits))
 }
 
-fn exception(at: usize, raw: RawException) -> Result<Exception, ConfigError> {
+fn exception(at: usize, raw: RawException) -> Result<Exception, Mistakes> {
     let key = |name: &str| format!("policy.exceptions[{at}].{name}");
     let text = |name: &str, value: Option<String>, expected: &str| {
         let value = value.filter(|value| !value.trim().is_empty());
@@ -192,23 +220,37 @@ fn exception(at: usize, raw: RawException) -> Result<Exception, ConfigError> {
         }
         value => globs(&key(name), List(value.into_iter().collect())),
     };
+    let mut all = Gather::default();
     if raw.id.is_none() && raw.digest.is_none() {
         let expected = "a finding's id or a glob such as CVE-2021-44228, or digest instead";
-        return Err(missing(&key("id"), expected));
+        all.add::<()>(Err(missing(&key("id"), expected)));
     }
-    let expected = "a date such as 2026-12-31";
-    let expires = raw.expires.ok_or_else(|| missing(&key("expires"), expected))?.to_string();
+    let id = all.add(pattern("id", raw.id));
     let digest = raw.digest.map(|digest| {
-        Digest::parse(digest)
-            .map_err(|error| ConfigError::Key { key: key("digest"), problem: error.to_string() })
+        Digest::parse(digest).map_err(|error| Mistake::value(&key("digest"), error.to_string()))
     });
-    Ok(Exception {
-        id: pattern("id", raw.id)?,
-        digest: digest.transpose()?,
-        package: pattern("package", raw.package)?,
-        repositories: globs(&key("repositories"), raw.repositories)?,
-        reason: text("reason", raw.reason, "a sentence that says why it is accepted")?,
-        owner: text("owner", raw.owner, "who is responsible for it, such as a team or an address")?,
-        expires: Day::parse(&expires).ok_or_else(|| wrong(&key("expires"), &expires, expected))?,
+    let digest = all.add(digest.transpose());
+    let package = all.add(pattern("package", raw.package));
+    let repositories = all.add(globs(&key("repositories"), raw.repositories));
+    let expected = "a sentence that says why it is accepted";
+    let reason = all.add(text("reason", raw.reason, expected));
+    let expected = "who is responsible for it, such as a team or an address";
+    let owner = all.add(text("owner", raw.owner, expected));
+    let expected = "a date such as 2026-12-31";
+    let expires = raw.expires.ok_or_else(|| missing(&key("expires"), expected));
+    let expires = all.add(expires.and_then(|written| {
+        let written = written.to_string();
+        Day::parse(&written).ok_or_else(|| wrong(&key("expires"), &written, expected))
+    }));
+    all.finish(|| {
+        Some(Exception {
+            id: id?,
+            digest: digest?,
+            package: package?,
+            repositories: repositories?,
+            reason: reason?,
+            owner: owner?,
+            expires: expires?,
+        })
     })
 }

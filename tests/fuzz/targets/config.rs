@@ -4,9 +4,11 @@
 use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
+use tagwarden::check::render::Details;
 use tagwarden::check::{Report, iam};
 use tagwarden::config::{
-    ConfigError, Entry, FILE_VARIABLE, JudgingSettings, Settings, Sources, TEXT_VARIABLE, effective,
+    ConfigError, Entry, FILE_VARIABLE, JudgingSettings, Places, Settings, Sources, TEXT_VARIABLE,
+    effective,
 };
 use tagwarden::domain::exception::Exception;
 use tagwarden::domain::names::{AccountId, Digest, Region};
@@ -17,7 +19,8 @@ use tempfile::NamedTempFile;
 const LONGEST_ERROR: usize = 1500;
 /// The value of `aws.external_id`.
 const SECRET: &str = "c4n4ry-external-id";
-const NEEDED: [(&str, &str); 2] = [
+const NEEDED: [(&str, &str); 3] = [
+    ("TAGWARDEN__POLICY__MODE", "audit"),
     ("TAGWARDEN__QUEUE__URL", "https://sqs.eu-west-1.amazonaws.com/111122223333/tagwarden"),
     ("TAGWARDEN__NOTIFY__TOPIC_ARN", "arn:aws:sns:eu-west-1:111122223333:tagwarden"),
 ];
@@ -29,26 +32,26 @@ pub(crate) fn run(data: &[u8]) {
     let (sources, _file) = sources(char::from(*form), &text);
     let loaded = Settings::load(&sources);
     let entries = effective(&sources);
-    match JudgingSettings::load(&sources) {
-        Ok(judging) => policy_is_checked(&judging.policy),
-        Err(error) => {
-            error_helps(&error, &text);
-            assert!(loaded.is_err(), "what can be run can be judged by: {error}");
-        }
-    }
-    match (loaded, entries) {
-        (Ok(settings), Ok(entries)) => {
-            settings_are_checked(&settings);
-            policy_is_checked(&settings.policy);
-            report_renders(&settings, entries, &text);
+    match (JudgingSettings::load(&sources), entries) {
+        (Ok(judging), Ok(entries)) => {
+            policy_is_checked(&judging.policy);
+            report_renders(&judging, entries, &text);
         }
         (Ok(_), Err(error)) => panic!("what loads can be shown: {error}"),
         (Err(error), entries) => {
             error_helps(&error, &text);
+            assert!(loaded.is_err(), "what can be run can be judged by: {error}");
             if let Err(error) = entries {
                 error_helps(&error, &text);
             }
         }
+    }
+    match loaded {
+        Ok(settings) => {
+            settings_are_checked(&settings);
+            policy_is_checked(&settings.policy);
+        }
+        Err(error) => error_helps(&error, &text),
     }
 }
 
@@ -89,30 +92,28 @@ fn sources(form: char, text: &str) -> (Sources, Option<NamedTempFile>) {
     (sources, Some(file))
 }
 
-/// One line that is not endless, says where, and gives no secret away.
+/// Every mistake is a line that is not endless, and nothing gives a secret away.
 fn error_helps(error: &ConfigError, text: &str) {
-    match error {
-        ConfigError::Key { key, problem } => assert!(!key.is_empty() && !problem.is_empty()),
-        ConfigError::File { problem, .. } => assert!(!problem.is_empty()),
-        ConfigError::TwoFiles { .. } => {}
-        ConfigError::Text(problem) => {
-            assert!(problem.contains("(line ") || problem.contains("key "), "{problem}");
-        }
+    let messages: Vec<_> = error.messages().collect();
+    assert!(!messages.is_empty());
+    for line in messages {
+        let is_bounded = line.chars().count() <= LONGEST_ERROR;
+        assert!(!line.is_empty() && is_bounded && !line.contains(char::is_control), "{line:?}");
     }
-    let line = error.to_string();
-    assert!(line.chars().count() <= LONGEST_ERROR && !line.contains(char::is_control), "{line:?}");
-    assert!(text.contains(SECRET) || !line.contains(SECRET), "{line}");
+    let shown = error.to_string();
+    let unseen = shown.chars().find(|c| c.is_control() && *c != '\n');
+    assert_eq!(unseen, None, "{shown:?}");
+    assert!(text.contains(SECRET) || !shown.contains(SECRET), "{shown}");
 }
 
-fn report_renders(settings: &Settings, entries: Vec<Entry>, text: &str) {
-    let place = iam::Place {
-        own: settings.queue.registry_id(None),
-        queue: settings.queue.name(),
-        ..iam::Place::default()
-    };
+fn report_renders(settings: &JudgingSettings, entries: Vec<Entry>, text: &str) {
+    let queue = settings.queue.as_ref().and_then(|queue| queue.name());
+    let place = iam::Place { own: settings.own.clone(), queue, ..iam::Place::default() };
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-    let report = Report::new(settings, entries, &place, now);
-    let (people, programs) = (report.to_string(), report.json());
+    let places = Places::default();
+    let report = Report::new(settings, entries, &places, &place, now);
+    let details = Details { all_keys: true, iam: true, coloured: false };
+    let (people, programs) = (report.render(&places, details), report.json());
     serde_json::from_str::<serde_json::Value>(&programs).unwrap();
     for shown in [people, programs] {
         assert!(text.contains(SECRET) || !shown.contains(SECRET), "{shown}");

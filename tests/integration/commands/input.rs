@@ -54,9 +54,9 @@ async fn malformed_event_is_refused_in_one_line() {
 #[tokio::test]
 async fn unusable_configuration_is_refused_before_the_event_is_read() {
     for (config, expected) in [
-        ("policy.modus = 'audit'", "policy.modus: is unknown"),
+        ("policy.modus = 'audit'", "policy.modus: no such key; did you mean `mode`?"),
         ("policy.mode = 'strict'", "policy.mode: is \"strict\""),
-        ("policy.mode", "TAGWARDEN_CONFIG_TEXT is not valid TOML"),
+        ("policy.mode", "is not valid TOML"),
     ] {
         let shown = run(&["explain", &fixture(EVENT)], &bare(config), "").await;
         assert!(shown.complaint(2).contains(expected), "{shown:?}");

@@ -29,14 +29,14 @@ impl Shown {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The only line of the error output; standard output is empty.
+    /// The only error, without its place; standard output is empty.
     #[track_caller]
     pub(crate) fn complaint(&self, code: i32) -> &str {
         assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{self:?}");
-        let line = self.stderr.strip_suffix('\n').unwrap_or_default();
-        let rest = line.strip_prefix("tagwarden: ").unwrap_or_default();
-        assert!(!rest.is_empty() && !rest.contains('\n'), "{self:?}");
-        rest
+        let mut errors = self.stderr.lines().filter_map(|line| line.strip_prefix("error: "));
+        let (error, more) = (errors.next().unwrap_or_default(), errors.next());
+        assert!(!error.is_empty() && more.is_none(), "{self:?}");
+        error
     }
 
     /// For snapshots.
@@ -48,6 +48,9 @@ impl Shown {
 
 /// An environment with this configuration, without AWS, network or queue.
 pub(crate) fn bare(config: &str) -> Variables {
+    if config.is_empty() {
+        return Variables::new();
+    }
     [("TAGWARDEN_CONFIG_TEXT".to_owned(), config.to_owned())].into()
 }
 
@@ -105,6 +108,9 @@ impl World {
         let topic = sim.create_topic("team");
         let repository = sim.create_repository("team/app");
         let mut variables = variables(&server.endpoint(), REGION, &url, &topic);
+        if config.contains("policy.mode") {
+            variables.remove("TAGWARDEN__POLICY__MODE");
+        }
         if !config.is_empty() {
             variables.insert("TAGWARDEN_CONFIG_TEXT".to_owned(), config.to_owned());
         }

@@ -238,6 +238,7 @@ async fn audit_mode_only_shows() {
     assert_eq!(filled.world.changes(), [] as [&str; 0]);
     // Audit mode changes nothing, so the plan of audit mode is carried out after the mode changes.
     filled.world.variables.remove("TAGWARDEN_CONFIG_TEXT");
+    filled.world.variables.insert("TAGWARDEN__POLICY__MODE".to_owned(), "enforce".to_owned());
     let shown = filled.sweep(&["--apply", &file]).await;
     assert_eq!(shown.code, 0, "{shown:?}");
     assert_eq!(filled.pulled()[0], ["0.8", "0.9", "1.1"]);

@@ -1,0 +1,166 @@
+//! The text of a configuration file, and the place of each key in it, for errors that show the
+//! line.
+//!
+//! The config crate reads the values and forgets where they were. So the text is parsed a second
+//! time, for the places alone: TOML by the parser that the config crate uses too, YAML and JSON by
+//! the events of a YAML parser, because JSON is a part of YAML.
+//!
+//! A line that may hold a secret is never shown.
+
+use std::fmt;
+use std::ops::Range;
+
+use config::FileFormat;
+use toml::de::{DeTable, DeValue};
+
+use super::mistake::Mistake;
+use super::node::{Inner, Node};
+use super::yaml;
+
+/// The key whose value is a secret.
+const SECRET: &str = "external_id";
+
+/// A configuration file.
+pub(super) struct Document {
+    /// The file's path, or the name of the variable that holds the text.
+    pub(super) name: String,
+    /// The text.
+    pub(super) text: String,
+    /// Whether lines may be shown. The text of a variable may come from a secret.
+    is_public: bool,
+    root: Node,
+}
+
+/// Leaves out the text, which may hold a secret.
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Document").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Document {
+    /// Parses a text for the places of its keys. If the text is not of this format, the document
+    /// holds no places, and the mistake is returned too.
+    pub(super) fn parse(
+        name: String,
+        text: String,
+        format: FileFormat,
+        is_public: bool,
+    ) -> (Self, Option<Mistake>) {
+        let root = match format {
+            FileFormat::Toml => of_toml(&text),
+            FileFormat::Json => json_syntax(&text).and_then(|()| yaml::places(&text)),
+            _ => yaml::places(&text),
+        };
+        match root {
+            Ok(root) => (Self { name, text, is_public, root }, None),
+            Err(mistake) => {
+                // The parser may have lost its way within a secret.
+                let is_public = is_public && !text.contains(SECRET);
+                (Self { name, text, is_public, root: Node::default() }, Some(mistake))
+            }
+        }
+    }
+
+    /// Returns the node of a key such as `policy.rules[0].name`.
+    fn find(&self, key: &str) -> Option<&Node> {
+        let mut node = &self.root;
+        for part in key.split('.').filter(|part| !part.is_empty()) {
+            let (name, at) = match part.split_once('[') {
+                Some((name, at)) => (name, Some(at.trim_end_matches(']').parse().ok()?)),
+                None => (part, None),
+            };
+            let Inner::Table(table) = &node.inner else { return None };
+            node = table.get(name)?;
+            if let Some(at) = at {
+                let at: usize = at;
+                let Inner::List(list) = &node.inner else { return None };
+                node = list.get(at)?;
+            }
+        }
+        Some(node)
+    }
+
+    /// Returns the place of a key's name.
+    pub(super) fn name_of(&self, key: &str) -> Option<Range<usize>> {
+        let node = self.find(key)?;
+        Some(if node.key.is_empty() { node.shown() } else { node.key.clone() })
+    }
+
+    /// Returns the place of a key's value, or of the closest value around it.
+    pub(super) fn value_of(&self, key: &str) -> Option<Range<usize>> {
+        self.find(key).map(Node::shown).or_else(|| self.parent_of(key))
+    }
+
+    /// Returns the place of the table of a list that should hold a key.
+    pub(super) fn parent_of(&self, key: &str) -> Option<Range<usize>> {
+        let parents = key.match_indices('.').rev().filter_map(|(at, _)| key.get(..at));
+        parents.filter(|parent| parent.ends_with(']')).find_map(|it| Some(self.find(it)?.shown()))
+    }
+
+    /// Returns whether the line of this place may be shown.
+    pub(super) fn may_show(&self, at: usize) -> bool {
+        self.is_public && !self.line_around(at).contains(SECRET)
+    }
+
+    fn line_around(&self, at: usize) -> &str {
+        let before = self.text.get(..at).unwrap_or_default();
+        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        self.text.get(start..).unwrap_or_default().lines().next().unwrap_or_default()
+    }
+
+    /// Returns the part of a place that is on its first line.
+    pub(super) fn first_line_of(&self, place: &Range<usize>) -> Range<usize> {
+        let start = place.start.min(self.text.len());
+        let text = self.text.get(start..place.end.min(self.text.len())).unwrap_or_default();
+        start..start + text.lines().next().map_or(0, str::len)
+    }
+
+    /// Returns the line and the column of a place, both from 1.
+    pub(super) fn position(&self, at: usize) -> (usize, usize) {
+        let before = self.text.get(..at).unwrap_or(&self.text);
+        let line = before.matches('\n').count() + 1;
+        (line, before.rsplit('\n').next().unwrap_or_default().chars().count() + 1)
+    }
+}
+
+/// Returns the error of text that is not JSON. The YAML parser, which finds the places, would
+/// accept more.
+fn json_syntax(text: &str) -> Result<(), Mistake> {
+    let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) else { return Ok(()) };
+    let before = text.split_inclusive('\n').take(error.line().saturating_sub(1));
+    let at = before.map(str::len).sum::<usize>() + error.column().saturating_sub(1);
+    let problem = error.to_string();
+    let problem = problem.split(" at line ").next().unwrap_or_default();
+    Err(Mistake::general(format!("is not valid JSON: {problem}")).at(Some(at..at + 1)))
+}
+
+fn of_toml(text: &str) -> Result<Node, Mistake> {
+    let table = DeTable::parse(text).map_err(|error| {
+        Mistake::general(format!("is not valid TOML: {}", error.message())).at(error.span())
+    })?;
+    Ok(Node { key: 0..0, value: table.span(), inner: of_table(table.get_ref()) })
+}
+
+fn of_table(table: &DeTable<'_>) -> Inner {
+    let nodes = table.iter().map(|(key, value)| {
+        let inner = of_value(value.get_ref());
+        (key.get_ref().to_string(), Node { key: key.span(), value: value.span(), inner })
+    });
+    Inner::Table(nodes.collect())
+}
+
+fn of_value(value: &DeValue<'_>) -> Inner {
+    match value {
+        DeValue::Table(table) => of_table(table),
+        DeValue::Array(items) => {
+            let nodes = items.iter().map(|item| Node {
+                key: 0..0,
+                value: item.span(),
+                inner: of_value(item.get_ref()),
+            });
+            Inner::List(nodes.collect())
+        }
+        _ => Inner::Scalar,
+    }
+}
