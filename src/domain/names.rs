@@ -205,6 +205,26 @@ impl Repository {
     pub fn registry_id(&self) -> RegistryId {
         RegistryId { account: self.account.clone(), region: self.region.clone() }
     }
+
+    /// Returns the name by which any container runtime pulls the image with this digest, such as
+    /// `111122223333.dkr.ecr.eu-west-1.amazonaws.com/team/app@sha256:...` (ECR user guide, "Private
+    /// registry").
+    #[must_use]
+    pub fn pull_name(&self, digest: &Digest) -> String {
+        // The endings of ECR's own endpoints (the endpoint rules of its SDK).
+        const DOMAINS: [(&str, &str); 6] = [
+            ("cn-", "amazonaws.com.cn"),
+            ("eusc-", "amazonaws.eu"),
+            ("us-iso-", "c2s.ic.gov"),
+            ("us-isob-", "sc2s.sgov.gov"),
+            ("us-isof-", "csp.hci.ic.gov"),
+            ("eu-isoe-", "cloud.adc-e.uk"),
+        ];
+        let Self { account, region, name } = self;
+        let own = DOMAINS.iter().find(|(prefix, _)| region.as_str().starts_with(prefix));
+        let domain = own.map_or("amazonaws.com", |(_, domain)| domain);
+        format!("{account}.dkr.ecr.{region}.{domain}/{name}@{digest}")
+    }
 }
 
 impl fmt::Display for Repository {

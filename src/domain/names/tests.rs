@@ -88,3 +88,26 @@ fn arn_of_any_partition_gives_repository_and_digest() {
         assert!(RepositoryArn::parse(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn pull_name_is_what_a_container_runtime_takes_in_every_partition() {
+    let digest = Digest::parse(format!("sha256:{}", "a".repeat(64))).unwrap();
+    for (region, host) in [
+        ("eu-west-1", "eu-west-1.amazonaws.com"),
+        ("us-gov-west-1", "us-gov-west-1.amazonaws.com"),
+        ("cn-north-1", "cn-north-1.amazonaws.com.cn"),
+        ("eusc-de-east-1", "eusc-de-east-1.amazonaws.eu"),
+        ("us-iso-east-1", "us-iso-east-1.c2s.ic.gov"),
+        ("us-isob-east-1", "us-isob-east-1.sc2s.sgov.gov"),
+    ] {
+        let repository = Repository {
+            account: AccountId::parse("111122223333").unwrap(),
+            region: Region::parse(region).unwrap(),
+            name: RepositoryName::parse("team/app").unwrap(),
+        };
+        assert_eq!(
+            repository.pull_name(&digest),
+            format!("111122223333.dkr.ecr.{host}/team/app@{digest}")
+        );
+    }
+}
