@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::{Duration, SystemTime};
 
 use criterion::{Criterion, Throughput};
-use tagwarden::domain::evaluation::{Evaluation, Subject};
+use tagwarden::domain::evaluation::{Evaluation, Exceeded, Subject};
 use tagwarden::domain::exception::{Day, Exception};
 use tagwarden::domain::findings::{Finding, Findings, Package, Score, Severity, SeverityCounts};
 use tagwarden::domain::globs::Globs;
@@ -120,9 +120,9 @@ fn rendering(criterion: &mut Criterion) {
     let formats =
         [("text", NoticeFormat::Text), ("json", NoticeFormat::Json), ("chat", NoticeFormat::Chat)];
     for (name, format) in formats {
-        assert!(render(&notice, format).body.contains("CVE-2026-0000"), "{name}");
+        assert!(render(&notice, format, None).body.contains("CVE-2026-0000"), "{name}");
         group.bench_function(name, |bencher| {
-            bencher.iter(|| render(black_box(&notice), format));
+            bencher.iter(|| render(black_box(&notice), format, None));
         });
     }
     group.finish();
@@ -186,6 +186,7 @@ fn notice() -> Notice {
     let evaluation = Evaluation {
         rule: "base".to_owned(),
         counted: [(Severity::Critical, 4), (Severity::High, 6)].into_iter().collect(),
+        exceeded: vec![Exceeded { severity: Severity::Critical, count: 4, limit: 0 }],
         reasons: vec!["critical 4 exceeds the limit of 0".to_owned()],
         notes: vec!["high 2 do not count: no fix is available (fixable_only)".to_owned()],
         severity: Some(Severity::Critical),

@@ -63,6 +63,10 @@ pub(super) struct RawNotify {
     /// Developer in chat applications
     #[schemars(extend("enum" = FORMATS))]
     pub(super) format: Option<String>,
+    /// Whom readers of a notice can ask, such as a channel or an address: one line, at most 500
+    /// characters
+    #[schemars(extend("maxLength" = 500))]
+    pub(super) contact: Option<String>,
     /// More topics, each for some of the notices
     pub(super) topics: Vec<RawTopic>,
 }

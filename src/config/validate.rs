@@ -1,12 +1,12 @@
 //! Checks of the values that files and variables give, and the small parsers that these checks
-//! share (`choice`, `within`, `duration`). The policy has a module of its own, `policy`.
+//! share (`choice`, `within`, `duration`). `notify` and `policy` have modules of their own.
 //!
 //! Accounts and Regions are parsed here, before anything is called, because a Region becomes part
 //! of a host name.
 
+mod notify;
 mod policy;
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -16,17 +16,13 @@ use config::Value;
 
 use super::JudgingSettings;
 use super::bounds::MAX_TASKS;
-use super::file::{
-    FORMATS, List, RawAws, RawLimits, RawNotify, RawQueue, RawSettings, RawSweep, RawTopic,
-};
+use super::file::{RawAws, RawLimits, RawQueue, RawSettings, RawSweep};
 use super::mistake::{Aspect, Gather, Mistake, Mistakes};
-use super::value::{again, choice, duration, given, globs, missing, within, wrong};
+use super::value::{choice, duration, given, missing, within, wrong};
 use crate::aws::AwsSettings;
-use crate::domain::globs::Globs;
-use crate::domain::names::{AccountId, Region};
-use crate::domain::notice::NoticeAction;
+use crate::domain::names::Region;
 use crate::enforce::LimitSettings;
-use crate::notify::{NoticeFormat, NotifySettings, TopicSettings};
+use crate::notify::NotifySettings;
 use crate::queue::{QueueSettings, registry_of};
 use crate::registry::UntagBy;
 use crate::sweep::SweepSettings;
@@ -34,7 +30,6 @@ use crate::telemetry::logs::LogFormat;
 
 const QUEUE_EXAMPLE: &str =
     "the queue's URL, such as https://sqs.eu-west-1.amazonaws.com/111122223333/tagwarden";
-const TOPIC_EXAMPLE: &str = "the topic's ARN, such as arn:aws:sns:eu-west-1:111122223333:tagwarden";
 
 /// The use of the settings. It decides which keys may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +58,7 @@ pub(super) fn check(
         all.add::<()>(Err(missing("queue.url", QUEUE_EXAMPLE)));
     }
     let queue = all.add(queue(raw.queue, url));
-    let notify = all.add(notify(raw.notify, purpose));
+    let notify = all.add(notify::notify(raw.notify, purpose != Purpose::Reading));
     let policy = all.add(policy::policy(raw.policy));
     let aws = all.add(aws(raw.aws));
     let limits = all.add(limits(&raw.limits));
@@ -140,65 +135,6 @@ fn queue(raw: RawQueue, url: Option<String>) -> Result<Option<QueueSettings>, Mi
             None => None,
         })
     })
-}
-
-fn notify(raw: RawNotify, purpose: Purpose) -> Result<NotifySettings, Mistakes> {
-    let mut all = Gather::default();
-    let format = given("notify.format", raw.format);
-    let format = all.add(format.and_then(|word| self::format("notify.format", &word)));
-    let inherited = format.unwrap_or(NoticeFormat::Text);
-    let mut topics: Vec<TopicSettings> = Vec::new();
-    if let Some(arn) = raw.topic_arn.filter(|arn| !arn.trim().is_empty()) {
-        if let Some(region) = all.add(topic_region("notify.topic_arn", &arn)) {
-            let (repositories, actions) = (Globs::default(), NoticeAction::ALL.into());
-            topics.push(TopicSettings { region, arn, format: inherited, repositories, actions });
-        }
-    } else if raw.topics.is_empty() && purpose != Purpose::Reading {
-        let expected = format!("{TOPIC_EXAMPLE}, or one of notify.topics in the file");
-        all.add::<()>(Err(missing("notify.topic_arn", &expected)));
-    }
-    for (at, raw) in raw.topics.into_iter().enumerate() {
-        let key = format!("notify.topics[{at}]");
-        let Some(topic) = all.add(topic(&key, raw, inherited)) else { continue };
-        if topics.iter().any(|other| other.arn == topic.arn) {
-            all.add::<()>(Err(again(&format!("{key}.arn"), &topic.arn, "topic")));
-        }
-        topics.push(topic);
-    }
-    all.finish(|| Some(NotifySettings { topics }))
-}
-
-fn topic(key: &str, raw: RawTopic, inherited: NoticeFormat) -> Result<TopicSettings, Mistakes> {
-    let key = |name: &str| format!("{key}.{name}");
-    let mut all = Gather::default();
-    let arn = raw.arn.filter(|arn| !arn.trim().is_empty());
-    let arn = all.add(arn.ok_or_else(|| missing(&key("arn"), TOPIC_EXAMPLE)));
-    let region = arn.as_ref().and_then(|arn| all.add(topic_region(&key("arn"), arn)));
-    let format = all.add(raw.format.map_or(Ok(inherited), |raw| format(&key("format"), &raw)));
-    let repositories = all.add(globs(&key("repositories"), raw.repositories));
-    let actions = all.add(actions(&key("actions"), &raw.actions));
-    all.finish(|| {
-        Some(TopicSettings {
-            region: region?,
-            arn: arn?,
-            format: format?,
-            repositories: repositories?,
-            actions: actions?,
-        })
-    })
-}
-
-fn format(key: &str, word: &str) -> Result<NoticeFormat, Mistake> {
-    let choices = [NoticeFormat::Text, NoticeFormat::Json, NoticeFormat::Chat];
-    choice(key, word, &FORMATS.into_iter().zip(choices).collect::<Vec<_>>())
-}
-
-fn actions(key: &str, words: &List) -> Result<BTreeSet<NoticeAction>, Mistake> {
-    let choices = NoticeAction::ALL.map(|action| (action.as_str(), action));
-    if words.0.is_empty() {
-        return Ok(NoticeAction::ALL.into());
-    }
-    words.0.iter().map(|word| choice(key, word, &choices)).collect()
 }
 
 fn sweep(raw: RawSweep) -> Result<SweepSettings, Mistakes> {
@@ -315,30 +251,4 @@ fn queue_url(url: String) -> Result<String, Mistake> {
         ));
     }
     Ok(url)
-}
-
-fn topic_region(key: &str, arn: &str) -> Result<Region, Mistake> {
-    let parts: Vec<_> = arn.split(':').collect();
-    match parts.as_slice() {
-        ["arn", partition, "sns", region, account, name]
-            if AccountId::parse(*account).is_ok()
-                && is_topic_name(name)
-                && partition.chars().all(|c| c.is_ascii_lowercase() || c == '-') =>
-        {
-            Region::parse(*region).map_err(|_| wrong(key, arn, TOPIC_EXAMPLE))
-        }
-        [.., name] if name.ends_with(".fifo") => Err(wrong(
-            key,
-            arn,
-            "a standard topic: FIFO topics deliver neither to e-mail nor to chat",
-        )),
-        _ => Err(wrong(key, arn, TOPIC_EXAMPLE)),
-    }
-}
-
-/// Returns whether a standard topic can have this name (SNS API reference, CreateTopic). The name
-/// of a FIFO topic has a dot.
-fn is_topic_name(name: &str) -> bool {
-    let is_of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    (1..=256).contains(&name.len()) && name.chars().all(is_of_a_name)
 }

@@ -40,6 +40,17 @@ pub struct Subject<'a> {
     pub now: SystemTime,
 }
 
+/// A limit of the policy that the findings of an image exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exceeded {
+    /// The severity that has the limit.
+    pub severity: Severity,
+    /// The number of findings that count.
+    pub count: u64,
+    /// The number that the policy allows.
+    pub limit: u64,
+}
+
 /// The result of judging the findings of an image by the policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evaluation {
@@ -47,8 +58,9 @@ pub struct Evaluation {
     pub rule: String,
     /// The findings that count, by severity.
     pub counted: SeverityCounts,
-    /// Each limit that is exceeded, in words and worst first. If it is empty, the image may keep
-    /// its tags.
+    /// Each limit that is exceeded, worst first. If it is empty, the image may keep its tags.
+    pub exceeded: Vec<Exceeded>,
+    /// The same in words.
     pub reasons: Vec<String>,
     /// The findings that do not count and the reasons, in words.
     pub notes: Vec<String>,
@@ -233,6 +245,7 @@ impl<'a> Judging<'a> {
             .collect();
         for (severity, count, limit) in terms.limits.exceeded(&counted) {
             evaluation.severity = evaluation.severity.or(Some(severity));
+            evaluation.exceeded.push(Exceeded { severity, count, limit });
             evaluation.reasons.push(format!("{severity} {count} exceeds the limit of {limit}"));
         }
         evaluation.counted = counted;

@@ -40,6 +40,10 @@ pub fn escaped<'a>(text: &'a str, ours: &[char]) -> Cow<'a, str> {
     Cow::Owned(safe)
 }
 
+/// The folder of the documentation, which texts for people name pages of. There is no public
+/// address of it yet; when there is one, it belongs here.
+pub const DOCS: &str = "docs";
+
 /// Returns the first `most` characters of a text. If the text is longer, the last three of them are
 /// dots.
 #[must_use]

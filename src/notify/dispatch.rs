@@ -155,12 +155,12 @@ impl<N: Notifier> Dispatcher<N> {
     }
 
     /// Announces something that is not about one image to every topic that gets all notices, except
-    /// to those in `heard`.
+    /// to those in `heard`. `render` takes the format of a topic and the contact of its readers.
     #[tracing::instrument(name = "tell", skip_all, fields(notice_id = id))]
     pub async fn announce(
         &self,
         id: &str,
-        render: impl Fn(NoticeFormat) -> Rendered,
+        render: impl Fn(NoticeFormat, Option<&str>) -> Rendered,
         mut heard: BTreeSet<String>,
     ) -> Announced {
         let mut result = Ok(());
@@ -169,7 +169,8 @@ impl<N: Notifier> Dispatcher<N> {
             if heard.contains(arn) {
                 continue;
             }
-            let published = topic.notifier.publish(&render(topic.settings.format)).await;
+            let TopicSettings { format, contact, .. } = &topic.settings;
+            let published = topic.notifier.publish(&render(*format, contact.as_deref())).await;
             self.instruments.notice(published.is_ok());
             match published {
                 Ok(sns_message_id) => {
@@ -264,7 +265,9 @@ impl<N: Notifier> Dispatcher<N> {
         topic: &'a Topic<N>,
         notice: &Notice,
     ) -> Option<(&'a Topic<N>, AwsError)> {
-        let result = topic.notifier.publish(&render(notice, topic.settings.format)).await;
+        let TopicSettings { format, contact, .. } = &topic.settings;
+        let rendered = render(notice, *format, contact.as_deref());
+        let result = topic.notifier.publish(&rendered).await;
         self.instruments.notice(result.is_ok());
         topic
             .refuses

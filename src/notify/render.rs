@@ -6,11 +6,15 @@
 
 mod chat;
 mod document;
+mod fixes;
+mod subject;
+mod summary;
 mod text;
 mod words;
 
 use std::collections::BTreeMap;
 
+pub(crate) use self::chat::trusted;
 use super::Notice;
 use crate::notify::NoticeFormat;
 
@@ -52,13 +56,14 @@ pub struct Rendered {
     pub attributes: BTreeMap<&'static str, String>,
 }
 
-/// Renders a notice. Lists and texts that would make it too large are cut, and the notice says so.
+/// Renders a notice, with the contact that its readers can ask. Lists and texts that would make it
+/// too large are cut, and the notice says so.
 #[must_use]
-pub fn render(notice: &Notice, format: NoticeFormat) -> Rendered {
+pub fn render(notice: &Notice, format: NoticeFormat, contact: Option<&str>) -> Rendered {
     let body = |cut: Cut| match format {
-        NoticeFormat::Text => text::text(notice, cut),
-        NoticeFormat::Json => document::document(notice, cut).to_string(),
-        NoticeFormat::Chat => chat::chat(notice).to_string(),
+        NoticeFormat::Text => text::text(notice, contact, cut),
+        NoticeFormat::Json => document::document(notice, contact, cut).to_string(),
+        NoticeFormat::Chat => chat::chat(notice, contact).to_string(),
     };
     let mut bodies = Cut::STEPS.into_iter().map(body);
     let mut smallest = String::new();
@@ -67,7 +72,7 @@ pub fn render(notice: &Notice, format: NoticeFormat) -> Rendered {
         (smallest.len() <= MAX_BYTES).then(|| std::mem::take(&mut smallest))
     });
     Rendered {
-        subject: words::subject(notice),
+        subject: subject::subject(notice),
         body: fitting.unwrap_or(smallest),
         attributes: attributes(notice),
     }

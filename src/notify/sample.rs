@@ -1,7 +1,7 @@
 //! A sample notice for tests: a quarantined image with every kind of finding.
 
 use super::{Notice, NoticeTags, notice_id};
-use crate::domain::evaluation::Evaluation;
+use crate::domain::evaluation::{Evaluation, Exceeded};
 use crate::domain::exception::ExceptionId;
 use crate::domain::findings::{Finding, Package, Score, Severity};
 use crate::domain::names::{AccountId, Digest, Region, Repository, RepositoryName, Tag};
@@ -56,6 +56,10 @@ pub(crate) fn notice() -> Notice {
     let evaluation = Evaluation {
         rule: "base".to_owned(),
         counted: [(Severity::Critical, 1), (Severity::High, 2)].into_iter().collect(),
+        exceeded: vec![
+            Exceeded { severity: Severity::Critical, count: 1, limit: 0 },
+            Exceeded { severity: Severity::High, count: 2, limit: 0 },
+        ],
         reasons: texts(&["critical 1 exceeds the limit of 0", "high 2 exceeds the limit of 0"]),
         notes: texts(&[
             "high 1 does not count: excepted by CVE-2025-* until 2026-12-01 \

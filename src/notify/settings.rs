@@ -26,6 +26,8 @@ pub struct TopicSettings {
     pub region: Region,
     /// The form of its notices.
     pub format: NoticeFormat,
+    /// Whom its readers can ask.
+    pub contact: Option<String>,
     /// The repositories whose notices it receives. If there are none, it receives those of all.
     pub repositories: Globs,
     /// The actions whose notices it receives.

@@ -214,7 +214,7 @@ impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
             return Ok(Outcome::Swept);
         };
         let _sending = Sending { gathering: &self.gathering, key };
-        let render = |format| summary.render(format);
+        let render = |format, contact: Option<&str>| summary.render(format, contact);
         let Announced { heard, result } =
             self.dispatcher.announce(&summary.id(), render, heard).await;
         self.gathering().of(key).heard(heard);

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::coverage::{Census, Coverage};
 use crate::domain::names::{RegistryId, RepositoryName};
 use crate::domain::policy::Mode;
-use crate::notify::render::Rendered;
+use crate::notify::render::{Rendered, trusted};
 use crate::notify::{NoticeFormat, id_of};
 
 /// The maximum number of repositories that a summary names.
@@ -110,9 +110,10 @@ impl Summary {
 
     fn subject(&self) -> String {
         let RegistryId { account, region } = &self.registry_id;
-        let late = if self.is_late { ", late" } else { "" };
+        let late = if self.is_late { " (late)" } else { "" };
+        let verb = if self.violating() == 1 { "violates" } else { "violate" };
         let subject = format!(
-            "tagwarden sweep{late}: {} violating, {} not covered in {account} {region}",
+            "Images in {account} {region}{late}: {} {verb} the vulnerability policy, {} not scanned",
             self.violating(),
             self.gaps()
         );
@@ -145,15 +146,15 @@ impl Summary {
         Coverage::ALL.into_iter().filter(is_shown).map(line).collect()
     }
 
-    /// Renders the summary in this format.
+    /// Renders the summary in this format, with the contact that its readers can ask.
     #[must_use]
-    pub(super) fn render(&self, format: NoticeFormat) -> Rendered {
+    pub(super) fn render(&self, format: NoticeFormat, contact: Option<&str>) -> Rendered {
         Rendered {
             subject: self.subject(),
             body: match format {
-                NoticeFormat::Text => self.text(),
-                NoticeFormat::Json => self.document().to_string(),
-                NoticeFormat::Chat => self.chat().to_string(),
+                NoticeFormat::Text => self.text(contact),
+                NoticeFormat::Json => self.document(contact).to_string(),
+                NoticeFormat::Chat => self.chat(contact).to_string(),
             },
             attributes: BTreeMap::from([
                 ("action", "swept".to_owned()),
@@ -207,7 +208,7 @@ impl Summary {
         }
     }
 
-    fn text(&self) -> String {
+    fn text(&self, contact: Option<&str>) -> String {
         let RegistryId { account, region } = &self.registry_id;
         let mut out = format!("{}\n\nRegistry: {account}, {region}\n", self.headline());
         if let Some(began) = &self.began {
@@ -224,11 +225,14 @@ impl Summary {
             let (violating, gaps) = (share.violating(), share.gaps());
             let _ = writeln!(out, "{violating:>7} {gaps:>7}  {}", share.repository);
         }
+        if let Some(contact) = contact {
+            let _ = writeln!(out, "\nAsk: {contact}");
+        }
         let _ = writeln!(out, "\nSweep {}, notice {}", self.sweep, self.id());
         out
     }
 
-    fn document(&self) -> Value {
+    fn document(&self, contact: Option<&str>) -> Value {
         let counts = |census: &Census| -> Map<String, Value> {
             let all = Coverage::ALL.into_iter();
             all.map(|of| (of.as_str().to_owned(), census.of(of).into())).collect()
@@ -239,6 +243,7 @@ impl Summary {
             "sweep": self.sweep,
             "began": self.began,
             "mode": self.mode.as_str(),
+            "contact": contact,
             "account": self.registry_id.account.as_str(),
             "region": self.registry_id.region.as_str(),
             "repositories": {"covered": self.repositories, "swept": self.swept},
@@ -255,7 +260,7 @@ impl Summary {
         })
     }
 
-    fn chat(&self) -> Value {
+    fn chat(&self, contact: Option<&str>) -> Value {
         let mut text = format!("{}\n", self.headline());
         for line in self.lines() {
             let _ = writeln!(text, "• {}", line.trim_start());
@@ -271,6 +276,9 @@ impl Summary {
                 share.violating(),
                 share.gaps()
             );
+        }
+        if let Some(contact) = contact {
+            let _ = writeln!(text, "*Ask:* {}", trusted(contact));
         }
         let RegistryId { account, region } = &self.registry_id;
         let icon = if self.violating() + self.gaps() == 0 { ":white_check_mark:" } else { ":mag:" };

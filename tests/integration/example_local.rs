@@ -87,13 +87,13 @@ async fn example_shows_what_happens_to_good_and_bad_images() {
     assert_eq!(kept.count(), 6, "every vulnerable image keeps its quarantine tag");
 
     assert!(text.contains("leave   team/app:edge      it is on another image by now"), "{text}");
-    assert!(text.contains("| Quarantined as:    quarantine-"), "{text}");
+    assert!(text.contains("|   Quarantine tag: quarantine-"), "{text}");
     let decided = "decide  untag 2.0.0, because of linux/arm64, image ";
     assert!(text.contains(decided), "{text}");
     assert_eq!(text.matches(": CVE-2021-44228 (critical) in log4j-core").count(), 2, "{text}");
     assert_eq!(text.matches("about the worker's own mark (ignored)").count(), 6, "{text}");
-    assert_eq!(text.matches("  tell    \"tagwarden: ").count(), 7, "{text}");
-    assert_eq!(text.matches("| Digest:").count(), 1, "one notice is shown whole: {text}");
+    assert_eq!(text.matches("  tell    \"team/").count(), 7, "{text}");
+    assert_eq!(text.matches("|   Digest:").count(), 1, "one notice is shown whole: {text}");
 }
 
 #[tokio::test]

@@ -495,7 +495,10 @@ async fn every_format_is_published_with_the_same_attributes() {
 
         let published = world.sim.notices(&world.topic);
         assert_eq!(published.len(), 1);
-        assert_eq!(published[0].subject.as_deref(), Some("tagwarden: 1 tag quarantined: team/app"));
+        assert_eq!(
+            published[0].subject.as_deref(),
+            Some("team/app:1.0 quarantined: CVE-2026-CRITICAL-0001 (critical), 2 high")
+        );
         let attributes: Vec<_> = published[0].attributes.iter().collect();
         let expected = [
             ("account", support::ACCOUNT),

@@ -52,7 +52,8 @@ fn others(world: &World, count: usize) {
 
 #[tokio::test(start_paused = true)]
 async fn registry_filled_before_the_worker_is_clean_after_one_sweep() {
-    let world = World::new().set("POLICY__PROTECTED_TAGS", "prod-*");
+    let world =
+        World::new().set("POLICY__PROTECTED_TAGS", "prod-*").set("NOTIFY__CONTACT", "#security");
     let bad = world.image(&["1.0", "latest"], critical());
     let protected = world.image(&["prod-1"], critical());
     let good = world.image(&["2.0"], clean());
@@ -72,6 +73,7 @@ async fn registry_filled_before_the_worker_is_clean_after_one_sweep() {
     let summary = summary(&world);
     assert_eq!(images(&summary), json!({"untag": 2, "blocked": 1, "clean": 1}));
     assert_eq!(summary["repositories"], json!({"covered": 2, "swept": 2}));
+    assert_eq!(summary["contact"], "#security");
     assert_eq!(summary["before"], Value::Null);
     assert_eq!(world.dead_letters(), 0);
 }

@@ -36,6 +36,25 @@ fn actions_of(world: &World, name: &str) -> Vec<Value> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn every_format_names_the_contact() {
+    let world =
+        World::new().set("NOTIFY__CONTACT", "#security, or security@example.com").with_topics(&[
+            ("people", "format = \"text\""),
+            ("all", "format = \"json\""),
+            ("chat", "format = \"chat\""),
+        ]);
+    let digest = world.image(&["1.0"], critical());
+    world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
+
+    world.run_to_the_end().await;
+
+    let message = |name: &str| world.sim.notices(&arn(name)).remove(0).message;
+    assert!(message("people").contains("\nAsk: #security, or security@example.com\n"));
+    assert_eq!(world.notices_of(&arn("all"))[0]["contact"], "#security, or security@example.com");
+    assert!(message("chat").contains("*Ask:* #security, or security@example.com"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_topic_gets_its_chosen_notices_in_its_own_format() {
     let world = World::configured("policy.protected_tags = [\"prod\"]").with_topics(&[
         ("all", "format = \"json\""),
@@ -75,7 +94,8 @@ async fn each_topic_gets_its_chosen_notices_in_its_own_format() {
     let parsed = |name: &str| serde_json::from_str::<Value>(&message(name)).ok();
     assert_eq!(parsed("all").unwrap()["schema"], "tagwarden.notice/1");
     assert_eq!(parsed("people"), None);
-    assert!(message("people").starts_with("1 tag quarantined."), "{}", message("people"));
+    let people = message("people");
+    assert!(people.contains("/app:1.0 was quarantined: tagwarden removed the tag, "), "{people}");
     assert_eq!(parsed("chat").unwrap()["source"], "custom");
     assert_eq!(parsed("alarms").unwrap()["action"], "blocked", "the format of notify.format");
 }

@@ -68,3 +68,30 @@ fn a_worker_without_any_topic_does_not_start() {
     let error = Settings::load(&only(&given)).unwrap_err();
     assert!(one_line(&error).starts_with("notify.topic_arn: is missing; "), "{error}");
 }
+
+fn contact(text: &str) -> Result<Option<String>, ConfigError> {
+    Settings::load(&sources(&[("TAGWARDEN__NOTIFY__CONTACT", text)])).map(|settings| settings.notify.topics[0].contact.clone())
+}
+
+#[test]
+fn every_topic_names_the_contact() {
+    let text = format!(
+        "[notify]\ncontact = ' #security, or security@example.com '\n\
+         [[notify.topics]]\narn = '{SECURITY}'"
+    );
+    for topic in topics(&text, &[("TAGWARDEN__NOTIFY__TOPIC_ARN", TOPIC)]) {
+        assert_eq!(topic.contact.as_deref(), Some("#security, or security@example.com"));
+    }
+    assert_eq!(contact("  ").unwrap(), None);
+}
+
+#[test]
+fn contact_is_one_visible_line_of_at_most_500_characters() {
+    let longest = "\u{e9}".repeat(500);
+    assert_eq!(contact(&longest).unwrap(), Some(longest.clone()));
+    for wrong in [format!("{longest}x"), "a\nb".to_owned(), "a\u{202e}b".to_owned()] {
+        let error = one_line(&contact(&wrong).unwrap_err());
+        assert!(error.starts_with("notify.contact: is "), "{error}");
+        assert!(error.contains("expected one line of at most 500 visible characters"), "{error}");
+    }
+}

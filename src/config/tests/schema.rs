@@ -120,7 +120,7 @@ fn full() -> Value {
     json!({
         "queue": {"url": QUEUE, "max_in_flight": 8, "visibility_timeout": "2m"},
         "notify": {
-            "topic_arn": TOPIC, "format": "json",
+            "topic_arn": TOPIC, "format": "json", "contact": "#security, or security@example.com",
             "topics": [{
                 "arn": format!("{TOPIC}-chat"), "format": "chat", "repositories": ["team/*"],
                 "actions": [

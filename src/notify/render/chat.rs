@@ -9,36 +9,31 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::Cut;
-use super::words::{
-    capitalised, counts_line, enumerated, finding_line, headline, meaning, next_step, plain,
-    reasons, subject, tag_lines, unnamed, worst,
-};
+use super::subject::{subject, title};
+use super::summary::{back, kept_because, kept_label, next_step, pull, updates, what, why, works};
+use super::words::{Style, and_more, counting, enumerated, finding_name, plain};
+use crate::domain::names::RegistryId;
 use crate::domain::notice::NoticeAction;
 use crate::domain::policy::Mode;
 use crate::domain::text::start;
 use crate::notify::Notice;
-use crate::notify::undo::Undo;
 
 /// The maximum length of the description. Slack refuses a section of more than 3,000 characters
 /// (its API reference, "Section block"), and a notice that it refuses is lost in silence.
 const MAX_CHARS: usize = 2900;
-/// From an amount that reads well to one that fits for any notice.
+/// From an amount that reads well on a phone to one that fits for any notice.
 const STEPS: [Cut; 4] = [
-    Cut { items: 10, chars: 300 },
-    Cut { items: 5, chars: 150 },
-    Cut { items: 2, chars: 80 },
+    Cut { items: 3, chars: 200 },
+    Cut { items: 3, chars: 100 },
+    Cut { items: 2, chars: 50 },
     Cut { items: 1, chars: 20 },
 ];
-/// The hint that replaces commands that do not fit.
-const TOO_LONG: &str = "*To undo it:* add an exception for the digest first, then restore the \
-                        tags; without it they are removed again. The commands are too long for \
-                        here: a text or json notice has them.\n";
-/// The maximum number of findings in a channel.
-const FINDINGS: usize = 3;
+/// The maximum number of findings, and of lines about packages, in a channel.
+const LINES: usize = 3;
 
 /// Returns the notice in the schema of Amazon Q Developer in chat applications, which drops
 /// everything else in silence (its user guide, "Custom notifications").
-pub(super) fn chat(notice: &Notice) -> Value {
+pub(super) fn chat(notice: &Notice, contact: Option<&str>) -> Value {
     let icon = match notice.action {
         NoticeAction::Quarantined | NoticeAction::Deleted => ":no_entry:",
         NoticeAction::WouldUntag => ":eyes:",
@@ -47,15 +42,14 @@ pub(super) fn chat(notice: &Notice) -> Value {
     };
     let says_so = notice.action == NoticeAction::WouldUntag;
     let mode = if notice.mode == Mode::Audit && !says_so { " (audit)" } else { "" };
-    let headline = capitalised(&headline(notice));
     json!({
         "version": "1.0",
         "source": "custom",
         "id": plain(&notice.id, 100),
         "content": {
             "textType": "client-markdown",
-            "title": format!("{icon} {headline}: {}{mode}", notice.repository.name),
-            "description": description(notice),
+            "title": format!("{icon} {}{mode}", title(notice)),
+            "description": description(notice, contact),
             "nextSteps": [next_step(notice)],
             "keywords": [notice.action.as_str(), notice.repository.name.as_str()],
         },
@@ -72,73 +66,57 @@ pub(super) fn chat(notice: &Notice) -> Value {
     })
 }
 
-/// Returns as much as fits. If the facts and the commands fit together with slightly shorter lists,
-/// it has both; else it has the facts and a hint where the commands are.
-fn description(notice: &Notice) -> String {
-    let fits = |text: &String| text.chars().count() <= MAX_CHARS;
-    let undo = Undo::of(notice, usize::MAX);
-    if let Some(undo) = &undo {
-        let way = way_back(undo);
-        let mut whole = STEPS.into_iter().take(2).map(|cut| facts(notice, cut) + &way);
-        if let Some(whole) = whole.find(fits) {
-            return whole;
-        }
-    }
-    let hint = if undo.is_some() { TOO_LONG } else { "" };
+/// Returns as much as fits.
+fn description(notice: &Notice, contact: Option<&str>) -> String {
     let mut shortest = String::new();
     for cut in STEPS {
-        shortest = facts(notice, cut) + hint;
-        if fits(&shortest) {
+        shortest = with(notice, contact, cut);
+        if shortest.chars().count() <= MAX_CHARS {
             break;
         }
     }
     shortest
 }
 
-fn way_back(undo: &Undo) -> String {
-    format!(
-        "*To undo it, in this order* (without the exception, a restored tag is removed again):\n\
-         1. Fill in this exception, add it to the worker's configuration (here in TOML) and \
-         restart the worker:\n\
-         ```\n{}\n```\n\
-         2. Restore the tags. A tag that was pushed again in the meantime is left alone:\n\
-         ```\n{}\n```\n",
-        undo.exception, undo.command
-    )
-}
-
-fn facts(notice: &Notice, cut: Cut) -> String {
-    let mut out = format!("{}\n", meaning(notice));
-    let escaped = |text: &str| escaped(text, cut.chars);
+fn with(notice: &Notice, contact: Option<&str>, cut: Cut) -> String {
+    let style = Style { cut, text: escaped, name: code };
+    let mut out = format!("{}\n", what(notice, style));
     let mut line = |label: &str, value: &str| {
         let _ = writeln!(out, "*{label}:* {value}");
     };
-    let image = format!("{}@{}", notice.repository.name, notice.digest);
-    let place = format!("{} {}", notice.repository.account, notice.repository.region);
-    line("Image", &format!("{} in {place}", code(&image)));
-    if let Some(child) = &notice.cause {
-        let platform = child.platform.as_deref().unwrap_or("no platform given");
-        let digest = code(child.digest.as_str());
-        line("Vulnerable child", &format!("{digest} ({})", escaped(platform)));
+    if let Some(why) = why(notice, style) {
+        line("Why", &why);
     }
-    for (label, value) in tag_lines(notice, cut.items, |tag| code(&start(tag, cut.chars))) {
-        line(label, &value);
+    if let Some(because) = kept_because(notice, style) {
+        line(kept_label(notice), &because);
     }
-    if let Some(counts) = counts_line(notice) {
-        line("Findings", &counts);
+    if let Some(works) = works(notice) {
+        let pull = pull(notice).map(|pull| format!(" {}", code(&pull))).unwrap_or_default();
+        line("Still works", &format!("{works}{pull}"));
+    } else {
+        let RegistryId { account, region } = notice.repository.registry_id();
+        line("Registry", &format!("{account} {region}"));
     }
-    for (label, group) in reasons(notice) {
-        line(label, &enumerated(&group, cut.items, "; ", |reason| escaped(reason)));
+    let fixes = updates(notice);
+    if !fixes.is_empty() {
+        let most = cut.items.min(LINES);
+        line("Update", &enumerated(&fixes, most, "; ", |fix| fix.line(style)));
     }
-    let most = cut.items.min(FINDINGS);
-    for finding in worst(notice).iter().take(most) {
-        let _ = write!(out, "- {}", finding_line(finding, cut, self::escaped));
+    if let Some(back) = back(notice) {
+        line("Get it back", &back);
+    }
+    if let Some(contact) = contact {
+        line("Ask", &trusted(&start(contact, cut.chars.saturating_mul(5))));
+    }
+    let most = cut.items.min(LINES);
+    for finding in counting(notice).take(most) {
+        let _ = write!(out, "- {}", finding_name(finding, style));
         let _ = match finding.link.as_deref().and_then(|link| linked(link, cut.chars)) {
             Some(link) => writeln!(out, " {link}"),
             None => writeln!(out),
         };
     }
-    if let Some(more) = unnamed(notice, most).filter(|_| !worst(notice).is_empty()) {
+    if let Some(more) = and_more(notice, most) {
         let _ = writeln!(out, "- {more}");
     }
     out
@@ -147,6 +125,29 @@ fn facts(notice: &Notice, cut: Cut) -> String {
 /// Formats a name as code. Its alphabet has no backtick.
 fn code(name: &str) -> String {
     format!("`{name}`")
+}
+
+/// Returns a text of the configuration in one line. It formats nothing and mentions nobody; its
+/// links and mail addresses stay what they are.
+pub(crate) fn trusted(text: &str) -> String {
+    let word = |word: &str| {
+        let core = word.trim_matches(|c| "(),.;:".contains(c));
+        match linked(core, usize::MAX).or_else(|| is_mail(core).then(|| core.to_owned())) {
+            Some(shown) => word.replacen(core, &shown, 1),
+            None => escaped(word, usize::MAX),
+        }
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// Returns whether a word is a mail address in which nothing has a meaning in chat.
+fn is_mail(word: &str) -> bool {
+    let is_plain = |part: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.+".contains(&byte);
+        !part.is_empty() && part.bytes().all(plain)
+    };
+    word.split_once('@')
+        .is_some_and(|(name, host)| is_plain(name) && is_plain(host) && host.contains('.'))
 }
 
 /// Returns a text of other people in one line that neither formats, nor links, nor mentions

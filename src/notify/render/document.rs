@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::Cut;
-use super::words::worst;
+use super::subject::subject;
+use crate::domain::evaluation::Exceeded;
 use crate::domain::findings::{Finding, Package, Score};
 use crate::domain::text::start;
 use crate::notify::Notice;
@@ -29,8 +30,8 @@ impl Shears {
     }
 }
 
-/// Returns the document with the schema `tagwarden.notice/1`.
-pub(super) fn document(notice: &Notice, cut: Cut) -> Value {
+/// Returns the document with the schema `tagwarden.notice/1`. `docs/notices.md` has every field.
+pub(super) fn document(notice: &Notice, contact: Option<&str>, cut: Cut) -> Value {
     let mut shears = Shears { cut, left_out: Map::new() };
     let text = |text: &String| Value::from(start(text, cut.chars));
     let tag = |tag: &_| Value::from(ToString::to_string(tag));
@@ -42,9 +43,10 @@ pub(super) fn document(notice: &Notice, cut: Cut) -> Value {
         "quarantine": notice.tags.quarantine.as_ref().map(ToString::to_string),
     });
     let reasons = shears.list("reasons", &notice.reasons, text);
-    let worst = shears.list("worst", worst(notice), |one| finding(one, cut));
-    let undo = Undo::of(notice, cut.items);
-    shears.note("undo", undo.as_ref().map_or(0, |undo| undo.left_out));
+    let evaluation = notice.evaluation.as_ref();
+    let worst = evaluation.map(|evaluation| evaluation.worst.as_slice()).unwrap_or_default();
+    let worst = shears.list("worst", worst, |one| finding(one, cut));
+    let undo = Undo::of(notice).map(|Undo { exception, page }| vec![exception, page]);
     let counts: Map<String, Value> = notice
         .counts
         .iter()
@@ -55,11 +57,13 @@ pub(super) fn document(notice: &Notice, cut: Cut) -> Value {
         "id": text(&notice.id),
         "action": notice.action.as_str(),
         "mode": notice.mode.as_str(),
+        "summary": subject(notice),
         "image": {
             "account": notice.repository.account.as_str(),
             "region": notice.repository.region.as_str(),
             "repository": notice.repository.name.as_str(),
             "digest": notice.digest.as_str(),
+            "pull": notice.repository.pull_name(&notice.digest),
         },
         "tags": tags,
         "cause": notice.cause.as_ref().map(|child| json!({
@@ -67,10 +71,13 @@ pub(super) fn document(notice: &Notice, cut: Cut) -> Value {
             "platform": child.platform.as_ref().map(text),
         })),
         "findings": counts,
+        "exceeded": evaluation.iter().flat_map(|evaluation| &evaluation.exceeded).map(exceeded)
+            .collect::<Vec<_>>(),
         "worst": worst,
-        "undo": undo.map(|undo| vec![undo.exception, undo.command]).unwrap_or_default(),
+        "undo": undo.unwrap_or_default(),
+        "contact": contact,
         "reasons": reasons,
-        "rule": notice.evaluation.as_ref().map(|evaluation| text(&evaluation.rule)),
+        "rule": evaluation.map(|evaluation| text(&evaluation.rule)),
         "event": {
             "id": text(&notice.event_id),
             "source": text(&notice.event.source),
@@ -84,6 +91,10 @@ pub(super) fn document(notice: &Notice, cut: Cut) -> Value {
         document.insert("cut".to_owned(), shears.left_out.into());
     }
     document
+}
+
+fn exceeded(Exceeded { severity, count, limit }: &Exceeded) -> Value {
+    json!({"severity": severity.as_key(), "count": count, "limit": limit})
 }
 
 fn finding(finding: &Finding, cut: Cut) -> Value {

@@ -3,96 +3,101 @@
 use std::fmt::Write as _;
 
 use super::Cut;
-use super::words::{
-    capitalised, counts_line, finding_line, headline, meaning, next_step, plain, reasons,
-    tag_lines, unnamed, worst,
-};
+use super::summary::{back, kept_because, kept_label, next_step, pull, updates, what, why, works};
+use super::words::{Reasons, Style, and_more, counting, finding_line, plain, tag_lines};
 use crate::notify::Notice;
-use crate::notify::undo::Undo;
 
 /// The maximum number of items and of characters of a text that people read.
 const READABLE: (usize, usize) = (20, 1000);
+/// The maximum number of lines about packages.
+const FIXES: usize = 10;
 
-/// Returns the mail: first what happened and what that means, then the facts, then the next steps.
-pub(super) fn text(notice: &Notice, whole: Cut) -> String {
+/// Returns the mail: first what a stranger has to know, then the findings, then the details.
+pub(super) fn text(notice: &Notice, contact: Option<&str>, whole: Cut) -> String {
     let cut = whole.at_most(READABLE.0, READABLE.1);
-    let mut out = format!("{}. {}\n\n", capitalised(&headline(notice)), meaning(notice));
-    facts(&mut out, notice, cut);
-    findings(&mut out, notice, cut);
-    let _ = writeln!(out, "\nWhat to do: {}", capitalised(next_step(notice)));
-    // The commands are cut for size alone, because no other part of the notice has all removed
-    // tags.
-    if let Some(undo) = Undo::of(notice, whole.items) {
-        let _ = writeln!(
-            out,
-            "\nTo undo it, follow these steps in order. Without the exception, a restored tag is \
-             removed again.\n\n\
-             1. Fill in this exception, add it to the worker's configuration (here in TOML) and \
-             restart the worker:\n\n\
-             {}\n\n\
-             2. Restore the tags. A tag that was pushed again in the meantime is left alone:\n\n\
-             {}",
-            undo.exception, undo.command
-        );
-        if undo.left_out > 0 {
-            let _ = writeln!(
-                out,
-                "\nThe command leaves out {} more tags because they do not fit. The worker's log \
-                 has them all (target tagwarden::audit).",
-                undo.left_out
-            );
-        }
-    }
+    let style = Style { cut, text: plain, name: str::to_owned };
+    let mut out = String::new();
+    summary(&mut out, notice, contact, style);
+    findings(&mut out, notice, style);
+    details(&mut out, notice, style);
     footer(&mut out, notice, cut);
     out
 }
 
-fn facts(out: &mut String, notice: &Notice, cut: Cut) {
-    let mut line = |label: &str, value: &str| {
-        let label = if label.is_empty() { String::new() } else { format!("{label}:") };
-        let _ = writeln!(out, "{label:<18} {value}");
+fn summary(out: &mut String, notice: &Notice, contact: Option<&str>, style: Style) {
+    let _ = writeln!(out, "{}\n", what(notice, style));
+    let mut line = |label: &str, words: &str| {
+        let _ = writeln!(out, "{label}: {words}");
     };
-    line("Repository", notice.repository.name.as_str());
-    line(
-        "Account, Region",
-        &format!("{}, {}", notice.repository.account, notice.repository.region),
-    );
-    line("Digest", notice.digest.as_str());
-    if let Some(child) = &notice.cause {
-        let platform = child.platform.as_deref().unwrap_or("no platform given");
-        line("Vulnerable child", &format!("{} ({})", child.digest, plain(platform, cut.chars)));
+    if let Some(why) = why(notice, style) {
+        line("Why", &why);
     }
-    for (label, value) in tag_lines(notice, cut.items, str::to_owned) {
-        line(label, &value);
+    if let Some(because) = kept_because(notice, style) {
+        line(kept_label(notice), &because);
     }
-    if let Some(counts) = counts_line(notice) {
-        line("Findings", &counts);
+    if let Some(works) = works(notice) {
+        let pull = pull(notice).map(|pull| format!("\n  {pull}")).unwrap_or_default();
+        line("Still works", &format!("{works}{pull}"));
     }
-    for (mut label, group) in reasons(notice) {
-        for reason in group.iter().take(cut.items) {
-            line(std::mem::take(&mut label), &plain(reason, cut.chars));
-        }
-        let more = group.len().saturating_sub(cut.items);
-        if more > 0 {
-            line("", &format!("and {more} more"));
+    line("What to do", next_step(notice));
+    let fixes = updates(notice);
+    if !fixes.is_empty() {
+        out.push_str("Update:\n");
+    }
+    let most = style.cut.items.min(FIXES);
+    for fix in fixes.iter().take(most) {
+        let _ = writeln!(out, "  {}", fix.line(style));
+    }
+    if let Some(more @ 1..) = fixes.len().checked_sub(most) {
+        let _ = writeln!(out, "  and {more} more");
+    }
+    for (label, words) in [("Get it back", back(notice)), ("Ask", contact.map(str::to_owned))] {
+        if let Some(words) = words {
+            let _ = writeln!(out, "{label}: {}", plain(&words, usize::MAX));
         }
     }
 }
 
-fn findings(out: &mut String, notice: &Notice, cut: Cut) {
-    let worst = worst(notice);
-    if worst.is_empty() {
+fn findings(out: &mut String, notice: &Notice, style: Style) {
+    let all: Vec<_> = counting(notice).collect();
+    if all.is_empty() {
         return;
     }
-    let _ = writeln!(out, "\nWorst findings:");
-    for finding in worst.iter().take(cut.items) {
-        let _ = writeln!(out, "  {}", finding_line(finding, cut, plain));
+    let _ = writeln!(out, "\nVulnerabilities that count:");
+    for finding in all.iter().take(style.cut.items) {
+        let _ = writeln!(out, "  {}", finding_line(finding, style));
         if let Some(link) = &finding.link {
-            let _ = writeln!(out, "    {}", plain(link, cut.chars));
+            let _ = writeln!(out, "    {}", plain(link, style.cut.chars));
         }
     }
-    if let Some(more) = unnamed(notice, cut.items) {
+    if let Some(more) = and_more(notice, style.cut.items) {
         let _ = writeln!(out, "  {more}");
+    }
+}
+
+fn details(out: &mut String, notice: &Notice, style: Style) {
+    let cut = style.cut;
+    out.push_str("\nDetails:\n");
+    let mut line = |label: &str, value: &str| {
+        let _ = writeln!(out, "  {label}: {value}");
+    };
+    line("Repository", notice.repository.name.as_str());
+    line("Account", notice.repository.account.as_str());
+    line("Region", notice.repository.region.as_str());
+    line("Digest", notice.digest.as_str());
+    if let Some(child) = &notice.cause {
+        let platform = child.platform.as_deref().unwrap_or("no platform given");
+        line("Vulnerable image", &format!("{} ({})", child.digest, plain(platform, cut.chars)));
+    }
+    for (label, value) in tag_lines(notice, cut.items, str::to_owned) {
+        line(label, &value);
+    }
+    let set_aside = Reasons::of(notice).set_aside;
+    for reason in set_aside.iter().take(cut.items) {
+        line("Also found", &plain(reason, cut.chars));
+    }
+    if let Some(more @ 1..) = set_aside.len().checked_sub(cut.items) {
+        line("Also found", &format!("and {more} more"));
     }
 }
 
@@ -101,7 +106,7 @@ fn footer(out: &mut String, notice: &Notice, cut: Cut) {
     let plain = |text: &str| plain(text, cut.chars);
     let _ = write!(
         out,
-        "\nEvent {} ({}, {}",
+        "  Event: {} ({}, {}",
         plain(&notice.event_id),
         plain(&event.source),
         plain(&event.detail_type)
@@ -110,7 +115,7 @@ fn footer(out: &mut String, notice: &Notice, cut: Cut) {
         let _ = write!(out, ", {}", plain(time));
     }
     let _ = writeln!(out, ")");
-    let _ = write!(out, "Notice {}, mode {}", plain(&notice.id), notice.mode.as_str());
+    let _ = write!(out, "  Notice: {}, mode {}", plain(&notice.id), notice.mode.as_str());
     if let Some(evaluation) = &notice.evaluation {
         let _ = write!(out, ", rule {}", plain(&evaluation.rule));
     }

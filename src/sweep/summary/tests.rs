@@ -42,7 +42,8 @@ fn summary_renders_in_each_format() {
     for (name, format) in
         [("text", NoticeFormat::Text), ("json", NoticeFormat::Json), ("chat", NoticeFormat::Chat)]
     {
-        let Rendered { subject, body, attributes } = summary().render(format);
+        let Rendered { subject, body, attributes } =
+            summary().render(format, Some("#platform, or platform@example.com"));
         let body = match serde_json::from_str::<Value>(&body) {
             Ok(json) => serde_json::to_string_pretty(&json).unwrap(),
             Err(_) => body,
@@ -97,7 +98,7 @@ fn first_ten_cut_repositories_are_named() {
     assert!(summary.headline().ends_with("too many images: r01."), "{}", summary.headline());
     summary.cut = (0..12).map(name).collect();
     assert!(summary.headline().ends_with("r08, r09, and 2 more."), "{}", summary.headline());
-    assert_eq!(summary.document()["cut"].as_array().map(Vec::len), Some(10));
+    assert_eq!(summary.document(None)["cut"].as_array().map(Vec::len), Some(10));
 }
 
 #[test]
@@ -115,7 +116,7 @@ fn different_numbers_have_different_ids_and_late_results_are_marked() {
         "if a summary of sweep 7bf73129-1428-4cd3-a780-95db273d1602 was sent, they add to it";
     assert!(late.headline().contains(said), "{}", late.headline());
     assert!(!late.headline().contains("have not answered"), "{}", late.headline());
-    assert_eq!(late.document()["adds_to"], late.sweep);
-    assert!(late.subject().starts_with("tagwarden sweep, late: "), "{}", late.subject());
-    assert_eq!(summary.document()["adds_to"], Value::Null);
+    assert_eq!(late.document(None)["adds_to"], late.sweep);
+    assert!(late.subject().contains(" eu-west-1 (late): "), "{}", late.subject());
+    assert_eq!(summary.document(None)["adds_to"], Value::Null);
 }

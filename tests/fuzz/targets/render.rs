@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use tagwarden::domain::evaluation::Evaluation;
+use tagwarden::domain::evaluation::{Evaluation, Exceeded};
 use tagwarden::domain::findings::{Finding, Package, Score, Severity, SeverityCounts};
 use tagwarden::domain::image_index::Child;
 use tagwarden::domain::names::{AccountId, Digest, Region, Repository, RepositoryName, Tag};
@@ -18,16 +18,18 @@ const MAX_BYTES: usize = 262_144;
 /// What Slack takes in one section.
 const MAX_CHARS: usize = 3000;
 /// The names of the versioned document that are fixed.
-const FIXED: [&str; 26] = [
+const FIXED: [&str; 30] = [
     "/schema",
     "/id",
     "/action",
     "/mode",
+    "/summary",
     "/image",
     "/image/account",
     "/image/region",
     "/image/repository",
     "/image/digest",
+    "/image/pull",
     "/tags",
     "/tags/untagged",
     "/tags/claimed",
@@ -36,8 +38,10 @@ const FIXED: [&str; 26] = [
     "/tags/quarantine",
     "/cause",
     "/findings",
+    "/exceeded",
     "/worst",
     "/undo",
+    "/contact",
     "/reasons",
     "/rule",
     "/event",
@@ -51,9 +55,11 @@ const ACTIONS: [&str; 6] =
 
 /// Renders a notice in every form, and holds each against what its reader relies on.
 pub(crate) fn run(data: &[u8]) {
-    let notice = Choices { bytes: data, room: MAX_BYTES + MAX_BYTES / 8 }.notice();
+    let mut choices = Choices { bytes: data, room: MAX_BYTES + MAX_BYTES / 8 };
+    let notice = choices.notice();
+    let contact = choices.option(Choices::contact);
     for format in [NoticeFormat::Text, NoticeFormat::Json, NoticeFormat::Chat] {
-        let rendered = render(&notice, format);
+        let rendered = render(&notice, format, contact.as_deref());
         sns_takes_it(&rendered);
         match format {
             NoticeFormat::Text => people_can_read_it(&notice, &rendered.body),
@@ -79,8 +85,8 @@ fn sns_takes_it(rendered: &Rendered) {
 
 fn people_can_read_it(notice: &Notice, body: &str) {
     assert!(!body.contains(|c: char| c.is_control() && c != '\n'), "{body:?}");
-    tags_are_named_or_counted(&notice.tags, body, "");
-    if notice.reasons.len() > 20 * 4 {
+    tags_are_named_or_counted(&notice.tags, body);
+    if notice.reasons.len() > 20 * 4 + 5 {
         assert!(body.contains(" more"), "{body}");
     }
     findings_are_named_or_counted(notice, body);
@@ -123,7 +129,6 @@ fn chat_shows_it(notice: &Notice, body: &str) {
     assert!((1..=MAX_CHARS).contains(&text.chars().count()), "{text}");
     assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
     assert!(!text.contains("<!") && !text.contains("<@") && !text.contains("@here"), "{text}");
-    tags_are_named_or_counted(&notice.tags, text, "*");
     findings_are_named_or_counted(notice, text);
 }
 
@@ -131,11 +136,11 @@ fn lists(tags: &NoticeTags) -> [&[Tag]; 4] {
     [&tags.untagged, &tags.claimed, &tags.would_untag, &tags.kept]
 }
 
-/// Every tag is named or counted. `mark` stands around the labels.
-fn tags_are_named_or_counted(tags: &NoticeTags, body: &str, mark: &str) {
-    let labels = ["Untagged", "Already gone", "Would be untagged", "Kept"];
+/// Every tag is named or counted.
+fn tags_are_named_or_counted(tags: &NoticeTags, body: &str) {
+    let labels = ["Removed tags", "Removed before", "Would be removed", "Kept tags"];
     for (label, tags) in labels.into_iter().zip(lists(tags)) {
-        let start = format!("{mark}{label}:{mark}");
+        let start = format!("  {label}:");
         let line = body.lines().find_map(|line| line.strip_prefix(&start));
         let Some(line) = line else {
             assert!(tags.is_empty(), "{label} is missing: {body}");
@@ -152,9 +157,11 @@ fn tags_are_named_or_counted(tags: &NoticeTags, body: &str, mark: &str) {
 /// Findings that a person is not shown are counted.
 fn findings_are_named_or_counted(notice: &Notice, body: &str) {
     let Some(evaluation) = &notice.evaluation else { return };
-    let counted: u64 = evaluation.counted.iter().map(|(_, count)| count).sum();
-    if !evaluation.worst.is_empty() && counted > evaluation.worst.len() as u64 {
-        assert!(body.contains("and more that count: "), "{body}");
+    let exceeding = |severity| evaluation.exceeded.iter().any(|limit| limit.severity == severity);
+    let named = evaluation.worst.iter().filter(|finding| exceeding(finding.severity)).count();
+    let count: u64 = evaluation.exceeded.iter().map(|limit| limit.count).sum();
+    if named > 0 && count > named as u64 {
+        assert!(body.contains(" more: "), "{body}");
     }
 }
 
@@ -205,6 +212,11 @@ impl Choices<'_> {
         let times = times.min(1 + self.room / length.max(1));
         self.room = self.room.saturating_sub(times * length);
         String::from_utf8_lossy(text).repeat(times)
+    }
+
+    /// What the configuration allows: one line of at most 500 characters.
+    fn contact(&mut self) -> String {
+        self.text().chars().filter(|c| !c.is_control()).take(500).collect()
     }
 
     /// Tags that number themselves.
@@ -263,7 +275,10 @@ impl Choices<'_> {
         for finding in &worst {
             counted.add(finding.severity, 1);
         }
+        let over = counted.iter().filter(|&(_, count)| count > 0);
+        let exceeded = over.map(|(severity, count)| Exceeded { severity, count, limit: count - 1 });
         Evaluation {
+            exceeded: exceeded.collect(),
             rule: self.text(),
             reasons: self.list(Self::text),
             notes: self.list(Self::text),

@@ -35,3 +35,17 @@ fn only_plain_web_links_become_links() {
     }
     assert_eq!(linked(&format!("https://{}", "a".repeat(100))), None);
 }
+
+#[test]
+fn links_and_addresses_of_the_contact_work_and_mentions_do_not() {
+    for (contact, shown) in [
+        ("#platform-security in Slack", "#platform-security in Slack"),
+        ("security@example.com, or me", "security@example.com, or me"),
+        ("(see https://wiki.example/x?a=b&c=d).", "(see https://wiki.example/x?a=b&amp;c=d)."),
+        ("@here <!channel> *now*", "@\u{200b}here &lt;!channel&gt; \u{2217}now\u{2217}"),
+        ("a@b.c@here x@here", "a@\u{200b}b.c@\u{200b}here x@\u{200b}here"),
+        ("javascript://x", "javascript:/\u{200b}/x"),
+    ] {
+        assert_eq!(trusted(contact), shown, "{contact}");
+    }
+}

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::domain::evaluation::Evaluation;
+use crate::domain::evaluation::{Evaluation, Exceeded};
 use crate::domain::findings::{Package, SeverityCounts};
 use crate::domain::origin::Origin;
 use crate::domain::text::is_unseen;
@@ -82,10 +82,26 @@ fn counts() -> impl Strategy<Value = SeverityCounts> {
     vec((severity(), 0..1_000_000_u64), 0..9).prop_map(|counts| counts.into_iter().collect())
 }
 
+/// Contacts that the configuration allows: one line of at most 500 characters.
+fn contact() -> impl Strategy<Value = Option<String>> {
+    let line = |text: String| text.chars().filter(|&c| !is_unseen(c)).take(500).collect();
+    proptest::option::of(text().prop_map(line))
+}
+
+fn exceeded() -> impl Strategy<Value = Exceeded> {
+    (severity(), 0..1_000_000_u64, 0..9_u64).prop_map(|(severity, more, limit)| Exceeded {
+        severity,
+        count: limit + 1 + more,
+        limit,
+    })
+}
+
 fn evaluation() -> impl Strategy<Value = Evaluation> {
-    (text(), counts(), vec(text(), 0..4), vec(text(), 0..4), vec(finding(), 0..12)).prop_map(
-        |(rule, counted, reasons, notes, worst)| Evaluation {
+    let terms = (text(), vec(exceeded(), 0..4));
+    (terms, counts(), vec(text(), 0..4), vec(text(), 0..4), vec(finding(), 0..12)).prop_map(
+        |((rule, exceeded), counted, reasons, notes, worst)| Evaluation {
             rule,
+            exceeded,
             counted,
             reasons,
             notes,
@@ -143,9 +159,9 @@ proptest! {
     })]
 
     #[test]
-    fn no_notice_is_too_large_or_breaks_its_form(notice in any_notice()) {
+    fn no_notice_is_too_large_or_breaks_its_form(notice in any_notice(), contact in contact()) {
         for format in FORMATS {
-            let rendered = render(&notice, format);
+            let rendered = render(&notice, format, contact.as_deref());
             prop_assert!(rendered.body.len() <= MAX_BYTES, "{format:?}: {}", rendered.body.len());
             let subject = &rendered.subject;
             prop_assert!(subject.len() < 100, "{subject}");
@@ -164,8 +180,8 @@ proptest! {
     }
 
     #[test]
-    fn nothing_in_a_notice_escapes_its_markup_or_mentions_anybody(notice in any_notice()) {
-        let chat: Value = serde_json::from_str(&render(&notice, NoticeFormat::Chat).body).unwrap();
+    fn nothing_in_a_notice_escapes_its_markup_or_mentions_anybody(notice in any_notice(), contact in contact()) {
+        let chat: Value = serde_json::from_str(&render(&notice, NoticeFormat::Chat, contact.as_deref()).body).unwrap();
         let description = chat["content"]["description"].as_str().unwrap();
         let length = description.chars().count();
         prop_assert!(length <= 2900, "too long: {length}: {description}");
@@ -192,6 +208,10 @@ proptest! {
                 for word in words.split(' ').filter(|word| word.contains("://")) {
                     let leads = word.starts_with("https://") || word.starts_with("http://");
                     prop_assert!(leads, "{line}");
+                }
+                // A mail address of the configuration is shown as it is.
+                if line.starts_with("*Ask:*") {
+                    continue;
                 }
                 let called = words.split('@').skip(1).any(|after| !after.starts_with('\u{200b}'));
                 prop_assert!(!called, "{line}");
