@@ -66,7 +66,8 @@ pub struct Evaluation {
     pub notes: Vec<String>,
     /// The worst severity that exceeds its limit.
     pub severity: Option<Severity>,
-    /// The worst findings that count, at most ten.
+    /// The worst findings that count, at most ten, worst first. Those of severities that exceed
+    /// their limits are preferred.
     pub worst: Vec<Finding>,
     /// The exceptions that covered a finding, or the whole image.
     pub exceptions: Vec<ExceptionId>,
@@ -169,7 +170,8 @@ pub(super) struct Judging<'a> {
     concerning: Concerning<'a>,
     counted: SeverityCounts,
     aside: BTreeMap<(Aside, Severity), u64>,
-    worst: Vec<Finding>,
+    /// The worst findings of each severity.
+    worst: BTreeMap<Severity, Vec<Finding>>,
     exceptions: BTreeSet<ExceptionId>,
 }
 
@@ -189,7 +191,7 @@ impl<'a> Judging<'a> {
             terms,
             counted: if whole.is_some() { SeverityCounts::default() } else { unlisted },
             aside: BTreeMap::new(),
-            worst: Vec::new(),
+            worst: BTreeMap::new(),
             exceptions: whole.into_iter().collect(),
             concerning,
         }
@@ -214,15 +216,29 @@ impl<'a> Judging<'a> {
         }
     }
 
-    /// Lists a finding if it is one of the worst so far.
+    /// Lists a finding if it is one of the worst of its severity so far. Which severities exceed
+    /// their limits is known only at the end.
     fn name(&mut self, finding: FindingRef<'_>) {
-        let is_full = self.worst.len() >= NAMED;
-        if is_full && self.worst.last().is_some_and(|last| last.rank() <= finding.rank()) {
+        let worst = self.worst.entry(finding.severity()).or_default();
+        let is_full = worst.len() >= NAMED;
+        if is_full && worst.last().is_some_and(|last| last.rank() <= finding.rank()) {
             return;
         }
-        let at = self.worst.partition_point(|one| one.rank() <= finding.rank());
-        self.worst.truncate(NAMED - usize::from(is_full));
-        self.worst.insert(at, finding.to_finding());
+        let at = worst.partition_point(|one| one.rank() <= finding.rank());
+        worst.truncate(NAMED - usize::from(is_full));
+        worst.insert(at, finding.to_finding());
+    }
+
+    /// Returns the worst findings, worst first. Those that exceed a limit come before others that
+    /// are within theirs, so that none of them is left out for one that does no harm.
+    fn worst(&mut self, exceeded: &[Exceeded]) -> Vec<Finding> {
+        let mut lists = take(&mut self.worst);
+        let mut worst: Vec<_> =
+            exceeded.iter().filter_map(|limit| lists.remove(&limit.severity)).flatten().collect();
+        worst.extend(lists.into_values().flatten());
+        worst.truncate(NAMED);
+        worst.sort_by(|one, other| one.rank().cmp(&other.rank()));
+        worst
     }
 
     /// Returns the evaluation of all findings that were added. Add no finding after this call.
@@ -231,7 +247,6 @@ impl<'a> Judging<'a> {
         let (counted, aside) = (take(&mut self.counted), take(&mut self.aside));
         let mut evaluation = Evaluation {
             rule: rule.to_owned(),
-            worst: take(&mut self.worst),
             exceptions: take(&mut self.exceptions).into_iter().collect(),
             ..Evaluation::default()
         };
@@ -248,6 +263,7 @@ impl<'a> Judging<'a> {
             evaluation.exceeded.push(Exceeded { severity, count, limit });
             evaluation.reasons.push(format!("{severity} {count} exceeds the limit of {limit}"));
         }
+        evaluation.worst = self.worst(&evaluation.exceeded);
         evaluation.counted = counted;
         evaluation
     }

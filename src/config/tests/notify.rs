@@ -70,7 +70,8 @@ fn a_worker_without_any_topic_does_not_start() {
 }
 
 fn contact(text: &str) -> Result<Option<String>, ConfigError> {
-    Settings::load(&sources(&[("TAGWARDEN__NOTIFY__CONTACT", text)])).map(|settings| settings.notify.topics[0].contact.clone())
+    Settings::load(&sources(&[("TAGWARDEN__NOTIFY__CONTACT", text)]))
+        .map(|settings| settings.notify.topics[0].contact.clone())
 }
 
 #[test]

@@ -108,6 +108,21 @@ fn each_key_alone_leaves_a_finding_out_and_says_why() {
 }
 
 #[test]
+fn findings_that_exceed_a_limit_are_listed_before_worse_ones_within_theirs() {
+    let policy =
+        terms(|base| base.limits = Limits::new([(Severity::Critical, 20), (Severity::High, 0)]));
+    let mut list: Vec<_> =
+        (0..12).map(|at| Finding::new(format!("CVE-{at:0>2}"), Severity::Critical)).collect();
+    list.push(Finding::new("CVE-HIGH", Severity::High));
+    let evaluation = judged(&policy, list);
+    let exceeded = [Exceeded { severity: Severity::High, count: 1, limit: 0 }];
+    assert_eq!(evaluation.exceeded, exceeded);
+    let named: Vec<_> = evaluation.worst.iter().map(|finding| finding.id.as_str()).collect();
+    assert_eq!(named.len(), 10);
+    assert_eq!((named[0], named[8], named[9]), ("CVE-00", "CVE-08", "CVE-HIGH"));
+}
+
+#[test]
 fn worst_ten_of_the_findings_that_count_are_listed() {
     let mut list: Vec<_> =
         (10..22).map(|at| Finding::new(format!("CVE-{at}"), Severity::High)).collect();
