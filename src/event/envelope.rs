@@ -89,7 +89,16 @@ impl<'a> Envelope<'a> {
     pub(super) fn detail<T: DeserializeOwned>(&self) -> Result<T, Malformed> {
         let detail = self.detail.ok_or_else(|| Malformed::new("detail is missing"))?;
         object("detail", detail.get())?;
-        reading::read("detail", detail.get(), self.body)
+        self.read("detail", detail.get())
+    }
+
+    /// Reads the text of the field `place`. Errors give positions in the whole body.
+    pub(super) fn read<T: DeserializeOwned>(
+        &self,
+        place: &str,
+        json: &str,
+    ) -> Result<T, Malformed> {
+        reading::read(place, json, self.body)
     }
 
     /// Returns the text of `detail`.

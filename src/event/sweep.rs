@@ -15,20 +15,18 @@
 //! Every message may be delivered twice, and anybody who can send to the queue may write one, so
 //! the names and counts in it are bounded.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, SystemTime};
+mod details;
 
-use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
 use serde_json::{Value, json};
 
-use super::envelope::{Envelope, object};
-use super::{Claim, ImageEvent, Kind, Malformed, Parsed, digest, tags};
-use crate::domain::coverage::{Census, Coverage};
-use crate::domain::names::{
-    AccountId, Digest, Region, RegistryId, Repository, RepositoryName, Tag,
-};
+use crate::domain::coverage::Census;
+use crate::domain::names::{Digest, RegistryId, Repository, RepositoryName, Tag};
 use crate::domain::origin::Origin;
+
+pub(super) use details::parse;
 
 /// The `source` of our own messages.
 pub const SOURCE: &str = "tagwarden";
@@ -43,19 +41,11 @@ const RESULT: &str = "Sweep Result";
 pub(super) const SCHEDULES: [&str; 2] = ["aws.scheduler", "aws.events"];
 pub(super) const SCHEDULED: &str = "Scheduled Event";
 
-const KIND: Kind = Kind::Sweep;
-
 /// The maximum number of slices of one repository. Together they hold twice as many images as ECR
 /// allows in one repository (ECR service quotas).
 pub const MAX_SLICES: u32 = 2_000;
 /// The longest id of a sweep, in bytes.
 pub const LONGEST_ID: usize = 128;
-/// The largest numbers that a message may claim, because anybody may have written it: repositories
-/// in one result, repositories in one registry, and images of one repository in one state. ECR
-/// holds a tenth of the latter two (ECR service quotas).
-const MAX_NAMED: usize = 4_096;
-const MAX_REPOSITORIES: u32 = 1_000_000;
-const MAX_IMAGES: u64 = 1_000_000;
 
 /// One step of a sweep.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,167 +124,12 @@ pub struct Told {
     pub is_whole: bool,
 }
 
-#[derive(Deserialize)]
-#[serde(expecting = "the detail of a sweep")]
-struct SweepDetail {
-    sweep: Option<String>,
-    account: Option<String>,
-    region: Option<String>,
-    repository: Option<String>,
-    number: Option<u32>,
-    of: Option<u32>,
-    #[serde(default)]
-    slices: u32,
-    #[serde(default)]
-    waits: u32,
-    next_token: Option<String>,
-    #[serde(default)]
-    census: BTreeMap<String, u64>,
-    #[serde(default)]
-    repositories: BTreeMap<String, BTreeMap<String, u64>>,
-    #[serde(default)]
-    cut: BTreeSet<String>,
-    /// Seconds since 1970-01-01T00:00:00Z.
-    told: Option<u32>,
-    whole: Option<bool>,
-    image_digest: Option<String>,
-    image_tags: Option<Vec<Option<String>>>,
-}
-
-pub(super) fn parse(envelope: &Envelope<'_>, own: &RegistryId) -> Result<Parsed, Malformed> {
-    let origin = envelope.origin()?;
-    if envelope.detail_type == SCHEDULED {
-        return Ok(ordered(origin, None, Step::All));
-    }
-    let detail = detail(envelope)?;
-    let sweep = detail.sweep.filter(|sweep| !sweep.is_empty());
-    if sweep
-        .as_ref()
-        .is_some_and(|sweep| sweep.len() > LONGEST_ID || sweep.contains(char::is_control))
-    {
-        let problem = "detail.sweep exceeds 128 bytes or contains control characters";
-        return Err(Malformed::new(problem));
-    }
-    let registry_id = registry_id(detail.account.as_deref(), detail.region.as_deref(), own)?;
-    if envelope.detail_type == REGISTRY {
-        let one = detail.account.is_some() || detail.region.is_some();
-        let step = if one { Step::Registry(registry_id) } else { Step::All };
-        return Ok(ordered(origin, sweep, step));
-    }
-    let of = detail.of.unwrap_or_default();
-    if of > MAX_REPOSITORIES {
-        return Err(Malformed::new("detail.of exceeds 1,000,000"));
-    }
-    if envelope.detail_type == RESULT {
-        if let Some(told) = detail.told {
-            let at = SystemTime::UNIX_EPOCH + Duration::from_secs(told.into());
-            let is_whole = detail.whole.unwrap_or(true);
-            return Ok(ordered(origin, sweep, Step::Told(Told { registry_id, at, is_whole })));
-        }
-        let named = detail.repositories.len();
-        if named > MAX_NAMED || (named == 0 && of > 0) {
-            return Err(Malformed::new("detail.repositories is empty or exceeds 4,096 names"));
-        }
-        let repositories = detail.repositories.into_iter().map(|(repository, counts)| {
-            let is_cut = detail.cut.contains(&repository);
-            Ok((name(&repository)?, Part { census: census(&counts)?, is_cut }))
-        });
-        let repositories = repositories.collect::<Result<_, _>>()?;
-        return Ok(ordered(origin, sweep, Step::Result(Found { registry_id, of, repositories })));
-    }
-    let repository =
-        detail.repository.ok_or_else(|| Malformed::new("detail.repository is missing"))?;
-    let RegistryId { account, region } = registry_id;
-    let repository = Repository { account, region, name: name(&repository)? };
-    if envelope.detail_type == IMAGE {
-        let event = ImageEvent {
-            kind: KIND,
-            origin,
-            repository,
-            digest: digest("detail.image_digest", detail.image_digest, None)?,
-            tags: tags("detail.image_tags", detail.image_tags)?,
-            claim: Claim::Nothing,
-        };
-        return Ok(event.into_parsed());
-    }
-    if detail.slices > MAX_SLICES {
-        return Err(Malformed::new("detail.slices exceeds 2,000"));
-    }
-    let slice = Slice {
-        repository,
-        number: detail.number.unwrap_or_default(),
-        of,
-        slices: detail.slices,
-        waits: detail.waits,
-        next_token: detail.next_token,
-        census: census(&detail.census)?,
-    };
-    Ok(ordered(origin, sweep, Step::Repository(slice)))
-}
-
-fn ordered(origin: Origin, sweep: Option<String>, step: Step) -> Parsed {
-    Parsed::Sweep(Box::new(Order { origin, sweep, step }))
-}
-
 /// Returns whether source and type are those of a message of a sweep.
 pub(super) fn is_ours(source: &str, detail_type: &str) -> bool {
     match source {
         SOURCE => [REGISTRY, REPOSITORY, IMAGE, RESULT].contains(&detail_type),
         schedule => SCHEDULES.contains(&schedule) && detail_type == SCHEDULED,
     }
-}
-
-/// Reads the detail: an object, or a string that contains one, as EventBridge Scheduler writes it.
-/// A missing or empty detail asks for a sweep of everything.
-fn detail(envelope: &Envelope<'_>) -> Result<SweepDetail, Malformed> {
-    let json = match envelope.raw_detail() {
-        None | Some("null") => Cow::Borrowed("{}"),
-        Some(raw) if raw.starts_with('"') => {
-            let text: String =
-                serde_json::from_str(raw).map_err(|error| Malformed::json("detail: ", &error))?;
-            Cow::Owned(if text.trim().is_empty() { "{}".to_owned() } else { text })
-        }
-        Some(raw) => Cow::Borrowed(raw),
-    };
-    object("detail", &json)?;
-    serde_json::from_str(&json).map_err(|error| Malformed::json("detail: ", &error))
-}
-
-fn registry_id(
-    account: Option<&str>,
-    region: Option<&str>,
-    own: &RegistryId,
-) -> Result<RegistryId, Malformed> {
-    let account = match account {
-        None => own.account.clone(),
-        Some(account) => {
-            AccountId::parse(account).map_err(|error| Malformed::name("detail.account", &error))?
-        }
-    };
-    let region = match region {
-        None => own.region.clone(),
-        Some(region) => {
-            Region::parse(region).map_err(|error| Malformed::name("detail.region", &error))?
-        }
-    };
-    Ok(RegistryId { account, region })
-}
-
-fn name(text: &str) -> Result<RepositoryName, Malformed> {
-    RepositoryName::parse(text).map_err(|error| Malformed::name("detail.repository", &error))
-}
-
-fn census(counts: &BTreeMap<String, u64>) -> Result<Census, Malformed> {
-    let mut census = Census::default();
-    for (word, images) in counts {
-        let coverage = Coverage::from_word(word)
-            .ok_or_else(|| Malformed::new("the census counts an unknown state"))?;
-        if *images > MAX_IMAGES {
-            return Err(Malformed::new("the census counts more than 1,000,000 images"));
-        }
-        census.add(coverage, *images);
-    }
-    Ok(census)
 }
 
 fn counts(census: &Census) -> Value {

@@ -86,7 +86,18 @@ fn malformed_sweep_message_names_the_problem() {
     assert!(
         problem("Sweep Registry", json!({"account": "x"})).starts_with("detail.account is not")
     );
-    assert_eq!(problem("Sweep Repository", json!({})), "detail.repository is missing");
+    for detail_type in ["Sweep Repository", "Sweep Image"] {
+        let missing = problem(detail_type, json!({}));
+        assert!(missing.starts_with("detail: missing field `repository` at line 1"), "{missing}");
+    }
+    let missing = problem("Sweep Result", json!({"repositories": {"a1": {}}}));
+    assert!(missing.starts_with("detail: missing field `of` at line 1"), "{missing}");
+    let missing = problem("Sweep Result", json!({"of": 1}));
+    assert!(missing.starts_with("detail: missing field `repositories` at line 1"), "{missing}");
+    let wrong = problem("Sweep Result", json!({"told": "today"}));
+    assert!(wrong.starts_with("detail.told: invalid type: a string, expected u32"), "{wrong}");
+    let wrong = problem("Sweep Repository", json!({"repository": "a1", "census": {"clean": -1}}));
+    assert!(wrong.starts_with("detail.census.clean: invalid value"), "{wrong}");
     assert!(
         problem("Sweep Repository", json!({"repository": "a b"})).starts_with("detail.repository")
     );
