@@ -20,7 +20,8 @@
 //!   next state of its message.
 //! - [`queue`]: receives, leases, batches. [`registry`]: reads images and changes them. [`notify`]:
 //!   renders notices and sends them. [`http`], [`health`], [`shutdown`]: health endpoints, liveness
-//!   and readiness, the steps of stopping. [`backoff`]: the pauses between tries.
+//!   and readiness, the steps of stopping. [`backoff`]: the pauses between tries. [`bounded`]:
+//!   slots whose number has a limit.
 //! - [`aws`]: clients, timeouts and error classes, shared by all adapters to AWS.
 //! - [`telemetry`]: the log subscriber and all instruments.
 //! - [`clock`]: the time of day. [`event`]: parses bytes into events.
@@ -30,6 +31,7 @@ pub mod app;
 pub mod assess;
 pub mod aws;
 pub mod backoff;
+pub mod bounded;
 pub mod check;
 pub mod cli;
 pub mod clock;

@@ -24,7 +24,7 @@ const FLOORS: &[&[&str]] = &[
     &["outcome"],
     &["notify", "queue", "registry", "http"],
     &["health"],
-    &["aws", "backoff"],
+    &["aws", "backoff", "bounded"],
     &["telemetry", "shutdown"],
     &["clock", "event"],
     &["domain"],

@@ -1,7 +1,9 @@
 //! Refuses events of accounts, Regions and repositories that the policy does not cover.
 //!
 //! If the account or Region is not covered, the team is notified once a day, because somebody sends
-//! events that nobody allowed.
+//! events that nobody allowed. The registries of which it was notified have a limit, and at the
+//! limit no further one is news. None is forgotten to make room, because whoever names many
+//! accounts could then have the team notified without end.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,8 +24,8 @@ use crate::telemetry::logs::AUDIT;
 
 /// How often the team is notified of the same account and Region.
 const EVERY: Duration = Duration::from_secs(24 * 3600);
-/// The most registries of which the team is notified in that time. There is a limit because
-/// everybody who can send events can name any account. Beyond it, only the log records the event.
+/// The most registries of which the team is notified in that time. Beyond it, only the log records
+/// the event.
 const MAX_REGISTRIES: usize = 100;
 
 /// Refuses events that the policy does not cover.

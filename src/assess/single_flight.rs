@@ -17,15 +17,14 @@
 //!
 //! Rejected: deduplication by the queue (FIFO), because it does not know when ECR was read.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 use tracing::Span;
 
+use crate::bounded::Slots;
 use crate::domain::names::{Digest, Repository, Tag};
 use crate::inspect::{Request, ScanSnapshot, Shared, Started};
 use crate::outcome::{Failure, Outcome};
@@ -118,8 +117,8 @@ impl Last {
     }
 }
 
-type Slot = Arc<tokio::sync::Mutex<Option<Last>>>;
-type Slots = HashMap<(Repository, Digest), Slot>;
+/// Held by the message that assesses the image.
+type Slot = tokio::sync::Mutex<Option<Last>>;
 
 /// The right to assess one image, until it is dropped.
 pub(super) struct Flight(OwnedMutexGuard<Option<Last>>);
@@ -157,37 +156,29 @@ impl Flight {
 }
 
 /// The assessments under way and the last results.
-#[derive(Debug, Default)]
-pub(super) struct SingleFlight(Mutex<Slots>);
+#[derive(Debug)]
+pub(super) struct SingleFlight(Slots<(Repository, Digest), Slot>);
+
+impl Default for SingleFlight {
+    fn default() -> Self {
+        Self(Slots::new(MAX_IMAGES, is_kept))
+    }
+}
 
 impl SingleFlight {
     /// Waits until no other message assesses this image.
     pub(super) async fn enter(&self, repository: &Repository, digest: &Digest) -> Flight {
-        Flight(self.slot(repository, digest).lock_owned().await)
+        self.tidy();
+        let slot = self.0.get(&(repository.clone(), digest.clone()), Slot::default);
+        Flight(slot.lock_owned().await)
     }
 
     /// Drops the results that have been kept for long enough, because each may hold many findings.
     pub(super) fn tidy(&self) {
-        drop_old(&mut self.0.lock());
-    }
-
-    fn slot(&self, repository: &Repository, digest: &Digest) -> Slot {
-        let mut slots = self.0.lock();
-        drop_old(&mut slots);
-        if slots.len() >= MAX_IMAGES {
-            slots.retain(|_, slot| is_used(slot));
-        }
-        Arc::clone(slots.entry((repository.clone(), digest.clone())).or_default())
+        self.0.tidy();
     }
 }
 
-fn is_used(slot: &Slot) -> bool {
-    Arc::strong_count(slot) > 1
-}
-
-/// Drops the old results of images that no message waits for.
-fn drop_old(slots: &mut Slots) {
-    slots.retain(|_, slot| {
-        is_used(slot) || slot.try_lock().is_ok_and(|last| last.as_ref().is_some_and(Last::is_kept))
-    });
+fn is_kept(slot: &Slot) -> bool {
+    slot.try_lock().is_ok_and(|last| last.as_ref().is_some_and(Last::is_kept))
 }

@@ -10,6 +10,10 @@
 //! invisible for twelve.
 //!
 //! Each task keeps its own books, in memory: after a restart the limits count from zero.
+//!
+//! A repository whose window is the current one, or that has bookings, is never forgotten, because
+//! its limit would begin anew: who names many repositories could then exceed it. Their number is
+//! bounded by what the process can remove and put off in its windows.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;

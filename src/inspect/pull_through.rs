@@ -13,11 +13,10 @@
 //! `policy.pull_through` names. Rejected: blocking everything under ROOT, because that would switch
 //! tagwarden off.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use quick_cache::sync::Cache;
 use tracing::{info, warn};
 
 use super::shared_cache::SharedCache;
@@ -49,14 +48,15 @@ pub enum PulledThrough {
 #[derive(Debug)]
 pub(super) struct PullThrough {
     prefixes: SharedCache<RegistryId, Arc<[String]>, AwsError>,
-    /// The registries whose rule of the prefix ROOT was logged.
-    logged: Mutex<BTreeSet<RegistryId>>,
+    /// The registries whose rule of the prefix ROOT was logged. To log one of them twice does no
+    /// harm.
+    logged: Cache<RegistryId, ()>,
 }
 
 impl Default for PullThrough {
     fn default() -> Self {
         let prefixes = SharedCache::new(LIFE, MAX_REGISTRIES);
-        Self { prefixes, logged: Mutex::default() }
+        Self { prefixes, logged: Cache::new(MAX_REGISTRIES) }
     }
 }
 
@@ -124,11 +124,9 @@ impl PullThrough {
     /// Returns whether the registry's rule of the prefix ROOT was not logged before, and counts it
     /// as logged.
     fn is_news(&self, registry_id: &RegistryId) -> bool {
-        let mut logged = self.logged.lock();
-        if logged.len() >= MAX_REGISTRIES {
-            logged.clear();
-        }
-        logged.insert(registry_id.clone())
+        let is_news = self.logged.get(registry_id).is_none();
+        self.logged.insert(registry_id.clone(), ());
+        is_news
     }
 }
 

@@ -18,13 +18,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use tokio::time::{Instant, sleep_until};
 
 use super::freshness::Started;
 use super::{EcrCalls, Freshness, Request, Urgency};
+use crate::bounded::Slots;
 use crate::clock::Clock;
 use crate::domain::image_index::{Child, Entry, Index, Role, Walk};
 use crate::domain::names::{Digest, Repository};
@@ -214,13 +214,11 @@ impl Slot {
     }
 }
 
-type SharedSlot = Arc<tokio::sync::Mutex<Slot>>;
-
 /// The listings of repositories, and indexes by digest.
 #[derive(Debug)]
 pub(super) struct RepositoryIndex<R> {
     ecr: Arc<EcrCalls<R>>,
-    slots: Mutex<HashMap<Repository, SharedSlot>>,
+    slots: Slots<Repository, tokio::sync::Mutex<Slot>>,
     indexes: Cache<Digest, Arc<Index>, Children>,
     clock: Clock,
     shutdown: Shutdown,
@@ -229,25 +227,22 @@ pub(super) struct RepositoryIndex<R> {
 impl<R: Registry> RepositoryIndex<R> {
     pub(super) fn new(ecr: Arc<EcrCalls<R>>, clock: Clock, shutdown: Shutdown) -> Self {
         let indexes = Cache::with_weighter(10_000, MAX_CHILDREN, Children);
-        Self { ecr, slots: Mutex::default(), indexes, clock, shutdown }
-    }
-
-    fn slot(&self, repository: &Repository) -> SharedSlot {
-        let mut slots = self.slots.lock();
-        if slots.len() >= MAX_REPOSITORIES {
-            slots.retain(|_, slot| Arc::strong_count(slot) > 1);
-        }
-        Arc::clone(slots.entry(repository.clone()).or_default())
+        // The time windows of a listing that nobody asks for have mostly passed.
+        let slots = Slots::new(MAX_REPOSITORIES, |_| false);
+        Self { ecr, slots, indexes, clock, shutdown }
     }
 
     /// Makes room for a listing of this size by forgetting others if necessary.
     fn make_room(&self, size: usize) {
-        let slots = self.slots.lock();
-        let idle = || slots.values().filter_map(|slot| slot.try_lock().ok());
+        let mut all = size;
         let listed = |slot: &Slot| slot.listing.as_ref().map_or(0, |listing| listing.size());
-        let all: usize = idle().map(|slot| listed(&slot)).sum();
-        if all + size > MAX_LISTED {
-            idle().for_each(|mut slot| slot.listing = None);
+        self.slots.each(|slot| all += slot.try_lock().map_or(0, |slot| listed(&slot)));
+        if all > MAX_LISTED {
+            self.slots.each(|slot| {
+                if let Ok(mut slot) = slot.try_lock() {
+                    slot.listing = None;
+                }
+            });
         }
     }
 
@@ -258,7 +253,7 @@ impl<R: Registry> RepositoryIndex<R> {
         &self,
         request: &Request,
     ) -> Result<Option<Arc<TaggedImages>>, Failure> {
-        let slot = self.slot(&request.repository);
+        let slot = self.slots.get(&request.repository, Default::default);
         let mut slot = loop {
             let slot = slot.lock().await;
             if let Some(listing) = slot.serving(request.freshness) {

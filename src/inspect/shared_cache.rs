@@ -5,21 +5,20 @@
 //! others use the old value, so that nobody waits when a value grows too old. Only values are
 //! remembered: after a failed call the next caller calls again.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
-use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
+use crate::bounded::Slots;
+
 /// A cache of values by key, each read by one call at a time.
 #[derive(Debug)]
 pub(super) struct SharedCache<K, V, E> {
     life: Duration,
-    most: usize,
-    entries: Mutex<HashMap<K, Arc<Entry<V, E>>>>,
+    entries: Slots<K, Entry<V, E>>,
 }
 
 #[derive(Debug)]
@@ -58,7 +57,8 @@ impl<K: Clone + Eq + Hash, V: Clone, E: Clone> SharedCache<K, V, E> {
     /// Creates a cache that keeps each value for as long as `life`, and the values of about `most`
     /// keys.
     pub(super) fn new(life: Duration, most: usize) -> Self {
-        Self { life, most, entries: Mutex::default() }
+        let is_fresh = |entry: &Entry<V, E>| !matches!(entry.find(), Found::Nothing(_));
+        Self { life, entries: Slots::new(most, is_fresh) }
     }
 
     /// Returns the value for this key: the one that is kept, or the result of `call` or of another
@@ -70,7 +70,7 @@ impl<K: Clone + Eq + Hash, V: Clone, E: Clone> SharedCache<K, V, E> {
     where
         F: Future<Output = Result<V, E>>,
     {
-        let entry = self.entry(key);
+        let entry = self.entries.get(key, Entry::default);
         let before = match entry.find() {
             Found::Fresh(value) => return Ok(value),
             Found::Ageing(value) => {
@@ -84,25 +84,6 @@ impl<K: Clone + Eq + Hash, V: Clone, E: Clone> SharedCache<K, V, E> {
             Some(result) => result,
             None => entry.call(self.life, call).await,
         }
-    }
-
-    fn entry(&self, key: &K) -> Arc<Entry<V, E>> {
-        let mut entries = self.lock();
-        if let Some(entry) = entries.get(key) {
-            return Arc::clone(entry);
-        }
-        let in_use = |entry: &Arc<Entry<V, E>>| Arc::strong_count(entry) > 1;
-        if entries.len() >= self.most {
-            entries.retain(|_, entry| in_use(entry) || !matches!(entry.find(), Found::Nothing(_)));
-        }
-        if entries.len() >= self.most {
-            entries.retain(|_, entry| in_use(entry));
-        }
-        Arc::clone(entries.entry(key.clone()).or_default())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<K, Arc<Entry<V, E>>>> {
-        self.entries.lock()
     }
 }
 
@@ -195,6 +176,13 @@ mod tests {
             Self { cache: SharedCache::new(LIFE, 3), calls: Cell::new(0) }
         }
 
+        /// Returns the number of keys that are remembered.
+        fn remembered(&self) -> usize {
+            let mut remembered = 0;
+            self.cache.entries.each(|_| remembered += 1);
+            remembered
+        }
+
         /// Asks for a key. The call returns its number, or fails.
         async fn get(&self, key: &'static str, fails: bool) -> Answer {
             let call = || async move {
@@ -280,14 +268,14 @@ mod tests {
         let keys = ["a", "b", "c", "d", "e"];
         join_all(keys.map(|key| asked.get(key, false))).await;
         assert_eq!(at.elapsed(), TAKES);
-        assert_eq!(asked.cache.lock().len(), 5, "entries in use are kept");
+        assert_eq!(asked.remembered(), 5, "entries in use are kept");
         asked.get("f", false).await.unwrap();
-        assert_eq!(asked.cache.lock().len(), 1);
+        assert_eq!(asked.remembered(), 1);
         asked.get("g", false).await.unwrap();
         advance(LIFE / 2).await;
         asked.get("h", false).await.unwrap();
         advance(LIFE / 2).await;
         asked.get("i", false).await.unwrap();
-        assert_eq!(asked.cache.lock().len(), 2, "old values give way first");
+        assert_eq!(asked.remembered(), 2, "old values give way first");
     }
 }

@@ -1,9 +1,7 @@
 //! What each topic was notified of lately, so that nobody hears the same about one image all day.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
@@ -14,8 +12,8 @@ use crate::domain::notice::NoticeAction;
 
 /// How long a topic is not notified of the same news again.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
-/// Notices that are remembered. Beyond that old ones are forgotten, because to notify twice does
-/// no harm.
+/// Notices that are remembered, and images whose removed tags are. Beyond that others are
+/// forgotten, because to notify twice does no harm, and the audit log has every removed tag.
 const MAX_NOTICES: usize = 10_000;
 
 /// What the topics have heard. It is best effort and of this process alone: nothing relies on it.
@@ -24,12 +22,12 @@ pub(super) struct NotificationHistory {
     heard: Cache<Key, Instant>,
     /// Tags that were removed or may have been, and of which the team could not be notified, by
     /// image: the next notice about the image names those that it no longer has.
-    undelivered: Mutex<HashMap<(Repository, Digest), Vec<Tag>>>,
+    undelivered: Cache<(Repository, Digest), Vec<Tag>>,
 }
 
 impl Default for NotificationHistory {
     fn default() -> Self {
-        Self { heard: Cache::new(MAX_NOTICES), undelivered: Mutex::default() }
+        Self { heard: Cache::new(MAX_NOTICES), undelivered: Cache::new(MAX_NOTICES) }
     }
 }
 
@@ -62,43 +60,41 @@ impl NotificationHistory {
         if lost.is_empty() {
             return;
         }
-        let mut undelivered = self.undelivered.lock();
-        if undelivered.len() >= MAX_NOTICES {
-            undelivered.clear();
-        }
-        let tags = undelivered.entry((repository.clone(), digest.clone())).or_default();
+        let mut tags = self.left_to_notify(repository, digest);
         for tag in lost {
             if !tags.contains(tag) {
                 tags.push(tag.clone());
             }
         }
+        self.undelivered.insert((repository.clone(), digest.clone()), tags);
     }
 
     /// Every topic has accepted this notice.
     pub(super) fn delivered(&self, notice: &Notice) {
         let named = &notice.tags;
-        self.undelivered.lock().retain(|(repository, digest), tags| {
-            if *repository == notice.repository && *digest == notice.digest {
-                tags.retain(|tag| !named.untagged.contains(tag) && !named.claimed.contains(tag));
-            }
-            !tags.is_empty()
-        });
+        let image = (notice.repository.clone(), notice.digest.clone());
+        let Some((image, mut tags)) = self.undelivered.remove(&image) else { return };
+        tags.retain(|tag| !named.untagged.contains(tag) && !named.claimed.contains(tag));
+        if !tags.is_empty() {
+            self.undelivered.insert(image, tags);
+        }
     }
 
     /// Returns the image of a repository that lost this tag, or may have lost it, without the team
     /// being notified of it.
     pub(super) fn image_that_lost(&self, repository: &Repository, tag: &Tag) -> Option<Digest> {
-        let undelivered = self.undelivered.lock();
-        let mut lost =
-            undelivered.iter().filter(|((of, _), tags)| of == repository && tags.contains(tag));
-        lost.next().map(|((_, digest), _)| digest.clone())
+        let mut lost = self
+            .undelivered
+            .iter()
+            .filter(|((of, _), tags)| of == repository && tags.contains(tag));
+        lost.next().map(|((_, digest), _)| digest)
     }
 
     /// Returns the tags that an image lost, or may have lost, without the team being notified of
     /// them.
     pub(super) fn left_to_notify(&self, repository: &Repository, digest: &Digest) -> Vec<Tag> {
         let image = (repository.clone(), digest.clone());
-        self.undelivered.lock().get(&image).cloned().unwrap_or_default()
+        self.undelivered.get(&image).unwrap_or_default()
     }
 }
 

@@ -10,12 +10,18 @@
 //! A last message says that the summary was sent. It moves from task to task for ten minutes, or
 //! for twice the visibility timeout if that is longer, so that the results in the hands of a task
 //! that died come back while the other tasks know that they are in the summary.
+//!
+//! Everybody who can send messages can send results, so sweeps and their repositories have limits.
+//! At a limit the sweep without news for the longest time gives way, and never the one whose result
+//! has just come. A cache would choose by use, and would not know that each result changes the size
+//! of its sweep.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
+use quick_cache::sync::Cache;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -41,8 +47,8 @@ const MAX_RECEIVES: u32 = 3;
 /// The minimum life of the message that says that the summary was sent, for results that are still
 /// on their way.
 const ECHO: Duration = Duration::from_secs(600);
-/// The most sweeps of registries whose results are remembered. There is a limit because everybody
-/// who can send messages can send results.
+/// The most sweeps of registries whose results are remembered, and the most registries whose last
+/// counts are.
 const MAX_SWEEPS: usize = 1024;
 /// The most repositories that are remembered in all of these sweeps together.
 const MAX_REPOSITORIES: usize = 100_000;
@@ -51,10 +57,17 @@ const MAX_REPOSITORIES: usize = 100_000;
 type Key = (String, u64, RegistryId);
 
 /// The sweeps that this task knows, and the counts of the last sweep of each registry.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Gathering {
     sweeps: HashMap<Key, Known>,
-    before: HashMap<RegistryId, Census>,
+    /// A summary whose registry is forgotten compares with no sweep before.
+    before: Cache<RegistryId, Census>,
+}
+
+impl Default for Gathering {
+    fn default() -> Self {
+        Self { sweeps: HashMap::new(), before: Cache::new(MAX_SWEEPS) }
+    }
 }
 
 impl Gathering {
@@ -231,9 +244,7 @@ impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
         send(&*self.queue, &[now(Order { step, ..order.clone() }.body())]).await?;
         let mut gathering = self.gathering();
         gathering.of(key).ended();
-        if gathering.before.len() < MAX_SWEEPS || gathering.before.contains_key(registry_id) {
-            gathering.before.insert(registry_id.clone(), census.clone());
-        }
+        gathering.before.insert(registry_id.clone(), census.clone());
         drop(gathering);
         self.instruments.sweep_ended(census, at);
         Ok(if *is_late { Outcome::Late } else { Outcome::Swept })
@@ -290,7 +301,7 @@ impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
             began: order.origin.time.clone(),
             swept,
             repositories: *of as usize,
-            before: self.gathering().before.get(registry_id).filter(|_| !is_late).cloned(),
+            before: self.gathering().before.get(registry_id).filter(|_| !is_late),
             mode: self.mode,
             worst: Share::worst(shares.collect()),
             cut: cut.map(|(name, _)| name.clone()).collect::<BTreeSet<_>>(),

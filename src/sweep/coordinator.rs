@@ -10,12 +10,10 @@
 //! Slices hold at most a quarter of the permits. A slice that finds no permit is sent again as a
 //! new message, because waiting must not use up its receives.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use humantime::format_rfc3339_seconds;
-use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
@@ -26,6 +24,7 @@ use super::rescan::Rescans;
 use super::sending::{now, send};
 use super::steps_taken::{StepsTaken, Taking, Turn};
 use crate::backoff::Backoff;
+use crate::bounded::Slots;
 use crate::clock::Clock;
 use crate::domain::coverage::{Census, Coverage};
 use crate::domain::names::{RegistryId, Repository};
@@ -46,6 +45,9 @@ const PART_OF_PERMITS: usize = 4;
 const NO_ROOM: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 /// The time after which a copy of a step comes again while the step is in work.
 const IN_WORK: Duration = Duration::from_secs(60);
+
+/// The most registries whose pace is remembered. One that is forgotten begins anew.
+const MAX_PACES: usize = 1_000;
 
 /// Everything that the coordinator shares with other parts of the worker.
 #[derive(Debug)]
@@ -83,7 +85,7 @@ pub struct Coordinator<Q, R, N> {
     instruments: Arc<Instruments>,
     calls_per_second: u32,
     room: Semaphore,
-    paces: Mutex<HashMap<RegistryId, Arc<CallPace>>>,
+    paces: Slots<RegistryId, CallPace>,
     steps_taken: StepsTaken,
     rescans: Rescans<R>,
     aggregator: Aggregator<Q, N>,
@@ -119,7 +121,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
             instruments,
             calls_per_second: settings.calls_per_second,
             room: Semaphore::new((max_in_flight / PART_OF_PERMITS).max(1)),
-            paces: Mutex::default(),
+            paces: Slots::new(MAX_PACES, |_| false),
             steps_taken: StepsTaken::default(),
             rescans,
             aggregator,
@@ -311,11 +313,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
 
     /// Returns the pace of the calls to this registry.
     fn pace(&self, registry_id: &RegistryId) -> Arc<CallPace> {
-        let mut paces = self.paces.lock();
-        // A pace that is not in use is forgotten and begins anew.
-        paces.retain(|_, pace| Arc::strong_count(pace) > 1);
-        let new = || Arc::new(CallPace::new(self.calls_per_second));
-        Arc::clone(paces.entry(registry_id.clone()).or_insert_with(new))
+        self.paces.get(registry_id, || CallPace::new(self.calls_per_second))
     }
 
     /// Returns the time between two calls.

@@ -3,11 +3,10 @@
 //! A registry may start no scan when it is asked, because its scanning is enhanced, its quota is
 //! used up, or access is denied. Then it is not asked again for an hour.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use parking_lot::Mutex;
+use quick_cache::sync::Cache;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -22,7 +21,7 @@ use crate::shutdown::Shutdown;
 
 /// The pause after which a registry that starts no scan is asked again.
 const NOT_HERE: Duration = Duration::from_secs(3600);
-/// The most registries that are remembered.
+/// The most registries that are remembered. One that is forgotten is asked again.
 const MAX_REGISTRIES: usize = 1_000;
 
 /// Asks registries for scans.
@@ -34,7 +33,7 @@ pub(super) struct Rescans<R> {
     clock: Clock,
     shutdown: Shutdown,
     /// The registries that start no scan when they are asked, and when they were last asked.
-    not_here: Mutex<HashMap<RegistryId, Instant>>,
+    not_here: Cache<RegistryId, Instant>,
 }
 
 impl<R: Registry> Rescans<R> {
@@ -47,7 +46,7 @@ impl<R: Registry> Rescans<R> {
         clock: Clock,
         shutdown: Shutdown,
     ) -> Self {
-        Self { ecr, policy, after, clock, shutdown, not_here: Mutex::default() }
+        Self { ecr, policy, after, clock, shutdown, not_here: Cache::new(MAX_REGISTRIES) }
     }
 
     /// Asks for scans of these images until the worker stops.
@@ -104,7 +103,7 @@ impl<R: Registry> Rescans<R> {
     }
 
     fn starts_no_scan(&self, registry_id: &RegistryId) -> bool {
-        self.not_here.lock().get(registry_id).is_some_and(|since| since.elapsed() < NOT_HERE)
+        self.not_here.get(registry_id).is_some_and(|since| since.elapsed() < NOT_HERE)
     }
 
     fn set_starts_no_scan(&self, registry_id: RegistryId, why: &str) {
@@ -114,10 +113,6 @@ impl<R: Registry> Rescans<R> {
             why,
             "the registry starts no scans; it is not asked again for an hour"
         );
-        let mut not_here = self.not_here.lock();
-        if not_here.len() >= MAX_REGISTRIES {
-            not_here.retain(|_, since| since.elapsed() < NOT_HERE);
-        }
-        not_here.insert(registry_id, Instant::now());
+        self.not_here.insert(registry_id, Instant::now());
     }
 }
