@@ -81,6 +81,27 @@ impl Kind {
             Self::Malformed => "malformed",
         }
     }
+
+    /// Returns whether the image of such an event is found again without another event, so that
+    /// the message need not wait for it: the next sweep finds it.
+    #[must_use]
+    pub fn is_found_again(self) -> bool {
+        self == Self::Sweep
+    }
+
+    /// Returns whether such an event is written when its image changes, so that its age is a delay
+    /// of ours. An image that a sweep finds has the time at which the sweep began.
+    #[must_use]
+    pub fn is_written_at_the_change(self) -> bool {
+        self != Self::Sweep
+    }
+
+    /// Returns whether messages of this kind wait for each other, as the results of a sweep do.
+    /// Then a wait is nothing to warn of.
+    #[must_use]
+    pub fn waits_for_its_like(self) -> bool {
+        self == Self::Sweep
+    }
 }
 
 /// The state of the image as the event describes it.
@@ -154,6 +175,37 @@ pub enum Parsed {
         /// Why there is nothing to do.
         reason: &'static str,
     },
+}
+
+impl Parsed {
+    /// Returns the family of the event.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Assess(event) => event.kind,
+            Self::Sweep(_) => Kind::Sweep,
+            Self::Ignored { kind, .. } => *kind,
+        }
+    }
+
+    /// Returns the source, type, id and time of the event.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        match self {
+            Self::Assess(event) => &event.origin,
+            Self::Sweep(order) => &order.origin,
+            Self::Ignored { origin, .. } => origin,
+        }
+    }
+
+    /// Returns the event, if it asks to assess an image.
+    #[must_use]
+    pub fn event(&self) -> Option<&ImageEvent> {
+        match self {
+            Self::Assess(event) => Some(event),
+            Self::Sweep(_) | Self::Ignored { .. } => None,
+        }
+    }
 }
 
 /// The body is not an event, or its shape is not one that its family has.

@@ -32,16 +32,12 @@ pub(super) struct Completed<'a> {
 /// that later log lines have it too.
 pub(super) fn identify(parsed: &Result<Parsed, Malformed>) {
     let span = Span::current();
-    let (origin, event) = match parsed {
-        Ok(Parsed::Assess(event)) => (&event.origin, Some(event)),
-        Ok(Parsed::Sweep(order)) => (&order.origin, None),
-        Ok(Parsed::Ignored { origin, .. }) => (origin.as_ref(), None),
-        Err(_) => return,
-    };
+    let Ok(parsed) = parsed else { return };
+    let event = parsed.event();
     let repository = event.map(|event| &event.repository);
     record_all!(
         span,
-        event_id = origin.id.as_deref(),
+        event_id = parsed.origin().id.as_deref(),
         account = repository.map(|repository| repository.account.as_str()),
         region = repository.map(|repository| repository.region.as_str()),
         repository = repository.map(|repository| repository.name.as_str()),
@@ -52,12 +48,8 @@ pub(super) fn identify(parsed: &Result<Parsed, Malformed>) {
 /// Writes the line: information if the message is deleted, a warning if it comes again, an error if
 /// it moves to the dead-letter queue or we are at fault.
 pub(super) fn write(of: &Completed<'_>) {
-    let (kind, origin) = match of.parsed {
-        Ok(Parsed::Assess(event)) => (Some(event.kind), Some(&event.origin)),
-        Ok(Parsed::Sweep(order)) => (Some(Kind::Sweep), Some(&order.origin)),
-        Ok(Parsed::Ignored { kind, origin, .. }) => (Some(*kind), Some(origin.as_ref())),
-        Err(_) => (None, None),
-    };
+    let parsed = of.parsed.as_ref().ok();
+    let (kind, origin) = (parsed.map(Parsed::kind), parsed.map(Parsed::origin));
     let digests: Vec<_> = of.digests.iter().map(Digest::as_str).collect();
     let (outcome, why) = match of.result {
         Ok(outcome) => (outcome.as_str(), outcome.why().map(str::to_owned)),
@@ -97,8 +89,9 @@ pub(super) fn write(of: &Completed<'_>) {
         _ if dead => line!(error),
         (Err(Failure::Panicked), _) => line!(error),
         (Ok(_), _) | (_, Disposition::Release) => line!(info),
-        // Results of a sweep wait for each other, so this is no reason for a warning.
-        (Err(Failure::Pending { .. }), _) if kind == Some(Kind::Sweep) => line!(info),
+        (Err(Failure::Pending { .. }), _) if kind.is_some_and(Kind::waits_for_its_like) => {
+            line!(info);
+        }
         (Err(_), _) => line!(warn),
     }
 }

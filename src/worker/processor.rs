@@ -97,10 +97,7 @@ impl InFlight {
     }
 
     fn event(&self) -> Option<&ImageEvent> {
-        match &self.parsed {
-            Ok(Parsed::Assess(event)) => Some(event),
-            _ => None,
-        }
+        self.parsed.as_ref().ok().and_then(Parsed::event)
     }
 
     fn named(&self) -> Vec<Digest> {
@@ -158,14 +155,14 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
     /// Returns the event of a body, and the outcome if the event alone decides it.
     fn parse_body(&self, body: &str) -> (Result<Parsed, Malformed>, Option<Outcome>) {
         let parsed = event::parse(body, &self.shared.own);
-        let (kind, fast_path) = match &parsed {
+        let kind = parsed.as_ref().map_or(Kind::Malformed, Parsed::kind);
+        let fast_path = match &parsed {
             Ok(Parsed::Assess(event)) => {
                 let is_clean = self.shared.assessor.is_cleared_at_a_glance(event);
-                (event.kind, is_clean.then_some(Outcome::Clean))
+                is_clean.then_some(Outcome::Clean)
             }
-            Ok(Parsed::Sweep(_)) => (Kind::Sweep, None),
-            Ok(Parsed::Ignored { kind, reason, .. }) => (*kind, Some(Outcome::Ignored(reason))),
-            Err(_) => (Kind::Malformed, None),
+            Ok(Parsed::Ignored { reason, .. }) => Some(Outcome::Ignored(reason)),
+            Ok(Parsed::Sweep(_)) | Err(_) => None,
         };
         self.shared.instruments.event(kind.as_str());
         completion_log::identify(&parsed);
@@ -290,12 +287,11 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
             Ok(Parsed::Assess(event)) => {
                 let mut processed = self.assess(one, event, permit, urgency).await;
                 let Assessment { digests, result } = &mut processed.assessment;
-                if event.kind == Kind::Sweep
+                if event.kind.is_found_again()
                     && self.attempt(message).is_repeated()
                     && matches!(result, Err(Failure::Limited { .. }))
                 {
-                    // The next sweep finds the image again, and messages over the limits must not
-                    // pile up.
+                    // Messages over the limits must not pile up.
                     *result = Ok(Outcome::PutOff);
                 }
                 if digests.is_empty() {
@@ -387,8 +383,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
 
     fn measure(&self, one: &InFlight, took: Duration) {
         let Shared { clock, instruments, .. } = &self.shared;
-        // An image that a sweep finds is as old as the sweep, so its age is no delay of ours.
-        let event = one.event().filter(|event| event.kind != Kind::Sweep);
+        let event = one.event().filter(|event| event.kind.is_written_at_the_change());
         let at = event.and_then(|event| event.origin.at);
         instruments.assessed(took, at.map(|at| clock.since(at)));
     }
