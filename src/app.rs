@@ -227,7 +227,7 @@ impl App {
         let dispatcher = dispatcher(&of, topics);
         let (max_in_flight, visibility) =
             (settings.queue.max_in_flight, settings.queue.visibility_timeout);
-        let sweeps = sweeps::Shared {
+        let sweeps = sweeps::CoordinatorParts {
             queue: Arc::clone(&self.queue),
             inventory: reading.inventory(&of),
             ecr: Arc::clone(&reading.ecr),
@@ -239,7 +239,7 @@ impl App {
             shutdown: of.shutdown.clone(),
             instruments: Arc::clone(&of.instruments),
         };
-        let shared = worker::Shared {
+        let shared = worker::ProcessorParts {
             assessor: reading.assessor(&of, &dispatcher, settings.limits),
             coordinator: Coordinator::new(sweeps, settings.sweep, max_in_flight),
             settler,

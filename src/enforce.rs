@@ -17,7 +17,7 @@ mod removal;
 mod target;
 
 pub use self::actions::{ImageAction, declare};
-pub use self::enforcer::{Enforcer, Shared};
+pub use self::enforcer::{Enforcer, EnforcerParts};
 pub use self::limits::LimitSettings;
 pub use self::notices::blank_notice;
 pub use self::target::Target;

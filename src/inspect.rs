@@ -22,14 +22,14 @@ mod shared_cache;
 
 pub use self::ecr_calls::EcrCalls;
 pub use self::evaluator::{Evaluator, claimed};
-pub use self::findings_memory::Shared;
+pub use self::findings_memory::Evictable;
 pub use self::freshness::Started;
 pub use self::index_inspection::{BasicScan, InspectedIndex, basic_scan};
 pub use self::inspection::{Inspection, ScanSnapshot, Verdict, Violation, declare};
 pub use self::inspector::Inspector;
 pub use self::pace::CallPace;
 pub use self::pull_through::PulledThrough;
-pub use self::replication::{Arrival, Replicas};
+pub use self::replication::{MarkArrival, Replicas};
 pub use self::repository_index::{Holder, TaggedImages};
 pub use self::request::{Freshness, Request, Urgency};
 pub use self::safeguards::Safeguards;

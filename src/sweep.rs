@@ -28,7 +28,7 @@ mod settings;
 mod steps_taken;
 mod summary;
 
-pub use self::coordinator::{Coordinator, Shared};
+pub use self::coordinator::{Coordinator, CoordinatorParts};
 pub use self::inventory::{Inventory, InventoryEntry, InventoryPage};
 pub use self::manual::{Advance, ManualSweep, ManualSweepError, Parts, Scope};
 pub use self::plan_file::{Document, NoPlan, Planned, SCHEMA};

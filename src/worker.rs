@@ -13,4 +13,4 @@ mod poller;
 mod processor;
 
 pub use self::poller::Poller;
-pub use self::processor::{Shared, declare};
+pub use self::processor::{ProcessorParts, declare};

@@ -129,7 +129,7 @@ impl<R: Registry> Reading<R> {
         dispatcher: &Arc<Dispatcher<N>>,
         limits: LimitSettings,
     ) -> Assessor<R, N> {
-        let shared = enforce::Shared {
+        let shared = enforce::EnforcerParts {
             ecr: Arc::clone(&self.ecr),
             replicas: Arc::clone(&self.replicas),
             dispatcher: Arc::clone(dispatcher),

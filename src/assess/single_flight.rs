@@ -26,9 +26,9 @@ use tracing::Span;
 
 use crate::bounded::Slots;
 use crate::domain::names::{Digest, Repository, Tag};
-use crate::inspect::{Request, ScanSnapshot, Shared, Started};
+use crate::inspect::{Evictable, Request, ScanSnapshot, Started};
 use crate::outcome::{Failure, Outcome};
-use crate::telemetry::traces::{self, Place};
+use crate::telemetry::traces::{self, SpanPlace};
 
 /// How long a result is kept for messages that are still in the queue.
 const LIFE: Duration = Duration::from_secs(60);
@@ -41,7 +41,7 @@ pub(super) enum Sharing {
     /// The whole result, because the image was acted on or is absent.
     Result,
     /// The snapshot, for each message to judge by its own claims.
-    Snapshot(Shared<ScanSnapshot>),
+    Snapshot(Evictable<ScanSnapshot>),
     /// No part of it.
     Nothing,
 }
@@ -80,7 +80,7 @@ struct Last {
     started: Started,
     ended: Instant,
     /// The span in which it was done.
-    place: Option<Place>,
+    place: Option<SpanPlace>,
     /// The tags that its event named, if its message had been delivered before. Only then it also
     /// reported those of them that an earlier delivery had removed.
     claimed: Option<Vec<Tag>>,
@@ -118,7 +118,7 @@ impl Last {
 }
 
 /// Held by the message that assesses the image.
-type Slot = tokio::sync::Mutex<Option<Last>>;
+type LastFlight = tokio::sync::Mutex<Option<Last>>;
 
 /// The right to assess one image, until it is dropped.
 pub(super) struct Flight(OwnedMutexGuard<Option<Last>>);
@@ -148,7 +148,7 @@ impl Flight {
         result: FlightResult,
     ) -> Result<Outcome, Failure> {
         let claimed = request.attempt.is_repeated().then(|| request.tags.clone());
-        let (ended, place) = (Instant::now(), Place::of(&Span::current()));
+        let (ended, place) = (Instant::now(), SpanPlace::of(&Span::current()));
         let own = result.result.clone();
         *self.0 = Some(Last { started, ended, place, claimed, result });
         own
@@ -157,7 +157,7 @@ impl Flight {
 
 /// The assessments under way and the last results.
 #[derive(Debug)]
-pub(super) struct SingleFlight(Slots<(Repository, Digest), Slot>);
+pub(super) struct SingleFlight(Slots<(Repository, Digest), LastFlight>);
 
 impl Default for SingleFlight {
     fn default() -> Self {
@@ -169,7 +169,7 @@ impl SingleFlight {
     /// Waits until no other message assesses this image.
     pub(super) async fn enter(&self, repository: &Repository, digest: &Digest) -> Flight {
         self.tidy();
-        let slot = self.0.get(&(repository.clone(), digest.clone()), Slot::default);
+        let slot = self.0.get(&(repository.clone(), digest.clone()), LastFlight::default);
         Flight(slot.lock_owned().await)
     }
 
@@ -179,6 +179,6 @@ impl SingleFlight {
     }
 }
 
-fn is_kept(slot: &Slot) -> bool {
+fn is_kept(slot: &LastFlight) -> bool {
     slot.try_lock().is_ok_and(|last| last.as_ref().is_some_and(Last::is_kept))
 }

@@ -13,7 +13,7 @@ use super::names::{Digest, Tag};
 
 /// The image that a tag is on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Holder {
+pub enum MarkHolder {
     /// The tag is on no image.
     Nobody,
     /// The tag is on the image with this digest.
@@ -33,13 +33,13 @@ impl Marks {
     /// Sorts the quarantine tags of this image by the image that they are on. Ignores all other
     /// tags.
     #[must_use]
-    pub fn of(digest: &Digest, holders: impl IntoIterator<Item = (Tag, Holder)>) -> Self {
+    pub fn of(digest: &Digest, holders: impl IntoIterator<Item = (Tag, MarkHolder)>) -> Self {
         let (mut own, mut free) = (Vec::new(), Vec::new());
         for (tag, holder) in holders.into_iter().filter(|(tag, _)| tag.is_quarantine_of(digest)) {
             match holder {
-                Holder::Image(holder) if holder == *digest => own.push(tag),
-                Holder::Nobody => free.push(tag),
-                Holder::Image(_) | Holder::Unreadable => {}
+                MarkHolder::Image(holder) if holder == *digest => own.push(tag),
+                MarkHolder::Nobody => free.push(tag),
+                MarkHolder::Image(_) | MarkHolder::Unreadable => {}
             }
         }
         own.sort();
@@ -73,10 +73,10 @@ mod tests {
         let (image, other) = (digest('a'), digest('b'));
         let tags: Vec<_> = Tag::quarantines(&image).collect();
         let holder = |at| match at {
-            0 => Holder::Image(other.clone()),
-            1 => Holder::Unreadable,
-            4 | 7 => Holder::Image(image.clone()),
-            _ => Holder::Nobody,
+            0 => MarkHolder::Image(other.clone()),
+            1 => MarkHolder::Unreadable,
+            4 | 7 => MarkHolder::Image(image.clone()),
+            _ => MarkHolder::Nobody,
         };
         let holders = tags.iter().cloned().enumerate().map(|(at, tag)| (tag, holder(at)));
         // The registry may answer in any order.
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn mark_of_another_image_is_ignored() {
         let of_another = Tag::quarantine(&digest('b'));
-        let marks = Marks::of(&digest('a'), [(of_another, Holder::Nobody)]);
+        let marks = Marks::of(&digest('a'), [(of_another, MarkHolder::Nobody)]);
         assert_eq!((marks.own(), marks.free().len()), (None, 0));
     }
 }

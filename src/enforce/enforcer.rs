@@ -18,7 +18,7 @@ use crate::domain::plan::Plan;
 use crate::domain::policy::Policy;
 use crate::domain::reconcile::AnsweredId;
 use crate::health::Health;
-use crate::inspect::{Arrival, EcrCalls, Replicas};
+use crate::inspect::{EcrCalls, MarkArrival, Replicas};
 use crate::notify::{Dispatcher, NoticeTags, Notifier};
 use crate::outcome::{Failure, Outcome};
 use crate::registry::{Manifest, Registry};
@@ -27,7 +27,7 @@ use crate::telemetry::logs::AUDIT;
 
 /// Everything that the enforcer shares with other parts of the worker.
 #[derive(Debug)]
-pub struct Shared<R, N> {
+pub struct EnforcerParts<R, N> {
     /// Calls to the registry.
     pub ecr: Arc<EcrCalls<R>>,
     /// The registries to which removals are replicated.
@@ -47,12 +47,12 @@ pub struct Shared<R, N> {
 /// Marks images, removes their tags, deletes them, and notifies the team of each act.
 #[derive(Debug)]
 pub struct Enforcer<R, N> {
-    shared: Shared<R, N>,
+    shared: EnforcerParts<R, N>,
     quota: Quota,
 }
 
 /// The result of marking an image and removing its tags.
-enum Pass {
+enum PassResult {
     /// The image is gone.
     Absent,
     /// The image cannot be marked, for this reason, so nothing was removed.
@@ -72,7 +72,7 @@ struct Marked {
 impl<R: Registry, N: Notifier> Enforcer<R, N> {
     /// Creates an enforcer with these limits.
     #[must_use]
-    pub fn new(shared: Shared<R, N>, limits: LimitSettings) -> Self {
+    pub fn new(shared: EnforcerParts<R, N>, limits: LimitSettings) -> Self {
         Self { shared, quota: Quota::new(limits) }
     }
 
@@ -202,11 +202,11 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
         reservation: Reservation<'_>,
     ) -> Result<Outcome, Failure> {
         match self.mark_and_remove(target, reservation).await? {
-            Pass::Absent => Ok(Outcome::Absent),
-            Pass::Unmarked(reason) => {
+            PassResult::Absent => Ok(Outcome::Absent),
+            PassResult::Unmarked(reason) => {
                 self.blocked(target, Vec::new(), target.plan.untag.clone(), reason).await
             }
-            Pass::Marked(marked) => {
+            PassResult::Marked(marked) => {
                 let Marked { manifest, plan, removed } = *marked;
                 self.finish(target.with_plan(&plan), &manifest, removed).await
             }
@@ -218,8 +218,8 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
         &self,
         target: Target<'_>,
         reservation: Reservation<'_>,
-    ) -> Result<Pass, Failure> {
-        let Shared { ecr, replicas, health, .. } = &self.shared;
+    ) -> Result<PassResult, Failure> {
+        let EnforcerParts { ecr, replicas, health, .. } = &self.shared;
         if health.is_overreached() {
             return Err(Failure::Stopped);
         }
@@ -227,9 +227,9 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
             Marking::Done { manifest, mark } => (manifest, mark),
             Marking::Refused(reason) => {
                 self.count(ImageAction::MarkRefused, 1);
-                return Ok(Pass::Unmarked(reason));
+                return Ok(PassResult::Unmarked(reason));
             }
-            Marking::Absent => return Ok(Pass::Absent),
+            Marking::Absent => return Ok(PassResult::Absent),
         };
         self.count(ImageAction::MarkDone, 1);
         let plan = Plan { quarantine, ..target.plan.clone() };
@@ -237,18 +237,18 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
         let arrival =
             replicas.wait_for_mark(target.request, digest, &plan.quarantine, &plan.replicas);
         let removed = match arrival.await? {
-            Arrival::Everywhere => {
+            MarkArrival::Everywhere => {
                 self.removal(target, Purpose::Quarantine).run(&plan.untag, Some(reservation)).await
             }
-            Arrival::GivenUp(reason) => {
+            MarkArrival::GivenUp(reason) => {
                 Removed { halt: Some(Halt::Blocked(reason)), ..Removed::default() }
             }
         };
-        Ok(Pass::Marked(Box::new(Marked { manifest, plan, removed })))
+        Ok(PassResult::Marked(Box::new(Marked { manifest, plan, removed })))
     }
 
     fn removal<'a>(&'a self, target: Target<'a>, purpose: Purpose) -> Removal<'a, R> {
-        let Shared { ecr, health, instruments, .. } = &self.shared;
+        let EnforcerParts { ecr, health, instruments, .. } = &self.shared;
         Removal { ecr, health, instruments, target, purpose }
     }
 
@@ -260,7 +260,7 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
         manifest: &Manifest,
         Removed { done, uncertain, halt }: Removed,
     ) -> Result<Outcome, Failure> {
-        let Shared { dispatcher, .. } = &self.shared;
+        let EnforcerParts { dispatcher, .. } = &self.shared;
         dispatcher.may_have_lost(target.repository(), &target.violation.image.digest, &uncertain);
         let is_left = |tag: &&Tag| {
             !done.gone.contains(tag) && !done.absent.contains(tag) && !done.moved.contains(tag)

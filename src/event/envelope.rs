@@ -67,12 +67,12 @@ pub(super) struct Envelope<'a> {
 }
 
 /// A repository, and the digest if its ARN contains one.
-pub(super) struct Place {
+pub(super) struct EventPlace {
     pub(super) repository: Repository,
     pub(super) digest: Option<Digest>,
 }
 
-impl From<RepositoryArn> for Place {
+impl From<RepositoryArn> for EventPlace {
     fn from(arn: RepositoryArn) -> Self {
         Self { repository: arn.repository, digest: arn.digest }
     }
@@ -151,14 +151,14 @@ impl<'a> Envelope<'a> {
         name: &str,
         account: Option<&str>,
         own: &RegistryId,
-    ) -> Result<Place, Malformed> {
+    ) -> Result<EventPlace, Malformed> {
         let invalid = |error: InvalidName| Malformed::name(field, &error);
         if name.starts_with("arn:") {
-            return RepositoryArn::parse(name).map(Place::from).map_err(invalid);
+            return RepositoryArn::parse(name).map(EventPlace::from).map_err(invalid);
         }
         let name = RepositoryName::parse(name).map_err(invalid)?;
         if let Some(arn) = self.arns().find(|arn| arn.repository.name == name) {
-            return Ok(Place::from(arn));
+            return Ok(EventPlace::from(arn));
         }
         let account = match account.or(self.account.as_deref()) {
             None | Some("") => own.account.clone(),
@@ -172,7 +172,7 @@ impl<'a> Envelope<'a> {
                 Region::parse(region).map_err(|error| Malformed::name("region", &error))?
             }
         };
-        Ok(Place { repository: Repository { account, region, name }, digest: None })
+        Ok(EventPlace { repository: Repository { account, region, name }, digest: None })
     }
 
     /// Returns the event's resources that are ECR repositories or images in them.

@@ -7,7 +7,7 @@
 
 use serde::Deserialize;
 
-use super::envelope::{Envelope, Place};
+use super::envelope::{Envelope, EventPlace};
 use super::{Claim, ImageEvent, Kind, Malformed, Parsed, digest, tags};
 use crate::domain::findings::{Finding, NO_FIX, Package, Score, Severity, one_line};
 use crate::domain::names::{Digest, RegistryId, Repository, RepositoryArn, Tag};
@@ -113,7 +113,7 @@ pub(super) fn parse(envelope: &Envelope<'_>, own: &RegistryId) -> Result<Parsed,
     };
     let origin = envelope.origin()?;
     let image = detail.image(envelope, own)?;
-    let Image { repository, digest, tags } = image;
+    let FoundImage { repository, digest, tags } = image;
     Ok(ImageEvent { kind: KIND, origin, repository, digest, tags, claim }.into_parsed())
 }
 
@@ -157,7 +157,7 @@ impl FindingDetail {
     }
 
     /// Returns the one image that all resources, in the detail and in the envelope, name.
-    fn image(self, envelope: &Envelope<'_>, own: &RegistryId) -> Result<Image, Malformed> {
+    fn image(self, envelope: &Envelope<'_>, own: &RegistryId) -> Result<FoundImage, Malformed> {
         let mut images = Vec::new();
         let account = non_empty(self.aws_account_id.as_ref());
         for resource in self.resources.into_iter().flatten().flatten() {
@@ -166,9 +166,9 @@ impl FindingDetail {
             }
         }
         for arn in envelope.arns() {
-            Image::from(Place::from(arn)).join(&mut images);
+            FoundImage::from(EventPlace::from(arn)).join(&mut images);
         }
-        <[Image; 1]>::try_from(images).map(|[image]| image).map_err(|images| {
+        <[FoundImage; 1]>::try_from(images).map(|[image]| image).map_err(|images| {
             Malformed::new(format!("the finding names {} images; expected one", images.len()))
         })
     }
@@ -190,7 +190,7 @@ impl Resource {
         account: Option<&str>,
         envelope: &Envelope<'_>,
         own: &RegistryId,
-    ) -> Result<Image, Malformed> {
+    ) -> Result<FoundImage, Malformed> {
         let details = self.details.unwrap_or_default();
         let image = details.aws_ecr_container_image.unwrap_or_default();
         let arn = non_empty(self.id.as_ref()).filter(|id| id.starts_with("arn:"));
@@ -203,12 +203,12 @@ impl Resource {
             (None, None) => envelope
                 .arns()
                 .next()
-                .map(Place::from)
+                .map(EventPlace::from)
                 .ok_or_else(|| Malformed::new("the finding names no repository"))?,
         };
         let neutral = details.image.unwrap_or_default();
         let known = digest("imageHash", image.image_hash, place.digest)?;
-        Ok(Image {
+        Ok(FoundImage {
             repository: place.repository,
             digest: digest("imageDigest", neutral.image_digest, known)?,
             tags: tags("imageTags", image.image_tags)?,
@@ -217,19 +217,19 @@ impl Resource {
 }
 
 /// An image as a resource names it.
-struct Image {
+struct FoundImage {
     repository: Repository,
     digest: Option<Digest>,
     tags: Vec<Tag>,
 }
 
-impl From<Place> for Image {
-    fn from(place: Place) -> Self {
+impl From<EventPlace> for FoundImage {
+    fn from(place: EventPlace) -> Self {
         Self { repository: place.repository, digest: place.digest, tags: Vec::new() }
     }
 }
 
-impl Image {
+impl FoundImage {
     /// Merges this image into the same image among `images`, or adds it if it is another image.
     fn join(self, images: &mut Vec<Self>) {
         let same = images.iter_mut().find(|image| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::task::yield_now;
 
-use super::findings_memory::{FindingsMemory, Shared};
+use super::findings_memory::{Evictable, FindingsMemory};
 use super::repository_index::{RepositoryIndex, TaggedImages};
 use super::{EcrCalls, Inspection, Request, ScanSnapshot, Urgency, Violation};
 use crate::clock::Clock;
@@ -118,7 +118,7 @@ impl<R: Registry> Evaluator<R> {
 
     /// Shares a snapshot until its memory is needed.
     #[must_use]
-    pub fn share(&self, snapshot: Arc<ScanSnapshot>) -> Shared<ScanSnapshot> {
+    pub fn share(&self, snapshot: Arc<ScanSnapshot>) -> Evictable<ScanSnapshot> {
         self.memory.share(snapshot)
     }
 

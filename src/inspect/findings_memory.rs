@@ -49,10 +49,10 @@ const FIRST_PAGE: u16 = 100;
 
 /// The budget, shared by all readers.
 #[derive(Clone, Debug, Default)]
-pub(super) struct FindingsMemory(Arc<Mutex<State>>);
+pub(super) struct FindingsMemory(Arc<Mutex<Budget>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct Budget {
     /// The bytes that all readers hold.
     used: usize,
     /// The id of the next reader.
@@ -62,14 +62,14 @@ struct State {
     /// The readers that are still reading.
     reading: BTreeSet<u64>,
     /// The readers that wait for room.
-    waiting: BTreeMap<u64, Waiting>,
+    waiting: BTreeMap<u64, WaitingReader>,
     /// The findings that are shared, the oldest first.
     shared: VecDeque<Weak<dyn Droppable>>,
 }
 
 /// A reader that waits for room.
 #[derive(Debug)]
-struct Waiting {
+struct WaitingReader {
     bytes: usize,
     is_probe: bool,
     granted: oneshot::Sender<()>,
@@ -85,15 +85,15 @@ pub(super) struct Room {
 
 /// A value that is shared until its room is needed.
 #[derive(Debug)]
-pub struct Shared<T>(Arc<Mutex<Option<Arc<T>>>>);
+pub struct Evictable<T>(Arc<Mutex<Option<Arc<T>>>>);
 
-impl<T> Clone for Shared<T> {
+impl<T> Clone for Evictable<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<T> Shared<T> {
+impl<T> Evictable<T> {
     /// Returns the value, if it is still there.
     #[must_use]
     pub fn get(&self) -> Option<Arc<T>> {
@@ -112,7 +112,7 @@ impl<T: std::fmt::Debug + Send + Sync> Droppable for Mutex<Option<Arc<T>>> {
     }
 }
 
-impl State {
+impl Budget {
     fn fits(&self, id: u64, bytes: usize, is_probe: bool) -> bool {
         let is_first_page = self.rooms.get(&id).is_none_or(|held| *held == 0);
         let is_oldest = self.reading.first() == Some(&id);
@@ -159,7 +159,7 @@ impl State {
 }
 
 impl FindingsMemory {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Budget> {
         self.0.lock()
     }
 
@@ -207,7 +207,7 @@ impl FindingsMemory {
     pub(super) fn share<T: std::fmt::Debug + Send + Sync + 'static>(
         &self,
         value: Arc<T>,
-    ) -> Shared<T> {
+    ) -> Evictable<T> {
         let shared = Arc::new(Mutex::new(Some(value)));
         let droppable: Arc<dyn Droppable> = Arc::<Mutex<Option<Arc<T>>>>::clone(&shared);
         let mut state = self.state();
@@ -218,7 +218,7 @@ impl FindingsMemory {
         if is_wanted {
             while !self.state().waiting.is_empty() && self.drop_the_oldest() {}
         }
-        Shared(shared)
+        Evictable(shared)
     }
 
     /// Drops the value that has been shared for the longest time. Returns whether there was any.
@@ -259,7 +259,7 @@ impl Room {
             }
             if state.shared.is_empty() {
                 let (granted, wait) = oneshot::channel();
-                let waiting = Waiting { bytes, is_probe: self.is_probe, granted };
+                let waiting = WaitingReader { bytes, is_probe: self.is_probe, granted };
                 state.waiting.insert(self.id, waiting);
                 break wait;
             }

@@ -38,7 +38,7 @@ pub struct Replicas<R> {
 
 /// Whether the quarantine tag has arrived in every registry to which removals are replicated.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Arrival {
+pub enum MarkArrival {
     /// It can be read everywhere.
     Everywhere,
     /// It is missing in some registry, and is not waited for any longer. The text says where.
@@ -107,7 +107,7 @@ impl<R: Registry> Replicas<R> {
         digest: &Digest,
         mark: &Tag,
         replicas: &[RegistryId],
-    ) -> Result<Arrival, Failure> {
+    ) -> Result<MarkArrival, Failure> {
         let mut missing = replicas.to_vec();
         let mut pauses = PAUSES.iter();
         let is_last = request.attempt.is_last();
@@ -127,7 +127,7 @@ impl<R: Registry> Replicas<R> {
             }
             missing = still_missing;
             if missing.is_empty() {
-                return Ok(Arrival::Everywhere);
+                return Ok(MarkArrival::Everywhere);
             }
             let Some(pause) = pauses.next() else { break };
             debug!(%digest, missing = listed(&missing), "waits for the quarantine tag");
@@ -142,7 +142,7 @@ impl<R: Registry> Replicas<R> {
         if waits_for_replicas(request.attempt) {
             return Err(Failure::Unreplicated { missing, receives: request.attempt.number });
         }
-        Ok(Arrival::GivenUp(format!(
+        Ok(MarkArrival::GivenUp(format!(
             "the quarantine tag has not arrived in {missing}, where ECR repeats removals: they \
              could delete the image there (replicated)"
         )))

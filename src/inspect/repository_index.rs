@@ -175,7 +175,7 @@ impl Descent {
 
 /// The last listing of one repository.
 #[derive(Debug, Default)]
-struct Slot {
+struct LastListing {
     /// When the last listing began.
     started: Option<Started>,
     /// The end of the windows of all listings so far, which follow one another.
@@ -185,7 +185,7 @@ struct Slot {
     failure: Option<Failure>,
 }
 
-impl Slot {
+impl LastListing {
     /// Returns the failure of the listing that this message waited for, so that the messages that
     /// waited do not repeat it one after the other.
     fn failed(&self, freshness: Freshness) -> Option<Failure> {
@@ -218,7 +218,7 @@ impl Slot {
 #[derive(Debug)]
 pub(super) struct RepositoryIndex<R> {
     ecr: Arc<EcrCalls<R>>,
-    slots: Slots<Repository, tokio::sync::Mutex<Slot>>,
+    slots: Slots<Repository, tokio::sync::Mutex<LastListing>>,
     indexes: Cache<Digest, Arc<Index>, Children>,
     clock: Clock,
     shutdown: Shutdown,
@@ -235,7 +235,7 @@ impl<R: Registry> RepositoryIndex<R> {
     /// Makes room for a listing of this size by forgetting others if necessary.
     fn make_room(&self, size: usize) {
         let mut all = size;
-        let listed = |slot: &Slot| slot.listing.as_ref().map_or(0, |listing| listing.size());
+        let listed = |slot: &LastListing| slot.listing.as_ref().map_or(0, |listing| listing.size());
         self.slots.each(|slot| all += slot.try_lock().map_or(0, |slot| listed(&slot)));
         if all > MAX_LISTED {
             self.slots.each(|slot| {

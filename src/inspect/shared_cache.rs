@@ -18,18 +18,18 @@ use crate::bounded::Slots;
 #[derive(Debug)]
 pub(super) struct SharedCache<K, V, E> {
     life: Duration,
-    entries: Slots<K, Entry<V, E>>,
+    entries: Slots<K, Cached<V, E>>,
 }
 
 #[derive(Debug)]
-struct Entry<V, E> {
+struct Cached<V, E> {
     /// Held by the caller that makes the call.
     turn: tokio::sync::Mutex<()>,
-    state: Mutex<State<V, E>>,
+    state: Mutex<CallState<V, E>>,
 }
 
 #[derive(Debug)]
-struct State<V, E> {
+struct CallState<V, E> {
     /// The number of calls that have ended.
     ended: u64,
     kept: Option<Kept<V>>,
@@ -45,7 +45,7 @@ struct Kept<V> {
 }
 
 /// What is kept for a key.
-enum Found<V> {
+enum Lookup<V> {
     Fresh(V),
     /// It may be used, but it is time to renew it.
     Ageing(V),
@@ -57,7 +57,7 @@ impl<K: Clone + Eq + Hash, V: Clone, E: Clone> SharedCache<K, V, E> {
     /// Creates a cache that keeps each value for as long as `life`, and the values of about `most`
     /// keys.
     pub(super) fn new(life: Duration, most: usize) -> Self {
-        let is_fresh = |entry: &Entry<V, E>| !matches!(entry.find(), Found::Nothing(_));
+        let is_fresh = |entry: &Cached<V, E>| !matches!(entry.find(), Lookup::Nothing(_));
         Self { life, entries: Slots::new(most, is_fresh) }
     }
 
@@ -70,14 +70,14 @@ impl<K: Clone + Eq + Hash, V: Clone, E: Clone> SharedCache<K, V, E> {
     where
         F: Future<Output = Result<V, E>>,
     {
-        let entry = self.entries.get(key, Entry::default);
+        let entry = self.entries.get(key, Cached::default);
         let before = match entry.find() {
-            Found::Fresh(value) => return Ok(value),
-            Found::Ageing(value) => {
+            Lookup::Fresh(value) => return Ok(value),
+            Lookup::Ageing(value) => {
                 let Ok(_turn) = entry.turn.try_lock() else { return Ok(value) };
                 return Ok(entry.call(self.life, call).await.unwrap_or(value));
             }
-            Found::Nothing(ended) => ended,
+            Lookup::Nothing(ended) => ended,
         };
         let _turn = entry.turn.lock().await;
         match entry.since(before) {
@@ -87,20 +87,20 @@ impl<K: Clone + Eq + Hash, V: Clone, E: Clone> SharedCache<K, V, E> {
     }
 }
 
-impl<V, E> Default for Entry<V, E> {
+impl<V, E> Default for Cached<V, E> {
     fn default() -> Self {
-        let state = State { ended: 0, kept: None, failure: None };
+        let state = CallState { ended: 0, kept: None, failure: None };
         Self { turn: tokio::sync::Mutex::default(), state: Mutex::new(state) }
     }
 }
 
-impl<V: Clone, E: Clone> Entry<V, E> {
-    fn find(&self) -> Found<V> {
+impl<V: Clone, E: Clone> Cached<V, E> {
+    fn find(&self) -> Lookup<V> {
         let (state, now) = (self.lock(), Instant::now());
         match &state.kept {
-            Some(kept) if now < kept.renew_at => Found::Fresh(kept.value.clone()),
-            Some(kept) if now < kept.until => Found::Ageing(kept.value.clone()),
-            _ => Found::Nothing(state.ended),
+            Some(kept) if now < kept.renew_at => Lookup::Fresh(kept.value.clone()),
+            Some(kept) if now < kept.until => Lookup::Ageing(kept.value.clone()),
+            _ => Lookup::Nothing(state.ended),
         }
     }
 
@@ -145,7 +145,7 @@ impl<V: Clone, E: Clone> Entry<V, E> {
         result
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<V, E>> {
+    fn lock(&self) -> MutexGuard<'_, CallState<V, E>> {
         self.state.lock()
     }
 }

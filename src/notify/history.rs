@@ -19,7 +19,7 @@ const MAX_NOTICES: usize = 10_000;
 /// What the topics have heard. It is best effort and of this process alone: nothing relies on it.
 #[derive(Debug)]
 pub(super) struct NotificationHistory {
-    heard: Cache<Key, Instant>,
+    heard: Cache<NewsKey, Instant>,
     /// Tags that were removed or may have been, and of which the team could not be notified, by
     /// image: the next notice about the image names those that it no longer has.
     undelivered: Cache<(Repository, Digest), Vec<Tag>>,
@@ -99,14 +99,14 @@ impl NotificationHistory {
 }
 
 /// A hash of the news, so that each takes the same memory however long its tags and reasons are.
-type Key = [u8; 32];
+type NewsKey = [u8; 32];
 
 /// Returns what makes a notice the same news.
 ///
 /// When something was removed, that is its id and the removed tags: it is repeated for a topic that
 /// failed, and the others need not hear it again. When nothing was removed, it is the image, the
 /// tags and the reasons, whatever event led there.
-fn key(topic: &str, notice: &Notice) -> Key {
+fn key(topic: &str, notice: &Notice) -> NewsKey {
     let Notice { id, action, repository, digest, reasons, tags, .. } = notice;
     let word = action.as_str();
     let news = match action {

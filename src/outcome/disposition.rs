@@ -65,7 +65,7 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(900);
 const LONGEST_REFUSAL: Duration = Duration::from_secs(7200);
 
 /// The way in which a message continues after a kind of failure.
-enum Rule {
+enum FailureRule {
     Retry(Backoff),
     /// A refusal. The wait before the last permitted receive is the longest, so that people have
     /// time to restore access.
@@ -78,7 +78,7 @@ enum Rule {
     Release,
 }
 
-impl Rule {
+impl FailureRule {
     fn word(&self) -> &'static str {
         match self {
             Self::Retry(_)
@@ -97,23 +97,23 @@ const fn growing(first: u64, factor: u32, longest: Duration) -> Backoff {
 }
 
 /// Returns how a message continues after this kind of failure: the table.
-fn rule(kind: FailureKind) -> Rule {
+fn rule(kind: FailureKind) -> FailureRule {
     match kind {
-        FailureKind::Malformed => Rule::Redrive(growing(1, 2, LONGEST_BACKOFF)),
-        FailureKind::Rejected => Rule::Redrive(growing(2, 3, LONGEST_BACKOFF)),
+        FailureKind::Malformed => FailureRule::Redrive(growing(1, 2, LONGEST_BACKOFF)),
+        FailureKind::Rejected => FailureRule::Redrive(growing(2, 3, LONGEST_BACKOFF)),
         FailureKind::Transient
         | FailureKind::Incomplete
         | FailureKind::NotTold
         | FailureKind::NotPutBack
-        | FailureKind::Panicked => Rule::Retry(growing(2, 3, LONGEST_BACKOFF)),
+        | FailureKind::Panicked => FailureRule::Retry(growing(2, 3, LONGEST_BACKOFF)),
         FailureKind::Refused
         | FailureKind::TagsRefused
         | FailureKind::TopicRefused
-        | FailureKind::Stopped => Rule::RetryRefused(growing(60, 5, LONGEST_REFUSAL)),
-        FailureKind::Pending | FailureKind::Limited => Rule::RetryWhenNamed,
-        FailureKind::Unreplicated => Rule::RetryReplica(growing(15, 2, LONGEST_BACKOFF)),
-        FailureKind::Crowded => Rule::Retry(growing(30, 2, LONGEST_BACKOFF)),
-        FailureKind::Abandoned => Rule::Release,
+        | FailureKind::Stopped => FailureRule::RetryRefused(growing(60, 5, LONGEST_REFUSAL)),
+        FailureKind::Pending | FailureKind::Limited => FailureRule::RetryWhenNamed,
+        FailureKind::Unreplicated => FailureRule::RetryReplica(growing(15, 2, LONGEST_BACKOFF)),
+        FailureKind::Crowded => FailureRule::Retry(growing(30, 2, LONGEST_BACKOFF)),
+        FailureKind::Abandoned => FailureRule::Release,
     }
 }
 
@@ -128,21 +128,21 @@ pub fn disposition(
     let Err(failure) = result else { return Disposition::Delete };
     let after = |backoff: Backoff| backoff.pause(attempt.number, jitter);
     match rule(failure.into()) {
-        Rule::Retry(backoff) => Disposition::Retry(after(backoff)),
-        Rule::RetryRefused(_) if attempt.is_last_but_one() => Disposition::Retry(
+        FailureRule::Retry(backoff) => Disposition::Retry(after(backoff)),
+        FailureRule::RetryRefused(_) if attempt.is_last_but_one() => Disposition::Retry(
             growing(LONGEST_REFUSAL.as_secs(), 1, LONGEST_REFUSAL).pause(1, jitter),
         ),
-        Rule::RetryRefused(backoff) => Disposition::Retry(after(backoff)),
-        Rule::RetryWhenNamed => Disposition::Retry(match failure {
+        FailureRule::RetryRefused(backoff) => Disposition::Retry(after(backoff)),
+        FailureRule::RetryWhenNamed => Disposition::Retry(match failure {
             Failure::Pending { again, .. } | Failure::Limited { again, .. } => *again,
             _ => LONGEST_BACKOFF,
         }),
-        Rule::RetryReplica(backoff) => {
+        FailureRule::RetryReplica(backoff) => {
             let is_last = attempt.number + 1 >= last_look_at_replicas(attempt.most);
             Disposition::Retry(if is_last { LONGEST_BACKOFF } else { after(backoff) })
         }
-        Rule::Redrive(backoff) => Disposition::Redrive(after(backoff)),
-        Rule::Release => Disposition::Release,
+        FailureRule::Redrive(backoff) => Disposition::Redrive(after(backoff)),
+        FailureRule::Release => Disposition::Release,
     }
 }
 

@@ -33,7 +33,7 @@ const BACKLOG: usize = 1024;
 
 /// Entries that go into one batch, the receiver of their results, and the spans on whose behalf
 /// they are sent.
-struct Entry<T> {
+struct BatchEntry<T> {
     entries: Vec<T>,
     reply: oneshot::Sender<Vec<Result<(), AwsError>>>,
     spans: Vec<Span>,
@@ -42,7 +42,7 @@ struct Entry<T> {
 /// The sending side, cheap to clone. Entries are sent as long as [`run`] runs.
 pub struct Batcher<T> {
     operation: Operation,
-    entries: mpsc::Sender<Entry<T>>,
+    entries: mpsc::Sender<BatchEntry<T>>,
 }
 
 impl<T> Clone for Batcher<T> {
@@ -61,7 +61,7 @@ impl<T> fmt::Debug for Batcher<T> {
 #[derive(Debug)]
 pub struct Entries<T> {
     operation: Operation,
-    receiver: mpsc::Receiver<Entry<T>>,
+    receiver: mpsc::Receiver<BatchEntry<T>>,
 }
 
 impl<T> Batcher<T> {
@@ -97,7 +97,7 @@ impl<T> Batcher<T> {
         async move {
             let count = entries.len();
             let (reply, results) = oneshot::channel();
-            let stopped = match submitted.send(Entry { entries, reply, spans }).await {
+            let stopped = match submitted.send(BatchEntry { entries, reply, spans }).await {
                 Ok(()) => results.await.ok(),
                 Err(_) => None,
             };
@@ -171,11 +171,11 @@ where
 /// Gathers up to ten entries. An entry that does not fit any more becomes `next`. Batches in flight
 /// make progress meanwhile.
 async fn gather<T>(
-    first: Entry<T>,
-    receiver: &mut mpsc::Receiver<Entry<T>>,
-    next: &mut Option<Entry<T>>,
+    first: BatchEntry<T>,
+    receiver: &mut mpsc::Receiver<BatchEntry<T>>,
+    next: &mut Option<BatchEntry<T>>,
     sending: &mut FuturesUnordered<impl Future<Output = ()>>,
-) -> Vec<Entry<T>> {
+) -> Vec<BatchEntry<T>> {
     let mut size = first.entries.len();
     let mut batch = vec![first];
     let end = Instant::now() + LINGER;

@@ -74,7 +74,7 @@ enum Input {
 
 /// The next action that a lease asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Output {
+enum LeaseOutput {
     /// Do nothing before this instant; then tick.
     WaitUntil(Instant),
     /// Send a heartbeat.
@@ -103,13 +103,13 @@ impl Lease {
     }
 
     /// Takes one step and returns the next action. `now` never runs backwards.
-    fn step(&mut self, now: Instant, input: Input) -> Output {
+    fn step(&mut self, now: Instant, input: Input) -> LeaseOutput {
         if self.phase == Phase::Lost {
-            return Output::Stop;
+            return LeaseOutput::Stop;
         }
         if now >= self.expires {
             self.phase = Phase::Lost;
-            return Output::Stop;
+            return LeaseOutput::Stop;
         }
         match (self.phase, input) {
             (Phase::Extending { since }, Input::Extended) => self.extend_from(since),
@@ -118,25 +118,25 @@ impl Lease {
             }
             (_, Input::Gone) => {
                 self.phase = Phase::Lost;
-                return Output::Stop;
+                return LeaseOutput::Stop;
             }
             // A settlement is accepted only when no heartbeat is in flight, because a heartbeat
             // that arrives after it would hide a message that was released.
             (Phase::Held { .. }, Input::Settle) => {
                 self.phase = Phase::Settling;
-                return Output::Settle;
+                return LeaseOutput::Settle;
             }
             (Phase::Settling, Input::NotSettled) | (_, Input::LetGo) => {
                 self.phase = Phase::Held { beat: now };
             }
-            (Phase::Settling, _) => return Output::Stop,
+            (Phase::Settling, _) => return LeaseOutput::Stop,
             (Phase::Held { beat }, Input::Tick) if now >= beat => {
                 self.phase = Phase::Extending { since: now };
-                return Output::Extend;
+                return LeaseOutput::Extend;
             }
             _ => {}
         }
-        Output::WaitUntil(match self.phase {
+        LeaseOutput::WaitUntil(match self.phase {
             Phase::Held { beat } => beat.min(self.expires),
             _ => self.expires,
         })
@@ -188,7 +188,7 @@ impl Settler {
     ) -> Vec<Result<(), AwsError>> {
         let Some(first) = messages.first() else { return Vec::new() };
         let mut lease = Lease::new(first.leased_from, visibility);
-        if lease.step(Instant::now(), Input::Settle) != Output::Settle {
+        if lease.step(Instant::now(), Input::Settle) != LeaseOutput::Settle {
             return Vec::new();
         }
         let receipts = messages.iter().map(|message| message.receipt.clone()).collect();
@@ -239,8 +239,8 @@ impl<'a> HeldLease<'a> {
                 return Ok(value);
             }
             let wake = match output {
-                Output::WaitUntil(instant) => instant,
-                Output::Extend => {
+                LeaseOutput::WaitUntil(instant) => instant,
+                LeaseOutput::Extend => {
                     let change = Visibility {
                         receipt: self.receipt.clone(),
                         timeout: self.lease.visibility,
@@ -248,7 +248,7 @@ impl<'a> HeldLease<'a> {
                     heartbeat.set(Some(self.settler.changes.submit(change)).into());
                     self.lease.expires
                 }
-                Output::Settle | Output::Stop => {
+                LeaseOutput::Settle | LeaseOutput::Stop => {
                     self.instruments.lease_lost();
                     return Err(LeaseLost);
                 }
@@ -266,7 +266,7 @@ impl<'a> HeldLease<'a> {
                 }
                 value = &mut work, if done.is_none() => {
                     done = Some(value);
-                    output = Output::WaitUntil(self.lease.expires);
+                    output = LeaseOutput::WaitUntil(self.lease.expires);
                     continue;
                 }
                 () = sleep_until(wake) => Input::Tick,
@@ -298,7 +298,7 @@ impl<'a> HeldLease<'a> {
     }
 
     async fn settle_in_span(&mut self, settlement: Settlement) -> Result<(), SettleError> {
-        if self.lease.step(Instant::now(), Input::Settle) != Output::Settle {
+        if self.lease.step(Instant::now(), Input::Settle) != LeaseOutput::Settle {
             return Err(SettleError::Lost(LeaseLost));
         }
         let mut retries = Retries::new(UNANSWERED);

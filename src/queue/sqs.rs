@@ -34,7 +34,7 @@ use super::{Message, NotSent, Outgoing, Queue, QueueInfo, ReceiptHandle, Visibil
 use crate::aws::{Aws, AwsError, CountAttempts, ErrorClass, Operation};
 use crate::clock::Clock;
 use crate::domain::names::{AccountId, Region, RegistryId};
-use crate::telemetry::traces::{self, Delivery, Place};
+use crate::telemetry::traces::{self, Delivery, SpanPlace};
 
 /// The longest wait of SQS (SQS API reference, ReceiveMessage).
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
@@ -239,7 +239,7 @@ impl Queue for SqsQueue {
         let answer = self.aws.call_in(&span, Operation::ReceiveMessage, request.send()).await?;
         let received_at = Instant::now();
         span.record("messaging.batch.message_count", traces::number(answer.messages().len()));
-        let received = Place::of(&span);
+        let received = SpanPlace::of(&span);
         Ok(answer
             .messages
             .unwrap_or_default()
@@ -268,7 +268,11 @@ impl Queue for SqsQueue {
                 };
                 let delivery = Delivery {
                     queue: Arc::clone(&self.name),
-                    sent: Place::sent_by(header(TRACEPARENT), header(TRACESTATE), xray.as_deref()),
+                    sent: SpanPlace::sent_by(
+                        header(TRACEPARENT),
+                        header(TRACESTATE),
+                        xray.as_deref(),
+                    ),
                     received: received.clone(),
                 };
                 Some(Message {

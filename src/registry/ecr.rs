@@ -34,14 +34,14 @@ use crate::aws::{Aws, AwsError, Operation};
 use crate::domain::findings::{ScanPage, ScanState};
 use crate::domain::image::Image;
 use crate::domain::image_index::Index;
-use crate::domain::marks::{Holder, Marks};
+use crate::domain::marks::{MarkHolder, Marks};
 use crate::domain::names::{Digest, RegistryId, Repository, RepositoryName, Tag};
 use crate::domain::reconcile::{Answer, AnsweredFailure, AnsweredId, Untagged, reconcile};
 use crate::domain::replication::Replication;
 use crate::registry::UntagBy;
 use answers::{all_pages, failure_of, image_of, listed_of, none_if_missing, page_of};
 use batches::{Answered, ROOM, as_large_as_fits};
-use clients::{Clients, Place};
+use clients::{Clients, RegistryClient};
 use manifests::{Manifests, by_digest, by_tag};
 pub use permissions::try_permissions;
 use replication::describe_registry;
@@ -68,11 +68,11 @@ impl EcrRegistry {
         Self { clients: Clients::new(aws, own), untag_by, room }
     }
 
-    async fn place(&self, repository: &Repository) -> Arc<Place> {
+    async fn place(&self, repository: &Repository) -> Arc<RegistryClient> {
         self.place_at(&repository.registry_id()).await
     }
 
-    async fn place_at(&self, registry_id: &RegistryId) -> Arc<Place> {
+    async fn place_at(&self, registry_id: &RegistryId) -> Arc<RegistryClient> {
         self.clients.at(registry_id).await
     }
 
@@ -246,8 +246,8 @@ impl Registry for EcrRegistry {
                 Some(holder) => holder,
                 // An emulator may answer with another tag of the image, so resolve this tag alone.
                 None => match self.resolve(repository, &tag).await? {
-                    Some(digest) => Holder::Image(digest),
-                    None => Holder::Nobody,
+                    Some(digest) => MarkHolder::Image(digest),
+                    None => MarkHolder::Nobody,
                 },
             };
             holders.push((tag, holder));

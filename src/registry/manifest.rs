@@ -43,7 +43,7 @@ const ATTESTATION: &str = "vnd.docker.reference.type";
 const LONGEST_PLATFORM: usize = 64;
 
 #[derive(Deserialize)]
-struct Document<'a> {
+struct ManifestDocument<'a> {
     /// Entries, each parsed by itself so that a malformed one does not hide the others.
     #[serde(borrow)]
     manifests: Vec<&'a RawValue>,
@@ -101,7 +101,7 @@ fn entry_of(text: &str) -> Option<Entry> {
 /// A manifest that claims to be an index but cannot be parsed becomes an index with one unknown
 /// entry, so that it is never taken for clean.
 pub(super) fn index_of(digest: Digest, media_type: Option<&str>, text: &str) -> Option<Index> {
-    let Ok(document) = serde_json::from_str::<Document<'_>>(text) else {
+    let Ok(document) = serde_json::from_str::<ManifestDocument<'_>>(text) else {
         return matches!(media_type, Some(INDEX | LIST)).then(|| Index::new(digest, [None]));
     };
     Some(Index::new(digest, document.manifests.iter().map(|entry| entry_of(entry.get()))))

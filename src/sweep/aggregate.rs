@@ -25,7 +25,7 @@ use quick_cache::sync::Cache;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::known::{Account, Arrival, Known, Next};
+use super::known::{Account, Known, Next, ResultArrival};
 use super::sending::{now, send};
 use super::steps_taken::began;
 use super::summary::{Share, Summary};
@@ -54,12 +54,12 @@ const MAX_SWEEPS: usize = 1024;
 const MAX_REPOSITORIES: usize = 100_000;
 
 /// A sweep, by its id and the second in which it began, and one of its registries.
-type Key = (String, u64, RegistryId);
+type SweepKey = (String, u64, RegistryId);
 
 /// The sweeps that this task knows, and the counts of the last sweep of each registry.
 #[derive(Debug)]
 pub(super) struct Gathering {
-    sweeps: HashMap<Key, Known>,
+    sweeps: HashMap<SweepKey, Known>,
     /// A summary whose registry is forgotten compares with no sweep before.
     before: Cache<RegistryId, Census>,
 }
@@ -71,7 +71,7 @@ impl Default for Gathering {
 }
 
 impl Gathering {
-    fn of(&mut self, key: &Key) -> &mut Known {
+    fn of(&mut self, key: &SweepKey) -> &mut Known {
         if self.sweeps.len() >= MAX_SWEEPS && !self.sweeps.contains_key(key) {
             self.forget_one(key);
         }
@@ -80,14 +80,14 @@ impl Gathering {
 
     /// Forgets the sweep that has had no new result for the longest time. Its results are not lost,
     /// because they wait in the queue.
-    fn forget_one(&mut self, but: &Key) -> bool {
+    fn forget_one(&mut self, but: &SweepKey) -> bool {
         let others = self.sweeps.iter().filter(|(key, _)| *key != but);
         let oldest = others.min_by_key(|(_, known)| known.news()).map(|(key, _)| key.clone());
         oldest.is_some_and(|oldest| self.sweeps.remove(&oldest).is_some())
     }
 
     /// Makes room for this many repositories of a sweep, and returns for how many there is room.
-    fn room(&mut self, repositories: usize, of: &Key) -> usize {
+    fn room(&mut self, repositories: usize, of: &SweepKey) -> usize {
         loop {
             let size: usize = self.sweeps.values().map(Known::size).sum();
             let room = MAX_REPOSITORIES.saturating_sub(size);
@@ -97,9 +97,9 @@ impl Gathering {
         }
     }
 
-    fn next(&mut self, key: &Key, found: &Found, arrival: Arrival) -> Next {
+    fn next(&mut self, key: &SweepKey, found: &Found, arrival: ResultArrival) -> Next {
         let room = self.room(found.repositories.len(), key);
-        self.of(key).next(found, Arrival { room, ..arrival })
+        self.of(key).next(found, ResultArrival { room, ..arrival })
     }
 }
 
@@ -119,13 +119,13 @@ pub(super) struct Aggregator<Q, N> {
 
 /// A message about the results of a sweep, and which of its deliveries this is.
 #[derive(Clone, Copy)]
-pub(super) struct Arrived<'a> {
+pub(super) struct ResultMessage<'a> {
     pub(super) message: &'a Message,
     pub(super) attempt: Attempt,
     pub(super) order: &'a Order,
 }
 
-impl Arrived<'_> {
+impl ResultMessage<'_> {
     /// Returns whether the message may come again without using up its receives.
     fn may_wait(&self) -> bool {
         self.attempt.number < MAX_RECEIVES && !self.attempt.is_last()
@@ -134,12 +134,12 @@ impl Arrived<'_> {
 
 /// Marks a summary as being sent. When this is dropped before the summary was sent, another message
 /// may send it.
-struct Sending<'a> {
+struct SendingSummary<'a> {
     gathering: &'a Mutex<Gathering>,
-    key: &'a Key,
+    key: &'a SweepKey,
 }
 
-impl Drop for Sending<'_> {
+impl Drop for SendingSummary<'_> {
     fn drop(&mut self) {
         if let Some(known) = self.gathering.lock().sweeps.get_mut(self.key) {
             known.broke_off();
@@ -168,7 +168,7 @@ impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
     /// Adds a result. `has_swept` says whether this task has taken a step of that sweep.
     pub(super) async fn add(
         &self,
-        arrived: Arrived<'_>,
+        arrived: ResultMessage<'_>,
         found: &Found,
         has_swept: impl Fn() -> bool,
     ) -> Result<Outcome, Failure> {
@@ -176,7 +176,7 @@ impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
         let order = arrived.order;
         let key = &key(order, registry_id);
         let age = order.origin.at.map(|began| self.clock.since(began)).unwrap_or_default();
-        let arrival = Arrival {
+        let arrival = ResultArrival {
             age,
             room: 0,
             may_wait: arrived.may_wait(),
@@ -222,11 +222,11 @@ impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
 
     /// Sends the summary to every topic that has not accepted it, and sends a message that lets
     /// other tasks know.
-    async fn tell(&self, order: &Order, key: &Key) -> Result<Outcome, Failure> {
+    async fn tell(&self, order: &Order, key: &SweepKey) -> Result<Outcome, Failure> {
         let Some((summary, heard)) = self.gathering().of(key).tell() else {
             return Ok(Outcome::Swept);
         };
-        let _sending = Sending { gathering: &self.gathering, key };
+        let _sending = SendingSummary { gathering: &self.gathering, key };
         let render = |format, contact: Option<&str>| summary.render(format, contact);
         let Announced { heard, result } =
             self.dispatcher.announce(&summary.id(), render, heard).await;
@@ -253,10 +253,10 @@ impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
     /// Notes that a summary was sent: further results of that sweep are dropped, or late.
     pub(super) async fn was_told(
         &self,
-        arrived: Arrived<'_>,
+        arrived: ResultMessage<'_>,
         told: &Told,
     ) -> Result<Outcome, Failure> {
-        let Arrived { message, order, .. } = arrived;
+        let ResultMessage { message, order, .. } = arrived;
         self.gathering().of(&key(order, &told.registry_id)).was_told(told.is_whole);
         // A time in the future would keep the message for ever.
         let at = message.sent_at.map_or(told.at, |sent| told.at.min(sent));
@@ -311,7 +311,7 @@ impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
     }
 }
 
-fn key(order: &Order, registry_id: &RegistryId) -> Key {
+fn key(order: &Order, registry_id: &RegistryId) -> SweepKey {
     (order.sweep.clone().unwrap_or_default(), began(order), registry_id.clone())
 }
 
@@ -331,7 +331,7 @@ mod tests {
         let repositories = (0..4_096).map(|number| (name(number), Part::default())).collect();
         let many = Found { registry_id: registry_id.clone(), of: 1_000_000, repositories };
         let one = Found { repositories: [(name(1), Part::default())].into(), ..many.clone() };
-        let arrival = Arrival {
+        let arrival = ResultArrival {
             age: Duration::ZERO,
             room: 0,
             may_wait: true,

@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use super::SweepSettings;
-use super::aggregate::{Aggregator, Arrived};
+use super::aggregate::{Aggregator, ResultMessage};
 use super::inventory::{IMAGES_A_PAGE, Inventory, InventoryEntry, InventoryPage};
 use super::rescan::Rescans;
 use super::sending::{now, send};
@@ -51,7 +51,7 @@ const MAX_PACES: usize = 1_000;
 
 /// Everything that the coordinator shares with other parts of the worker.
 #[derive(Debug)]
-pub struct Shared<Q, R, N> {
+pub struct CoordinatorParts<Q, R, N> {
     /// The queue on which the steps are sent.
     pub queue: Arc<Q>,
     /// Inspects the images.
@@ -94,9 +94,13 @@ pub struct Coordinator<Q, R, N> {
 impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
     /// Creates a coordinator for a task that works on `max_in_flight` messages at once.
     #[must_use]
-    pub fn new(shared: Shared<Q, R, N>, settings: SweepSettings, max_in_flight: usize) -> Self {
-        let Shared { queue, inventory, ecr, dispatcher, policy, own, .. } = shared;
-        let Shared { visibility, clock, shutdown, instruments, .. } = shared;
+    pub fn new(
+        shared: CoordinatorParts<Q, R, N>,
+        settings: SweepSettings,
+        max_in_flight: usize,
+    ) -> Self {
+        let CoordinatorParts { queue, inventory, ecr, dispatcher, policy, own, .. } = shared;
+        let CoordinatorParts { visibility, clock, shutdown, instruments, .. } = shared;
         let rescans = Rescans::new(
             ecr,
             Arc::clone(&policy),
@@ -170,11 +174,11 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
             }
             Step::Result(found) => {
                 let has_swept = || self.steps_taken.has_swept(order, found);
-                let arrived = Arrived { message, attempt, order };
+                let arrived = ResultMessage { message, attempt, order };
                 self.aggregator.add(arrived, found, has_swept).await
             }
             Step::Told(told) => {
-                self.aggregator.was_told(Arrived { message, attempt, order }, told).await
+                self.aggregator.was_told(ResultMessage { message, attempt, order }, told).await
             }
         }
     }

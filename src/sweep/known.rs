@@ -53,7 +53,7 @@ enum Notified {
 
 /// A summary on its way to the topics, the same at every try.
 #[derive(Debug)]
-struct Delivery {
+struct SummaryDelivery {
     summary: Arc<Summary>,
     parts: Parts,
     /// Topics that have accepted it.
@@ -74,7 +74,7 @@ pub(super) struct Account {
 
 /// The circumstances in which a result arrives.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Arrival {
+pub(super) struct ResultArrival {
     /// The age of its sweep.
     pub(super) age: Duration,
     /// The number of repositories for which there is room.
@@ -109,7 +109,7 @@ pub(super) enum Next {
 #[derive(Debug)]
 pub(super) struct Known {
     notified: Notified,
-    delivery: Option<Delivery>,
+    delivery: Option<SummaryDelivery>,
     /// When the last new result arrived.
     news: Instant,
     /// The number of repositories of the sweep, as its results say.
@@ -148,8 +148,8 @@ impl Known {
     }
 
     /// Adds this result, and returns how to handle it.
-    pub(super) fn next(&mut self, found: &Found, arrival: Arrival) -> Next {
-        let Arrival { age, room, may_wait, may_have_missed_summary } = arrival;
+    pub(super) fn next(&mut self, found: &Found, arrival: ResultArrival) -> Next {
+        let ResultArrival { age, room, may_wait, may_have_missed_summary } = arrival;
         if self.is_notified(found) {
             return Next::Done;
         }
@@ -160,10 +160,12 @@ impl Known {
         let ended_waiting = (age >= PATIENCE || may_be_a_copy) && self.news.elapsed() >= NO_NEWS;
         let is_partial = self.notified != Notified::Nothing || !self.is_most() || may_be_a_copy;
         match &mut self.delivery {
-            Some(Delivery { failed: Some(since), .. }) if since.elapsed() >= RETRY => {
+            Some(SummaryDelivery { failed: Some(since), .. }) if since.elapsed() >= RETRY => {
                 return Next::TellAgain;
             }
-            Some(Delivery { failed: Some(_), .. }) if age >= GIVEN_UP => return Next::GiveUp,
+            Some(SummaryDelivery { failed: Some(_), .. }) if age >= GIVEN_UP => {
+                return Next::GiveUp;
+            }
             Some(_) => {}
             None if is_whole || (ended_waiting && !self.parts.is_empty()) => {
                 return Next::Tell(Account {
@@ -252,7 +254,8 @@ impl Known {
     /// Keeps this summary until it is sent.
     pub(super) fn begin(&mut self, summary: Summary, parts: Parts) {
         let summary = Arc::new(summary);
-        self.delivery = Some(Delivery { summary, parts, accepted: BTreeSet::new(), failed: None });
+        self.delivery =
+            Some(SummaryDelivery { summary, parts, accepted: BTreeSet::new(), failed: None });
     }
 
     /// Returns the summary and the topics that have accepted it, and notes that a message sends it.
@@ -279,7 +282,7 @@ impl Known {
 
     /// Notes that the summary was sent.
     pub(super) fn ended(&mut self) {
-        let Some(Delivery { summary, parts, .. }) = self.delivery.take() else { return };
+        let Some(SummaryDelivery { summary, parts, .. }) = self.delivery.take() else { return };
         if summary.is_whole() {
             *self = Self { notified: Notified::All, ..Self::new() };
             return;

@@ -24,11 +24,11 @@ const MAX_SWEEPS: usize = 65_536;
 
 /// A hash of the sweep and of the registry or repository that a step sweeps. It always takes the
 /// same memory, and nobody can make two names with the same hash.
-type Key = [u8; 16];
+type StepKey = [u8; 16];
 
 /// Returns the registry or repository that a step sweeps, and the step's position in it. Returns
 /// `None` if a step of its kind may come again.
-fn place(order: &Order) -> Option<(Key, u32)> {
+fn place(order: &Order) -> Option<(StepKey, u32)> {
     match &order.step {
         Step::All => Some((key(order, None, ""), 0)),
         Step::Registry(registry_id) => Some((key(order, Some(registry_id), ""), 0)),
@@ -40,7 +40,7 @@ fn place(order: &Order) -> Option<(Key, u32)> {
     }
 }
 
-fn key(order: &Order, registry_id: Option<&RegistryId>, repository: &str) -> Key {
+fn key(order: &Order, registry_id: Option<&RegistryId>, repository: &str) -> StepKey {
     let began = began(order).to_string();
     let account = registry_id.map_or("", |registry_id| registry_id.account.as_str());
     let region = registry_id.map_or("", |registry_id| registry_id.region.as_str());
@@ -51,7 +51,7 @@ fn key(order: &Order, registry_id: Option<&RegistryId>, repository: &str) -> Key
         hash.update([0]);
     }
     let hash = hash.finalize();
-    let mut key = Key::default();
+    let mut key = StepKey::default();
     key.iter_mut().zip(hash.iter()).for_each(|(to, from)| *to = *from);
     key
 }
@@ -65,8 +65,8 @@ pub(super) fn began(order: &Order) -> u64 {
 
 struct Steps {
     /// For each registry or repository, the position before which all steps were taken.
-    taken: Cache<Key, u32>,
-    in_work: HashSet<(Key, u32)>,
+    taken: Cache<StepKey, u32>,
+    in_work: HashSet<(StepKey, u32)>,
 }
 
 /// The steps that this task has taken.
@@ -99,7 +99,7 @@ pub(super) enum Turn<'a> {
 /// A step in work. When this is dropped, its copies may be taken, unless the step was taken.
 pub(super) struct Taking<'a> {
     all: &'a StepsTaken,
-    key: Key,
+    key: StepKey,
     position: u32,
 }
 

@@ -33,9 +33,9 @@ pub fn number(count: usize) -> i64 {
 
 /// A place in a trace, which a span can continue or refer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place(SpanContext);
+pub struct SpanPlace(SpanContext);
 
-impl Place {
+impl SpanPlace {
     fn valid(context: &SpanContext) -> Option<Self> {
         context.is_valid().then(|| Self(context.clone()))
     }
@@ -137,9 +137,9 @@ pub struct Delivery {
     /// Name of the queue.
     pub queue: Arc<str>,
     /// Place from which the message was sent.
-    pub sent: Option<Place>,
+    pub sent: Option<SpanPlace>,
     /// Receive that brought the message.
-    pub received: Option<Place>,
+    pub received: Option<SpanPlace>,
 }
 
 /// Creates the span of the work on one message. All log lines below it carry its ids, even if only
@@ -174,14 +174,14 @@ pub fn process(delivery: &Delivery, message_id: &str, receive_count: u32, bytes:
         trace_id = Empty,
         span_id = Empty,
     );
-    if let Some(Place(sent)) = &delivery.sent {
+    if let Some(SpanPlace(sent)) = &delivery.sent {
         // The parent can still be set, because the span is new.
         let _ = span.set_parent(Context::new().with_remote_span_context(sent.clone()));
     }
-    if let Some(Place(received)) = &delivery.received {
+    if let Some(SpanPlace(received)) = &delivery.received {
         span.add_link(received.clone());
     }
-    if let Some(Place(own)) = Place::of(&span) {
+    if let Some(SpanPlace(own)) = SpanPlace::of(&span) {
         record_all!(span, trace_id = %own.trace_id(), span_id = %own.span_id());
     }
     span
@@ -197,8 +197,8 @@ pub fn settle(process: &Span) -> Span {
 }
 
 /// Links the current span to the place where its work was done.
-pub fn refer_to(place: Option<&Place>) {
-    if let Some(Place(context)) = place {
+pub fn refer_to(place: Option<&SpanPlace>) {
+    if let Some(SpanPlace(context)) = place {
         Span::current().add_link(context.clone());
     }
 }
@@ -236,8 +236,8 @@ mod tests {
     const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     const XRAY: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8";
 
-    fn ids(place: Option<Place>) -> Option<(String, String, bool)> {
-        let Place(context) = place?;
+    fn ids(place: Option<SpanPlace>) -> Option<(String, String, bool)> {
+        let SpanPlace(context) = place?;
         let ids = (context.trace_id().to_string(), context.span_id().to_string());
         Some((ids.0, ids.1, context.is_sampled()))
     }
@@ -249,22 +249,26 @@ mod tests {
     #[test]
     fn w3c_and_xray_headers_are_read() {
         let w3c = some("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", true);
-        assert_eq!(ids(Place::sent_by(Some(TRACEPARENT), None, None)), w3c);
+        assert_eq!(ids(SpanPlace::sent_by(Some(TRACEPARENT), None, None)), w3c);
         let xray = |sampled| some("5759e988bd862e3fe1be46a994272793", "53995c3f42cd8ad8", sampled);
         for (tail, sampled) in
             [(";Sampled=1", true), (";Sampled=0", false), (";Sampled=?", true), ("", true)]
         {
             let header = format!("{XRAY}{tail}");
-            assert_eq!(ids(Place::sent_by(None, None, Some(&header))), xray(sampled), "{tail:?}");
+            assert_eq!(
+                ids(SpanPlace::sent_by(None, None, Some(&header))),
+                xray(sampled),
+                "{tail:?}"
+            );
         }
-        assert_eq!(ids(Place::sent_by(Some(TRACEPARENT), None, Some(XRAY))), w3c, "both");
+        assert_eq!(ids(SpanPlace::sent_by(Some(TRACEPARENT), None, Some(XRAY))), w3c, "both");
     }
 
     #[test]
     fn malformed_headers_are_ignored() {
         for header in ["", "Root=", "Root=1-5759e988-bd862e3fe1be46a994272793", "00-0-0-0", "\u{0}"]
         {
-            assert_eq!(Place::sent_by(Some(header), None, Some(header)), None, "{header:?}");
+            assert_eq!(SpanPlace::sent_by(Some(header), None, Some(header)), None, "{header:?}");
         }
     }
 }

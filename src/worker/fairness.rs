@@ -43,7 +43,7 @@ const MORE_FOR_LAST_RECEIVES: usize = 4;
 
 /// The state of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum SlotState {
     /// The message waits, without a permit.
     Queued,
     /// The message is in work, with a permit.
@@ -54,26 +54,26 @@ enum State {
 
 /// The number of a repository's slots in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Share {
+struct SlotCounts {
     queued: usize,
     running: usize,
     yielded: usize,
 }
 
-impl Share {
-    fn at(&self, state: State) -> usize {
+impl SlotCounts {
+    fn at(&self, state: SlotState) -> usize {
         match state {
-            State::Queued => self.queued,
-            State::Running => self.running,
-            State::Yielded => self.yielded,
+            SlotState::Queued => self.queued,
+            SlotState::Running => self.running,
+            SlotState::Yielded => self.yielded,
         }
     }
 
-    fn at_mut(&mut self, state: State) -> &mut usize {
+    fn at_mut(&mut self, state: SlotState) -> &mut usize {
         match state {
-            State::Queued => &mut self.queued,
-            State::Running => &mut self.running,
-            State::Yielded => &mut self.yielded,
+            SlotState::Queued => &mut self.queued,
+            SlotState::Running => &mut self.running,
+            SlotState::Yielded => &mut self.yielded,
         }
     }
 }
@@ -82,7 +82,7 @@ impl Share {
 #[derive(Debug)]
 pub(super) struct Fairness {
     permits: usize,
-    shares: Mutex<HashMap<Repository, Share>>,
+    shares: Mutex<HashMap<Repository, SlotCounts>>,
     changed: Notify,
 }
 
@@ -91,7 +91,7 @@ pub(super) struct Fairness {
 pub(super) struct Slot<'a> {
     fairness: &'a Fairness,
     repository: &'a Repository,
-    state: State,
+    state: SlotState,
 }
 
 impl Slot<'_> {
@@ -103,7 +103,7 @@ impl Slot<'_> {
             done = &mut work => return done,
             () = sleep(SLOW) => {}
         }
-        if let Some(yielded) = self.fairness.try_slot(self.repository, State::Yielded) {
+        if let Some(yielded) = self.fairness.try_slot(self.repository, SlotState::Yielded) {
             *self = yielded;
             permit.give_up();
         }
@@ -116,7 +116,7 @@ impl Drop for Slot<'_> {
         let mut shares = self.fairness.shares();
         if let Some(share) = shares.get_mut(self.repository) {
             *share.at_mut(self.state) -= 1;
-            if *share == Share::default() {
+            if *share == SlotCounts::default() {
                 shares.remove(self.repository);
             }
         }
@@ -131,7 +131,7 @@ impl Fairness {
         Self { permits, shares: Mutex::default(), changed: Notify::new() }
     }
 
-    fn shares(&self) -> MutexGuard<'_, HashMap<Repository, Share>> {
+    fn shares(&self) -> MutexGuard<'_, HashMap<Repository, SlotCounts>> {
         self.shares.lock()
     }
 
@@ -142,9 +142,9 @@ impl Fairness {
 
     /// Takes a slot in this state, if the repository then leaves at least as much room to the
     /// others as it has.
-    fn try_slot<'a>(&'a self, repository: &'a Repository, state: State) -> Option<Slot<'a>> {
+    fn try_slot<'a>(&'a self, repository: &'a Repository, state: SlotState) -> Option<Slot<'a>> {
         let places = self.permits.saturating_mul(PLACES_PER_PERMIT);
-        let room = if state == State::Running { self.permits } else { places };
+        let room = if state == SlotState::Running { self.permits } else { places };
         self.try_slot_within(room, repository, state)
     }
 
@@ -152,13 +152,13 @@ impl Fairness {
         &'a self,
         room: usize,
         repository: &'a Repository,
-        state: State,
+        state: SlotState,
     ) -> Option<Slot<'a>> {
         let mut shares = self.shares();
         let taken: usize = shares.values().map(|share| share.at(state)).sum();
         let left = room.saturating_sub(taken);
         let share = shares.get(repository).copied().unwrap_or_default();
-        let is_slow = state == State::Running && share.yielded > 0;
+        let is_slow = state == SlotState::Running && share.yielded > 0;
         let left = if is_slow { left.div_ceil(PART_OF_SLOW) } else { left };
         if share.at(state) >= left {
             return None;
@@ -175,8 +175,8 @@ impl Fairness {
     /// Takes a place in the queue. There are more places for a message that cannot come again.
     fn try_queue<'a>(&'a self, repository: &'a Repository, is_last: bool) -> Option<Slot<'a>> {
         let more = self.permits.saturating_mul(PLACES_PER_PERMIT * MORE_FOR_LAST_RECEIVES);
-        match self.try_slot(repository, State::Queued) {
-            None if is_last => self.try_slot_within(more, repository, State::Queued),
+        match self.try_slot(repository, SlotState::Queued) {
+            None if is_last => self.try_slot_within(more, repository, SlotState::Queued),
             place => place,
         }
     }
@@ -199,7 +199,7 @@ impl Fairness {
         let wait = async {
             loop {
                 let changed = self.changed.notified();
-                if let Some(slot) = self.try_slot(repository, State::Running) {
+                if let Some(slot) = self.try_slot(repository, SlotState::Running) {
                     return Ok(slot);
                 }
                 if let Some(place) = self.try_queue(repository, is_last) {
@@ -220,7 +220,7 @@ impl Fairness {
         tokio::select! {
             biased;
             () = shutdown.draining(), if !is_last => {
-                self.try_slot(repository, State::Running).ok_or(Failure::Abandoned)
+                self.try_slot(repository, SlotState::Running).ok_or(Failure::Abandoned)
             }
             slot = wait => slot,
         }
@@ -230,7 +230,7 @@ impl Fairness {
     async fn next_running<'a>(&'a self, repository: &'a Repository) -> Slot<'a> {
         loop {
             let changed = self.changed.notified();
-            if let Some(slot) = self.try_slot(repository, State::Running) {
+            if let Some(slot) = self.try_slot(repository, SlotState::Running) {
                 return slot;
             }
             changed.await;

@@ -25,7 +25,7 @@ use tracing::{info, warn};
 
 use super::fairness::Fairness;
 use super::permits::{Permit, Permits};
-use super::processor::{Processor, Shared};
+use super::processor::{Processor, ProcessorParts};
 use crate::aws::AwsError;
 use crate::backoff::{Backoff, Retries};
 use crate::clock::Clock;
@@ -117,7 +117,7 @@ impl Ticket {
 }
 
 /// Whether a receive may begin.
-enum Next {
+enum Readiness {
     /// It may begin, with this.
     Receive(Ticket),
     /// It may not begin now.
@@ -129,7 +129,7 @@ enum Next {
 impl<Q: Queue, R: Registry, N: Notifier> Poller<Q, R, N> {
     /// Creates a poller that works on `max_in_flight` messages at once.
     #[must_use]
-    pub fn new(queue: Arc<Q>, shared: Shared<Q, R, N>, max_in_flight: usize) -> Self {
+    pub fn new(queue: Arc<Q>, shared: ProcessorParts<Q, R, N>, max_in_flight: usize) -> Self {
         let fairness = Arc::new(Fairness::new(max_in_flight));
         let (health, instruments) = (Arc::clone(&shared.health), Arc::clone(&shared.instruments));
         let (shutdown, clock) = (shared.shutdown.clone(), shared.clock.clone());
@@ -153,7 +153,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Poller<Q, R, N> {
     pub async fn run(self) {
         let mut tasks = Tasks::default();
         let mut polls = FuturesUnordered::new();
-        let mut pace = Pace::new(self.max_in_flight);
+        let mut pace = PollPace::new(self.max_in_flight);
         let mut probe_at = Instant::now() + PROBE;
         let mut draining = false;
         while !(draining && polls.is_empty()) {
@@ -222,7 +222,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Poller<Q, R, N> {
         &self,
         mut ticket: Ticket,
         received: Result<Vec<Message>, AwsError>,
-        pace: &mut Pace,
+        pace: &mut PollPace,
         tasks: &mut Tasks,
     ) {
         let messages = match received {
@@ -254,7 +254,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Poller<Q, R, N> {
 
     /// Waits until a message may be received, and takes as many permits as one receive can use.
     /// Returns `None` if the worker stops.
-    async fn ticket(&self, pace: &Pace, probe_at: &mut Instant) -> Option<Ticket> {
+    async fn ticket(&self, pace: &PollPace, probe_at: &mut Instant) -> Option<Ticket> {
         tokio::select! {
             biased;
             () = self.shutdown.draining() => return None,
@@ -268,9 +268,9 @@ impl<Q: Queue, R: Registry, N: Notifier> Poller<Q, R, N> {
             let is_probe_due = Instant::now() >= *probe_at;
             let ticket = match self.health.obstacle() {
                 None => match self.several().await {
-                    Next::Receive(ticket) => Some(ticket),
-                    Next::NotNow => None,
-                    Next::Draining => return None,
+                    Readiness::Receive(ticket) => Some(ticket),
+                    Readiness::NotNow => None,
+                    Readiness::Draining => return None,
                 },
                 // Every permit may be held by a call that is refused, so the probe has one of its
                 // own.
@@ -318,24 +318,24 @@ impl<Q: Queue, R: Registry, N: Notifier> Poller<Q, R, N> {
     }
 
     /// Takes at least one permit, and as many more as are free.
-    async fn several(&self) -> Next {
+    async fn several(&self) -> Readiness {
         let first = tokio::select! {
             biased;
-            () = self.shutdown.draining() => return Next::Draining,
+            () = self.shutdown.draining() => return Readiness::Draining,
             permit = self.permits.one() => permit,
-            () = sleep(BEAT) => return Next::NotNow,
+            () = sleep(BEAT) => return Readiness::NotNow,
         };
-        let Some(first) = first else { return Next::Draining };
+        let Some(first) = first else { return Readiness::Draining };
         // This is checked with the permit in hand, because work that ended during the wait may have
         // left an obstacle.
         if self.health.obstacle().is_some() {
-            return Next::NotNow;
+            return Readiness::NotNow;
         }
         let permits = self.permits.gather(first, most_received(self.max_in_flight), GATHER).await;
         // The worker may have begun to stop meanwhile.
         match self.shutdown.is_draining() {
-            true => Next::Draining,
-            false => Next::Receive(Ticket::new(permits)),
+            true => Readiness::Draining,
+            false => Readiness::Receive(Ticket::new(permits)),
         }
     }
 
@@ -349,7 +349,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Poller<Q, R, N> {
         }
     }
 
-    fn after_failed_receive(&self, error: &AwsError, pace: &mut Pace) {
+    fn after_failed_receive(&self, error: &AwsError, pace: &mut PollPace) {
         self.health.beat_after(error);
         if error.class.is_refusal() {
             self.health.set_paused(Pause::Queue, true);
@@ -375,7 +375,7 @@ fn most_received(permits: usize) -> usize {
 
 /// The number of receives at once, and when the next may begin.
 #[derive(Debug)]
-struct Pace {
+struct PollPace {
     /// Receives at once: one while the queue is empty, more while every receive brings as many
     /// messages as it can.
     polls: usize,
@@ -386,7 +386,7 @@ struct Pace {
     resume: Instant,
 }
 
-impl Pace {
+impl PollPace {
     fn new(max_in_flight: usize) -> Self {
         // Rounded to the nearest, so that waiting receives never hold nearly every permit.
         let each = most_received(max_in_flight);

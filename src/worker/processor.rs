@@ -45,7 +45,7 @@ use crate::telemetry::traces;
 
 /// Everything that the processor shares with other parts of the worker.
 #[derive(Debug)]
-pub struct Shared<Q, R, N> {
+pub struct ProcessorParts<Q, R, N> {
     /// Assesses images.
     pub assessor: Assessor<R, N>,
     /// Takes the steps of sweeps.
@@ -71,13 +71,13 @@ pub struct Shared<Q, R, N> {
 /// Processes messages.
 #[derive(Debug)]
 pub(super) struct Processor<Q, R, N> {
-    shared: Shared<Q, R, N>,
+    shared: ProcessorParts<Q, R, N>,
     fairness: Arc<Fairness>,
 }
 
 /// A message in work, and its parsed event.
 #[derive(Debug)]
-pub(super) struct InFlight {
+pub(super) struct ParsedMessage {
     /// The message without its body, which is dropped after parsing because hundreds of messages
     /// may wait and each may be long.
     message: Message,
@@ -90,7 +90,7 @@ pub(super) struct InFlight {
     _counted: instruments::InFlight,
 }
 
-impl InFlight {
+impl ParsedMessage {
     /// Returns whether nothing is left to do but to delete the message.
     pub(super) fn is_done(&self) -> bool {
         self.fast_path.is_some()
@@ -127,7 +127,7 @@ fn without_slot<'a>(result: Result<Outcome, Failure>) -> Processed<'a> {
 }
 
 impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
-    pub(super) fn new(shared: Shared<Q, R, N>, fairness: Arc<Fairness>) -> Self {
+    pub(super) fn new(shared: ProcessorParts<Q, R, N>, fairness: Arc<Fairness>) -> Self {
         Self { shared, fairness }
     }
 
@@ -137,7 +137,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
     }
 
     /// Parses a message. Returns `None` if that panicked; the message then comes again.
-    pub(super) fn parse(&self, mut message: Message) -> Option<InFlight> {
+    pub(super) fn parse(&self, mut message: Message) -> Option<ParsedMessage> {
         let Message { delivery, id, receive_count, body, .. } = &message;
         let span = traces::process(delivery, id, *receive_count, body.len());
         let since = Instant::now();
@@ -149,7 +149,15 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
             return None;
         };
         let body_bytes = std::mem::take(&mut message.body).len();
-        Some(InFlight { message, body_bytes, span, since, parsed, fast_path, _counted: counted })
+        Some(ParsedMessage {
+            message,
+            body_bytes,
+            span,
+            since,
+            parsed,
+            fast_path,
+            _counted: counted,
+        })
     }
 
     /// Returns the event of a body, and the outcome if the event alone decides it.
@@ -171,7 +179,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
 
     /// Deletes those messages of one receive whose events alone decide their outcomes, by one call.
     /// A message that cannot be deleted in this way is settled by itself.
-    pub(super) async fn settle_together(&self, mut done: Vec<(InFlight, Permit)>) {
+    pub(super) async fn settle_together(&self, mut done: Vec<(ParsedMessage, Permit)>) {
         let judged = Instant::now();
         let results = self.delete_together(&done).await;
         // Backwards, because the message that takes the place of a removed one must have been
@@ -194,8 +202,8 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
 
     /// Returns one result for each message, or none at all if there is no more time to wait for
     /// them.
-    async fn delete_together(&self, done: &[(InFlight, Permit)]) -> Vec<Result<(), AwsError>> {
-        let Shared { settler, visibility, health, shutdown, .. } = &self.shared;
+    async fn delete_together(&self, done: &[(ParsedMessage, Permit)]) -> Vec<Result<(), AwsError>> {
+        let ProcessorParts { settler, visibility, health, shutdown, .. } = &self.shared;
         let spans: Vec<_> = done.iter().map(|(one, _)| traces::settle(&one.span)).collect();
         let messages: Vec<_> = done.iter().map(|(one, _)| &one.message).collect();
         let results = tokio::select! {
@@ -210,13 +218,13 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
     }
 
     /// Works on a message and settles it.
-    pub(super) async fn process(&self, one: InFlight, permit: Permit, urgency: Urgency) {
+    pub(super) async fn process(&self, one: ParsedMessage, permit: Permit, urgency: Urgency) {
         let span = one.span.clone();
         self.work_and_settle(&one, permit, urgency).instrument(span).await;
     }
 
-    async fn work_and_settle(&self, one: &InFlight, mut permit: Permit, urgency: Urgency) {
-        let Shared { settler, visibility, shutdown, instruments, .. } = &self.shared;
+    async fn work_and_settle(&self, one: &ParsedMessage, mut permit: Permit, urgency: Urgency) {
+        let ProcessorParts { settler, visibility, shutdown, instruments, .. } = &self.shared;
         let message = &one.message;
         let mut lease = HeldLease::new(message, *visibility, settler, instruments);
         let processed = match &one.fast_path {
@@ -272,11 +280,11 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
     /// Does the work that a message asks for.
     async fn work<'a>(
         &'a self,
-        one: &'a InFlight,
+        one: &'a ParsedMessage,
         permit: &mut Permit,
         urgency: Urgency,
     ) -> Processed<'a> {
-        let InFlight { message, parsed, .. } = one;
+        let ParsedMessage { message, parsed, .. } = one;
         match parsed {
             Err(malformed) => without_slot(Err(malformed.clone().into())),
             Ok(Parsed::Ignored { reason, .. }) => without_slot(Ok(Outcome::Ignored(reason))),
@@ -304,7 +312,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
 
     /// Does a part of the work. A panic or the end of the time for work becomes a failure.
     async fn guarded<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
-        let Shared { shutdown, instruments, .. } = &self.shared;
+        let ProcessorParts { shutdown, instruments, .. } = &self.shared;
         tokio::select! {
             biased;
             done = AssertUnwindSafe(work).catch_unwind() => done.map_err(|_| {
@@ -324,12 +332,12 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
     /// Assesses the image when its repository has a slot for it.
     async fn assess<'a>(
         &'a self,
-        one: &'a InFlight,
+        one: &'a ParsedMessage,
         event: &'a ImageEvent,
         permit: &mut Permit,
         urgency: Urgency,
     ) -> Processed<'a> {
-        let Shared { assessor, shutdown, .. } = &self.shared;
+        let ProcessorParts { assessor, shutdown, .. } = &self.shared;
         let request = || self.request(&one.message, event, urgency);
         if let Err(why) = assessor.check_scope(&event.repository) {
             let request = request();
@@ -361,7 +369,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
         lease: &mut HeldLease<'_>,
         settlement: Settlement,
     ) -> Result<(), SettleError> {
-        let Shared { health, shutdown, .. } = &self.shared;
+        let ProcessorParts { health, shutdown, .. } = &self.shared;
         let mut retries = Retries::of_refused_call();
         loop {
             let error = match lease.settle(settlement).await {
@@ -381,8 +389,8 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
         }
     }
 
-    fn measure(&self, one: &InFlight, took: Duration) {
-        let Shared { clock, instruments, .. } = &self.shared;
+    fn measure(&self, one: &ParsedMessage, took: Duration) {
+        let ProcessorParts { clock, instruments, .. } = &self.shared;
         let event = one.event().filter(|event| event.kind.is_written_at_the_change());
         let at = event.and_then(|event| event.origin.at);
         instruments.assessed(took, at.map(|at| clock.since(at)));
@@ -391,12 +399,12 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
     /// Counts and logs the end of a message.
     fn complete(
         &self,
-        one: &InFlight,
+        one: &ParsedMessage,
         Assessment { digests, result }: &Assessment,
         disposition: Disposition,
         settled: &Result<(), SettleError>,
     ) {
-        let InFlight { message, parsed, since, .. } = one;
+        let ParsedMessage { message, parsed, since, .. } = one;
         let reason = match result {
             _ if disposition == Disposition::Release => Failure::Abandoned.as_str(),
             Ok(outcome) => outcome.as_str(),

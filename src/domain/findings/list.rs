@@ -32,22 +32,22 @@ struct Piece {
 
 /// A part of a piece's text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Place {
+struct Position {
     start: u32,
     length: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct PackedPackage {
-    name: Place,
-    installed: Option<Place>,
-    fixed: Option<Place>,
+    name: Position,
+    installed: Option<Position>,
+    fixed: Option<Position>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Packed {
-    id: Place,
-    link: Option<Place>,
+    id: Position,
+    link: Option<Position>,
     /// The position of the first package, and the number of packages.
     packages: (u32, u16),
     unnamed_package: bool,
@@ -100,16 +100,16 @@ impl Finding {
 }
 
 impl Piece {
-    fn put(&mut self, text: &str) -> Place {
+    fn put(&mut self, text: &str) -> Position {
         let kept = text.get(..text.floor_char_boundary(u16::MAX.into())).unwrap_or_default();
         // A piece never reaches 4 GiB, because texts of findings are short and `Reading` bounds the
         // list to a few megabytes.
         let start = u32::try_from(self.text.len()).unwrap_or(u32::MAX);
         self.text.push_str(kept);
-        Place { start, length: u16::try_from(kept.len()).unwrap_or(u16::MAX) }
+        Position { start, length: u16::try_from(kept.len()).unwrap_or(u16::MAX) }
     }
 
-    fn get(&self, Place { start, length }: Place) -> &str {
+    fn get(&self, Position { start, length }: Position) -> &str {
         let start = start as usize;
         self.text.get(start..start + usize::from(length)).unwrap_or_default()
     }

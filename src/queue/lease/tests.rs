@@ -13,7 +13,7 @@ use crate::telemetry::traces::Delivery;
 const VISIBILITY: Duration = Duration::from_secs(60);
 
 /// Steps a lease that was taken at zero through inputs at the given seconds.
-fn outputs(steps: &[(u64, Input)]) -> Vec<Output> {
+fn outputs(steps: &[(u64, Input)]) -> Vec<LeaseOutput> {
     let start = Instant::now();
     let mut lease = Lease::new(start, VISIBILITY);
     steps
@@ -26,32 +26,35 @@ fn outputs(steps: &[(u64, Input)]) -> Vec<Output> {
 fn heartbeat_is_due_at_half_time_and_extends_from_its_sending() {
     let steps = [(0, Input::Tick), (30, Input::Tick), (34, Input::Extended), (84, Input::Tick)];
     let outputs = outputs(&steps);
-    assert!(matches!(outputs[0], Output::WaitUntil(_)));
-    assert_eq!(outputs[1], Output::Extend);
-    assert!(matches!(outputs[2], Output::WaitUntil(_)), "sent at 30, so the next is due at 60");
-    assert_eq!(outputs[3], Output::Extend, "and the lease lasts to 85");
+    assert!(matches!(outputs[0], LeaseOutput::WaitUntil(_)));
+    assert_eq!(outputs[1], LeaseOutput::Extend);
+    assert!(
+        matches!(outputs[2], LeaseOutput::WaitUntil(_)),
+        "sent at 30, so the next is due at 60"
+    );
+    assert_eq!(outputs[3], LeaseOutput::Extend, "and the lease lasts to 85");
 }
 
 #[test]
 fn lease_ends_a_margin_before_its_visibility_timeout() {
-    assert_eq!(outputs(&[(54, Input::Settle)]), [Output::Settle]);
-    assert_eq!(outputs(&[(55, Input::Settle)]), [Output::Stop]);
-    assert_eq!(outputs(&[(55, Input::Tick)]), [Output::Stop]);
+    assert_eq!(outputs(&[(54, Input::Settle)]), [LeaseOutput::Settle]);
+    assert_eq!(outputs(&[(55, Input::Settle)]), [LeaseOutput::Stop]);
+    assert_eq!(outputs(&[(55, Input::Tick)]), [LeaseOutput::Stop]);
 }
 
 #[test]
 fn failed_heartbeat_is_repeated_and_a_rejected_one_ends_the_lease() {
     let again = [(30, Input::Tick), (31, Input::NotExtended), (33, Input::Tick), (34, Input::Tick)];
-    assert!(matches!(outputs(&again)[2], Output::WaitUntil(_)), "not at once");
-    assert_eq!(outputs(&again)[3], Output::Extend);
+    assert!(matches!(outputs(&again)[2], LeaseOutput::WaitUntil(_)), "not at once");
+    assert_eq!(outputs(&again)[3], LeaseOutput::Extend);
     let gone = [(30, Input::Tick), (31, Input::Gone), (32, Input::Settle)];
-    assert_eq!(outputs(&gone)[1..], [Output::Stop, Output::Stop]);
+    assert_eq!(outputs(&gone)[1..], [LeaseOutput::Stop, LeaseOutput::Stop]);
 }
 
 #[test]
 fn lease_in_settling_asks_for_nothing() {
     let steps = [(1, Input::Settle), (2, Input::Tick), (40, Input::Tick), (41, Input::Settle)];
-    assert_eq!(outputs(&steps)[1..], [Output::Stop; 3]);
+    assert_eq!(outputs(&steps)[1..], [LeaseOutput::Stop; 3]);
 }
 
 /// The state of a lease as the queue knows it, in seconds from its start, and the last requests of
@@ -95,7 +98,7 @@ fn explore(
             path.push((now, input));
             let output = lease.step(start + Duration::from_secs(now), input);
             if let (Input::Extended, Some(sent)) = (input, known.sent)
-                && output != Output::Stop
+                && output != LeaseOutput::Stop
             {
                 known.granted = sent + 60;
             }
@@ -104,20 +107,20 @@ fn explore(
             }
             known.settling &= !matches!(input, Input::NotSettled | Input::LetGo);
             match output {
-                Output::Extend | Output::Settle => {
+                LeaseOutput::Extend | LeaseOutput::Settle => {
                     assert!(!known.stopped, "it was over: {path:?}");
                     assert!(now < known.granted, "others may have it: {path:?}");
                     assert_eq!(known.sent, None, "a heartbeat is under way: {path:?}");
                     assert!(!known.settling, "it is being settled already: {path:?}");
-                    known.settling = output == Output::Settle;
-                    known.sent = (output == Output::Extend).then_some(now);
+                    known.settling = output == LeaseOutput::Settle;
+                    known.sent = (output == LeaseOutput::Extend).then_some(now);
                 }
-                Output::WaitUntil(until) => {
+                LeaseOutput::WaitUntil(until) => {
                     let end = start + Duration::from_secs(known.granted);
                     assert!(until < end, "it would oversleep: {path:?}");
                     assert!(!known.stopped, "it was over: {path:?}");
                 }
-                Output::Stop => known.stopped |= !known.settling,
+                LeaseOutput::Stop => known.stopped |= !known.settling,
             }
             cases += explore(start, &lease, known, path, depth - 1);
             path.pop();

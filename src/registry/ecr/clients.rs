@@ -15,7 +15,7 @@ const MAX_CLIENTS: usize = 256;
 
 /// The registry of one account and Region: its client, and the pacing of its calls.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct RegistryClient {
     pub(super) client: Client,
     pub(super) aws: Aws,
 }
@@ -26,7 +26,7 @@ pub(super) struct Clients {
     aws: Aws,
     own: RegistryId,
     /// Clients that were not used for long give way first, each with the state of its pacing.
-    places: Cache<RegistryId, Arc<Place>>,
+    places: Cache<RegistryId, Arc<RegistryClient>>,
 }
 
 impl Clients {
@@ -46,12 +46,15 @@ impl Clients {
     }
 
     /// Returns the client of an account and Region.
-    pub(super) async fn at(&self, registry_id: &RegistryId) -> Arc<Place> {
+    pub(super) async fn at(&self, registry_id: &RegistryId) -> Arc<RegistryClient> {
         let new = async {
             let config = config::Builder::from(&self.aws.at(registry_id, &self.own).await);
             let config = config.retry_partition(Aws::retry_quota()).interceptor(CountAttempts);
             let client = Client::from_conf(config.build());
-            Ok::<_, Infallible>(Arc::new(Place { client, aws: self.aws.paced(registry_id) }))
+            Ok::<_, Infallible>(Arc::new(RegistryClient {
+                client,
+                aws: self.aws.paced(registry_id),
+            }))
         };
         let Ok(place) = self.places.get_or_insert_async(registry_id, new).await;
         place
@@ -60,7 +63,7 @@ impl Clients {
 
 /// Returns a cache of one shard, because a shard that is full gives way to others although the
 /// whole is not, and a client that gave way too early would take its pacing with it.
-fn cache() -> Cache<RegistryId, Arc<Place>> {
+fn cache() -> Cache<RegistryId, Arc<RegistryClient>> {
     let options = OptionsBuilder::new()
         .shards(1)
         .estimated_items_capacity(MAX_CLIENTS)

@@ -11,7 +11,7 @@ use aws_sdk_ecr::types::{Image, ImageFailure, ImageFailureCode, ImageIdentifier}
 use super::answers::failure_of;
 use super::batches::Answered;
 use crate::aws::{AwsError, Operation};
-use crate::domain::marks::Holder;
+use crate::domain::marks::MarkHolder;
 use crate::domain::names::{Digest, Tag};
 use crate::registry::{Manifest, TOO_LARGE};
 
@@ -31,7 +31,7 @@ pub(super) struct Manifests<'a> {
     failure: Option<ImageFailure>,
     too_large: bool,
     /// Holder of each tag, or the failure that ECR answers for the tag.
-    tags: HashMap<String, Result<Holder, ImageFailure>>,
+    tags: HashMap<String, Result<MarkHolder, ImageFailure>>,
 }
 
 impl<'a> Manifests<'a> {
@@ -51,7 +51,7 @@ impl<'a> Manifests<'a> {
         let id = image.image_id.unwrap_or_else(|| ImageIdentifier::builder().build());
         let digest = id.image_digest.map(Digest::parse).and_then(Result::ok);
         if let Some(tag) = id.image_tag {
-            let holder = digest.clone().map_or(Holder::Unreadable, Holder::Image);
+            let holder = digest.clone().map_or(MarkHolder::Unreadable, MarkHolder::Image);
             self.tags.insert(tag, Ok(holder));
         }
         // ECR may list an image once for each of its tags, always with the same manifest.
@@ -66,7 +66,7 @@ impl<'a> Manifests<'a> {
 
     fn is_too_large(&mut self, id: &ImageIdentifier) {
         match id.image_tag() {
-            Some(tag) => drop(self.tags.insert(tag.to_owned(), Ok(Holder::Unreadable))),
+            Some(tag) => drop(self.tags.insert(tag.to_owned(), Ok(MarkHolder::Unreadable))),
             None => self.too_large = true,
         }
     }
@@ -81,15 +81,15 @@ impl<'a> Manifests<'a> {
     }
 
     /// Returns the holder of this quarantine tag, or `None` if the answer does not mention the tag.
-    pub(super) fn holder(&self, tag: &Tag) -> Result<Option<Holder>, AwsError> {
+    pub(super) fn holder(&self, tag: &Tag) -> Result<Option<MarkHolder>, AwsError> {
         let failure = match self.tags.get(tag.as_str()) {
             None => return Ok(None),
             Some(Ok(holder)) => return Ok(Some(holder.clone())),
             Some(Err(failure)) => failure,
         };
         match failure.failure_code() {
-            Some(ImageFailureCode::ImageInaccessible) => Ok(Some(Holder::Unreadable)),
-            _ => failure_of(failure.clone()).map_or(Ok(Some(Holder::Nobody)), Err),
+            Some(ImageFailureCode::ImageInaccessible) => Ok(Some(MarkHolder::Unreadable)),
+            _ => failure_of(failure.clone()).map_or(Ok(Some(MarkHolder::Nobody)), Err),
         }
     }
 

@@ -55,12 +55,12 @@ struct Answer {
 
 #[derive(Debug, Default, Deserialize)]
 struct Configuration {
-    rules: Option<Vec<Rule>>,
+    rules: Option<Vec<ReplicationRule>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Rule {
+struct ReplicationRule {
     destinations: Option<Vec<Destination>>,
     repository_filters: Option<Vec<Filter>>,
     delete_replication: Option<DeleteReplication>,
@@ -85,7 +85,7 @@ struct DeleteReplication {
     enabled: Option<bool>,
 }
 
-impl Rule {
+impl ReplicationRule {
     /// Returns whether the rule repeats removals, which is off by default. A setting that is not
     /// understood counts as on.
     fn repeats_removals(&self) -> bool {
@@ -121,7 +121,7 @@ fn rules_of(body: &[u8], registry_id: &RegistryId) -> Result<Option<Replication>
         return Ok(None);
     }
     let rules = answer.replication_configuration.unwrap_or_default().rules.unwrap_or_default();
-    let rules = rules.into_iter().filter(Rule::repeats_removals).map(|rule| {
+    let rules = rules.into_iter().filter(ReplicationRule::repeats_removals).map(|rule| {
         let prefixes = rule.prefixes();
         let destinations = rule.destinations.unwrap_or_default().into_iter().map(|destination| {
             Ok(RegistryId {

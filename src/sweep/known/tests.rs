@@ -4,8 +4,8 @@ use crate::domain::names::{AccountId, Region, RegistryId};
 use crate::domain::policy::Mode;
 
 const LONG: Duration = Duration::from_secs(4 * 3600);
-const ARRIVAL: Arrival =
-    Arrival { age: LONG, room: 1000, may_wait: true, may_have_missed_summary: false };
+const ARRIVAL: ResultArrival =
+    ResultArrival { age: LONG, room: 1000, may_wait: true, may_have_missed_summary: false };
 
 fn registry_id() -> RegistryId {
     RegistryId {
@@ -43,7 +43,7 @@ fn summary(account: &Account) -> Summary {
 }
 
 fn next(known: &mut Known, found: &Found, age: Duration) -> Next {
-    known.next(found, Arrival { age, ..ARRIVAL })
+    known.next(found, ResultArrival { age, ..ARRIVAL })
 }
 
 /// Sends the summary that is due, and returns what goes into it.
@@ -152,9 +152,9 @@ async fn summary_stays_the_same_until_every_topic_has_accepted_it() {
 
 #[tokio::test(start_paused = true)]
 async fn without_room_nothing_is_added_and_known_results_are_sent() {
-    let full = Arrival { room: 0, ..ARRIVAL };
+    let full = ResultArrival { room: 0, ..ARRIVAL };
     let mut known = Known::new();
-    assert_eq!(known.next(&found(9, 0..9), Arrival { room: 5, ..ARRIVAL }), Next::Wait(5));
+    assert_eq!(known.next(&found(9, 0..9), ResultArrival { room: 5, ..ARRIVAL }), Next::Wait(5));
     tokio::time::advance(NO_NEWS).await;
     let Next::Tell(account) = known.next(&found(9, 0..9), full) else {
         panic!("no summary is due")
@@ -170,7 +170,8 @@ async fn without_room_nothing_is_added_and_known_results_are_sent() {
 async fn result_with_no_receives_left_is_sent_on_with_others_and_its_copies_are_done() {
     let mut known = Known::new();
     next(&mut known, &found(9, 0..3), Duration::ZERO);
-    let Next::Send(parts) = known.next(&found(9, 3..4), Arrival { may_wait: false, ..ARRIVAL })
+    let Next::Send(parts) =
+        known.next(&found(9, 3..4), ResultArrival { may_wait: false, ..ARRIVAL })
     else {
         panic!("it waits")
     };
@@ -187,7 +188,7 @@ async fn result_with_no_receives_left_is_sent_on_with_others_and_its_copies_are_
 #[tokio::test(start_paused = true)]
 async fn task_that_began_after_the_sweep_takes_no_copy_of_the_only_result_for_a_summary() {
     let stranger =
-        Arrival { age: Duration::from_secs(60), may_have_missed_summary: true, ..ARRIVAL };
+        ResultArrival { age: Duration::from_secs(60), may_have_missed_summary: true, ..ARRIVAL };
     let mut known = Known::new();
     assert_eq!(known.next(&found(1, 0..1), stranger), Next::Wait(1));
     known.was_told(true);

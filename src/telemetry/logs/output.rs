@@ -46,16 +46,16 @@ pub fn lost() -> u64 {
 
 /// Gathers lines. Clones gather in the same place.
 #[derive(Clone, Debug)]
-pub(super) struct Output(Arc<Shared>);
+pub(super) struct Output(Arc<Buffer>);
 
 #[derive(Debug, Default)]
-struct Shared {
-    waiting: Mutex<Waiting>,
+struct Buffer {
+    waiting: Mutex<BufferState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct BufferState {
     lines: Vec<u8>,
     /// The lines must be written at once.
     urgent: bool,
@@ -81,8 +81,8 @@ impl Drop for LastLines {
     }
 }
 
-impl Shared {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+impl Buffer {
+    fn waiting(&self) -> MutexGuard<'_, BufferState> {
         self.waiting.lock()
     }
 
@@ -103,10 +103,10 @@ impl Shared {
 
     /// Waits for lines and exchanges them for the empty buffer. Returns false if the log has ended.
     fn exchange(&self, buffer: &mut Vec<u8>) -> bool {
-        let wait = |waiting: &mut Waiting| waiting.lines.is_empty() && !waiting.closed;
+        let wait = |waiting: &mut BufferState| waiting.lines.is_empty() && !waiting.closed;
         let mut waiting = self.waiting();
         self.changed.wait_while(&mut waiting, wait);
-        let wait = |waiting: &mut Waiting| !waiting.urgent && !waiting.closed;
+        let wait = |waiting: &mut BufferState| !waiting.urgent && !waiting.closed;
         self.changed.wait_while_for(&mut waiting, wait, GATHER);
         waiting.urgent = false;
         std::mem::swap(&mut waiting.lines, buffer);
@@ -172,13 +172,13 @@ impl Output {
 
 /// Writer of one line.
 #[derive(Debug)]
-pub(super) struct Line<'a> {
-    shared: &'a Shared,
+pub(super) struct LogLine<'a> {
+    shared: &'a Buffer,
     room: usize,
     urgent: bool,
 }
 
-impl Write for Line<'_> {
+impl Write for LogLine<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.shared.take(line, self.room, self.urgent);
         Ok(line.len())
@@ -190,16 +190,16 @@ impl Write for Line<'_> {
 }
 
 impl<'a> MakeWriter<'a> for Output {
-    type Writer = Line<'a>;
+    type Writer = LogLine<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        Line { shared: &self.0, room: ROOM, urgent: false }
+        LogLine { shared: &self.0, room: ROOM, urgent: false }
     }
 
     fn make_writer_for(&'a self, of: &Metadata<'_>) -> Self::Writer {
         let audit = of.target() == AUDIT;
         let room = if audit { ROOM + ROOM_FOR_AUDIT } else { ROOM };
-        Line { shared: &self.0, room, urgent: audit || *of.level() == Level::ERROR }
+        LogLine { shared: &self.0, room, urgent: audit || *of.level() == Level::ERROR }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::domain::names::sample::repository;
 
 /// Takes all running slots that a repository gets before it has to wait.
 fn taken<'a>(fairness: &'a Fairness, repository: &'a Repository) -> Vec<Slot<'a>> {
-    std::iter::from_fn(|| fairness.try_slot(repository, State::Running)).collect()
+    std::iter::from_fn(|| fairness.try_slot(repository, SlotState::Running)).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -35,7 +35,7 @@ async fn queued_message_gives_up_its_permit_until_it_has_a_slot() {
     let fairness = Fairness::new(2);
     let (a, permits) = (repository("a"), Arc::new(Semaphore::new(1)));
     let shutdown = Shutdown::default();
-    let first = fairness.try_slot(&a, State::Running).unwrap();
+    let first = fairness.try_slot(&a, SlotState::Running).unwrap();
     let mut permit = Permit::try_of(&permits).unwrap();
     let waits = fairness.acquire(&a, &mut permit, false, &shutdown);
     tokio::pin!(waits);
@@ -51,7 +51,7 @@ async fn slow_message_yields_and_its_repository_gets_few_further_slots() {
     let fairness = Fairness::new(32);
     let (a, b, permits) = (repository("a"), repository("b"), Arc::new(Semaphore::new(1)));
     let mut permit = Permit::try_of(&permits).unwrap();
-    let mut slot = fairness.try_slot(&a, State::Running).unwrap();
+    let mut slot = fairness.try_slot(&a, SlotState::Running).unwrap();
     let slow = slot.run(&mut permit, sleep(SLOW * 3));
     let others = async {
         sleep(SLOW * 2).await;
@@ -70,8 +70,8 @@ async fn message_comes_again_if_the_queue_of_a_slow_repository_is_full() {
     let fairness = Fairness::new(1);
     let (a, permits) = (repository("a"), Arc::new(Semaphore::new(2)));
     let shutdown = Shutdown::default();
-    let held = fairness.try_slot(&a, State::Running).unwrap();
-    let _all: Vec<_> = std::iter::from_fn(|| fairness.try_slot(&a, State::Queued)).collect();
+    let held = fairness.try_slot(&a, SlotState::Running).unwrap();
+    let _all: Vec<_> = std::iter::from_fn(|| fairness.try_slot(&a, SlotState::Queued)).collect();
 
     let mut permit = Permit::try_of(&permits).unwrap();
     let waits = fairness.acquire(&a, &mut permit, false, &shutdown);
@@ -79,7 +79,7 @@ async fn message_comes_again_if_the_queue_of_a_slow_repository_is_full() {
     assert!(futures_util::poll!(&mut waits).is_pending());
     assert_eq!(permits.available_permits(), 1, "it waits with its permit while nothing is slow");
 
-    let _slow = fairness.try_slot(&a, State::Yielded).unwrap();
+    let _slow = fairness.try_slot(&a, SlotState::Yielded).unwrap();
     fairness.changed.notify_waiters();
     assert!(matches!(waits.await, Err(Failure::Crowded)));
 
@@ -97,8 +97,9 @@ async fn message_with_a_slot_frees_its_place_while_it_waits_for_a_permit() {
     let fairness = Fairness::new(1);
     let (a, permits) = (repository("a"), Arc::new(Semaphore::new(1)));
     let shutdown = Shutdown::default();
-    let held = fairness.try_slot(&a, State::Running).unwrap();
-    let mut places: Vec<_> = std::iter::from_fn(|| fairness.try_slot(&a, State::Queued)).collect();
+    let held = fairness.try_slot(&a, SlotState::Running).unwrap();
+    let mut places: Vec<_> =
+        std::iter::from_fn(|| fairness.try_slot(&a, SlotState::Queued)).collect();
     places.pop();
 
     let wait = async || {
@@ -121,7 +122,7 @@ async fn stop_of_the_worker_ends_the_wait() {
     let fairness = Fairness::new(1);
     let (a, permits) = (repository("a"), Arc::new(Semaphore::new(1)));
     let shutdown = Shutdown::default();
-    let _held = fairness.try_slot(&a, State::Running).unwrap();
+    let _held = fairness.try_slot(&a, SlotState::Running).unwrap();
     shutdown.drain();
     let mut permit = Permit::try_of(&permits).unwrap();
     let ended = fairness.acquire(&a, &mut permit, false, &shutdown).await;
