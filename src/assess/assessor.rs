@@ -111,15 +111,37 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
 
     /// Assesses the images that a request is about.
     pub async fn assess(&self, request: &Request) -> Assessment {
+        match self.images(request).await {
+            Ok(digests) => {
+                let result = self.assess_images(request, &digests).await;
+                Assessment { digests, result }
+            }
+            Err(failure) => Assessment { digests: Vec::new(), result: Err(failure) },
+        }
+    }
+
+    /// Returns the images that a request is about.
+    ///
+    /// # Errors
+    /// [`Failure`] if ECR does not say to which images its tags point.
+    pub async fn images(&self, request: &Request) -> Result<Vec<Digest>, Failure> {
         let Stages { inspector, dispatcher, .. } = &self.stages;
         let lost = |tag: &Tag| dispatcher.image_that_lost(&request.repository, tag);
-        let digests = match inspector.evaluator().digests(request, lost).await {
-            Ok(digests) => digests,
-            Err(failure) => return Assessment { digests: Vec::new(), result: Err(failure) },
-        };
+        inspector.evaluator().digests(request, lost).await
+    }
+
+    /// Assesses these images, and returns the gravest of their results.
+    ///
+    /// # Errors
+    /// [`Failure`] if the message has to come again.
+    pub async fn assess_images(
+        &self,
+        request: &Request,
+        digests: &[Digest],
+    ) -> Result<Outcome, Failure> {
         // One bad image of several must not keep the others from being assessed.
         let mut result = Ok(Outcome::Absent);
-        for digest in &digests {
+        for digest in digests {
             let assessed = match Box::pin(self.assess_image(request, digest)).await {
                 // Somebody deleted the repository meanwhile.
                 Err(Failure::Rejected(error)) if error.is("RepositoryNotFoundException") => {
@@ -129,7 +151,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             };
             result = graver(result, assessed);
         }
-        Assessment { digests, result }
+        result
     }
 
     /// Assesses one image, or reuses another message's assessment of it.

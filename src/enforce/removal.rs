@@ -95,7 +95,7 @@ impl<R: Registry> Removal<'_, R> {
                 reservation.spend(batch.len());
             }
             let call = |registry| R::untag(registry, &request.repository, digest, batch);
-            let mut now = match self.ecr.call(request, call).await {
+            let now = match self.ecr.call(request, call).await {
                 Ok(now) => now,
                 Err(failure) => {
                     if let Some(reservation) = &mut reservation
@@ -112,17 +112,21 @@ impl<R: Registry> Removal<'_, R> {
                 // This comes first, so that from here on this process removes nothing more.
                 self.health.overreached();
             }
-            let read = self.read_doubtful(&mut now).await;
-            if read.is_err() {
-                all.uncertain.extend(doubtful(&now).cloned());
-            }
+            let (now, unread) = match self.tags_if_doubtful(&now).await {
+                Ok(Some(tags)) => (without_doubt(now, &tags), None),
+                Ok(None) => (now, None),
+                Err(failure) => {
+                    all.uncertain.extend(doubtful(&now).cloned());
+                    (now, Some(failure))
+                }
+            };
             if let Some(reservation) = &mut reservation {
                 reservation.give_back(now.moved.len() + now.failed.len());
             }
             self.count(self.purpose.done(), now.gone.len() + now.absent.len());
             self.count(self.purpose.superseded(), now.moved.len());
             self.count(self.purpose.failed(), now.failed.len());
-            all.halt = halt(&now).or_else(|| read.err().map(Halt::Failure));
+            all.halt = halt(&now).or_else(|| unread.map(Halt::Failure));
             all.done.absorb(now);
             if all.halt.is_some() {
                 break;
@@ -131,30 +135,15 @@ impl<R: Registry> Removal<'_, R> {
         all
     }
 
-    /// Asks the registry whether the doubtful tags of an answer are still there.
-    async fn read_doubtful(&self, done: &mut Untagged) -> Result<(), Failure> {
+    /// Asks the registry for the image's tags, if an answer leaves any of them in doubt.
+    async fn tags_if_doubtful(&self, done: &Untagged) -> Result<Option<Vec<Tag>>, Failure> {
         if doubtful(done).next().is_none() {
-            return Ok(());
+            return Ok(None);
         }
         let Target { request, violation, .. } = self.target;
         let read = |registry| R::image(registry, &request.repository, &violation.image.digest);
         let image = self.ecr.call(request, read).await?;
-        let now = image.map(|image| image.tags).unwrap_or_default();
-        let is_there =
-            |(tag, failure): &(Tag, TagFailure)| !is_doubtful(failure) || now.contains(tag);
-        let failed = std::mem::take(&mut done.failed).into_iter();
-        let (failed, absent): (Vec<_>, Vec<_>) = failed.partition(is_there);
-        done.failed = failed;
-        done.absent.extend(absent.into_iter().map(|(tag, _)| tag));
-        for tag in done.unanswered.drain(..) {
-            if now.contains(&tag) {
-                let why = TagFailure::Retry("the answer leaves the tag out".to_owned());
-                done.failed.push((tag, why));
-            } else {
-                done.gone.push(tag);
-            }
-        }
-        Ok(())
+        Ok(Some(image.map(|image| image.tags).unwrap_or_default()))
     }
 
     fn count(&self, action: ImageAction, count: usize) {
@@ -181,6 +170,24 @@ fn is_doubtful(failure: &TagFailure) -> bool {
         TagFailure::Retry(_) | TagFailure::Refused(_) => true,
         // The registry has looked at the tag.
         TagFailure::Blocked(_) => false,
+    }
+}
+
+/// Returns an answer without its doubts, because the image has only these tags now.
+fn without_doubt(done: Untagged, now: &[Tag]) -> Untagged {
+    let is_there = |(tag, failure): &(Tag, TagFailure)| !is_doubtful(failure) || now.contains(tag);
+    let (mut failed, absent): (Vec<_>, Vec<_>) = done.failed.into_iter().partition(is_there);
+    let absent = absent.into_iter().map(|(tag, _)| tag);
+    let (left_out, gone): (Vec<_>, Vec<_>) =
+        done.unanswered.into_iter().partition(|tag| now.contains(tag));
+    let why = || TagFailure::Retry("the answer leaves the tag out".to_owned());
+    failed.extend(left_out.into_iter().map(|tag| (tag, why())));
+    Untagged {
+        failed,
+        absent: done.absent.into_iter().chain(absent).collect(),
+        gone: done.gone.into_iter().chain(gone).collect(),
+        unanswered: Vec::new(),
+        ..done
     }
 }
 

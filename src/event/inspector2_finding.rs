@@ -162,11 +162,11 @@ impl FindingDetail {
         let account = non_empty(self.aws_account_id.as_ref());
         for resource in self.resources.into_iter().flatten().flatten() {
             if is_image(resource.kind.as_deref(), resource.id.as_deref()) {
-                resource.image(account, envelope, own)?.join(&mut images);
+                images = resource.image(account, envelope, own)?.joined(images);
             }
         }
         for arn in envelope.arns() {
-            FoundImage::from(EventPlace::from(arn)).join(&mut images);
+            images = FoundImage::from(EventPlace::from(arn)).joined(images);
         }
         <[FoundImage; 1]>::try_from(images).map(|[image]| image).map_err(|images| {
             Malformed::new(format!("the finding names {} images; expected one", images.len()))
@@ -230,15 +230,21 @@ impl From<EventPlace> for FoundImage {
 }
 
 impl FoundImage {
-    /// Merges this image into the same image among `images`, or adds it if it is another image.
-    fn join(self, images: &mut Vec<Self>) {
+    /// Merges `self` into the same image among these, or adds it if it is another image.
+    fn joined(self, mut images: Vec<Self>) -> Vec<Self> {
         let same = images.iter_mut().find(|image| {
             image.repository == self.repository
                 && (image.digest == self.digest || image.digest.is_none() || self.digest.is_none())
         });
-        let Some(image) = same else { return images.push(self) };
-        image.digest = image.digest.take().or(self.digest);
-        let new: Vec<_> = self.tags.into_iter().filter(|tag| !image.tags.contains(tag)).collect();
-        image.tags.extend(new);
+        match same {
+            Some(image) => {
+                image.digest = image.digest.take().or(self.digest);
+                let mut new = self.tags;
+                new.retain(|tag| !image.tags.contains(tag));
+                image.tags.extend(new);
+            }
+            None => images.push(self),
+        }
+        images
     }
 }

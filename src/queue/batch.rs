@@ -140,7 +140,9 @@ where
             first = first, if is_open => match first {
                 None => open = false,
                 Some(first) => {
-                    let batch = gather(first, &mut receiver, &mut next, &mut sending).await;
+                    let Gathered { batch, left } =
+                        gather(first, &mut receiver, &mut sending).await;
+                    next = left;
                     let size = batch.iter().map(|entry| entry.entries.len()).sum();
                     let span = traces::batch(operation.name(), size);
                     let mut entries = Vec::with_capacity(size);
@@ -168,14 +170,19 @@ where
     }
 }
 
-/// Gathers up to ten entries. An entry that does not fit any more becomes `next`. Batches in flight
-/// make progress meanwhile.
+/// The entries of one request.
+struct Gathered<T> {
+    batch: Vec<BatchEntry<T>>,
+    /// An entry that does not fit any more, for the next batch.
+    left: Option<BatchEntry<T>>,
+}
+
+/// Gathers up to ten entries. Batches in flight make progress meanwhile.
 async fn gather<T>(
     first: BatchEntry<T>,
     receiver: &mut mpsc::Receiver<BatchEntry<T>>,
-    next: &mut Option<BatchEntry<T>>,
     sending: &mut FuturesUnordered<impl Future<Output = ()>>,
-) -> Vec<BatchEntry<T>> {
+) -> Gathered<T> {
     let mut size = first.entries.len();
     let mut batch = vec![first];
     let end = Instant::now() + LINGER;
@@ -191,8 +198,7 @@ async fn gather<T>(
         };
         match received {
             Ok(Some(entry)) if size + entry.entries.len() > BATCH => {
-                *next = Some(entry);
-                break;
+                return Gathered { batch, left: Some(entry) };
             }
             Ok(Some(entry)) => {
                 size += entry.entries.len();
@@ -201,5 +207,5 @@ async fn gather<T>(
             Ok(None) | Err(_) => break,
         }
     }
-    batch
+    Gathered { batch, left: None }
 }

@@ -86,32 +86,49 @@ pub(super) struct Fairness {
     changed: Notify,
 }
 
-/// The slot of a message, until it is dropped.
+/// A counted place of a repository in one state, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Slot<'a> {
+struct Place<'a> {
     fairness: &'a Fairness,
     repository: &'a Repository,
     state: SlotState,
 }
 
+/// The slot of a message and its permit, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Slot<'a> {
+    place: Place<'a>,
+    permit: Permit,
+}
+
+/// The end of the wait for a slot.
+#[derive(Debug)]
+pub(super) enum Acquired<'a> {
+    /// The message has a slot.
+    Slot(Slot<'a>),
+    /// It has none, and keeps its permit until it is settled.
+    Nothing(Failure, Permit),
+}
+
 impl Slot<'_> {
     /// Does the message's work. If the work is slow, it continues without the permit.
-    pub(super) async fn run<T>(&mut self, permit: &mut Permit, work: impl Future<Output = T>) -> T {
+    pub(super) async fn run<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         tokio::select! {
             biased;
             done = &mut work => return done,
             () = sleep(SLOW) => {}
         }
-        if let Some(yielded) = self.fairness.try_slot(self.repository, SlotState::Yielded) {
-            *self = yielded;
-            permit.give_up();
+        let Place { fairness, repository, .. } = self.place;
+        if let Some(yielded) = fairness.try_place(repository, SlotState::Yielded) {
+            self.place = yielded;
+            self.permit.give_up();
         }
         work.await
     }
 }
 
-impl Drop for Slot<'_> {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut shares = self.fairness.shares();
         if let Some(share) = shares.get_mut(self.repository) {
@@ -140,20 +157,20 @@ impl Fairness {
         self.shares().is_empty()
     }
 
-    /// Takes a slot in this state, if the repository then leaves at least as much room to the
+    /// Takes a place in this state, if the repository then leaves at least as much room to the
     /// others as it has.
-    fn try_slot<'a>(&'a self, repository: &'a Repository, state: SlotState) -> Option<Slot<'a>> {
+    fn try_place<'a>(&'a self, repository: &'a Repository, state: SlotState) -> Option<Place<'a>> {
         let places = self.permits.saturating_mul(PLACES_PER_PERMIT);
         let room = if state == SlotState::Running { self.permits } else { places };
-        self.try_slot_within(room, repository, state)
+        self.try_place_within(room, repository, state)
     }
 
-    fn try_slot_within<'a>(
+    fn try_place_within<'a>(
         &'a self,
         room: usize,
         repository: &'a Repository,
         state: SlotState,
-    ) -> Option<Slot<'a>> {
+    ) -> Option<Place<'a>> {
         let mut shares = self.shares();
         let taken: usize = shares.values().map(|share| share.at(state)).sum();
         let left = room.saturating_sub(taken);
@@ -164,7 +181,7 @@ impl Fairness {
             return None;
         }
         *shares.entry(repository.clone()).or_default().at_mut(state) += 1;
-        Some(Slot { fairness: self, repository, state })
+        Some(Place { fairness: self, repository, state })
     }
 
     /// Returns whether a message of the repository has yielded.
@@ -173,10 +190,10 @@ impl Fairness {
     }
 
     /// Takes a place in the queue. There are more places for a message that cannot come again.
-    fn try_queue<'a>(&'a self, repository: &'a Repository, is_last: bool) -> Option<Slot<'a>> {
+    fn try_queue<'a>(&'a self, repository: &'a Repository, is_last: bool) -> Option<Place<'a>> {
         let more = self.permits.saturating_mul(PLACES_PER_PERMIT * MORE_FOR_LAST_RECEIVES);
-        match self.try_slot(repository, SlotState::Queued) {
-            None if is_last => self.try_slot_within(more, repository, SlotState::Queued),
+        match self.try_place(repository, SlotState::Queued) {
+            None if is_last => self.try_place_within(more, repository, SlotState::Queued),
             place => place,
         }
     }
@@ -186,30 +203,29 @@ impl Fairness {
     /// A message on its last receive cannot come again, so it waits even if its repository is slow,
     /// and a stop of the worker does not end its wait.
     ///
-    /// # Errors
-    /// [`Failure::Crowded`] if the queue is full and the repository is slow; [`Failure::Abandoned`]
-    /// if the worker begins to stop.
+    /// It gets none with [`Failure::Crowded`] if the queue is full and the repository is slow, and
+    /// with [`Failure::Abandoned`] if the worker begins to stop.
     pub(super) async fn acquire<'a>(
         &'a self,
         repository: &'a Repository,
-        permit: &mut Permit,
+        mut permit: Permit,
         is_last: bool,
         shutdown: &Shutdown,
-    ) -> Result<Slot<'a>, Failure> {
+    ) -> Acquired<'a> {
         let wait = async {
             loop {
                 let changed = self.changed.notified();
-                if let Some(slot) = self.try_slot(repository, SlotState::Running) {
-                    return Ok(slot);
+                if let Some(running) = self.try_place(repository, SlotState::Running) {
+                    return Ok(running);
                 }
-                if let Some(place) = self.try_queue(repository, is_last) {
+                if let Some(queued) = self.try_queue(repository, is_last) {
                     permit.give_up();
-                    let slot = self.next_running(repository).await;
+                    let running = self.next_running(repository).await;
                     // Another message that waits for a place may hold the permit that this one
                     // needs.
-                    drop(place);
+                    drop(queued);
                     permit.take_again().await;
-                    return Ok(slot);
+                    return Ok(running);
                 }
                 if !is_last && self.is_slow(repository) {
                     return Err(Failure::Crowded);
@@ -217,21 +233,25 @@ impl Fairness {
                 changed.await;
             }
         };
-        tokio::select! {
+        let running = tokio::select! {
             biased;
             () = shutdown.draining(), if !is_last => {
-                self.try_slot(repository, SlotState::Running).ok_or(Failure::Abandoned)
+                self.try_place(repository, SlotState::Running).ok_or(Failure::Abandoned)
             }
-            slot = wait => slot,
+            running = wait => running,
+        };
+        match running {
+            Ok(place) => Acquired::Slot(Slot { place, permit }),
+            Err(failure) => Acquired::Nothing(failure, permit),
         }
     }
 
-    /// Waits for a running slot.
-    async fn next_running<'a>(&'a self, repository: &'a Repository) -> Slot<'a> {
+    /// Waits for a running place.
+    async fn next_running<'a>(&'a self, repository: &'a Repository) -> Place<'a> {
         loop {
             let changed = self.changed.notified();
-            if let Some(slot) = self.try_slot(repository, SlotState::Running) {
-                return slot;
+            if let Some(running) = self.try_place(repository, SlotState::Running) {
+                return running;
             }
             changed.await;
         }

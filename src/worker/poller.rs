@@ -116,6 +116,20 @@ impl Ticket {
     }
 }
 
+/// When the next probe is due while polling is paused.
+struct Probe(Instant);
+
+impl Probe {
+    /// Returns a probe that is due in [`PROBE`].
+    fn later() -> Self {
+        Self(Instant::now() + PROBE)
+    }
+
+    fn is_due(&self) -> bool {
+        Instant::now() >= self.0
+    }
+}
+
 /// Whether a receive may begin.
 enum Readiness {
     /// It may begin, with this.
@@ -154,7 +168,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Poller<Q, R, N> {
         let mut tasks = Tasks::default();
         let mut polls = FuturesUnordered::new();
         let mut pace = PollPace::new(self.max_in_flight);
-        let mut probe_at = Instant::now() + PROBE;
+        let mut probe = Probe::later();
         let mut draining = false;
         while !(draining && polls.is_empty()) {
             let may_poll = !draining && polls.len() < pace.polls;
@@ -164,7 +178,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Poller<Q, R, N> {
                     self.reap(&mut tasks);
                     self.after_receive(ticket, received, &mut pace, &mut tasks);
                 }
-                ticket = self.ticket(&pace, &mut probe_at), if may_poll => {
+                ticket = self.ticket(&pace, &mut probe), if may_poll => {
                     match ticket {
                         Some(ticket) => {
                             self.reap(&mut tasks);
@@ -254,7 +268,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Poller<Q, R, N> {
 
     /// Waits until a message may be received, and takes as many permits as one receive can use.
     /// Returns `None` if the worker stops.
-    async fn ticket(&self, pace: &PollPace, probe_at: &mut Instant) -> Option<Ticket> {
+    async fn ticket(&self, pace: &PollPace, probe: &mut Probe) -> Option<Ticket> {
         tokio::select! {
             biased;
             () = self.shutdown.draining() => return None,
@@ -265,7 +279,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Poller<Q, R, N> {
             if self.shutdown.is_draining() {
                 return None;
             }
-            let is_probe_due = Instant::now() >= *probe_at;
+            let is_probe_due = probe.is_due();
             let ticket = match self.health.obstacle() {
                 None => match self.several().await {
                     Readiness::Receive(ticket) => Some(ticket),
@@ -279,7 +293,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Poller<Q, R, N> {
                     Ticket::of(self.permits.try_one()).or_else(spare)
                 }
                 Some(Obstacle::SettlingPaused) if is_probe_due && self.is_idle() => {
-                    *probe_at = Instant::now() + PROBE;
+                    *probe = Probe::later();
                     self.ask_to_settle().await;
                     None
                 }
@@ -290,7 +304,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Poller<Q, R, N> {
                 Some(_) => None,
             };
             if let Some(ticket) = ticket {
-                *probe_at = Instant::now() + PROBE;
+                *probe = Probe::later();
                 return Some(ticket);
             }
             tokio::select! {

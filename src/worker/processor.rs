@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, Span, warn};
 
 use super::completion_log::{self, Completed};
-use super::fairness::{Fairness, Slot};
+use super::fairness::{Acquired, Fairness, Slot};
 use super::permits::Permit;
 use crate::assess::{Assessment, Assessor};
 use crate::aws::AwsError;
@@ -105,25 +105,26 @@ impl ParsedMessage {
     }
 }
 
-/// The result of working on a message. It keeps the slot of the repository until the message is
-/// settled.
+/// The result of working on a message. It keeps the message's permit, and its slot of the
+/// repository if it has one, until the message is settled.
 struct Processed<'a> {
     assessment: Assessment,
-    _slot: Option<Slot<'a>>,
+    _held: Held<'a>,
 }
 
-impl From<Result<Assessment, Failure>> for Processed<'_> {
-    fn from(assessed: Result<Assessment, Failure>) -> Self {
-        match assessed {
-            Ok(assessment) => Self { assessment, _slot: None },
-            Err(failure) => without_slot(Err(failure)),
-        }
-    }
+/// What a message holds while it is in work.
+#[expect(dead_code, reason = "it is held until it is dropped")]
+enum Held<'a> {
+    /// It needed no slot, or found none.
+    Permit(Permit),
+    Slot(Slot<'a>),
+    /// The wait for a slot was broken off.
+    Nothing,
 }
 
-/// Returns a message that needed no slot, or found none.
-fn without_slot<'a>(result: Result<Outcome, Failure>) -> Processed<'a> {
-    Processed { assessment: Assessment { digests: Vec::new(), result }, _slot: None }
+/// Returns a message whose work names no image.
+fn unnamed(result: Result<Outcome, Failure>, held: Held<'_>) -> Processed<'_> {
+    Processed { assessment: Assessment { digests: Vec::new(), result }, _held: held }
 }
 
 impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
@@ -223,7 +224,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
         self.work_and_settle(&one, permit, urgency).instrument(span).await;
     }
 
-    async fn work_and_settle(&self, one: &ParsedMessage, mut permit: Permit, urgency: Urgency) {
+    async fn work_and_settle(&self, one: &ParsedMessage, permit: Permit, urgency: Urgency) {
         let ProcessorParts { settler, visibility, shutdown, instruments, .. } = &self.shared;
         let message = &one.message;
         let mut lease = HeldLease::new(message, *visibility, settler, instruments);
@@ -231,9 +232,9 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
             // Its delete has been sent together with others, so nothing extends its lease any more.
             Some(outcome) => {
                 let assessment = Assessment { digests: one.named(), result: Ok(outcome.clone()) };
-                Processed { assessment, _slot: None }
+                Processed { assessment, _held: Held::Permit(permit) }
             }
-            None => match lease.run(self.work(one, &mut permit, urgency)).await {
+            None => match lease.run(self.work(one, permit, urgency)).await {
                 Ok(processed) => processed,
                 Err(_) => return lease_lost(message),
             },
@@ -281,16 +282,18 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
     async fn work<'a>(
         &'a self,
         one: &'a ParsedMessage,
-        permit: &mut Permit,
+        permit: Permit,
         urgency: Urgency,
     ) -> Processed<'a> {
         let ParsedMessage { message, parsed, .. } = one;
         match parsed {
-            Err(malformed) => without_slot(Err(malformed.clone().into())),
-            Ok(Parsed::Ignored { reason, .. }) => without_slot(Ok(Outcome::Ignored(reason))),
+            Err(malformed) => unnamed(Err(malformed.clone().into()), Held::Permit(permit)),
+            Ok(Parsed::Ignored { reason, .. }) => {
+                unnamed(Ok(Outcome::Ignored(reason)), Held::Permit(permit))
+            }
             Ok(Parsed::Sweep(order)) => {
                 let step = self.shared.coordinator.step(message, self.attempt(message), order);
-                without_slot(self.guarded(Box::pin(step)).await.and_then(|result| result))
+                unnamed(self.guarded(Box::pin(step)).await.flatten(), Held::Permit(permit))
             }
             Ok(Parsed::Assess(event)) => {
                 let mut processed = self.assess(one, event, permit, urgency).await;
@@ -334,7 +337,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
         &'a self,
         one: &'a ParsedMessage,
         event: &'a ImageEvent,
-        permit: &mut Permit,
+        permit: Permit,
         urgency: Urgency,
     ) -> Processed<'a> {
         let ProcessorParts { assessor, shutdown, .. } = &self.shared;
@@ -342,24 +345,39 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
         if let Err(why) = assessor.check_scope(&event.repository) {
             let request = request();
             let refused = self.guarded(assessor.refuse_out_of_scope(&request, why)).await;
-            return without_slot(refused.and_then(|result| result));
+            return unnamed(refused.flatten(), Held::Permit(permit));
         }
         // A probe does not wait for a slot, because it has to find out at once.
         if urgency == Urgency::Probe {
-            let request = request();
-            return Processed::from(self.guarded(Box::pin(assessor.assess(&request))).await);
+            let assessment = self.assess_guarded(&request()).await;
+            return Processed { assessment, _held: Held::Permit(permit) };
         }
         let is_last = self.attempt(&one.message).is_last();
         let slot = self.fairness.acquire(&event.repository, permit, is_last, shutdown);
-        let mut slot = match self.guarded(slot).await.and_then(|slot| slot) {
-            Ok(slot) => slot,
-            Err(failure) => return without_slot(Err(failure)),
+        let mut slot = match self.guarded(slot).await {
+            Ok(Acquired::Slot(slot)) => slot,
+            Ok(Acquired::Nothing(failure, permit)) => {
+                return unnamed(Err(failure), Held::Permit(permit));
+            }
+            Err(failure) => return unnamed(Err(failure), Held::Nothing),
         };
         // Made here, because messages without a slot may be many, each of any size.
         let request = request();
-        let work = slot.run(permit, Box::pin(assessor.assess(&request)));
-        let assessed = self.guarded(work).await;
-        Processed { _slot: Some(slot), ..Processed::from(assessed) }
+        let assessment = slot.run(self.assess_guarded(&request)).await;
+        Processed { assessment, _held: Held::Slot(slot) }
+    }
+
+    /// Assesses the images of a request. They are known to the log even if their assessment panics
+    /// or is abandoned.
+    async fn assess_guarded(&self, request: &Request) -> Assessment {
+        let assessor = &self.shared.assessor;
+        let digests = match self.guarded(Box::pin(assessor.images(request))).await.flatten() {
+            Ok(digests) => digests,
+            Err(failure) => return Assessment { digests: Vec::new(), result: Err(failure) },
+        };
+        let assess = Box::pin(assessor.assess_images(request, &digests));
+        let result = self.guarded(assess).await.flatten();
+        Assessment { digests, result }
     }
 
     /// Settles the message. If the queue refuses that, polling pauses, the lease is kept, and the

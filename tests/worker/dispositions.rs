@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use aws_sim::{FaultRule, ScanResult};
-use serde_json::json;
+use serde_json::{Value, json};
 use tagwarden::shutdown::Shutdown;
 
-use super::support::{DEAD_LETTERS, QUEUE, World, basic, critical, enhanced, quarantine};
+use super::support::{DEAD_LETTERS, Log, QUEUE, World, basic, critical, enhanced, quarantine};
 
 fn violating(world: &World) -> String {
     let digest = world.image(&["1.0", "latest"], critical());
@@ -215,6 +215,25 @@ async fn panic_costs_one_attempt_and_nothing_else() {
     let metrics = app.instruments().render().unwrap();
     assert!(metrics.contains("tagwarden_panics_total 1"), "{metrics}");
     assert!(metrics.contains("tagwarden_in_flight_messages 0"), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn line_of_an_event_without_a_digest_names_the_image_whose_assessment_broke_off() {
+    let world = World::new();
+    let digest = world.image(&["1.0"], critical());
+    let mut event = basic(&digest, &["1.0"], &Value::Null);
+    event["detail"].as_object_mut().unwrap().remove("image-digest");
+    world.send(&event);
+    let panics = FaultRule::on("DescribeImageScanFindings").once().replace(|_| panic!("planted"));
+    world.sim.set_faults(vec![panics]);
+    let (log, _guard) = Log::of_this_thread();
+
+    world.run_to_the_end().await;
+
+    let lines = log.lines();
+    let broke_off: Vec<_> = lines.iter().filter(|line| line["outcome"] == "panicked").collect();
+    let [line] = broke_off[..] else { panic!("{lines:#?}") };
+    assert_eq!(line["digest"], digest, "{line}");
 }
 
 #[tokio::test(start_paused = true)]

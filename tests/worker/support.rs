@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::io;
 use std::pin::pin;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sim::{Call, Fault, FaultRule, RepoKey, ScanResult, Sim, SimConfig};
@@ -10,6 +12,8 @@ use serde_json::{Value, json};
 use tagwarden::app::{App, RunError};
 use tagwarden::config::{Settings, Sources};
 use tagwarden::shutdown::Shutdown;
+use tagwarden::telemetry::logs::{LogFormat, subscriber};
+use tracing_subscriber::EnvFilter;
 
 pub const ACCOUNT: &str = "111122223333";
 pub const REGION: &str = "eu-west-1";
@@ -252,6 +256,38 @@ impl World {
 
     pub fn dead_letters(&self) -> usize {
         self.sim.queue(DEAD_LETTERS).messages.len()
+    }
+}
+
+/// The log at level `info`.
+#[derive(Clone, Debug, Default)]
+pub struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Logs what happens in this thread until the guard is dropped.
+    pub fn of_this_thread() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let info = EnvFilter::new("info");
+        let all = subscriber(LogFormat::Json, info, move || writer.clone(), false);
+        (log, tracing::subscriber::set_default(all))
+    }
+
+    /// The lines, parsed.
+    pub fn lines(&self) -> Vec<Value> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 

@@ -6,8 +6,8 @@ use super::*;
 use crate::domain::names::sample::repository;
 
 /// Takes all running slots that a repository gets before it has to wait.
-fn taken<'a>(fairness: &'a Fairness, repository: &'a Repository) -> Vec<Slot<'a>> {
-    std::iter::from_fn(|| fairness.try_slot(repository, SlotState::Running)).collect()
+fn taken<'a>(fairness: &'a Fairness, repository: &'a Repository) -> Vec<Place<'a>> {
+    std::iter::from_fn(|| fairness.try_place(repository, SlotState::Running)).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -35,14 +35,15 @@ async fn queued_message_gives_up_its_permit_until_it_has_a_slot() {
     let fairness = Fairness::new(2);
     let (a, permits) = (repository("a"), Arc::new(Semaphore::new(1)));
     let shutdown = Shutdown::default();
-    let first = fairness.try_slot(&a, SlotState::Running).unwrap();
-    let mut permit = Permit::try_of(&permits).unwrap();
-    let waits = fairness.acquire(&a, &mut permit, false, &shutdown);
+    let first = fairness.try_place(&a, SlotState::Running).unwrap();
+    let permit = Permit::try_of(&permits).unwrap();
+    let waits = fairness.acquire(&a, permit, false, &shutdown);
     tokio::pin!(waits);
     assert!(futures_util::poll!(&mut waits).is_pending());
     assert_eq!(permits.available_permits(), 1);
     drop(first);
-    waits.await.unwrap();
+    let acquired = waits.await;
+    assert!(matches!(acquired, Acquired::Slot(_)));
     assert_eq!(permits.available_permits(), 0);
 }
 
@@ -50,9 +51,10 @@ async fn queued_message_gives_up_its_permit_until_it_has_a_slot() {
 async fn slow_message_yields_and_its_repository_gets_few_further_slots() {
     let fairness = Fairness::new(32);
     let (a, b, permits) = (repository("a"), repository("b"), Arc::new(Semaphore::new(1)));
-    let mut permit = Permit::try_of(&permits).unwrap();
-    let mut slot = fairness.try_slot(&a, SlotState::Running).unwrap();
-    let slow = slot.run(&mut permit, sleep(SLOW * 3));
+    let permit = Permit::try_of(&permits).unwrap();
+    let place = fairness.try_place(&a, SlotState::Running).unwrap();
+    let mut slot = Slot { place, permit };
+    let slow = slot.run(sleep(SLOW * 3));
     let others = async {
         sleep(SLOW * 2).await;
         assert_eq!(permits.available_permits(), 1);
@@ -70,26 +72,28 @@ async fn message_comes_again_if_the_queue_of_a_slow_repository_is_full() {
     let fairness = Fairness::new(1);
     let (a, permits) = (repository("a"), Arc::new(Semaphore::new(2)));
     let shutdown = Shutdown::default();
-    let held = fairness.try_slot(&a, SlotState::Running).unwrap();
-    let _all: Vec<_> = std::iter::from_fn(|| fairness.try_slot(&a, SlotState::Queued)).collect();
+    let held = fairness.try_place(&a, SlotState::Running).unwrap();
+    let _all: Vec<_> = std::iter::from_fn(|| fairness.try_place(&a, SlotState::Queued)).collect();
 
-    let mut permit = Permit::try_of(&permits).unwrap();
-    let waits = fairness.acquire(&a, &mut permit, false, &shutdown);
+    let permit = Permit::try_of(&permits).unwrap();
+    let waits = fairness.acquire(&a, permit, false, &shutdown);
     tokio::pin!(waits);
     assert!(futures_util::poll!(&mut waits).is_pending());
     assert_eq!(permits.available_permits(), 1, "it waits with its permit while nothing is slow");
 
-    let _slow = fairness.try_slot(&a, SlotState::Yielded).unwrap();
+    let _slow = fairness.try_place(&a, SlotState::Yielded).unwrap();
     fairness.changed.notify_waiters();
-    assert!(matches!(waits.await, Err(Failure::Crowded)));
+    let crowded = waits.await;
+    assert!(matches!(crowded, Acquired::Nothing(Failure::Crowded, _)));
+    assert_eq!(permits.available_permits(), 1, "it keeps its permit until it is settled");
 
-    let mut permit = Permit::try_of(&permits).unwrap();
-    let last = fairness.acquire(&a, &mut permit, true, &shutdown);
+    let permit = Permit::try_of(&permits).unwrap();
+    let last = fairness.acquire(&a, permit, true, &shutdown);
     tokio::pin!(last);
     assert!(futures_util::poll!(&mut last).is_pending(), "its last receive waits");
     assert_eq!(permits.available_permits(), 1, "in a place for last receives");
     drop(held);
-    assert!(last.await.is_ok());
+    assert!(matches!(last.await, Acquired::Slot(_)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,14 +101,15 @@ async fn message_with_a_slot_frees_its_place_while_it_waits_for_a_permit() {
     let fairness = Fairness::new(1);
     let (a, permits) = (repository("a"), Arc::new(Semaphore::new(1)));
     let shutdown = Shutdown::default();
-    let held = fairness.try_slot(&a, SlotState::Running).unwrap();
+    let held = fairness.try_place(&a, SlotState::Running).unwrap();
     let mut places: Vec<_> =
-        std::iter::from_fn(|| fairness.try_slot(&a, SlotState::Queued)).collect();
+        std::iter::from_fn(|| fairness.try_place(&a, SlotState::Queued)).collect();
     places.pop();
 
     let wait = async || {
-        let mut permit = Permit::try_of(&permits).unwrap();
-        drop(fairness.acquire(&a, &mut permit, false, &shutdown).await.unwrap());
+        let permit = Permit::try_of(&permits).unwrap();
+        let acquired = fairness.acquire(&a, permit, false, &shutdown).await;
+        assert!(matches!(acquired, Acquired::Slot(_)));
     };
     let (first, second) = (wait(), wait());
     tokio::pin!(first, second);
@@ -122,9 +127,9 @@ async fn stop_of_the_worker_ends_the_wait() {
     let fairness = Fairness::new(1);
     let (a, permits) = (repository("a"), Arc::new(Semaphore::new(1)));
     let shutdown = Shutdown::default();
-    let _held = fairness.try_slot(&a, SlotState::Running).unwrap();
+    let _held = fairness.try_place(&a, SlotState::Running).unwrap();
     shutdown.drain();
-    let mut permit = Permit::try_of(&permits).unwrap();
-    let ended = fairness.acquire(&a, &mut permit, false, &shutdown).await;
-    assert!(matches!(ended, Err(Failure::Abandoned)));
+    let permit = Permit::try_of(&permits).unwrap();
+    let ended = fairness.acquire(&a, permit, false, &shutdown).await;
+    assert!(matches!(ended, Acquired::Nothing(Failure::Abandoned, _)));
 }
