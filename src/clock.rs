@@ -83,6 +83,14 @@ impl Clock {
     pub fn since(&self, then: SystemTime) -> Duration {
         self.now().duration_since(then).unwrap_or_default()
     }
+
+    /// Returns how long ago the queue's clock showed `then`, or zero until the queue's clock is
+    /// known, because a machine's clock that is ahead would make any wait seem over.
+    #[must_use]
+    pub fn since_by_queue(&self, then: SystemTime) -> Duration {
+        let age = self.by_queue().and_then(|now| now.duration_since(then).ok());
+        age.unwrap_or_default()
+    }
 }
 
 impl fmt::Debug for Clock {
@@ -101,6 +109,15 @@ mod tests {
 
     fn at(seconds: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn age_by_the_queue_is_zero_until_its_clock_is_known() {
+        let clock = Clock::new(|| at(9_000));
+        assert_eq!(clock.since_by_queue(at(1_000)), Duration::ZERO, "the machine may be ahead");
+        clock.set(Instant::now(), at(1_060));
+        assert_eq!(clock.since_by_queue(at(1_000)), Duration::from_secs(60));
+        assert_eq!(clock.since_by_queue(at(1_100)), Duration::ZERO, "it lies in the future");
     }
 
     #[tokio::test(start_paused = true)]

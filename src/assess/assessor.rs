@@ -219,7 +219,8 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         match inspection {
             Inspection::Wait(image, reason, _) => {
                 let sent = request.freshness.sent_at;
-                let age = sent.map(|sent| self.stages.clock.since(sent)).unwrap_or_default();
+                let age = sent.map(|sent| self.stages.clock.since_by_queue(sent));
+                let age = age.unwrap_or_default();
                 match wait_for_findings(request.attempt, age) {
                     Some(again) => Err(Failure::Pending { reason, again }),
                     None => self.unscanned(request, &image, reason).await,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use aws_sim::{Finding, ScanResult, SimConfig, manifest};
+use aws_sim::{Fault, Finding, ScanResult, SimConfig, manifest};
 use serde_json::{Value, json};
 
 use super::support::{QUEUE, World, critical, quarantine, settled};
@@ -108,6 +108,25 @@ async fn finding_that_ecr_never_shows_is_notified_after_half_an_hour() {
     let notice = world.notice();
     assert_eq!(notice["action"], "unscanned");
     assert_eq!(notice["reasons"], json!(["ECR shows fewer findings than the event"]));
+    let last = world.sim.calls_of("DescribeImageScanFindings").pop().unwrap();
+    assert!(last.at >= Duration::from_secs(1800), "{:?}", last.at);
+    assert_eq!(world.dead_letters(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fast_clock_of_a_new_task_ends_no_wait_for_a_finding() {
+    let world = World::new();
+    let digest = world.image(&["1.0"], ScanResult::enhanced(&[("MEDIUM", 3)]));
+    world.route(findings());
+    let finding = Finding::new("CVE-2026-1000", "CRITICAL");
+    world.sim.emit_finding(&world.repository, &digest, &finding, "ACTIVE");
+    // Only a first receive shows the queue's clock, and the task that had it is gone.
+    world.crash_at("DescribeImageScanFindings", Fault::Hang).await;
+    world.sim.set_callers_clock(7200);
+
+    world.run_to_the_end().await;
+
+    assert_eq!(world.notice()["action"], "unscanned");
     let last = world.sim.calls_of("DescribeImageScanFindings").pop().unwrap();
     assert!(last.at >= Duration::from_secs(1800), "{:?}", last.at);
     assert_eq!(world.dead_letters(), 0);
