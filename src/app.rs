@@ -38,12 +38,12 @@ use crate::config::Settings;
 use crate::domain::names::Region;
 use crate::health::Health;
 use crate::http;
+use crate::notify::SnsNotifier;
 use crate::notify::Topic;
-use crate::notify::sns::SnsNotifier;
-use crate::queue::lease::Settler;
-use crate::queue::sqs::SqsQueue;
-use crate::queue::{Queue as _, QueueInfo, batch};
-use crate::registry::ecr::EcrRegistry;
+use crate::queue::Settler;
+use crate::queue::SqsQueue;
+use crate::queue::{Batcher, Queue as _, QueueInfo, send_batches};
+use crate::registry::EcrRegistry;
 use crate::shutdown::{Shutdown, time_for_receives, time_for_work, time_to_flush};
 use crate::sweep::{self as sweeps, Coordinator};
 use crate::telemetry::export::Export;
@@ -175,18 +175,17 @@ impl App {
             mode = self.settings.policy.base.mode.as_str(),
             "ready"
         );
-        let (deletes, delete_entries) = batch::Batcher::new(Operation::DeleteMessageBatch);
-        let (changes, change_entries) =
-            batch::Batcher::new(Operation::ChangeMessageVisibilityBatch);
+        let (deletes, delete_entries) = Batcher::new(Operation::DeleteMessageBatch);
+        let (changes, change_entries) = Batcher::new(Operation::ChangeMessageVisibilityBatch);
         let poller = self.poller(info, topics, shutdown, Settler { deletes, changes });
         let mut tasks = JoinSet::new();
         let queue = Arc::clone(&self.queue);
-        tasks.spawn(batch::run(delete_entries, move |entries| {
+        tasks.spawn(send_batches(delete_entries, move |entries| {
             let queue = Arc::clone(&queue);
             async move { queue.delete(&entries).await }
         }));
         let queue = Arc::clone(&self.queue);
-        tasks.spawn(batch::run(change_entries, move |entries| {
+        tasks.spawn(send_batches(change_entries, move |entries| {
             let queue = Arc::clone(&queue);
             async move { queue.change_visibility(&entries).await }
         }));

@@ -9,4 +9,4 @@ mod assessor;
 mod out_of_scope;
 mod single_flight;
 
-pub use self::assessor::{Assessment, Assessor, Stages};
+pub(crate) use self::assessor::{Assessment, Assessor, Stages};

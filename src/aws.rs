@@ -37,10 +37,10 @@ use crate::domain::names::{Region, RegistryId};
 use crate::telemetry::instruments::Instruments;
 use crate::telemetry::traces;
 
-pub use attempts::CountAttempts;
+pub(crate) use attempts::CountAttempts;
 pub use error::{AwsError, ErrorClass};
 pub use operation::Operation;
-pub use permission::{Permission, Tried};
+pub(crate) use permission::{Permission, Tried};
 
 use pacing::{LONGEST_WAIT, Line, Pacing, WaitedTooLong};
 

@@ -8,7 +8,7 @@ use crate::shutdown::Shutdown;
 
 /// A rule for the pauses between tries.
 #[derive(Clone, Copy, Debug)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     first: Duration,
     factor: u32,
     longest: Duration,
@@ -18,14 +18,14 @@ pub struct Backoff {
 impl Backoff {
     /// Pauses that begin at `first` and grow by `factor` until they reach `longest`.
     #[must_use]
-    pub const fn new(first: Duration, factor: u32, longest: Duration) -> Self {
+    pub(crate) const fn new(first: Duration, factor: u32, longest: Duration) -> Self {
         Self { first, factor, longest, spread: 0.0 }
     }
 
     /// Returns the same rule with pauses that are shortened at random by up to the part `spread`
     /// of themselves, because tasks that failed together must not try again together.
     #[must_use]
-    pub const fn spread(self, spread: f64) -> Self {
+    pub(crate) const fn spread(self, spread: f64) -> Self {
         Self { spread, ..self }
     }
 
@@ -33,7 +33,7 @@ impl Backoff {
     ///
     /// The first pause follows the first failure, so 0 and 1 give the same.
     #[must_use]
-    pub fn pause(&self, failures: u32, random: f64) -> Duration {
+    pub(crate) fn pause(&self, failures: u32, random: f64) -> Duration {
         let growth = self.factor.saturating_pow(failures.saturating_sub(1));
         let pause = self.first.saturating_mul(growth).min(self.longest);
         pause.mul_f64(1.0 - random.clamp(0.0, 1.0) * self.spread)
@@ -42,7 +42,7 @@ impl Backoff {
 
 /// Counts the failed tries of one call and pauses after each.
 #[derive(Clone, Copy, Debug)]
-pub struct Retries {
+pub(crate) struct Retries {
     backoff: Backoff,
     failures: u32,
 }
@@ -59,30 +59,30 @@ const REFUSED: Backoff =
 impl Retries {
     /// No try has failed so far.
     #[must_use]
-    pub const fn new(backoff: Backoff) -> Self {
+    pub(crate) const fn new(backoff: Backoff) -> Self {
         Self { backoff, failures: 0 }
     }
 
     /// Tries of a call that is refused: from a second to half a minute apart.
     #[must_use]
-    pub const fn of_refused_call() -> Self {
+    pub(crate) const fn of_refused_call() -> Self {
         Self::new(REFUSED)
     }
 
     /// Returns how many tries have failed in a row.
     #[must_use]
-    pub fn failures(&self) -> u32 {
+    pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
     /// Counts a failed try and returns the pause after it.
-    pub fn failed(&mut self) -> Duration {
+    pub(crate) fn failed(&mut self) -> Duration {
         self.failures = self.failures.saturating_add(1);
         self.backoff.pause(self.failures, fastrand::f64())
     }
 
     /// Forgets the failures, because a try succeeded.
-    pub fn succeeded(&mut self) {
+    pub(crate) fn succeeded(&mut self) {
         self.failures = 0;
     }
 
@@ -90,7 +90,7 @@ impl Retries {
     ///
     /// # Errors
     /// [`Stopping`] if the worker begins to stop meanwhile.
-    pub async fn wait(&mut self, shutdown: &Shutdown) -> Result<(), Stopping> {
+    pub(crate) async fn wait(&mut self, shutdown: &Shutdown) -> Result<(), Stopping> {
         let pause = self.failed();
         tokio::select! {
             biased;

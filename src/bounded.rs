@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 
 /// Shared slots by key, with a limit.
 #[derive(Debug)]
-pub struct Slots<K, V> {
+pub(crate) struct Slots<K, V> {
     most: usize,
     is_fresh: fn(&V) -> bool,
     slots: Mutex<HashMap<K, Arc<V>>>,
@@ -32,12 +32,12 @@ impl<K: Clone + Eq + Hash, V> Slots<K, V> {
     /// Creates a map of about `most` slots. A slot that nobody holds and that is not fresh gives
     /// way first.
     #[must_use]
-    pub fn new(most: usize, is_fresh: fn(&V) -> bool) -> Self {
+    pub(crate) fn new(most: usize, is_fresh: fn(&V) -> bool) -> Self {
         Self { most, is_fresh, slots: Mutex::default() }
     }
 
     /// Returns the slot of this key, a new one if there is none.
-    pub fn get(&self, key: &K, new: impl FnOnce() -> V) -> Arc<V> {
+    pub(crate) fn get(&self, key: &K, new: impl FnOnce() -> V) -> Arc<V> {
         let mut slots = self.slots.lock();
         if let Some(slot) = slots.get(key) {
             return Arc::clone(slot);
@@ -52,12 +52,12 @@ impl<K: Clone + Eq + Hash, V> Slots<K, V> {
     }
 
     /// Drops the slots that nobody holds and that are not fresh, because of what they hold.
-    pub fn tidy(&self) {
+    pub(crate) fn tidy(&self) {
         self.slots.lock().retain(|_, slot| is_held(slot) || (self.is_fresh)(slot));
     }
 
     /// Shows every slot to `see`.
-    pub fn each(&self, mut see: impl FnMut(&V)) {
+    pub(crate) fn each(&self, mut see: impl FnMut(&V)) {
         self.slots.lock().values().for_each(|slot| see(slot));
     }
 }

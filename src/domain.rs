@@ -12,20 +12,20 @@
 //!   what to do, and [`reconcile`] checks the registry's answer.
 //! - Words for people: [`notice`], [`coverage`].
 
-pub mod coverage;
+pub(crate) mod coverage;
 pub mod evaluation;
 pub mod exception;
 pub mod findings;
 pub mod globs;
 pub mod image;
 pub mod image_index;
-pub mod limits;
-pub mod marks;
+pub(crate) mod limits;
+pub(crate) mod marks;
 pub mod names;
 pub mod notice;
 pub mod origin;
 pub mod plan;
 pub mod policy;
-pub mod reconcile;
-pub mod replication;
-pub mod text;
+pub(crate) mod reconcile;
+pub(crate) mod replication;
+pub(crate) mod text;

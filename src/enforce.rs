@@ -16,8 +16,8 @@ mod quota;
 mod removal;
 mod target;
 
-pub use self::actions::{ImageAction, declare};
-pub use self::enforcer::{Enforcer, EnforcerParts};
-pub use self::limits::LimitSettings;
-pub use self::notices::blank_notice;
-pub use self::target::Target;
+pub(crate) use self::actions::declare;
+pub(crate) use self::enforcer::{Enforcer, EnforcerParts};
+pub(crate) use self::limits::LimitSettings;
+pub(crate) use self::notices::blank_notice;
+pub(crate) use self::target::Target;

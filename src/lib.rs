@@ -27,27 +27,32 @@
 //! - [`clock`]: the time of day. [`event`]: parses bytes into events.
 //! - [`domain`]: pure rules about names, findings, the policy and the plan.
 
+#![expect(
+    rustdoc::private_intra_doc_links,
+    reason = "the documentation is for those who change the program, and is built with private items"
+)]
+
 pub mod app;
-pub mod assess;
+pub(crate) mod assess;
 pub mod aws;
-pub mod backoff;
-pub mod bounded;
+pub(crate) mod backoff;
+pub(crate) mod bounded;
 pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
-pub mod enforce;
+pub(crate) mod enforce;
 pub mod event;
 pub mod explain;
-pub mod health;
+pub(crate) mod health;
 pub mod http;
-pub mod inspect;
+pub(crate) mod inspect;
 pub mod notify;
-pub mod outcome;
-pub mod queue;
+pub(crate) mod outcome;
+pub(crate) mod queue;
 pub mod registry;
 pub mod shutdown;
-pub mod sweep;
+pub(crate) mod sweep;
 pub mod telemetry;
-pub mod worker;
+pub(crate) mod worker;

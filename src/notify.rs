@@ -14,10 +14,12 @@ pub mod render;
 #[cfg(test)]
 pub(crate) mod sample;
 mod settings;
-pub mod sns;
+mod sns;
 mod undo;
 
-pub use self::dispatch::{Announced, Dispatcher, Topic, Undelivered};
-pub use self::notice::{Notice, NoticeTags, id_of, notice_id};
-pub use self::notifier::Notifier;
+pub(crate) use self::dispatch::{Announced, Dispatcher, Topic, Undelivered};
+pub(crate) use self::notice::id_of;
+pub use self::notice::{Notice, NoticeTags, notice_id};
+pub(crate) use self::notifier::Notifier;
 pub use self::settings::{NoticeFormat, NotifySettings, TopicSettings};
+pub(crate) use self::sns::SnsNotifier;

@@ -10,9 +10,11 @@ mod failure;
 
 use strum::{EnumDiscriminants, IntoStaticStr, VariantArray};
 
-pub use self::attempt::Attempt;
-pub use self::disposition::{Disposition, disposition, wait_for_findings, waits_for_replicas};
-pub use self::failure::{Failure, FailureKind};
+pub(crate) use self::attempt::Attempt;
+pub(crate) use self::disposition::{
+    Disposition, disposition, wait_for_findings, waits_for_replicas,
+};
+pub(crate) use self::failure::{Failure, FailureKind};
 use crate::domain::policy::OutOfScope;
 
 /// The outcome of a message that needs no further delivery.
@@ -149,7 +151,7 @@ impl OutcomeKind {
 ///
 /// # Errors
 /// The failure, if there is one.
-pub fn graver(
+pub(crate) fn graver(
     one: Result<Outcome, Failure>,
     other: Result<Outcome, Failure>,
 ) -> Result<Outcome, Failure> {

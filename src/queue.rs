@@ -8,10 +8,10 @@
 //! repeated by the holder of the lease and never by the SDK: no attempt begins after the lease has
 //! ended.
 
-pub mod batch;
-pub mod lease;
+mod batch;
+mod lease;
 mod settings;
-pub mod sqs;
+mod sqs;
 
 use std::fmt;
 use std::future::Future;
@@ -19,14 +19,17 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-pub use self::settings::{QueueSettings, registry_of};
+pub(crate) use self::batch::{Batcher, send_batches};
+pub(crate) use self::lease::{HeldLease, SettleError, Settlement, Settler};
+pub(crate) use self::settings::{QueueSettings, registry_of};
+pub(crate) use self::sqs::SqsQueue;
 use crate::aws::AwsError;
 use crate::domain::names::RegistryId;
 use crate::telemetry::traces::Delivery;
 
 /// Identifies one receive of one message; every receive gives a new handle.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct ReceiptHandle(pub String);
+pub(crate) struct ReceiptHandle(pub String);
 
 impl fmt::Debug for ReceiptHandle {
     /// Hides the handle from logs, because it is long and lets its holder delete the message.
@@ -35,9 +38,8 @@ impl fmt::Debug for ReceiptHandle {
     }
 }
 
-/// A received message.
 #[derive(Clone, Debug)]
-pub struct Message {
+pub(crate) struct Message {
     /// The id that the queue gives to the message, the same at every receive.
     pub id: String,
     /// The handle of this receive.
@@ -59,7 +61,7 @@ pub struct Message {
 
 /// The attributes of the queue that the worker needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QueueInfo {
+pub(crate) struct QueueInfo {
     /// The account and Region of the queue, which are the worker's own.
     pub registry_id: RegistryId,
     /// The number of receives after which an undeleted message moves to the dead-letter queue;
@@ -70,7 +72,7 @@ pub struct QueueInfo {
 
 /// A change of visibility: from now on, the message stays invisible for this long.
 #[derive(Clone, Debug)]
-pub struct Visibility {
+pub(crate) struct Visibility {
     /// The handle of the message.
     pub receipt: ReceiptHandle,
     /// The time in whole seconds; zero makes the message visible at once.
@@ -79,17 +81,15 @@ pub struct Visibility {
 
 /// How long a receive waits for its first message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
+pub(crate) enum Wait {
     /// As long as the queue permits and a stop can wait for, because that costs the fewest calls.
     Long,
     /// A moment, because a stop waits for the receive before it can release the messages in hand.
     Short,
 }
 
-/// A message to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outgoing {
-    /// The body.
+pub(crate) struct Outgoing {
     pub body: String,
     /// The time during which nobody can receive it.
     pub delay: Duration,
@@ -98,7 +98,7 @@ pub struct Outgoing {
 /// Some of several messages could not be sent.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{} of {of} messages could not be sent: {error}", .left.len())]
-pub struct NotSent {
+pub(crate) struct NotSent {
     /// The error that ended the sending.
     pub error: AwsError,
     /// The positions of the messages that were not sent, as far as is known: a call without an
@@ -109,7 +109,7 @@ pub struct NotSent {
 }
 
 /// The operations of a queue that the worker needs.
-pub trait Queue: Send + Sync + 'static {
+pub(crate) trait Queue: Send + Sync + 'static {
     /// Reads the queue's attributes. Success means that the queue exists and may be used.
     fn info(&self) -> impl Future<Output = Result<QueueInfo, AwsError>> + Send;
 

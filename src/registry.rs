@@ -6,7 +6,7 @@
 //! Invariant 3: [`Registry::untag`] removes a tag only if the tag still points to the judged digest
 //! at the moment of the call.
 
-pub mod ecr;
+mod ecr;
 mod manifest;
 
 use std::collections::HashMap;
@@ -21,6 +21,9 @@ use crate::domain::marks::Marks;
 use crate::domain::names::{Digest, RegistryId, Repository, RepositoryName, Tag};
 use crate::domain::reconcile::Untagged;
 use crate::domain::replication::Replication;
+
+pub use self::ecr::EcrRegistry;
+pub(crate) use self::ecr::try_permissions;
 
 /// How a tag is deleted: by tag and digest, or by tag alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

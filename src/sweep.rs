@@ -28,8 +28,8 @@ mod settings;
 mod steps_taken;
 mod summary;
 
-pub use self::coordinator::{Coordinator, CoordinatorParts};
-pub use self::inventory::{Inventory, InventoryEntry, InventoryPage};
-pub use self::manual::{Advance, ManualSweep, ManualSweepError, Parts, Scope};
-pub use self::plan_file::{Document, NoPlan, Planned, SCHEMA};
-pub use self::settings::SweepSettings;
+pub(crate) use self::coordinator::{Coordinator, CoordinatorParts};
+pub(crate) use self::inventory::{Inventory, InventoryEntry};
+pub(crate) use self::manual::{Advance, ManualSweep, ManualSweepError, Parts, Scope};
+pub(crate) use self::plan_file::Document;
+pub(crate) use self::settings::SweepSettings;

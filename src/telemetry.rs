@@ -5,7 +5,7 @@
 //! that the reader does not take in time is dropped. All metrics are in `instruments` and all spans
 //! in `traces`.
 
-pub mod export;
+pub(crate) mod export;
 pub mod instruments;
 pub mod logs;
-pub mod traces;
+pub(crate) mod traces;

@@ -12,5 +12,5 @@ mod permits;
 mod poller;
 mod processor;
 
-pub use self::poller::Poller;
-pub use self::processor::{ProcessorParts, declare};
+pub(crate) use self::poller::Poller;
+pub(crate) use self::processor::{ProcessorParts, declare};

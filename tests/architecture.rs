@@ -53,6 +53,18 @@ const AWS_FILES: &[&str] = &[
     "app/wiring.rs",
 ];
 
+/// The files of a room that other rooms name themselves, and why. All others are behind the facade
+/// of their room, which re-exports what others may use.
+const OPEN_FILES: &[(&str, &str)] = &[
+    ("app::", "the commands name the one that they run"),
+    ("check::", "each page of the report is a part of its own"),
+    ("domain::", "every file is one subject, which its name says"),
+    ("event::sweep", "the messages of sweeps, which no other event needs"),
+    ("explain::live", "it is the only part that calls AWS"),
+    ("notify::render", "the summary of a sweep is sent in the same forms as a notice"),
+    ("telemetry::", "metrics, logs, traces and their export have nothing in common"),
+];
+
 /// Crates and modules of the standard library that pure code must not touch.
 const IMPURE: [&str; 9] = [
     "tokio",
@@ -85,6 +97,21 @@ fn imports_run_downwards_only() {
         for room in source.rooms().filter(|room| *room != source.room()) {
             let file = &source.file;
             assert!(floor(room) > floor(source.room()), "{file} imports {room}, not below it");
+        }
+    }
+}
+
+#[test]
+fn rooms_are_entered_by_their_facades() {
+    let sources = sources();
+    for source in sources.iter().filter(|source| source.room() != "lib") {
+        for inner in source.past_facades(&sources) {
+            let is_open = OPEN_FILES.iter().any(|(open, _)| match open.strip_suffix("::") {
+                Some(room) => inner.split("::").next() == Some(room),
+                None => inner == *open,
+            });
+            let file = &source.file;
+            assert!(is_open, "{file} imports {inner}: re-export it from the room's facade instead");
         }
     }
 }

@@ -14,12 +14,11 @@ use crate::domain::policy::{Mode, Policy};
 use crate::event::ImageEvent;
 use crate::explain::live::{Live, inspect};
 use crate::inspect::{Freshness, Request, Urgency};
-use crate::notify::sns::SnsNotifier;
+use crate::notify::SnsNotifier;
 use crate::outcome::{Attempt, Failure};
 use crate::queue::Queue as _;
-use crate::queue::sqs::SqsQueue;
-use crate::registry::UntagBy;
-use crate::registry::ecr::{self, EcrRegistry};
+use crate::queue::SqsQueue;
+use crate::registry::{self, EcrRegistry, UntagBy};
 use crate::shutdown::{Shutdown, time_for_work};
 use crate::sweep::ManualSweepError;
 
@@ -138,7 +137,7 @@ pub async fn try_permissions(
                 continue;
             }
             let (enforce, rescan) = (mode == Mode::Enforce, settings.sweep.rescan_after.is_some());
-            let tried = ecr::try_permissions(&registry, &repository, enforce, rescan).await;
+            let tried = registry::try_permissions(&registry, &repository, enforce, rescan).await;
             if tried.iter().any(|tried| tried.action == "sts:AssumeRole") {
                 refusing = Some(repository.account);
             }

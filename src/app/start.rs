@@ -19,7 +19,7 @@ use tracing::{error, warn};
 use super::{App, RunError};
 use crate::aws::{Aws, AwsError, ErrorClass};
 use crate::backoff::{Backoff, Retries};
-use crate::notify::sns::SnsNotifier;
+use crate::notify::SnsNotifier;
 use crate::notify::{Notifier as _, Topic, TopicSettings};
 use crate::queue::{Queue as _, QueueInfo};
 use crate::shutdown::Shutdown;

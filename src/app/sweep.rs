@@ -12,9 +12,8 @@ use crate::config::{JudgingSettings, Settings};
 use crate::domain::names::RegistryId;
 use crate::enforce::LimitSettings;
 use crate::inspect::CallPace;
-use crate::notify::sns::SnsNotifier;
-use crate::registry::UntagBy;
-use crate::registry::ecr::EcrRegistry;
+use crate::notify::SnsNotifier;
+use crate::registry::{EcrRegistry, UntagBy};
 use crate::shutdown::Shutdown;
 use crate::sweep::{Advance, Document, ManualSweep, Parts, Scope};
 

@@ -29,28 +29,21 @@ use crate::telemetry::logs::AUDIT;
 
 /// The stages of an assessment, and the other parts that it needs.
 #[derive(Debug)]
-pub struct Stages<R, N> {
-    /// Reads and judges.
+pub(crate) struct Stages<R, N> {
     pub inspector: Arc<Inspector<R>>,
     /// Finds reasons for leaving tags in place.
     pub safeguards: Arc<Safeguards<R>>,
-    /// Changes images.
     pub enforcer: Enforcer<R, N>,
-    /// Notifies the team.
     pub dispatcher: Arc<Dispatcher<N>>,
-    /// The policy.
     pub policy: Arc<Policy>,
     /// The worker's own registry.
     pub own: RegistryId,
-    /// The time of day.
     pub clock: Clock,
-    /// The metrics.
     pub instruments: Arc<Instruments>,
 }
 
-/// Assesses images.
 #[derive(Debug)]
-pub struct Assessor<R, N> {
+pub(crate) struct Assessor<R, N> {
     stages: Stages<R, N>,
     single_flight: SingleFlight,
     refusals: Refusals<N>,
@@ -58,7 +51,7 @@ pub struct Assessor<R, N> {
 
 /// The result of assessing a request.
 #[derive(Debug)]
-pub struct Assessment {
+pub(crate) struct Assessment {
     /// The images that the request turned out to be about.
     pub digests: Vec<Digest>,
     /// The gravest of the images' results.
@@ -68,21 +61,21 @@ pub struct Assessment {
 impl<R: Registry, N: Notifier> Assessor<R, N> {
     /// Creates an assessor of these stages.
     #[must_use]
-    pub fn new(stages: Stages<R, N>) -> Self {
+    pub(crate) fn new(stages: Stages<R, N>) -> Self {
         let (dispatcher, policy) = (Arc::clone(&stages.dispatcher), Arc::clone(&stages.policy));
         let refusals = Refusals::new(dispatcher, policy);
         Self { stages, single_flight: SingleFlight::default(), refusals }
     }
 
     /// Drops old results that were kept for other messages.
-    pub fn tidy(&self) {
+    pub(crate) fn tidy(&self) {
         self.single_flight.tidy();
     }
 
     /// Returns whether an event needs no call to ECR: the policy covers it, and its own counts show
     /// that no limit is exceeded.
     #[must_use]
-    pub fn is_cleared_at_a_glance(&self, event: &ImageEvent) -> bool {
+    pub(crate) fn is_cleared_at_a_glance(&self, event: &ImageEvent) -> bool {
         let Stages { inspector, .. } = &self.stages;
         self.check_scope(&event.repository).is_ok()
             && inspector.evaluator().is_cleared(&event.repository.name, &event.claim)
@@ -92,7 +85,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     ///
     /// # Errors
     /// [`OutOfScope`] if it does not.
-    pub fn check_scope(&self, repository: &Repository) -> Result<(), OutOfScope> {
+    pub(crate) fn check_scope(&self, repository: &Repository) -> Result<(), OutOfScope> {
         let Stages { policy, own, .. } = &self.stages;
         policy.check_scope(repository, own)
     }
@@ -101,7 +94,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     ///
     /// # Errors
     /// [`Failure`] if the team cannot be notified.
-    pub async fn refuse_out_of_scope(
+    pub(crate) async fn refuse_out_of_scope(
         &self,
         request: &Request,
         why: OutOfScope,
@@ -110,7 +103,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     }
 
     /// Assesses the images that a request is about.
-    pub async fn assess(&self, request: &Request) -> Assessment {
+    pub(crate) async fn assess(&self, request: &Request) -> Assessment {
         match self.images(request).await {
             Ok(digests) => {
                 let result = self.assess_images(request, &digests).await;
@@ -124,7 +117,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     ///
     /// # Errors
     /// [`Failure`] if ECR does not say to which images its tags point.
-    pub async fn images(&self, request: &Request) -> Result<Vec<Digest>, Failure> {
+    pub(crate) async fn images(&self, request: &Request) -> Result<Vec<Digest>, Failure> {
         let Stages { inspector, dispatcher, .. } = &self.stages;
         let lost = |tag: &Tag| dispatcher.image_that_lost(&request.repository, tag);
         inspector.evaluator().digests(request, lost).await
@@ -134,7 +127,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     ///
     /// # Errors
     /// [`Failure`] if the message has to come again.
-    pub async fn assess_images(
+    pub(crate) async fn assess_images(
         &self,
         request: &Request,
         digests: &[Digest],

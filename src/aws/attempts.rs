@@ -34,7 +34,7 @@ tokio::task_local! {
 
 /// Counts the attempts of a client's calls and notes the throttled ones.
 #[derive(Debug)]
-pub struct CountAttempts;
+pub(crate) struct CountAttempts;
 
 impl Intercept for CountAttempts {
     fn name(&self) -> &'static str {

@@ -24,7 +24,7 @@ pub struct AnsweredId {
 
 /// One failure in an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AnsweredFailure {
+pub(crate) struct AnsweredFailure {
     /// The tag that failed; `None` if the failure concerns the whole image.
     pub tag: Option<String>,
     /// ECR's `ImageFailureCode`.
@@ -35,7 +35,7 @@ pub struct AnsweredFailure {
 
 /// An answer of BatchDeleteImage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The image ids that were removed.
     pub deleted: Vec<AnsweredId>,
     /// The image ids that were not removed.
@@ -87,7 +87,7 @@ impl Untagged {
 /// Compares an answer with the request, which is to remove these tags of the image with this digest
 /// and nothing else.
 #[must_use]
-pub fn reconcile(digest: &Digest, requested: &[Tag], answer: Answer) -> Untagged {
+pub(crate) fn reconcile(digest: &Digest, requested: &[Tag], answer: Answer) -> Untagged {
     let mut result = Untagged::default();
     let asked = |id: &AnsweredId| {
         let tag = requested.iter().find(|tag| id.tag.as_deref() == Some(tag.as_str()))?;

@@ -49,7 +49,7 @@ impl Replication {
 
 /// Lists registries in words, for people.
 #[must_use]
-pub fn listed(registries: &[RegistryId]) -> String {
+pub(crate) fn listed(registries: &[RegistryId]) -> String {
     let names =
         registries.iter().map(|RegistryId { account, region }| format!("{account} {region}"));
     names.collect::<Vec<_>>().join(", ")

@@ -6,7 +6,7 @@ use crate::telemetry::instruments::Instruments;
 
 /// One act on an image, and how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
-pub enum ImageAction {
+pub(super) enum ImageAction {
     /// The image bears its quarantine tag.
     MarkDone,
     /// The quarantine tag was refused.
@@ -34,7 +34,7 @@ pub enum ImageAction {
 impl ImageAction {
     /// Returns the values of the labels action, outcome and mode.
     #[must_use]
-    pub fn labels(self) -> (&'static str, &'static str, &'static str) {
+    pub(super) fn labels(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::MarkDone => ("mark", "done", "enforce"),
             Self::MarkRefused => ("mark", "refused", "enforce"),
@@ -57,6 +57,6 @@ impl ImageAction {
 }
 
 /// Declares the acts that are counted.
-pub fn declare(instruments: &Instruments) {
+pub(crate) fn declare(instruments: &Instruments) {
     ImageAction::VARIANTS.iter().for_each(|action| action.count(instruments, 0));
 }

@@ -27,26 +27,21 @@ use crate::telemetry::logs::AUDIT;
 
 /// Everything that the enforcer shares with other parts of the worker.
 #[derive(Debug)]
-pub struct EnforcerParts<R, N> {
-    /// Calls to the registry.
+pub(crate) struct EnforcerParts<R, N> {
     pub ecr: Arc<EcrCalls<R>>,
     /// The registries to which removals are replicated.
     pub replicas: Arc<Replicas<R>>,
-    /// Notifies the team.
     pub dispatcher: Arc<Dispatcher<N>>,
-    /// The policy.
     pub policy: Arc<Policy>,
     /// Stops all removals after an over-reach.
     pub health: Arc<Health>,
-    /// The time of day.
     pub clock: Clock,
-    /// The metrics.
     pub instruments: Arc<Instruments>,
 }
 
 /// Marks images, removes their tags, deletes them, and notifies the team of each act.
 #[derive(Debug)]
-pub struct Enforcer<R, N> {
+pub(crate) struct Enforcer<R, N> {
     shared: EnforcerParts<R, N>,
     quota: Quota,
 }
@@ -61,7 +56,6 @@ enum PassResult {
     Marked(Box<Marked>),
 }
 
-/// A marked image.
 struct Marked {
     manifest: Manifest,
     /// The plan, with the mark that the image bears.
@@ -72,7 +66,7 @@ struct Marked {
 impl<R: Registry, N: Notifier> Enforcer<R, N> {
     /// Creates an enforcer with these limits.
     #[must_use]
-    pub fn new(shared: EnforcerParts<R, N>, limits: LimitSettings) -> Self {
+    pub(crate) fn new(shared: EnforcerParts<R, N>, limits: LimitSettings) -> Self {
         Self { shared, quota: Quota::new(limits) }
     }
 
@@ -81,7 +75,7 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
     ///
     /// # Errors
     /// [`Failure`] if the message has to come again.
-    pub async fn enforce(&self, target: Target<'_>) -> Result<Outcome, Failure> {
+    pub(crate) async fn enforce(&self, target: Target<'_>) -> Result<Outcome, Failure> {
         let (repository, plan) = (target.repository(), target.plan);
         let digest = &target.violation.image.digest;
         let mut left = plan.untag.as_slice();
@@ -113,7 +107,7 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
     ///
     /// # Errors
     /// [`Failure`] if the message has to come again.
-    pub async fn repeat(&self, target: Target<'_>) -> Result<Outcome, Failure> {
+    pub(crate) async fn repeat(&self, target: Target<'_>) -> Result<Outcome, Failure> {
         let Target { request, violation, plan } = target;
         let tags = self.tags_after(target, Vec::new());
         if !plan.delete || !plan.holds.is_empty() {
@@ -135,7 +129,7 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
     ///
     /// # Errors
     /// [`Failure`] if the team cannot be notified.
-    pub async fn report_blocked(&self, target: Target<'_>) -> Result<Outcome, Failure> {
+    pub(crate) async fn report_blocked(&self, target: Target<'_>) -> Result<Outcome, Failure> {
         let plan = target.plan;
         let kept = plan.kept.iter().chain(&plan.untag).cloned().collect();
         let tags = NoticeTags { kept, ..NoticeTags::default() };
@@ -149,7 +143,7 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
     ///
     /// # Errors
     /// [`Failure`] if the team cannot be notified.
-    pub async fn report_planned(&self, target: Target<'_>) -> Result<Outcome, Failure> {
+    pub(crate) async fn report_planned(&self, target: Target<'_>) -> Result<Outcome, Failure> {
         let plan = target.plan;
         let tags = NoticeTags {
             kept: plan.kept.clone(),

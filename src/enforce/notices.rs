@@ -11,7 +11,7 @@ use crate::notify::{Notice, NoticeTags, notice_id};
 
 /// Returns a notice about an image of which only the digest is known.
 #[must_use]
-pub fn blank_notice(
+pub(crate) fn blank_notice(
     policy: &Policy,
     request: &Request,
     digest: &Digest,

@@ -6,7 +6,7 @@ use crate::inspect::{Request, Violation};
 
 /// A violating image and the plan that is carried out now.
 #[derive(Clone, Copy, Debug)]
-pub struct Target<'a> {
+pub(crate) struct Target<'a> {
     /// The request that led here.
     pub request: &'a Request,
     /// The image, the reasons and the findings.
@@ -18,7 +18,7 @@ pub struct Target<'a> {
 impl<'a> Target<'a> {
     /// Returns a target with the whole plan of a violation.
     #[must_use]
-    pub fn whole(request: &'a Request, violation: &'a Violation) -> Self {
+    pub(crate) fn whole(request: &'a Request, violation: &'a Violation) -> Self {
         Self { request, violation, plan: &violation.plan }
     }
 

@@ -224,7 +224,7 @@ impl<R: Registry> Evaluator<R> {
 
 /// Returns the part of an event's claim that a decision needs.
 #[must_use]
-pub fn claimed(claim: &Claim) -> Claimed<'_> {
+pub(super) fn claimed(claim: &Claim) -> Claimed<'_> {
     match claim {
         Claim::Complete { counts: Some(counts), reporting } => Claimed::Counts(
             counts,

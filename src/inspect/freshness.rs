@@ -15,7 +15,7 @@ const SKEW: Duration = Duration::from_secs(2);
 /// A read that began after a message was sent has seen all that the message could show, so it
 /// answers that message too. `sent_at` is by the queue's clock, which gets two seconds to spare.
 #[derive(Clone, Copy, Debug)]
-pub struct Started {
+pub(crate) struct Started {
     at: Instant,
     /// `None` if the queue's clock was not known yet. The machine's clock does not do, because one
     /// that is ahead would make things seem more recent than they are.
@@ -25,26 +25,26 @@ pub struct Started {
 impl Started {
     /// Returns a start at this moment.
     #[must_use]
-    pub fn now(clock: &Clock) -> Self {
+    pub(crate) fn now(clock: &Clock) -> Self {
         Self { at: Instant::now(), by_queue: clock.by_queue() }
     }
 
     /// Returns how long ago it was.
     #[must_use]
-    pub fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         self.at.elapsed()
     }
 
     /// Returns whether the message was certainly sent before the start.
     #[must_use]
-    pub fn is_after_sending(&self, of: Freshness) -> bool {
+    pub(crate) fn is_after_sending(&self, of: Freshness) -> bool {
         let times = of.sent_at.zip(self.by_queue);
         self.is_after_receiving(of) || times.is_some_and(|(sent, started)| sent + SKEW <= started)
     }
 
     /// Returns whether the message was received before the start.
     #[must_use]
-    pub fn is_after_receiving(&self, of: Freshness) -> bool {
+    pub(crate) fn is_after_receiving(&self, of: Freshness) -> bool {
         self.at >= of.received_at
     }
 }

@@ -25,7 +25,7 @@ use crate::outcome::Failure;
 use crate::registry::{IMAGE_BATCH, Registry};
 
 /// An image that basic scanning scans, and the time of its last scan; `None` if there was none.
-pub type BasicScan = (Digest, Option<SystemTime>);
+pub(crate) type BasicScan = (Digest, Option<SystemTime>);
 
 /// The result of inspecting an index.
 #[derive(Debug)]
@@ -220,7 +220,7 @@ impl<'a, R: Registry> IndexInspection<'a, R> {
 /// Returns the image and its last scan if basic scanning scans it, else `None`. Enhanced scanning
 /// is left out, because it scans again by itself.
 #[must_use]
-pub fn basic_scan(snapshot: &ScanSnapshot) -> Option<BasicScan> {
+pub(crate) fn basic_scan(snapshot: &ScanSnapshot) -> Option<BasicScan> {
     let last = match snapshot.scan() {
         Scan::Complete(findings) => findings.completed_at,
         scan if Coverage::of_gap(scan) == Some(Coverage::NeverScanned) => None,

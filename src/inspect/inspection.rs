@@ -27,19 +27,16 @@ impl ScanSnapshot {
         Self { image, scan, _room: room }
     }
 
-    /// Returns the image.
     #[must_use]
     pub fn image(&self) -> &Image {
         &self.image
     }
 
-    /// Its scan.
     #[must_use]
     pub fn scan(&self) -> &Scan {
         &self.scan
     }
 
-    /// Returns the image's digest.
     #[must_use]
     pub fn digest(&self) -> &Digest {
         &self.image.digest
@@ -84,7 +81,6 @@ pub struct Violation {
     pub counts: SeverityCounts,
     /// In how many places the image, or the cause, runs.
     pub in_use: u64,
-    /// The plan.
     pub plan: Plan,
 }
 
@@ -165,6 +161,6 @@ impl Verdict {
 }
 
 /// Declares the verdicts that are counted.
-pub fn declare(instruments: &Instruments) {
+pub(crate) fn declare(instruments: &Instruments) {
     Verdict::VARIANTS.iter().for_each(|verdict| instruments.declare_decision(verdict.as_str()));
 }

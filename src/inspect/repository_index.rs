@@ -131,7 +131,6 @@ pub struct Holder<'a> {
 }
 
 impl<'a> Holder<'a> {
-    /// Returns the digest of the index.
     #[must_use]
     pub fn digest(&self) -> &'a Digest {
         self.digest

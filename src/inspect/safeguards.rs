@@ -22,7 +22,6 @@ pub struct Safeguards<R> {
 }
 
 impl<R: Registry> Safeguards<R> {
-    /// Creates the safeguards of this policy.
     #[must_use]
     pub fn new(
         ecr: Arc<EcrCalls<R>>,

@@ -32,9 +32,8 @@ use crate::telemetry::logs::AUDIT;
 /// `claimed`.
 const ATTEMPTS_AFTER_REMOVALS: u32 = 4;
 
-/// One topic.
 #[derive(Debug)]
-pub struct Topic<N> {
+pub(crate) struct Topic<N> {
     settings: TopicSettings,
     notifier: N,
     refuses: AtomicBool,
@@ -43,7 +42,7 @@ pub struct Topic<N> {
 impl<N> Topic<N> {
     /// A topic with these settings; `refuses` if it is known to refuse us from the start.
     #[must_use]
-    pub fn new(settings: TopicSettings, notifier: N, refuses: bool) -> Self {
+    pub(crate) fn new(settings: TopicSettings, notifier: N, refuses: bool) -> Self {
         Self { settings, notifier, refuses: AtomicBool::new(refuses) }
     }
 
@@ -81,7 +80,7 @@ pub enum Undelivered {
 
 /// What became of an announcement to several topics.
 #[derive(Debug)]
-pub struct Announced {
+pub(crate) struct Announced {
     /// The ARNs of the topics that have accepted it, now or before.
     pub heard: BTreeSet<String>,
     /// The last failure, if any topic failed.
@@ -90,7 +89,7 @@ pub struct Announced {
 
 /// Sends notices to topics.
 #[derive(Debug)]
-pub struct Dispatcher<N> {
+pub(crate) struct Dispatcher<N> {
     topics: Vec<Topic<N>>,
     history: NotificationHistory,
     gate: RemovalGate,
@@ -127,7 +126,7 @@ fn audit(notice: &Notice) {
 impl<N: Notifier> Dispatcher<N> {
     /// A dispatcher to these topics.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         topics: Vec<Topic<N>>,
         health: Arc<Health>,
         shutdown: Shutdown,
@@ -144,7 +143,7 @@ impl<N: Notifier> Dispatcher<N> {
     /// # Errors
     /// [`Undelivered`] if at least one topic has not accepted it.
     #[tracing::instrument(name = "tell", skip_all, fields(notice_id = notice.id))]
-    pub async fn notify(&self, notice: Notice) -> Result<(), Undelivered> {
+    pub(crate) async fn notify(&self, notice: Notice) -> Result<(), Undelivered> {
         audit(&notice);
         let delivered = self.deliver(&notice).await;
         match &delivered {
@@ -157,7 +156,7 @@ impl<N: Notifier> Dispatcher<N> {
     /// Announces something that is not about one image to every topic that gets all notices, except
     /// to those in `heard`. `render` takes the format of a topic and the contact of its readers.
     #[tracing::instrument(name = "tell", skip_all, fields(notice_id = id))]
-    pub async fn announce(
+    pub(crate) async fn announce(
         &self,
         id: &str,
         render: impl Fn(NoticeFormat, Option<&str>) -> Rendered,
@@ -190,25 +189,25 @@ impl<N: Notifier> Dispatcher<N> {
     ///
     /// # Errors
     /// [`Stopping`] if the worker begins to stop meanwhile.
-    pub async fn wait_until_notifiable(&self) -> Result<(), Stopping> {
+    pub(crate) async fn wait_until_notifiable(&self) -> Result<(), Stopping> {
         self.gate.wait_until_open(self.health.clear(), &self.shutdown).await
     }
 
     /// Remembers that calls were made to remove these tags of an image, and that it is not known
     /// whether they did.
-    pub fn may_have_lost(&self, repository: &Repository, digest: &Digest, tags: &[Tag]) {
+    pub(crate) fn may_have_lost(&self, repository: &Repository, digest: &Digest, tags: &[Tag]) {
         self.history.may_have_lost(repository, digest, tags);
     }
 
     /// Returns the image that lost this tag, or may have lost it, without the team being notified
     /// of it, if this process knows of one.
-    pub fn image_that_lost(&self, repository: &Repository, tag: &Tag) -> Option<Digest> {
+    pub(crate) fn image_that_lost(&self, repository: &Repository, tag: &Tag) -> Option<Digest> {
         self.history.image_that_lost(repository, tag)
     }
 
     /// Returns the tags that an image lost, or may have lost, without the team being notified of
     /// them.
-    pub fn left_to_notify(&self, repository: &Repository, digest: &Digest) -> Vec<Tag> {
+    pub(crate) fn left_to_notify(&self, repository: &Repository, digest: &Digest) -> Vec<Tag> {
         self.history.left_to_notify(repository, digest)
     }
 

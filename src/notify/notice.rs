@@ -72,7 +72,7 @@ pub fn notice_id(repository: &Repository, digest: &Digest, event_id: &str) -> St
 }
 
 /// Returns the id that these parts make together.
-pub fn id_of<T: AsRef<str>>(parts: impl IntoIterator<Item = T>) -> String {
+pub(crate) fn id_of<T: AsRef<str>>(parts: impl IntoIterator<Item = T>) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(part.as_ref().as_bytes());

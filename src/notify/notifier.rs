@@ -6,7 +6,7 @@ use super::render::Rendered;
 use crate::aws::AwsError;
 
 /// The operations of a notification service that the worker needs.
-pub trait Notifier: Send + Sync + 'static {
+pub(crate) trait Notifier: Send + Sync + 'static {
     /// Checks that notices can be sent.
     fn check(&self) -> impl Future<Output = Result<(), AwsError>> + Send;
 

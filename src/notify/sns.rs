@@ -12,7 +12,7 @@ use crate::domain::names::Region;
 
 /// One topic.
 #[derive(Debug)]
-pub struct SnsNotifier {
+pub(crate) struct SnsNotifier {
     aws: Aws,
     client: Client,
     topic_arn: String,
@@ -22,7 +22,7 @@ impl SnsNotifier {
     /// Creates the topic with this ARN, with a client for its own Region and a retry quota of its
     /// own.
     #[must_use]
-    pub fn new(aws: Aws, topic_arn: String, region: &Region) -> Self {
+    pub(crate) fn new(aws: Aws, topic_arn: String, region: &Region) -> Self {
         let config = config::Builder::from(&aws.in_region(region));
         let config = config.retry_partition(Aws::retry_quota()).interceptor(CountAttempts);
         Self { client: Client::from_conf(config.build()), aws, topic_arn }

@@ -9,7 +9,7 @@ use crate::backoff::Backoff;
 
 /// The fate of a message after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Disposition {
+pub(crate) enum Disposition {
     /// It is deleted.
     Delete,
     /// It becomes visible again after this long.
@@ -25,7 +25,7 @@ impl Disposition {
     /// Returns every word of [`Disposition::as_str`] with the reasons that lead to it, for the
     /// label sets of the metric.
     #[must_use]
-    pub fn label_sets() -> Vec<(&'static str, &'static str)> {
+    pub(crate) fn label_sets() -> Vec<(&'static str, &'static str)> {
         let outcomes = OutcomeKind::VARIANTS.iter().map(|kind| (DELETE, kind.as_str()));
         let failures = FailureKind::VARIANTS.iter().map(|kind| (rule(*kind).word(), kind.as_str()));
         let mut sets: Vec<_> = outcomes.chain(failures).collect();
@@ -35,7 +35,7 @@ impl Disposition {
 
     /// Returns how long the message stays invisible if it comes again.
     #[must_use]
-    pub fn wait(self) -> Option<Duration> {
+    pub(crate) fn wait(self) -> Option<Duration> {
         match self {
             Self::Retry(wait) | Self::Redrive(wait) => Some(wait),
             Self::Delete | Self::Release => None,
@@ -44,7 +44,7 @@ impl Disposition {
 
     /// Returns the word of logs and metrics.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Delete => DELETE,
             Self::Retry(_) => RETRY,
@@ -120,7 +120,7 @@ fn rule(kind: FailureKind) -> FailureRule {
 /// Returns what becomes of a message after this attempt. `jitter` is from 0 to 1 and spreads
 /// retries over half of their delay.
 #[must_use]
-pub fn disposition(
+pub(crate) fn disposition(
     result: &Result<Outcome, Failure>,
     attempt: Attempt,
     jitter: f64,
@@ -159,7 +159,7 @@ fn last_look_at_replicas(max_receive_count: Option<u32>) -> u32 {
 /// The receive count decides it and not the age of the message, because limits of the hour may have
 /// put the message off.
 #[must_use]
-pub fn waits_for_replicas(attempt: Attempt) -> bool {
+pub(crate) fn waits_for_replicas(attempt: Attempt) -> bool {
     attempt.number < last_look_at_replicas(attempt.most)
 }
 
@@ -176,7 +176,7 @@ const FINDINGS: Backoff = Backoff::new(Duration::from_secs(15), 2, PATIENCE);
 /// so that the wait itself never leads to the dead-letter queue. Returns `None` if the patience is
 /// used up.
 #[must_use]
-pub fn wait_for_findings(attempt: Attempt, age: Duration) -> Option<Duration> {
+pub(crate) fn wait_for_findings(attempt: Attempt, age: Duration) -> Option<Duration> {
     let left = PATIENCE.saturating_sub(age);
     if left.is_zero() || attempt.is_last() {
         return None;

@@ -39,8 +39,8 @@ struct BatchEntry<T> {
     spans: Vec<Span>,
 }
 
-/// The sending side, cheap to clone. Entries are sent as long as [`run`] runs.
-pub struct Batcher<T> {
+/// The sending side, cheap to clone. Entries are sent as long as [`send_batches`] runs.
+pub(crate) struct Batcher<T> {
     operation: Operation,
     entries: mpsc::Sender<BatchEntry<T>>,
 }
@@ -57,9 +57,9 @@ impl<T> fmt::Debug for Batcher<T> {
     }
 }
 
-/// The receiving side, for [`run`].
+/// The receiving side, for [`send_batches`].
 #[derive(Debug)]
-pub struct Entries<T> {
+pub(crate) struct Entries<T> {
     operation: Operation,
     receiver: mpsc::Receiver<BatchEntry<T>>,
 }
@@ -67,7 +67,7 @@ pub struct Entries<T> {
 impl<T> Batcher<T> {
     /// Creates a batcher for one operation.
     #[must_use]
-    pub fn new(operation: Operation) -> (Self, Entries<T>) {
+    pub(crate) fn new(operation: Operation) -> (Self, Entries<T>) {
         let (entries, receiver) = mpsc::channel(BACKLOG);
         (Self { operation, entries }, Entries { operation, receiver })
     }
@@ -76,7 +76,7 @@ impl<T> Batcher<T> {
     ///
     /// # Errors
     /// Returns the error of the entry or of the whole batch.
-    pub fn submit(&self, entry: T) -> impl Future<Output = Result<(), AwsError>> + use<T> {
+    pub(crate) fn submit(&self, entry: T) -> impl Future<Output = Result<(), AwsError>> + use<T> {
         let results = self.submit_all(vec![entry], vec![Span::current()]);
         let operation = self.operation;
         async move {
@@ -88,7 +88,7 @@ impl<T> Batcher<T> {
 
     /// Sends up to ten entries, each on behalf of a span, with the next batch that has room for all
     /// of them. Waits for their results and returns them in order.
-    pub fn submit_all(
+    pub(crate) fn submit_all(
         &self,
         entries: Vec<T>,
         spans: Vec<Span>,
@@ -117,7 +117,7 @@ impl<T> Batcher<T> {
 
 /// Sends batches until every [`Batcher`] is dropped and the last batch is answered. Batches do not
 /// wait for each other: one that hangs delays only its own entries.
-pub async fn run<T, F, Fut>(entries: Entries<T>, send: F)
+pub(crate) async fn send_batches<T, F, Fut>(entries: Entries<T>, send: F)
 where
     F: Fn(Vec<T>) -> Fut,
     Fut: Future<Output = Vec<Result<(), AwsError>>>,

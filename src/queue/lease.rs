@@ -154,11 +154,11 @@ impl Lease {
 /// The lease ended before its work did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the lease was lost: the message is visible to others again")]
-pub struct LeaseLost;
+pub(crate) struct LeaseLost;
 
 /// How a message is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settlement {
+pub(crate) enum Settlement {
     /// Delete it.
     Delete,
     /// Make it visible again after this long.
@@ -167,7 +167,7 @@ pub enum Settlement {
 
 /// The two batchers that carry extensions and settlements.
 #[derive(Clone, Debug)]
-pub struct Settler {
+pub(crate) struct Settler {
     /// Carries deletes.
     pub deletes: Batcher<ReceiptHandle>,
     /// Carries extensions, and settlements that make messages visible.
@@ -180,7 +180,7 @@ impl Settler {
     /// Messages of one receive are leased from the same instant, so one lease stands for all.
     /// Returns a result for each message, in order; none if the lease has ended, and then nothing
     /// was called.
-    pub async fn delete_together(
+    pub(crate) async fn delete_together(
         &self,
         messages: &[&Message],
         spans: Vec<Span>,
@@ -198,7 +198,7 @@ impl Settler {
 
 /// A lease and the means to keep and settle it.
 #[derive(Debug)]
-pub struct HeldLease<'a> {
+pub(crate) struct HeldLease<'a> {
     lease: Lease,
     receipt: ReceiptHandle,
     settler: &'a Settler,
@@ -208,7 +208,7 @@ pub struct HeldLease<'a> {
 impl<'a> HeldLease<'a> {
     /// Creates the lease of a message that was just received.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         message: &Message,
         visibility: Duration,
         settler: &'a Settler,
@@ -227,7 +227,7 @@ impl<'a> HeldLease<'a> {
     ///
     /// # Errors
     /// Returns [`LeaseLost`] if the lease ends first; the work is then dropped where it is.
-    pub async fn run<T>(&mut self, work: impl Future<Output = T>) -> Result<T, LeaseLost> {
+    pub(crate) async fn run<T>(&mut self, work: impl Future<Output = T>) -> Result<T, LeaseLost> {
         let mut work = pin!(work);
         let mut done = None;
         let mut heartbeat = pin!(OptionFuture::from(None));
@@ -282,7 +282,7 @@ impl<'a> HeldLease<'a> {
     ///
     /// # Errors
     /// Returns the errors of [`settle`](Self::settle).
-    pub async fn release(&mut self) -> Result<(), SettleError> {
+    pub(crate) async fn release(&mut self) -> Result<(), SettleError> {
         self.lease.step(Instant::now(), Input::LetGo);
         self.settle(Settlement::Visible(Duration::ZERO)).await
     }
@@ -293,7 +293,7 @@ impl<'a> HeldLease<'a> {
     /// Returns [`SettleError::Refused`] if nothing has happened: [`run`](Self::run) can keep the
     /// lease, and the message can be settled later. After any other error the message becomes
     /// visible again by itself.
-    pub async fn settle(&mut self, settlement: Settlement) -> Result<(), SettleError> {
+    pub(crate) async fn settle(&mut self, settlement: Settlement) -> Result<(), SettleError> {
         self.settle_in_span(settlement).instrument(traces::settle(&Span::current())).await
     }
 
@@ -330,7 +330,7 @@ impl<'a> HeldLease<'a> {
 
 /// The reason why a message could not be settled.
 #[derive(Debug, thiserror::Error)]
-pub enum SettleError {
+pub(crate) enum SettleError {
     /// The lease had ended.
     #[error(transparent)]
     Lost(#[from] LeaseLost),

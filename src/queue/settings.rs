@@ -36,7 +36,7 @@ impl QueueSettings {
 /// Region, so the Region is `elsewhere`. The same holds for the oldest host of all,
 /// `queue.amazonaws.com`: it names no Region, and the SDK calls `elsewhere`.
 #[must_use]
-pub fn registry_of(url: &str, elsewhere: Option<&Region>) -> Option<RegistryId> {
+pub(crate) fn registry_of(url: &str, elsewhere: Option<&Region>) -> Option<RegistryId> {
     let uri = url.parse::<Uri>().ok()?;
     let account = uri.path().split('/').find(|part| !part.is_empty())?;
     let region = region_of(uri.host()?).or_else(|| elsewhere.cloned())?;

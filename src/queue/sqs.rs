@@ -58,7 +58,7 @@ const NO_RECEIPT: &str = "tagwarden-asks-whether-it-may";
 
 /// The queue at one URL.
 #[derive(Debug)]
-pub struct SqsQueue {
+pub(crate) struct SqsQueue {
     aws: Aws,
     receiver: Client,
     settler: Client,
@@ -74,7 +74,7 @@ impl SqsQueue {
     /// Creates the queue at `url`. Received messages stay invisible for `visibility`, and a stop
     /// waits `patience` for a receive. `clock` is set by the time of the queue.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         aws: Aws,
         url: String,
         visibility: Duration,
@@ -97,7 +97,7 @@ impl SqsQueue {
 
     /// Returns the longest wait of a receive.
     #[must_use]
-    pub fn wait(&self) -> Duration {
+    pub(crate) fn wait(&self) -> Duration {
         self.wait
     }
 }

@@ -43,7 +43,7 @@ use answers::{all_pages, failure_of, image_of, listed_of, none_if_missing, page_
 use batches::{Answered, ROOM, as_large_as_fits};
 use clients::{Clients, RegistryClient};
 use manifests::{Manifests, by_digest, by_tag};
-pub use permissions::try_permissions;
+pub(crate) use permissions::try_permissions;
 use replication::describe_registry;
 
 /// Limit of a page of images, in kilobytes. Each image may have a thousand tags.

@@ -51,32 +51,26 @@ const MAX_PACES: usize = 1_000;
 
 /// Everything that the coordinator shares with other parts of the worker.
 #[derive(Debug)]
-pub struct CoordinatorParts<Q, R, N> {
+pub(crate) struct CoordinatorParts<Q, R, N> {
     /// The queue on which the steps are sent.
     pub queue: Arc<Q>,
-    /// Inspects the images.
     pub inventory: Inventory<R>,
-    /// Calls to the registry.
     pub ecr: Arc<EcrCalls<R>>,
     /// Notifies the team of the summary.
     pub dispatcher: Arc<Dispatcher<N>>,
-    /// The policy.
     pub policy: Arc<Policy>,
     /// The worker's own registry.
     pub own: RegistryId,
     /// How long a received message stays invisible.
     pub visibility: Duration,
-    /// The time of day.
     pub clock: Clock,
-    /// When to stop.
     pub shutdown: Shutdown,
-    /// The metrics.
     pub instruments: Arc<Instruments>,
 }
 
 /// Takes the steps of sweeps that come as messages.
 #[derive(Debug)]
-pub struct Coordinator<Q, R, N> {
+pub(crate) struct Coordinator<Q, R, N> {
     queue: Arc<Q>,
     inventory: Inventory<R>,
     policy: Arc<Policy>,
@@ -94,7 +88,7 @@ pub struct Coordinator<Q, R, N> {
 impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
     /// Creates a coordinator for a task that works on `max_in_flight` messages at once.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         shared: CoordinatorParts<Q, R, N>,
         settings: SweepSettings,
         max_in_flight: usize,
@@ -136,7 +130,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
     ///
     /// # Errors
     /// [`Failure`] if the step has to come again.
-    pub async fn step(
+    pub(crate) async fn step(
         &self,
         message: &Message,
         attempt: Attempt,

@@ -76,7 +76,7 @@ impl InventoryEntry {
 
 /// A page of a repository's images.
 #[derive(Debug, Default)]
-pub struct InventoryPage {
+pub(crate) struct InventoryPage {
     /// The images that were inspected, in ECR's order.
     pub images: Vec<InventoryEntry>,
     /// The number of images that ECR lists in a way that cannot be understood.
@@ -89,7 +89,7 @@ pub struct InventoryPage {
 
 /// Inspects the images of repositories.
 #[derive(Debug)]
-pub struct Inventory<R> {
+pub(crate) struct Inventory<R> {
     ecr: Arc<EcrCalls<R>>,
     inspector: Arc<Inspector<R>>,
     safeguards: Arc<Safeguards<R>>,
@@ -102,7 +102,7 @@ impl<R: Registry> Inventory<R> {
     /// Creates an inventory of the images that this policy covers, for a worker in the registry
     /// `own`.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         ecr: Arc<EcrCalls<R>>,
         inspector: Arc<Inspector<R>>,
         safeguards: Arc<Safeguards<R>>,
@@ -117,7 +117,10 @@ impl<R: Registry> Inventory<R> {
     ///
     /// # Errors
     /// The call that failed.
-    pub async fn covered(&self, registry_id: &RegistryId) -> Result<Vec<Repository>, AwsError> {
+    pub(crate) async fn covered(
+        &self,
+        registry_id: &RegistryId,
+    ) -> Result<Vec<Repository>, AwsError> {
         let RegistryId { account, region } = registry_id;
         let names = self.ecr.unguarded().repositories(registry_id).await?.into_iter();
         let mut covered: Vec<_> = names
@@ -129,7 +132,7 @@ impl<R: Registry> Inventory<R> {
     }
 
     /// Inspects a page of the tagged images of the request's repository.
-    pub async fn page(
+    pub(crate) async fn page(
         &self,
         request: &Request,
         token: Option<&str>,
@@ -193,7 +196,7 @@ impl<R: Registry> Inventory<R> {
     ///
     /// # Errors
     /// [`Failure`] if it cannot be inspected.
-    pub async fn again(
+    pub(crate) async fn again(
         &self,
         request: &Request,
         digest: &Digest,

@@ -27,7 +27,7 @@ use crate::shutdown::Shutdown;
 
 /// The parts that a sweep by hand needs.
 #[derive(Debug)]
-pub struct Parts<R, N> {
+pub(crate) struct Parts<R, N> {
     /// Inspects the images.
     pub inventory: Inventory<R>,
     /// Acts on them.
@@ -87,7 +87,7 @@ pub enum ManualSweepError {
 
 /// A sweep by hand.
 #[derive(Debug)]
-pub struct ManualSweep<R, N> {
+pub(crate) struct ManualSweep<R, N> {
     parts: Parts<R, N>,
     plan: Option<Vec<Planned>>,
     scope: Scope,
@@ -102,7 +102,7 @@ impl<R: Registry, N: Notifier> ManualSweep<R, N> {
     ///
     /// # Errors
     /// [`ManualSweepError::Plan`] if the plan names something that cannot exist.
-    pub fn new(
+    pub(crate) fn new(
         parts: Parts<R, N>,
         mut scope: Scope,
         now: SystemTime,
@@ -111,7 +111,7 @@ impl<R: Registry, N: Notifier> ManualSweep<R, N> {
         let mode: Mode = parts.policy.base.mode;
         let (document, plan) = match scope.plan.take() {
             Some(plan) => {
-                let document = plan.to_apply(&parts.own, mode);
+                let document = plan.into_applied(&parts.own, mode);
                 let planned = document.planned()?;
                 (document, Some(planned))
             }
@@ -133,7 +133,7 @@ impl<R: Registry, N: Notifier> ManualSweep<R, N> {
     ///
     /// # Errors
     /// [`ManualSweepError::Call`] if nothing can be inspected.
-    pub async fn run(
+    pub(crate) async fn run(
         mut self,
         on: &mut (dyn FnMut(Advance<'_>) + Send),
     ) -> Result<Document, ManualSweepError> {

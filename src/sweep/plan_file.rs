@@ -18,7 +18,7 @@ use crate::domain::names::{
 use crate::domain::policy::Mode;
 
 /// The document's name and version.
-pub const SCHEMA: &str = "tagwarden.sweep_plan/1";
+pub(super) const SCHEMA: &str = "tagwarden.sweep_plan/1";
 
 /// The images that a sweep found, and what it did about them.
 #[derive(Debug, Serialize, Deserialize)]
@@ -206,7 +206,7 @@ impl Document {
 
     /// Returns a document with the images that have tags to remove, and without outcomes.
     #[must_use]
-    pub fn to_apply(self, own: &RegistryId, mode: Mode) -> Self {
+    pub fn into_applied(self, own: &RegistryId, mode: Mode) -> Self {
         let mut images = self.images;
         for entry in &mut images {
             (entry.outcome, entry.problem) = (None, None);

@@ -27,7 +27,6 @@ const PARTLY: &str =
 /// The result of one repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Share {
-    /// The repository.
     pub(super) repository: RepositoryName,
     /// The number of its images in each state.
     pub(super) census: Census,

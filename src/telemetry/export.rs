@@ -109,7 +109,7 @@ impl Signal {
 }
 
 /// The exporter of metrics, and the resource that sends them.
-pub type MetricExport = (Watched<MetricExporter>, Resource);
+pub(crate) type MetricExport = (Watched<MetricExporter>, Resource);
 
 /// The exports that are set up: nothing, traces, metrics, or both.
 #[derive(Debug, Default)]

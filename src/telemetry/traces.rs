@@ -27,13 +27,13 @@ const SERVICE: &str = "tagwarden";
 /// Returns a number for a span. The layer of spans exports signed numbers as numbers, and unsigned
 /// ones as text.
 #[must_use]
-pub fn number(count: usize) -> i64 {
+pub(crate) fn number(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// A place in a trace, which a span can continue or refer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SpanPlace(SpanContext);
+pub(crate) struct SpanPlace(SpanContext);
 
 impl SpanPlace {
     fn valid(context: &SpanContext) -> Option<Self> {
@@ -42,14 +42,14 @@ impl SpanPlace {
 
     /// Returns the place of this span, or `None` if spans are not exported.
     #[must_use]
-    pub fn of(span: &Span) -> Option<Self> {
+    pub(crate) fn of(span: &Span) -> Option<Self> {
         Self::valid(span.context().span().span_context())
     }
 
     /// Returns the place from which a message was sent, by W3C's headers or by X-Ray's. Headers
     /// that do not parse are ignored.
     #[must_use]
-    pub fn sent_by(
+    pub(crate) fn sent_by(
         traceparent: Option<&str>,
         tracestate: Option<&str>,
         xray: Option<&str>,
@@ -78,7 +78,7 @@ impl SpanPlace {
 }
 
 /// Creates the span of a receive. It is exported only if the receive brings messages or fails.
-pub fn receive(queue: &str) -> Span {
+pub(crate) fn receive(queue: &str) -> Span {
     info_span!(
         target: "tagwarden::queue",
         "receive",
@@ -116,7 +116,7 @@ pub(super) fn is_idle(span: &SpanData) -> bool {
 
 /// Creates the span of a batch of deletes or of changes of visibility, in a trace of its own that
 /// is linked to the messages.
-pub fn batch(operation: &str, entries: usize) -> Span {
+pub(crate) fn batch(operation: &str, entries: usize) -> Span {
     info_span!(
         target: "tagwarden::queue",
         parent: None,
@@ -133,7 +133,7 @@ pub fn batch(operation: &str, entries: usize) -> Span {
 
 /// Origin of a message, as far as traces know it.
 #[derive(Clone, Debug, Default)]
-pub struct Delivery {
+pub(crate) struct Delivery {
     /// Name of the queue.
     pub queue: Arc<str>,
     /// Place from which the message was sent.
@@ -144,7 +144,12 @@ pub struct Delivery {
 
 /// Creates the span of the work on one message. All log lines below it carry its ids, even if only
 /// warnings or errors are logged.
-pub fn process(delivery: &Delivery, message_id: &str, receive_count: u32, bytes: usize) -> Span {
+pub(crate) fn process(
+    delivery: &Delivery,
+    message_id: &str,
+    receive_count: u32,
+    bytes: usize,
+) -> Span {
     let span = error_span!(
         target: "tagwarden::worker",
         parent: None,
@@ -188,7 +193,7 @@ pub fn process(delivery: &Delivery, message_id: &str, receive_count: u32, bytes:
 }
 
 /// Creates the span that settles a message, below the span of its work.
-pub fn settle(process: &Span) -> Span {
+pub(crate) fn settle(process: &Span) -> Span {
     info_span!(
         target: "tagwarden::queue",
         parent: process,
@@ -197,14 +202,14 @@ pub fn settle(process: &Span) -> Span {
 }
 
 /// Links the current span to the place where its work was done.
-pub fn refer_to(place: Option<&SpanPlace>) {
+pub(crate) fn refer_to(place: Option<&SpanPlace>) {
     if let Some(SpanPlace(context)) = place {
         Span::current().add_link(context.clone());
     }
 }
 
 /// Creates the span of one call to AWS, including its repeated attempts.
-pub fn call(service: &str, operation: &str) -> Span {
+pub(crate) fn call(service: &str, operation: &str) -> Span {
     let service = service.to_ascii_uppercase();
     info_span!(
         target: "tagwarden::aws",
@@ -223,7 +228,7 @@ pub fn call(service: &str, operation: &str) -> Span {
 }
 
 /// Records on a span that its work failed.
-pub fn failed(span: &Span, kind: &str, description: &str) {
+pub(crate) fn failed(span: &Span, kind: &str, description: &str) {
     span.record("error.type", kind);
     span.record("otel.status_code", "ERROR");
     span.record("otel.status_description", description);

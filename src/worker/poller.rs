@@ -53,7 +53,7 @@ const RECEIVE_BACKOFF: Backoff =
 
 /// Takes messages from the queue until the worker stops.
 #[derive(Debug)]
-pub struct Poller<Q, R, N> {
+pub(crate) struct Poller<Q, R, N> {
     queue: Arc<Q>,
     processor: Arc<Processor<Q, R, N>>,
     permits: Permits,
@@ -143,7 +143,11 @@ enum Readiness {
 impl<Q: Queue, R: Registry, N: Notifier> Poller<Q, R, N> {
     /// Creates a poller that works on `max_in_flight` messages at once.
     #[must_use]
-    pub fn new(queue: Arc<Q>, shared: ProcessorParts<Q, R, N>, max_in_flight: usize) -> Self {
+    pub(crate) fn new(
+        queue: Arc<Q>,
+        shared: ProcessorParts<Q, R, N>,
+        max_in_flight: usize,
+    ) -> Self {
         let fairness = Arc::new(Fairness::new(max_in_flight));
         let (health, instruments) = (Arc::clone(&shared.health), Arc::clone(&shared.instruments));
         let (shutdown, clock) = (shared.shutdown.clone(), shared.clock.clone());
@@ -164,7 +168,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Poller<Q, R, N> {
 
     /// Runs until the shutdown drains, every receive has ended and every message in work is
     /// settled.
-    pub async fn run(self) {
+    pub(crate) async fn run(self) {
         let mut tasks = Tasks::default();
         let mut polls = FuturesUnordered::new();
         let mut pace = PollPace::new(self.max_in_flight);

@@ -35,8 +35,7 @@ use crate::health::{Health, Pause};
 use crate::inspect::{Freshness, Request, Urgency};
 use crate::notify::Notifier;
 use crate::outcome::{Attempt, Disposition, Failure, Outcome, disposition};
-use crate::queue::lease::{HeldLease, SettleError, Settlement, Settler};
-use crate::queue::{Message, Queue};
+use crate::queue::{HeldLease, Message, Queue, SettleError, Settlement, Settler};
 use crate::registry::Registry;
 use crate::shutdown::Shutdown;
 use crate::sweep::Coordinator;
@@ -45,10 +44,8 @@ use crate::telemetry::traces;
 
 /// Everything that the processor shares with other parts of the worker.
 #[derive(Debug)]
-pub struct ProcessorParts<Q, R, N> {
-    /// Assesses images.
+pub(crate) struct ProcessorParts<Q, R, N> {
     pub assessor: Assessor<R, N>,
-    /// Takes the steps of sweeps.
     pub coordinator: Coordinator<Q, R, N>,
     /// Extends and settles leases.
     pub settler: Settler,
@@ -60,15 +57,11 @@ pub struct ProcessorParts<Q, R, N> {
     pub own: RegistryId,
     /// Whether polling is paused.
     pub health: Arc<Health>,
-    /// When to stop.
     pub shutdown: Shutdown,
-    /// The time of day.
     pub clock: Clock,
-    /// The metrics.
     pub instruments: Arc<Instruments>,
 }
 
-/// Processes messages.
 #[derive(Debug)]
 pub(super) struct Processor<Q, R, N> {
     shared: ProcessorParts<Q, R, N>,
@@ -451,7 +444,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
 }
 
 /// Declares the families of events and the settlements that are counted.
-pub fn declare(instruments: &Instruments) {
+pub(crate) fn declare(instruments: &Instruments) {
     Kind::ALL.iter().for_each(|kind| instruments.declare_event(kind.as_str()));
     for (disposition, reason) in Disposition::label_sets() {
         instruments.declare_settled(disposition, reason);

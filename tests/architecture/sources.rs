@@ -29,12 +29,32 @@ impl Source {
         self.file.split('/').next().unwrap_or_default().trim_end_matches(".rs")
     }
 
+    /// Its name from outside, such as `queue::sqs`.
+    fn name(&self) -> String {
+        self.file.trim_end_matches(".rs").replace('/', "::")
+    }
+
     /// The rooms that it imports.
     pub(crate) fn rooms(&self) -> impl Iterator<Item = &str> {
         let inside =
             |path: &'_ String| path.starts_with("crate::") || path.starts_with("tagwarden::");
         let paths = self.paths.iter().filter(move |path| inside(path));
         paths.filter_map(|path| path.split("::").nth(1))
+    }
+
+    /// The paths into the files of other rooms, past their facades, as `room::file`.
+    pub(crate) fn past_facades(&self, sources: &[Source]) -> BTreeSet<String> {
+        let named = |name: &str| sources.iter().find(|source| source.name() == name);
+        let all = self.paths.iter().chain(self.re_exports.values());
+        let inner = all.filter_map(|path| {
+            let mut names = path.strip_prefix("crate::")?.split("::");
+            let (room, file) = (names.next()?, names.next()?);
+            let inner = format!("{room}::{file}");
+            // A facade may re-export an item that is called like its file.
+            let is_item = names.next().is_none() && named(room)?.re_exports.contains_key(file);
+            (room != self.room() && !is_item && named(&inner).is_some()).then_some(inner)
+        });
+        inner.collect()
     }
 
     /// The module's own path, such as `crate::queue::sqs`.

@@ -8,7 +8,7 @@ use crate::notify::Notifier as _;
 impl SnsNotifier {
     /// Tries every permission on the topic. The notice that it publishes is never delivered,
     /// because SNS refuses a subject over its limit, and a body that claims to be JSON and is not.
-    pub async fn try_permissions(&self) -> Vec<Tried> {
+    pub(crate) async fn try_permissions(&self) -> Vec<Tried> {
         let arn = self.topic_arn.as_str();
         let publish = self
             .client
@@ -28,7 +28,7 @@ impl SnsNotifier {
     ///
     /// # Errors
     /// Returns the error of the call that reads the topic's attributes.
-    pub async fn customer_key(&self) -> Result<Option<String>, AwsError> {
+    pub(crate) async fn customer_key(&self) -> Result<Option<String>, AwsError> {
         let request = self.client.get_topic_attributes().topic_arn(&self.topic_arn);
         let answer = self.aws.call(Operation::GetTopicAttributes, request.send()).await?;
         let key = answer.attributes.and_then(|mut attributes| attributes.remove("KmsMasterKeyId"));

@@ -267,14 +267,14 @@ async fn play(
     };
     let settle_visible = settle.clone();
     let mut tasks = JoinSet::new();
-    tasks.spawn(batch::run(delete_entries, move |entries: Vec<ReceiptHandle>| {
+    tasks.spawn(batch::send_batches(delete_entries, move |entries: Vec<ReceiptHandle>| {
         let settle = settle.clone();
         async move {
             let result = settle().await;
             entries.iter().map(|_| result.clone()).collect()
         }
     }));
-    tasks.spawn(batch::run(change_entries, move |entries: Vec<Visibility>| {
+    tasks.spawn(batch::send_batches(change_entries, move |entries: Vec<Visibility>| {
         let (beat, settle) = (beat.clone(), settle_visible.clone());
         async move {
             let heartbeat = entries.iter().all(|entry| entry.timeout == VISIBILITY);

@@ -21,7 +21,7 @@ impl SqsQueue {
     /// Tries every permission on the queue: a receive of zero messages, settlements of a handle
     /// that does not exist, and a message with an invalid delay. SQS refuses them only after it has
     /// checked the permission.
-    pub async fn try_permissions(&self) -> Vec<Tried> {
+    pub(crate) async fn try_permissions(&self) -> Vec<Tried> {
         let url = self.url.as_str();
         let client = &self.client;
         let receive = client.receive_message().queue_url(url).max_number_of_messages(0);
@@ -57,7 +57,7 @@ impl SqsQueue {
     ///
     /// # Errors
     /// Returns the error of the call that reads the queue's attributes.
-    pub async fn customer_key(&self) -> Result<Option<String>, AwsError> {
+    pub(crate) async fn customer_key(&self) -> Result<Option<String>, AwsError> {
         let name = QueueAttributeName::KmsMasterKeyId;
         let request =
             self.client.get_queue_attributes().queue_url(&self.url).attribute_names(name.clone());

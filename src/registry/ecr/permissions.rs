@@ -19,7 +19,7 @@ const NO_TAG: &str = "tagwarden-check";
 /// No call can change anything: ECR refuses to put a text that is not a manifest and does not
 /// have the digest given with it, and an image that does not exist can be neither deleted nor
 /// scanned. If the role in another account cannot be assumed, the result says only that.
-pub async fn try_permissions(
+pub(crate) async fn try_permissions(
     registry: &EcrRegistry,
     repository: &Repository,
     enforce: bool,

@@ -23,7 +23,7 @@ use tagwarden::domain::findings::{Reading, Scan};
 use tagwarden::domain::names::{
     AccountId, Digest, Region, RegistryId, Repository, RepositoryName, Tag,
 };
-use tagwarden::registry::ecr::EcrRegistry;
+use tagwarden::registry::EcrRegistry;
 use tagwarden::registry::{Manifest, Registry as _, UntagBy};
 use tagwarden::telemetry::instruments::Instruments;
 

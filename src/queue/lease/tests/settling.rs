@@ -15,7 +15,7 @@ fn queue(failure: Option<ErrorClass>) -> (Settler, Asked, JoinSet<()>) {
     let asked = Asked::default();
     let (deleted, changed) = (Arc::clone(&asked), Arc::clone(&asked));
     let mut tasks = JoinSet::new();
-    tasks.spawn(batch::run(delete_entries, move |_: Vec<ReceiptHandle>| {
+    tasks.spawn(batch::send_batches(delete_entries, move |_: Vec<ReceiptHandle>| {
         deleted.lock().unwrap().push((Settlement::Delete, Instant::now()));
         async move {
             match failure {
@@ -24,7 +24,7 @@ fn queue(failure: Option<ErrorClass>) -> (Settler, Asked, JoinSet<()>) {
             }
         }
     }));
-    tasks.spawn(batch::run(change_entries, move |changes: Vec<Visibility>| {
+    tasks.spawn(batch::send_batches(change_entries, move |changes: Vec<Visibility>| {
         let settlement = Settlement::Visible(changes[0].timeout);
         changed.lock().unwrap().push((settlement, Instant::now()));
         async { vec![Ok(())] }
