@@ -42,7 +42,7 @@ pub(crate) fn escaped<'a>(text: &'a str, ours: &[char]) -> Cow<'a, str> {
 
 /// The folder of the documentation, which texts for people name pages of. There is no public
 /// address of it yet; when there is one, it belongs here.
-pub const DOCS: &str = "docs";
+pub(crate) const DOCS: &str = "docs";
 
 /// Returns the first `most` characters of a text. If the text is longer, the last three of them are
 /// dots.
