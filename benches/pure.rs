@@ -103,6 +103,7 @@ fn planning(criterion: &mut Criterion) {
         kind: ImageKind::Image,
         storage: StorageStatus::Active,
         pushed_at: None,
+        size: None,
         media_type: None,
     };
     let terms =

@@ -53,6 +53,6 @@ pub(crate) mod outcome;
 pub(crate) mod queue;
 pub mod registry;
 pub mod shutdown;
-pub(crate) mod sweep;
+pub mod sweep;
 pub mod telemetry;
 pub(crate) mod worker;

@@ -31,5 +31,8 @@ mod summary;
 pub(crate) use self::coordinator::{Coordinator, CoordinatorParts};
 pub(crate) use self::inventory::{Inventory, InventoryEntry};
 pub(crate) use self::manual::{Advance, ManualSweep, ManualSweepError, Parts, Scope};
-pub(crate) use self::plan_file::Document;
+pub(crate) use self::plan_file::{Place, Planned, PolicyNote, Tally};
+pub use self::plan_file::{
+    Document, Entry, ListedFinding, NoPlan, RepositoryCounts, SCHEMA, Totals, Unread,
+};
 pub(crate) use self::settings::SweepSettings;

@@ -53,6 +53,9 @@ pub struct Image {
     pub storage: StorageStatus,
     /// When the image was pushed.
     pub pushed_at: Option<SystemTime>,
+    /// The size in bytes, compressed, as the registry counts it. That of an index does not include
+    /// its images.
+    pub size: Option<u64>,
     /// The media type of the manifest, if the registry gives it.
     pub media_type: Option<String>,
 }

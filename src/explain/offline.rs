@@ -163,6 +163,7 @@ fn judged(
         kind: ImageKind::Image,
         storage: StorageStatus::Active,
         pushed_at: None,
+        size: None,
         media_type: None,
     };
     let plan = Plan::new(terms, &observed, 0);

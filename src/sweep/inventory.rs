@@ -12,7 +12,7 @@ use tracing::warn;
 use crate::aws::AwsError;
 use crate::domain::coverage::Coverage;
 use crate::domain::evaluation::Evaluation;
-use crate::domain::findings::Severity;
+use crate::domain::findings::{Finding, SeverityCounts};
 use crate::domain::image::{Image, ImageKind, StorageStatus};
 use crate::domain::names::{Digest, RegistryId, Repository, Tag};
 use crate::domain::policy::{Mode, Policy};
@@ -45,8 +45,10 @@ pub struct InventoryEntry {
     pub kept: Vec<Tag>,
     /// The reasons in words.
     pub reasons: Vec<String>,
-    /// The worst finding that counts, by its id if the scanner lists it.
-    pub worst: Option<(Severity, Option<String>)>,
+    /// The findings that count, by severity.
+    pub counted: SeverityCounts,
+    /// The worst findings that count, at most ten, each with one of its packages.
+    pub findings: Vec<Finding>,
     /// Whether it is an index that is not known as a whole, so that the team is notified of it by
     /// name.
     pub is_unresolved: bool,
@@ -56,9 +58,18 @@ pub struct InventoryEntry {
 
 impl InventoryEntry {
     fn new(image: Image, coverage: Coverage) -> Self {
-        let (untag, kept, reasons, basic) = Default::default();
-        let (delete, is_unresolved, worst) = (false, false, None);
-        Self { image, coverage, untag, delete, kept, reasons, worst, is_unresolved, basic }
+        Self {
+            image,
+            coverage,
+            untag: Vec::new(),
+            delete: false,
+            kept: Vec::new(),
+            reasons: Vec::new(),
+            counted: SeverityCounts::default(),
+            findings: Vec::new(),
+            is_unresolved: false,
+            basic: Vec::new(),
+        }
     }
 
     fn because(self, reason: impl Into<String>) -> Self {
@@ -67,9 +78,13 @@ impl InventoryEntry {
 
     fn judged(mut self, evaluation: &Evaluation) -> Self {
         self.reasons.extend(evaluation.reasons.iter().cloned());
-        let listed = evaluation.worst.first().map(|worst| (worst.severity, Some(worst.id.clone())));
-        let counted = || evaluation.counted.worst().map(|severity| (severity, None));
-        self.worst = listed.or_else(counted);
+        self.counted = evaluation.counted.clone();
+        // A finding may name a thousand packages, and a page has a hundred images.
+        let one_package = |finding: &Finding| Finding {
+            packages: finding.packages.first().cloned().into_iter().collect(),
+            ..finding.clone()
+        };
+        self.findings = evaluation.worst.iter().map(one_package).collect();
         self
     }
 }

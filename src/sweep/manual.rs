@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::inventory::{Inventory, InventoryPage};
-use super::plan_file::{Document, Planned};
+use super::plan_file::{Document, Planned, PolicyNote, Tally};
 use crate::assess::Assessor;
 use crate::aws::AwsError;
 use crate::domain::coverage::{Census, Coverage};
@@ -102,7 +102,7 @@ impl<R: Registry, N: Notifier> ManualSweep<R, N> {
     ///
     /// # Errors
     /// [`ManualSweepError::Plan`] if the plan names something that cannot exist.
-    pub(crate) fn new(
+    pub fn new(
         parts: Parts<R, N>,
         mut scope: Scope,
         now: SystemTime,
@@ -111,11 +111,16 @@ impl<R: Registry, N: Notifier> ManualSweep<R, N> {
         let mode: Mode = parts.policy.base.mode;
         let (document, plan) = match scope.plan.take() {
             Some(plan) => {
-                let document = plan.into_applied(&parts.own, mode);
+                let document = plan.to_apply();
                 let planned = document.planned()?;
                 (document, Some(planned))
             }
-            None => (Document::new(&parts.own, mode, scope.acts), None),
+            None => {
+                let note = PolicyNote { mode: mode.as_str().to_owned(), ..PolicyNote::default() };
+                let mut document = Document::new(&parts.own, note, now);
+                document.applied = scope.acts;
+                (document, None)
+            }
         };
         let origin = Origin {
             id: Some(format!("sweep by hand of {time}")),
@@ -133,7 +138,7 @@ impl<R: Registry, N: Notifier> ManualSweep<R, N> {
     ///
     /// # Errors
     /// [`ManualSweepError::Call`] if nothing can be inspected.
-    pub(crate) async fn run(
+    pub async fn run(
         mut self,
         on: &mut (dyn FnMut(Advance<'_>) + Send),
     ) -> Result<Document, ManualSweepError> {
@@ -178,6 +183,7 @@ impl<R: Registry, N: Notifier> ManualSweep<R, N> {
                     continue;
                 }
             };
+            self.document.covers(&registry_id);
             let admits = |one: &Repository| self.scope.repositories.admit(one.name.as_str());
             let admitted: Vec<_> = covered.into_iter().filter(admits).collect();
             on(Advance::More(admitted.len()));
@@ -200,17 +206,19 @@ impl<R: Registry, N: Notifier> ManualSweep<R, N> {
     ) {
         let request = self.request(repository, None, &[]);
         let from = self.document.images.len();
-        let mut census = Census::default();
+        let policy = Arc::clone(&self.parts.policy);
+        let (rule, _) = policy.terms(&repository.name);
+        let mut tally = Tally::default();
         let mut token: Option<String> = None;
         loop {
             let Parts { inventory, pace, .. } = &self.parts;
             let page = inventory.page(&request, token.as_deref(), pace).await;
             let InventoryPage { images, unread, next_token, failure } = page;
-            census.add(Coverage::Failed, unread);
+            tally.census.add(Coverage::Failed, unread);
             for entry in &images {
-                census.count(entry.coverage);
+                tally.count(entry);
                 if self.scope.all || is_of_note(entry.coverage) {
-                    self.document.add(repository, entry);
+                    self.document.add(repository, rule, entry);
                 }
             }
             match failure {
@@ -227,9 +235,9 @@ impl<R: Registry, N: Notifier> ManualSweep<R, N> {
                 break;
             }
         }
-        self.document.count(&census);
+        self.document.count(repository, &tally);
         self.document.sort_from(from);
-        on(Advance::Repository(repository, &census));
+        on(Advance::Repository(repository, &tally.census));
         if self.scope.acts {
             let planned = self.document.planned().unwrap_or_default().into_iter();
             for one in planned.filter(|one| one.position() >= from && one.goes) {

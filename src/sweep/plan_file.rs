@@ -1,48 +1,68 @@
-//! The document of `tagwarden sweep` says what was found and done. It is also a plan, which
-//! `--apply` reads back. A plan may have been edited or written by anybody, so every name in it is
-//! parsed like input, and the worker decides again before it acts. `table` prints the document as a
-//! table.
+//! The document of `tagwarden plan` says what was found, as text, as JSON, or as a page. It is also
+//! what `tagwarden apply` reads back. A plan may have been edited or written by anybody, so every
+//! name in it is parsed like input, and the worker decides again before it acts.
+//!
+//! It is bounded by what needs action or attention: images that violate the policy are listed, each
+//! with at most ten findings, and all others are counted, unless a person asks for all of them.
 
+mod entry;
 mod table;
 
-use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use super::InventoryEntry;
-use crate::domain::coverage::{Census, Coverage};
-use crate::domain::image::ImageKind;
+use crate::domain::coverage::Coverage;
 use crate::domain::names::{
     AccountId, Digest, InvalidName, Region, RegistryId, Repository, RepositoryName, Tag,
 };
-use crate::domain::policy::Mode;
+
+pub use self::entry::{
+    Entry, ListedFinding, Place, PolicyNote, RepositoryCounts, Tally, Totals, Unread,
+};
 
 /// The document's name and version.
-pub(super) const SCHEMA: &str = "tagwarden.sweep_plan/1";
+pub const SCHEMA: &str = "tagwarden.plan/1";
 
 /// The images that a sweep found, and what it did about them.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Document {
     /// [`SCHEMA`].
-    schema: String,
+    pub schema: String,
     /// The version of tagwarden that wrote the document.
-    tagwarden: String,
-    account: String,
-    region: String,
-    /// The base policy's mode.
-    mode: String,
-    /// Whether the sweep ran to its end. It is false after an interruption.
+    pub tagwarden: String,
+    /// When it was made (RFC 3339).
+    pub made_at: String,
+    /// The account of the caller.
+    pub account: String,
+    /// The Region of the caller.
+    pub region: String,
+    /// The policy by which it was made.
+    pub policy: PolicyNote,
+    /// The globs of `--repository`. If there are none, all repositories of the policy were
+    /// inspected.
+    #[serde(default)]
+    pub only: Vec<String>,
+    /// Every account and Region that it covers.
+    #[serde(default)]
+    pub registries: Vec<Place>,
+    /// Whether everything was inspected. It is false after an interruption.
     pub complete: bool,
+    /// The numbers over all images.
+    #[serde(default)]
+    pub totals: Totals,
+    /// The repositories with images that violate the policy or that cannot be judged.
+    #[serde(default)]
+    pub repositories: Vec<RepositoryCounts>,
     /// The images that need action or attention, or all with `--all`.
     pub images: Vec<Entry>,
     /// The repositories and registries that could not be inspected.
     #[serde(default)]
     pub failed: Vec<Unread>,
-    /// The number of images with each verdict, including images that are not listed.
-    census: BTreeMap<String, u64>,
     /// Whether the sweep was to act.
     #[serde(skip)]
-    applied: bool,
+    pub(super) applied: bool,
 }
 
 /// Why a text is no plan.
@@ -57,53 +77,6 @@ pub enum NoPlan {
     /// It names something that cannot exist.
     #[error(transparent)]
     Name(#[from] InvalidName),
-}
-
-/// One image of the document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    account: String,
-    region: String,
-    repository: String,
-    digest: String,
-    #[serde(default)]
-    kind: String,
-    /// All tags that it has.
-    tags: Vec<String>,
-    /// The tags to remove, also in audit mode.
-    untag: Vec<String>,
-    /// Whether the image is deleted with its tags (`policy.action`).
-    #[serde(default)]
-    delete: bool,
-    #[serde(default)]
-    kept: Vec<String>,
-    verdict: String,
-    #[serde(default)]
-    reasons: Vec<String>,
-    #[serde(default)]
-    worst: Option<Worst>,
-    /// The word of the outcome, if anything was to be done.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    outcome: Option<String>,
-    /// The reason why it was not done.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    problem: Option<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Worst {
-    severity: String,
-    id: Option<String>,
-}
-
-/// A repository, or a whole registry, that could not be inspected.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Unread {
-    account: String,
-    region: String,
-    /// The repository. `None` means that the repositories of the registry cannot be listed.
-    repository: Option<String>,
-    problem: String,
 }
 
 /// An image whose tags a plan removes, after its names have been checked.
@@ -140,20 +113,24 @@ fn tags(names: &[String]) -> Result<Vec<Tag>, InvalidName> {
 }
 
 impl Document {
-    /// Makes a document without images.
+    /// Makes a document without images, of a plan that is made now.
     #[must_use]
-    pub fn new(own: &RegistryId, mode: Mode, applied: bool) -> Self {
+    pub fn new(own: &RegistryId, policy: PolicyNote, now: SystemTime) -> Self {
         Self {
             schema: SCHEMA.to_owned(),
             tagwarden: env!("CARGO_PKG_VERSION").to_owned(),
+            made_at: humantime::format_rfc3339_seconds(now).to_string(),
             account: own.account.to_string(),
             region: own.region.to_string(),
-            mode: mode.as_str().to_owned(),
+            policy,
+            only: Vec::new(),
+            registries: Vec::new(),
             complete: true,
+            totals: Totals::default(),
+            repositories: Vec::new(),
             images: Vec::new(),
             failed: Vec::new(),
-            census: BTreeMap::new(),
-            applied,
+            applied: false,
         }
     }
 
@@ -206,44 +183,22 @@ impl Document {
 
     /// Returns a document with the images that have tags to remove, and without outcomes.
     #[must_use]
-    pub fn into_applied(self, own: &RegistryId, mode: Mode) -> Self {
-        let mut images = self.images;
-        for entry in &mut images {
+    pub fn to_apply(mut self) -> Self {
+        for entry in &mut self.images {
             (entry.outcome, entry.problem) = (None, None);
         }
-        images.retain(|entry| !entry.untag.is_empty());
-        let mut document = Self { images, ..Self::new(own, mode, true) };
-        for entry in &document.images {
-            *document.census.entry(entry.verdict.clone()).or_default() += 1;
+        self.images.retain(|entry| !entry.untag.is_empty());
+        self.totals.census.clear();
+        for entry in &self.images {
+            *self.totals.census.entry(entry.verdict.clone()).or_default() += 1;
         }
-        document
+        self.applied = true;
+        self
     }
 
-    /// Lists an image.
-    pub fn add(&mut self, repository: &Repository, entry: &InventoryEntry) {
-        let InventoryEntry { image, coverage, untag, delete, kept, reasons, worst, .. } = entry;
-        let names = |tags: &[Tag]| tags.iter().map(ToString::to_string).collect();
-        self.images.push(Entry {
-            account: repository.account.to_string(),
-            region: repository.region.to_string(),
-            repository: repository.name.to_string(),
-            digest: image.digest.to_string(),
-            kind: match image.kind {
-                ImageKind::Image => "image",
-                ImageKind::Index => "index",
-                ImageKind::Artifact => "artifact",
-            }
-            .to_owned(),
-            tags: names(&image.tags),
-            untag: names(untag),
-            delete: *delete,
-            kept: names(kept),
-            verdict: coverage.as_str().to_owned(),
-            reasons: reasons.clone(),
-            worst: worst.clone().map(|(severity, id)| Worst { severity: severity.to_string(), id }),
-            outcome: None,
-            problem: None,
-        });
+    /// Lists an image, which this rule judged.
+    pub fn add(&mut self, repository: &Repository, rule: &str, entry: &InventoryEntry) {
+        self.images.push(Entry::new(repository, rule, entry));
     }
 
     /// Sorts the images from this position on.
@@ -252,11 +207,21 @@ impl Document {
         listed.sort_by(|one, other| (&one.tags, &one.digest).cmp(&(&other.tags, &other.digest)));
     }
 
-    /// Adds the counts of images that were inspected.
-    pub fn count(&mut self, census: &Census) {
-        for (coverage, images) in census.iter() {
-            *self.census.entry(coverage.as_str().to_owned()).or_default() += images;
+    /// Adds the counts of a repository that was inspected. It is listed if any of its images needs
+    /// action or attention.
+    pub fn count(&mut self, repository: &Repository, tally: &Tally) {
+        self.totals.add(tally);
+        let is_of_note = |coverage: Coverage| {
+            coverage.violates() || coverage.is_gap() || coverage == Coverage::Scanning
+        };
+        if tally.census.sum(is_of_note) > 0 {
+            self.repositories.push(tally.of(repository));
         }
+    }
+
+    /// Records an account and Region whose repositories were inspected.
+    pub fn covers(&mut self, registry_id: &RegistryId) {
+        self.registries.push(Place::new(registry_id));
     }
 
     /// Records a repository or registry that could not be inspected.
@@ -284,7 +249,8 @@ impl Document {
     /// Returns whether everything could be inspected and, if it was to be, done.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        let failed = self.census.get(Coverage::Failed.as_str()).is_some_and(|images| *images > 0);
+        let failed =
+            self.totals.census.get(Coverage::Failed.as_str()).is_some_and(|images| *images > 0);
         let undone = self.images.iter().any(|entry| entry.problem.is_some());
         self.complete && !failed && !undone && self.failed.is_empty()
     }

@@ -25,6 +25,7 @@ fn image(tags: &[&str]) -> Image {
         kind: ImageKind::Image,
         storage: StorageStatus::Active,
         pushed_at: None,
+        size: None,
         media_type: None,
     }
 }

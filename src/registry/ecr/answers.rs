@@ -107,6 +107,7 @@ pub(super) fn image_of(detail: ImageDetail) -> Result<Image, AwsError> {
             _ => StorageStatus::Active,
         },
         pushed_at: detail.image_pushed_at.and_then(|at| at.try_into().ok()),
+        size: detail.image_size_in_bytes.and_then(|size| size.try_into().ok()),
         media_type: detail.image_manifest_media_type,
     })
 }

@@ -29,9 +29,8 @@ impl Entry {
         if tags.len() > NAMED {
             named.push(format!("{} more", tags.len() - NAMED));
         }
-        let worst = self.worst.as_ref().map(|worst| {
-            let id = worst.id.as_deref().unwrap_or_default();
-            format!("{} {id}", worst.severity).trim_end().to_owned()
+        let worst = self.worst().map(|(severity, id)| {
+            format!("{severity} {}", id.unwrap_or_default()).trim_end().to_owned()
         });
         let verdict = self.outcome.as_ref().unwrap_or(&self.verdict);
         let reason = self.problem.clone().unwrap_or_else(|| self.reasons.join("; "));
@@ -73,7 +72,8 @@ impl Document {
     /// Returns the number of images that people can pull and that cannot be judged, by reason, so
     /// that readers do not take them for clean.
     fn not_judged(&self) -> Option<String> {
-        let of = |coverage: Coverage| self.census.get(coverage.as_str()).copied().unwrap_or(0);
+        let of =
+            |coverage: Coverage| self.totals.census.get(coverage.as_str()).copied().unwrap_or(0);
         let counts: Vec<_> = Coverage::ALL
             .into_iter()
             .filter(|coverage| coverage.is_gap() || *coverage == Coverage::Scanning)
@@ -127,9 +127,9 @@ impl fmt::Display for Document {
             }
             writeln!(f)?;
         }
-        let all: u64 = self.census.values().sum();
+        let all: u64 = self.totals.census.values().sum();
         let counts: Vec<_> =
-            self.census.iter().map(|(word, images)| format!("{images} {word}")).collect();
+            self.totals.census.iter().map(|(word, images)| format!("{images} {word}")).collect();
         match counts.is_empty() {
             true => writeln!(f, "{}", images(all))?,
             false => writeln!(f, "{}: {}", images(all), counts.join(", "))?,

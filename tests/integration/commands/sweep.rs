@@ -96,10 +96,15 @@ async fn plan_document_is_stable_and_equals_the_file() {
     let file = filled.file("plan.json");
     let first = filled.sweep(&["--format", "json", "--plan", &file]).await;
     let second = filled.sweep(&["--format", "json"]).await;
-    assert_eq!((first.code, &first.stdout), (3, &second.stdout));
+    let later = |shown: &Shown| {
+        let mut document = shown.json();
+        assert!(document["made_at"].take().is_string(), "{document:#}");
+        document
+    };
+    assert_eq!((first.code, later(&first)), (3, later(&second)));
     assert_eq!(std::fs::read_to_string(file).expect("a plan"), first.stdout);
     let document = first.json();
-    assert_eq!(document["schema"], "tagwarden.sweep_plan/1");
+    assert_eq!(document["schema"], "tagwarden.plan/1");
     assert_eq!(
         verdicts(&document),
         [
@@ -113,9 +118,17 @@ async fn plan_document_is_stable_and_equals_the_file() {
     let bad = &document["images"][2];
     assert_eq!((&bad["digest"], &bad["untag"]), (&json!(filled.bad), &json!(["1.0", "latest"])));
     assert_eq!(
-        document["census"],
+        document["totals"]["census"],
         json!({"clean": 1, "never_scanned": 1, "untag": 3, "unsupported": 1})
     );
+    let finding = json!({
+        "severity": "critical", "id": "CVE-2026-CRITICAL-0001", "package": "openssl",
+        "installed": "3.0.0", "fixed": null, "score": null,
+        "link": "https://cve.example/CVE-2026-CRITICAL-0001",
+    });
+    assert_eq!((&bad["rule"], &bad["counts"]), (&json!("base"), &json!({"critical": 1})));
+    assert_eq!((&bad["findings"], &bad["more_findings"]), (&json!([finding]), &json!(0)));
+    assert!(bad["pushed_at"].is_string() && bad["size"].is_number(), "{bad:#}");
     let all = filled.sweep(&["--format", "json", "--all"]).await.json();
     assert_eq!(all["images"].as_array().map(Vec::len), Some(6));
     let one = filled.sweep(&["--format", "json", "--repository", "*/other"]).await.json();
@@ -252,7 +265,7 @@ async fn images_with_replicated_removals_are_counted_as_blocked() {
         let at_once = std::time::Duration::ZERO;
         filled.world.sim.set_replication(ACCOUNT, REGION, vec![rule], at_once..=at_once);
         let document = filled.sweep(&["--format", "json"]).await.json();
-        let census = &document["census"];
+        let census = &document["totals"]["census"];
         let found = [census["blocked"].as_u64(), census["untag"].as_u64()];
         assert_eq!(found.map(Option::unwrap_or_default), [blocked, 3 - blocked], "{census}");
         let reasons = document["images"].to_string();
@@ -310,7 +323,7 @@ async fn every_account_and_region_of_the_policy_is_swept_page_by_page() {
         .collect();
     let of = |verdict| (Some("444455556666"), Some(verdict));
     assert_eq!(there, [of("archived"), of("untag")]);
-    assert_eq!(document["census"]["clean"], 251);
+    assert_eq!(document["totals"]["census"]["clean"], 251);
     let failed = document["failed"].as_array().expect("failed");
     assert_eq!(failed.len(), 2, "both Regions of the refusing account: {failed:?}");
     assert!(failed.iter().all(|one| one["repository"].is_null()), "{failed:?}");
@@ -407,7 +420,7 @@ async fn malformed_plan_is_refused_in_one_line() {
     let plan = std::fs::read_to_string(&file).expect("a plan");
     for (text, expected) in [
         ("{}".to_owned(), "is no plan: missing field"),
-        (plan.replace("sweep_plan/1", "sweep_plan/2"), "its schema is"),
+        (plan.replace("tagwarden.plan/1", "tagwarden.plan/2"), "its schema is"),
         (plan.replace("team/other", "Team"), "is not an ECR repository name"),
         (plan.replace("111122223333", "444455556666"), "another account"),
     ] {
