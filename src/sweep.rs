@@ -33,6 +33,6 @@ pub(crate) use self::inventory::{Inventory, InventoryEntry};
 pub(crate) use self::manual::{Advance, ManualSweep, ManualSweepError, Parts, Scope};
 pub(crate) use self::plan_file::{Place, Planned, PolicyNote, Tally};
 pub use self::plan_file::{
-    Document, Entry, ListedFinding, NoPlan, RepositoryCounts, SCHEMA, Totals, Unread,
+    Document, Entry, ListedFinding, NoPlan, RepositoryCounts, SCHEMA, Totals, Unread, plan_page,
 };
 pub(crate) use self::settings::SweepSettings;

@@ -6,6 +6,7 @@
 //! with at most ten findings, and all others are counted, unless a person asks for all of them.
 
 mod entry;
+mod html;
 mod table;
 
 use std::time::SystemTime;
@@ -21,6 +22,7 @@ use crate::domain::names::{
 pub use self::entry::{
     Entry, ListedFinding, Place, PolicyNote, RepositoryCounts, Tally, Totals, Unread,
 };
+pub use self::html::plan_page;
 
 /// The document's name and version.
 pub const SCHEMA: &str = "tagwarden.plan/1";
