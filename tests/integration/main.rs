@@ -21,6 +21,7 @@ mod holders;
 mod hostile;
 mod moto;
 mod operations;
+mod page;
 mod process;
 mod python;
 mod router;
