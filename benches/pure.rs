@@ -147,6 +147,7 @@ fn policy() -> Policy {
         } else {
             globs(&["team/*"])
         },
+        sets_mode: false,
         terms: RuleSettings::default(),
     };
     let exception = |number| Exception {

@@ -14,6 +14,7 @@ use crate::telemetry::logs::LogFormat;
 
 mod effective;
 mod errors;
+mod fingerprint;
 mod notify;
 mod policy;
 mod readme;

@@ -5,6 +5,8 @@
 //! configured accounts it covers the worker's own account. Invariant 7: nothing outside this reach
 //! is ever touched, even if an event names it.
 
+mod fingerprint;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ use super::findings::{Score, Severity, SeverityCounts};
 use super::globs::{GlobIndex, Globs};
 use super::limits::Limits;
 use super::names::{AccountId, Region, RegistryId, Repository, RepositoryName, Tag};
+
+pub use self::fingerprint::Fingerprint;
 
 /// Whether the worker acts or only reports what it would do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,6 +204,8 @@ pub struct Rule {
     pub name: String,
     /// The repositories that the rule matches; empty matches all.
     pub repositories: Globs,
+    /// Whether the rule sets a mode of its own. Otherwise `terms.mode` is that of the base policy.
+    pub sets_mode: bool,
     /// The terms for their images.
     pub terms: RuleSettings,
 }
@@ -311,6 +317,24 @@ impl Policy {
                 .map(move |region| RegistryId { account: account.clone(), region: region.clone() })
         };
         accounts.iter().flat_map(of).collect()
+    }
+
+    /// Returns the policy as it is when the base policy's mode is `enforce`, with which a plan says
+    /// what would be done. A rule with a mode of its own keeps it.
+    #[must_use]
+    pub fn enforced(mut self) -> Self {
+        self.base.mode = Mode::Enforce;
+        for rule in self.rules.all.iter_mut().filter(|rule| !rule.sets_mode) {
+            rule.terms.mode = Mode::Enforce;
+        }
+        self
+    }
+
+    /// Returns whether neither the base policy nor any rule enforces.
+    #[must_use]
+    pub fn only_audits(&self) -> bool {
+        let rules = self.rules.as_slice().iter().map(|rule| &rule.terms);
+        rules.chain([&self.base]).all(|terms| terms.mode == Mode::Audit)
     }
 
     /// Returns the terms for a repository, and the name of the rule that sets them.

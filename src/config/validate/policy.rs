@@ -59,7 +59,9 @@ pub(super) fn policy(mut raw: RawPolicy) -> Result<Policy, Mistakes> {
 fn rule(at: usize, mut raw: RawRule, base: &RuleSettings) -> Result<Rule, Mistakes> {
     let key = format!("policy.rules[{at}]");
     let mut all = Gather::default();
-    let terms = all.add(terms(&key, raw.take_rule_settings(), base.clone()));
+    let settings = raw.take_rule_settings();
+    let sets_mode = settings.mode.as_ref().is_some_and(|mode| !mode.is_empty());
+    let terms = all.add(terms(&key, settings, base.clone()));
     let repositories = format!("{key}.repositories");
     let is_empty = raw.repositories.0.is_empty();
     let globs_of_it = || globs(&repositories, raw.repositories);
@@ -76,7 +78,7 @@ fn rule(at: usize, mut raw: RawRule, base: &RuleSettings) -> Result<Rule, Mistak
     }
     all.finish(|| {
         let terms = RuleSettings { tags: tags?, ..terms? };
-        Some(Rule { name, repositories: repositories?, terms })
+        Some(Rule { name, repositories: repositories?, sets_mode, terms })
     })
 }
 

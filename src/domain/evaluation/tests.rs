@@ -219,6 +219,7 @@ fn rule_of_the_repository_sets_the_terms() {
         rules: [Rule {
             name: "lenient".to_owned(),
             repositories: Globs::new(["team/*".to_owned()]).unwrap(),
+            sets_mode: false,
             terms: lenient,
         }]
         .into_iter()

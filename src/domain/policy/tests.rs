@@ -66,6 +66,7 @@ fn first_matching_rule_sets_the_terms() {
     let rule = |name: &str, repositories: &[&str]| Rule {
         name: name.to_owned(),
         repositories: globs(repositories),
+        sets_mode: false,
         terms: RuleSettings::default(),
     };
     let policy = Policy {
