@@ -14,6 +14,7 @@
 
 mod error;
 mod exception_watch;
+mod identity;
 pub mod live;
 mod start;
 pub mod sweep;
@@ -56,7 +57,15 @@ const LIVENESS_SLACK: Duration = Duration::from_secs(55);
 
 /// Loads the configuration of the AWS SDK from the environment.
 pub async fn aws_from_environment() -> SdkConfig {
+    aws_in_region(None).await
+}
+
+/// Loads the configuration of the AWS SDK from the environment, for this Region if one is given.
+pub async fn aws_in_region(region: Option<&Region>) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
+    if let Some(region) = region {
+        loader = loader.region(aws_config::Region::new(region.as_str().to_owned()));
+    }
     if let Ok(name) = AppName::new("tagwarden") {
         loader = loader.app_name(name);
     }

@@ -2,11 +2,16 @@
 //! exit code. Everything that is printed is escaped, because names and errors may contain
 //! characters that control a terminal.
 
+mod apply;
+mod audit_log;
+mod bad_input;
 mod check;
 mod explain;
 mod init;
+mod out_file;
+mod plan;
+mod progress;
 mod screen;
-mod sweep;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -31,7 +36,7 @@ const BAD_INPUT: u8 = 2;
 /// The log filter of `run` if RUST_LOG is not set. The events of the OpenTelemetry libraries are
 /// off, because [`crate::telemetry::export`] logs once what they log for every batch.
 const LOG_FILTER: &str = "info,opentelemetry=off";
-/// The exit code of `explain` and `sweep` if tags would be removed.
+/// The exit code of `explain` and `plan` if tags would be removed.
 const WOULD_UNTAG: u8 = 3;
 
 /// Removes tags from container images in Amazon ECR that have Critical or High findings.
@@ -55,9 +60,11 @@ enum Command {
     Check(check::Arguments),
     /// Judge one event and explain why, without changing anything
     Explain(explain::Arguments),
-    /// Inspect every image that the policy covers, and list the tags to remove; with --apply,
-    /// remove them
-    Sweep(sweep::Arguments),
+    /// Inspect every image that the policy covers and list the tags to remove, without changing
+    /// anything
+    Plan(plan::Arguments),
+    /// Carry out a saved plan
+    Apply(apply::Arguments),
     /// Write a configuration file to begin with
     Init(init::Arguments),
     /// Print the JSON Schema of the configuration file, for editors
@@ -90,7 +97,8 @@ pub async fn main(arguments: Arguments) -> ExitCode {
         },
         Command::Check(arguments) => check::main(arguments, sources, &screen).await,
         Command::Explain(arguments) => explain::main(arguments, &sources, &screen).await,
-        Command::Sweep(arguments) => Box::pin(sweep::main(arguments, &sources, &screen)).await,
+        Command::Plan(arguments) => Box::pin(plan::main(arguments, &sources, &screen)).await,
+        Command::Apply(arguments) => Box::pin(apply::main(arguments, &sources, &screen)).await,
         Command::Schema => match config::check_variables(&sources) {
             Ok(()) => print(&format!("{:#}", config::schema())),
             Err(error) => misconfigured(&error, &screen),

@@ -13,26 +13,35 @@
 //! sweep finds more than the limits of the hour allow, the rest waits for one hour and is then left
 //! to the next sweep, so that work does not pile up.
 //!
-//! A sweep from the command line ([`ManualSweep`]) needs no queue and acts through the worker's own
-//! assessment.
+//! A plan from the command line ([`Planner`]) needs no queue and changes nothing. [`Applier`]
+//! carries out a saved plan through the worker's own assessment.
 
 mod aggregate;
+mod applied;
+mod applying;
 mod coordinator;
 mod inventory;
 mod known;
-mod manual;
 mod plan_file;
+mod planning;
 mod rescan;
 mod sending;
 mod settings;
 mod steps_taken;
 mod summary;
+mod table;
 
+pub(crate) use self::applied::Applied;
+pub(crate) use self::applying::{Applier, ApplyParts};
 pub(crate) use self::coordinator::{Coordinator, CoordinatorParts};
 pub(crate) use self::inventory::{Inventory, InventoryEntry};
-pub(crate) use self::manual::{Advance, ManualSweep, ManualSweepError, Parts, Scope};
-pub(crate) use self::plan_file::{Place, Planned, PolicyNote, Tally};
+pub(crate) use self::plan_file::{DEFAULTS, Refusal};
 pub use self::plan_file::{
-    Document, Entry, ListedFinding, NoPlan, RepositoryCounts, SCHEMA, Totals, Unread, plan_page,
+    Document, Entry, ListedFinding, NoPlan, Place, PolicyNote, Removals, RepositoryCounts, SCHEMA,
+    Totals, Unread, plan_page,
+};
+pub(crate) use self::planning::{
+    Advance, NothingInspected, OnAdvance, PlanParts, Planner, Selection,
 };
 pub(crate) use self::settings::SweepSettings;
+pub(crate) use self::table::count;

@@ -48,6 +48,7 @@ const AWS_FILES: &[&str] = &[
     "aws/attempts.rs",
     "aws/error.rs",
     "app.rs",
+    "app/identity.rs",
     "app/live.rs",
     "app/sweep.rs",
     "app/wiring.rs",

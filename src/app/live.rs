@@ -9,7 +9,9 @@ use super::wiring::{Client, Reading, Surroundings};
 use crate::aws::{AwsError, Tried};
 use crate::check::{iam, scope};
 use crate::config::JudgingSettings;
-use crate::domain::names::{AccountId, Region, RegistryId, Repository, RepositoryName};
+use crate::domain::names::{
+    AccountId, InvalidName, Region, RegistryId, Repository, RepositoryName,
+};
 use crate::domain::policy::{Mode, Policy};
 use crate::event::ImageEvent;
 use crate::explain::live::{Live, inspect};
@@ -20,7 +22,7 @@ use crate::queue::Queue as _;
 use crate::queue::SqsQueue;
 use crate::registry::{self, EcrRegistry, UntagBy};
 use crate::shutdown::{Shutdown, time_for_work};
-use crate::sweep::ManualSweepError;
+use crate::sweep::{NothingInspected, Refusal};
 
 /// A reason why AWS could not be inspected.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +47,15 @@ pub enum LiveError {
     /// A second signal came.
     #[error("stopped at once by a second signal")]
     SecondSignal,
-    /// The sweep did not take place.
+    /// No plan can be made.
     #[error(transparent)]
-    Sweep(#[from] ManualSweepError),
+    Plan(#[from] NothingInspected),
+    /// A plan is not applied.
+    #[error("the plan {0}")]
+    Refused(#[from] Refusal),
+    /// A plan names something that cannot exist.
+    #[error("the plan cannot be used: {0}")]
+    Name(#[from] InvalidName),
 }
 
 impl From<AwsError> for LiveError {

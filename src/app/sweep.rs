@@ -1,80 +1,143 @@
-//! Builds and runs a sweep by hand: `tagwarden sweep`.
+//! Makes plans and applies them: `tagwarden plan` and `tagwarden apply`.
 
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
 
-use super::Signals;
 use super::live::LiveError;
 use super::start::usable_topics;
 use super::wiring::{Client, Reading, Surroundings, dispatcher};
+use super::{Signals, identity};
 use crate::config::{JudgingSettings, Settings};
-use crate::domain::names::RegistryId;
-use crate::enforce::LimitSettings;
+use crate::domain::names::{AccountId, Region, RegistryId};
 use crate::inspect::CallPace;
-use crate::notify::SnsNotifier;
 use crate::registry::{EcrRegistry, UntagBy};
 use crate::shutdown::Shutdown;
-use crate::sweep::{Advance, Document, ManualSweep, Parts, Scope};
+use crate::sweep::{
+    Applied, Applier, ApplyParts, Document, OnAdvance, PlanParts, Planner, PolicyNote, Refusal,
+    Selection,
+};
 
-/// The scope and the mode of a sweep.
-#[derive(Debug)]
-pub struct Order {
-    /// The settings that are needed to judge images.
-    pub judging: JudgingSettings,
-    /// The worker's own account and Region.
-    pub own: RegistryId,
-    /// The settings that are needed to act. `None` means that nothing is changed.
-    pub acting: Option<Settings>,
-    /// What is swept.
-    pub scope: Scope,
-}
-
-/// Sweeps until everything is inspected and done. At a signal, the image in hand is the last.
+/// Makes a plan in the account of the credentials. Nothing is changed. At a signal, what was found
+/// so far is returned as an incomplete plan.
 ///
 /// # Errors
 /// Returns an error if nothing can be inspected, and at a second signal.
-pub async fn sweep(
-    order: Order,
+pub async fn plan(
+    judging: JudgingSettings,
+    selection: Selection,
+    note: PolicyNote,
     sdk: &SdkConfig,
     mut signals: Signals,
-    on: &mut (dyn FnMut(Advance<'_>) + Send),
+    on: OnAdvance<'_>,
 ) -> Result<Document, LiveError> {
+    let client = Client::new(sdk, judging.aws, &judging.policy, None)?;
     let shutdown = Shutdown::default();
-    let sweep = build(order, sdk, shutdown.clone()).await?;
+    let work = async {
+        let own = identity::caller(&client.aws).await?;
+        let now = client.clock.now();
+        let policy = judging.policy.enforced();
+        let of = Surroundings::of_command(policy, own.clone(), shutdown.clone(), &client);
+        let registry = EcrRegistry::new(client.aws.clone(), own.clone(), UntagBy::TagAndDigest);
+        let parts = PlanParts {
+            inventory: Reading::new(&of, registry).inventory(&of),
+            policy: Arc::clone(&of.policy),
+            own,
+            shutdown: of.shutdown,
+            calls_per_second: judging.sweep.calls_per_second,
+        };
+        Ok(Planner::new(parts, selection, note, now).run(on).await?)
+    };
     tokio::select! {
         biased;
         _ = signals.stop(&shutdown) => Err(LiveError::SecondSignal),
-        result = sweep.run(on) => Ok(result?),
+        result = work => result,
     }
 }
 
-async fn build(
-    order: Order,
-    sdk: &SdkConfig,
-    shutdown: Shutdown,
-) -> Result<ManualSweep<EcrRegistry, SnsNotifier>, LiveError> {
-    let Order { judging, own, acting, scope } = order;
-    let client = Client::new(sdk, judging.aws, &judging.policy, None)?;
-    let topics = match &acting {
-        Some(settings) => usable_topics(&client.aws, &settings.notify.topics).await?,
-        None => Vec::new(),
-    };
-    let limits = acting.as_ref().map_or_else(LimitSettings::default, |acting| acting.limits);
-    let untag_by = acting.map_or(UntagBy::TagAndDigest, |acting| acting.untag_by);
-    let now = client.clock.now();
-    let surroundings = Surroundings::of_command(judging.policy, own.clone(), shutdown, &client);
-    let registry = EcrRegistry::new(client.aws, own, untag_by);
-    let reading = Reading::new(&surroundings, registry);
-    let dispatcher = dispatcher(&surroundings, topics);
-    let parts = Parts {
-        inventory: reading.inventory(&surroundings),
-        assessor: reading.assessor(&surroundings, &dispatcher, limits),
-        policy: Arc::clone(&surroundings.policy),
-        own: surroundings.own.clone(),
-        health: surroundings.health,
-        shutdown: surroundings.shutdown,
-        pace: CallPace::new(judging.sweep.calls_per_second),
-    };
-    Ok(ManualSweep::new(parts, scope, now)?)
+/// A plan that may be applied once a person has agreed.
+#[derive(Debug)]
+pub struct Application {
+    settings: Settings,
+    plan: Document,
+    client: Client,
+    own: RegistryId,
+}
+
+impl Application {
+    /// Asks STS for the caller's account and checks that the plan is of it. Nothing is changed. If
+    /// neither the environment nor the profile names a Region, that of the plan is used.
+    ///
+    /// # Errors
+    /// [`LiveError::Refused`] if the plan is of another account or Region, else the call that
+    /// failed.
+    pub async fn prepare(
+        settings: Settings,
+        plan: Document,
+        sdk: &SdkConfig,
+    ) -> Result<Self, LiveError> {
+        let sdk = match sdk.region() {
+            Some(_) => sdk.clone(),
+            None => {
+                let region = Region::parse(&plan.region)?.to_string();
+                sdk.to_builder().region(aws_config::Region::new(region)).build()
+            }
+        };
+        let client = Client::new(&sdk, settings.aws.clone(), &settings.policy, None)?;
+        let own = identity::caller(&client.aws).await?;
+        Refusal::check_registry(&plan, &own)?;
+        Ok(Self { settings, plan, client, own })
+    }
+
+    /// Returns the caller's account and Region.
+    #[must_use]
+    pub fn own(&self) -> &RegistryId {
+        &self.own
+    }
+
+    /// Returns the account of the worker's queue, if it is another one.
+    #[must_use]
+    pub fn other_account(&self) -> Option<AccountId> {
+        let queue = self.settings.queue.registry_id(Some(&self.own.region))?;
+        (queue.account != self.own.account).then_some(queue.account)
+    }
+
+    /// Returns the plan.
+    #[must_use]
+    pub fn plan(&self) -> &Document {
+        &self.plan
+    }
+
+    /// Carries out the plan. At a signal, the image in hand is the last.
+    ///
+    /// # Errors
+    /// Returns an error if nothing can be done, and at a second signal.
+    pub async fn run(self, mut signals: Signals, on: OnAdvance<'_>) -> Result<Applied, LiveError> {
+        let Self { settings, plan, client, own } = self;
+        let shutdown = Shutdown::default();
+        let work = async {
+            let topics = usable_topics(&client.aws, &settings.notify.topics).await?;
+            let of =
+                Surroundings::of_command(settings.policy, own.clone(), shutdown.clone(), &client);
+            let registry = EcrRegistry::new(client.aws.clone(), own.clone(), settings.untag_by);
+            let reading = Reading::new(&of, registry);
+            let dispatcher = dispatcher(&of, topics);
+            let parts = ApplyParts {
+                inventory: reading.inventory(&of),
+                assessor: reading.assessor(&of, &dispatcher, settings.limits),
+                policy: Arc::clone(&of.policy),
+                own,
+                health: Arc::clone(&of.health),
+                shutdown: of.shutdown.clone(),
+                pace: CallPace::new(settings.sweep.calls_per_second),
+            };
+            let now = client.clock.now();
+            Ok(Applier::new(parts, plan, now)?.run(on).await)
+        };
+        tokio::select! {
+            biased;
+            _ = signals.stop(&shutdown) => Err(LiveError::SecondSignal),
+            result = work => result,
+        }
+    }
 }

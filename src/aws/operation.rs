@@ -1,7 +1,7 @@
 //! The operations of AWS that the worker calls.
 
-/// An operation that the worker calls. The metric labels `service` and `operation` take their
-/// values from this closed set.
+/// An operation that the worker or a command calls. The metric labels `service` and `operation`
+/// take their values from this closed set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(
     missing_docs,
@@ -24,10 +24,11 @@ pub enum Operation {
     BatchDeleteImage,
     GetTopicAttributes,
     Publish,
+    GetCallerIdentity,
 }
 
 impl Operation {
-    /// Every operation.
+    /// Every operation that the worker calls. Only commands ask STS for the caller's account.
     pub const ALL: [Self; 16] = [
         Self::GetQueueAttributes,
         Self::ReceiveMessage,
@@ -66,6 +67,7 @@ impl Operation {
             | Self::PutImage
             | Self::BatchDeleteImage => "ecr",
             Self::GetTopicAttributes | Self::Publish => "sns",
+            Self::GetCallerIdentity => "sts",
         }
     }
 
@@ -96,6 +98,7 @@ impl Operation {
             Self::BatchDeleteImage => "BatchDeleteImage",
             Self::GetTopicAttributes => "GetTopicAttributes",
             Self::Publish => "Publish",
+            Self::GetCallerIdentity => "GetCallerIdentity",
         }
     }
 }

@@ -49,6 +49,11 @@ impl Screen {
         }
     }
 
+    /// Returns whether no progress is shown.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Returns the log filter of a command whose usual filter is this one.
     pub(super) fn filter<'a>(&self, usual: &'a str) -> &'a str {
         match (self.quiet, self.verbose) {

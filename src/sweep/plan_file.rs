@@ -5,29 +5,32 @@
 //! It is bounded by what needs action or attention: images that violate the policy are listed, each
 //! with at most ten findings, and all others are counted, unless a person asks for all of them.
 
+mod csv;
 mod entry;
 mod html;
-mod table;
+mod planned;
+mod refusal;
+mod text;
 
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::InventoryEntry;
 use crate::domain::coverage::Coverage;
-use crate::domain::names::{
-    AccountId, Digest, InvalidName, Region, RegistryId, Repository, RepositoryName, Tag,
-};
+use crate::domain::names::{InvalidName, RegistryId, Repository};
 
-pub use self::entry::{
-    Entry, ListedFinding, Place, PolicyNote, RepositoryCounts, Tally, Totals, Unread,
-};
+pub(super) use self::entry::Tally;
+pub use self::entry::{Entry, ListedFinding, Place, PolicyNote, RepositoryCounts, Totals, Unread};
 pub use self::html::plan_page;
+pub(super) use self::planned::Planned;
+pub(crate) use self::refusal::Refusal;
+pub(crate) use self::text::DEFAULTS;
 
 /// The document's name and version.
 pub const SCHEMA: &str = "tagwarden.plan/1";
 
-/// The images that a sweep found, and what it did about them.
+/// The images that were found, and what the policy asks for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Document {
     /// [`SCHEMA`].
@@ -46,6 +49,9 @@ pub struct Document {
     /// inspected.
     #[serde(default)]
     pub only: Vec<String>,
+    /// Whether every image is listed (`--all`).
+    #[serde(default)]
+    pub all: bool,
     /// Every account and Region that it covers.
     #[serde(default)]
     pub registries: Vec<Place>,
@@ -62,9 +68,6 @@ pub struct Document {
     /// The repositories and registries that could not be inspected.
     #[serde(default)]
     pub failed: Vec<Unread>,
-    /// Whether the sweep was to act.
-    #[serde(skip)]
-    pub(super) applied: bool,
 }
 
 /// Why a text is no plan.
@@ -81,37 +84,15 @@ pub enum NoPlan {
     Name(#[from] InvalidName),
 }
 
-/// An image whose tags a plan removes, after its names have been checked.
-#[derive(Clone, Debug)]
-pub struct Planned {
-    /// The image's repository.
-    pub repository: Repository,
-    /// The image's digest.
-    pub digest: Digest,
-    /// All tags that it had when the plan was made.
-    pub tags: Vec<Tag>,
-    /// The tags to remove.
-    pub untag: Vec<Tag>,
-    /// Whether the image is deleted with them.
-    pub delete: bool,
-    /// Whether the plan was made to be carried out. It is false in audit mode.
-    pub goes: bool,
-    is_index: bool,
-    at: usize,
-}
-
-impl Planned {
-    /// Returns its position in the document.
-    #[must_use]
-    pub fn position(&self) -> usize {
-        self.at
-    }
-}
-
-fn tags(names: &[String]) -> Result<Vec<Tag>, InvalidName> {
-    let mut tags = names.iter().map(Tag::parse).collect::<Result<Vec<_>, _>>()?;
-    tags.sort();
-    Ok(tags)
+/// The numbers of what a plan removes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removals {
+    /// The images that lose tags.
+    pub images: u64,
+    /// The tags that are removed.
+    pub tags: u64,
+    /// The repositories of these images.
+    pub repositories: u64,
 }
 
 impl Document {
@@ -126,13 +107,13 @@ impl Document {
             region: own.region.to_string(),
             policy,
             only: Vec::new(),
+            all: false,
             registries: Vec::new(),
             complete: true,
             totals: Totals::default(),
             repositories: Vec::new(),
             images: Vec::new(),
             failed: Vec::new(),
-            applied: false,
         }
     }
 
@@ -161,52 +142,45 @@ impl Document {
     /// # Errors
     /// The name that is not valid.
     pub fn planned(&self) -> Result<Vec<Planned>, InvalidName> {
-        let goes = |(_, entry): &(usize, &Entry)| !entry.untag.is_empty();
-        let planned = self.images.iter().enumerate().filter(goes).map(|(at, entry)| {
-            Ok(Planned {
-                repository: Repository {
-                    account: AccountId::parse(&entry.account)?,
-                    region: Region::parse(&entry.region)?,
-                    name: RepositoryName::parse(&entry.repository)?,
-                },
-                digest: Digest::parse(&entry.digest)?,
-                tags: tags(&entry.tags)?,
-                untag: tags(&entry.untag)?,
-                delete: entry.delete,
-                goes: entry.verdict == Coverage::Untag.as_str(),
-                is_index: entry.kind == "index",
-                at,
-            })
-        });
+        let planned = self.images.iter().enumerate().filter(|(_, entry)| entry.is_planned());
+        let planned = planned.map(|(at, entry)| Planned::new(at, entry));
         let mut planned = planned.collect::<Result<Vec<_>, _>>()?;
-        planned.sort_by_key(|one| !one.is_index);
+        planned.sort_by_key(|one| !one.is_index());
         Ok(planned)
     }
 
-    /// Returns a document with the images that have tags to remove, and without outcomes.
+    /// Returns the numbers of what it removes.
     #[must_use]
-    pub fn to_apply(mut self) -> Self {
-        for entry in &mut self.images {
-            (entry.outcome, entry.problem) = (None, None);
+    pub fn removals(&self) -> Removals {
+        let planned = || self.images.iter().filter(|entry| entry.is_planned());
+        Removals {
+            images: planned().count() as u64,
+            tags: planned().map(|entry| entry.untag.len() as u64).sum(),
+            repositories: planned().map(Entry::place).collect::<BTreeSet<_>>().len() as u64,
         }
-        self.images.retain(|entry| !entry.untag.is_empty());
-        self.totals.census.clear();
-        for entry in &self.images {
-            *self.totals.census.entry(entry.verdict.clone()).or_default() += 1;
-        }
-        self.applied = true;
-        self
     }
 
-    /// Lists an image, which this rule judged.
-    pub fn add(&mut self, repository: &Repository, rule: &str, entry: &InventoryEntry) {
-        self.images.push(Entry::new(repository, rule, entry));
+    /// Returns the accounts and Regions of the images that lose tags.
+    #[must_use]
+    pub fn places_of_removals(&self) -> BTreeSet<[&str; 2]> {
+        let planned = self.images.iter().filter(|entry| entry.is_planned());
+        planned.map(|entry| [entry.account.as_str(), entry.region.as_str()]).collect()
     }
 
-    /// Sorts the images from this position on.
-    pub fn sort_from(&mut self, at: usize) {
-        let listed = self.images.get_mut(at..).unwrap_or_default();
-        listed.sort_by(|one, other| (&one.tags, &one.digest).cmp(&(&other.tags, &other.digest)));
+    /// Returns the number of images that are deleted with their tags.
+    #[must_use]
+    pub fn deletions(&self) -> u64 {
+        let deleted = |entry: &&Entry| entry.is_planned() && entry.delete;
+        self.images.iter().filter(deleted).count() as u64
+    }
+
+    /// Sorts everything by account, Region and repository, because inspections that run side by
+    /// side end in any order.
+    pub fn sort(&mut self) {
+        self.images.sort_by(|one, other| one.order().cmp(&other.order()));
+        self.repositories.sort_by(|one, other| one.place().cmp(&other.place()));
+        self.failed.sort_by(|one, other| one.place().cmp(&other.place()));
+        self.registries.sort();
     }
 
     /// Adds the counts of a repository that was inspected. It is listed if any of its images needs
@@ -241,31 +215,31 @@ impl Document {
         });
     }
 
-    /// Records the outcome for an image.
-    pub fn done(&mut self, at: usize, outcome: &str, problem: Option<String>) {
-        if let Some(entry) = self.images.get_mut(at) {
-            (entry.outcome, entry.problem) = (Some(outcome.to_owned()), problem);
-        }
-    }
-
-    /// Returns whether everything could be inspected and, if it was to be, done.
+    /// Returns whether everything could be inspected.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        let failed =
-            self.totals.census.get(Coverage::Failed.as_str()).is_some_and(|images| *images > 0);
-        let undone = self.images.iter().any(|entry| entry.problem.is_some());
-        self.complete && !failed && !undone && self.failed.is_empty()
-    }
-
-    /// Returns the number of images with tags to remove, also in audit mode.
-    #[must_use]
-    pub fn to_go(&self) -> usize {
-        self.images.iter().filter(|entry| !entry.untag.is_empty()).count()
+        let unread = entry::sum(&self.totals.census, |coverage| coverage == Coverage::Failed);
+        self.complete && unread == 0 && self.failed.is_empty()
     }
 
     /// Returns the document as JSON.
     #[must_use]
     pub fn json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// Returns the images as CSV, one row an image.
+    ///
+    /// # Errors
+    /// The writer's error.
+    pub fn csv(&self) -> Result<String, ::csv::Error> {
+        csv::csv(self)
+    }
+
+    /// Returns the document for people, in lines of at most this width. `None` means that nothing
+    /// is shortened, because a program reads it.
+    #[must_use]
+    pub fn text(&self, width: Option<u16>) -> String {
+        text::text(self, width)
     }
 }

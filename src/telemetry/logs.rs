@@ -23,7 +23,7 @@ use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
-use tracing_subscriber::{EnvFilter, Layer as _};
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::domain::text::escaped;
 use json::Json;
@@ -122,6 +122,17 @@ pub fn subscriber(
             .boxed(),
     };
     tracing_subscriber::registry().with(layer)
+}
+
+/// Returns a layer that writes the audit records, and nothing else, to `writer` as JSON lines. It
+/// goes beside a subscriber for people.
+pub fn audit_layer<S>(
+    writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
+) -> impl Layer<S> + Send + Sync
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    Json(writer).with_filter(filter_fn(|of| of.is_span() || of.target() == AUDIT))
 }
 
 /// Writes one field of a line for people. The formatter of tracing-subscriber escapes strings, but

@@ -1,12 +1,16 @@
 //! The commands beside `run`, by the real binary, as a new user and somebody at three in the
 //! morning would try them.
 
+mod apply;
 mod check;
 mod explain;
+mod filled;
 mod iam;
 mod input;
 mod live;
+mod nothing_by_mistake;
 mod permissions;
+mod plan;
 mod schema;
 pub(crate) mod support;
-mod sweep;
+mod terminal;

@@ -48,12 +48,6 @@ pub struct Entry {
     pub findings: Vec<ListedFinding>,
     /// The number of findings that count beyond those.
     pub more_findings: u64,
-    /// The word of the outcome, if anything was to be done.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<String>,
-    /// The reason why it was not done.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
 }
 
 /// One finding that counts.
@@ -114,6 +108,10 @@ impl RepositoryCounts {
         sum(&self.census, |coverage| coverage.is_gap() && coverage != Coverage::Failed)
     }
 
+    pub(super) fn place(&self) -> [&str; 3] {
+        [&self.account, &self.region, &self.repository]
+    }
+
     /// Returns the number of images that violate the policy.
     #[must_use]
     pub fn violating(&self) -> u64 {
@@ -132,6 +130,12 @@ pub struct Unread {
     pub repository: Option<String>,
     /// The reason.
     pub problem: String,
+}
+
+impl Unread {
+    pub(super) fn place(&self) -> [&str; 3] {
+        [&self.account, &self.region, self.repository.as_deref().unwrap_or_default()]
+    }
 }
 
 /// The counts of one repository while it is inspected.
@@ -246,16 +250,22 @@ impl Place {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PolicyNote {
-    /// The configuration file, `TAGWARDEN_CONFIG_TEXT`, or `defaults`.
+    /// The configuration file, `TAGWARDEN_CONFIG_TEXT`, or `defaults`; and the variables that set
+    /// keys of the policy.
     pub source: String,
+    /// The limits of the base policy, in words.
+    pub limits: String,
     /// The policy's fingerprint, in hexadecimal digits.
     pub fingerprint: String,
-    /// The mode of the base policy.
+    /// The mode of the base policy, if one is chosen. The plan says what is done in the mode
+    /// `enforce`.
     pub mode: String,
 }
 
 impl Entry {
-    pub(super) fn new(repository: &Repository, rule: &str, entry: &InventoryEntry) -> Self {
+    /// Describes an image, which this rule judged.
+    #[must_use]
+    pub fn new(repository: &Repository, rule: &str, entry: &InventoryEntry) -> Self {
         let InventoryEntry { image, coverage, untag, delete, kept, reasons, .. } = entry;
         let Image { digest, tags, kind, pushed_at, size, .. } = image;
         let names = |tags: &[Tag]| tags.iter().map(ToString::to_string).collect();
@@ -283,9 +293,22 @@ impl Entry {
             counts: by_severity(&entry.counted),
             findings: entry.findings.iter().map(ListedFinding::new).collect(),
             more_findings: counted.saturating_sub(entry.findings.len() as u64),
-            outcome: None,
-            problem: None,
         }
+    }
+
+    /// Returns whether tags of it are to be removed.
+    pub(super) fn is_planned(&self) -> bool {
+        self.verdict == Coverage::Untag.as_str() && !self.untag.is_empty()
+    }
+
+    /// Returns its place in the order of the document.
+    pub(super) fn order(&self) -> ([&str; 3], &[String], &str) {
+        (self.place(), &self.tags, &self.digest)
+    }
+
+    /// Returns its account, Region and repository.
+    pub(super) fn place(&self) -> [&str; 3] {
+        [&self.account, &self.region, &self.repository]
     }
 
     /// Returns the worst severity that counts and, if the scanner lists it, the finding's id.

@@ -256,7 +256,7 @@ async fn missing_region_or_credentials_are_reported() {
     let event = scanned(&format!("sha256:{}", "1".repeat(64)), &[], &json!({"CRITICAL": 1}));
     let event = event.to_string();
     let region = world.variables.remove("AWS_REGION").expect("a Region");
-    for command in [&["explain", "--live"][..], &["check", "--live"]] {
+    for command in [&["explain", "--live"][..], &["check", "--live"], &["plan"]] {
         let shown = world.run(command, &event).await;
         assert!(shown.complaint(2).contains("set AWS_REGION"), "{shown:?}");
     }
@@ -296,7 +296,7 @@ async fn credentials_come_from_the_program_of_the_profile() {
     std::fs::write(&credentials, said.to_string()).expect("a file");
     let profile = format!("credential_process = cat {}", credentials.display());
     let variables = with_profile(&world, home.path(), &profile);
-    for arguments in [&["explain", "--live"][..], &["check", "--live"], &["sweep"]] {
+    for arguments in [&["explain", "--live"][..], &["check", "--live"], &["plan"]] {
         let before = world.sim.calls().len();
         let shown = run(arguments, &variables, &event).await;
         let calls = world.sim.calls().split_off(before);

@@ -1,0 +1,92 @@
+//! Shows the progress of a command on standard error: a bar at a terminal, and elsewhere only what
+//! could not be inspected. Log lines go through the same writer, so that they do not break the bar.
+
+use std::io::{self, IsTerminal as _, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use super::Screen;
+use super::audit_log::AuditLog;
+use crate::domain::text::escaped;
+use crate::sweep::{Advance, count};
+use crate::telemetry::logs::{self, LogFormat};
+
+/// The log filter if RUST_LOG is not set.
+const FILTER: &str = "warn";
+
+/// Writes the progress of a command to standard error.
+#[derive(Clone, Debug)]
+pub(super) struct Progress {
+    /// The bar. `None` means that standard error is no terminal.
+    bar: Option<ProgressBar>,
+    images: Arc<AtomicUsize>,
+    is_quiet: bool,
+}
+
+impl Progress {
+    /// Creates a progress that counts these units.
+    pub(super) fn of(units: &str, screen: &Screen) -> Self {
+        let bar = (io::stderr().is_terminal() && !screen.is_quiet()).then(|| {
+            let template = format!("{{wide_bar}} {{pos}}/{{len}} {units}{{msg}}, {{eta}} left");
+            let style = ProgressStyle::with_template(&template);
+            ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
+        Self { bar, images: Arc::default(), is_quiet: screen.is_quiet() }
+    }
+
+    pub(super) fn step(&self, step: &Advance<'_>) {
+        let Some(bar) = &self.bar else {
+            if let (Advance::Failed(problem), false) = (step, self.is_quiet) {
+                drop(writeln!(io::stderr(), "failed: {}", escaped(problem, &[])));
+            }
+            return;
+        };
+        match step {
+            Advance::More(more) => bar.inc_length(u64::try_from(*more).unwrap_or(u64::MAX)),
+            Advance::Images(more) => {
+                let images = self.images.fetch_add(*more, Ordering::Relaxed).saturating_add(*more);
+                bar.set_message(format!(", {}", count(images as u64, "image", "images")));
+            }
+            Advance::Repository(_) | Advance::Image(..) => bar.inc(1),
+            Advance::Failed(problem) => bar.println(format!("failed: {}", escaped(problem, &[]))),
+        }
+    }
+
+    pub(super) fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Writes log lines to standard error without breaking the bar.
+impl Write for Progress {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| io::stderr().write(bytes)),
+            None => io::stderr().write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// Installs a log subscriber for the messages of the worker's parts. The record of every act goes
+/// to `audit` if it is given.
+pub(super) fn log(progress: &Progress, audit: Option<AuditLog>, screen: &Screen) {
+    // No option leaves out the record of an act.
+    let records = if audit.is_some() { "off" } else { "info" };
+    let usual = format!("{},tagwarden::audit={records}", screen.filter(FILTER));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
+    let (writer, colour) = (progress.clone(), screen.colours_errors());
+    let subscriber = logs::subscriber(LogFormat::Pretty, filter, move || writer.clone(), colour);
+    // There is a subscriber already only if this is part of another program.
+    drop(subscriber.with(audit.map(logs::audit_layer)).try_init());
+}

@@ -1,0 +1,282 @@
+//! Carries out a saved plan: `tagwarden apply`.
+//!
+//! Every image of the plan is inspected again, and refused if it has moved on: if its tags or its
+//! evaluation differ from the plan, or if it is gone. Otherwise it is enforced by the worker's own
+//! assessment, with the same safeguards, limits, audit log and notices, because a second way to
+//! write would need a second proof.
+//!
+//! A plan can be applied again after an interruption. An image whose tags an earlier run has
+//! removed bears the mark and is as the plan wants it.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::applied::{Applied, Done};
+use super::inventory::Inventory;
+use super::plan_file::{Document, Planned};
+use super::planning::{Advance, OnAdvance, by_hand, described, request};
+use crate::assess::Assessor;
+use crate::domain::coverage::Coverage;
+use crate::domain::names::{InvalidName, RegistryId, Tag};
+use crate::domain::origin::Origin;
+use crate::domain::policy::{Mode, Policy};
+use crate::health::Health;
+use crate::inspect::{CallPace, Freshness, Request};
+use crate::notify::Notifier;
+use crate::outcome::{Attempt, Outcome};
+use crate::registry::Registry;
+use crate::shutdown::Shutdown;
+
+/// The parts that carry out a plan.
+#[derive(Debug)]
+pub(crate) struct ApplyParts<R, N> {
+    /// Inspects the images.
+    pub inventory: Inventory<R>,
+    /// Acts on them.
+    pub assessor: Assessor<R, N>,
+    /// The policy.
+    pub policy: Arc<Policy>,
+    /// The caller's account and Region.
+    pub own: RegistryId,
+    /// Stops the work after an over-reach.
+    pub health: Arc<Health>,
+    /// Stops the work at a signal.
+    pub shutdown: Shutdown,
+    /// The pace of the calls.
+    pub pace: CallPace,
+}
+
+/// How an image stands to the plan.
+#[derive(Debug, PartialEq, Eq)]
+enum Standing {
+    /// Tags are left to remove.
+    ToDo,
+    /// The tags are gone, and the image itself is to be deleted.
+    ToDelete,
+    /// An earlier run has done what the plan asks for.
+    DoneBefore,
+    /// The image has moved on, or could not be inspected.
+    Refused(String),
+}
+
+/// Carries out a plan.
+#[derive(Debug)]
+pub(crate) struct Applier<R, N> {
+    parts: ApplyParts<R, N>,
+    planned: Vec<Planned>,
+    origin: Origin,
+    freshness: Freshness,
+    applied: Applied,
+}
+
+impl<R: Registry, N: Notifier> Applier<R, N> {
+    /// Prepares to carry out a plan from this time of day on.
+    ///
+    /// # Errors
+    /// [`InvalidName`] if the plan names something that cannot exist.
+    pub(crate) fn new(
+        parts: ApplyParts<R, N>,
+        plan: Document,
+        now: SystemTime,
+    ) -> Result<Self, InvalidName> {
+        let planned = plan.planned()?;
+        let (origin, freshness) = (by_hand("apply", now), Freshness::now(Some(now)));
+        Ok(Self { parts, origin, freshness, applied: Applied::new(plan, &planned), planned })
+    }
+
+    /// Works on one image after the other until all are done, or until the process is told to stop,
+    /// when the image in hand is the last.
+    pub(crate) async fn run(mut self, on: OnAdvance<'_>) -> Applied {
+        on(Advance::More(self.planned.len()));
+        for planned in std::mem::take(&mut self.planned) {
+            if self.parts.shutdown.is_draining() || self.parts.health.is_overreached() {
+                break;
+            }
+            let done = self.apply(&planned).await;
+            self.applied.done(planned.position(), done);
+            on(Advance::Image(&planned.repository, &planned.digest));
+        }
+        self.applied
+    }
+
+    async fn apply(&self, planned: &Planned) -> Done {
+        match self.standing(planned).await {
+            Standing::ToDo => self.assess(planned, Attempt::ONLY).await,
+            // The worker finishes a deletion only at a repeated delivery.
+            Standing::ToDelete => {
+                let attempt = Attempt { number: 2, ..Attempt::ONLY };
+                self.assess(planned, attempt).await
+            }
+            Standing::DoneBefore => Done::Before,
+            Standing::Refused(problem) => Done::Not { word: "refused", problem },
+        }
+    }
+
+    fn request(&self, planned: &Planned) -> Request {
+        request(&planned.repository, Some(&planned.digest), &self.origin, self.freshness)
+    }
+
+    /// Acts on an image as the worker does. The request names all planned tags, so that the notice
+    /// also names those that an earlier run removed.
+    async fn assess(&self, planned: &Planned, attempt: Attempt) -> Done {
+        let tags = planned.untag.clone();
+        let request = Request { tags, attempt, ..self.request(planned) };
+        match Box::pin(self.parts.assessor.assess(&request)).await.result {
+            // An index that stays holds the image, so that it cannot be deleted.
+            Ok(Outcome::AlreadyQuarantined) => Done::Before,
+            Ok(outcome) => match undone(&outcome) {
+                Some(problem) => Done::Not { word: outcome.as_str(), problem },
+                None => Done::Now { word: outcome.as_str() },
+            },
+            Err(failure) => Done::Not { word: failure.as_str(), problem: described(&failure) },
+        }
+    }
+
+    /// Inspects an image again and compares it with the plan.
+    async fn standing(&self, planned: &Planned) -> Standing {
+        let ApplyParts { inventory, policy, own, pace, .. } = &self.parts;
+        if let Err(why) = policy.check_scope(&planned.repository, own) {
+            return Standing::Refused(why.as_str().to_owned());
+        }
+        let (rule, settings) = policy.terms(&planned.repository.name);
+        if settings.mode == Mode::Audit {
+            return Standing::Refused(format!(
+                "the mode of {rule} is audit, which changes nothing"
+            ));
+        }
+        let request = self.request(planned);
+        let again = match inventory.again(&request, &planned.digest, pace).await {
+            Ok(again) => again,
+            Err(failure) => return Standing::Refused(described(&failure)),
+        };
+        let Some((now, holders)) = again.split_first() else {
+            return match planned.delete {
+                true => Standing::DoneBefore,
+                false => Standing::Refused("the image no longer exists".to_owned()),
+            };
+        };
+        let left = match tags_left(planned, &now.image.tags) {
+            Ok(left) => left,
+            Err(problem) => return Standing::Refused(problem),
+        };
+        if left.is_empty() {
+            return if planned.delete { Standing::ToDelete } else { Standing::DoneBefore };
+        }
+        if now.coverage != Coverage::Untag || now.untag != left {
+            let (coverage, untag) = (now.coverage.as_str(), joined(&now.untag));
+            return Standing::Refused(format!(
+                "the evaluation differs from the plan: {coverage} {untag}"
+            ));
+        }
+        if now.delete != planned.delete {
+            let difference = if now.delete {
+                "would be deleted, and the plan keeps it"
+            } else {
+                "would be kept, and the plan deletes it"
+            };
+            return Standing::Refused(format!("the image itself {difference} (policy.action)"));
+        }
+        // The indexes of the plan have been handled by now, because they come first.
+        let unplanned = holders.iter().find(|index| index.coverage == Coverage::Untag);
+        if let Some(index) = unplanned {
+            return Standing::Refused(format!(
+                "the index {} contains it, is not in the plan, and would lose tags too",
+                index.image.digest
+            ));
+        }
+        Standing::ToDo
+    }
+}
+
+/// Returns the planned tags that are left to remove.
+///
+/// The image has moved on unless it has the tags of the plan, without some that an earlier run has
+/// removed. Before a tag is removed, the image is marked. So tags that are absent from an image
+/// without our mark were not removed by us.
+fn tags_left(planned: &Planned, now: &[Tag]) -> Result<Vec<Tag>, String> {
+    let Planned { digest, tags, untag, .. } = planned;
+    let is_mark = |tag: &&Tag| tag.is_quarantine_of(digest);
+    let is_new = now.iter().any(|tag| !tags.contains(tag) && !is_mark(&tag));
+    let mut absent = tags.iter().filter(|tag| !now.contains(tag)).peekable();
+    let is_marked = now.iter().any(|tag| is_mark(&tag));
+    let is_ours = absent.peek().is_none() || is_marked;
+    if is_new || !is_ours || !absent.all(|tag| untag.contains(tag)) {
+        return Err(format!("its tags differ from the plan: {}", joined(now)));
+    }
+    Ok(untag.iter().filter(|tag| now.contains(tag)).cloned().collect())
+}
+
+fn joined(tags: &[Tag]) -> String {
+    if tags.is_empty() {
+        return "none".to_owned();
+    }
+    tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Returns the reason why an image was not handled, from the worker's outcome. Returns `None` if it
+/// was.
+fn undone(outcome: &Outcome) -> Option<String> {
+    let why = match outcome {
+        Outcome::Quarantined | Outcome::Deleted | Outcome::AlreadyQuarantined => return None,
+        Outcome::Shared(outcome) => return undone(outcome),
+        Outcome::Blocked => "it keeps its tags, and the team was notified of the reason",
+        Outcome::Unscanned => "it can no longer be judged",
+        Outcome::LeftToScan => "a new scan of it has begun",
+        Outcome::Overreach => "the registry removed more than requested: no more tags are removed",
+        Outcome::Clean => "it no longer violates the policy",
+        Outcome::Superseded => "every tag has moved to another image",
+        Outcome::Absent => "the image no longer exists",
+        outcome => outcome.as_str(),
+    };
+    Some(why.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::names::{AccountId, Digest, Region, Repository, RepositoryName};
+
+    fn tags(names: &[&str]) -> Vec<Tag> {
+        let mut tags: Vec<_> = names.iter().map(|name| Tag::parse(*name).unwrap()).collect();
+        tags.sort();
+        tags
+    }
+
+    #[test]
+    fn absent_tags_were_removed_by_us_only_if_the_image_bears_our_mark() {
+        let digest = Digest::parse(format!("sha256:{}", "a".repeat(64))).unwrap();
+        let mark = Tag::quarantine(&digest).to_string();
+        let other = format!("quarantine-{}", "b".repeat(64));
+        let repository = Repository {
+            account: AccountId::parse("111122223333").unwrap(),
+            region: Region::parse("eu-west-1").unwrap(),
+            name: RepositoryName::parse("team/app").unwrap(),
+        };
+        let planned = Planned::of(repository, digest, tags(&["a", "b", "keep"]), tags(&["a", "b"]));
+        let left = |now: &[&str]| tags_left(&planned, &tags(now)).ok();
+        // As planned, and as an earlier run leaves it.
+        assert_eq!(left(&["a", "b", "keep"]), Some(tags(&["a", "b"])));
+        assert_eq!(left(&["a", "b", "keep", &mark]), Some(tags(&["a", "b"])));
+        assert_eq!(left(&["b", "keep", &mark]), Some(tags(&["b"])));
+        assert_eq!(left(&["keep", &mark]), Some(Vec::new()));
+        // Somebody else has removed a tag, removed one that stays, or added one.
+        assert_eq!(left(&["b", "keep"]), None);
+        assert_eq!(left(&["keep"]), None);
+        assert_eq!(left(&["b", "keep", &other]), None);
+        assert_eq!(left(&["a", "b", &mark]), None);
+        assert_eq!(left(&[&mark]), None);
+        assert_eq!(left(&["a", "b", "keep", "new"]), None);
+        assert_eq!(left(&["keep", "new", &mark]), None);
+    }
+
+    #[test]
+    fn outcome_counts_as_done_only_if_the_image_is_enforced() {
+        for outcome in [Outcome::Quarantined, Outcome::Deleted, Outcome::Quarantined.shared()] {
+            assert_eq!(undone(&outcome), None);
+        }
+        let not = [Outcome::Clean, Outcome::Blocked, Outcome::Overreach, Outcome::Superseded];
+        for outcome in not.into_iter().chain([Outcome::Clean.shared(), Outcome::WouldUntag]) {
+            assert!(undone(&outcome).is_some(), "{outcome:?}");
+        }
+    }
+}

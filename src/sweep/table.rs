@@ -1,0 +1,194 @@
+//! Tables for people. At a terminal a table fits its width, and what does not fit is shortened with
+//! an ellipsis. Elsewhere nothing is shortened, because programs such as grep read it.
+
+use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
+
+use crate::domain::text::{escaped, start};
+
+/// The number of tags of one image that are named at a terminal.
+const NAMED: usize = 3;
+/// The digits of a digest that are shown at a terminal.
+const DIGITS: usize = 12;
+/// The longest text of a cell, in characters.
+const LONGEST: usize = 2_000;
+/// The space between columns.
+const GAP: u16 = 2;
+/// The width below which a table is not shortened further.
+const NARROWEST: u16 = 40;
+
+/// A column of a table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Column {
+    name: &'static str,
+    least: Least,
+}
+
+/// The width that a column keeps at a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Least {
+    /// That of its widest text.
+    All,
+    /// At most this.
+    Some(u16),
+}
+
+impl Column {
+    /// A column whose texts may be shortened.
+    pub(super) const fn free(name: &'static str) -> Self {
+        Self::at_least(0, name)
+    }
+
+    /// A column whose texts may be shortened to this width.
+    pub(super) const fn at_least(width: u16, name: &'static str) -> Self {
+        Self { name, least: Least::Some(width) }
+    }
+
+    /// A column whose texts are always shown in full.
+    pub(super) const fn fixed(name: &'static str) -> Self {
+        Self { name, least: Least::All }
+    }
+}
+
+fn empty(width: Option<u16>) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    match width {
+        Some(width) => {
+            table.set_content_arrangement(ContentArrangement::Dynamic);
+            // The last column has a gap after it too.
+            table.set_width(width.max(NARROWEST) + GAP);
+        }
+        None => {
+            table.set_content_arrangement(ContentArrangement::Disabled);
+        }
+    }
+    table
+}
+
+fn lines(mut table: Table) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, GAP));
+    }
+    let lines = table.lines().map(|line| format!("{}\n", line.trim_end()));
+    lines.collect()
+}
+
+fn cell(text: &str) -> String {
+    escaped(&start(text, LONGEST), &[]).into_owned()
+}
+
+/// Returns a table, or nothing if there are no rows. Every row is one line.
+pub(super) fn table(columns: &[Column], rows: Vec<Vec<String>>, width: Option<u16>) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut table = empty(width);
+    table.set_header(columns.iter().map(|column| column.name));
+    for row in rows {
+        let mut row: Row = row.iter().map(|text| cell(text)).into();
+        if width.is_some() {
+            row.max_height(1);
+        }
+        table.add_row(row);
+    }
+    let widest = table.column_max_content_widths();
+    for ((column, of), widest) in table.column_iter_mut().zip(columns).zip(widest) {
+        // A text is shortened anywhere, not only between words.
+        column.set_delimiter('\0');
+        column.set_constraint(match of.least {
+            Least::All => ColumnConstraint::ContentWidth,
+            // The width of a constraint includes the gap.
+            Least::Some(least) => {
+                ColumnConstraint::LowerBoundary(Width::Fixed(least.min(widest) + GAP))
+            }
+        });
+    }
+    lines(table)
+}
+
+/// Returns notes in two columns, the second of which takes as many lines as it needs.
+pub(super) fn notes(rows: impl Iterator<Item = (String, String)>, width: Option<u16>) -> String {
+    let mut table = empty(width);
+    for (subject, text) in rows {
+        table.add_row([cell(&subject), cell(&text)]);
+    }
+    if table.is_empty() { String::new() } else { lines(table) }
+}
+
+/// Returns a digest, or at a terminal the digits that people compare.
+pub(super) fn digest(digest: &str, width: Option<u16>) -> String {
+    let digits = digest.strip_prefix("sha256:").and_then(|hex| hex.get(..DIGITS));
+    match (width, digits) {
+        (Some(_), Some(digits)) => digits.to_owned(),
+        _ => digest.to_owned(),
+    }
+}
+
+/// Returns the names of tags, or at a terminal the first ones.
+pub(super) fn tags(tags: &[impl AsRef<str>], width: Option<u16>) -> String {
+    let most = if width.is_some() { NAMED } else { usize::MAX };
+    let mut named: Vec<_> = tags.iter().take(most).map(|tag| tag.as_ref().to_owned()).collect();
+    if tags.len() > named.len() {
+        named.push(format!("{} more", tags.len() - named.len()));
+    }
+    named.join(", ")
+}
+
+/// Returns a number with a comma between thousands.
+pub(super) fn number(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// Returns a number of things, such as `1 image` or `2 images`.
+#[must_use]
+pub(crate) fn count(of: u64, one: &str, many: &str) -> String {
+    format!("{} {}", number(of), if of == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Vec<Vec<String>> {
+        let long = "team/a repository whose name is long enough for two lines".to_owned();
+        let short = ["team/app".to_owned(), "045416244822".to_owned(), "1.0".to_owned()];
+        vec![short.into(), vec![long, "145416244822".to_owned(), "x".repeat(60)]]
+    }
+
+    const COLUMNS: [Column; 3] =
+        [Column::free("REPOSITORY"), Column::fixed("IMAGE"), Column::free("TAGS")];
+
+    #[test]
+    fn row_is_one_line_that_fits_the_terminal() {
+        for width in [40, 60, 80, 100, 200] {
+            let shown = table(&COLUMNS, rows(), Some(width));
+            assert_eq!(shown.lines().count(), 3, "{shown}");
+            let widest = shown.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(usize::from(width)), "{width}:\n{shown}");
+            assert!(shown.contains("045416244822  1.0"), "{shown}");
+            assert_eq!(shown.contains('…'), width < 150, "{shown}");
+            // Not even a word is lost for nothing.
+            assert!(width >= 150 || widest >= Some(usize::from(width) - 2), "{width}:\n{shown}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_shortened_elsewhere() {
+        let shown = table(&COLUMNS, rows(), None);
+        assert!(shown.contains(&"x".repeat(60)) && !shown.contains('…'), "{shown}");
+    }
+
+    #[test]
+    fn numbers_have_commas_between_thousands() {
+        let numbers = [0, 999, 1_000, 12_345, 1_234_567].map(number);
+        assert_eq!(numbers, ["0", "999", "1,000", "12,345", "1,234,567"]);
+    }
+}

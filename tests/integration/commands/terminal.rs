@@ -1,0 +1,96 @@
+//! What `plan` and `apply` show and ask at a terminal.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::Stdio;
+
+use aws_sim::{Finding, ScanResult};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use super::filled::Filled;
+use super::support::Shown;
+use crate::process::{Variables, tagwarden, within_deadline};
+
+/// Runs a command at a terminal of this width on which somebody types a text. Standard error is a
+/// pipe.
+async fn at_terminal(arguments: &[&str], variables: &Variables, width: u16, text: &str) -> Shown {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&master).expect("a terminal");
+    unlockpt(&master).expect("a terminal");
+    let name = ptsname(&master, Vec::new()).expect("a name");
+    let slave = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).expect("a terminal");
+    let size = Winsize { ws_row: 24, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(master.as_fd(), size).expect("a size");
+    let mut typing = File::from(master.try_clone().expect("a terminal"));
+    typing.write_all(text.as_bytes()).expect("a terminal");
+    let stdin: OwnedFd = slave.try_clone().expect("a terminal");
+    let mut command = tagwarden(arguments, variables);
+    let child = command.stdin(Stdio::from(stdin)).stdout(Stdio::from(slave)).spawn();
+    let child = child.expect("the binary can be started");
+    // The terminal ends when nobody else has it open.
+    drop(command);
+    let read = tokio::task::spawn_blocking(move || {
+        let (mut all, mut bytes) = (Vec::new(), [0; 4096]);
+        let mut master = File::from(master);
+        while let Ok(read @ 1..) = master.read(&mut bytes) {
+            all.extend_from_slice(&bytes[..read]);
+        }
+        String::from_utf8(all).expect("UTF-8").replace("\r\n", "\n")
+    });
+    let ended = within_deadline("the end of a command", child.wait_with_output()).await;
+    let ended = ended.expect("an end");
+    Shown {
+        code: ended.status.code().expect("no signal"),
+        stdout: read.await.expect("no panic"),
+        stderr: String::from_utf8(ended.stderr).expect("UTF-8"),
+    }
+}
+
+#[tokio::test]
+async fn plan_fits_the_terminal() {
+    let filled = Filled::with("policy.protected_tags = ['keep']").await;
+    let world = &filled.world;
+    let finding = Finding::new("CVE-2026-0001", "CRITICAL")
+        .in_package("a-package-with-a-rather-long-name", "1.0.0-0ubuntu1.2~deb9u3")
+        .fixed_in("1.0.0-0ubuntu1.3~deb9u4");
+    let long = "a-release-2026-11-30-with-a-rather-long-name-for-a-tag";
+    world.image(&[long, "b", "c", "d"], ScanResult::enhanced(&[]).with(finding));
+    world.image(&["keep"], ScanResult::basic(&[("CRITICAL", 1)]));
+    for width in [80, 120] {
+        let shown = at_terminal(&["plan"], &world.variables, width, "").await;
+        assert_eq!(shown.code, 3, "{shown:?}");
+        let (_, table) = shown.stdout.split_once("\n\n").expect("a table");
+        let (table, _) = table.split_once("\n\n").expect("an end");
+        assert!(table.starts_with("REPOSITORY "), "{}", shown.stdout);
+        assert_eq!(table.lines().count(), 6, "{}", shown.stdout);
+        for line in table.lines() {
+            assert!(line.chars().count() <= usize::from(width), "{line:?}\n{}", shown.stdout);
+        }
+        assert!(table.contains("CRITICAL CVE-2026-0001") && table.contains('…'), "{table}");
+        assert!(shown.stdout.contains("; tag keep is protected"), "{}", shown.stdout);
+    }
+    let piped = world.run(&["plan"], "").await;
+    assert!(piped.stdout.contains(&format!("{long}, ")), "nothing is shortened: {piped:?}");
+    assert!(piped.stdout.contains(&filled.bad), "{piped:?}");
+}
+
+#[tokio::test]
+async fn apply_goes_on_only_if_the_account_number_is_typed() {
+    let filled = Filled::new().await;
+    let file = filled.saved().await;
+    let variables = &filled.world.variables;
+    for typed in ["\n", "y\n", "yes\n", "111122223334\n", "1111\n", "\u{4}"] {
+        let shown = at_terminal(&["apply", &file], variables, 80, typed).await;
+        assert_eq!(shown.code, 2, "{typed:?} {shown:?}");
+        assert!(shown.stderr.contains("Type the account number to go on: "), "{shown:?}");
+        assert!(shown.stderr.contains("nothing was changed: "), "{shown:?}");
+        assert_eq!(filled.world.changes(), [] as [&str; 0], "{typed:?}");
+    }
+    let shown = at_terminal(&["apply", &file], variables, 80, "111122223333\n").await;
+    assert_eq!(shown.code, 0, "{shown:?}");
+    assert!(shown.stdout.contains("\n3 done now\n"), "{shown:?}");
+    assert_eq!(filled.pulled()[0], ["0.8", "0.9", "1.1"]);
+}
