@@ -23,7 +23,7 @@ use crate::domain::limits::Limits;
 use crate::domain::names::Region;
 use crate::domain::policy::{Fingerprint, Mode, Policy};
 use crate::domain::text::escaped;
-use crate::sweep::{DEFAULTS, Document, PolicyNote, Selection};
+use crate::sweep::{DEFAULTS, Document, PolicyNote, Selection, plan_page};
 
 /// The width of a terminal that does not say how wide it is.
 const USUAL_WIDTH: u16 = 80;
@@ -40,6 +40,7 @@ Exit codes:
 Examples:
   tagwarden plan --region eu-west-1
   tagwarden plan --config policy.toml --repository 'team/*' --out plan.json
+  tagwarden plan --html plan.html
   tagwarden plan --format csv > images.csv";
 
 #[derive(Debug, Args)]
@@ -58,6 +59,9 @@ pub(super) struct Arguments {
     /// Save the plan as this file, for `tagwarden apply`
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Write a page about the plan to this file, for a browser or for paper
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// The form of what is printed
     #[arg(long, value_enum, default_value_t = Form::Text)]
     format: Form,
@@ -80,10 +84,11 @@ struct Order {
     selection: Selection,
     note: PolicyNote,
     out: Option<OutFile>,
+    html: Option<OutFile>,
 }
 
 pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Screen) -> ExitCode {
-    let Order { judging, selection, note, out } = match order(&arguments, sources) {
+    let Order { judging, selection, note, out, html } = match order(&arguments, sources) {
         Ok(order) => order,
         Err(problem) => return problem.report(screen),
     };
@@ -108,6 +113,11 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
              these are",
             queue.account, document.account
         );
+    }
+    if let Some(html) = html.filter(|_| document.complete)
+        && let Err(problem) = html.write(&plan_page(&document))
+    {
+        return failed(FAILED, problem);
     }
     finish(&arguments, sources, &document, out)
 }
@@ -137,7 +147,8 @@ fn finish(
         },
     };
     if !document.complete {
-        let saved = if arguments.out.is_some() { "; no plan was saved" } else { "" };
+        let has_files = arguments.out.is_some() || arguments.html.is_some();
+        let saved = if has_files { "; no plan was saved" } else { "" };
         return failed(FAILED, format_args!("interrupted{saved}"));
     }
     if is_saved && arguments.format != Form::Text {
@@ -183,8 +194,9 @@ fn order(arguments: &Arguments, sources: &Sources) -> Result<Order, BadInput> {
     }
     let note = policy_note(sources, &judging.policy, judging.mode)?;
     let out = arguments.out.as_deref().map(OutFile::prepare).transpose()?;
+    let html = arguments.html.as_deref().map(OutFile::prepare).transpose()?;
     let selection = Selection { repositories, region, all: arguments.all };
-    Ok(Order { judging, selection, note, out })
+    Ok(Order { judging, selection, note, out, html })
 }
 
 /// Describes the policy and where it is from.

@@ -60,6 +60,7 @@ async fn no_mistake_removes_a_tag() {
         (&["plan", "--yes"], account),
         (&["plan", &plan], account),
         (&["plan", "--out", ""], ""),
+        (&["plan", "--html", ""], ""),
         (&["plan", "--repository", ""], ""),
         (&["plan"], account),
         (&["check"], account),

@@ -179,6 +179,20 @@ async fn csv_has_a_row_for_each_image_and_no_formulas() {
 }
 
 #[tokio::test]
+async fn page_shows_the_plan() {
+    let filled = Filled::new().await;
+    let (page, file) = (filled.file("plan.html"), filled.file("plan.json"));
+    let shown = filled.plan(&["--html", &page, "--out", &file]).await;
+    assert_eq!(shown.code, 3, "{shown:?}");
+    let page = std::fs::read_to_string(&page).expect("a page");
+    assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"), "{page}");
+    for text in ["111122223333", "team/other", "CVE-2026-CRITICAL-0001", "openssl", "latest"] {
+        assert!(page.contains(text), "{text} {page}");
+    }
+    assert_eq!(filled.files(), ["plan.html", "plan.json"]);
+}
+
+#[tokio::test]
 async fn plan_is_made_in_any_mode_and_says_the_same() {
     let mut filled = Filled::with(
         "[[policy.rules]]\nname = 'trial'\nrepositories = ['*/other']\nmode = 'audit'",
@@ -370,7 +384,7 @@ async fn interrupted_or_failed_plan_leaves_the_saved_one_alone() {
         world.sim.set_faults(stop);
         let ended = {
             let mut process = process.lock().expect("no panic");
-            let arguments = ["plan", "--out", &file, "--format", format];
+            let arguments = ["plan", "--out", &file, "--html", &file, "--format", format];
             let child = tagwarden(&arguments, &world.variables).spawn();
             let child = child.expect("the binary can be started");
             *process = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
