@@ -89,7 +89,7 @@ impl Report {
             Some(Warning::general(format!("the IAM policy of {of} has {too_long}")))
         }));
         for warning in &mut warnings {
-            warning.at = warning.key.as_deref().and_then(|key| places.of(key));
+            warning.at = warning.place.as_deref().and_then(|key| places.of(key));
         }
         let setting = |Entry { key, value, origin }| Setting {
             key,

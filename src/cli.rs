@@ -147,9 +147,14 @@ fn live_failed(error: &app::live::LiveError) -> ExitCode {
     failed(code, error)
 }
 
-/// Prints to standard output. A reader that has gone away, such as `head`, is not a failure.
+/// Prints a text to standard output. A reader that has gone away, such as `head`, is not a failure.
 fn print(text: &str) -> ExitCode {
-    match writeln!(io::stdout(), "{}", escaped(text.trim_end(), &['\n'])) {
+    print_coloured(&escaped(text, &['\n']))
+}
+
+/// Prints a text of which every part from outside is escaped already.
+fn print_coloured(text: &str) -> ExitCode {
+    match writeln!(io::stdout(), "{}", text.trim_end()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => failed(FAILED, error),
         _ => ExitCode::SUCCESS,
     }

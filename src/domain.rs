@@ -19,6 +19,7 @@ pub mod findings;
 pub mod globs;
 pub mod image;
 pub mod image_index;
+pub mod image_reference;
 pub(crate) mod limits;
 pub(crate) mod marks;
 pub mod names;

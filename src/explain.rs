@@ -1,10 +1,10 @@
-//! `tagwarden explain`: the worker's decision about one event and the reasons for it, without
-//! changing anything.
+//! `tagwarden explain`: the worker's decision about one event or one image and the reasons for it,
+//! without changing anything.
 //!
-//! `offline` judges by the event alone, and [`Explainer::live`] by what the worker's own inspection
-//! of ECR returned. Both use the same policy code as the worker. `calls` lists the calls that would
-//! follow, `terms` the keys that mattered, and `render` prints the explanation for people. The JSON
-//! document is versioned.
+//! `offline` judges an event alone. [`Explainer::live`] judges an event and [`Explainer::image`]
+//! an image by what the worker's own inspection of ECR returned. All use the same policy code as
+//! the worker. `calls` lists the calls that would follow, `terms` the keys that mattered, and
+//! `render` prints the explanation for people. The JSON document is versioned.
 
 mod calls;
 mod image;
@@ -18,7 +18,8 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use crate::domain::image::Image;
-use crate::domain::names::{RegistryId, Repository};
+use crate::domain::image_reference::TagOrDigest;
+use crate::domain::names::{Digest, RegistryId, Repository, Tag};
 use crate::domain::origin::Origin;
 use crate::domain::plan::{Course, Plan};
 use crate::domain::policy::{Mode, Policy};
@@ -29,6 +30,9 @@ use crate::notify::TopicSettings;
 pub use self::image::ExplainedImage;
 use self::live::Live;
 pub use self::offline::offline;
+
+/// The most quarantined images that are named.
+const MAX_QUARANTINED: usize = 5;
 
 /// The decision about one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -110,7 +114,8 @@ pub struct Explanation {
     schema: &'static str,
     verdict: Verdict,
     judged: &'static str,
-    event: ExplainedEvent,
+    /// The event; `None` if an image is explained.
+    event: Option<ExplainedEvent>,
     repository: Option<ExplainedRepository>,
     rule: Option<String>,
     /// What happens to the message.
@@ -157,18 +162,19 @@ impl Explanation {
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
 
-    fn new(judged: &'static str, kind: &'static str, origin: &Origin) -> Self {
+    fn new(judged: &'static str, event: Option<(Kind, &Origin)>) -> Self {
+        let event = event.map(|(kind, origin)| ExplainedEvent {
+            kind: kind.as_str(),
+            id: origin.id.clone(),
+            source: origin.source.clone(),
+            detail_type: origin.detail_type.clone(),
+            time: origin.time.clone(),
+        });
         Self {
             schema: "tagwarden.explain/1",
             verdict: Verdict::Ignored,
             judged,
-            event: ExplainedEvent {
-                kind,
-                id: origin.id.clone(),
-                source: origin.source.clone(),
-                detail_type: origin.detail_type.clone(),
-                time: origin.time.clone(),
-            },
+            event,
             repository: None,
             rule: None,
             message: Verdict::Ignored.message(),
@@ -183,7 +189,7 @@ impl Explainer<'_> {
     /// Explains an event that the worker ignores.
     #[must_use]
     pub fn ignored(&self, kind: Kind, origin: &Origin, reason: &str) -> Explanation {
-        let mut explanation = Explanation::new("by its kind", kind.as_str(), origin);
+        let mut explanation = Explanation::new("by its kind", Some((kind, origin)));
         explanation.notes.push(reason.to_owned());
         explanation
     }
@@ -191,7 +197,39 @@ impl Explainer<'_> {
     /// Explains an event by the result of inspecting ECR.
     #[must_use]
     pub fn live(&self, event: &ImageEvent, live: &Live) -> Explanation {
-        let mut explanation = self.about("by what ECR shows now", event);
+        let about = self.about("by what ECR shows now", event);
+        self.inspections(about, &event.repository, event.digest.as_ref(), live)
+    }
+
+    /// Explains an image that somebody names, by the result of inspecting ECR. `quarantined` are
+    /// the images of the repository that have nothing but a quarantine tag, newest first.
+    #[must_use]
+    pub fn image(
+        &self,
+        repository: &Repository,
+        image: &TagOrDigest,
+        live: &Live,
+        quarantined: &[Digest],
+    ) -> Explanation {
+        let digest = match image {
+            TagOrDigest::Digest(digest) => Some(digest),
+            TagOrDigest::Tag(_) => None,
+        };
+        let about = self.of(repository, Explanation::new("by what ECR shows now", None));
+        let mut explanation = self.inspections(about, repository, digest, live);
+        if let (TagOrDigest::Tag(tag), Verdict::Absent) = (image, explanation.verdict) {
+            explanation.notes.extend(absent(repository, tag, quarantined));
+        }
+        explanation
+    }
+
+    fn inspections(
+        &self,
+        mut explanation: Explanation,
+        repository: &Repository,
+        digest: Option<&Digest>,
+        live: &Live,
+    ) -> Explanation {
         match live {
             Live::OutOfScope(why) => {
                 explanation.notes.push(why.as_str().to_owned());
@@ -201,10 +239,11 @@ impl Explainer<'_> {
             Live::Inspected(all) => {
                 let last = all.len().saturating_sub(1);
                 let images = all.iter().enumerate();
-                explanation.images =
-                    images.map(|(at, one)| self.inspected(event, one, at < last)).collect();
+                let images =
+                    images.map(|(at, one)| self.inspected(repository, digest, one, at < last));
+                explanation.images = images.collect();
                 explanation.notes.extend(plan_notes(all));
-                explanation.notes.extend(self.untold(event, &explanation.images));
+                explanation.notes.extend(self.untold(repository, &explanation.images));
                 explanation.concludes(gravest(&explanation.images));
             }
         }
@@ -212,7 +251,13 @@ impl Explainer<'_> {
     }
 
     fn about(&self, judged: &'static str, event: &ImageEvent) -> Explanation {
-        let Repository { account, region, name } = &event.repository;
+        let explanation = Explanation::new(judged, Some((event.kind, &event.origin)));
+        self.of(&event.repository, explanation)
+    }
+
+    /// Adds what the policy says of a repository.
+    fn of(&self, repository: &Repository, explanation: Explanation) -> Explanation {
+        let Repository { account, region, name } = repository;
         Explanation {
             repository: Some(ExplainedRepository {
                 account: account.to_string(),
@@ -221,7 +266,7 @@ impl Explainer<'_> {
             }),
             rule: Some(self.policy.terms(name).0.to_owned()),
             policy: self.keys(name),
-            ..Explanation::new(judged, event.kind.as_str(), &event.origin)
+            ..explanation
         }
     }
 
@@ -232,11 +277,12 @@ impl Explainer<'_> {
         explanation.concludes(Verdict::Keep);
     }
 
-    /// Explains one image that was inspected. If `before_its_child` is set, it is not the image of
-    /// the event but an index that contains it.
+    /// Explains one image that was inspected. If `before_its_child` is set, it is not the image
+    /// that was asked for but an index that contains it.
     fn inspected(
         &self,
-        event: &ImageEvent,
+        repository: &Repository,
+        digest: Option<&Digest>,
         inspection: &Inspection,
         before_its_child: bool,
     ) -> ExplainedImage {
@@ -257,7 +303,7 @@ impl Explainer<'_> {
             Inspection::Unscanned(image, reason) => because(Verdict::Unscanned, image, reason),
             Inspection::Unresolved(image, reason) => because(Verdict::Blocked, image, reason),
             Inspection::Violation(violation) => {
-                let (verdict, plan) = (self.verdict(event, &violation.plan), &violation.plan);
+                let (verdict, plan) = (self.verdict(repository, &violation.plan), &violation.plan);
                 ExplainedImage::new(verdict, Some(&violation.image))
                     .judged(&violation.evaluation, &self.policy.exceptions)
                     .planned(plan)
@@ -269,20 +315,20 @@ impl Explainer<'_> {
             _ => None,
         };
         let is_index = before_its_child || matches!(inspection, Inspection::Clean(_, None));
-        let image = match &event.digest {
+        let image = match digest {
             Some(digest) if image.digest.is_none() && !before_its_child => image.of(digest),
             _ => image,
         };
-        let image = if is_index && event.digest.is_some() {
+        let image = if is_index && digest.is_some() {
             ExplainedImage { kind: "index", ..image }
         } else {
             image
         };
-        self.with_calls(event, image, plan)
+        self.with_calls(repository, image, plan)
     }
 
-    fn verdict(&self, event: &ImageEvent, plan: &Plan) -> Verdict {
-        let audit = self.policy.terms(&event.repository.name).1.mode == Mode::Audit;
+    fn verdict(&self, repository: &Repository, plan: &Plan) -> Verdict {
+        let audit = self.policy.terms(&repository.name).1.mode == Mode::Audit;
         match plan.course() {
             Course::Marked => Verdict::AlreadyQuarantined,
             Course::Untagged => Verdict::NothingToUntag,
@@ -291,6 +337,32 @@ impl Explainer<'_> {
             Course::Remove => Verdict::Untag,
         }
     }
+}
+
+/// Returns what is known of a tag that is on no image.
+fn absent(repository: &Repository, tag: &Tag, quarantined: &[Digest]) -> Vec<String> {
+    let name = &repository.name;
+    let mut notes = vec![
+        format!("no image of {name} has the tag {tag} now"),
+        "if tagwarden removed the tag, the image is kept, and the notice and the audit log of that \
+         time name its digest"
+            .to_owned(),
+    ];
+    if quarantined.is_empty() {
+        notes.push(format!("no image of {name} has a quarantine tag alone"));
+        return notes;
+    }
+    let images = if quarantined.len() == 1 { "image has" } else { "images have" };
+    notes.push(format!(
+        "{} {images} nothing but a quarantine tag; `tagwarden explain` says what is known of each:",
+        quarantined.len()
+    ));
+    let named = quarantined.iter().take(MAX_QUARANTINED);
+    notes.extend(named.map(|digest| format!("  {name}@{digest}")));
+    if quarantined.len() > MAX_QUARANTINED {
+        notes.push(format!("  and {} older ones", quarantined.len() - MAX_QUARANTINED));
+    }
+    notes
 }
 
 /// Returns the notes of all plans, each once.

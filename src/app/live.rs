@@ -4,16 +4,18 @@
 
 use aws_config::SdkConfig;
 
-use super::RunError;
 use super::wiring::{Client, Reading, Surroundings};
+use super::{RunError, identity};
 use crate::aws::{AwsError, Tried};
 use crate::check::{iam, scope};
 use crate::config::JudgingSettings;
+use crate::domain::image_reference::{ImageReference, TagOrDigest};
 use crate::domain::names::{
-    AccountId, InvalidName, Region, RegistryId, Repository, RepositoryName,
+    AccountId, Digest, InvalidName, Region, RegistryId, Repository, RepositoryName,
 };
+use crate::domain::origin::Origin;
 use crate::domain::policy::{Mode, Policy};
-use crate::event::ImageEvent;
+use crate::event::{Claim, ImageEvent};
 use crate::explain::live::{Live, inspect};
 use crate::inspect::{Freshness, Request, Urgency};
 use crate::notify::SnsNotifier;
@@ -89,6 +91,83 @@ pub async fn look(
     let request = Request::of_event(event, None, freshness, Attempt::ONLY, Urgency::Immediate);
     let Surroundings { policy, own, .. } = &surroundings;
     Ok(inspect(&inspector, &safeguards, (policy, own), &request).await?)
+}
+
+/// Returns the worker's own account and Region: those of the queue, or of the caller.
+///
+/// # Errors
+/// Returns the call that failed.
+pub async fn own_registry(
+    settings: &JudgingSettings,
+    sdk: &SdkConfig,
+) -> Result<RegistryId, LiveError> {
+    if let Some(own) = &settings.own {
+        return Ok(own.clone());
+    }
+    let client = Client::new(sdk, settings.aws.clone(), &settings.policy, None)?;
+    Ok(identity::caller(&client.aws).await?)
+}
+
+/// An image as ECR shows it now, and what else its repository holds.
+#[derive(Debug)]
+pub struct NamedImage {
+    /// The repository, in the registry that was asked.
+    pub repository: Repository,
+    /// The inspection of the image, and of the indexes that hold it.
+    pub live: Live,
+    /// The images of the repository that have nothing but a quarantine tag, newest first. They are
+    /// read only if the tag is on no image.
+    pub quarantined: Vec<Digest>,
+}
+
+/// Inspects an image that somebody names, as a worker in `own` would. It changes nothing.
+///
+/// # Errors
+/// Returns the call that failed.
+pub async fn look_at_image(
+    settings: JudgingSettings,
+    sdk: &SdkConfig,
+    own: RegistryId,
+    named: &ImageReference,
+) -> Result<NamedImage, LiveError> {
+    let client = Client::new(sdk, settings.aws, &settings.policy, None)?;
+    let shutdown = Shutdown::default();
+    let surroundings = Surroundings::of_command(settings.policy, own.clone(), shutdown, &client);
+    let RegistryId { account, region } = named.registry.clone().unwrap_or_else(|| own.clone());
+    let repository = Repository { account, region, name: named.repository.clone() };
+    let registry = EcrRegistry::new(client.aws, own, UntagBy::TagAndDigest);
+    let Reading { inspector, safeguards, .. } = Reading::new(&surroundings, registry);
+    let (digest, tags) = match &named.image {
+        TagOrDigest::Digest(digest) => (Some(digest.clone()), Vec::new()),
+        TagOrDigest::Tag(tag) => (None, vec![tag.clone()]),
+    };
+    let request = Request {
+        repository: repository.clone(),
+        digest,
+        tags,
+        claim: Claim::Nothing,
+        origin: Origin {
+            id: None,
+            source: "tagwarden".to_owned(),
+            detail_type: "explain".to_owned(),
+            time: None,
+            at: None,
+        },
+        event_id: String::new(),
+        message_id: None,
+        freshness: Freshness::now(None),
+        attempt: Attempt::ONLY,
+        urgency: Urgency::Immediate,
+    };
+    let Surroundings { policy, own, .. } = &surroundings;
+    let live = inspect(&inspector, &safeguards, (policy, own), &request).await?;
+    let quarantined = match &live {
+        Live::Inspected(all) if all.is_empty() => {
+            inspector.evaluator().quarantined(&request).await?
+        }
+        _ => Vec::new(),
+    };
+    Ok(NamedImage { repository, live, quarantined })
 }
 
 /// The result of trying every permission.

@@ -193,14 +193,14 @@ impl AwsError {
                     ErrorClass::of_code(service.err().code().unwrap_or_default(), status)
                 }
             },
-            _ if has_credentials_error(error) => ErrorClass::Credentials,
+            _ if credentials_error(error).is_some() => ErrorClass::Credentials,
             SdkError::TimeoutError(_) => ErrorClass::Timeout,
             SdkError::ConstructionFailure(_) => ErrorClass::Rejected,
             _ => ErrorClass::Connection,
         };
         let message = match error.as_service_error().and_then(ProvideErrorMetadata::message) {
             Some(message) => start(without_request(message), LONGEST_MESSAGE),
-            None => on_one_line(error),
+            None => credentials_error(error).map_or_else(|| on_one_line(error), missing),
         };
         let kms = error.as_service_error().and_then(|error| kms_exception(error));
         let message = match kms.and_then(KmsException::kms_error) {
@@ -248,19 +248,30 @@ fn on_one_line(error: &dyn Error) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Returns whether our own credentials could not be loaded, which the SDK wraps in many ways.
-fn has_credentials_error<E>(error: &SdkError<E, HttpResponse>) -> bool
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
+/// Returns the error of our own credentials, which the SDK wraps in many ways, if they could not be
+/// loaded.
+fn credentials_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a CredentialsError> {
     let mut source = error.source();
     while let Some(error) = source {
-        if error.is::<CredentialsError>() {
-            return true;
+        if let Some(error) = error.downcast_ref() {
+            return Some(error);
         }
         source = error.source();
     }
-    false
+    None
+}
+
+/// Returns why there are no credentials. The SDK lists every place where it looked, and the last
+/// cause is the one that somebody can mend, such as an expired session.
+fn missing(error: &CredentialsError) -> String {
+    if matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
+        return "no credentials were found".to_owned();
+    }
+    let mut last: &dyn Error = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    on_one_line(last)
 }
 
 impl fmt::Display for AwsError {

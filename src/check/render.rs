@@ -21,24 +21,23 @@ pub struct Details {
 }
 
 impl Report {
-    /// Writes the report for people.
+    /// Writes the report for people. Every text from outside is escaped.
     #[must_use]
     pub fn render(&self, places: &Places, details: Details) -> String {
-        let mut parts = vec![self.verdict()];
-        parts.extend(self.warnings.iter().map(|warning| {
-            places.warning(warning.key.as_deref(), &warning.message, details.coloured)
-        }));
+        let warnings = self.warnings.iter().map(|warning| {
+            places.warning(warning.place.as_deref(), &warning.message, details.coloured)
+        });
         let about_iam = details.iam || !self.permissions.is_empty();
         let iam_notes = self.iam_notes.iter().filter(|_| about_iam);
-        let notes = self.notes.iter().chain(iam_notes);
-        parts.extend(notes.map(|note| format!("note: {}", escaped(note, &[]))));
-        parts.extend(self.permissions_tried());
-        parts.extend(self.settings(details.all_keys));
+        let notes = self.notes.iter().chain(iam_notes).map(|note| format!("note: {note}"));
         let policies = self.policies.iter().filter(|_| details.iam);
-        parts.extend(policies.map(|RolePolicy { of, policy }| {
+        let policies = policies.map(|RolePolicy { of, policy }| {
             let policy = serde_json::to_string_pretty(policy).unwrap_or_default();
             format!("IAM policy of {of}\n{policy}")
-        }));
+        });
+        let rest = notes.chain(self.permissions_tried()).chain(self.settings(details.all_keys));
+        let rest = rest.chain(policies).map(|part| escaped(&part, &['\n']).into_owned());
+        let parts: Vec<_> = [self.verdict()].into_iter().chain(warnings).chain(rest).collect();
         parts.join("\n\n")
     }
 

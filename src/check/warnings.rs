@@ -24,19 +24,27 @@ pub(super) struct Warning {
     pub(super) key: Option<String>,
     /// What is probably not meant, and what to do.
     pub(super) message: String,
-    /// The place of the key's value: file, line and column, or the name of a variable.
+    /// The place of the value: file, line and column, or the name of a variable.
     pub(super) at: Option<String>,
+    /// The key, or the item of its list, whose place is shown.
+    #[serde(skip)]
+    pub(super) place: Option<String>,
 }
 
 impl Warning {
     pub(super) fn general(message: String) -> Self {
-        Self { key: None, message, at: None }
+        Self { key: None, message, at: None, place: None }
+    }
+
+    /// A warning that is a sentence of its own, about this key.
+    fn about(key: String, message: String) -> Self {
+        Self { place: Some(key.clone()), key: Some(key), message, at: None }
     }
 
     fn of(key: impl Into<String>, message: impl AsRef<str>) -> Self {
         let key = key.into();
         let message = format!("{key} {}", message.as_ref());
-        Self { key: Some(key), message, at: None }
+        Self::about(key, message)
     }
 }
 
@@ -48,7 +56,7 @@ pub(super) fn warnings(settings: &JudgingSettings, now: SystemTime) -> Vec<Warni
         let name = name.unwrap_or_default();
         let key = format!("policy.rules[{at}]");
         let message = format!("{key} ({name}) never applies: {why}");
-        warnings.push(Warning { key: Some(key), message, at: None });
+        warnings.push(Warning::about(key, message));
     }
     warnings.extend(useless_patterns(policy));
     warnings.extend(terms(settings));
@@ -83,7 +91,7 @@ pub(super) fn warnings(settings: &JudgingSettings, now: SystemTime) -> Vec<Warni
     let unread = NoticeAction::ALL.into_iter().filter(|one| !topics.is_empty() && !taken(one));
     warnings.extend(unread.map(|action| {
         let message = format!("no topic receives notices of the action {}", action.as_str());
-        Warning { key: Some("notify.topics".to_owned()), message, at: None }
+        Warning::about("notify.topics".to_owned(), message)
     }));
     warnings
 }
@@ -119,10 +127,11 @@ fn useless_patterns(policy: &Policy) -> Vec<Warning> {
     }
     let mut warnings = Vec::new();
     for (key, globs, names) in lists {
-        for pattern in globs.patterns() {
+        for (at, pattern) in globs.patterns().iter().enumerate() {
             if let Some(reason) = reason(pattern, names) {
                 let message = format!("matches nothing by {pattern:?}: {reason}");
-                warnings.push(Warning::of(key.clone(), message));
+                let place = Some(format!("{key}[{at}]"));
+                warnings.push(Warning { place, ..Warning::of(key.clone(), message) });
             }
         }
     }
@@ -187,8 +196,7 @@ fn exceptions(policy: &Policy, now: SystemTime) -> Vec<Warning> {
             }
         };
         let message = format!("policy.exceptions[{at}] ({exception}; owner {owner}) {how}");
-        let key = Some(format!("policy.exceptions[{at}].expires"));
-        Some(Warning { key, message, at: None })
+        Some(Warning::about(format!("policy.exceptions[{at}].expires"), message))
     });
     warnings.collect()
 }

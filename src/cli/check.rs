@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{BAD_INPUT, FAILED, Format, Screen, failed, live_failed, misconfigured, print};
+use super::{
+    BAD_INPUT, FAILED, Format, Screen, failed, live_failed, misconfigured, print, print_coloured,
+};
 use crate::app::{self, live};
 use crate::check::render::Details;
 use crate::check::{Report, iam};
@@ -80,7 +82,7 @@ pub(super) async fn main(arguments: Arguments, mut sources: Sources, screen: &Sc
     let details =
         Details { all_keys: arguments.all, iam: arguments.iam, coloured: screen.colours_output() };
     let printed = match arguments.format {
-        Format::Text => print(&report.render(&places, details)),
+        Format::Text => print_coloured(&report.render(&places, details)),
         Format::Json => print(&report.json()),
     };
     if printed == ExitCode::SUCCESS && !report.is_permitted() {

@@ -1,6 +1,8 @@
 //! The command `tagwarden explain`. It needs neither a queue nor topics, so that a policy can be
-//! tried on a laptop. If no setting names the worker's own account, the account of the event is
-//! assumed to be it, and a note says so.
+//! tried on a laptop. An event can be judged without AWS; if no setting names the worker's own
+//! account, the account of the event is assumed to be it, and a note says so.
+
+mod image;
 
 use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
@@ -24,11 +26,13 @@ const MAX_BYTES: u64 = 1 << 20;
 const HELP: &str = "\
 Exit codes:
   0  no tag would be removed
-  1  AWS could not be asked (--live)
-  2  the event or the configuration cannot be used
+  1  AWS could not be asked
+  2  the image, the event or the configuration cannot be used
   3  tags would be removed, also if only audit mode prevents it
 
 Examples:
+  tagwarden explain team/app:1.2.3
+  tagwarden explain team/app@sha256:...
   tagwarden explain event.json
   tagwarden --config policy.toml explain --live event.json
   aws sqs receive-message --queue-url URL --query 'Messages[0].Body' --output text | tagwarden explain";
@@ -36,10 +40,12 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct Arguments {
-    /// The event as SQS delivers it, in an SNS notification or not; - for standard input
-    #[arg(value_name = "FILE", default_value = "-")]
-    file: PathBuf,
-    /// Inspect the image in ECR as it is now, by calls that change nothing
+    /// The image, such as team/app:1.2.3; or a file with an event as SQS delivers it, in an SNS
+    /// notification or not; - for standard input
+    #[arg(value_name = "IMAGE|FILE", default_value = "-")]
+    target: PathBuf,
+    /// For an event: inspect the image in ECR as it is now, by calls that change nothing. An image
+    /// is always inspected
     #[arg(long)]
     live: bool,
     /// The form of the explanation
@@ -54,7 +60,14 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
         Ok(loaded) => loaded,
         Err(error) => return misconfigured(&error, screen),
     };
-    let body = match read(&arguments.file) {
+    let file = match image::named(&arguments.target) {
+        Ok(Some(named)) => {
+            return image::main(&arguments, settings, sources, &limits, &named).await;
+        }
+        Ok(None) => arguments.target.as_path(),
+        Err(problem) => return failed(BAD_INPUT, problem),
+    };
+    let body = match read(file) {
         Ok(body) => body,
         Err(problem) => return failed(BAD_INPUT, problem),
     };
@@ -65,7 +78,7 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
     let parsed = match event::parse(&body, &own) {
         Ok(parsed) => parsed,
         Err(error) => {
-            let name = name(&arguments.file);
+            let name = name(file);
             let hint = hint(&body);
             return failed(
                 BAD_INPUT,
@@ -77,7 +90,12 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
         Ok(explanation) => explanation,
         Err(error) => return live_failed(&error),
     };
-    let printed = match arguments.format {
+    conclude(&explanation, arguments.format)
+}
+
+/// Prints an explanation, and returns the exit code for it.
+fn conclude(explanation: &Explanation, format: Format) -> ExitCode {
+    let printed = match format {
         Format::Text => print(&explanation.to_string()),
         Format::Json => print(&explanation.json()),
     };

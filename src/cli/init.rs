@@ -4,7 +4,6 @@
 //! comment in the file, above all the mode, because nobody should remove tags by accepting a
 //! default.
 
-use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -135,45 +134,35 @@ fn create(path: &Path, text: &str) -> io::Result<()> {
 
 /// Returns the text of the file.
 fn written(answers: &Arguments) -> String {
-    let mut text = format!("#:schema ./{SCHEMA}\n{BEGINNING}");
-    let mut key = |name: &str, value: Option<&str>, example: &str| {
-        // A JSON string is a TOML string too.
-        let value = value.map(|value| serde_json::Value::from(value).to_string());
-        let _ = match value {
-            Some(value) => writeln!(text, "{name} = {value}"),
-            None => writeln!(text, "# {name} = \"{example}\""),
-        };
-    };
     let mode = answers.mode.map(|mode| match mode {
         ChosenMode::Audit => "audit",
         ChosenMode::Enforce => "enforce",
     });
-    key("policy.mode", mode, "audit");
-    key(
-        "queue.url",
-        answers.queue_url.as_deref(),
-        "https://sqs.eu-west-1.amazonaws.com/111122223333/tagwarden",
-    );
-    key(
-        "notify.topic_arn",
-        answers.topic_arn.as_deref(),
-        "arn:aws:sns:eu-west-1:111122223333:tagwarden",
-    );
-    text.push_str(REST);
-    text
-}
+    let mode = key("mode", mode, "audit");
+    let url = "https://sqs.eu-west-1.amazonaws.com/111122223333/tagwarden";
+    let url = key("url", answers.queue_url.as_deref(), url);
+    let arn = "arn:aws:sns:eu-west-1:111122223333:tagwarden";
+    let arn = key("topic_arn", answers.topic_arn.as_deref(), arn);
+    format!(
+        r##"#:schema ./{SCHEMA}
 
-const BEGINNING: &str = r#"
 # The configuration of tagwarden. A key that is left out has its default; `tagwarden check --all`
-# lists them. An environment variable can set every key but those of [[...]] tables:
-# policy.mode is TAGWARDEN__POLICY__MODE.
+# lists them. An environment variable can set every key but those of [[...]] tables: the mode of
+# [policy] is TAGWARDEN__POLICY__MODE.
 
-# audit: notify what would be done, and change nothing. enforce: remove tags. There is no default.
-# `tagwarden run` needs a queue and a topic too; `tagwarden plan` needs none of the three.
-"#;
+# `tagwarden run` needs a queue and a topic; `tagwarden plan` needs neither.
+[queue]
+{url}
 
-const REST: &str = r#"
+[notify]
+{arn}
+# Whom readers of a notice can ask.
+# contact = "#platform-security"
+
 [policy]
+# audit: notify what would be done, and change nothing. enforce: remove tags. There is no default.
+{mode}
+
 # Tags that are never removed. Globs; `*` matches everything.
 # protected_tags = ["prod-*", "stable"]
 
@@ -203,4 +192,15 @@ high = 0
 # Tags that may be removed in an hour. A wrong policy is noticed before it has removed everything.
 [limits]
 untags_per_hour = 100
-"#;
+"##
+    )
+}
+
+/// Returns a key with its value, or a comment with an example.
+fn key(name: &str, value: Option<&str>, example: &str) -> String {
+    match value {
+        // A JSON string is a TOML string too.
+        Some(value) => format!("{name} = {}", serde_json::Value::from(value)),
+        None => format!("# {name} = \"{example}\""),
+    }
+}

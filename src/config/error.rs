@@ -62,8 +62,11 @@ impl Places {
     }
 
     fn find(&self, key: &str, aspect: Aspect) -> Place {
-        if self.variables.sets(key) {
-            return variables::name_of(key).map_or(Place::Unknown, Place::Variable);
+        // A variable gives a list as a whole.
+        let whole = key.strip_suffix(']').and_then(|key| key.rsplit_once('['));
+        let whole = whole.map_or(key, |(list, _)| list);
+        if self.variables.sets(whole) {
+            return variables::name_of(whole).map_or(Place::Unknown, Place::Variable);
         }
         let found = self.document.as_ref().and_then(|document| match aspect {
             Aspect::Name => document.name_of(key),

@@ -30,7 +30,7 @@ impl Node {
         match self.inner {
             Inner::Scalar => self.value.clone(),
             _ if !self.key.is_empty() => self.key.clone(),
-            _ => self.value.start..self.value.start.saturating_add(1).min(self.value.end),
+            _ => self.value.clone(),
         }
     }
 }

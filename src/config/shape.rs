@@ -63,10 +63,10 @@ impl Fitting<'_> {
     }
 
     fn unknown(&self, section: &str, key: &str, name: &str, known: &Map<String, Value>) -> Mistake {
-        let here = closest(name, known.keys().map(String::as_str)).map(str::to_owned);
         // The key may be right, and the section above it wrong or missing.
-        let elsewhere = || section_of(self.whole, name).map(|of| format!("{of}.{name}"));
-        let meant = here.or_else(elsewhere);
+        let elsewhere = section_of(self.whole, name).map(|of| format!("{of}.{name}"));
+        let here = || closest(name, known.keys().map(String::as_str)).map(str::to_owned);
+        let meant = elsewhere.or_else(here);
         let mistake = Mistake::of(key, Aspect::Name, "no such key").meant(meant.as_deref());
         if meant.is_some() {
             return mistake;

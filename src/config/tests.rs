@@ -16,6 +16,7 @@ mod effective;
 mod errors;
 mod fingerprint;
 mod notify;
+mod places;
 mod policy;
 mod readme;
 mod schema;

@@ -2,11 +2,10 @@
 
 use super::image::{ExplainedImage, strings};
 use super::{Explainer, Verdict};
-use crate::domain::names::RegistryId;
+use crate::domain::names::{RegistryId, Repository};
 use crate::domain::notice::NoticeAction;
 use crate::domain::plan::Plan;
 use crate::domain::policy::{Action, Unscanned};
-use crate::event::ImageEvent;
 use crate::notify::TopicSettings;
 use crate::registry::UNTAG_BATCH;
 
@@ -14,12 +13,12 @@ impl Explainer<'_> {
     /// Adds the calls that change an image or publish a notice.
     pub(super) fn with_calls(
         &self,
-        event: &ImageEvent,
+        repository: &Repository,
         mut image: ExplainedImage,
         plan: Option<&Plan>,
     ) -> ExplainedImage {
-        let name = &event.repository.name;
-        let told = self.told(event, &image);
+        let name = &repository.name;
+        let told = self.told(repository, &image);
         let digest = image.digest.clone().unwrap_or_else(|| "the digest".to_owned());
         if let (Verdict::Untag, Some(plan)) = (image.verdict, plan) {
             image.calls.push(format!("ecr BatchGetImage {name} {digest}"));
@@ -39,7 +38,7 @@ impl Explainer<'_> {
             let publish = |topic: &&TopicSettings| {
                 format!("sns Publish {} to {}", action.as_str(), topic.arn)
             };
-            image.calls.extend(self.topics_for(event, action).map(|topic| publish(&topic)));
+            image.calls.extend(self.topics_for(repository, action).map(|topic| publish(&topic)));
             if self.topics.is_empty() {
                 image.calls.push(format!("sns Publish {}", action.as_str()));
             }
@@ -54,8 +53,8 @@ impl Explainer<'_> {
     }
 
     /// Returns the action of the notice about this image, if there is one.
-    fn told(&self, event: &ImageEvent, image: &ExplainedImage) -> Option<NoticeAction> {
-        let terms = self.policy.terms(&event.repository.name).1;
+    fn told(&self, repository: &Repository, image: &ExplainedImage) -> Option<NoticeAction> {
+        let terms = self.policy.terms(&repository.name).1;
         let deletes = terms.action == Action::Delete && image.kept.is_empty();
         match image.verdict {
             Verdict::Untag if deletes => Some(NoticeAction::Deleted),
@@ -71,27 +70,27 @@ impl Explainer<'_> {
 
     fn topics_for(
         &self,
-        event: &ImageEvent,
+        repository: &Repository,
         action: NoticeAction,
     ) -> impl Iterator<Item = &TopicSettings> {
-        let name = event.repository.name.clone();
+        let name = repository.name.clone();
         self.topics.iter().filter(move |topic| {
             topic.repositories.admit(name.as_str()) && topic.actions.contains(&action)
         })
     }
 
     /// Returns notes about actions whose notices no topic receives, although there are topics.
-    pub(super) fn untold(&self, event: &ImageEvent, images: &[ExplainedImage]) -> Vec<String> {
+    pub(super) fn untold(&self, repository: &Repository, images: &[ExplainedImage]) -> Vec<String> {
         let mut notes = Vec::new();
         for image in images {
-            let Some(action) = self.told(event, image) else { continue };
+            let Some(action) = self.told(repository, image) else { continue };
             let note = format!(
                 "no topic receives notices of the action {} about this repository, so nobody is \
                  notified",
                 action.as_str()
             );
             if !self.topics.is_empty()
-                && self.topics_for(event, action).next().is_none()
+                && self.topics_for(repository, action).next().is_none()
                 && !notes.contains(&note)
             {
                 notes.push(note);

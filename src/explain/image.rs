@@ -1,10 +1,13 @@
 //! One image of an explanation: its verdict, and what led to it.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use super::Verdict;
 use crate::domain::evaluation::Evaluation;
 use crate::domain::exception::Exceptions;
+use crate::domain::findings::{Finding, NO_FIX, Score};
 use crate::domain::image::{Image, ImageKind};
 use crate::domain::image_index::Child;
 use crate::domain::names::{Digest, Tag};
@@ -18,6 +21,10 @@ pub struct ExplainedImage {
     pub(super) kind: &'static str,
     pub(super) cause: Option<ExplainedChild>,
     pub(super) reasons: Vec<String>,
+    /// The worst findings that count.
+    pub(super) findings: Vec<ExplainedFinding>,
+    /// The number of findings that count beyond these.
+    pub(super) more_findings: u64,
     pub(super) set_aside: Vec<String>,
     pub(super) exceptions: Vec<ExplainedException>,
     pub(super) untag: Vec<String>,
@@ -30,6 +37,62 @@ pub struct ExplainedImage {
 pub(super) struct ExplainedChild {
     pub(super) digest: String,
     pub(super) platform: Option<String>,
+}
+
+/// The most packages of a finding that are named.
+const MAX_PACKAGES: usize = 5;
+
+/// A finding that counts.
+#[derive(Debug, Serialize)]
+pub(super) struct ExplainedFinding {
+    severity: String,
+    id: String,
+    score: Option<f64>,
+    fixable: Option<bool>,
+    packages: Vec<ExplainedPackage>,
+}
+
+#[derive(Debug, Serialize)]
+struct ExplainedPackage {
+    name: String,
+    version: Option<String>,
+    fixed_in: Option<String>,
+}
+
+impl ExplainedFinding {
+    fn new(finding: &Finding) -> Self {
+        let packages = finding.packages.iter().map(|package| ExplainedPackage {
+            name: package.name.clone(),
+            version: package.installed.clone(),
+            fixed_in: package.fixed.clone().filter(|version| version != NO_FIX),
+        });
+        Self {
+            severity: finding.severity.to_string(),
+            id: finding.id.clone(),
+            score: finding.score.map(Score::value),
+            fixable: finding.fixable,
+            packages: packages.take(MAX_PACKAGES).collect(),
+        }
+    }
+}
+
+impl fmt::Display for ExplainedFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.severity, self.id)?;
+        if let Some(score) = self.score {
+            write!(f, " ({score})")?;
+        }
+        for (at, package) in self.packages.iter().enumerate() {
+            write!(f, "{}{}", if at == 0 { " " } else { "; " }, package.name)?;
+            if let Some(version) = &package.version {
+                write!(f, " {version}")?;
+            }
+            if let Some(fix) = &package.fixed_in {
+                write!(f, ", fixed in {fix}")?;
+            }
+        }
+        f.write_str(if self.fixable == Some(false) { ", no fix yet" } else { "" })
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -53,6 +116,8 @@ impl ExplainedImage {
             },
             cause: None,
             reasons: Vec::new(),
+            findings: Vec::new(),
+            more_findings: 0,
             set_aside: Vec::new(),
             exceptions: Vec::new(),
             untag: Vec::new(),
@@ -64,6 +129,9 @@ impl ExplainedImage {
 
     pub(super) fn judged(mut self, evaluation: &Evaluation, exceptions: &Exceptions) -> Self {
         self.reasons.extend(evaluation.reasons.iter().cloned());
+        self.findings = evaluation.worst.iter().map(ExplainedFinding::new).collect();
+        let counted = evaluation.counted.iter().map(|(_, count)| count).sum::<u64>();
+        self.more_findings = counted.saturating_sub(self.findings.len() as u64);
         self.set_aside = evaluation.notes.clone();
         let used = evaluation.exceptions.iter();
         let used = used.filter_map(|&id| Some((id.position(), exceptions.get(id)?)));

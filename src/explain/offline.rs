@@ -46,7 +46,11 @@ pub fn offline(
         None => ExplainedImage::new(Verdict::Unknown, None),
     };
     if event.claim == Claim::Failed {
-        image = explainer.with_calls(event, ExplainedImage::new(Verdict::Unscanned, None), None);
+        image = explainer.with_calls(
+            &event.repository,
+            ExplainedImage::new(Verdict::Unscanned, None),
+            None,
+        );
         image.reasons.push("the event says that the scan failed".to_owned());
     }
     if image.verdict == Verdict::Unknown {
@@ -90,7 +94,7 @@ pub fn offline(
             narrowed.join(", ")
         ));
     }
-    explanation.notes.extend(explainer.untold(event, &explanation.images));
+    explanation.notes.extend(explainer.untold(&event.repository, &explanation.images));
     explanation.concludes(verdict);
     explanation
 }
@@ -155,7 +159,7 @@ fn judged(
     let terms = policy.terms(&event.repository.name).1;
     let Some(digest) = event.digest.clone() else {
         let image = by_tags(event, terms, image(Verdict::Unknown));
-        return explainer.with_calls(event, image, None);
+        return explainer.with_calls(&event.repository, image, None);
     };
     let observed = Image {
         digest,
@@ -167,11 +171,11 @@ fn judged(
         media_type: None,
     };
     let plan = Plan::new(terms, &observed, 0);
-    let verdict = match explainer.verdict(event, &plan) {
+    let verdict = match explainer.verdict(&event.repository, &plan) {
         Verdict::NothingToUntag => return image(Verdict::Unknown),
         verdict => verdict,
     };
-    explainer.with_calls(event, image(verdict).planned(&plan), Some(&plan))
+    explainer.with_calls(&event.repository, image(verdict).planned(&plan), Some(&plan))
 }
 
 /// Decides about the tags of an event without a digest. The image that they are on is not known

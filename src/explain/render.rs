@@ -32,13 +32,14 @@ impl Verdict {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let event = &self.event;
         let mut line = |label: &str, value: &str| writeln!(f, "{label:<11}{}", escaped(value, &[]));
         line("verdict", self.verdict.in_words())?;
         line("judged", self.judged)?;
-        let mut parts = vec![format!("{} {}", event.source, event.detail_type)];
-        parts.extend(event.id.iter().chain(&event.time).cloned());
-        line("event", &parts.join(", "))?;
+        if let Some(event) = &self.event {
+            let mut parts = vec![format!("{} {}", event.source, event.detail_type)];
+            parts.extend(event.id.iter().chain(&event.time).cloned());
+            line("event", &parts.join(", "))?;
+        }
         if let Some(repository) = &self.repository {
             let super::ExplainedRepository { account, region, name } = repository;
             line("repository", &format!("{name} in {account} {region}"))?;
@@ -46,7 +47,9 @@ impl fmt::Display for Explanation {
         if let Some(rule) = &self.rule {
             line("rule", rule)?;
         }
-        line("message", self.message)?;
+        if self.event.is_some() {
+            line("message", self.message)?;
+        }
         for note in &self.notes {
             line("note", note)?;
         }
@@ -83,6 +86,12 @@ impl fmt::Display for ExplainedImage {
         }
         for reason in &self.reasons {
             line("because", reason)?;
+        }
+        for finding in &self.findings {
+            line("finding", &finding.to_string())?;
+        }
+        if self.more_findings > 0 {
+            line("", &format!("and {} more that count", self.more_findings))?;
         }
         for note in &self.set_aside {
             line("set aside", note)?;

@@ -6,6 +6,8 @@ mod check;
 mod explain;
 mod filled;
 mod iam;
+mod image;
+mod init;
 mod input;
 mod live;
 mod nothing_by_mistake;

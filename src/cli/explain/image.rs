@@ -1,0 +1,64 @@
+//! Explains an image that somebody names, by what ECR shows now.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::{Arguments, conclude};
+use crate::app::{self, live};
+use crate::cli::live_failed;
+use crate::config::{JudgingSettings, Sources};
+use crate::domain::image_reference::ImageReference;
+use crate::explain::Explainer;
+
+/// Returns the image that the command line names; `None` if it names a file.
+///
+/// # Errors
+/// Returns the reason why it names neither.
+pub(super) fn named(target: &Path) -> Result<Option<ImageReference>, String> {
+    let Some(text) = target.to_str().filter(|text| *text != "-") else { return Ok(None) };
+    // If there is such a file, it is meant. No image's name looks like a path or ends like a file.
+    let is_path = text.starts_with(['/', '.']) || text.ends_with(".json");
+    if is_path || target.exists() {
+        return Ok(None);
+    }
+    match ImageReference::parse(text) {
+        Ok(reference) => Ok(Some(reference)),
+        Err(error) => Err(format!("{text} is neither a file nor an image: {error}")),
+    }
+}
+
+pub(super) async fn main(
+    arguments: &Arguments,
+    settings: JudgingSettings,
+    sources: &Sources,
+    limits: &[(String, String)],
+    named: &ImageReference,
+) -> ExitCode {
+    let sdk = app::aws_from_environment().await;
+    let own = match live::own_registry(&settings, &sdk).await {
+        Ok(own) => own,
+        Err(error) => return live_failed(&error),
+    };
+    let (policy, topics) = (settings.policy.clone(), settings.notify.topics.clone());
+    let has_mode = settings.mode.is_some();
+    let looked = match live::look_at_image(settings, &sdk, own.clone(), named).await {
+        Ok(looked) => looked,
+        Err(error) => return live_failed(&error),
+    };
+    let explainer = Explainer { policy: &policy, topics: &topics, own: &own, limits };
+    let live::NamedImage { repository, live, quarantined } = &looked;
+    let mut explanation = explainer.image(repository, &named.image, live, quarantined);
+    if !has_mode {
+        explanation.note("policy.mode is not set: this is what `enforce` would do".to_owned());
+    }
+    if !has_file(sources) {
+        explanation.note("no configuration file is given: the policy has its defaults".to_owned());
+    }
+    conclude(&explanation, arguments.format)
+}
+
+fn has_file(sources: &Sources) -> bool {
+    use crate::config::{FILE_VARIABLE, TEXT_VARIABLE};
+    let is_set = |name| sources.environment.contains_key(name);
+    sources.file.is_some() || is_set(FILE_VARIABLE) || is_set(TEXT_VARIABLE)
+}
