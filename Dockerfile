@@ -39,9 +39,12 @@ RUN case "$TARGETARCH" in \
       "$target" "$target" "$linker" >.cargo/config.toml \
  && echo "$target" >.cargo/target
 
-# The dependencies, with nothing of ours: built again only when the manifests or the lock change. The member of the
-# workspace that only tests use is there in name.
+# The dependencies, with nothing of ours: built again only when the manifests or the lock change. The members of the
+# workspace that only tests, benchmarks and the example use are there in name.
 COPY Cargo.toml Cargo.lock ./
+COPY benches/plot/Cargo.toml benches/plot/
+COPY benches/pure/Cargo.toml benches/pure/
+COPY examples/local/Cargo.toml examples/local/
 COPY tests/aws-sim/Cargo.toml tests/aws-sim/
 RUN mkdir -p src tests/aws-sim/src \
  && touch src/lib.rs tests/aws-sim/src/lib.rs \

@@ -10,12 +10,12 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::LocalSet;
 use tokio::time::sleep;
 
+use crate::Arguments;
 use crate::aws::{self, Order, Place};
 use crate::contender::{Contender, Running, binary_size};
 use crate::core::Cores;
 use crate::mix::Mix;
 use crate::report::{Measurement, Report, percentile};
-use crate::{Arguments, plot};
 
 /// How much is done.
 struct Scale {
@@ -84,9 +84,6 @@ pub(crate) async fn main(arguments: &Arguments) {
     }
     if let Some(file) = &arguments.json {
         std::fs::write(file, report.json()).expect("a file that can be written");
-    }
-    if let Some(file) = &arguments.plot {
-        std::fs::write(file, plot::concurrency(&report)).expect("a file that can be written");
     }
 }
 

@@ -11,7 +11,6 @@ mod contender;
 mod core;
 mod export;
 mod mix;
-mod plot;
 mod process;
 mod report;
 
@@ -28,12 +27,9 @@ struct Arguments {
     /// Measure; cargo bench says so.
     #[arg(long, hide = true)]
     bench: bool,
-    /// Writes the results here as JSON
+    /// Writes the results here as JSON, which benches/plot draws
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Draws throughput and latency against concurrency here, as SVG
-    #[arg(long, value_name = "FILE")]
-    plot: Option<PathBuf>,
     /// Measures the boto3 worker too; its packages are here (benches/contenders/README.md)
     #[arg(long, value_name = "DIR")]
     boto3: Option<PathBuf>,

@@ -1,7 +1,7 @@
 //! What the parts without I/O take: parsing, judging, planning, rendering.
 //!
-//! `cargo bench --bench pure` measures. Without `--bench`, as `cargo test` runs it, everything is done once, and what
-//! comes of it is held against what is meant to be measured.
+//! `cargo bench -p bench-pure` measures. Without `--bench`, as `cargo test -p bench-pure` runs it,
+//! everything is done once, and what comes of it is held against what is meant to be measured.
 #![expect(clippy::expect_used, reason = "a measurement that cannot go on has failed")]
 
 use std::hint::black_box;
@@ -39,7 +39,7 @@ fn main() {
 fn parsing(criterion: &mut Criterion) {
     macro_rules! fixture {
         ($name:literal) => {
-            include_str!(concat!("../tests/fixtures/", $name, ".json"))
+            include_str!(concat!("../../tests/fixtures/", $name, ".json"))
         };
     }
     let critical = fixture!("basic.complete.critical_high");
