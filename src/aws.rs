@@ -252,6 +252,7 @@ impl Aws {
         let result = result.map_err(|error| AwsError::from_sdk(operation, &error));
         let (outcome, request_id) = match &result {
             Ok(answer) => ("ok", answer.request_id()),
+            Err(error) if error.says_done() => ("ok", error.request_id.as_deref()),
             Err(error) => {
                 traces::failed(
                     span,

@@ -143,6 +143,13 @@ impl AwsError {
         self.code.as_deref() == Some(code)
     }
 
+    /// Returns whether AWS only says that what was asked for is there already, which is no failure:
+    /// a repeated PutImage meets the tag on the image, where it put it (API model of ECR,
+    /// ImageAlreadyExistsException).
+    pub(super) fn says_done(&self) -> bool {
+        self.operation == Operation::PutImage && self.is("ImageAlreadyExistsException")
+    }
+
     /// Returns whether every other call would fail in the same way, each after its own time.
     #[must_use]
     pub fn is_hopeless(&self) -> bool {

@@ -158,3 +158,24 @@ async fn pushes_of_own_marks_start_no_work() {
 
     assert_eq!(settled(&app), [("delete ignored".to_owned(), 10)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn mark_that_an_earlier_attempt_has_put_counts_as_a_call_that_succeeded() {
+    let world = World::new();
+    let digest = world.violating(&["1.0"]);
+    // The first attempt takes effect and its answer is lost, so the SDK's second one meets the mark.
+    world.sim.set_faults(FaultRule::on("PutImage").first(1).fault(Fault::ConnectionResetAfter));
+
+    let app = world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+    assert_eq!(world.sim.calls_of("PutImage").len(), 2);
+    let metrics = app.instruments().render().unwrap();
+    let count = |outcome: &str| {
+        let labels = format!("operation=\"PutImage\",outcome=\"{outcome}\",service=\"ecr\"");
+        let name = format!("tagwarden_aws_requests_total{{{labels}}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&name)).map(str::to_owned)
+    };
+    assert_eq!(count("ok").as_deref(), Some("1"), "{metrics}");
+    assert_eq!(count("rejected").as_deref(), Some("0"), "{metrics}");
+}
