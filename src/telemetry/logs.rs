@@ -8,34 +8,31 @@
 
 mod json;
 mod output;
+mod pretty;
 
-use std::fmt;
 use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd as _;
 
 use opentelemetry_sdk::trace::SdkTracer;
 use tracing::Subscriber;
-use tracing::field::Field;
-use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer};
 
-use crate::domain::text::escaped;
 use json::Json;
 use output::Output;
 pub use output::{LastLines, lost};
+use pretty::Pretty;
 
 /// The form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// One JSON object per line.
     Json,
-    /// Text for a person at a terminal.
+    /// Text for a person at a terminal, shortened.
     Pretty,
 }
 
@@ -113,13 +110,7 @@ pub fn subscriber(
     let filter = filter.and(says_something.with_max_level_hint(LevelFilter::TRACE));
     let layer = match format {
         LogFormat::Json => Json(writer).with_filter(filter).boxed(),
-        LogFormat::Pretty => tracing_subscriber::fmt::layer()
-            .compact()
-            .fmt_fields(debug_fn(field).delimited(" "))
-            .with_ansi(colour)
-            .with_writer(writer)
-            .with_filter(filter)
-            .boxed(),
+        LogFormat::Pretty => Pretty { writer, colour }.with_filter(filter).boxed(),
     };
     tracing_subscriber::registry().with(layer)
 }
@@ -133,21 +124,6 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     Json(writer).with_filter(filter_fn(|of| of.is_span() || of.target() == AUDIT))
-}
-
-/// Writes one field of a line for people. The formatter of tracing-subscriber escapes strings, but
-/// not values that are shown by their `Display`.
-fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
-    let text = format!("{value:?}");
-    let text = escaped(&text, &[]);
-    match field.name() {
-        name if !is_logged(name) => Ok(()),
-        "message" => writer.write_str(&text),
-        name if writer.has_ansi_escapes() => {
-            write!(writer, "\u{1b}[3m{name}\u{1b}[0m\u{1b}[2m=\u{1b}[0m{text}")
-        }
-        name => write!(writer, "{name}={text}"),
-    }
 }
 
 /// Logs the text of a panic, which would otherwise go to standard error.

@@ -56,7 +56,7 @@ impl Log {
                 }
                 LogFormat::Pretty => {
                     let (time, rest) = line.split_once(' ').expect(line);
-                    assert!(time.len() == 27 && time.ends_with('Z'), "{line}");
+                    assert!(time.len() == 24 && time.ends_with('Z'), "{line}");
                     let levels = [" INFO ", " WARN ", "ERROR "].map(|level| level.trim_start());
                     let rest = rest.trim_start();
                     assert!(levels.iter().any(|level| rest.starts_with(level)), "{line}");
