@@ -6,14 +6,15 @@ use std::{fs, io};
 use aws_sim::Sim;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tagwarden::domain::text::escaped;
 use tokio::time::timeout;
 
 use crate::bus::short;
-use crate::log::Assessment;
+use crate::log::{Assessment, Plan};
 use crate::narrator::Narrator;
-use crate::page::print;
+use crate::page::{Fate, note, print, row};
 use crate::stage::{DEAD_LETTERS, PATIENCE, QUEUE, Stage, is_dead, is_scanned, wait_of};
-use crate::{Error, story, table};
+use crate::{Error, seed, story, table};
 
 /// A scan event as short as the worker takes it. Without a digest, it is about the image that the tag points to.
 pub(crate) fn example(tag: &str) -> String {
@@ -23,21 +24,17 @@ pub(crate) fn example(tag: &str) -> String {
     )
 }
 
-/// How to go on from here.
+/// What `--help` says at its end.
 pub(crate) fn help() -> String {
     format!(
         "\
-Try events of your own. One without a digest is about the image that its tag points to:
+Events of your own: FILE holds JSON documents one after the other, an array of them, or any lines
+of text. An image that an event names by its digest is made, with the findings that the event
+counts. An event without a digest is about the image that its tag points to:
 
   cargo run --example local -- --events - <<'END'
   {}
-  END
-
-FILE holds JSON documents one after the other, an array of them, or any lines of text.
-
-Stay up and use the AWS command line, which is shown how:
-
-  cargo run --example local -- --serve",
+  END",
         example("1.2.0")
     )
 }
@@ -89,15 +86,20 @@ pub(crate) async fn deliver(
     narrator: &mut Narrator,
     bodies: &[String],
 ) -> Result<(), Error> {
-    print("\nThe images; their own events are not sent to the queue, so that yours come first");
+    narrator
+        .title("The images; their own events are not sent to the queue, so that yours come first");
     let images = story::push_all(stage);
+    let remarks = seed::plant(stage, bodies);
     follow(narrator, |sim, _| images.iter().all(|image| is_scanned(sim, image))).await?;
     stage.connect();
+    for remark in &remarks {
+        note(remark);
+    }
 
     let mut sent = Vec::new();
     for (index, body) in bodies.iter().enumerate() {
         let (number, event) = (index + 1, describe(body));
-        print(format_args!("\nEvent {number} of {}: {event}", bodies.len()));
+        narrator.title(format_args!("Event {number} of {}: {event}", bodies.len()));
         let id = stage.sim.send(QUEUE, body);
         narrator.name(&id, &format!("event {number}"));
         follow(narrator, |_, assessments| last(assessments, &id).is_some()).await?;
@@ -106,13 +108,38 @@ pub(crate) async fn deliver(
     await_dead_letters(narrator, &sent).await?;
     narrator.sum_up();
 
-    let rows = sent.iter().enumerate().filter_map(|(index, Sent { id, event })| {
+    let numbered = (1..).zip(bodies).zip(&sent);
+    let became = numbered.filter_map(|((number, body), Sent { id, event })| {
         let assessment = last(narrator.assessments(), id)?;
-        let fate = fate(&stage.sim, assessment);
-        Some([(index + 1).to_string(), event.clone(), fate, assessment.in_words()])
+        Some((number, body, event, assessment, fate(&stage.sim, assessment)))
     });
-    let table = table::events(rows.collect());
-    print(format_args!("\nThe events, and what became of their messages:\n\n{table}"));
+    if narrator.is_aloud() {
+        let rows = became.map(|(number, _, event, assessment, fate): (usize, _, _, _, _)| {
+            [number.to_string(), event.clone(), fate, assessment.in_words()]
+        });
+        let table = table::events(rows.collect());
+        print(format_args!("\nThe events, and what became of their messages:\n\n{table}"));
+        return Ok(());
+    }
+    print("");
+    for (number, body, event, assessment, fate) in became {
+        let what = match (assessment.disposition.as_str(), assessment.outcome.as_str()) {
+            ("delete", "quarantined" | "deleted") => Fate::Untagged,
+            ("delete", "would_untag") => Fate::WouldUntag,
+            ("delete", _) => Fate::Kept,
+            _ => Fate::Failed,
+        };
+        let mut plans = narrator.sightings().plans.iter();
+        let plan = plans.rfind(|plan| plan.message_id == assessment.message_id);
+        let why = match plan {
+            Some(Plan { untag, kept, .. }) if kept.is_empty() => format!("untagged {untag}"),
+            Some(Plan { untag, kept, .. }) => format!("untagged {untag}, kept {kept}"),
+            None => assessment.in_words(),
+        };
+        let why = if assessment.is_deleted() { why } else { format!("{fate}: {why}") };
+        let image = seed::image_of(stage, body).unwrap_or_else(|| event.clone());
+        row(what, &format!("{number:>3} {image}"), &why, Some(assessment.duration_ms));
+    }
     Ok(())
 }
 
@@ -127,7 +154,7 @@ async fn await_dead_letters(narrator: &mut Narrator, sent: &[Sent]) -> Result<()
     if doomed.is_empty() {
         return Ok(());
     }
-    print(format_args!("\nWhat cannot be understood, on its way to {DEAD_LETTERS}"));
+    narrator.title(format_args!("What cannot be understood, on its way to {DEAD_LETTERS}"));
     follow(narrator, |sim, _| doomed.iter().all(|id| is_dead(sim, id))).await
 }
 
@@ -160,8 +187,8 @@ fn describe(body: &str) -> String {
     let event: Value = serde_json::from_str(body).unwrap_or_default();
     let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
     let Some(kind) = text("/detail-type") else {
-        let start: String = body.chars().take(40).filter(|c| !c.is_control()).collect();
-        return format!("no event ({start})");
+        let start: String = body.chars().filter(|c| !c.is_control()).take(40).collect();
+        return escaped(&format!("no event ({start})"), &[]).into_owned();
     };
     let tags: Vec<_> = event
         .pointer("/detail/image-tags")
@@ -179,7 +206,7 @@ fn describe(body: &str) -> String {
     // Inspector writes the repository's whole ARN.
     let name = |full: &str| full.rsplit(":repository/").next().map(str::to_owned);
     match text("/detail/repository-name").and_then(name) {
-        Some(repository) => format!("{kind}, {repository}{image}"),
-        None => kind.to_owned(),
+        Some(repository) => escaped(&format!("{kind}, {repository}{image}"), &[]).into_owned(),
+        None => escaped(kind, &[]).into_owned(),
     }
 }

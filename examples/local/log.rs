@@ -58,6 +58,8 @@ pub(crate) struct Assessment {
     pub(crate) disposition: String,
     /// How often the message had been received.
     pub(crate) receive_count: u64,
+    /// How long it took, in milliseconds.
+    pub(crate) duration_ms: u64,
 }
 
 impl Assessment {
@@ -100,6 +102,7 @@ impl Assessment {
 struct Fields {
     texts: BTreeMap<&'static str, String>,
     receive_count: u64,
+    duration_ms: u64,
 }
 
 impl Visit for Fields {
@@ -114,8 +117,10 @@ impl Visit for Fields {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        if field.name() == "receive_count" {
-            self.receive_count = value;
+        match field.name() {
+            "receive_count" => self.receive_count = value,
+            "duration_ms" => self.duration_ms = value,
+            _ => {}
         }
     }
 }
@@ -132,6 +137,7 @@ impl Fields {
                 why: self.texts.remove("why"),
                 disposition: self.texts.remove("disposition")?,
                 receive_count: self.receive_count,
+                duration_ms: self.duration_ms,
             }));
         }
         Some(Line::Plan(Plan {

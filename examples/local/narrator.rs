@@ -1,6 +1,7 @@
 //! Prints what happens, as it happens.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::time::Duration;
 
 use aws_sim::{Call, CallOutcome, Sim};
@@ -29,11 +30,15 @@ pub(crate) struct Sightings {
     pub(crate) plans: Vec<Plan>,
     /// The images that the worker has found clean.
     pub(crate) clean: BTreeSet<String>,
+    /// What else came of an image, by digest.
+    pub(crate) others: BTreeMap<String, String>,
 }
 
 /// Follows the simulation and the worker's log.
 pub(crate) struct Narrator {
     sim: Sim,
+    /// Whether it prints what happens, or only remembers it.
+    aloud: bool,
     log: UnboundedReceiver<Line>,
     done: Vec<Assessment>,
     /// Messages that needed nothing and are not told yet: how many of each sort.
@@ -51,9 +56,10 @@ pub(crate) struct Narrator {
 
 impl Narrator {
     /// A narrator that has told nothing yet.
-    pub(crate) fn new(sim: &Sim, log: UnboundedReceiver<Line>) -> Self {
+    pub(crate) fn new(sim: &Sim, log: UnboundedReceiver<Line>, aloud: bool) -> Self {
         Self {
             sim: sim.clone(),
+            aloud,
             log,
             done: Vec::new(),
             beside: BTreeMap::new(),
@@ -62,6 +68,29 @@ impl Narrator {
             events: 0,
             calls: BTreeSet::new(),
             notices: BTreeSet::new(),
+        }
+    }
+
+    /// Prints what happens from now on.
+    pub(crate) fn speak(&mut self) {
+        self.aloud = true;
+    }
+
+    /// Whether it prints what happens.
+    pub(crate) fn is_aloud(&self) -> bool {
+        self.aloud
+    }
+
+    /// Prints the title of what follows.
+    pub(crate) fn title(&self, title: impl Display) {
+        if self.aloud {
+            print(format_args!("\n{title}"));
+        }
+    }
+
+    fn say(&self, act: &str, what: impl Display) {
+        if self.aloud {
+            say(act, what);
         }
     }
 
@@ -117,7 +146,7 @@ impl Narrator {
         let sorts = std::mem::take(&mut self.beside);
         let sorts: Vec<_> = sorts.iter().map(|(sort, count)| format!("{count} {sort}")).collect();
         if !sorts.is_empty() {
-            say("also", format!("messages deleted: {}", sorts.join(", ")));
+            self.say("also", format!("messages deleted: {}", sorts.join(", ")));
         }
     }
 
@@ -131,12 +160,12 @@ impl Narrator {
         }
         for call in self.sim.calls_of("BatchDeleteImage") {
             if call.outcome != CallOutcome::Unanswered && self.calls.insert(call.seq) {
-                tell_refusals(&call);
+                self.tell_refusals(&call);
             }
         }
         for message in self.sim.queue(TEAM).messages {
             if self.notices.insert(message.id) {
-                tell_notice(&message.body, self.notices.len() == 1);
+                self.tell_notice(&message.body, self.notices.len() == 1);
             }
         }
     }
@@ -145,23 +174,26 @@ impl Narrator {
         match news {
             News::Pushed(image) => {
                 if image.is_mark() {
-                    say("mark", reference(&image.repository, &image.tag));
+                    self.say("mark", reference(&image.repository, &image.tag));
                 } else {
-                    say("push", on_image(&image, image.kind()));
+                    self.say("push", on_image(&image, image.kind()));
                 }
                 if !image.tag.is_empty() {
                     self.sightings.tags.push(image);
                 }
             }
             News::Untagged(image) => {
-                say("untag", on_image(&image, "off image"));
+                self.say("untag", on_image(&image, "off image"));
             }
             News::Scanned(scan) => {
-                say("scan", format!("image {}: {}", short(&scan.image_digest), scan.findings()));
+                self.say(
+                    "scan",
+                    format!("image {}: {}", short(&scan.image_digest), scan.findings()),
+                );
                 self.sightings.scans.insert(scan.image_digest.clone(), scan);
             }
             News::Found(finding) => {
-                say("find", finding.in_words());
+                self.say("find", finding.in_words());
                 let known = self.sightings.findings.entry(finding.image_digest.clone());
                 known.or_default().push(finding);
             }
@@ -173,7 +205,7 @@ impl Narrator {
         self.catch_up();
         match line {
             Line::Plan(plan) => {
-                tell_plan(&self.sim, &plan);
+                self.tell_plan(&plan);
                 self.sightings.plans.push(plan);
             }
             Line::Assessed(assessment) => {
@@ -183,8 +215,12 @@ impl Narrator {
                     }
                     _ => self.tell_assessment(&assessment),
                 }
-                if assessment.outcome == "clean" {
-                    self.sightings.clean.extend(assessment.digest.clone());
+                if let Some(digest) = assessment.digest.clone() {
+                    if assessment.outcome == "clean" {
+                        self.sightings.clean.insert(digest);
+                    } else if assessment.beside().is_none() {
+                        self.sightings.others.insert(digest, assessment.in_words());
+                    }
                 }
                 self.done.push(assessment);
             }
@@ -217,7 +253,53 @@ impl Narrator {
                 format!("message comes again in {}", humantime::format_duration(left))
             }
         };
-        say("settle", format!("{name}: {what}; {then}"));
+        self.say("settle", format!("{name}: {what}; {then}"));
+    }
+
+    fn tell_plan(&self, plan: &Plan) {
+        let Plan { untag, kept, cause, reasons, .. } = plan;
+        let kept = if kept.is_empty() { String::new() } else { format!(", keep {kept}") };
+        let cause = cause.as_deref().map(|digest| {
+            let platform =
+                platform_of(&self.sim, digest).unwrap_or_else(|| "one of its images".to_owned());
+            format!("of {platform}, image {}: ", short(digest))
+        });
+        self.say(
+            "decide",
+            format!("untag {untag}{kept}, because {}{reasons}", cause.unwrap_or_default()),
+        );
+    }
+
+    /// What the registry did not untag: a tag that has moved to another image meanwhile stays where it is.
+    fn tell_refusals(&self, call: &Call) {
+        let text = |value: &Value, pointer: &str| {
+            value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let failures = call.reply.as_ref().and_then(|reply| reply.get("failures"));
+        for failure in failures.and_then(Value::as_array).into_iter().flatten() {
+            let code = text(failure, "/failureCode");
+            let why = match code.as_str() {
+                "ImageTagDoesNotMatchDigest" => "it is on another image by now",
+                _ => "the registry refuses",
+            };
+            let name = reference(
+                &text(&call.request, "/repositoryName"),
+                &text(failure, "/imageId/imageTag"),
+            );
+            self.say("leave", format!("{name} {why} ({code})"));
+        }
+    }
+
+    /// A notice as it came to the team's queue: the first one whole, of the others the subject.
+    fn tell_notice(&self, body: &str, whole: bool) {
+        let envelope: Value = serde_json::from_str(body).unwrap_or_default();
+        let part = |name: &str| envelope.get(name).and_then(Value::as_str).unwrap_or_default();
+        self.say("tell", format!("\"{}\"", part("Subject")));
+        if whole && self.aloud {
+            for line in part("Message").lines() {
+                print(format!("          | {line}").trim_end());
+            }
+        }
     }
 }
 
@@ -230,44 +312,4 @@ fn on_image(image: &TaggedImage, how: &str) -> String {
 fn reference(repository: &str, tag: &str) -> String {
     let separator = if tag.is_empty() { "" } else { ":" };
     format!("{:<18}", format!("{repository}{separator}{tag}"))
-}
-
-fn tell_plan(sim: &Sim, plan: &Plan) {
-    let Plan { untag, kept, cause, reasons, .. } = plan;
-    let kept = if kept.is_empty() { String::new() } else { format!(", keep {kept}") };
-    let cause = cause.as_deref().map(|digest| {
-        let platform = platform_of(sim, digest).unwrap_or_else(|| "one of its images".to_owned());
-        format!("of {platform}, image {}: ", short(digest))
-    });
-    say("decide", format!("untag {untag}{kept}, because {}{reasons}", cause.unwrap_or_default()));
-}
-
-/// What the registry did not untag: a tag that has moved to another image meanwhile stays where it is.
-fn tell_refusals(call: &Call) {
-    let text = |value: &Value, pointer: &str| {
-        value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
-    };
-    let failures = call.reply.as_ref().and_then(|reply| reply.get("failures"));
-    for failure in failures.and_then(Value::as_array).into_iter().flatten() {
-        let code = text(failure, "/failureCode");
-        let why = match code.as_str() {
-            "ImageTagDoesNotMatchDigest" => "it is on another image by now",
-            _ => "the registry refuses",
-        };
-        let name =
-            reference(&text(&call.request, "/repositoryName"), &text(failure, "/imageId/imageTag"));
-        say("leave", format!("{name} {why} ({code})"));
-    }
-}
-
-/// A notice as it came to the team's queue: the first one whole, of the others the subject.
-fn tell_notice(body: &str, whole: bool) {
-    let envelope: Value = serde_json::from_str(body).unwrap_or_default();
-    let part = |name: &str| envelope.get(name).and_then(Value::as_str).unwrap_or_default();
-    say("tell", format!("\"{}\"", part("Subject")));
-    if whole {
-        for line in part("Message").lines() {
-            print(format!("          | {line}").trim_end());
-        }
-    }
 }

@@ -14,6 +14,8 @@ pub(crate) struct Image {
     pub(crate) outcome: &'static str,
     /// The tags that are to be on it in the end, beside the quarantine tag.
     pub(crate) left: &'static [&'static str],
+    /// What the short form of the story says behind what was found.
+    pub(crate) hint: &'static str,
 }
 
 /// What a scan on push finds, such as `CRITICAL=1,HIGH=2`.
@@ -22,9 +24,45 @@ pub(crate) enum Scan {
     Basic(&'static str),
     /// Inspector's, which goes on after it.
     Enhanced(&'static str),
+    /// Inspector's, with findings that can be read like real ones, worst first.
+    Named(&'static [Known]),
     /// An index is not scanned: its images are, each for a platform.
     Index(&'static [(&'static str, &'static str)]),
 }
+
+/// A finding as Inspector would describe it.
+pub(crate) struct Known {
+    /// Its name.
+    pub(crate) id: &'static str,
+    /// How bad it is.
+    pub(crate) severity: &'static str,
+    /// The CVSS score.
+    pub(crate) score: f64,
+    /// The vulnerable package, its version, and the one with the fix.
+    pub(crate) package: [&'static str; 3],
+}
+
+/// Findings of an image that a newcomer sees first, and whose notice `--notice` shows. They are invented.
+const KNOWN: Scan = Scan::Named(&[
+    Known {
+        id: "CVE-2026-1001",
+        severity: "CRITICAL",
+        score: 9.8,
+        package: ["openssl", "3.0.0", "3.0.2"],
+    },
+    Known {
+        id: "CVE-2026-1002",
+        severity: "HIGH",
+        score: 8.1,
+        package: ["curl", "8.5.0", "8.6.0"],
+    },
+    Known {
+        id: "CVE-2026-1003",
+        severity: "HIGH",
+        score: 7.5,
+        package: ["zlib", "1.3.0", "1.3.1"],
+    },
+]);
 
 /// What happens besides.
 pub(crate) enum Turn {
@@ -57,6 +95,7 @@ pub(crate) const SCENES: [Scene; 9] = [
             scan: Scan::Basic("MEDIUM=2,LOW=5"),
             outcome: "clean",
             left: &["1.0.0"],
+            hint: "",
         }],
         turn: Turn::None,
     },
@@ -66,9 +105,10 @@ pub(crate) const SCENES: [Scene; 9] = [
             repository: "team/app",
             content: "1.1.0",
             tags: &["1.1.0"],
-            scan: Scan::Basic("CRITICAL=1,HIGH=2,LOW=4"),
+            scan: KNOWN,
             outcome: "quarantined",
             left: &[],
+            hint: "",
         }],
         turn: Turn::None,
     },
@@ -81,6 +121,7 @@ pub(crate) const SCENES: [Scene; 9] = [
             scan: Scan::Basic("HIGH=3"),
             outcome: "quarantined",
             left: &[],
+            hint: "",
         }],
         turn: Turn::None,
     },
@@ -93,6 +134,7 @@ pub(crate) const SCENES: [Scene; 9] = [
             scan: Scan::Basic("CRITICAL=2"),
             outcome: "quarantined",
             left: &["prod-eu"],
+            hint: "",
         }],
         turn: Turn::None,
     },
@@ -106,6 +148,7 @@ pub(crate) const SCENES: [Scene; 9] = [
                 scan: Scan::Basic("CRITICAL=1"),
                 outcome: "quarantined",
                 left: &[],
+                hint: "",
             },
             Image {
                 repository: "team/app",
@@ -114,6 +157,7 @@ pub(crate) const SCENES: [Scene; 9] = [
                 scan: Scan::Basic(""),
                 outcome: "clean",
                 left: &["1.4.1", "edge"],
+                hint: "",
             },
         ],
         turn: Turn::Moves("edge"),
@@ -127,6 +171,7 @@ pub(crate) const SCENES: [Scene; 9] = [
             scan: Scan::Index(&[("linux/amd64", "LOW=1"), ("linux/arm64", "CRITICAL=1")]),
             outcome: "quarantined",
             left: &[],
+            hint: "",
         }],
         turn: Turn::None,
     },
@@ -136,9 +181,10 @@ pub(crate) const SCENES: [Scene; 9] = [
             repository: "team/app",
             content: "1.1.0",
             tags: &["hotfix"],
-            scan: Scan::Basic("CRITICAL=1,HIGH=2,LOW=4"),
+            scan: KNOWN,
             outcome: "quarantined",
             left: &[],
+            hint: ": image of 1.1.0",
         }],
         turn: Turn::None,
     },
@@ -151,6 +197,7 @@ pub(crate) const SCENES: [Scene; 9] = [
             scan: Scan::Enhanced("MEDIUM=1"),
             outcome: "quarantined",
             left: &[],
+            hint: ", known later",
         }],
         turn: Turn::Found("CVE-2021-44228", "log4j-core"),
     },
@@ -163,6 +210,7 @@ pub(crate) const SCENES: [Scene; 9] = [
             scan: Scan::Enhanced("MEDIUM=1"),
             outcome: "clean",
             left: &["4.0.0"],
+            hint: "",
         }],
         turn: Turn::Found("CVE-2021-44228", "log4j-core"),
     },

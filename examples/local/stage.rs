@@ -74,7 +74,10 @@ impl Stage {
         let topic_arn = sim.create_topic(TOPIC);
         sim.create_queue(TEAM, &[]);
         sim.subscribe_queue(&topic_arn, TEAM, false);
-        let server = sim.serve(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?).await?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .map_err(|error| format!("cannot listen on 127.0.0.1: {error}"))?;
+        let server = sim.serve(listener).await?;
         let endpoint = server.endpoint();
         Ok(Self { sim, repository, queue_url, topic_arn, endpoint, _server: server })
     }
@@ -130,17 +133,20 @@ tagwarden on one machine: the real worker, and AWS simulated at {endpoint}
     }
 
     /// How to use it from another terminal.
-    pub(crate) fn invitation(&self, worker: SocketAddr) -> String {
-        let RepoKey { region, name, .. } = &self.repository;
-        let Self { endpoint, queue_url, .. } = self;
+    pub(crate) fn invitation(&self, exports: &str, worker: SocketAddr) -> String {
+        let RepoKey { name, .. } = &self.repository;
+        let Self { queue_url, .. } = self;
         let event = example("1.0.0");
         let manifest = manifest::annotated_image("try", &[("aws-sim.findings", "CRITICAL=1")]);
         format!(
             "
-Staying up until Ctrl-C. In another terminal, point the AWS command line here:
+Staying up until Ctrl-C. In another terminal, first:
 
-export AWS_ENDPOINT_URL={endpoint} AWS_REGION={region} AWS_DEFAULT_REGION={region} \\
-  AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local
+{exports}
+
+# tagwarden itself: what it is allowed, and a second worker on the same queue
+cargo run -- check --live
+cargo run -- run
 
 # Push an image in which a scan finds what the annotation says, and look back here (for another, change a digit)
 aws ecr put-image --repository-name {name} --image-tag try --image-manifest \\

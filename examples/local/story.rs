@@ -1,15 +1,20 @@
 //! Plays the scenes, and checks that the worker does what it should.
 
-use aws_sim::{FaultRule, Finding, RepoKey, ScanResult, Sim, manifest};
+use std::collections::BTreeMap;
+use std::fmt;
+
+use aws_sim::{FaultRule, Finding, Published, RepoKey, ScanResult, Sim, manifest};
 use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::Error;
+use crate::bus::TaggedImage;
 use crate::log::Assessment;
 use crate::narrator::Narrator;
-use crate::page::print;
-use crate::scenes::{Image, SCENES, Scan, Scene, Turn};
+use crate::page::{Fate, row};
+use crate::scenes::{Image, Known, SCENES, Scan, Scene, Turn};
 use crate::stage::{PATIENCE, QUEUE, Stage, is_connected, is_scanned};
+use crate::table::{self, After, Why};
 
 /// An image that was pushed.
 struct Pushed {
@@ -35,6 +40,12 @@ impl Pushed {
                 let scanning = [("aws-sim.findings", findings), ("aws-sim.scanning", "ENHANCED")];
                 push(tags, content, &scanning)
             }
+            Scan::Named(known) => {
+                let manifest = manifest::image(content);
+                let digest = manifest::digest(&manifest);
+                stage.sim.set_findings(&repository, &digest, result_of(known));
+                stage.sim.push_manifest(&repository, tags, &manifest)
+            }
             Scan::Index(platforms) => {
                 scanned.extend(platforms.iter().map(|(platform, findings)| {
                     let content = format!("{content} for {platform}");
@@ -58,16 +69,48 @@ impl Pushed {
     }
 }
 
-/// Plays every scene, tells what happens, and checks that it is what should.
-pub(crate) async fn tell(stage: &Stage, narrator: &mut Narrator) -> Result<(), Error> {
+fn result_of(known: &[Known]) -> ScanResult {
+    let findings = known.iter().map(|Known { id, severity, score, package: [name, has, fix] }| {
+        Finding::new(id, severity).with_score(*score).in_package(name, has).fixed_in(fix)
+    });
+    findings.fold(ScanResult::enhanced(&[]), ScanResult::with)
+}
+
+/// Plays every scene, tells what happens, and checks that it is what should, where the policy is the example's own.
+pub(crate) async fn tell(
+    stage: &Stage,
+    narrator: &mut Narrator,
+    is_our_policy: bool,
+) -> Result<Sum, Error> {
     stage.connect();
+    let mut sum = Sum::default();
     for scene in &SCENES {
-        print(format_args!("\n{}", scene.title));
-        play(stage, narrator, scene)
-            .await
-            .map_err(|problem| format!("{}: {problem}", scene.title))?;
+        narrator.title(scene.title);
+        let problem = |problem| format!("{}: {problem}", scene.title);
+        let played = play(stage, narrator, scene).await.map_err(problem)?;
+        if is_our_policy {
+            played.check(stage, narrator).map_err(problem)?;
+        }
+        for image in &played.pushed {
+            sum.add(stage, narrator, image, played.assessed);
+        }
     }
-    Ok(())
+    sum.notices = narrator.notices();
+    Ok(sum)
+}
+
+/// Plays the scene whose notice says the most, and returns the notice.
+pub(crate) async fn first_notice(
+    stage: &Stage,
+    narrator: &mut Narrator,
+) -> Result<Published, Error> {
+    stage.connect();
+    let is_it = |scene: &&Scene| scene.images.iter().any(|one| matches!(one.scan, Scan::Named(_)));
+    if let Some(scene) = SCENES.iter().find(is_it) {
+        play(stage, narrator, scene).await?;
+    }
+    let notice = stage.sim.notices(&stage.topic_arn).into_iter().next();
+    notice.ok_or_else(|| "the policy needs no notice of a critical finding".into())
 }
 
 /// Pushes every image of the story, for events that come from elsewhere; what is going to be scanned of them.
@@ -76,7 +119,20 @@ pub(crate) fn push_all(stage: &Stage) -> Vec<String> {
     images.flat_map(|image| Pushed::push(stage, image).scanned).collect()
 }
 
-async fn play(stage: &Stage, narrator: &mut Narrator, scene: &Scene) -> Result<(), String> {
+/// A scene that was played.
+struct Played {
+    pushed: Vec<Pushed>,
+    /// How many assessments there were before those that count.
+    assessed: usize,
+    /// How many notices the team has received.
+    notices: usize,
+}
+
+async fn play(
+    stage: &Stage,
+    narrator: &mut Narrator,
+    scene: &'static Scene,
+) -> Result<Played, String> {
     let told = narrator.notices();
     let mut assessed = narrator.assessments().len();
     let pushed: Vec<_> = scene.images.iter().map(|image| Pushed::push(stage, image)).collect();
@@ -96,14 +152,90 @@ async fn play(stage: &Stage, narrator: &mut Narrator, scene: &Scene) -> Result<(
         settle(narrator, &pushed).await?;
     }
     narrator.sum_up();
+    Ok(Played { pushed, assessed, notices: narrator.notices() - told })
+}
 
-    for image in &pushed {
-        check(stage, narrator.assessments().get(assessed..).unwrap_or_default(), image)?;
+impl Played {
+    /// Compares what the worker did with what it should.
+    fn check(&self, stage: &Stage, narrator: &Narrator) -> Result<(), String> {
+        let assessments = narrator.assessments().get(self.assessed..).unwrap_or_default();
+        for image in &self.pushed {
+            check(stage, assessments, image)?;
+        }
+        let outcomes = self.pushed.iter().map(|one| one.image.outcome);
+        let expected = outcomes.filter(|outcome| *outcome == "quarantined").count();
+        match self.notices {
+            notices if notices == expected => Ok(()),
+            notices => Err(format!("the team received {notices} notices, expected {expected}")),
+        }
     }
-    let quarantined = pushed.iter().filter(|one| one.image.outcome == "quarantined").count();
-    match narrator.notices() - told {
-        notices if notices == quarantined => Ok(()),
-        notices => Err(format!("the team received {notices} notices, expected {quarantined}")),
+}
+
+/// What became of all tags.
+#[derive(Debug, Default)]
+pub(crate) struct Sum {
+    fates: BTreeMap<Fate, usize>,
+    notices: usize,
+    deleted: usize,
+}
+
+impl Sum {
+    /// Counts what became of an image's tags, and prints a line for each unless everything is told anyway.
+    fn add(&mut self, stage: &Stage, narrator: &Narrator, of: &Pushed, assessed: usize) {
+        let Pushed { image, repository, digest, .. } = of;
+        let assessments = narrator.assessments().get(assessed..).unwrap_or_default();
+        let mut concerned = assessments.iter().filter(|one| of.concerns(one));
+        let mut took = concerned.rfind(|one| one.beside().is_none()).map(|one| one.duration_ms);
+        if stage.sim.tags(repository, digest).is_none() {
+            self.deleted += 1;
+        }
+        for tag in image.tags {
+            let is_it = |one: &&TaggedImage| {
+                one.repository == image.repository && one.tag == *tag && one.digest == *digest
+            };
+            let seen = narrator.sightings().tags.iter().find(is_it);
+            let Some(After { fate, why, .. }) =
+                seen.map(|seen| table::after(stage, narrator.sightings(), seen))
+            else {
+                continue;
+            };
+            *self.fates.entry(fate).or_default() += 1;
+            if !narrator.is_aloud() {
+                let reference = format!("{}:{tag}", image.repository);
+                row(fate, &reference, &brief(image, &why), took.take());
+            }
+        }
+    }
+}
+
+/// Why, in a few words.
+fn brief(image: &Image, why: &Why) -> String {
+    match (why, &image.scan) {
+        (Why::Found(_), Scan::Named([worst, others @ ..])) if image.hint.is_empty() => {
+            let [package, version, _] = worst.package;
+            format!("{} in {package} {version}, {} high", worst.id, others.len())
+        }
+        (Why::Found(found), _) => format!("{found}{}", image.hint),
+        (Why::Accepted(found), _) => {
+            let id = found.split_whitespace().next().unwrap_or_default();
+            format!("an exception accepts {id}")
+        }
+        (Why::Moved, _) => "somebody moved it to a fixed image".to_owned(),
+        (why, _) => why.to_string(),
+    }
+}
+
+impl fmt::Display for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { fates, notices, deleted } = self;
+        let all: usize = fates.values().sum();
+        let parts = fates.iter().map(|(fate, count)| format!("{count} {}", fate.word()));
+        write!(f, "{all} tags: {}.  {notices} notices.  ", parts.collect::<Vec<_>>().join(", "))?;
+        match deleted {
+            0 => f.write_str("No image was deleted."),
+            1 => f.write_str("1 image was deleted."),
+            _ => write!(f, "{deleted} images were deleted."),
+        }
     }
 }
 

@@ -1,10 +1,14 @@
 //! The tables at the end.
 
+use std::fmt;
+
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 
 use crate::bus::{Finding, Scan, TaggedImage, is_mark, short};
+use crate::log::Plan;
 use crate::narrator::Sightings;
+use crate::page::Fate;
 use crate::stage::{PROTECTED, Stage, platform_of};
 
 fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> Table {
@@ -35,36 +39,91 @@ pub(crate) fn tags(stage: &Stage, sightings: &Sightings) -> Table {
 fn row(stage: &Stage, sightings: &Sightings, image: &TaggedImage) -> [String; 6] {
     let first = sightings.tags.iter().find(|one| one.is_same_tag(image));
     let came_later = image.is_mark() || first != Some(image);
-    let (after, why) = after(stage, sightings, image);
+    let After { fate, on, why } = after(stage, sightings, image);
+    let now = match on {
+        Some(digest) => format!("on {}", short(&digest)),
+        None if fate == Fate::Untagged => "untagged".to_owned(),
+        None => "tagged".to_owned(),
+    };
     [
         image.repository.clone(),
         short(&image.digest).to_owned(),
         if image.is_mark() { "quarantine-…".to_owned() } else { image.tag.clone() },
         if came_later { "" } else { "tagged" }.to_owned(),
-        after,
-        why,
+        now,
+        why.to_string(),
     ]
 }
 
+/// What became of a tag.
+pub(crate) struct After {
+    /// In one word.
+    pub(crate) fate: Fate,
+    /// The other image that it is on by now.
+    pub(crate) on: Option<String>,
+    /// Why.
+    pub(crate) why: Why,
+}
+
+/// Why a tag is where it is.
+pub(crate) enum Why {
+    /// What was found in its image.
+    Found(String),
+    /// Too much was found, which the policy accepts.
+    Accepted(String),
+    /// Too much was found, and this is what came of it.
+    Left(String, String),
+    /// Its name is protected.
+    Protected,
+    /// Somebody else has moved it.
+    Moved,
+    /// It is the quarantine tag.
+    Mark,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Found(found) => f.write_str(found),
+            Self::Accepted(found) => write!(f, "{found}; accepted by an exception"),
+            Self::Left(found, why) => write!(f, "{found}; {why}"),
+            Self::Protected => write!(f, "protected by {PROTECTED}"),
+            Self::Moved => f.write_str("moved by somebody else"),
+            Self::Mark => f.write_str("keeps the image"),
+        }
+    }
+}
+
 /// Where a tag is now, and why.
-fn after(stage: &Stage, sightings: &Sightings, image: &TaggedImage) -> (String, String) {
+pub(crate) fn after(stage: &Stage, sightings: &Sightings, image: &TaggedImage) -> After {
     let repository = stage.repository(&image.repository);
     let tags = stage.sim.tags(&repository, &image.digest).unwrap_or_default();
     let is_quarantined = tags.iter().any(|tag| is_mark(tag));
     let found = found(stage, sightings, image);
-    match stage.sim.tag_target(&repository, &image.tag) {
-        None => ("untagged".to_owned(), found),
+    let (fate, why) = match stage.sim.tag_target(&repository, &image.tag) {
+        None => (Fate::Untagged, Why::Found(found)),
         Some(digest) if digest != image.digest => {
-            (format!("on {}", short(&digest)), "moved by somebody else".to_owned())
+            return After { fate: Fate::Moved, on: Some(digest), why: Why::Moved };
         }
-        Some(_) if image.is_mark() => ("tagged".to_owned(), "keeps the image".to_owned()),
-        Some(_) if is_quarantined => ("tagged".to_owned(), format!("protected by {PROTECTED}")),
-        Some(_) if is_over_the_limits(sightings, &image.digest) => {
-            let is_clean = sightings.clean.contains(&image.digest);
-            let why = if is_clean { "accepted by an exception" } else { "not judged" };
-            ("tagged".to_owned(), format!("{found}; {why}"))
-        }
-        Some(_) => ("tagged".to_owned(), found),
+        Some(_) if image.is_mark() => (Fate::Kept, Why::Mark),
+        Some(_) if is_quarantined => (Fate::Kept, Why::Protected),
+        Some(_) => left(sightings, &image.digest, found),
+    };
+    After { fate, on: None, why }
+}
+
+/// Why a tag is left on an image that is not quarantined.
+fn left(sightings: &Sightings, digest: &str, found: String) -> (Fate, Why) {
+    let other = sightings.others.get(digest).or_else(|| {
+        let cause = |plan: &&Plan| plan.digest == digest;
+        sightings.others.get(sightings.plans.iter().rev().find(cause)?.cause.as_ref()?)
+    });
+    match other {
+        Some(other) if other.starts_with("would untag") => (Fate::WouldUntag, Why::Found(found)),
+        _ if !is_over_the_limits(sightings, digest) => (Fate::Kept, Why::Found(found)),
+        _ if sightings.clean.contains(digest) => (Fate::Kept, Why::Accepted(found)),
+        Some(other) => (Fate::Kept, Why::Left(found, other.clone())),
+        None => (Fate::Kept, Why::Left(found, "not judged".to_owned())),
     }
 }
 

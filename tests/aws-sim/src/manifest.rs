@@ -33,6 +33,11 @@ pub fn annotated_image(content: &str, annotations: &[(&str, &str)]) -> String {
     document.to_string()
 }
 
+/// The digest by which a registry knows a manifest.
+pub fn digest(manifest: &str) -> String {
+    sha256(manifest.as_bytes())
+}
+
 /// An OCI image manifest of something that is no container image, by the media type of its configuration: a Helm chart
 /// has `application/vnd.cncf.helm.config.v1+json`.
 pub fn artifact(content: &str, config_media_type: &str) -> String {

@@ -47,6 +47,8 @@ pub(crate) struct World {
     pub(crate) queues: BTreeMap<QueueKey, Queue>,
     pub(crate) topics: BTreeMap<String, Topic>,
     pub(crate) repositories: BTreeMap<RepoKey, Repository>,
+    /// Digests that stand for those of manifests whose real bytes nobody has, by the digest of the stand-in.
+    pub(crate) named_digests: BTreeMap<String, String>,
     /// Pull-through cache rules, and when they were made.
     pub(crate) cache_rules: BTreeMap<CacheRuleKey, SystemTime>,
     pub(crate) replication: Replication,
@@ -74,6 +76,7 @@ impl World {
             queues: BTreeMap::new(),
             topics: BTreeMap::new(),
             repositories: BTreeMap::new(),
+            named_digests: BTreeMap::new(),
             cache_rules: BTreeMap::new(),
             rules: BTreeMap::new(),
             resource_tags: BTreeMap::new(),

@@ -35,6 +35,12 @@ impl NewImage {
 }
 
 impl World {
+    /// The digest of a manifest: that of its bytes, unless a test has named another.
+    fn digest_of(&self, manifest: &str) -> String {
+        let digest = sha256(manifest.as_bytes());
+        self.named_digests.get(&digest).cloned().unwrap_or(digest)
+    }
+
     pub(super) fn put_image(&mut self, call: &ApiCall) -> Outcome {
         let input = &call.input;
         let repository = self.repository(call)?;
@@ -48,7 +54,7 @@ impl World {
             .filter(Value::is_object)
             .ok_or_else(|| invalid("Invalid parameter at 'ImageManifest' failed to satisfy constraint: 'Invalid JSON syntax'"))?;
         let media_type = NewImage::media_type(input.text("imageManifestMediaType"), &document)?;
-        let digest = sha256(manifest.as_bytes());
+        let digest = self.digest_of(manifest);
         if input.text("imageDigest").is_some_and(|expected| expected != digest) {
             let message = format!(
                 "The digest of the manifest is '{digest}', not the imageDigest of the request"
@@ -139,7 +145,7 @@ impl World {
     /// Stores a manifest and its tag, tells EventBridge, and starts the scan that the repository asks for.
     /// Checks nothing. A tag leaves the digest that it was on, which stays, untagged or not.
     pub(crate) fn store_image(&mut self, key: &RepoKey, new: NewImage) -> String {
-        let digest = sha256(new.manifest.as_bytes());
+        let digest = self.digest_of(&new.manifest);
         let now = self.now;
         let Some(repository) = self.repositories.get_mut(key) else {
             return digest;

@@ -57,6 +57,20 @@ impl Sim {
         sha256(manifest.as_bytes())
     }
 
+    /// Pushes an image under the digest of another, whose manifest nobody here has: an image that an event from elsewhere
+    /// names. A push of the same bytes means that image from then on, in every repository.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no such repository.
+    #[track_caller]
+    pub fn push_image_as(&self, repository: &RepoKey, tags: &[&str], digest: &str) {
+        let manifest = manifest::image(&format!("stands for {digest}"));
+        let own = sha256(manifest.as_bytes());
+        self.change(|world| world.named_digests.insert(own, digest.to_owned()));
+        self.push_manifest(repository, tags, &manifest);
+    }
+
     /// Pushes many images at once, each a tag and some content for [`manifest::image`]; their digests, in order. Each
     /// push sends its event, as one by one.
     ///

@@ -98,3 +98,21 @@ async fn an_artifact_is_known_by_its_configuration() {
     assert_eq!(scene.details("ECR Image Action")[0]["artifact-media-type"], helm);
     assert_ne!(chart, manifest::artifact("two", helm));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stand_in_is_known_by_the_digest_of_the_image_that_it_stands_for() {
+    let scene = Scene::new();
+    let digest = format!("sha256:{}", "1".repeat(64));
+    scene.sim.push_image_as(&scene.repo, &["v1"], &digest);
+
+    let get = scene.client.batch_get_image().repository_name("team/app").image_ids(by_tag("v1"));
+    let got = get.send().await.unwrap();
+    let image = &got.images()[0];
+    assert_eq!(image.image_id().unwrap().image_digest(), Some(digest.as_str()));
+
+    let put = scene.client.put_image().repository_name("team/app").image_tag("v2");
+    let put = put.image_manifest(image.image_manifest().unwrap()).image_digest(&digest);
+    put.send().await.unwrap();
+    let both = vec!["v1".to_owned(), "v2".to_owned()];
+    assert_eq!(scene.sim.tags(&scene.repo, &digest), Some(both));
+}
