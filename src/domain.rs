@@ -29,4 +29,4 @@ pub mod plan;
 pub mod policy;
 pub(crate) mod reconcile;
 pub(crate) mod replication;
-pub(crate) mod text;
+pub mod text;

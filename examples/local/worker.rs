@@ -118,7 +118,7 @@ impl Configuration {
         Settings::load(&Sources { file: self.file.clone(), environment }).map_err(|error| {
             match &self.file {
                 Some(file) => format!(
-                    "--config {}: {error} (queue.url, notify.topic_arn and http.listen are the \
+                    "--config {}:\n{error}\n(queue.url, notify.topic_arn and http.listen are the \
                      example's own)",
                     file.display()
                 )

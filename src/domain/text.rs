@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 /// Returns whether a character is invisible and still changes how a text is shown: controls, breaks
 /// of lines and paragraphs, marks of the writing direction, and characters without width.
 #[must_use]
-pub(crate) fn is_unseen(c: char) -> bool {
+pub fn is_unseen(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -22,7 +22,7 @@ pub(crate) fn is_unseen(c: char) -> bool {
 /// Replaces the invisible characters of a text by JSON escapes, except the characters in `ours`,
 /// which the caller has put there.
 #[must_use]
-pub(crate) fn escaped<'a>(text: &'a str, ours: &[char]) -> Cow<'a, str> {
+pub fn escaped<'a>(text: &'a str, ours: &[char]) -> Cow<'a, str> {
     let acts = |c: char| is_unseen(c) && !ours.contains(&c);
     if !text.contains(acts) {
         return Cow::Borrowed(text);
@@ -42,12 +42,12 @@ pub(crate) fn escaped<'a>(text: &'a str, ours: &[char]) -> Cow<'a, str> {
 
 /// The folder of the documentation, which texts for people name pages of. There is no public
 /// address of it yet; when there is one, it belongs here.
-pub(crate) const DOCS: &str = "docs";
+pub const DOCS: &str = "docs";
 
 /// Returns the first `most` characters of a text. If the text is longer, the last three of them are
 /// dots.
 #[must_use]
-pub(crate) fn start(text: &str, most: usize) -> String {
+pub fn start(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         None => text.to_owned(),
         Some(_) => text.chars().take(most.saturating_sub(3)).chain("...".chars()).collect(),
