@@ -15,9 +15,9 @@
 mod error;
 mod exception_watch;
 mod identity;
-pub mod live;
+pub(crate) mod live;
 mod start;
-pub mod sweep;
+pub(crate) mod sweep;
 mod wiring;
 
 use std::sync::Arc;

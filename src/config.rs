@@ -6,12 +6,11 @@
 //! editors, and `effective` lists every key with its value and its source.
 //!
 //! A key that is unknown, has the wrong type or contradicts another is a `mistake`. All mistakes
-//! are gathered, `document` finds their places in the file, and `error` shows them together.
+//! are gathered, `source_text` finds their places in the file, and `error` shows them together.
 //! Nothing is silently ignored, because a key that somebody set and nobody reads would leave images
 //! unprotected.
 
 mod bounds;
-mod document;
 mod effective;
 mod error;
 mod file;
@@ -24,6 +23,7 @@ mod schema;
 mod schema_keys;
 mod settings;
 mod shape;
+mod source_text;
 mod sources;
 mod suggest;
 mod validate;

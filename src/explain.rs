@@ -8,7 +8,7 @@
 
 mod calls;
 mod image;
-pub mod live;
+pub(crate) mod live;
 mod offline;
 mod render;
 mod terms;
@@ -27,9 +27,9 @@ use crate::event::{ImageEvent, Kind};
 use crate::inspect::Inspection;
 use crate::notify::TopicSettings;
 
-pub use self::image::ExplainedImage;
+pub(crate) use self::image::ExplainedImage;
 use self::live::Live;
-pub use self::offline::offline;
+pub(crate) use self::offline::offline;
 
 /// The most quarantined images that are named.
 const MAX_QUARANTINED: usize = 5;
@@ -37,7 +37,7 @@ const MAX_QUARANTINED: usize = 5;
 /// The decision about one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// The worker ignores the event.
     Ignored,
     /// The policy does not cover the repository.
@@ -72,7 +72,7 @@ pub enum Verdict {
 impl Verdict {
     /// Returns whether tags are removed, or would be without audit mode.
     #[must_use]
-    pub fn untags(self) -> bool {
+    pub(crate) fn untags(self) -> bool {
         matches!(self, Self::Untag | Self::WouldUntag)
     }
 
@@ -110,7 +110,7 @@ struct ExplainedEvent {
 
 /// The whole explanation.
 #[derive(Debug, Serialize)]
-pub struct Explanation {
+pub(crate) struct Explanation {
     schema: &'static str,
     verdict: Verdict,
     judged: &'static str,
@@ -127,7 +127,7 @@ pub struct Explanation {
 
 /// The inputs of an explanation.
 #[derive(Clone, Copy, Debug)]
-pub struct Explainer<'a> {
+pub(crate) struct Explainer<'a> {
     /// The policy to judge by.
     pub policy: &'a Policy,
     /// The topics that are configured.
@@ -141,7 +141,7 @@ pub struct Explainer<'a> {
 impl Explanation {
     /// Returns whether any tag is removed, or would be without audit mode.
     #[must_use]
-    pub fn untags(&self) -> bool {
+    pub(crate) fn untags(&self) -> bool {
         self.images.iter().any(|image| image.verdict.untags())
     }
 
@@ -152,13 +152,13 @@ impl Explanation {
     }
 
     /// Adds a note for the reader.
-    pub fn note(&mut self, note: String) {
+    pub(crate) fn note(&mut self, note: String) {
         self.notes.push(note);
     }
 
     /// Returns the versioned JSON document.
     #[must_use]
-    pub fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
 
@@ -188,7 +188,7 @@ impl Explanation {
 impl Explainer<'_> {
     /// Explains an event that the worker ignores.
     #[must_use]
-    pub fn ignored(&self, kind: Kind, origin: &Origin, reason: &str) -> Explanation {
+    pub(crate) fn ignored(&self, kind: Kind, origin: &Origin, reason: &str) -> Explanation {
         let mut explanation = Explanation::new("by its kind", Some((kind, origin)));
         explanation.notes.push(reason.to_owned());
         explanation
@@ -196,7 +196,7 @@ impl Explainer<'_> {
 
     /// Explains an event by the result of inspecting ECR.
     #[must_use]
-    pub fn live(&self, event: &ImageEvent, live: &Live) -> Explanation {
+    pub(crate) fn live(&self, event: &ImageEvent, live: &Live) -> Explanation {
         let about = self.about("by what ECR shows now", event);
         self.inspections(about, &event.repository, event.digest.as_ref(), live)
     }
@@ -204,7 +204,7 @@ impl Explainer<'_> {
     /// Explains an image that somebody names, by the result of inspecting ECR. `quarantined` are
     /// the images of the repository that have nothing but a quarantine tag, newest first.
     #[must_use]
-    pub fn image(
+    pub(crate) fn image(
         &self,
         repository: &Repository,
         image: &TagOrDigest,

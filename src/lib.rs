@@ -44,7 +44,7 @@ pub mod config;
 pub mod domain;
 pub(crate) mod enforce;
 pub mod event;
-pub mod explain;
+pub(crate) mod explain;
 pub(crate) mod health;
 pub mod http;
 pub(crate) mod inspect;

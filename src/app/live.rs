@@ -28,7 +28,7 @@ use crate::sweep::{NothingInspected, Refusal};
 
 /// A reason why AWS could not be inspected.
 #[derive(Debug, thiserror::Error)]
-pub enum LiveError {
+pub(crate) enum LiveError {
     /// The worker's parts cannot be built.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -76,7 +76,7 @@ impl From<Failure> for LiveError {
 ///
 /// # Errors
 /// Returns the call that failed.
-pub async fn look(
+pub(crate) async fn look(
     settings: JudgingSettings,
     sdk: &SdkConfig,
     own: RegistryId,
@@ -97,7 +97,7 @@ pub async fn look(
 ///
 /// # Errors
 /// Returns the call that failed.
-pub async fn own_registry(
+pub(crate) async fn own_registry(
     settings: &JudgingSettings,
     sdk: &SdkConfig,
 ) -> Result<RegistryId, LiveError> {
@@ -110,7 +110,7 @@ pub async fn own_registry(
 
 /// An image as ECR shows it now, and what else its repository holds.
 #[derive(Debug)]
-pub struct NamedImage {
+pub(crate) struct NamedImage {
     /// The repository, in the registry that was asked.
     pub repository: Repository,
     /// The inspection of the image, and of the indexes that hold it.
@@ -124,7 +124,7 @@ pub struct NamedImage {
 ///
 /// # Errors
 /// Returns the call that failed.
-pub async fn look_at_image(
+pub(crate) async fn look_at_image(
     settings: JudgingSettings,
     sdk: &SdkConfig,
     own: RegistryId,
@@ -172,7 +172,7 @@ pub async fn look_at_image(
 
 /// The result of trying every permission.
 #[derive(Debug, Default)]
-pub struct Trial {
+pub(crate) struct Trial {
     /// Every permission that was tried.
     pub tried: Vec<Tried>,
     /// The account and the Region of the queue, and the keys that encrypt the queue and the topics.
@@ -184,7 +184,7 @@ pub struct Trial {
 ///
 /// # Errors
 /// Returns an error if nothing can be tried at all.
-pub async fn try_permissions(
+pub(crate) async fn try_permissions(
     settings: &JudgingSettings,
     sdk: &SdkConfig,
 ) -> Result<Trial, LiveError> {

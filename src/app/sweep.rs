@@ -23,7 +23,7 @@ use crate::sweep::{
 ///
 /// # Errors
 /// Returns an error if nothing can be inspected, and at a second signal.
-pub async fn plan(
+pub(crate) async fn plan(
     judging: JudgingSettings,
     selection: Selection,
     note: PolicyNote,
@@ -57,7 +57,7 @@ pub async fn plan(
 
 /// A plan that may be applied once a person has agreed.
 #[derive(Debug)]
-pub struct Application {
+pub(crate) struct Application {
     settings: Settings,
     plan: Document,
     client: Client,
@@ -71,7 +71,7 @@ impl Application {
     /// # Errors
     /// [`LiveError::Refused`] if the plan is of another account or Region, else the call that
     /// failed.
-    pub async fn prepare(
+    pub(crate) async fn prepare(
         settings: Settings,
         plan: Document,
         sdk: &SdkConfig,
@@ -91,20 +91,20 @@ impl Application {
 
     /// Returns the caller's account and Region.
     #[must_use]
-    pub fn own(&self) -> &RegistryId {
+    pub(crate) fn own(&self) -> &RegistryId {
         &self.own
     }
 
     /// Returns the account of the worker's queue, if it is another one.
     #[must_use]
-    pub fn other_account(&self) -> Option<AccountId> {
+    pub(crate) fn other_account(&self) -> Option<AccountId> {
         let queue = self.settings.queue.registry_id(Some(&self.own.region))?;
         (queue.account != self.own.account).then_some(queue.account)
     }
 
     /// Returns the plan.
     #[must_use]
-    pub fn plan(&self) -> &Document {
+    pub(crate) fn plan(&self) -> &Document {
         &self.plan
     }
 
@@ -112,7 +112,11 @@ impl Application {
     ///
     /// # Errors
     /// Returns an error if nothing can be done, and at a second signal.
-    pub async fn run(self, mut signals: Signals, on: OnAdvance<'_>) -> Result<Applied, LiveError> {
+    pub(crate) async fn run(
+        self,
+        mut signals: Signals,
+        on: OnAdvance<'_>,
+    ) -> Result<Applied, LiveError> {
         let Self { settings, plan, client, own } = self;
         let shutdown = Shutdown::default();
         let work = async {

@@ -97,7 +97,7 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
     };
     let progress = Progress::of("images", screen);
     progress::log(&progress, audit, screen);
-    let step = |step: crate::sweep::Advance<'_>| progress.step(&step);
+    let step = |step: crate::sweep::Advance| progress.step(&step);
     let applied = Box::pin(application.run(signals, &step)).await;
     progress.end();
     let applied = match applied {

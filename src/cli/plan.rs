@@ -100,7 +100,7 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
     progress::log(&progress, None, screen);
     let queue = judging.own.clone();
     let sdk = app::aws_in_region(arguments.region.as_ref()).await;
-    let step = |step: crate::sweep::Advance<'_>| progress.step(&step);
+    let step = |step: crate::sweep::Advance| progress.step(&step);
     let made = Box::pin(sweep::plan(judging, selection, note, &sdk, signals, &step)).await;
     progress.end();
     let document = match made {

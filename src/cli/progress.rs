@@ -39,7 +39,7 @@ impl Progress {
         Self { bar, images: Arc::default(), is_quiet: screen.is_quiet() }
     }
 
-    pub(super) fn step(&self, step: &Advance<'_>) {
+    pub(super) fn step(&self, step: &Advance) {
         let Some(bar) = &self.bar else {
             if let (Advance::Failed(problem), false) = (step, self.is_quiet) {
                 drop(writeln!(io::stderr(), "failed: {}", escaped(problem, &[])));
@@ -52,7 +52,7 @@ impl Progress {
                 let images = self.images.fetch_add(*more, Ordering::Relaxed).saturating_add(*more);
                 bar.set_message(format!(", {}", count(images as u64, "image", "images")));
             }
-            Advance::Repository(_) | Advance::Image(..) => bar.inc(1),
+            Advance::Repository | Advance::Image => bar.inc(1),
             Advance::Failed(problem) => bar.println(format!("failed: {}", escaped(problem, &[]))),
         }
     }

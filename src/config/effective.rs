@@ -61,7 +61,7 @@ pub struct Entry {
 pub fn effective(sources: &Sources) -> Result<Vec<Entry>, ConfigError> {
     let layers = Layers::read(sources)?;
     let file = layers.file.map(|file| file.to_json());
-    let file_name = layers.document.map(|document| document.name.clone()).unwrap_or_default();
+    let file_name = layers.text.map(|text| text.name.clone()).unwrap_or_default();
     let mut walk = Walk { variables: layers.variables, file_name, entries: Vec::new() };
     let place = Place { given: Some(&layers.merged.to_json()), in_file: file.as_ref() };
     walk.section("", &schema(), place, true);

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet};
 
-use super::document::Document;
 use super::mistake::{Aspect, Mistake, Mistakes};
+use super::source_text::SourceText;
 use super::variables::{self, Variables};
 use crate::domain::text::escaped;
 
@@ -19,7 +19,7 @@ const WIDTH: usize = 100;
 
 /// The place of a mistake.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
+enum Location {
     /// Nowhere in particular.
     Unknown,
     /// The value of an environment variable.
@@ -31,24 +31,24 @@ enum Place {
 /// The places of all keys.
 #[derive(Debug, Default)]
 pub struct Places {
-    document: Option<Arc<Document>>,
+    text: Option<Arc<SourceText>>,
     variables: Variables,
 }
 
 impl Places {
-    pub(super) fn new(document: Option<Arc<Document>>, variables: Variables) -> Self {
-        Self { document, variables }
+    pub(super) fn new(text: Option<Arc<SourceText>>, variables: Variables) -> Self {
+        Self { text, variables }
     }
 
     /// Returns the place of a key's value: file, line and column, or the name of a variable.
     #[must_use]
     pub fn of(&self, key: &str) -> Option<String> {
-        match (self.find(key, Aspect::Value), &self.document) {
-            (Place::Text(at, _), Some(document)) => {
-                let (line, column) = document.position(at);
-                Some(format!("{}:{line}:{column}", document.name))
+        match (self.find(key, Aspect::Value), &self.text) {
+            (Location::Text(at, _), Some(text)) => {
+                let (line, column) = text.position(at);
+                Some(format!("{}:{line}:{column}", text.name))
             }
-            (Place::Variable(name), _) => Some(name),
+            (Location::Variable(name), _) => Some(name),
             _ => None,
         }
     }
@@ -56,58 +56,58 @@ impl Places {
     /// Writes a warning about a key with its place.
     #[must_use]
     pub fn warning(&self, key: Option<&str>, text: &str, coloured: bool) -> String {
-        let place = key.map_or(Place::Unknown, |key| self.find(key, Aspect::Value));
+        let place = key.map_or(Location::Unknown, |key| self.find(key, Aspect::Value));
         let title = Level::WARNING.primary_title(escaped(text, &[]));
         renderer(coloured).render(&[self.group(Group::with_title(title), &place)])
     }
 
-    fn find(&self, key: &str, aspect: Aspect) -> Place {
+    fn find(&self, key: &str, aspect: Aspect) -> Location {
         // A variable gives a list as a whole.
         let whole = key.strip_suffix(']').and_then(|key| key.rsplit_once('['));
         let whole = whole.map_or(key, |(list, _)| list);
         if self.variables.sets(whole) {
-            return variables::name_of(whole).map_or(Place::Unknown, Place::Variable);
+            return variables::name_of(whole).map_or(Location::Unknown, Location::Variable);
         }
-        let found = self.document.as_ref().and_then(|document| match aspect {
-            Aspect::Name => document.name_of(key),
-            Aspect::Value => document.value_of(key),
-            Aspect::Absence => document.parent_of(key),
+        let found = self.text.as_ref().and_then(|text| match aspect {
+            Aspect::Name => text.name_of(key),
+            Aspect::Value => text.value_of(key),
+            Aspect::Absence => text.parent_of(key),
         });
-        found.map_or(Place::Unknown, |Range { start, end }| Place::Text(start, end))
+        found.map_or(Location::Unknown, |Range { start, end }| Location::Text(start, end))
     }
 
-    fn of_mistake(&self, mistake: &Mistake) -> Place {
+    fn of_mistake(&self, mistake: &Mistake) -> Location {
         match (&mistake.at, &mistake.key) {
-            (Some(at), _) => Place::Text(at.start, at.end),
+            (Some(at), _) => Location::Text(at.start, at.end),
             (None, Some((key, aspect))) => self.find(key, *aspect),
-            (None, None) => Place::Unknown,
+            (None, None) => Location::Unknown,
         }
     }
 
     /// Adds the place to a group.
-    fn group<'a>(&'a self, group: Group<'a>, place: &Place) -> Group<'a> {
+    fn group<'a>(&'a self, group: Group<'a>, place: &Location) -> Group<'a> {
         match self.element(place) {
             Some(element) => group.element(element),
             None => group,
         }
     }
 
-    fn element(&self, place: &Place) -> Option<Element<'_>> {
+    fn element(&self, place: &Location) -> Option<Element<'_>> {
         let (start, end) = match place {
-            Place::Text(start, end) => (*start, *end),
-            Place::Variable(name) => {
+            Location::Text(start, end) => (*start, *end),
+            Location::Variable(name) => {
                 return Some(Origin::path(format!("environment variable {name}")).into());
             }
-            Place::Unknown => return None,
+            Location::Unknown => return None,
         };
-        let document = self.document.as_ref()?;
-        let name = escaped(&document.name, &[]);
-        if document.may_show(start) {
-            let range = document.first_line_of(&(start..end));
-            let line = Snippet::source(document.text.as_str()).path(name);
+        let text = self.text.as_ref()?;
+        let name = escaped(&text.name, &[]);
+        if text.may_show(start) {
+            let range = text.first_line_of(&(start..end));
+            let line = Snippet::source(text.text.as_str()).path(name);
             return Some(line.annotation(AnnotationKind::Primary.span(range)).into());
         }
-        let (line, column) = document.position(start);
+        let (line, column) = text.position(start);
         Some(Origin::path(name).line(line).char_column(column).into())
     }
 }

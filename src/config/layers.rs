@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use config::{Config, FileFormat};
 
-use super::document::Document;
 use super::error::{ConfigError, Places};
 use super::layer::{DEFAULTS, Layer, one_line, parse};
 use super::mistake::{Mistake, Mistakes};
 use super::schema::schema;
+use super::source_text::SourceText;
 use super::variables::{Variables, empty};
 use super::{FILE_VARIABLE, Sources, TEXT_VARIABLE};
 
@@ -23,7 +23,7 @@ const MAX_BYTES: u64 = 1 << 20;
 /// The layers of all sources.
 pub(super) struct Layers {
     /// The text of the configuration file.
-    pub(super) document: Option<Arc<Document>>,
+    pub(super) text: Option<Arc<SourceText>>,
     /// The layer of the configuration file.
     pub(super) file: Option<Layer>,
     /// The variables that set keys.
@@ -41,46 +41,46 @@ impl Layers {
     /// Returns an error if the file cannot be read, because its keys are not known then.
     pub(super) fn read(sources: &Sources) -> Result<Self, ConfigError> {
         let (variables, mistakes) = Variables::read(&sources.environment, &schema());
-        let whole = |document: Option<Arc<Document>>, mistake: Mistake| {
+        let whole = |text: Option<Arc<SourceText>>, mistake: Mistake| {
             let all = mistakes.iter().cloned().chain([mistake]).collect();
-            let places = Places::new(document, variables.clone());
+            let places = Places::new(text, variables.clone());
             ConfigError::new(Mistakes(all), places)
         };
         let file = match configuration_file(sources) {
             Ok(file) => file,
-            Err(NoFile { document, mistake }) => return Err(whole(document, mistake)),
+            Err(NoFile { text, mistake }) => return Err(whole(text, mistake)),
         };
         let mut builder = Config::builder();
         builder =
             builder.add_source(parse(DEFAULTS, FileFormat::Toml).map_err(|e| whole(None, e))?);
-        let document = match file {
-            Some((document, config)) => {
+        let text = match file {
+            Some((text, config)) => {
                 builder = builder.add_source(config.clone());
-                Some((document, Layer(config.cache)))
+                Some((text, Layer(config.cache)))
             }
             None => None,
         };
         let merged = builder.add_source(variables.layer()).build();
         let merged = merged.map_err(|error| whole(None, Mistake::general(one_line(&error))))?;
-        let (document, file) = document.unzip();
-        Ok(Self { document, file, variables, merged: Layer(merged.cache), mistakes })
+        let (text, file) = text.unzip();
+        Ok(Self { text, file, variables, merged: Layer(merged.cache), mistakes })
     }
 }
 
 /// Why there is no configuration file to read.
 struct NoFile {
-    document: Option<Arc<Document>>,
+    text: Option<Arc<SourceText>>,
     mistake: Mistake,
 }
 
 impl From<Mistake> for NoFile {
     fn from(mistake: Mistake) -> Self {
-        Self { document: None, mistake }
+        Self { text: None, mistake }
     }
 }
 
 /// Returns the configuration file that the sources name, if any.
-fn configuration_file(sources: &Sources) -> Result<Option<(Arc<Document>, Config)>, NoFile> {
+fn configuration_file(sources: &Sources) -> Result<Option<(Arc<SourceText>, Config)>, NoFile> {
     let named = |name: &'static str| match sources.environment.get(name) {
         // An empty variable is what a shell makes of one that is not set. Without the file that
         // somebody meant, the defaults would be in force.
@@ -103,19 +103,19 @@ fn configuration_file(sources: &Sources) -> Result<Option<(Arc<Document>, Config
     let (parsed, format) = match (option.or(variable), text) {
         (Some((source, path)), _) => {
             let (text, format) = read_file(source, &path)?;
-            (Document::parse(path.display().to_string(), text, format, true), format)
+            (SourceText::parse(path.display().to_string(), text, format, true), format)
         }
         (None, Some((name, text))) => {
             let format = FileFormat::Toml;
-            (Document::parse(name.to_owned(), text.clone(), format, false), format)
+            (SourceText::parse(name.to_owned(), text.clone(), format, false), format)
         }
         (None, None) => return Ok(None),
     };
-    let (document, mistake) = parsed;
-    let document = Arc::new(document);
-    match mistake.map_or_else(|| parse(&document.text, format), Err) {
-        Ok(config) => Ok(Some((document, config))),
-        Err(mistake) => Err(NoFile { document: Some(document), mistake }),
+    let (text, mistake) = parsed;
+    let text = Arc::new(text);
+    match mistake.map_or_else(|| parse(&text.text, format), Err) {
+        Ok(config) => Ok(Some((text, config))),
+        Err(mistake) => Err(NoFile { text: Some(text), mistake }),
     }
 }
 

@@ -55,9 +55,8 @@ fn load(sources: &Sources, purpose: Purpose) -> Result<JudgingSettings, ConfigEr
     let raw = shape::of(layers.merged.to_json()).raw;
     let checked = all.add(check(raw, purpose, sources.region().as_ref()));
     all.add(sources.one_kind_of_endpoint());
-    all.finish(|| checked).map_err(|mistakes| {
-        ConfigError::new(mistakes, Places::new(layers.document, layers.variables))
-    })
+    all.finish(|| checked)
+        .map_err(|mistakes| ConfigError::new(mistakes, Places::new(layers.text, layers.variables)))
 }
 
 /// Reads the places of all keys.
@@ -65,8 +64,8 @@ fn load(sources: &Sources, purpose: Purpose) -> Result<JudgingSettings, ConfigEr
 /// # Errors
 /// Returns an error if a source cannot be read.
 pub fn places(sources: &Sources) -> Result<Places, ConfigError> {
-    let Layers { document, variables, .. } = Layers::read(sources)?;
-    Ok(Places::new(document, variables))
+    let Layers { text, variables, .. } = Layers::read(sources)?;
+    Ok(Places::new(text, variables))
 }
 
 /// Reads the address of health and metrics. A mistake in another key does not matter.
@@ -79,9 +78,8 @@ pub fn listen_address(sources: &Sources) -> Result<SocketAddr, ConfigError> {
     let mut all = Gather::default();
     all.add_all(layers.mistakes);
     let address = all.add(listen(shaped.raw.http.listen));
-    all.finish(|| address).map_err(|mistakes| {
-        ConfigError::new(mistakes, Places::new(layers.document, layers.variables))
-    })
+    all.finish(|| address)
+        .map_err(|mistakes| ConfigError::new(mistakes, Places::new(layers.text, layers.variables)))
 }
 
 /// Checks the names of the environment variables, for commands that read no other setting.

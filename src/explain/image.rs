@@ -15,7 +15,7 @@ use crate::domain::plan::Plan;
 
 /// One image and the decision about it.
 #[derive(Debug, Serialize)]
-pub struct ExplainedImage {
+pub(crate) struct ExplainedImage {
     pub(super) verdict: Verdict,
     pub(super) digest: Option<String>,
     pub(super) kind: &'static str,

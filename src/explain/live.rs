@@ -12,7 +12,7 @@ use crate::registry::Registry;
 
 /// What an event leads to.
 #[derive(Debug)]
-pub enum Live {
+pub(crate) enum Live {
     /// The policy does not cover the repository.
     OutOfScope(OutOfScope),
     /// The event's own counts show that no limit is exceeded: nothing was inspected.
@@ -26,7 +26,7 @@ pub enum Live {
 ///
 /// # Errors
 /// [`Failure`] if it cannot be inspected.
-pub async fn inspect<R: Registry>(
+pub(crate) async fn inspect<R: Registry>(
     inspector: &Arc<Inspector<R>>,
     safeguards: &Safeguards<R>,
     (policy, own): (&Policy, &RegistryId),

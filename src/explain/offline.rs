@@ -15,7 +15,7 @@ use crate::event::{Claim, ImageEvent};
 
 /// Explains an event by its own counts at this time, for a worker in `own`.
 #[must_use]
-pub fn offline(
+pub(crate) fn offline(
     explainer: &Explainer<'_>,
     event: &ImageEvent,
     own: &RegistryId,

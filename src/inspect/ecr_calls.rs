@@ -19,7 +19,7 @@ use crate::shutdown::Shutdown;
 
 /// A registry behind the circuit breaker.
 #[derive(Debug)]
-pub struct EcrCalls<R> {
+pub(crate) struct EcrCalls<R> {
     registry: R,
     own: RegistryId,
     breaker: CircuitBreaker,
@@ -30,13 +30,18 @@ pub struct EcrCalls<R> {
 impl<R> EcrCalls<R> {
     /// Creates the calls to `registry` by a worker in the account and Region `own`.
     #[must_use]
-    pub fn new(registry: R, own: RegistryId, health: Arc<Health>, shutdown: Shutdown) -> Self {
+    pub(crate) fn new(
+        registry: R,
+        own: RegistryId,
+        health: Arc<Health>,
+        shutdown: Shutdown,
+    ) -> Self {
         Self { registry, own, breaker: CircuitBreaker::default(), health, shutdown }
     }
 
     /// Returns the registry itself, for calls that are not repeated if they are refused.
     #[must_use]
-    pub fn unguarded(&self) -> &R {
+    pub(crate) fn unguarded(&self) -> &R {
         &self.registry
     }
 
@@ -44,7 +49,11 @@ impl<R> EcrCalls<R> {
     ///
     /// # Errors
     /// [`Failure`] of a call that is not repeated any longer.
-    pub async fn call<'a, T, F, Fut>(&'a self, request: &Request, call: F) -> Result<T, Failure>
+    pub(crate) async fn call<'a, T, F, Fut>(
+        &'a self,
+        request: &Request,
+        call: F,
+    ) -> Result<T, Failure>
     where
         F: Fn(&'a R) -> Fut,
         Fut: Future<Output = Result<T, AwsError>>,
@@ -57,7 +66,7 @@ impl<R> EcrCalls<R> {
     ///
     /// # Errors
     /// [`Failure`] of a call that is not repeated any longer.
-    pub async fn call_about<'a, T, F, Fut>(
+    pub(crate) async fn call_about<'a, T, F, Fut>(
         &'a self,
         request: &Request,
         repository: &Repository,

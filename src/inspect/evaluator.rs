@@ -32,7 +32,7 @@ const MAX_PAGES: usize = 20;
 
 /// Reads images from ECR and evaluates them by the policy.
 #[derive(Debug)]
-pub struct Evaluator<R> {
+pub(crate) struct Evaluator<R> {
     ecr: Arc<EcrCalls<R>>,
     policy: Arc<Policy>,
     clock: Clock,
@@ -44,7 +44,7 @@ pub struct Evaluator<R> {
 impl<R: Registry> Evaluator<R> {
     /// Creates an evaluator by this policy.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         ecr: Arc<EcrCalls<R>>,
         policy: Arc<Policy>,
         clock: Clock,
@@ -59,7 +59,7 @@ impl<R: Registry> Evaluator<R> {
     /// Returns whether the event's own counts show that no limit is exceeded, so that no call to
     /// ECR is needed.
     #[must_use]
-    pub fn is_cleared(&self, repository: &RepositoryName, claim: &Claim) -> bool {
+    pub(crate) fn is_cleared(&self, repository: &RepositoryName, claim: &Claim) -> bool {
         match claim {
             Claim::Complete { counts: Some(counts), reporting } => {
                 self.policy.terms(repository).1.clear(counts, *reporting)
@@ -73,7 +73,7 @@ impl<R: Registry> Evaluator<R> {
     ///
     /// # Errors
     /// [`Failure`] if ECR cannot be asked.
-    pub async fn digests(
+    pub(crate) async fn digests(
         &self,
         request: &Request,
         lost: impl Fn(&Tag) -> Option<Digest>,
@@ -97,7 +97,7 @@ impl<R: Registry> Evaluator<R> {
     }
 
     /// Judges a snapshot of an image, which may have been read for another message.
-    pub async fn judge(
+    pub(crate) async fn judge(
         &self,
         request: &Request,
         snapshot: Arc<ScanSnapshot>,
@@ -124,7 +124,7 @@ impl<R: Registry> Evaluator<R> {
 
     /// Shares a snapshot until its memory is needed.
     #[must_use]
-    pub fn share(&self, snapshot: Arc<ScanSnapshot>) -> Evictable<ScanSnapshot> {
+    pub(crate) fn share(&self, snapshot: Arc<ScanSnapshot>) -> Evictable<ScanSnapshot> {
         self.memory.share(snapshot)
     }
 
@@ -132,7 +132,7 @@ impl<R: Registry> Evaluator<R> {
     ///
     /// # Errors
     /// [`Failure`] if it cannot be read.
-    pub async fn image(
+    pub(crate) async fn image(
         &self,
         request: &Request,
         digest: &Digest,
@@ -166,7 +166,7 @@ impl<R: Registry> Evaluator<R> {
     ///
     /// # Errors
     /// [`Failure`] if they cannot be listed.
-    pub async fn tagged_images(
+    pub(crate) async fn tagged_images(
         &self,
         request: &Request,
     ) -> Result<Option<Arc<TaggedImages>>, Failure> {
@@ -178,7 +178,7 @@ impl<R: Registry> Evaluator<R> {
     ///
     /// # Errors
     /// [`Failure`] if they cannot be listed.
-    pub async fn quarantined(&self, request: &Request) -> Result<Vec<Digest>, Failure> {
+    pub(crate) async fn quarantined(&self, request: &Request) -> Result<Vec<Digest>, Failure> {
         let mut images = Vec::new();
         let mut token: Option<String> = None;
         for _ in 0..MAX_PAGES {
@@ -203,7 +203,7 @@ impl<R: Registry> Evaluator<R> {
     ///
     /// # Errors
     /// [`Failure`] if it cannot be read.
-    pub async fn snapshot(
+    pub(crate) async fn snapshot(
         &self,
         request: &Request,
         image: &Image,

@@ -85,7 +85,7 @@ pub(super) struct Room {
 
 /// A value that is shared until its room is needed.
 #[derive(Debug)]
-pub struct Evictable<T>(Arc<Mutex<Option<Arc<T>>>>);
+pub(crate) struct Evictable<T>(Arc<Mutex<Option<Arc<T>>>>);
 
 impl<T> Clone for Evictable<T> {
     fn clone(&self) -> Self {
@@ -96,7 +96,7 @@ impl<T> Clone for Evictable<T> {
 impl<T> Evictable<T> {
     /// Returns the value, if it is still there.
     #[must_use]
-    pub fn get(&self) -> Option<Arc<T>> {
+    pub(crate) fn get(&self) -> Option<Arc<T>> {
         self.0.lock().clone()
     }
 }

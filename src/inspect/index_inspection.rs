@@ -29,7 +29,7 @@ pub(crate) type BasicScan = (Digest, Option<SystemTime>);
 
 /// The result of inspecting an index.
 #[derive(Debug)]
-pub struct InspectedIndex {
+pub(crate) struct InspectedIndex {
     /// The verdict on the index.
     pub inspection: Inspection,
     /// Those of its inspected images that basic scanning scans.

@@ -15,7 +15,7 @@ use crate::telemetry::instruments::Instruments;
 
 /// The state of one image in ECR at one time, enough to judge it again by another event's claims.
 #[derive(Debug)]
-pub struct ScanSnapshot {
+pub(crate) struct ScanSnapshot {
     image: Image,
     scan: Scan,
     /// Holds the findings' part of the memory budget.
@@ -28,17 +28,17 @@ impl ScanSnapshot {
     }
 
     #[must_use]
-    pub fn image(&self) -> &Image {
+    pub(crate) fn image(&self) -> &Image {
         &self.image
     }
 
     #[must_use]
-    pub fn scan(&self) -> &Scan {
+    pub(crate) fn scan(&self) -> &Scan {
         &self.scan
     }
 
     #[must_use]
-    pub fn digest(&self) -> &Digest {
+    pub(crate) fn digest(&self) -> &Digest {
         &self.image.digest
     }
 
@@ -51,26 +51,26 @@ impl ScanSnapshot {
 
     /// Returns whether ECR shows any finding.
     #[must_use]
-    pub fn shows_findings(&self) -> bool {
+    pub(crate) fn shows_findings(&self) -> bool {
         self.findings().is_some_and(|findings| findings.counts.worst().is_some())
     }
 
     /// Returns the number of findings by severity.
     #[must_use]
-    pub fn counts(&self) -> SeverityCounts {
+    pub(crate) fn counts(&self) -> SeverityCounts {
         self.findings().map(|findings| findings.counts.clone()).unwrap_or_default()
     }
 
     /// Returns in how many places ECR knows the image to run.
     #[must_use]
-    pub fn in_use(&self) -> u64 {
+    pub(crate) fn in_use(&self) -> u64 {
         self.findings().map_or(0, |findings| findings.in_use)
     }
 }
 
 /// An image or an index that violates the policy, and the plan for it.
 #[derive(Clone, Debug)]
-pub struct Violation {
+pub(crate) struct Violation {
     /// The image whose tags are to be removed.
     pub image: Image,
     /// The image that causes the violation, if `image` is an index that holds it.
@@ -86,7 +86,7 @@ pub struct Violation {
 
 /// The result of inspecting an image.
 #[derive(Clone, Debug)]
-pub enum Inspection {
+pub(crate) enum Inspection {
     /// The image does not exist.
     Absent,
     /// It is no container image.
@@ -114,7 +114,7 @@ impl Inspection {
     /// It must be taken out before other images are inspected, because it holds memory that their
     /// findings may wait for.
     #[must_use]
-    pub fn take_snapshot(&mut self) -> Option<Arc<ScanSnapshot>> {
+    pub(crate) fn take_snapshot(&mut self) -> Option<Arc<ScanSnapshot>> {
         match self {
             Self::Clean(_, snapshot) | Self::LeftToScan(snapshot) | Self::Wait(_, _, snapshot) => {
                 snapshot.take()
@@ -125,7 +125,7 @@ impl Inspection {
 
     /// Returns the verdict, for the metric.
     #[must_use]
-    pub fn verdict(&self) -> Verdict {
+    pub(crate) fn verdict(&self) -> Verdict {
         match self {
             Self::Clean(..) => Verdict::Keep,
             Self::Violation(_) => Verdict::Untag,

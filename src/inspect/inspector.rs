@@ -16,20 +16,20 @@ use crate::registry::Registry;
 
 /// Inspects images: decides which reads are needed, and how to judge their answers.
 #[derive(Debug)]
-pub struct Inspector<R> {
+pub(crate) struct Inspector<R> {
     evaluator: Arc<Evaluator<R>>,
 }
 
 impl<R: Registry> Inspector<R> {
     /// Creates an inspector that rests on this evaluator.
     #[must_use]
-    pub fn new(evaluator: Arc<Evaluator<R>>) -> Self {
+    pub(crate) fn new(evaluator: Arc<Evaluator<R>>) -> Self {
         Self { evaluator }
     }
 
     /// Returns the evaluator, for callers that need a single step of an inspection.
     #[must_use]
-    pub fn evaluator(&self) -> &Evaluator<R> {
+    pub(crate) fn evaluator(&self) -> &Evaluator<R> {
         &self.evaluator
     }
 
@@ -38,7 +38,11 @@ impl<R: Registry> Inspector<R> {
     /// # Errors
     /// [`Failure`] if it cannot be read.
     #[tracing::instrument(name = "observe", skip_all, fields(%digest))]
-    pub async fn inspect(&self, request: &Request, digest: &Digest) -> Result<Inspection, Failure> {
+    pub(crate) async fn inspect(
+        &self,
+        request: &Request,
+        digest: &Digest,
+    ) -> Result<Inspection, Failure> {
         let Some(image) = self.evaluator.image(request, digest).await? else {
             return Ok(Inspection::Absent);
         };
@@ -107,7 +111,7 @@ impl<R: Registry> Inspector<R> {
     ///
     /// # Errors
     /// [`Failure`] if it cannot be read.
-    pub async fn inspect_other(
+    pub(crate) async fn inspect_other(
         &self,
         request: &Request,
         image: Image,
@@ -125,7 +129,7 @@ impl<R: Registry> Inspector<R> {
     /// # Errors
     /// [`Failure`] if it cannot be read.
     #[tracing::instrument(name = "observe", skip_all, fields(digest = %holder.digest()))]
-    pub async fn inspect_holder(
+    pub(crate) async fn inspect_holder(
         &self,
         request: &Request,
         holder: Holder<'_>,
@@ -147,7 +151,7 @@ impl<R: Registry> Inspector<R> {
     ///
     /// # Errors
     /// [`Failure`] if it cannot be read.
-    pub async fn inspect_index_at(
+    pub(crate) async fn inspect_index_at(
         &self,
         pace: &CallPace,
         request: &Request,

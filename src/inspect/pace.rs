@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 /// A number of calls a second, for all who share it together.
 #[derive(Debug)]
-pub struct CallPace {
+pub(crate) struct CallPace {
     apart: Duration,
     next: Mutex<Option<Instant>>,
 }
@@ -15,7 +15,7 @@ pub struct CallPace {
 impl CallPace {
     /// Creates a pace of this many calls a second.
     #[must_use]
-    pub fn new(calls_per_second: u32) -> Self {
+    pub(crate) fn new(calls_per_second: u32) -> Self {
         let apart = Duration::from_secs(1) / calls_per_second.max(1);
         Self { apart, next: Mutex::default() }
     }
@@ -24,7 +24,7 @@ impl CallPace {
     ///
     /// An inspection that makes many calls waits before each one, so that others can call in
     /// between.
-    pub async fn wait(&self) {
+    pub(crate) async fn wait(&self) {
         sleep_until(self.take()).await;
     }
 

@@ -35,7 +35,7 @@ const ROOT: &str = "ROOT";
 
 /// Whether pulls fill a repository from another registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PulledThrough {
+pub(crate) enum PulledThrough {
     /// No rule covers it.
     No,
     /// Not known: the registry has a rule of the prefix ROOT, which names no repositories.

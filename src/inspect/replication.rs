@@ -30,7 +30,7 @@ const PAUSES: [Duration; 3] =
 
 /// The registries to which ECR replicates removals.
 #[derive(Debug)]
-pub struct Replicas<R> {
+pub(crate) struct Replicas<R> {
     ecr: Arc<EcrCalls<R>>,
     rules: SharedCache<RegistryId, Arc<Replication>, Failure>,
     shutdown: Shutdown,
@@ -38,7 +38,7 @@ pub struct Replicas<R> {
 
 /// Whether the quarantine tag has arrived in every registry to which removals are replicated.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MarkArrival {
+pub(crate) enum MarkArrival {
     /// It can be read everywhere.
     Everywhere,
     /// It is missing in some registry, and is not waited for any longer. The text says where.
@@ -48,7 +48,7 @@ pub enum MarkArrival {
 impl<R: Registry> Replicas<R> {
     /// Creates a part that has read no rules yet.
     #[must_use]
-    pub fn new(ecr: Arc<EcrCalls<R>>, shutdown: Shutdown) -> Self {
+    pub(crate) fn new(ecr: Arc<EcrCalls<R>>, shutdown: Shutdown) -> Self {
         Self { ecr, rules: SharedCache::new(LIFE, MAX_REGISTRIES), shutdown }
     }
 
@@ -56,7 +56,7 @@ impl<R: Registry> Replicas<R> {
     ///
     /// # Errors
     /// [`Failure`] if the rules cannot be read.
-    pub async fn of(&self, request: &Request) -> Result<Vec<RegistryId>, Failure> {
+    pub(crate) async fn of(&self, request: &Request) -> Result<Vec<RegistryId>, Failure> {
         let registry_id = request.repository.registry_id();
         let rules = self.rules.get(&registry_id, || self.read(request, &registry_id)).await?;
         Ok(rules.destinations(&request.repository))
@@ -101,7 +101,7 @@ impl<R: Registry> Replicas<R> {
     ///
     /// # Errors
     /// [`Failure::Unreplicated`] if the message comes again to look once more.
-    pub async fn wait_for_mark(
+    pub(crate) async fn wait_for_mark(
         &self,
         request: &Request,
         digest: &Digest,

@@ -60,7 +60,7 @@ impl Weighter<Digest, Arc<Index>> for Children {
 
 /// The tagged images of one repository at one time.
 #[derive(Debug, Default)]
-pub struct TaggedImages {
+pub(crate) struct TaggedImages {
     /// The newest container images and indexes that people can pull by a tag, newest first.
     pullable: Vec<Digest>,
     /// Every tagged index, also those with nothing but a quarantine tag.
@@ -86,12 +86,12 @@ struct Held {
 impl TaggedImages {
     /// Returns the newest container images and indexes that people can pull by a tag, newest first.
     #[must_use]
-    pub fn pullable(&self) -> &[Digest] {
+    pub(crate) fn pullable(&self) -> &[Digest] {
         &self.pullable
     }
 
     /// Returns the tagged indexes that hold this image, directly or through an index in them.
-    pub fn holding(&self, digest: &Digest) -> impl Iterator<Item = Holder<'_>> {
+    pub(crate) fn holding(&self, digest: &Digest) -> impl Iterator<Item = Holder<'_>> {
         let held = self.held.get(digest);
         let child =
             held.map(|held| Child { digest: digest.clone(), platform: held.platform.clone() });
@@ -102,7 +102,7 @@ impl TaggedImages {
 
     /// Returns whether people who pull a tagged index may run this image.
     #[must_use]
-    pub fn is_run(&self, digest: &Digest) -> bool {
+    pub(crate) fn is_run(&self, digest: &Digest) -> bool {
         self.held.get(digest).is_some_and(|held| held.is_run)
     }
 
@@ -125,20 +125,20 @@ impl TaggedImages {
 
 /// A tagged index that holds an image.
 #[derive(Clone, Debug)]
-pub struct Holder<'a> {
+pub(crate) struct Holder<'a> {
     digest: &'a Digest,
     child: Child,
 }
 
 impl<'a> Holder<'a> {
     #[must_use]
-    pub fn digest(&self) -> &'a Digest {
+    pub(crate) fn digest(&self) -> &'a Digest {
         self.digest
     }
 
     /// Returns the image, as an index names it.
     #[must_use]
-    pub fn child(&self) -> &Child {
+    pub(crate) fn child(&self) -> &Child {
         &self.child
     }
 }

@@ -12,7 +12,7 @@ use crate::outcome::Attempt;
 
 /// How long the asker can wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Urgency {
+pub(crate) enum Urgency {
     /// A message: it may wait, under heartbeat, and come again.
     Queued,
     /// A message that was received beyond the permits, to find out whether another repository is
@@ -24,7 +24,7 @@ pub enum Urgency {
 
 /// The times that tell which answers are recent enough.
 #[derive(Clone, Copy, Debug)]
-pub struct Freshness {
+pub(crate) struct Freshness {
     /// When the message was sent, by the queue's clock; `None` if that is not known.
     pub sent_at: Option<SystemTime>,
     /// When the message was received in this process.
@@ -35,7 +35,7 @@ impl Freshness {
     /// Returns the freshness of a question that is asked now, for which answers since `sent_at` are
     /// recent enough.
     #[must_use]
-    pub fn now(sent_at: Option<SystemTime>) -> Self {
+    pub(crate) fn now(sent_at: Option<SystemTime>) -> Self {
         Self { sent_at, received_at: Instant::now() }
     }
 }
@@ -43,7 +43,7 @@ impl Freshness {
 /// One question about an image of a repository, whoever asks it: a message of the queue, a step of
 /// a sweep, or a person.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// The repository.
     pub repository: Repository,
     /// The image. `None` if the request is about the images that `tags` point to.
@@ -69,7 +69,7 @@ pub struct Request {
 impl Request {
     /// Returns the question that an event asks: `message_id` is the message's, if one brought it.
     #[must_use]
-    pub fn of_event(
+    pub(crate) fn of_event(
         event: &ImageEvent,
         message_id: Option<&str>,
         freshness: Freshness,
@@ -93,7 +93,7 @@ impl Request {
 
     /// Returns the settings that judge the images of the repository.
     #[must_use]
-    pub fn settings<'a>(&self, policy: &'a Policy) -> &'a RuleSettings {
+    pub(crate) fn settings<'a>(&self, policy: &'a Policy) -> &'a RuleSettings {
         policy.terms(&self.repository.name).1
     }
 }

@@ -13,7 +13,7 @@ use crate::registry::Registry;
 
 /// Adds the reasons for which nothing may be removed to the plan of a violation.
 #[derive(Debug)]
-pub struct Safeguards<R> {
+pub(crate) struct Safeguards<R> {
     ecr: Arc<EcrCalls<R>>,
     inspector: Arc<Inspector<R>>,
     replicas: Arc<Replicas<R>>,
@@ -23,7 +23,7 @@ pub struct Safeguards<R> {
 
 impl<R: Registry> Safeguards<R> {
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         ecr: Arc<EcrCalls<R>>,
         inspector: Arc<Inspector<R>>,
         replicas: Arc<Replicas<R>>,
@@ -37,7 +37,7 @@ impl<R: Registry> Safeguards<R> {
     /// # Errors
     /// [`Failure`] if ECR cannot be asked.
     #[tracing::instrument(name = "decide", skip_all)]
-    pub async fn check(
+    pub(crate) async fn check(
         &self,
         request: &Request,
         mut violation: Violation,
@@ -89,7 +89,7 @@ impl<R: Registry> Safeguards<R> {
     ///
     /// # Errors
     /// [`Failure`] if ECR cannot be asked.
-    pub async fn pulled_through(&self, request: &Request) -> Result<PulledThrough, Failure> {
+    pub(crate) async fn pulled_through(&self, request: &Request) -> Result<PulledThrough, Failure> {
         let registry = self.ecr.unguarded();
         let pulled = self.pull_through.of(registry, &self.policy, &request.repository).await;
         pulled.map_err(Failure::Transient)

@@ -2,7 +2,7 @@
 
 /// The number of a message's delivery, and the most deliveries that it gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     /// Counts from 1.
     pub number: u32,
     /// After this many receives the queue's redrive policy moves the message to the dead-letter
@@ -12,17 +12,17 @@ pub struct Attempt {
 
 impl Attempt {
     /// The only attempt, for a question whose asker waits for the answer.
-    pub const ONLY: Self = Self { number: 1, most: None };
+    pub(crate) const ONLY: Self = Self { number: 1, most: None };
 
     /// Returns whether an earlier delivery may have begun the work.
     #[must_use]
-    pub fn is_repeated(self) -> bool {
+    pub(crate) fn is_repeated(self) -> bool {
         self.number > 1
     }
 
     /// Returns whether the redrive policy permits no further receive.
     #[must_use]
-    pub fn is_last(self) -> bool {
+    pub(crate) fn is_last(self) -> bool {
         self.most.is_some_and(|most| self.number >= most)
     }
 

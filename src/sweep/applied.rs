@@ -23,7 +23,7 @@ pub(super) enum Done {
 
 /// What became of a plan.
 #[derive(Debug, Serialize)]
-pub struct Applied {
+pub(crate) struct Applied {
     schema: &'static str,
     tagwarden: &'static str,
     account: String,
@@ -115,26 +115,26 @@ impl Applied {
 
     /// Returns whether every image is as the plan wants it.
     #[must_use]
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         let Counts { not, untried, .. } = self.counts();
         not == 0 && untried == 0
     }
 
     /// Returns whether the work ended before every image was tried.
     #[must_use]
-    pub fn is_interrupted(&self) -> bool {
+    pub(crate) fn is_interrupted(&self) -> bool {
         !self.complete
     }
 
     /// Returns the document as JSON.
     #[must_use]
-    pub fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
 
     /// Returns a table and a conclusion for people, in lines of at most this width.
     #[must_use]
-    pub fn text(&self, width: Option<u16>) -> String {
+    pub(crate) fn text(&self, width: Option<u16>) -> String {
         let columns = [
             Column::free("REPOSITORY"),
             Column::fixed("IMAGE"),

@@ -94,7 +94,7 @@ impl<R: Registry, N: Notifier> Applier<R, N> {
             }
             let done = self.apply(&planned).await;
             self.applied.done(planned.position(), done);
-            on(Advance::Image(&planned.repository, &planned.digest));
+            on(Advance::Image);
         }
         self.applied
     }

@@ -46,7 +46,7 @@ pub(crate) struct PlanParts<R> {
 
 /// What a plan is made of.
 #[derive(Debug, Default)]
-pub struct Selection {
+pub(crate) struct Selection {
     /// The repositories to inspect. If there are none, all of the policy are inspected.
     pub repositories: Globs,
     /// The only Region to inspect. `None` means every Region of the policy.
@@ -57,26 +57,26 @@ pub struct Selection {
 
 /// The progress of a plan or of its application.
 #[derive(Debug)]
-pub enum Advance<'a> {
+pub(crate) enum Advance {
     /// This many more repositories, or images of a plan, will be handled.
     More(usize),
     /// More images of a repository have been inspected.
     Images(usize),
     /// A repository has been inspected.
-    Repository(&'a Repository),
+    Repository,
     /// An image of a plan has been handled.
-    Image(&'a Repository, &'a Digest),
+    Image,
     /// A registry or repository could not be inspected, for this reason.
     Failed(String),
 }
 
 /// Is called with every step of the work.
-pub(crate) type OnAdvance<'a> = &'a (dyn Fn(Advance<'_>) + Sync);
+pub(crate) type OnAdvance<'a> = &'a (dyn Fn(Advance) + Sync);
 
 /// No plan can be made, because a call fails that would fail everywhere.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}{}", error.advice())]
-pub struct NothingInspected {
+pub(crate) struct NothingInspected {
     /// The call's error.
     #[source]
     error: AwsError,
@@ -182,7 +182,7 @@ impl<R: Registry> Planner<R> {
             }
             document.count(&repository, &tally);
             document.images.extend(images);
-            on(Advance::Repository(&repository));
+            on(Advance::Repository);
         }
         document.sort();
         Ok(document)

@@ -13,7 +13,7 @@ const CLOCKS_DIFFER: Duration = Duration::from_secs(5 * 60);
 
 /// Why a plan is not applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// The work on it was interrupted.
     #[error("is incomplete: the work on it was interrupted; make a new plan")]
     Incomplete,
@@ -65,7 +65,7 @@ impl Refusal {
     ///
     /// # Errors
     /// The first reason why the plan is not applied.
-    pub fn check(
+    pub(crate) fn check(
         plan: &Document,
         policy: &Fingerprint,
         source: &str,
@@ -99,7 +99,7 @@ impl Refusal {
     ///
     /// # Errors
     /// [`Refusal::OtherRegistry`] if it is not.
-    pub fn check_registry(plan: &Document, own: &RegistryId) -> Result<(), Self> {
+    pub(crate) fn check_registry(plan: &Document, own: &RegistryId) -> Result<(), Self> {
         if plan.is_of(own) {
             return Ok(());
         }

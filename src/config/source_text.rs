@@ -21,7 +21,7 @@ use super::yaml;
 const SECRET: &str = "external_id";
 
 /// A configuration file.
-pub(super) struct Document {
+pub(super) struct SourceText {
     /// The file's path, or the name of the variable that holds the text.
     pub(super) name: String,
     /// The text.
@@ -32,13 +32,13 @@ pub(super) struct Document {
 }
 
 /// Leaves out the text, which may hold a secret.
-impl fmt::Debug for Document {
+impl fmt::Debug for SourceText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Document").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("SourceText").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-impl Document {
+impl SourceText {
     /// Parses a text for the places of its keys. If the text is not of this format, the document
     /// holds no places, and the mistake is returned too.
     pub(super) fn parse(
