@@ -123,6 +123,9 @@ pub(crate) struct Explanation {
     images: Vec<ExplainedImage>,
     notes: Vec<String>,
     policy: Vec<terms::Key>,
+    /// Whether the text lists the keys of the policy. The JSON document always has them.
+    #[serde(skip)]
+    lists_keys: bool,
 }
 
 /// The inputs of an explanation.
@@ -156,6 +159,11 @@ impl Explanation {
         self.notes.push(note);
     }
 
+    /// Lists the keys of the policy in the text too.
+    pub(crate) fn list_keys(&mut self) {
+        self.lists_keys = true;
+    }
+
     /// Returns the versioned JSON document.
     #[must_use]
     pub(crate) fn json(&self) -> String {
@@ -163,6 +171,7 @@ impl Explanation {
     }
 
     fn new(judged: &'static str, event: Option<(Kind, &Origin)>) -> Self {
+        let lists_keys = event.is_some();
         let event = event.map(|(kind, origin)| ExplainedEvent {
             kind: kind.as_str(),
             id: origin.id.clone(),
@@ -181,6 +190,7 @@ impl Explanation {
             images: Vec::new(),
             notes: Vec::new(),
             policy: Vec::new(),
+            lists_keys,
         }
     }
 }
@@ -219,6 +229,9 @@ impl Explainer<'_> {
         let mut explanation = self.inspections(about, repository, digest, live);
         if let (TagOrDigest::Tag(tag), Verdict::Absent) = (image, explanation.verdict) {
             explanation.notes.extend(absent(repository, tag, quarantined));
+        }
+        if let Live::Inspected(all) = live {
+            explanation.notes.extend(all.iter().filter_map(|one| still_works(repository, one)));
         }
         explanation
     }
@@ -339,29 +352,35 @@ impl Explainer<'_> {
     }
 }
 
+/// Returns how a quarantined image can still be pulled.
+fn still_works(repository: &Repository, inspection: &Inspection) -> Option<String> {
+    let Inspection::Violation(violation) = inspection else { return None };
+    let is_marked = matches!(violation.plan.course(), Course::Marked);
+    let name = || repository.pull_name(&violation.image.digest);
+    is_marked.then(|| format!("quarantined; pull by digest still works:\n{}", name()))
+}
+
 /// Returns what is known of a tag that is on no image.
 fn absent(repository: &Repository, tag: &Tag, quarantined: &[Digest]) -> Vec<String> {
     let name = &repository.name;
     let mut notes = vec![
         format!("no image of {name} has the tag {tag} now"),
-        "if tagwarden removed the tag, the image is kept, and the notice and the audit log of that \
-         time name its digest"
-            .to_owned(),
+        "if tagwarden removed it, the image is kept; the notice names its digest".to_owned(),
     ];
     if quarantined.is_empty() {
         notes.push(format!("no image of {name} has a quarantine tag alone"));
         return notes;
     }
     let images = if quarantined.len() == 1 { "image has" } else { "images have" };
-    notes.push(format!(
-        "{} {images} nothing but a quarantine tag; `tagwarden explain` says what is known of each:",
-        quarantined.len()
-    ));
-    let named = quarantined.iter().take(MAX_QUARANTINED);
-    notes.extend(named.map(|digest| format!("  {name}@{digest}")));
-    if quarantined.len() > MAX_QUARANTINED {
-        notes.push(format!("  and {} older ones", quarantined.len() - MAX_QUARANTINED));
+    let count = quarantined.len();
+    let mut note = format!("{count} {images} only a quarantine tag; explain each by its name:");
+    for digest in quarantined.iter().take(MAX_QUARANTINED) {
+        note.push_str(&format!("\n{name}@{digest}"));
     }
+    if count > MAX_QUARANTINED {
+        note.push_str(&format!("\nand {} older ones", count - MAX_QUARANTINED));
+    }
+    notes.push(note);
     notes
 }
 

@@ -144,8 +144,10 @@ Staying up until Ctrl-C. In another terminal, first:
 
 {exports}
 
-# tagwarden itself: what it is allowed, and a second worker on the same queue
+# tagwarden itself: what it is allowed, what it would do, and a second worker on the same queue
 cargo run -- check --live
+cargo run -- plan
+cargo run -- explain team/app:prod-eu
 cargo run -- run
 
 # Push an image in which a scan finds what the annotation says, and look back here (for another, change a digit)

@@ -62,7 +62,7 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
     };
     let file = match image::named(&arguments.target) {
         Ok(Some(named)) => {
-            return image::main(&arguments, settings, sources, &limits, &named).await;
+            return image::main(&arguments, settings, sources, &limits, &named, screen).await;
         }
         Ok(None) => arguments.target.as_path(),
         Err(problem) => return failed(BAD_INPUT, problem),

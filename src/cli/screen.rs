@@ -13,7 +13,7 @@ pub(super) struct Screen {
     /// Show no progress, and no log lines but errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// Show more log lines; twice: those of the AWS SDK too
+    /// Show more, such as log lines; twice: those of the AWS SDK too
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
 }
@@ -52,6 +52,11 @@ impl Screen {
     /// Returns whether no progress is shown.
     pub(super) fn is_quiet(&self) -> bool {
         self.quiet
+    }
+
+    /// Returns whether somebody wants to see more than usual.
+    pub(super) fn is_verbose(&self) -> bool {
+        self.verbose > 0
     }
 
     /// Returns the log filter of a command whose usual filter is this one.

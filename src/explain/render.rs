@@ -51,14 +51,20 @@ impl fmt::Display for Explanation {
             line("message", self.message)?;
         }
         for note in &self.notes {
-            line("note", note)?;
+            // The lines after the first are names to copy, and stand alone.
+            let mut lines = note.lines();
+            line("note", lines.next().unwrap_or_default())?;
+            for name in lines {
+                line("", name)?;
+            }
         }
         for image in &self.images {
             write!(f, "\n{image}")?;
         }
-        if !self.policy.is_empty() {
-            writeln!(f, "\nkeys that mattered")?;
+        if self.policy.is_empty() || !self.lists_keys {
+            return Ok(());
         }
+        writeln!(f, "\nkeys that mattered")?;
         let width = self.policy.iter().map(|key| key.key.len()).max().unwrap_or(0);
         for key in &self.policy {
             let by = if key.by_rule { " (by the rule)" } else { "" };

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::{Arguments, conclude};
 use crate::app::{self, live};
-use crate::cli::live_failed;
+use crate::cli::{Screen, live_failed};
 use crate::config::{JudgingSettings, Sources};
 use crate::domain::image_reference::ImageReference;
 use crate::explain::Explainer;
@@ -33,6 +33,7 @@ pub(super) async fn main(
     sources: &Sources,
     limits: &[(String, String)],
     named: &ImageReference,
+    screen: &Screen,
 ) -> ExitCode {
     let sdk = app::aws_from_environment().await;
     let own = match live::own_registry(&settings, &sdk).await {
@@ -48,6 +49,9 @@ pub(super) async fn main(
     let explainer = Explainer { policy: &policy, topics: &topics, own: &own, limits };
     let live::NamedImage { repository, live, quarantined } = &looked;
     let mut explanation = explainer.image(repository, &named.image, live, quarantined);
+    if screen.is_verbose() {
+        explanation.list_keys();
+    }
     if !has_mode {
         explanation.note("policy.mode is not set: this is what `enforce` would do".to_owned());
     }

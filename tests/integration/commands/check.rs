@@ -88,6 +88,24 @@ async fn likely_mistakes_are_warned_of() {
             "policy.repositories.include = ['team/*']\n[[policy.rules]]\nrepositories = ['legacy/*']",
             "policy.repositories leaves out all its repositories",
         ),
+        ("policy.protected_tags = ['team/app:prod-*']", "no tag has a `/`"),
+        ("policy.protected_tags = ['prod-*, v1-*']", "it holds a comma"),
+        ("policy.protected_tags = ['*']", "protects every tag: no tag is ever removed"),
+        (
+            "policy.repositories.include = ['111122223333.dkr.ecr.eu-west-1.amazonaws.com/team/*']",
+            "it holds the registry's host",
+        ),
+        (
+            "[policy.repositories]\ninclude = ['team/*']\nexclude = ['team/*']",
+            "leaves out every repository that is included",
+        ),
+        ("policy.action = 'delete'", "nothing limits how many images are deleted in an hour"),
+        ("policy.grace = '500days'", "does not count before it has been known for that long"),
+        (
+            "[[policy.exceptions]]\nid = 'CVE-1'\nreason = 'r'\nowner = 'o'\nexpires = 2999-01-01\n\
+             repositories = ['Team/App']",
+            "names of repositories are in lower case",
+        ),
     ] {
         let warnings = warnings(config).await;
         assert_eq!(warnings.len(), 1, "{config}: {warnings:?}");
@@ -96,6 +114,18 @@ async fn likely_mistakes_are_warned_of() {
     let fine =
         "[[policy.rules]]\nrepositories = ['team/?']\n[[policy.rules]]\nrepositories = ['team/*']";
     assert_eq!(warnings(fine).await, [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn warnings_point_at_the_item_that_they_are_about() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("policy.toml").to_string_lossy().into_owned();
+    fs::write(&path, "[policy]\nprotected_tags = [\n  'prod-*',\n  'a/b',\n]\n").expect("a file");
+    let shown = run(&["check", &path], &Variables::new(), "").await;
+    assert_eq!(shown.code, 0, "{shown:?}");
+    assert!(shown.stdout.starts_with("ok: 0 rules, 0 exceptions, 1 warning\n"), "{shown:?}");
+    assert!(shown.stdout.contains(&format!("--> {path}:4:3")), "{shown:?}");
+    assert!(shown.stdout.contains("`tagwarden run` also needs policy.mode"), "{shown:?}");
 }
 
 #[tokio::test]

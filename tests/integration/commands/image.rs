@@ -73,13 +73,21 @@ async fn absent_tag_leads_to_the_quarantined_images() {
     for expected in [
         "absent",
         "no image of team/app has the tag 1.0 now",
-        "1 image has nothing but a quarantine tag",
+        "1 image has only a quarantine tag",
         &format!("team/app@{digest}"),
     ] {
         assert!(shown.stdout.contains(expected), "{expected}: {}", shown.stdout);
     }
     let quarantined = explain(&world, &format!("team/app:{quarantine}")).await;
-    assert!(quarantined.stdout.contains("already quarantined"), "{quarantined:?}");
+    for expected in [
+        "already quarantined".to_owned(),
+        format!("{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/team/app@{digest}"),
+    ] {
+        assert!(quarantined.stdout.contains(&expected), "{quarantined:?}");
+    }
+    assert!(!quarantined.stdout.contains("keys that mattered"), "{quarantined:?}");
+    let verbose = world.run(&["explain", "-v", &format!("team/app@{digest}")], "").await;
+    assert!(verbose.stdout.contains("keys that mattered"), "{verbose:?}");
     let json = world.run(&["explain", "team/app:1.0", "--format", "json"], "").await.json();
     assert_eq!((&json["event"], &json["verdict"]), (&json!(null), &json!("absent")));
 }
