@@ -3,23 +3,23 @@
 //!
 //! `offline` judges an event alone. [`Explainer::live`] judges an event and [`Explainer::image`]
 //! an image by what the worker's own inspection of ECR returned. All use the same policy code as
-//! the worker. `calls` lists the calls that would follow, `terms` the keys that mattered, and
-//! `render` prints the explanation for people. The JSON document is versioned.
+//! the worker. `calls` lists the calls that would follow, `terms` the keys that mattered, `notes`
+//! what else is known, and `render` prints the explanation for people. The JSON document is
+//! versioned.
 
 mod calls;
 mod image;
 pub(crate) mod live;
+mod notes;
 mod offline;
 mod render;
 mod terms;
-
-use std::collections::BTreeSet;
 
 use serde::Serialize;
 
 use crate::domain::image::Image;
 use crate::domain::image_reference::TagOrDigest;
-use crate::domain::names::{Digest, RegistryId, Repository, Tag};
+use crate::domain::names::{Digest, RegistryId, Repository};
 use crate::domain::origin::Origin;
 use crate::domain::plan::{Course, Plan};
 use crate::domain::policy::{Mode, Policy};
@@ -30,9 +30,6 @@ use crate::notify::TopicSettings;
 pub(crate) use self::image::ExplainedImage;
 use self::live::Live;
 pub(crate) use self::offline::offline;
-
-/// The most quarantined images that are named.
-const MAX_QUARANTINED: usize = 5;
 
 /// The decision about one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -228,10 +225,12 @@ impl Explainer<'_> {
         let about = self.of(repository, Explanation::new("by what ECR shows now", None));
         let mut explanation = self.inspections(about, repository, digest, live);
         if let (TagOrDigest::Tag(tag), Verdict::Absent) = (image, explanation.verdict) {
-            explanation.notes.extend(absent(repository, tag, quarantined));
+            explanation.notes.extend(notes::absent(repository, tag, quarantined));
         }
         if let Live::Inspected(all) = live {
-            explanation.notes.extend(all.iter().filter_map(|one| still_works(repository, one)));
+            explanation
+                .notes
+                .extend(all.iter().filter_map(|one| notes::still_works(repository, one)));
         }
         explanation
     }
@@ -255,7 +254,7 @@ impl Explainer<'_> {
                 let images =
                     images.map(|(at, one)| self.inspected(repository, digest, one, at < last));
                 explanation.images = images.collect();
-                explanation.notes.extend(plan_notes(all));
+                explanation.notes.extend(notes::of_plans(all));
                 explanation.notes.extend(self.untold(repository, &explanation.images));
                 explanation.concludes(gravest(&explanation.images));
             }
@@ -350,48 +349,6 @@ impl Explainer<'_> {
             Course::Remove => Verdict::Untag,
         }
     }
-}
-
-/// Returns how a quarantined image can still be pulled.
-fn still_works(repository: &Repository, inspection: &Inspection) -> Option<String> {
-    let Inspection::Violation(violation) = inspection else { return None };
-    let is_marked = matches!(violation.plan.course(), Course::Marked);
-    let name = || repository.pull_name(&violation.image.digest);
-    is_marked.then(|| format!("quarantined; pull by digest still works:\n{}", name()))
-}
-
-/// Returns what is known of a tag that is on no image.
-fn absent(repository: &Repository, tag: &Tag, quarantined: &[Digest]) -> Vec<String> {
-    let name = &repository.name;
-    let mut notes = vec![
-        format!("no image of {name} has the tag {tag} now"),
-        "if tagwarden removed it, the image is kept; the notice names its digest".to_owned(),
-    ];
-    if quarantined.is_empty() {
-        notes.push(format!("no image of {name} has a quarantine tag alone"));
-        return notes;
-    }
-    let images = if quarantined.len() == 1 { "image has" } else { "images have" };
-    let count = quarantined.len();
-    let mut note = format!("{count} {images} only a quarantine tag; explain each by its name:");
-    for digest in quarantined.iter().take(MAX_QUARANTINED) {
-        note.push_str(&format!("\n{name}@{digest}"));
-    }
-    if count > MAX_QUARANTINED {
-        note.push_str(&format!("\nand {} older ones", count - MAX_QUARANTINED));
-    }
-    notes.push(note);
-    notes
-}
-
-/// Returns the notes of all plans, each once.
-fn plan_notes(all: &[Inspection]) -> Vec<String> {
-    let plans = all.iter().filter_map(|inspection| match inspection {
-        Inspection::Violation(violation) => Some(&violation.plan),
-        _ => None,
-    });
-    let notes: BTreeSet<_> = plans.flat_map(|plan| plan.notes.iter().cloned()).collect();
-    notes.into_iter().collect()
 }
 
 /// Returns the verdict for all images together: one that removes tags, else `Blocked`, else the
