@@ -9,6 +9,7 @@ mod check;
 mod explain;
 mod init;
 mod out_file;
+mod paint;
 mod plan;
 mod progress;
 mod screen;
@@ -150,6 +151,16 @@ fn live_failed(error: &app::live::LiveError) -> ExitCode {
 /// Prints a text to standard output. A reader that has gone away, such as `head`, is not a failure.
 fn print(text: &str) -> ExitCode {
     print_coloured(&escaped(text, &['\n']))
+}
+
+/// Prints a text like [`print`], with its verdicts in colour if standard output has colours.
+fn print_verdicts(text: &str, screen: &Screen) -> ExitCode {
+    let text = escaped(text, &['\n']);
+    if screen.colours_output() {
+        print_coloured(&paint::verdicts(&text))
+    } else {
+        print_coloured(&text)
+    }
 }
 
 /// Prints a text of which every part from outside is escaped already.

@@ -8,7 +8,7 @@ use super::live::LiveError;
 use super::start::usable_topics;
 use super::wiring::{Client, Reading, Surroundings, dispatcher};
 use super::{Signals, identity};
-use crate::config::{JudgingSettings, Settings};
+use crate::config::JudgingSettings;
 use crate::domain::names::{AccountId, Region, RegistryId};
 use crate::inspect::CallPace;
 use crate::registry::{EcrRegistry, UntagBy};
@@ -58,7 +58,7 @@ pub(crate) async fn plan(
 /// A plan that may be applied once a person has agreed.
 #[derive(Debug)]
 pub(crate) struct Application {
-    settings: Settings,
+    settings: JudgingSettings,
     plan: Document,
     client: Client,
     own: RegistryId,
@@ -72,7 +72,7 @@ impl Application {
     /// [`LiveError::Refused`] if the plan is of another account or Region, else the call that
     /// failed.
     pub(crate) async fn prepare(
-        settings: Settings,
+        settings: JudgingSettings,
         plan: Document,
         sdk: &SdkConfig,
     ) -> Result<Self, LiveError> {
@@ -98,8 +98,8 @@ impl Application {
     /// Returns the account of the worker's queue, if it is another one.
     #[must_use]
     pub(crate) fn other_account(&self) -> Option<AccountId> {
-        let queue = self.settings.queue.registry_id(Some(&self.own.region))?;
-        (queue.account != self.own.account).then_some(queue.account)
+        let queue = self.settings.own.as_ref()?;
+        (queue.account != self.own.account).then(|| queue.account.clone())
     }
 
     /// Returns the plan.

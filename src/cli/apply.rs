@@ -15,12 +15,12 @@ use super::audit_log::AuditLog;
 use super::bad_input::BadInput;
 use super::plan::{policy_note, width};
 use super::progress::{self, Progress};
-use super::{BAD_INPUT, FAILED, Format, Screen, failed, live_failed, print};
+use super::{BAD_INPUT, FAILED, Format, Screen, failed, live_failed, print, print_verdicts};
 use crate::app;
 use crate::app::live::LiveError;
 use crate::app::sweep::Application;
 use crate::clock::Clock;
-use crate::config::{Settings, Sources};
+use crate::config::{JudgingSettings, Sources};
 use crate::domain::policy::Fingerprint;
 use crate::domain::text::escaped;
 use crate::enforce::LimitSettings;
@@ -59,7 +59,7 @@ pub(super) struct Arguments {
 
 /// What the command line, the plan and the configuration ask for.
 struct Order {
-    settings: Settings,
+    settings: JudgingSettings,
     plan: Document,
     audit: Option<AuditLog>,
     /// Where the policy is from.
@@ -105,7 +105,7 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
         Err(error) => return live_failed(&error),
     };
     let printed = match arguments.format {
-        Format::Text => print(&applied.text(width())),
+        Format::Text => print_verdicts(&applied.text(width()), screen),
         Format::Json => print(&applied.json()),
     };
     if applied.is_interrupted() {
@@ -126,7 +126,7 @@ fn command(arguments: &Arguments, sources: &Sources) -> String {
 
 /// Reads the plan and the configuration, and checks all that needs no call.
 fn order(arguments: &Arguments, sources: &Sources) -> Result<Order, BadInput> {
-    let settings = Settings::load(sources)?;
+    let settings = JudgingSettings::load_to_act(sources)?;
     let plan = read(&arguments.plan)?;
     if settings.policy.only_audits() {
         let problem = "policy.mode: is \"audit\", which changes nothing";

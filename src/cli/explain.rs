@@ -12,6 +12,7 @@ use clap::Args;
 
 use super::{
     BAD_INPUT, FAILED, Format, Screen, WOULD_UNTAG, failed, live_failed, misconfigured, print,
+    print_verdicts,
 };
 use crate::app::{self, live};
 use crate::clock::Clock;
@@ -90,13 +91,13 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
         Ok(explanation) => explanation,
         Err(error) => return live_failed(&error),
     };
-    conclude(&explanation, arguments.format)
+    conclude(&explanation, arguments.format, screen)
 }
 
 /// Prints an explanation, and returns the exit code for it.
-fn conclude(explanation: &Explanation, format: Format) -> ExitCode {
+fn conclude(explanation: &Explanation, format: Format, screen: &Screen) -> ExitCode {
     let printed = match format {
-        Format::Text => print(&explanation.to_string()),
+        Format::Text => print_verdicts(&explanation.to_string(), screen),
         Format::Json => print(&explanation.json()),
     };
     if printed == ExitCode::SUCCESS && explanation.untags() {

@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 use super::bad_input::BadInput;
 use super::out_file::OutFile;
 use super::progress::{self, Progress};
-use super::{FAILED, Screen, WOULD_UNTAG, failed, live_failed, print};
+use super::{FAILED, Screen, WOULD_UNTAG, failed, live_failed, print, print_verdicts};
 use crate::app::{self, sweep};
 use crate::config::{
     self, ConfigError, FILE_VARIABLE, JudgingSettings, Origin, Sources, TEXT_VARIABLE,
@@ -119,13 +119,14 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
     {
         return failed(FAILED, problem);
     }
-    finish(&arguments, sources, &document, out)
+    finish(&arguments, sources, screen, &document, out)
 }
 
 /// Saves and prints the plan.
 fn finish(
     arguments: &Arguments,
     sources: &Sources,
+    screen: &Screen,
     document: &Document,
     out: Option<OutFile>,
 ) -> ExitCode {
@@ -138,7 +139,7 @@ fn finish(
     let printed = match arguments.format {
         Form::Text => {
             let next = next_command(arguments, sources, document);
-            print(&format!("{}{next}", document.text(width())))
+            print_verdicts(&format!("{}{next}", document.text(width())), screen)
         }
         Form::Json => print(&document.json()),
         Form::Csv => match document.csv() {

@@ -58,7 +58,7 @@ pub(super) async fn main(
     if !has_file(sources) {
         explanation.note("no configuration file is given: the policy has its defaults".to_owned());
     }
-    conclude(&explanation, arguments.format)
+    conclude(&explanation, arguments.format, screen)
 }
 
 fn has_file(sources: &Sources) -> bool {
