@@ -15,7 +15,7 @@ mod progress;
 mod screen;
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
@@ -59,7 +59,7 @@ enum Command {
     Run,
     /// Check a configuration: every mistake with its line, warnings, and the IAM policy it needs
     Check(check::Arguments),
-    /// Judge one event and explain why, without changing anything
+    /// Judge an image or an event and explain why, without changing anything
     Explain(explain::Arguments),
     /// Inspect every image that the policy covers and list the tags to remove, without changing
     /// anything
@@ -126,6 +126,26 @@ fn completions(shell: Shell) -> ExitCode {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => failed(FAILED, error),
         _ => ExitCode::SUCCESS,
     }
+}
+
+/// Says that a configuration file in this folder is not used, because nobody names it.
+fn unused_file(sources: &Sources) {
+    const USUAL: &str = "tagwarden.toml";
+    let names = [config::FILE_VARIABLE, config::TEXT_VARIABLE];
+    let is_named = names.into_iter().any(|name| sources.environment.contains_key(name));
+    if sources.file.is_none() && !is_named && Path::new(USUAL).exists() {
+        eprintln!("note: ./{USUAL} is not used; to use it, give --config {USUAL}");
+    }
+}
+
+/// Returns a path as a shell reads it back.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "_-./:,=@+%".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 fn failed(code: u8, why: impl std::fmt::Display) -> ExitCode {

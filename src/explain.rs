@@ -24,7 +24,7 @@ use crate::domain::origin::Origin;
 use crate::domain::plan::{Course, Plan};
 use crate::domain::policy::{Mode, Policy};
 use crate::event::{ImageEvent, Kind};
-use crate::inspect::Inspection;
+use crate::inspect::{Inspection, Quarantined};
 use crate::notify::TopicSettings;
 
 pub(crate) use self::image::ExplainedImage;
@@ -116,7 +116,7 @@ pub(crate) struct Explanation {
     repository: Option<ExplainedRepository>,
     rule: Option<String>,
     /// What happens to the message.
-    message: &'static str,
+    message: Option<&'static str>,
     images: Vec<ExplainedImage>,
     notes: Vec<String>,
     policy: Vec<terms::Key>,
@@ -148,7 +148,8 @@ impl Explanation {
     fn concludes(&mut self, verdict: Verdict) {
         self.verdict = verdict;
         let waits = self.images.iter().any(|image| image.verdict == Verdict::Wait);
-        self.message = if waits { Verdict::Wait.message() } else { verdict.message() };
+        let message = if waits { Verdict::Wait.message() } else { verdict.message() };
+        self.message = self.event.is_some().then_some(message);
     }
 
     /// Adds a note for the reader.
@@ -183,7 +184,7 @@ impl Explanation {
             event,
             repository: None,
             rule: None,
-            message: Verdict::Ignored.message(),
+            message: lists_keys.then_some(Verdict::Ignored.message()),
             images: Vec::new(),
             notes: Vec::new(),
             policy: Vec::new(),
@@ -209,14 +210,14 @@ impl Explainer<'_> {
     }
 
     /// Explains an image that somebody names, by the result of inspecting ECR. `quarantined` are
-    /// the images of the repository that have nothing but a quarantine tag, newest first.
+    /// the images of the repository that have nothing but a quarantine tag.
     #[must_use]
     pub(crate) fn image(
         &self,
         repository: &Repository,
         image: &TagOrDigest,
         live: &Live,
-        quarantined: &[Digest],
+        quarantined: &Quarantined,
     ) -> Explanation {
         let digest = match image {
             TagOrDigest::Digest(digest) => Some(digest),
@@ -255,6 +256,7 @@ impl Explainer<'_> {
                     images.map(|(at, one)| self.inspected(repository, digest, one, at < last));
                 explanation.images = images.collect();
                 explanation.notes.extend(notes::of_plans(all));
+                explanation.notes.extend(self.deletes(repository, &explanation.images));
                 explanation.notes.extend(self.untold(repository, &explanation.images));
                 explanation.concludes(gravest(&explanation.images));
             }
@@ -308,8 +310,10 @@ impl Explainer<'_> {
             Inspection::NotAnImage => bare(Verdict::NotAnImage),
             Inspection::Unpulled => bare(Verdict::NothingToUntag),
             Inspection::LeftToScan(_) => bare(Verdict::LeftToScan),
-            Inspection::Clean(evaluation, _) => {
-                bare(Verdict::Keep).judged(evaluation, &self.policy.exceptions)
+            Inspection::Clean(evaluation, snapshot) => {
+                let image = snapshot.as_ref().map(|snapshot| snapshot.image());
+                ExplainedImage::new(Verdict::Keep, image)
+                    .judged(evaluation, &self.policy.exceptions)
             }
             Inspection::Wait(image, reason, _) => because(Verdict::Wait, image, reason),
             Inspection::Unscanned(image, reason) => because(Verdict::Unscanned, image, reason),

@@ -12,7 +12,7 @@ use crate::telemetry::instruments::MetricsError;
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The environment names no Region.
-    #[error("no AWS Region: set AWS_REGION to the Region of the queue")]
+    #[error("no AWS Region: set AWS_REGION, or choose a profile that has one")]
     NoRegion,
     /// The address for health and metrics cannot be bound.
     #[error("cannot listen on {address} (http.listen): {error}")]

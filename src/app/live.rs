@@ -10,14 +10,12 @@ use crate::aws::{AwsError, Tried};
 use crate::check::{iam, scope};
 use crate::config::JudgingSettings;
 use crate::domain::image_reference::{ImageReference, TagOrDigest};
-use crate::domain::names::{
-    AccountId, Digest, InvalidName, Region, RegistryId, Repository, RepositoryName,
-};
+use crate::domain::names::{InvalidName, Region, RegistryId, Repository, RepositoryName};
 use crate::domain::origin::Origin;
 use crate::domain::policy::{Mode, Policy};
 use crate::event::{Claim, ImageEvent};
 use crate::explain::live::{Live, inspect};
-use crate::inspect::{Freshness, Request, Urgency};
+use crate::inspect::{Freshness, Quarantined, Request, Urgency};
 use crate::notify::SnsNotifier;
 use crate::outcome::{Attempt, Failure};
 use crate::queue::Queue as _;
@@ -117,7 +115,7 @@ pub(crate) struct NamedImage {
     pub live: Live,
     /// The images of the repository that have nothing but a quarantine tag, newest first. They are
     /// read only if the tag is on no image.
-    pub quarantined: Vec<Digest>,
+    pub quarantined: Quarantined,
 }
 
 /// Inspects an image that somebody names, as a worker in `own` would. It changes nothing.
@@ -165,7 +163,7 @@ pub(crate) async fn look_at_image(
         Live::Inspected(all) if all.is_empty() => {
             inspector.evaluator().quarantined(&request).await?
         }
-        _ => Vec::new(),
+        _ => Quarantined::default(),
     };
     Ok(NamedImage { repository, live, quarantined })
 }
@@ -207,29 +205,24 @@ pub(crate) async fn try_permissions(
             trial.place.topic_keys.insert(settings.arn.clone(), key.into());
         }
     }
-    let own = trial.place.own.clone().or_else(|| {
-        // The account of the queue is not known. The account of the first topic is the most likely
-        // one.
-        let topic = settings.notify.topics.first()?;
-        let account = topic.arn.split(':').nth(4)?;
-        let account = AccountId::parse(account).ok()?;
-        Some(RegistryId { account, region: topic.region.clone() })
-    });
-    if let Some(own) = own {
-        let registry = EcrRegistry::new(aws, own.clone(), settings.untag_by);
-        let mut refusing = None;
-        for (repository, mode) in samples(&settings.policy, &own) {
-            // The same role would be refused again.
-            if refusing.as_ref() == Some(&repository.account) {
-                continue;
-            }
-            let (enforce, rescan) = (mode == Mode::Enforce, settings.sweep.rescan_after.is_some());
-            let tried = registry::try_permissions(&registry, &repository, enforce, rescan).await;
-            if tried.iter().any(|tried| tried.action == "sts:AssumeRole") {
-                refusing = Some(repository.account);
-            }
-            trial.tried.extend(tried);
+    let own = match trial.place.own.clone() {
+        Some(own) => own,
+        None => identity::caller(&aws).await?,
+    };
+    trial.place.own = Some(own.clone());
+    let registry = EcrRegistry::new(aws, own.clone(), settings.untag_by);
+    let mut refusing = None;
+    for (repository, mode) in samples(&settings.policy, &own) {
+        // The same role would be refused again.
+        if refusing.as_ref() == Some(&repository.account) {
+            continue;
         }
+        let (enforce, rescan) = (mode == Mode::Enforce, settings.sweep.rescan_after.is_some());
+        let tried = registry::try_permissions(&registry, &repository, enforce, rescan).await;
+        if tried.iter().any(|tried| tried.action == "sts:AssumeRole") {
+            refusing = Some(repository.account);
+        }
+        trial.tried.extend(tried);
     }
     Ok(trial)
 }

@@ -163,7 +163,7 @@ impl AwsError {
             ErrorClass::Credentials => {
                 "; set the standard AWS credential variables or AWS_PROFILE, or log in again"
             }
-            ErrorClass::Refused => "; `tagwarden check` prints the IAM policy that is needed",
+            ErrorClass::Refused => "; `tagwarden check --iam` prints the IAM policy that is needed",
             ErrorClass::Timeout | ErrorClass::Connection => {
                 "; check the network, AWS_REGION and AWS_ENDPOINT_URL"
             }
@@ -278,7 +278,7 @@ fn missing(error: &CredentialsError) -> String {
     while let Some(source) = last.source() {
         last = source;
     }
-    on_one_line(last)
+    on_one_line(last).trim_end_matches('.').to_owned()
 }
 
 impl fmt::Display for AwsError {

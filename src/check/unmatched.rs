@@ -9,15 +9,15 @@ pub(super) enum Names {
 }
 
 /// The characters by which a glob matches others.
-const OF_GLOBS: &str = "*?[]{}!^\\";
+const OF_GLOBS: &str = "*?[]{}\\";
 
 /// Returns the reason why a pattern matches no name of this kind, and what to do about it.
 pub(super) fn reason(pattern: &str, names: Names) -> Option<String> {
-    if has_comma_outside_braces(pattern) {
-        return Some("it holds a comma; write each pattern as an item of its own".to_owned());
-    }
     // Only what is outside of brackets stands for itself.
     let literal = without_brackets(pattern);
+    if has_comma_outside_braces(&literal) {
+        return Some("it holds a comma; write each pattern as an item of its own".to_owned());
+    }
     let foreign = |c: &char| !OF_GLOBS.contains(*c) && *c != ',' && !is_of_a_name(*c, names);
     match (names, literal.chars().find(foreign)) {
         (Names::Tags, Some(c @ ('/' | ':'))) => Some(format!(
@@ -34,8 +34,11 @@ pub(super) fn reason(pattern: &str, names: Names) -> Option<String> {
             "it holds the registry's host; a repository's name begins after the first `/`"
                 .to_owned(),
         ),
-        (Names::Repositories, None) if literal.starts_with('/') || literal.ends_with('/') => {
-            Some("no repository's name begins or ends with `/`; did you mean `/*`?".to_owned())
+        (Names::Repositories, None) if literal.starts_with('/') => {
+            Some("no repository's name begins with `/`".to_owned())
+        }
+        (Names::Repositories, None) if literal.ends_with('/') => {
+            Some(format!("no repository's name ends with `/`; did you mean `{pattern}*`?"))
         }
         (_, None) => None,
     }
@@ -83,11 +86,12 @@ mod tests {
             ("app:prod-*", Names::Tags, "no tag has a `:`"),
             ("prod-*,v1-*", Names::Tags, "it holds a comma"),
             ("prod *", Names::Tags, "no such name has a ' '"),
+            ("^prod", Names::Tags, "no such name has a '^'"),
             ("111122223333.dkr.ecr.eu-west-1.amazonaws.com/team/*", Names::Repositories, "host"),
             ("team/app:1.0", Names::Repositories, "leave out the tag"),
             ("Team/*", Names::Repositories, "lower case"),
-            ("team/", Names::Repositories, "did you mean `/*`?"),
-            ("/team/*", Names::Repositories, "begins or ends with `/`"),
+            ("team/", Names::Repositories, "did you mean `team/*`?"),
+            ("/team/*", Names::Repositories, "begins with `/`"),
         ] {
             let reason = reason(pattern, names).unwrap_or_default();
             assert!(reason.contains(expected), "{pattern}: {reason}");
@@ -99,6 +103,7 @@ mod tests {
         for (pattern, names) in [
             ("prod-*", Names::Tags),
             ("v[0-9]*", Names::Tags),
+            ("v[1,2]*", Names::Tags),
             ("{prod,live}-*", Names::Tags),
             ("V1.0_RC-?", Names::Tags),
             ("team/*", Names::Repositories),

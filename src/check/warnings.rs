@@ -58,7 +58,7 @@ pub(super) fn warnings(settings: &JudgingSettings, now: SystemTime) -> Vec<Warni
         let message = format!("{key} ({name}) never applies: {why}");
         warnings.push(Warning::about(key, message));
     }
-    warnings.extend(useless_patterns(policy));
+    warnings.extend(useless_patterns(settings));
     warnings.extend(terms(settings));
     if covers_nothing(policy) {
         let message = "leaves out every repository that is included: no image is covered";
@@ -104,7 +104,8 @@ fn own_settings(policy: &Policy) -> impl Iterator<Item = (String, &RuleSettings,
     [("policy".to_owned(), &policy.base, false)].into_iter().chain(rules)
 }
 
-fn useless_patterns(policy: &Policy) -> Vec<Warning> {
+fn useless_patterns(settings: &JudgingSettings) -> Vec<Warning> {
+    let policy = &settings.policy;
     let mut lists: Vec<(String, &Globs, Names)> = vec![
         ("policy.repositories.include".to_owned(), &policy.include, Names::Repositories),
         ("policy.repositories.exclude".to_owned(), &policy.exclude, Names::Repositories),
@@ -124,6 +125,9 @@ fn useless_patterns(policy: &Policy) -> Vec<Warning> {
     for (at, exception) in policy.exceptions.as_slice().iter().enumerate() {
         let key = format!("policy.exceptions[{at}].repositories");
         lists.push((key, &exception.repositories, Names::Repositories));
+    }
+    for topic in settings.notify.topics.iter().filter(|topic| !topic.repositories.is_empty()) {
+        lists.push(("notify.topics".to_owned(), &topic.repositories, Names::Repositories));
     }
     let mut warnings = Vec::new();
     for (key, globs, names) in lists {
@@ -183,8 +187,22 @@ fn covers_nothing(policy: &Policy) -> bool {
 }
 
 fn exceptions(policy: &Policy, now: SystemTime) -> Vec<Warning> {
-    let all = policy.exceptions.as_slice().iter().enumerate();
-    let warnings = all.filter_map(|(at, exception)| {
+    let all = || policy.exceptions.as_slice().iter().enumerate();
+    let everything = all().filter(|(_, exception)| {
+        let is_every = |globs: &Globs| globs.is_empty() || globs.patterns() == ["*"];
+        exception.digest.is_none()
+            && [&exception.id, &exception.package, &exception.repositories]
+                .into_iter()
+                .all(is_every)
+    });
+    let everything = everything.map(|(at, exception)| {
+        let message = format!(
+            "policy.exceptions[{at}] accepts every finding of every image until {}: nothing counts",
+            exception.expires
+        );
+        Warning::about(format!("policy.exceptions[{at}].id"), message)
+    });
+    let warnings = all().filter_map(|(at, exception)| {
         let (expires, owner) = (&exception.expires, &exception.owner);
         let how = match exception.standing(now) {
             Standing::Active => return None,
@@ -198,5 +216,5 @@ fn exceptions(policy: &Policy, now: SystemTime) -> Vec<Warning> {
         let message = format!("policy.exceptions[{at}] ({exception}; owner {owner}) {how}");
         Some(Warning::about(format!("policy.exceptions[{at}].expires"), message))
     });
-    warnings.collect()
+    everything.chain(warnings).collect()
 }

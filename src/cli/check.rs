@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::{
     BAD_INPUT, FAILED, Format, Screen, failed, live_failed, misconfigured, print, print_coloured,
+    unused_file,
 };
 use crate::app::{self, live};
 use crate::check::render::Details;
@@ -55,6 +56,7 @@ pub(super) async fn main(arguments: Arguments, mut sources: Sources, screen: &Sc
         }
         sources.file = Some(file);
     }
+    unused_file(&sources);
     let loaded = JudgingSettings::load(&sources).and_then(|settings| {
         Ok((settings, config::effective(&sources)?, config::places(&sources)?))
     });

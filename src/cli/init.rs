@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use super::{BAD_INPUT, FAILED, Screen, failed, misconfigured, print};
+use super::{BAD_INPUT, FAILED, Screen, failed, misconfigured, print, quoted};
 use crate::config::{self, JudgingSettings, Sources, TEXT_VARIABLE};
 
 /// The file beside the configuration that describes its keys to editors.
@@ -72,10 +72,8 @@ pub(super) fn main(arguments: Arguments, sources: &Sources, screen: &Screen) -> 
     let text = written(&answers);
     let environment = [(TEXT_VARIABLE.to_owned(), text.clone())].into();
     if let Err(error) = JudgingSettings::load(&Sources { file: None, environment }) {
-        return misconfigured(&error, screen);
-    }
-    if let Err(error) = create(&file, &text) {
-        return failed(FAILED, format_args!("{} cannot be written: {error}", file.display()));
+        let problems: Vec<_> = error.messages().collect();
+        return failed(BAD_INPUT, problems.join("; "));
     }
     let schema = file.with_file_name(SCHEMA);
     let described = match create(&schema, &format!("{:#}\n", config::schema())) {
@@ -85,7 +83,14 @@ pub(super) fn main(arguments: Arguments, sources: &Sources, screen: &Screen) -> 
         Err(_) => format!("kept       {}", schema.display()),
         Ok(()) => format!("wrote      {}, which describes the keys to editors", schema.display()),
     };
-    let name = file.display();
+    if let Err(error) = create(&file, &text) {
+        let code = match error.kind() {
+            io::ErrorKind::AlreadyExists => BAD_INPUT,
+            _ => FAILED,
+        };
+        return failed(code, format_args!("{} cannot be written: {error}", file.display()));
+    }
+    let name = quoted(&file);
     print(&format!(
         "wrote      {name}\n{described}\n\nNext:      tagwarden check {name}\n\
          Then:      tagwarden --config {name} plan    (reads only)"

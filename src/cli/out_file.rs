@@ -33,13 +33,24 @@ impl OutFile {
     /// # Errors
     /// Says which file cannot be written, and why.
     pub(super) fn prepare(path: &Path) -> Result<Self, String> {
-        let place = Self::place(path).map_err(|error| unwritable(path, &error))?;
-        Ok(Self { path: path.to_owned(), place })
+        // A link stays a link, and its target may be in another file system.
+        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let place = Self::place(&target).map_err(|error| unwritable(path, &error))?;
+        Ok(Self { path: target, place })
+    }
+
+    /// Returns whether both are the same file.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.path == other.path && matches!(self.place, Place::Beside(_))
     }
 
     fn place(path: &Path) -> io::Result<Place> {
         let is_special = match fs::metadata(path) {
             Ok(of) if of.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+            Ok(of) if of.is_file() && !is_ours(path) => {
+                let problem = "it exists, and is neither .json nor .html; choose another name";
+                return Err(io::Error::other(problem));
+            }
             Ok(of) => !of.is_file(),
             Err(_) => false,
         };
@@ -70,14 +81,16 @@ impl OutFile {
             Place::Beside(mut file) => file
                 .write_all(text.as_bytes())
                 .and_then(|()| file.as_file().sync_all())
-                // A link stays a link.
-                .and_then(|()| {
-                    let target = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
-                    file.persist(target).map(drop).map_err(|error| error.error)
-                }),
+                .and_then(|()| file.persist(&path).map(drop).map_err(|error| error.error)),
         };
         written.map_err(|error| unwritable(&path, &error))
     }
+}
+
+/// Returns whether a file of this name may be a plan or its page, which a new one replaces. One
+/// slip must not replace the policy.
+fn is_ours(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "json" || extension == "html")
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> String {
@@ -111,6 +124,9 @@ mod tests {
             let problem = OutFile::prepare(path).unwrap_err();
             assert!(problem.contains(&path.display().to_string()), "{problem}");
         }
+        let policy = folder.path().join("policy.toml");
+        fs::write(&policy, "[policy]").unwrap();
+        assert!(OutFile::prepare(&policy).unwrap_err().contains("choose another name"));
         OutFile::prepare(Path::new("/dev/null")).unwrap().write("x").unwrap();
         assert!(!fs::metadata("/dev/null").unwrap().is_file());
     }

@@ -13,7 +13,10 @@ use clap::{Args, ValueEnum};
 use super::bad_input::BadInput;
 use super::out_file::OutFile;
 use super::progress::{self, Progress};
-use super::{FAILED, Screen, WOULD_UNTAG, failed, live_failed, print, print_verdicts};
+use super::{
+    BAD_INPUT, FAILED, Screen, WOULD_UNTAG, failed, live_failed, print, print_verdicts, quoted,
+    unused_file,
+};
 use crate::app::{self, sweep};
 use crate::config::{
     self, ConfigError, FILE_VARIABLE, JudgingSettings, Origin, Sources, TEXT_VARIABLE,
@@ -114,12 +117,13 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
             queue.account, document.account
         );
     }
-    if let Some(html) = html.filter(|_| document.complete)
-        && let Err(problem) = html.write(&plan_page(&document))
-    {
-        return failed(FAILED, problem);
-    }
-    finish(&arguments, sources, screen, &document, out)
+    finish(&arguments, sources, screen, &document, Files { out, html })
+}
+
+/// The files that a plan is written to.
+struct Files {
+    out: Option<OutFile>,
+    html: Option<OutFile>,
 }
 
 /// Saves and prints the plan.
@@ -128,11 +132,17 @@ fn finish(
     sources: &Sources,
     screen: &Screen,
     document: &Document,
-    out: Option<OutFile>,
+    Files { out, html }: Files,
 ) -> ExitCode {
     let is_saved = out.is_some() && document.complete;
+    // The plan is what took the time, so it is saved first.
     if let Some(out) = out.filter(|_| document.complete)
         && let Err(problem) = out.write(&format!("{}\n", escaped(&document.json(), &['\n'])))
+    {
+        return failed(FAILED, problem);
+    }
+    if let Some(html) = html.filter(|_| document.complete)
+        && let Err(problem) = html.write(&plan_page(document))
     {
         return failed(FAILED, problem);
     }
@@ -153,7 +163,12 @@ fn finish(
         return failed(FAILED, format_args!("interrupted{saved}"));
     }
     if is_saved && arguments.format != Form::Text {
-        eprintln!("Saved{}", next_command(arguments, sources, document).replace('\n', " "));
+        let next = next_command(arguments, sources, document);
+        eprintln!("{}", if next.is_empty() { "Saved." } else { next.trim() });
+    }
+    if document.is_whole() && document.totals.repositories == 0 && !arguments.repository.is_empty()
+    {
+        return failed(BAD_INPUT, "--repository matches no repository that the policy covers");
     }
     match printed {
         ExitCode::SUCCESS if !document.is_whole() => ExitCode::from(FAILED),
@@ -167,12 +182,12 @@ fn next_command(arguments: &Arguments, sources: &Sources, document: &Document) -
     if !document.complete || document.removals().images == 0 {
         return String::new();
     }
-    let config = sources.file.as_ref().map(|file| format!("--config {} ", file.display()));
+    let config = sources.file.as_ref().map(|file| format!("--config {} ", quoted(file)));
     let apply = |file: &str| format!("tagwarden {}apply {file}", config.unwrap_or_default());
     let next = match &arguments.out {
         Some(out) => {
-            let out = out.display().to_string();
-            format!("\nSaved as {out}. To carry it out: {}", apply(&out))
+            let name = out.display();
+            format!("\nSaved as {name}. To carry it out: {}", apply(&quoted(out)))
         }
         None => format!("\nSave with --out plan.json, then: {}", apply("plan.json")),
     };
@@ -185,6 +200,10 @@ fn next_command(arguments: &Arguments, sources: &Sources, document: &Document) -
 /// Returns what the command line and the configuration ask for.
 fn order(arguments: &Arguments, sources: &Sources) -> Result<Order, BadInput> {
     let judging = JudgingSettings::load(sources)?;
+    unused_file(sources);
+    if arguments.repository.iter().any(|glob| glob.trim().is_empty()) {
+        return Err("--repository: is empty; leave it out for all".to_owned().into());
+    }
     let repositories = Globs::new(arguments.repository.iter().cloned())
         .map_err(|error| format!("--repository: {error}"))?;
     let region = arguments.region.clone();
@@ -196,6 +215,11 @@ fn order(arguments: &Arguments, sources: &Sources) -> Result<Order, BadInput> {
     let note = policy_note(sources, &judging.policy, judging.mode)?;
     let out = arguments.out.as_deref().map(OutFile::prepare).transpose()?;
     let html = arguments.html.as_deref().map(OutFile::prepare).transpose()?;
+    if let (Some(out), Some(html)) = (&out, &html)
+        && out.is(html)
+    {
+        return Err("--out and --html name the same file".to_owned().into());
+    }
     let selection = Selection { repositories, region, all: arguments.all };
     Ok(Order { judging, selection, note, out, html })
 }

@@ -16,8 +16,9 @@ use crate::domain::text::escaped;
 use crate::sweep::{Advance, count};
 use crate::telemetry::logs::{self, LogFormat};
 
-/// The log filter if RUST_LOG is not set.
-const FILTER: &str = "warn";
+/// The log filter if RUST_LOG is not set. The SDK logs every place where it looks for credentials,
+/// and the error that ends the command says what is missing.
+const FILTER: &str = "warn,aws_config=off";
 
 /// Writes the progress of a command to standard error.
 #[derive(Clone, Debug)]
@@ -81,10 +82,15 @@ impl Write for Progress {
 /// Installs a log subscriber for the messages of the worker's parts. The record of every act goes
 /// to `audit` if it is given.
 pub(super) fn log(progress: &Progress, audit: Option<AuditLog>, screen: &Screen) {
-    // No option leaves out the record of an act.
+    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|filter| !filter.is_empty());
+    let filter = wanted.and_then(|filter| filter.parse::<EnvFilter>().ok());
+    let filter = filter.unwrap_or_else(|| EnvFilter::new(screen.filter(FILTER)));
+    // No option and no variable leaves out the record of an act.
     let records = if audit.is_some() { "off" } else { "info" };
-    let usual = format!("{},tagwarden::audit={records}", screen.filter(FILTER));
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
+    let filter = match format!("{}={records}", logs::AUDIT).parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    };
     let (writer, colour) = (progress.clone(), screen.colours_errors());
     let subscriber = logs::subscriber(LogFormat::Pretty, filter, move || writer.clone(), colour);
     // There is a subscriber already only if this is part of another program.

@@ -82,7 +82,8 @@ pub(super) struct RawTopic {
     #[schemars(extend("enum" = FORMATS))]
     pub(super) format: Option<String>,
     /// Globs of repositories whose notices it receives; default: all
-    pub(super) repositories: List,
+    #[schemars(extend("minItems" = 1))]
+    pub(super) repositories: Option<List>,
     /// Actions whose notices it receives; default: all
     #[schemars(extend("items" = {"type": "string", "enum": ACTIONS}))]
     pub(super) actions: List,
@@ -222,7 +223,8 @@ with_rule_settings! {
         #[schemars(extend("minItems" = 1))]
         pub(super) repositories: List,
         /// Globs of the tags that may be removed; default: all
-        pub(super) tags: List,
+        #[schemars(extend("minItems" = 1))]
+        pub(super) tags: Option<List>,
     }
 }
 
@@ -230,6 +232,11 @@ impl RawPolicy {
     /// Returns the mode, unless it is missing or empty.
     pub(super) fn mode(&self) -> Option<&str> {
         self.mode.as_deref().filter(|mode| !mode.is_empty())
+    }
+
+    /// Makes the mode missing.
+    pub(super) fn forget_mode(&mut self) {
+        self.mode = None;
     }
 }
 
@@ -249,7 +256,8 @@ pub(super) struct RawException {
     /// Glob of the package; default: any
     pub(super) package: Option<String>,
     /// Globs of repositories; default: all
-    pub(super) repositories: List,
+    #[schemars(extend("minItems" = 1))]
+    pub(super) repositories: Option<List>,
     /// Reason why it is accepted (required)
     #[schemars(length(min = 1, max = 500))]
     pub(super) reason: Option<String>,
@@ -266,7 +274,8 @@ pub(super) struct RawException {
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct RawRepositories {
     /// Globs of repositories that are covered; default: all. `*` also matches `/`
-    pub(super) include: List,
+    #[schemars(extend("minItems" = 1))]
+    pub(super) include: Option<List>,
     /// Globs of repositories that are left alone
     pub(super) exclude: List,
 }
@@ -333,7 +342,9 @@ pub(super) struct RawTelemetry {
     pub(super) log_format: Option<String>,
 }
 
-/// A list. A file writes a sequence; a variable writes items with commas between them.
+/// A list. A file writes a sequence; a variable writes items with commas between them. Blank items
+/// are left out. If all are blank, one is kept, so that the check of the list refuses it: a shell
+/// makes it of variables that are not set.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(from = "Listed")]
 #[schemars(with = "Vec<String>", inline)]
@@ -352,12 +363,11 @@ impl From<Listed> for List {
             Listed::Text(text) => text.split(',').map(str::to_owned).collect(),
             Listed::Items(items) => items,
         };
-        Self(
-            items
-                .iter()
-                .map(|item| item.trim().to_owned())
-                .filter(|item| !item.is_empty())
-                .collect(),
-        )
+        let trimmed: Vec<_> = items.iter().map(|item| item.trim().to_owned()).collect();
+        let mut named: Vec<_> = trimmed.iter().filter(|item| !item.is_empty()).cloned().collect();
+        if named.is_empty() {
+            named.extend(trimmed.into_iter().next());
+        }
+        Self(named)
     }
 }

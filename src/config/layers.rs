@@ -112,6 +112,7 @@ fn configuration_file(sources: &Sources) -> Result<Option<(Arc<SourceText>, Conf
         (None, None) => return Ok(None),
     };
     let (text, mistake) = parsed;
+    let mistake = mistake.or_else(|| text.dotted_key());
     let text = Arc::new(text);
     match mistake.map_or_else(|| parse(&text.text, format), Err) {
         Ok(config) => Ok(Some((text, config))),

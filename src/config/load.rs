@@ -52,7 +52,10 @@ fn load(sources: &Sources, purpose: Purpose) -> Result<JudgingSettings, ConfigEr
     // Only a file can give a key a wrong shape, and a variable must not hide that.
     let misshapen = layers.file.map_or_else(Vec::new, |file| shape::of(file.to_json()).mistakes);
     all.add_all(misshapen);
-    let raw = shape::of(layers.merged.to_json()).raw;
+    let mut raw = shape::of(layers.merged.to_json()).raw;
+    if layers.variables.forget_mode() {
+        raw.policy.forget_mode();
+    }
     let checked = all.add(check(raw, purpose, sources.region().as_ref()));
     all.add(sources.one_kind_of_endpoint());
     all.finish(|| checked)

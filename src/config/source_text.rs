@@ -5,7 +5,8 @@
 //! time, for the places alone: TOML by the parser that the config crate uses too, YAML and JSON by
 //! the events of a YAML parser, because JSON is a part of YAML.
 //!
-//! A line that may hold a secret is never shown.
+//! A line that may hold a secret is never shown: none of the section `aws`, and none that names the
+//! secret key.
 
 use std::fmt;
 use std::ops::Range;
@@ -16,9 +17,51 @@ use toml::de::{DeTable, DeValue};
 use super::mistake::Mistake;
 use super::node::{Inner, Node};
 use super::yaml;
+use crate::domain::text::start;
 
-/// The key whose value is a secret.
-const SECRET: &str = "external_id";
+/// The section that has a secret, `aws.external_id`. Whoever mistypes that key still has a secret
+/// there.
+const SECRET_SECTION: &str = "aws";
+/// The key of that section that is no secret.
+const PUBLIC_KEY: &str = "assume_role";
+
+/// Returns whether a text names the secret key, however it is written.
+fn names_the_secret(text: &str) -> bool {
+    let letters = text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase);
+    letters.collect::<String>().contains("externalid")
+}
+
+/// Returns the places of all values that may be a secret, with their keys.
+fn secrets(node: &Node) -> Vec<Range<usize>> {
+    let Inner::Table(table) = &node.inner else { return Vec::new() };
+    let mut places = Vec::new();
+    for (name, below) in table {
+        let section = match &below.inner {
+            Inner::Table(section) if name == SECRET_SECTION => Some(section),
+            _ => None,
+        };
+        if let Some(section) = section {
+            let others = section.iter().filter(|(name, _)| *name != PUBLIC_KEY);
+            places.extend(others.flat_map(|(_, below)| all_within(below)));
+        } else if names_the_secret(name) {
+            places.extend(all_within(below));
+        } else {
+            places.extend(secrets(below));
+        }
+    }
+    places
+}
+
+/// Returns the places of a value and of all values within it.
+fn all_within(node: &Node) -> Vec<Range<usize>> {
+    let mut places = vec![node.key.start.min(node.value.start)..node.value.end.max(node.key.end)];
+    match &node.inner {
+        Inner::Scalar => {}
+        Inner::Table(table) => places.extend(table.values().flat_map(all_within)),
+        Inner::List(list) => places.extend(list.iter().flat_map(all_within)),
+    }
+    places
+}
 
 /// A configuration file.
 pub(super) struct SourceText {
@@ -28,6 +71,8 @@ pub(super) struct SourceText {
     pub(super) text: String,
     /// Whether lines may be shown. The text of a variable may come from a secret.
     is_public: bool,
+    /// The places that may hold a secret.
+    secrets: Vec<Range<usize>>,
     root: Node,
 }
 
@@ -53,13 +98,30 @@ impl SourceText {
             _ => yaml::places(&text),
         };
         match root {
-            Ok(root) => (Self { name, text, is_public, root }, None),
+            Ok(root) => {
+                let secrets = secrets(&root);
+                (Self { name, text, is_public, secrets, root }, None)
+            }
             Err(mistake) => {
                 // The parser may have lost its way within a secret.
-                let is_public = is_public && !text.contains(SECRET);
-                (Self { name, text, is_public, root: Node::default() }, Some(mistake))
+                let is_public = is_public && !names_the_secret(&text);
+                let root = Node::default();
+                (Self { name, text, is_public, secrets: Vec::new(), root }, Some(mistake))
             }
         }
+    }
+
+    /// Returns the mistake of a key with a dot in its name. The config crate would take it for a
+    /// path, and if the file gives the same key in its section too, chance would decide.
+    pub(super) fn dotted_key(&self) -> Option<Mistake> {
+        let Inner::Table(table) = &self.root.inner else { return None };
+        let (name, node) = table.iter().find(|(name, _)| name.contains(['.', '[', ']']))?;
+        let problem = format!("no such key as {:?}", start(name, 200));
+        let help = match name.split_once('.') {
+            Some((section, key)) => format!("write the section {section}, and {key} in it"),
+            None => "write a list of tables".to_owned(),
+        };
+        Some(Mistake::general(problem).help(help).at(Some(node.key.clone())))
     }
 
     /// Returns the node of a key such as `policy.rules[0].name`.
@@ -100,24 +162,31 @@ impl SourceText {
 
     /// Returns whether the line of this place may be shown.
     pub(super) fn may_show(&self, at: usize) -> bool {
-        self.is_public && !self.line_around(at).contains(SECRET)
+        let line = self.line_around(at);
+        let is_secret = |place: &Range<usize>| place.start < line.end && line.start < place.end;
+        let text = self.text.get(line.clone()).unwrap_or_default();
+        self.is_public && !names_the_secret(text) && !self.secrets.iter().any(is_secret)
     }
 
-    fn line_around(&self, at: usize) -> &str {
-        let before = self.text.get(..at).unwrap_or_default();
+    /// Returns the place of the line around a byte.
+    fn line_around(&self, at: usize) -> Range<usize> {
+        let at = self.text.floor_char_boundary(at);
+        let (before, after) = self.text.split_at_checked(at).unwrap_or_default();
         let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        self.text.get(start..).unwrap_or_default().lines().next().unwrap_or_default()
+        start..at + after.find('\n').unwrap_or(after.len())
     }
 
     /// Returns the part of a place that is on its first line.
     pub(super) fn first_line_of(&self, place: &Range<usize>) -> Range<usize> {
-        let start = place.start.min(self.text.len());
-        let text = self.text.get(start..place.end.min(self.text.len())).unwrap_or_default();
+        let start = self.text.floor_char_boundary(place.start);
+        let end = self.text.floor_char_boundary(place.end).max(start);
+        let text = self.text.get(start..end).unwrap_or_default();
         start..start + text.lines().next().map_or(0, str::len)
     }
 
     /// Returns the line and the column of a place, both from 1.
     pub(super) fn position(&self, at: usize) -> (usize, usize) {
+        let at = self.text.floor_char_boundary(at);
         let before = self.text.get(..at).unwrap_or(&self.text);
         let line = before.matches('\n').count() + 1;
         (line, before.rsplit('\n').next().unwrap_or_default().chars().count() + 1)

@@ -300,7 +300,7 @@ fn empty_variables_are_errors_but_for_the_mode_which_is_missing_then() {
         let message = one_line(&load(&[(name, "")]).unwrap_err());
         assert!(message.ends_with(&format!("the environment variable {name} is empty")));
     }
-    for text in ["", "policy.mode = ''"] {
+    for text in ["", "policy.mode = ''", "policy.mode = 'enforce'"] {
         let mut sources = sources(&[(TEXT_VARIABLE, &format!("# a comment\n{text}"))]);
         sources.environment.insert("TAGWARDEN__POLICY__MODE".into(), String::new());
         assert_eq!(

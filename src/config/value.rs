@@ -103,7 +103,25 @@ pub(super) fn wrong(key: &str, value: &str, expected: &str) -> Mistake {
     Mistake::value(key, problem)
 }
 
+/// Returns the globs of a list that stands for everything if it is left out. An empty list is a
+/// mistake, because somebody may have meant that it stands for nothing.
+pub(super) fn globs_or_all(key: &str, patterns: Option<List>) -> Result<Globs, Mistake> {
+    match patterns {
+        None => Ok(Globs::default()),
+        Some(List(patterns)) if patterns.is_empty() => {
+            Err(Mistake::value(key, "is an empty list; leave it out for all"))
+        }
+        Some(patterns) => globs(key, patterns),
+    }
+}
+
 pub(super) fn globs(key: &str, patterns: List) -> Result<Globs, Mistake> {
+    if patterns.0.iter().any(String::is_empty) {
+        return Err(Mistake::value(
+            key,
+            "holds nothing but blanks; expected globs such as release-*",
+        ));
+    }
     // The length is bounded because nested braces are parsed by recursion. No name that a glob can
     // match is as long.
     if let Some(long) = patterns.0.iter().find(|pattern| pattern.len() > LONGEST_GLOB) {

@@ -52,7 +52,11 @@ fn is_within(key: &str, section: &str) -> bool {
 
 /// The variables that set keys.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Variables(BTreeMap<String, String>);
+pub(super) struct Variables {
+    set: BTreeMap<String, String>,
+    /// Whether the variable of the mode is empty. The mode is missing then, whatever the file says.
+    forgets_mode: bool,
+}
 
 impl Variables {
     /// Finds the variables that set keys of this schema, and the mistakes: every variable that
@@ -63,13 +67,14 @@ impl Variables {
     ) -> (Self, Vec<Mistake>) {
         let known = keys(schema);
         let mut ours = BTreeMap::new();
+        let mut forgets_mode = false;
         let mut mistakes = Vec::new();
         let mut names: Vec<_> = environment.keys().filter(|name| looks_like_ours(name)).collect();
         names.sort();
         for name in names {
             let value = environment.get(name).map(String::as_str).unwrap_or_default();
             match key_of(name).filter(|key| known.contains(key)) {
-                Some(key) if value.is_empty() && key == CHOSEN => {}
+                Some(key) if value.is_empty() && key == CHOSEN => forgets_mode = true,
                 Some(key) if value.is_empty() => mistakes.push(empty(name).about(&key)),
                 Some(key) => {
                     ours.insert(key, value.to_owned());
@@ -77,18 +82,24 @@ impl Variables {
                 None => mistakes.push(unknown(name, schema, &known)),
             }
         }
-        (Self(ours), mistakes)
+        (Self { set: ours, forgets_mode }, mistakes)
     }
 
     /// Returns whether a variable sets this key.
     pub(super) fn sets(&self, key: &str) -> bool {
-        self.0.contains_key(key)
+        self.set.contains_key(key)
+    }
+
+    /// Returns whether the mode is missing because its variable is empty: somebody meant to choose
+    /// another mode than the file's.
+    pub(super) fn forget_mode(&self) -> bool {
+        self.forgets_mode
     }
 
     /// Returns the layer of the variables. Their values stay text: a key that holds a number parses
     /// it, while an account or an external id that looks like a number keeps its leading zeros.
     pub(super) fn layer(&self) -> Environment {
-        Environment::default().source(Some(self.0.clone().into_iter().collect()))
+        Environment::default().source(Some(self.set.clone().into_iter().collect()))
     }
 }
 

@@ -57,7 +57,7 @@ impl ImageReference {
             Some((host, rest)) if host.contains([':', '.']) && host != "." => {
                 match registry_of(host) {
                     Some(registry) => (Some(registry), rest),
-                    None if host.contains(':') || host.contains(".dkr.") => {
+                    None if host.contains(':') || host.contains(".dkr") => {
                         return Err(NoReference::ForeignHost(host.to_owned()));
                     }
                     None => (None, text),
@@ -79,14 +79,16 @@ impl ImageReference {
 }
 
 /// Returns the account and the Region that the host of a registry names (ECR user guide, "Amazon
-/// ECR registries", and its endpoints for FIPS).
+/// ECR registries", and its endpoints for FIPS and for IPv6).
 fn registry_of(host: &str) -> Option<RegistryId> {
-    let mut parts = host.split('.');
-    let account = AccountId::parse(parts.next()?).ok()?;
-    if parts.next()? != "dkr" || !matches!(parts.next()?, "ecr" | "ecr-fips") {
-        return None;
-    }
-    Some(RegistryId { account, region: Region::parse(parts.next()?).ok()? })
+    let parts: Vec<_> = host.split('.').collect();
+    let (account, region) = match parts.as_slice() {
+        [account, "dkr", "ecr" | "ecr-fips", region, ..] => (account, region),
+        [account, "dkr-ecr" | "dkr-ecr-fips", region, "on", ..] => (account, region),
+        _ => return None,
+    };
+    let account = AccountId::parse(*account).ok()?;
+    Some(RegistryId { account, region: Region::parse(*region).ok()? })
 }
 
 #[cfg(test)]
@@ -107,6 +109,7 @@ mod tests {
             (format!("team/app:1.2@{DIGEST}"), false, "team/app", by_digest.clone()),
             (format!("{host}/team/app:1"), true, "team/app", by_tag("1")),
             (format!("{host}.cn/app@{DIGEST}"), true, "app", by_digest.clone()),
+            ("111122223333.dkr-ecr.eu-west-1.on.aws/app:1".to_owned(), true, "app", by_tag("1")),
             ("my.team/app:1".to_owned(), false, "my.team/app", by_tag("1")),
         ] {
             let reference = ImageReference::parse(&text).unwrap();

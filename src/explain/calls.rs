@@ -68,6 +68,17 @@ impl Explainer<'_> {
         }
     }
 
+    /// Returns a note if an image is deleted with its tags, because no tag brings it back.
+    pub(super) fn deletes(
+        &self,
+        repository: &Repository,
+        images: &[ExplainedImage],
+    ) -> Option<String> {
+        let is_deleted = |image| self.told(repository, image) == Some(NoticeAction::Deleted);
+        let note = "policy.action is delete: after the notice the image itself is deleted too";
+        images.iter().any(is_deleted).then(|| note.to_owned())
+    }
+
     fn topics_for(
         &self,
         repository: &Repository,

@@ -49,10 +49,7 @@ pub(crate) async fn inspect<R: Registry>(
                 }
                 all.push(Inspection::Violation(violation));
             }
-            mut inspection => {
-                drop(inspection.take_snapshot());
-                all.push(inspection);
-            }
+            inspection => all.push(inspection),
         }
     }
     let mut checked = Vec::new();

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::names::{Digest, Repository, Tag};
+use crate::domain::names::{Repository, Tag};
 use crate::domain::plan::Course;
-use crate::inspect::Inspection;
+use crate::inspect::{Inspection, Quarantined};
 
 /// The most quarantined images that are named.
 const MAX_QUARANTINED: usize = 5;
@@ -18,20 +18,23 @@ pub(super) fn still_works(repository: &Repository, inspection: &Inspection) -> O
 }
 
 /// Returns what is known of a tag that is on no image.
-pub(super) fn absent(repository: &Repository, tag: &Tag, quarantined: &[Digest]) -> Vec<String> {
+pub(super) fn absent(repository: &Repository, tag: &Tag, quarantined: &Quarantined) -> Vec<String> {
     let name = &repository.name;
     let mut notes = vec![
         format!("no image of {name} has the tag {tag} now"),
         "if tagwarden removed it, the image is kept; the notice names its digest".to_owned(),
     ];
-    if quarantined.is_empty() {
-        notes.push(format!("no image of {name} has a quarantine tag alone"));
+    let Quarantined { digests, is_cut } = quarantined;
+    let among = if *is_cut { " among those that could be listed" } else { "" };
+    if digests.is_empty() {
+        notes.push(format!("no image of {name}{among} has a quarantine tag alone"));
         return notes;
     }
-    let images = if quarantined.len() == 1 { "image has" } else { "images have" };
-    let count = quarantined.len();
-    let mut note = format!("{count} {images} only a quarantine tag; explain each by its name:");
-    for digest in quarantined.iter().take(MAX_QUARANTINED) {
+    let images = if digests.len() == 1 { "image has" } else { "images have" };
+    let count = digests.len();
+    let mut note =
+        format!("{count} {images}{among} only a quarantine tag; explain each by its name:");
+    for digest in digests.iter().take(MAX_QUARANTINED) {
         note.push_str(&format!("\n{name}@{digest}"));
     }
     if count > MAX_QUARANTINED {

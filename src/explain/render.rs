@@ -21,7 +21,7 @@ impl Verdict {
             Self::Unscanned => {
                 "unscanned: it cannot be judged, which does not mean that it is clean"
             }
-            Self::Absent => "absent: the image does not exist",
+            Self::Absent => "absent: there is no such image now",
             Self::NotAnImage => "not a container image: it keeps its tags",
             Self::AlreadyQuarantined => "already quarantined: nothing is left to untag",
             Self::NothingToUntag => "nothing to untag: it violates the policy and has no tag",
@@ -47,8 +47,8 @@ impl fmt::Display for Explanation {
         if let Some(rule) = &self.rule {
             line("rule", rule)?;
         }
-        if self.event.is_some() {
-            line("message", self.message)?;
+        if let Some(message) = self.message {
+            line("message", message)?;
         }
         for note in &self.notes {
             // The lines after the first are names to copy, and stand alone.
@@ -80,7 +80,7 @@ impl fmt::Display for ExplainedImage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digest = self.digest.as_deref().unwrap_or(match self.kind {
             "index" => "that holds it",
-            _ => "that the event is about",
+            _ => "that was asked about",
         });
         writeln!(f, "{} {digest}", self.kind)?;
         let mut line =

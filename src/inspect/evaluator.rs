@@ -30,6 +30,15 @@ const IMAGES_A_PAGE: u16 = 1000;
 /// The pages of a repository's list that are read for quarantined images.
 const MAX_PAGES: usize = 20;
 
+/// The images of a repository that have their quarantine tag and no other.
+#[derive(Debug, Default)]
+pub(crate) struct Quarantined {
+    /// Their digests, newest first.
+    pub(crate) digests: Vec<Digest>,
+    /// Whether the repository has more images than were listed.
+    pub(crate) is_cut: bool,
+}
+
 /// Reads images from ECR and evaluates them by the policy.
 #[derive(Debug)]
 pub(crate) struct Evaluator<R> {
@@ -173,12 +182,11 @@ impl<R: Registry> Evaluator<R> {
         self.repository_index.tagged_images(request).await
     }
 
-    /// Returns images that have their quarantine tag and no other, newest first. They are among the
-    /// first [`MAX_PAGES`] pages of the repository's list.
+    /// Returns the images that have their quarantine tag and no other.
     ///
     /// # Errors
     /// [`Failure`] if they cannot be listed.
-    pub(crate) async fn quarantined(&self, request: &Request) -> Result<Vec<Digest>, Failure> {
+    pub(crate) async fn quarantined(&self, request: &Request) -> Result<Quarantined, Failure> {
         let mut images = Vec::new();
         let mut token: Option<String> = None;
         for _ in 0..MAX_PAGES {
@@ -196,7 +204,8 @@ impl<R: Registry> Evaluator<R> {
             }
         }
         images.sort_by_key(|image| Reverse(image.pushed_at));
-        Ok(images.into_iter().map(|image| image.digest).collect())
+        let digests = images.into_iter().map(|image| image.digest).collect();
+        Ok(Quarantined { digests, is_cut: token.is_some() })
     }
 
     /// Reads the scan of the image. Returns `None` if the image is gone.

@@ -122,10 +122,20 @@ fn lines_that_may_hold_a_secret_are_not_shown() {
         format!("aws = {{ external_id = \"{secret}\", role = \"x\" }}\n"),
         format!("[aws]\nexternal_id = \"{secret}\n[policy]\n"),
         format!("[aws]\nexternal_id = [\"{secret}\"]\n"),
+        format!("[aws]\nexternal-id = \"{secret}\"\n"),
+        format!("[aws]\nexternl = \"{secret}\"\n"),
+        format!("externalId = \"{secret}\n"),
     ] {
         let error = load_file(".toml", &text).unwrap_err().to_string();
         assert!(!error.contains(secret), "{error}");
         assert!(error.contains(".toml:"), "the place is named: {error}");
+    }
+    for (extension, text) in [
+        (".json", format!("{{\"aws\": {{\"external_id\":\n \"{secret}\"}}}}")),
+        (".yaml", format!("aws:\n  external_id:\n    {secret}\n")),
+    ] {
+        let error = load_file(extension, &text).unwrap_err().to_string();
+        assert!(!error.contains(secret), "{error}");
     }
     let error = load(&[(TEXT_VARIABLE, "[policy]\nmod = \"hunter2\"")]).unwrap_err().to_string();
     assert!(!error.contains(secret) && error.contains("TAGWARDEN_CONFIG_TEXT:2:1"), "{error}");
@@ -141,5 +151,50 @@ fn a_key_that_is_given_twice_is_an_error_in_every_format() {
         let error = load_file(extension, text).unwrap_err().to_string();
         let line = if extension == ".json" { 2 } else { 3 };
         assert!(error.contains(&format!("{extension}:{line}:")), "{error}");
+    }
+}
+
+#[test]
+fn a_key_with_dots_in_its_name_is_an_error() {
+    for (extension, text) in [
+        (".toml", "\"policy.mode\" = \"audit\"\n[policy]\nmode = \"enforce\""),
+        (".yaml", "policy.protected_tags: []\npolicy: {protected_tags: [prod-*]}\n"),
+        (".json", "{\"policy.mode\": \"audit\"}"),
+        (".json", "{\"policy.rules[3]\": {}}"),
+    ] {
+        let error = load_file(extension, text).unwrap_err();
+        assert!(one_line(&error).starts_with("no such key as \"policy."), "{error}");
+        assert!(error.to_string().contains(&format!("{extension}:1:")), "{error}");
+    }
+}
+
+#[test]
+fn a_list_that_comes_to_nothing_is_an_error() {
+    for name in ["REPOSITORIES__INCLUDE", "PROTECTED_TAGS", "ACCOUNTS", "PULL_THROUGH"] {
+        for value in [",", " , ", " "] {
+            let error = load(&[(&format!("TAGWARDEN__POLICY__{name}"), value)]).unwrap_err();
+            assert_eq!(error.messages().count(), 1, "{name}={value:?}: {error}");
+        }
+    }
+    for text in [
+        "policy.repositories.include = []",
+        "policy.repositories.include = ['']",
+        "[[policy.rules]]\nrepositories = ['a']\ntags = []",
+        "[[policy.exceptions]]\nid = 'a'\nreason = 'b'\nowner = 'c'\nexpires = 2026-12-31\n\
+         repositories = []",
+    ] {
+        assert_eq!(load(&[(TEXT_VARIABLE, text)]).unwrap_err().messages().count(), 1, "{text}");
+    }
+    let lifted = "policy.protected_tags = ['a']\n[[policy.rules]]\nrepositories = ['b']\n\
+                  protected_tags = []";
+    assert!(load_toml(lifted).policy.rules.as_slice()[0].terms.protected_tags.is_empty());
+}
+
+#[test]
+fn a_file_that_ends_within_a_character_is_an_error_with_its_place() {
+    for text in ["{\"policy\": {\"name\": \"café", "{\"a\": \"\\u00é\"}"] {
+        let error = load_file(".json", text).unwrap_err();
+        assert!(one_line(&error).starts_with("is not valid JSON"), "{error}");
+        assert!(error.to_string().contains(".json:1:"), "{error}");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::config::file::{FORMATS, List, RawNotify, RawTopic};
 use crate::config::mistake::{Gather, Mistake, Mistakes};
-use crate::config::value::{again, choice, given, globs, missing, wrong};
+use crate::config::value::{again, choice, given, globs_or_all, missing, wrong};
 use crate::domain::globs::Globs;
 use crate::domain::names::{AccountId, Region};
 use crate::domain::notice::NoticeAction;
@@ -57,7 +57,7 @@ fn topic(
     let arn = all.add(arn.ok_or_else(|| missing(&key("arn"), TOPIC_EXAMPLE)));
     let region = arn.as_ref().and_then(|arn| all.add(topic_region(&key("arn"), arn)));
     let format = all.add(raw.format.map_or(Ok(inherited), |raw| format(&key("format"), &raw)));
-    let repositories = all.add(globs(&key("repositories"), raw.repositories));
+    let repositories = all.add(globs_or_all(&key("repositories"), raw.repositories));
     let actions = all.add(actions(&key("actions"), &raw.actions));
     all.finish(|| {
         Some(TopicSettings {

@@ -10,7 +10,9 @@ use crate::config::bounds::MAX_KEPT;
 use crate::config::file::{List, RawException, RawPolicy, RawRule, RawRuleSettings};
 use crate::config::mistake::{Gather, Mistake, Mistakes};
 use crate::config::suggest::closest;
-use crate::config::value::{again, choice, globs, missing, names, whole_number, within, wrong};
+use crate::config::value::{
+    again, choice, globs, globs_or_all, missing, names, whole_number, within, wrong,
+};
 use crate::domain::exception::{Day, Exception};
 use crate::domain::findings::{Score, Severity};
 use crate::domain::limits::Limits;
@@ -37,7 +39,7 @@ pub(super) fn policy(mut raw: RawPolicy) -> Result<Policy, Mistakes> {
     let exceptions = raw.exceptions.into_iter().enumerate();
     let exceptions = exceptions.map(|(at, raw)| all.add(exception(at, raw)));
     let exceptions: Vec<_> = exceptions.collect();
-    let include = all.add(globs("policy.repositories.include", raw.repositories.include));
+    let include = all.add(globs_or_all("policy.repositories.include", raw.repositories.include));
     let exclude = all.add(globs("policy.repositories.exclude", raw.repositories.exclude));
     let pull_through = all.add(globs("policy.pull_through", raw.pull_through));
     let accounts = all.add(names("policy.accounts", raw.accounts, AccountId::parse));
@@ -69,7 +71,7 @@ fn rule(at: usize, mut raw: RawRule, base: &RuleSettings) -> Result<Rule, Mistak
         true => Err(missing(&repositories, "globs of repositories such as team/*")),
         false => globs_of_it(),
     });
-    let tags = all.add(globs(&format!("{key}.tags"), raw.tags));
+    let tags = all.add(globs_or_all(&format!("{key}.tags"), raw.tags));
     let name = raw.name.unwrap_or_else(|| format!("rules[{at}]"));
     let fits = !name.trim().is_empty() && name.len() <= 128 && !name.contains(char::is_control);
     if !fits || name == Policy::BASE {
@@ -233,7 +235,7 @@ fn exception(at: usize, raw: RawException) -> Result<Exception, Mistakes> {
     });
     let digest = all.add(digest.transpose());
     let package = all.add(pattern("package", raw.package));
-    let repositories = all.add(globs(&key("repositories"), raw.repositories));
+    let repositories = all.add(globs_or_all(&key("repositories"), raw.repositories));
     let expected = "a sentence that says why it is accepted";
     let reason = all.add(text("reason", raw.reason, expected));
     let expected = "who is responsible for it, such as a team or an address";

@@ -93,9 +93,17 @@ impl Text<'_> {
             table::tags(&tags, self.width),
             worst(entry),
             self.age(entry).unwrap_or_default(),
-            entry.verdict.replace('_', " "),
+            self.verdict(entry),
             entry.reasons.join("; "),
         ]
+    }
+
+    /// Returns the verdict. A deletion is named, because no tag brings the image back.
+    fn verdict(&self, entry: &Entry) -> String {
+        if entry.delete && entry.verdict == Coverage::Untag.as_str() {
+            return "delete".to_owned();
+        }
+        entry.verdict.replace('_', " ")
     }
 
     /// Returns for how long an image had been in the registry when the plan was made.
@@ -193,7 +201,16 @@ impl Text<'_> {
                 count(repositories, "repository", "repositories"),
             ),
         };
-        conclusion.push_str(&format!("Plan: {what}. Nothing was changed."));
+        let deleted = self
+            .document
+            .images
+            .iter()
+            .filter(|entry| entry.delete && entry.verdict == Coverage::Untag.as_str());
+        let deleted = match deleted.count() as u64 {
+            0 => String::new(),
+            deleted => format!("; {} would be deleted", count(deleted, "image", "images")),
+        };
+        conclusion.push_str(&format!("Plan: {what}{deleted}. Nothing was changed."));
         conclusion
     }
 }

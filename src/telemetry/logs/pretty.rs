@@ -168,7 +168,10 @@ impl Fields {
             .0
             .into_iter()
             .filter(|(_, value)| !value.is_empty())
-            .map(|(name, value)| (name, shown(&value)))
+            .map(|(name, value)| match TAGS.contains(&name) {
+                true => (name, quoted(value)),
+                false => (name, shown(&value)),
+            })
             .collect();
         let wide = |fields: &[(&str, String)]| -> usize {
             fields.iter().map(|(name, value)| name.len() + value.chars().count() + 2).sum()
@@ -193,12 +196,20 @@ impl Visit for Fields {
     }
 }
 
+/// The fields that hold names of tags. They are never shortened, because a tag may look like an id,
+/// and the line may be the only place that names it.
+const TAGS: [&str; 5] = ["untag", "untagged", "kept", "claimed", "would_untag"];
+
 /// Returns a value as it is shown: shortened, and quoted if it could be taken for several.
 fn shown(value: &str) -> String {
     let parts: Vec<_> = value.split(',').map(shortened).collect();
-    let short = parts.join(",");
-    let is_plain = !short.contains(|c: char| c.is_whitespace() || c == '=' || c == '"');
-    if is_plain { short } else { format!("{short:?}") }
+    quoted(parts.join(","))
+}
+
+/// Quotes a value that could be taken for several.
+fn quoted(value: String) -> String {
+    let is_plain = !value.contains(|c: char| c.is_whitespace() || c == '=' || c == '"');
+    if is_plain { value } else { format!("{value:?}") }
 }
 
 /// Shortens a digest, a quarantine tag, an id and an ARN, and returns anything else as it is.

@@ -237,7 +237,7 @@ async fn ignored_and_out_of_scope_events_cause_no_lookup() {
 #[tokio::test]
 async fn refusal_ends_the_explanation_and_names_the_remedy() {
     for (code, remedy) in [
-        ("AccessDeniedException", "`tagwarden check` prints the IAM policy"),
+        ("AccessDeniedException", "`tagwarden check --iam` prints the IAM policy"),
         ("ExpiredTokenException", "log in again"),
     ] {
         let world = World::new().await;

@@ -373,6 +373,7 @@ async fn interrupted_or_failed_plan_leaves_the_saved_one_alone() {
     let filled = Filled::new().await;
     let world = &filled.world;
     let file = filled.file("plan.json");
+    let page = filled.file("plan.html");
     std::fs::write(&file, "an older plan").expect("a file");
     for format in ["text", "json"] {
         let process = Arc::new(Mutex::new(None));
@@ -384,7 +385,7 @@ async fn interrupted_or_failed_plan_leaves_the_saved_one_alone() {
         world.sim.set_faults(stop);
         let ended = {
             let mut process = process.lock().expect("no panic");
-            let arguments = ["plan", "--out", &file, "--html", &file, "--format", format];
+            let arguments = ["plan", "--out", &file, "--html", &page, "--format", format];
             let child = tagwarden(&arguments, &world.variables).spawn();
             let child = child.expect("the binary can be started");
             *process = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
