@@ -217,8 +217,11 @@ fn brief(image: &Image, why: &Why) -> String {
         }
         (Why::Found(found), _) => format!("{found}{}", image.hint),
         (Why::Accepted(found), _) => {
-            let id = found.split_whitespace().next().unwrap_or_default();
-            format!("an exception accepts {id}")
+            // A policy of somebody's own may accept counts, which no exception names.
+            match found.split_whitespace().next() {
+                Some(id) if id.starts_with("CVE-") => format!("an exception accepts {id}"),
+                _ => format!("the policy accepts {found}"),
+            }
         }
         (Why::Moved, _) => "somebody moved it to a fixed image".to_owned(),
         (why, _) => why.to_string(),

@@ -9,7 +9,7 @@ use crate::bus::{Finding, Scan, TaggedImage, is_mark, short};
 use crate::log::Plan;
 use crate::narrator::Sightings;
 use crate::page::Fate;
-use crate::stage::{PROTECTED, Stage, platform_of};
+use crate::stage::{Stage, platform_of};
 
 fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> Table {
     let mut table = Table::new();
@@ -87,7 +87,7 @@ impl fmt::Display for Why {
             Self::Found(found) => f.write_str(found),
             Self::Accepted(found) => write!(f, "{found}; accepted by an exception"),
             Self::Left(found, why) => write!(f, "{found}; {why}"),
-            Self::Protected => write!(f, "protected by {PROTECTED}"),
+            Self::Protected => f.write_str("its name is protected"),
             Self::Moved => f.write_str("moved by somebody else"),
             Self::Mark => f.write_str("keeps the image"),
         }

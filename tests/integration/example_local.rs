@@ -85,7 +85,7 @@ async fn twenty_lines_of_plain_text_say_what_became_of_each_tag() {
     let named = "CVE-2026-1001 in openssl 3.0.0, 2 high";
     assert_eq!(line(&text, "team/app:1.1.0"), ("untagged", named));
     assert_eq!(line(&text, "team/app:stable"), ("untagged", "3 high"));
-    assert_eq!(line(&text, "team/app:prod-eu"), ("kept", "protected by prod-*"));
+    assert_eq!(line(&text, "team/app:prod-eu"), ("kept", "its name is protected"));
     let moved = "somebody moved it to a fixed image";
     assert_eq!(line(&text, "team/app:edge"), ("moved", moved));
     assert_eq!(line(&text, "team/web:2.0.0"), ("untagged", "1 critical in linux/arm64"));
@@ -134,7 +134,7 @@ async fn every_step_is_told_on_request() {
     assert_eq!(tag(&text, "1.2.0"), ["tagged", "untagged", "3 high"]);
     assert_eq!(tag(&text, "stable"), ["tagged", "untagged", "3 high"]);
     assert_eq!(tag(&text, "1.3.0"), ["tagged", "untagged", "2 critical"]);
-    assert_eq!(tag(&text, "prod-eu"), ["tagged", "tagged", "protected by prod-*"]);
+    assert_eq!(tag(&text, "prod-eu"), ["tagged", "tagged", "its name is protected"]);
     assert_eq!(tag(&text, "1.4.0"), ["tagged", "untagged", "1 critical"]);
     let [before, after, why] = tag(&text, "edge");
     assert_eq!((before, why), ("tagged", "moved by somebody else"));
@@ -180,7 +180,7 @@ async fn events_on_standard_input_are_sent_unchanged() {
         ]
     );
     assert_eq!(tag(&text, "1.3.0"), ["tagged", "untagged", "2 critical"]);
-    assert_eq!(tag(&text, "prod-eu"), ["tagged", "tagged", "protected by prod-*"]);
+    assert_eq!(tag(&text, "prod-eu"), ["tagged", "tagged", "its name is protected"]);
     assert_eq!(tag(&text, "1.1.0"), ["tagged", "tagged", "1 critical, 2 high; not judged"]);
 }
 
