@@ -44,6 +44,16 @@ pub(crate) enum LiveError {
         #[source]
         failure: Failure,
     },
+    /// Nobody could be notified of what is removed.
+    #[error(
+        "nothing was changed: {action} is missing on the topic {topic}; allow the caller {action}"
+    )]
+    Unnotifiable {
+        /// The missing permission.
+        action: &'static str,
+        /// The topic's ARN.
+        topic: String,
+    },
     /// A second signal came.
     #[error("stopped at once by a second signal")]
     SecondSignal,

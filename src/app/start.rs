@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use tracing::{error, warn};
 
 use super::{App, RunError};
-use crate::aws::{Aws, AwsError, ErrorClass};
+use crate::aws::{Aws, AwsError, ErrorClass, Permission, Tried};
 use crate::backoff::{Backoff, Retries};
 use crate::notify::SnsNotifier;
 use crate::notify::{Notifier as _, Topic, TopicSettings};
@@ -125,6 +125,21 @@ pub(super) async fn usable_topics(
             Topic::new(settings, notifier, refuses)
         })
         .collect())
+}
+
+/// Returns the first permission to publish that a usable topic lacks. Nothing is sent. A topic that
+/// does not answer at all is left out, because [`usable_topics`] reports it.
+pub(super) async fn missing_publish(aws: &Aws, settings: &[TopicSettings]) -> Option<Tried> {
+    let topics = settings.iter().map(|settings| async move {
+        let notifier = SnsNotifier::new(aws.clone(), settings.arn.clone(), &settings.region);
+        notifier.try_permissions().await
+    });
+    let is_missing = |tried: &Tried| matches!(tried.permission, Permission::Missing(_));
+    let of_usable = |tried: &Vec<Tried>| {
+        !tried.iter().any(|tried| tried.action == "sns:GetTopicAttributes" && is_missing(tried))
+    };
+    let tried = join_all(topics).await.into_iter().filter(of_usable).flatten();
+    tried.into_iter().find(is_missing)
 }
 
 /// Returns the remedy for a refusal at the start.

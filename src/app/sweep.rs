@@ -5,8 +5,8 @@ use std::sync::Arc;
 use aws_config::SdkConfig;
 
 use super::live::LiveError;
-use super::start::usable_topics;
-use super::wiring::{Client, Reading, Surroundings, dispatcher};
+use super::start::{missing_publish, usable_topics};
+use super::wiring::{Client, Reading, Surroundings, dispatcher_of_command};
 use super::{Signals, identity};
 use crate::config::JudgingSettings;
 use crate::domain::names::{AccountId, Region, RegistryId};
@@ -121,11 +121,18 @@ impl Application {
         let shutdown = Shutdown::default();
         let work = async {
             let topics = usable_topics(&client.aws, &settings.notify.topics).await?;
+            // Otherwise the first notice of removed tags would be the first to be refused.
+            if plan.removals().images > 0
+                && let Some(missing) = missing_publish(&client.aws, &settings.notify.topics).await
+            {
+                let (action, topic) = (missing.action, missing.resource);
+                return Err(LiveError::Unnotifiable { action, topic });
+            }
             let of =
                 Surroundings::of_command(settings.policy, own.clone(), shutdown.clone(), &client);
             let registry = EcrRegistry::new(client.aws.clone(), own.clone(), settings.untag_by);
             let reading = Reading::new(&of, registry);
-            let dispatcher = dispatcher(&of, topics);
+            let dispatcher = dispatcher_of_command(&of, topics);
             let parts = ApplyParts {
                 inventory: reading.inventory(&of),
                 assessor: reading.assessor(&of, &dispatcher, settings.limits),

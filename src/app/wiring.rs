@@ -159,6 +159,16 @@ pub(super) fn dispatcher<N: Notifier>(
     Arc::new(Dispatcher::new(topics, health, shutdown, Arc::clone(&of.instruments)))
 }
 
+/// Returns the dispatcher of a command, behind which a person waits.
+pub(super) fn dispatcher_of_command<N: Notifier>(
+    of: &Surroundings,
+    topics: Vec<Topic<N>>,
+) -> Arc<Dispatcher<N>> {
+    let (health, shutdown) = (Arc::clone(&of.health), of.shutdown.clone());
+    let instruments = Arc::clone(&of.instruments);
+    Arc::new(Dispatcher::new(topics, health, shutdown, instruments).giving_up())
+}
+
 /// Builds the metrics, with every combination of labels at zero.
 fn instruments(policy: &Policy, export: Option<MetricExport>) -> Result<Instruments, MetricsError> {
     let instruments = Instruments::exporting(&policy.exceptions, export)?;

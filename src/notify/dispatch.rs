@@ -96,6 +96,8 @@ pub(crate) struct Dispatcher<N> {
     health: Arc<Health>,
     shutdown: Shutdown,
     instruments: Arc<Instruments>,
+    /// Whether a notice is given up after some attempts although every topic refuses us.
+    gives_up: bool,
 }
 
 /// Writes the audit record of an act, or of a refusal to act, whether or not anybody is notified.
@@ -133,12 +135,20 @@ impl<N: Notifier> Dispatcher<N> {
         instruments: Arc<Instruments>,
     ) -> Self {
         let (history, gate) = Default::default();
-        Self { topics, history, gate, health, shutdown, instruments }
+        Self { topics, history, gate, health, shutdown, instruments, gives_up: false }
+    }
+
+    /// Gives a notice up after some attempts when every topic refuses us, because a person waits
+    /// for the end and no message comes again.
+    #[must_use]
+    pub(crate) fn giving_up(self) -> Self {
+        Self { gives_up: true, ..self }
     }
 
     /// Notifies every topic that wants this notice and has not heard it.
     ///
-    /// When every topic refuses us, polling pauses and this waits until one accepts.
+    /// When every topic refuses us, polling pauses and this waits until one accepts, unless the
+    /// dispatcher gives up.
     ///
     /// # Errors
     /// [`Undelivered`] if at least one topic has not accepted it.
@@ -239,6 +249,12 @@ impl<N: Notifier> Dispatcher<N> {
             if self.topics.iter().all(|topic| topic.refuses.load(Ordering::Relaxed)) {
                 self.health.pause(Pause::Topic, gravest);
                 closed.get_or_insert_with(|| self.gate.close());
+                if self.gives_up {
+                    attempts -= 1;
+                    if attempts == 0 {
+                        return Err(Undelivered::Failed(gravest.clone()));
+                    }
+                }
             } else {
                 closed = None;
                 self.health.resume(Pause::Topic);
