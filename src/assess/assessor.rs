@@ -90,6 +90,13 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         policy.check_scope(repository, own)
     }
 
+    /// Returns whether this process removed tags of an image, or may have, without the team being
+    /// notified of it.
+    #[must_use]
+    pub(crate) fn owes_notice(&self, repository: &Repository, digest: &Digest) -> bool {
+        !self.stages.dispatcher.left_to_notify(repository, digest).is_empty()
+    }
+
     /// Refuses a request that the policy does not cover.
     ///
     /// # Errors

@@ -108,6 +108,9 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
         Format::Text => print_verdicts(&applied.text(width()), screen),
         Format::Json => print(&applied.json()),
     };
+    if let Some(stop) = applied.stop() {
+        return failed(FAILED, format_args!("stopped: {}", stop.advice()));
+    }
     if applied.is_interrupted() {
         let again = format!("interrupted; to go on: {}", command(&arguments, sources));
         return failed(FAILED, again);
@@ -120,8 +123,21 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
 
 /// Returns the command that carries out the same plan.
 fn command(arguments: &Arguments, sources: &Sources) -> String {
-    let config = sources.file.as_ref().map(|file| format!("--config {} ", file.display()));
-    format!("tagwarden {}apply {}", config.unwrap_or_default(), arguments.plan.display())
+    let config = sources.file.as_ref().map(|file| format!("--config {} ", for_shell(file)));
+    let audit =
+        arguments.audit_log.as_ref().map(|file| format!(" --audit-log {}", for_shell(file)));
+    let (config, audit) = (config.unwrap_or_default(), audit.unwrap_or_default());
+    format!("tagwarden {config}apply {}{audit}", for_shell(&arguments.plan))
+}
+
+/// Returns a path as a shell reads it, in quotes if it has characters that mean something there.
+fn for_shell(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    let is_plain = |one: char| one.is_alphanumeric() || "/._-+=:,@%".contains(one);
+    if !path.is_empty() && path.chars().all(is_plain) {
+        return path.into_owned();
+    }
+    format!("'{}'", path.replace('\'', r"'\''"))
 }
 
 /// Reads the plan and the configuration, and checks all that needs no call.

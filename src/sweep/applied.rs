@@ -21,6 +21,32 @@ pub(super) enum Done {
     Not { word: &'static str, problem: String },
 }
 
+/// Why the work ended before every image was tried, other than by a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Stop {
+    /// The registry removed more than it was asked to.
+    Overreach,
+    /// Tags were removed, and the team could not be notified of it.
+    Unnotified,
+}
+
+impl Stop {
+    /// Returns the reason, and what to do.
+    #[must_use]
+    pub(crate) fn advice(self) -> &'static str {
+        match self {
+            Self::Overreach => {
+                "the registry removed more than requested; find the cause before you run it again"
+            }
+            Self::Unnotified => {
+                "the team could not be notified; make the topics accept notices before you run it \
+                 again"
+            }
+        }
+    }
+}
+
 /// What became of a plan.
 #[derive(Debug, Serialize)]
 pub(crate) struct Applied {
@@ -33,6 +59,8 @@ pub(crate) struct Applied {
     made_at: String,
     /// Whether every image was tried. It is false after an interruption.
     complete: bool,
+    /// Why the work ended early, other than by a signal.
+    stopped: Option<Stop>,
     images: Vec<Row>,
 }
 
@@ -84,6 +112,7 @@ impl Applied {
             policy: plan.policy,
             made_at: plan.made_at,
             complete: planned.is_empty(),
+            stopped: None,
             images: images.filter(|(at, _)| is_planned(*at)).map(row).collect(),
         }
     }
@@ -97,6 +126,11 @@ impl Applied {
             Done::Not { word, problem } => (Some(word), Some(problem)),
         };
         self.complete = self.images.iter().all(|row| row.outcome.is_some());
+    }
+
+    /// Records why the work ends now.
+    pub(super) fn stopped(&mut self, why: Stop) {
+        self.stopped = Some(why);
     }
 
     fn counts(&self) -> Counts {
@@ -118,6 +152,12 @@ impl Applied {
     pub(crate) fn is_whole(&self) -> bool {
         let Counts { not, untried, .. } = self.counts();
         not == 0 && untried == 0
+    }
+
+    /// Returns why the work ended early, if it was not by a signal.
+    #[must_use]
+    pub(crate) fn stop(&self) -> Option<Stop> {
+        self.stopped
     }
 
     /// Returns whether the work ended before every image was tried.
@@ -159,7 +199,12 @@ impl Applied {
         });
         let table = table(&columns, rows.collect(), width);
         let gap = if table.is_empty() { "" } else { "\n" };
-        format!("{table}{gap}{}", self.counts())
+        let end = match self.stopped {
+            Some(_) => "stopped: ",
+            None if self.is_interrupted() => "interrupted: ",
+            None => "",
+        };
+        format!("{table}{gap}{end}{}", self.counts())
     }
 }
 
@@ -169,9 +214,6 @@ const BEFORE: &str = "done_before";
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { now, before, not, untried } = *self;
-        if untried > 0 {
-            f.write_str("interrupted: ")?;
-        }
         if before > 0 {
             write!(f, "{before} done before, ")?;
         }

@@ -8,24 +8,28 @@
 //! A plan can be applied again after an interruption. An image whose tags an earlier run has
 //! removed bears the mark and is as the plan wants it.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::applied::{Applied, Done};
+use super::applied::{Applied, Done, Stop};
 use super::inventory::Inventory;
 use super::plan_file::{Document, Planned};
 use super::planning::{Advance, OnAdvance, by_hand, described, request};
 use crate::assess::Assessor;
 use crate::domain::coverage::Coverage;
-use crate::domain::names::{InvalidName, RegistryId, Tag};
+use crate::domain::names::{Digest, InvalidName, RegistryId, Repository, Tag};
 use crate::domain::origin::Origin;
 use crate::domain::policy::{Mode, Policy};
 use crate::health::Health;
 use crate::inspect::{CallPace, Freshness, Request};
 use crate::notify::Notifier;
-use crate::outcome::{Attempt, Outcome};
+use crate::outcome::{Attempt, Failure, Outcome};
 use crate::registry::Registry;
 use crate::shutdown::Shutdown;
+
+/// Why an image exists that the plan deletes, although its tags are gone.
+const KEPT: &str = "tags removed; the image is kept, because an index holds it";
 
 /// The parts that carry out a plan.
 #[derive(Debug)]
@@ -64,6 +68,8 @@ enum Standing {
 pub(crate) struct Applier<R, N> {
     parts: ApplyParts<R, N>,
     planned: Vec<Planned>,
+    /// The images of the plan and the tags to remove, by repository.
+    agreed: HashMap<Repository, Arc<BTreeSet<(Digest, Tag)>>>,
     origin: Origin,
     freshness: Freshness,
     applied: Applied,
@@ -81,20 +87,37 @@ impl<R: Registry, N: Notifier> Applier<R, N> {
     ) -> Result<Self, InvalidName> {
         let planned = plan.planned()?;
         let (origin, freshness) = (by_hand("apply", now), Freshness::now(Some(now)));
-        Ok(Self { parts, origin, freshness, applied: Applied::new(plan, &planned), planned })
+        let mut agreed: HashMap<_, BTreeSet<_>> = HashMap::new();
+        for Planned { repository, digest, untag, .. } in &planned {
+            let tags = untag.iter().map(|tag| (digest.clone(), tag.clone()));
+            agreed.entry(repository.clone()).or_default().extend(tags);
+        }
+        let agreed = agreed.into_iter().map(|(of, tags)| (of, Arc::new(tags))).collect();
+        let applied = Applied::new(plan, &planned);
+        Ok(Self { parts, planned, agreed, origin, freshness, applied })
     }
 
     /// Works on one image after the other until all are done, or until the process is told to stop,
-    /// when the image in hand is the last.
+    /// when the image in hand is the last. It also ends after an over-reach, and when the team cannot
+    /// be notified of removed tags.
     pub(crate) async fn run(mut self, on: OnAdvance<'_>) -> Applied {
         on(Advance::More(self.planned.len()));
         for planned in std::mem::take(&mut self.planned) {
-            if self.parts.shutdown.is_draining() || self.parts.health.is_overreached() {
+            if self.parts.shutdown.is_draining() {
                 break;
             }
             let done = self.apply(&planned).await;
             self.applied.done(planned.position(), done);
             on(Advance::Image);
+            let Planned { repository, digest, .. } = &planned;
+            if self.parts.health.is_overreached() {
+                self.applied.stopped(Stop::Overreach);
+                break;
+            }
+            if self.parts.assessor.owes_notice(repository, digest) {
+                self.applied.stopped(Stop::Unnotified);
+                break;
+            }
         }
         self.applied
     }
@@ -122,14 +145,41 @@ impl<R: Registry, N: Notifier> Applier<R, N> {
         let tags = planned.untag.clone();
         let request = Request { tags, attempt, ..self.request(planned) };
         match Box::pin(self.parts.assessor.assess(&request)).await.result {
-            // An index that stays holds the image, so that it cannot be deleted.
-            Ok(Outcome::AlreadyQuarantined) => Done::Before,
-            Ok(outcome) => match undone(&outcome) {
+            Ok(Outcome::Absent) if planned.delete => Done::Before,
+            // It had no tag left to keep, so it is an index that is blocked and holds it.
+            Ok(outcome @ Outcome::Blocked) if attempt.is_repeated() => {
+                Done::Not { word: outcome.as_str(), problem: KEPT.to_owned() }
+            }
+            Ok(outcome) => match undone(&outcome, planned.delete) {
                 Some(problem) => Done::Not { word: outcome.as_str(), problem },
+                None if outcome == Outcome::AlreadyQuarantined => Done::Before,
                 None => Done::Now { word: outcome.as_str() },
             },
-            Err(failure) => Done::Not { word: failure.as_str(), problem: described(&failure) },
+            Err(failure) => {
+                let problem = self.problem(planned, &failure);
+                Done::Not { word: failure.as_str(), problem }
+            }
         }
+    }
+
+    /// Returns why an image was not handled, from the worker's failure.
+    fn problem(&self, planned: &Planned, failure: &Failure) -> String {
+        if !self.parts.assessor.owes_notice(&planned.repository, &planned.digest) {
+            return described(failure);
+        }
+        let unnotified = match failure {
+            Failure::TopicRefused { topic, .. } => format!("{topic} was not notified"),
+            _ => "nobody was notified".to_owned(),
+        };
+        format!(
+            "tags were removed and {unnotified}; a new run does not repeat the notice ({})",
+            described(failure)
+        )
+    }
+
+    fn is_planned(&self, repository: &Repository, digest: &Digest) -> bool {
+        let agreed = self.agreed.get(repository);
+        agreed.is_some_and(|agreed| agreed.iter().any(|(planned, _)| planned == digest))
     }
 
     /// Inspects an image again and compares it with the plan.
@@ -179,10 +229,12 @@ impl<R: Registry, N: Notifier> Applier<R, N> {
         // The indexes of the plan have been handled by now, because they come first.
         let unplanned = holders.iter().find(|index| index.coverage == Coverage::Untag);
         if let Some(index) = unplanned {
-            return Standing::Refused(format!(
-                "the index {} contains it, is not in the plan, and would lose tags too",
-                index.image.digest
-            ));
+            let digest = &index.image.digest;
+            let why = match self.is_planned(&planned.repository, digest) {
+                true => "is in the plan and was not handled",
+                false => "is not in the plan, and would lose tags too",
+            };
+            return Standing::Refused(format!("the index {digest} contains it, {why}"));
         }
         Standing::ToDo
     }
@@ -213,12 +265,15 @@ fn joined(tags: &[Tag]) -> String {
     tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// Returns the reason why an image was not handled, from the worker's outcome. Returns `None` if it
-/// was.
-fn undone(outcome: &Outcome) -> Option<String> {
+/// Returns the reason why an image was not handled, from the worker's outcome and whether the plan
+/// deletes the image itself. Returns `None` if it was.
+fn undone(outcome: &Outcome, delete: bool) -> Option<String> {
     let why = match outcome {
-        Outcome::Quarantined | Outcome::Deleted | Outcome::AlreadyQuarantined => return None,
-        Outcome::Shared(outcome) => return undone(outcome),
+        Outcome::Deleted => return None,
+        Outcome::Quarantined | Outcome::AlreadyQuarantined if delete => KEPT,
+        Outcome::Quarantined | Outcome::AlreadyQuarantined => return None,
+        Outcome::Absent if delete => return None,
+        Outcome::Shared(outcome) => return undone(outcome, delete),
         Outcome::Blocked => "it keeps its tags, and the team was notified of the reason",
         Outcome::Unscanned => "it can no longer be judged",
         Outcome::LeftToScan => "a new scan of it has begun",
@@ -272,11 +327,18 @@ mod tests {
     #[test]
     fn outcome_counts_as_done_only_if_the_image_is_enforced() {
         for outcome in [Outcome::Quarantined, Outcome::Deleted, Outcome::Quarantined.shared()] {
-            assert_eq!(undone(&outcome), None);
+            assert_eq!(undone(&outcome, false), None);
+        }
+        for outcome in [Outcome::Deleted, Outcome::Absent, Outcome::Deleted.shared()] {
+            assert_eq!(undone(&outcome, true), None);
+        }
+        let kept = [Outcome::Quarantined, Outcome::AlreadyQuarantined];
+        for outcome in kept.into_iter().chain([Outcome::Quarantined.shared()]) {
+            assert!(undone(&outcome, true).is_some(), "{outcome:?}");
         }
         let not = [Outcome::Clean, Outcome::Blocked, Outcome::Overreach, Outcome::Superseded];
         for outcome in not.into_iter().chain([Outcome::Clean.shared(), Outcome::WouldUntag]) {
-            assert!(undone(&outcome).is_some(), "{outcome:?}");
+            assert!(undone(&outcome, false).is_some(), "{outcome:?}");
         }
     }
 }

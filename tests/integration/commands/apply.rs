@@ -190,7 +190,11 @@ async fn over_reach_ends_the_work() {
     let shown = filled.apply(&file, &[]).await;
     assert_eq!(shown.code, 1, "{shown:?}");
     assert!(shown.stdout.contains("overreach"), "{shown:?}");
-    assert!(last_line(&shown).contains("2 not begun"), "{shown:?}");
+    assert_eq!(last_line(&shown), "stopped: 0 done now, 1 not done, 2 not begun", "{shown:?}");
+    let why = "error: stopped: the registry removed more than requested; find the cause before you \
+               run it again\n";
+    assert!(shown.stderr.ends_with(why), "{shown:?}");
+    assert!(!shown.stderr.contains("to go on"), "{shown:?}");
     assert_eq!(filled.pulled()[1], ["1.0"]);
 }
 
@@ -199,7 +203,9 @@ async fn signal_ends_the_work_after_the_current_image_and_the_next_run_finishes_
     for signal in [Signal::INT, Signal::TERM] {
         let filled = Filled::new().await;
         let world = &filled.world;
-        let file = filled.saved().await;
+        let (saved, file) = (filled.saved().await, filled.file("my plan.json"));
+        std::fs::rename(saved, &file).expect("a file");
+        let audit = filled.file("audit.jsonl");
         let process = Arc::new(Mutex::new(None));
         let to_stop = Arc::clone(&process);
         let stop = FaultRule::on("PutImage").matching(move |_| {
@@ -209,7 +215,9 @@ async fn signal_ends_the_work_after_the_current_image_and_the_next_run_finishes_
         world.sim.set_faults(stop);
         let ended = {
             let mut process = process.lock().expect("no panic");
-            let child = tagwarden(&["apply", &file, "--yes"], &world.variables).spawn();
+            let child =
+                tagwarden(&["apply", &file, "--yes", "--audit-log", &audit], &world.variables)
+                    .spawn();
             let child = child.expect("the binary can be started");
             *process = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
             child.wait_with_output()
@@ -219,13 +227,80 @@ async fn signal_ends_the_work_after_the_current_image_and_the_next_run_finishes_
         let said = String::from_utf8(ended.stderr).expect("UTF-8");
         assert_eq!(ended.status.code(), Some(1), "{shown}");
         assert!(shown.ends_with("\ninterrupted: 1 done now, 2 not begun\n"), "{shown}");
-        assert!(said.ends_with(&format!("to go on: tagwarden apply {file}\n")), "{said}");
+        let again = format!("to go on: tagwarden apply '{file}' --audit-log {audit}\n");
+        assert!(said.ends_with(&again), "{said}");
         assert_eq!(filled.pulled()[0], ["0.8", "0.9", "1.0", "1.1", "latest"]);
         assert_eq!(world.sim.notices(&world.topic).len(), 1, "the team was notified");
         world.sim.set_faults(FaultRule::on("PutImage").first(0));
         let shown = filled.apply(&file, &[]).await;
         assert_eq!((shown.code, last_line(&shown)), (0, "1 done before, 2 done now"), "{shown:?}");
         assert_eq!(filled.pulled(), [vec!["0.8", "0.9", "1.1"], vec![]]);
+    }
+}
+
+#[tokio::test]
+async fn topic_that_refuses_to_publish_is_found_before_the_first_write() {
+    let filled = Filled::new().await;
+    let file = filled.saved().await;
+    let tags = filled.tags();
+    filled.world.sim.set_faults(FaultRule::on("Publish").error("AuthorizationError"));
+    let shown = filled.apply(&file, &[]).await;
+    assert_eq!(shown.code, 1, "{shown:?}");
+    let topic = &filled.world.topic;
+    let said = format!("error: nothing was changed: sns:Publish is missing on the topic {topic}; ");
+    assert!(shown.stderr.contains(&said), "{shown:?}");
+    assert_eq!(filled.tags(), tags);
+}
+
+#[tokio::test]
+async fn topic_that_refuses_after_a_removal_ends_the_work() {
+    let filled = Filled::new().await;
+    let file = filled.saved().await;
+    // The permission is taken away after it was tried.
+    let refuse = FaultRule::on("Publish").skip(1).error("AuthorizationError");
+    filled.world.sim.set_faults(refuse);
+    let shown = filled.apply(&file, &["--format", "json"]).await;
+    assert_eq!(shown.code, 1, "{shown:?}");
+    let outcomes = outcomes(&shown);
+    let problem = "tags were removed and nobody was notified; a new run does not repeat the notice";
+    assert!(outcomes[1].2.starts_with(problem), "{shown:?}");
+    let words = [0, 1, 2].map(|at: usize| outcomes[at].1.as_str());
+    assert_eq!(words, ["", "not_told", ""], "the others are not begun: {shown:?}");
+    assert_eq!(shown.json()["stopped"], "unnotified", "{shown:?}");
+    assert!(shown.stderr.contains("error: stopped: the team could not be notified; "), "{shown:?}");
+}
+
+#[tokio::test]
+async fn index_that_was_not_handled_keeps_its_child() {
+    let filled = Filled::new().await;
+    let world = &filled.world;
+    let children = [(filled.bad.as_str(), "linux/amd64")];
+    let index = world.sim.push_index(&world.repository, &["4.0"], &children);
+    let file = filled.saved().await;
+    world.sim.tag_image(&world.repository, "4.1", &index);
+    let shown = filled.apply(&file, &["--format", "json"]).await;
+    assert_eq!(shown.code, 1, "{shown:?}");
+    let problem = format!("the index {index} contains it, is in the plan and was not handled");
+    assert!(outcomes(&shown).iter().any(|(_, _, why)| *why == problem), "{shown:?}");
+    assert_eq!(filled.pulled()[0], ["0.8", "0.9", "1.0", "1.1", "4.0", "4.1", "latest"]);
+}
+
+#[tokio::test]
+async fn deletion_that_an_index_prevents_is_not_done() {
+    let config = "policy.action = 'delete'\npolicy.protected_tags = ['stable']";
+    let filled = Filled::with(config).await;
+    let world = &filled.world;
+    let children = [(filled.bad.as_str(), "linux/amd64")];
+    world.sim.push_index(&world.repository, &["stable"], &children);
+    let file = filled.saved().await;
+    let problem = "tags removed; the image is kept, because an index holds it";
+    for _ in 0..2 {
+        let shown = filled.apply(&file, &["--format", "json"]).await;
+        assert_eq!(shown.code, 1, "{shown:?}");
+        let outcomes = outcomes(&shown);
+        let of_bad = outcomes.iter().find(|(tag, ..)| tag == "1.0").expect("the image");
+        assert_eq!(of_bad.2, problem, "{shown:?}");
+        assert_eq!(filled.pulled()[0], ["0.8", "0.9", "1.1", "stable"]);
     }
 }
 
@@ -264,7 +339,7 @@ async fn audit_records_go_to_the_file_and_never_between_rows() {
     std::fs::write(&audit, "{\"an\": \"older line\"}\n").expect("a file");
     let shown = filled.apply(&file, &["--audit-log", &audit]).await;
     assert_eq!(shown.code, 0, "{shown:?}");
-    assert!(!shown.stderr.contains("tagwarden::audit"), "{shown:?}");
+    assert!(!shown.stderr.contains("audit: plan "), "{shown:?}");
     let lines = std::fs::read_to_string(&audit).expect("a file");
     let lines: Vec<Value> =
         lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
@@ -275,8 +350,8 @@ async fn audit_records_go_to_the_file_and_never_between_rows() {
 
     let filled = Filled::new().await;
     let shown = filled.plan_and_apply().await;
-    assert!(shown.stderr.contains("tagwarden::audit"), "{shown:?}");
-    assert!(!shown.stdout.contains("tagwarden::audit"), "{shown:?}");
+    assert!(shown.stderr.contains("audit: plan "), "{shown:?}");
+    assert!(!shown.stdout.contains("audit: "), "{shown:?}");
 }
 
 #[tokio::test]
