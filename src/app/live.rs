@@ -166,6 +166,7 @@ pub(crate) async fn look_at_image(
         freshness: Freshness::now(None),
         attempt: Attempt::ONLY,
         urgency: Urgency::Immediate,
+        only: None,
     };
     let Surroundings { policy, own, .. } = &surroundings;
     let live = inspect(&inspector, &safeguards, (policy, own), &request).await?;

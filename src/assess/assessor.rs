@@ -228,6 +228,13 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             }
             Inspection::Violation(violation) if violation.image.kind != ImageKind::Index => {
                 let indexes = Box::pin(self.assess_holders(request, &violation)).await?;
+                // A person agreed to the image and its indexes together: it keeps its tags if one of
+                // these was refused.
+                if request.only.is_some()
+                    && let Some(failure) = indexes.iter().find_map(|index| index.as_ref().err())
+                {
+                    return Err(failure.clone());
+                }
                 let mut violation = *violation;
                 violation.plan.delete &=
                     indexes.iter().flatten().filter(|index| index.leaves_no_image()).count()
@@ -305,16 +312,28 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         }
         let violation = safeguards.check(request, violation).await?;
         let target = Target::whole(request, &violation);
+        let digest = &violation.image.digest;
         match violation.plan.course() {
             // An earlier delivery removed the tags and may not have notified the team. In audit
             // mode no delivery of ours removed them.
-            Course::Marked if request.attempt.is_repeated() && enforces => {
+            Course::Marked
+                if request.attempt.is_repeated()
+                    && enforces
+                    && request.permits_deletion(digest) =>
+            {
                 enforcer.repeat(target).await
             }
             Course::Marked => Ok(Outcome::AlreadyQuarantined),
             Course::Untagged if request.tags.is_empty() => Ok(Outcome::NothingToUntag),
             Course::Untagged => Ok(Outcome::Superseded),
             Course::Blocked => enforcer.report_blocked(target).await,
+            // Somebody pushed a tag or an index after the person had agreed.
+            Course::Remove if !request.permits(digest, &violation.plan.untag) => {
+                Err(Failure::TagsRefused(match violation.cause {
+                    Some(_) => format!("the tags of the index {digest} differ from the plan"),
+                    None => "its tags differ from the plan".to_owned(),
+                }))
+            }
             Course::Remove => {
                 self.audit(target);
                 match enforces {

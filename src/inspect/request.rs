@@ -1,5 +1,7 @@
 //! The question that an inspection answers.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::time::Instant;
@@ -64,6 +66,9 @@ pub(crate) struct Request {
     pub attempt: Attempt,
     /// How long the asker can wait.
     pub urgency: Urgency,
+    /// The images of the repository and the tags that a person agreed to remove; `None` if the
+    /// policy alone decides.
+    pub only: Option<Arc<BTreeSet<(Digest, Tag)>>>,
 }
 
 impl Request {
@@ -88,7 +93,22 @@ impl Request {
             freshness,
             attempt,
             urgency,
+            only: None,
         }
+    }
+
+    /// Returns whether all these tags of an image may be removed.
+    #[must_use]
+    pub(crate) fn permits(&self, digest: &Digest, tags: &[Tag]) -> bool {
+        let Some(only) = &self.only else { return true };
+        tags.iter().all(|tag| only.contains(&(digest.clone(), tag.clone())))
+    }
+
+    /// Returns whether an image may be deleted whose tags are gone already.
+    #[must_use]
+    pub(crate) fn permits_deletion(&self, digest: &Digest) -> bool {
+        let Some(only) = &self.only else { return true };
+        only.iter().any(|(image, _)| image == digest)
     }
 
     /// Returns the settings that judge the images of the repository.

@@ -30,7 +30,7 @@ pub enum Failure {
     /// AWS denies us access, in this account or repository.
     #[error(transparent)]
     Refused(AwsError),
-    /// The registry refused single tags.
+    /// The registry refused single tags, or a person has not agreed to their removal.
     #[error("refused: {0}")]
     #[strum_discriminants(strum(serialize = "refused"))]
     TagsRefused(String),

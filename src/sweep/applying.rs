@@ -109,12 +109,11 @@ impl<R: Registry, N: Notifier> Applier<R, N> {
             let done = self.apply(&planned).await;
             self.applied.done(planned.position(), done);
             on(Advance::Image);
-            let Planned { repository, digest, .. } = &planned;
             if self.parts.health.is_overreached() {
                 self.applied.stopped(Stop::Overreach);
                 break;
             }
-            if self.parts.assessor.owes_notice(repository, digest) {
+            if self.owes_notice(&planned) {
                 self.applied.stopped(Stop::Unnotified);
                 break;
             }
@@ -143,7 +142,8 @@ impl<R: Registry, N: Notifier> Applier<R, N> {
     /// also names those that an earlier run removed.
     async fn assess(&self, planned: &Planned, attempt: Attempt) -> Done {
         let tags = planned.untag.clone();
-        let request = Request { tags, attempt, ..self.request(planned) };
+        let only = Some(self.agreed.get(&planned.repository).cloned().unwrap_or_default());
+        let request = Request { tags, attempt, only, ..self.request(planned) };
         match Box::pin(self.parts.assessor.assess(&request)).await.result {
             Ok(Outcome::Absent) if planned.delete => Done::Before,
             // It had no tag left to keep, so it is an index that is blocked and holds it.
@@ -155,6 +155,9 @@ impl<R: Registry, N: Notifier> Applier<R, N> {
                 None if outcome == Outcome::AlreadyQuarantined => Done::Before,
                 None => Done::Now { word: outcome.as_str() },
             },
+            Err(Failure::TagsRefused(problem)) if !self.owes_notice(planned) => {
+                Done::Not { word: "refused", problem }
+            }
             Err(failure) => {
                 let problem = self.problem(planned, &failure);
                 Done::Not { word: failure.as_str(), problem }
@@ -164,7 +167,7 @@ impl<R: Registry, N: Notifier> Applier<R, N> {
 
     /// Returns why an image was not handled, from the worker's failure.
     fn problem(&self, planned: &Planned, failure: &Failure) -> String {
-        if !self.parts.assessor.owes_notice(&planned.repository, &planned.digest) {
+        if !self.owes_notice(planned) {
             return described(failure);
         }
         let unnotified = match failure {
@@ -175,6 +178,10 @@ impl<R: Registry, N: Notifier> Applier<R, N> {
             "tags were removed and {unnotified}; a new run does not repeat the notice ({})",
             described(failure)
         )
+    }
+
+    fn owes_notice(&self, planned: &Planned) -> bool {
+        self.parts.assessor.owes_notice(&planned.repository, &planned.digest)
     }
 
     fn is_planned(&self, repository: &Repository, digest: &Digest) -> bool {

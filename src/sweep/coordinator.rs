@@ -349,6 +349,7 @@ fn request(message: &Message, attempt: Attempt, order: &Order, repository: &Repo
         freshness: Freshness { sent_at: message.sent_at, received_at: message.received_at },
         attempt,
         urgency: Urgency::Queued,
+        only: None,
     }
 }
 

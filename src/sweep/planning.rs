@@ -274,6 +274,7 @@ pub(super) fn request(
         freshness,
         attempt: Attempt::ONLY,
         urgency: Urgency::Immediate,
+        only: None,
     }
 }
 

@@ -305,6 +305,48 @@ async fn deletion_that_an_index_prevents_is_not_done() {
 }
 
 #[tokio::test]
+async fn tag_pushed_between_the_comparison_and_the_act_stays() {
+    let mut refused_at_the_act = 0;
+    // Somebody pushes the tag before one of the calls that read the image, from the call that the
+    // comparison makes to the last one before the act.
+    for skipped in 4..8 {
+        let filled = Filled::new().await;
+        let file = filled.saved().await;
+        let (repository, bad) = (filled.world.repository.clone(), filled.bad.clone());
+        let push = FaultRule::on("DescribeImages")
+            .skip(skipped)
+            .once()
+            .act(move |sim| sim.tag_image(&repository, "new", &bad));
+        filled.world.sim.set_faults(push);
+        let shown = filled.apply(&file, &["--format", "json"]).await;
+        let pulled = &filled.pulled()[0];
+        assert!(pulled.contains(&"new".to_owned()), "{skipped}: {shown:?}");
+        let outcomes = outcomes(&shown);
+        if outcomes[0].2 == "its tags differ from the plan" {
+            refused_at_the_act += 1;
+            assert_eq!(*pulled, ["0.8", "0.9", "1.0", "1.1", "latest", "new"], "{shown:?}");
+            assert_eq!((shown.code, outcomes[0].1.as_str()), (1, "refused"), "{shown:?}");
+        }
+    }
+    assert!(refused_at_the_act > 0);
+}
+
+#[tokio::test]
+async fn index_pushed_between_the_comparison_and_the_act_keeps_its_tags() {
+    for skipped in 4..8 {
+        let filled = Filled::new().await;
+        let file = filled.saved().await;
+        let (repository, bad) = (filled.world.repository.clone(), filled.bad.clone());
+        let push = FaultRule::on("DescribeImages").skip(skipped).once().act(move |sim| {
+            sim.push_index(&repository, &["new"], &[(bad.as_str(), "linux/amd64")]);
+        });
+        filled.world.sim.set_faults(push);
+        let shown = filled.apply(&file, &["--format", "json"]).await;
+        assert!(filled.pulled()[0].contains(&"new".to_owned()), "{skipped}: {shown:?}");
+    }
+}
+
+#[tokio::test]
 async fn second_run_removes_the_tags_that_the_first_left() {
     let filled = Filled::new().await;
     let file = filled.saved().await;
