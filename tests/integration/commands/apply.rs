@@ -332,18 +332,31 @@ async fn tag_pushed_between_the_comparison_and_the_act_stays() {
 }
 
 #[tokio::test]
-async fn index_pushed_between_the_comparison_and_the_act_keeps_its_tags() {
-    for skipped in 4..8 {
-        let filled = Filled::new().await;
+async fn tag_pushed_to_an_index_between_the_comparison_and_the_act_stays() {
+    let mut refused_at_the_act = 0;
+    for skipped in 4..9 {
+        let filled = Filled::with("policy.protected_tags = ['stable']").await;
+        let world = &filled.world;
+        let children = [(filled.bad.as_str(), "linux/amd64")];
+        let index = world.sim.push_index(&world.repository, &["stable"], &children);
         let file = filled.saved().await;
-        let (repository, bad) = (filled.world.repository.clone(), filled.bad.clone());
-        let push = FaultRule::on("DescribeImages").skip(skipped).once().act(move |sim| {
-            sim.push_index(&repository, &["new"], &[(bad.as_str(), "linux/amd64")]);
-        });
-        filled.world.sim.set_faults(push);
+        let (repository, holder) = (world.repository.clone(), index.clone());
+        let push = FaultRule::on("DescribeImages")
+            .skip(skipped)
+            .once()
+            .act(move |sim| sim.tag_image(&repository, "new", &holder));
+        world.sim.set_faults(push);
         let shown = filled.apply(&file, &["--format", "json"]).await;
-        assert!(filled.pulled()[0].contains(&"new".to_owned()), "{skipped}: {shown:?}");
+        let pulled = &filled.pulled()[0];
+        assert!(pulled.contains(&"new".to_owned()), "{skipped}: {shown:?}");
+        let problem = format!("the tags of the index {index} differ from the plan");
+        if outcomes(&shown).iter().any(|(_, _, why)| *why == problem) {
+            refused_at_the_act += 1;
+            let all = ["0.8", "0.9", "1.0", "1.1", "latest", "new", "stable"];
+            assert_eq!((shown.code, &pulled[..]), (1, &all.map(str::to_owned)[..]), "{shown:?}");
+        }
     }
+    assert!(refused_at_the_act > 0);
 }
 
 #[tokio::test]
