@@ -228,8 +228,8 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             }
             Inspection::Violation(violation) if violation.image.kind != ImageKind::Index => {
                 let indexes = Box::pin(self.assess_holders(request, &violation)).await?;
-                // A person agreed to the image and its indexes together: it keeps its tags if one of
-                // these was refused.
+                // A person agreed to the image and its indexes together: it keeps its tags if one
+                // of these was refused.
                 if request.only.is_some()
                     && let Some(failure) = indexes.iter().find_map(|index| index.as_ref().err())
                 {

@@ -98,8 +98,8 @@ impl<R: Registry, N: Notifier> Applier<R, N> {
     }
 
     /// Works on one image after the other until all are done, or until the process is told to stop,
-    /// when the image in hand is the last. It also ends after an over-reach, and when the team cannot
-    /// be notified of removed tags.
+    /// when the image in hand is the last. It also ends after an over-reach, and when the team
+    /// cannot be notified of removed tags.
     pub(crate) async fn run(mut self, on: OnAdvance<'_>) -> Applied {
         on(Advance::More(self.planned.len()));
         for planned in std::mem::take(&mut self.planned) {
