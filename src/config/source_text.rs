@@ -54,13 +54,13 @@ fn secrets(node: &Node) -> Vec<Range<usize>> {
 
 /// Returns the places of a value and of all values within it.
 fn all_within(node: &Node) -> Vec<Range<usize>> {
-    let mut places = vec![node.key.start.min(node.value.start)..node.value.end.max(node.key.end)];
-    match &node.inner {
-        Inner::Scalar => {}
-        Inner::Table(table) => places.extend(table.values().flat_map(all_within)),
-        Inner::List(list) => places.extend(list.iter().flat_map(all_within)),
-    }
-    places
+    let whole = node.key.start.min(node.value.start)..node.value.end.max(node.key.end);
+    let within: Vec<_> = match &node.inner {
+        Inner::Scalar => Vec::new(),
+        Inner::Table(table) => table.values().flat_map(all_within).collect(),
+        Inner::List(list) => list.iter().flat_map(all_within).collect(),
+    };
+    within.into_iter().chain([whole]).collect()
 }
 
 /// A configuration file.
