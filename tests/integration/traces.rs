@@ -329,5 +329,5 @@ async fn unusable_endpoint_ends_the_start_with_one_line() {
     let output = world.output(&["run"]).await;
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");
-    insta::assert_snapshot!(String::from_utf8_lossy(&output.stderr), @r#"tagwarden: OTEL_EXPORTER_OTLP_ENDPOINT is "localhost:4318": give the http:// URL of a collector beside the worker, such as http://localhost:4318"#);
+    insta::assert_snapshot!(String::from_utf8_lossy(&output.stderr), @r#"error: OTEL_EXPORTER_OTLP_ENDPOINT is "localhost:4318": give the http:// URL of a collector beside the worker, such as http://localhost:4318"#);
 }

@@ -389,13 +389,16 @@ impl Scene {
                 "TAGWARDEN__POLICY__REPLICATED",
                 match settings.replication {
                     Some(Replication { follows: true, .. }) => "follow".to_owned(),
-                    _ => String::new(),
+                    _ => "block".to_owned(),
                 },
             ),
             ("TAGWARDEN_CONFIG_TEXT", text),
         ]
         .map(|(key, value)| (key.to_owned(), value))
-        .to_vec()
+        .into_iter()
+        // A variable that is set to nothing is a mistake.
+        .filter(|(_, value)| !value.is_empty())
+        .collect()
     }
 }
 
