@@ -173,7 +173,7 @@ fn print(text: &str) -> ExitCode {
     print_coloured(&escaped(text, &['\n']))
 }
 
-/// Prints a text like [`print`], with its verdicts in colour if standard output has colours.
+/// Prints a text like [`print()`], with its verdicts in colour if standard output has colours.
 fn print_verdicts(text: &str, screen: &Screen) -> ExitCode {
     let text = escaped(text, &['\n']);
     if screen.colours_output() {
