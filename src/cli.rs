@@ -131,9 +131,7 @@ fn completions(shell: Shell) -> ExitCode {
 /// Says that a configuration file in this folder is not used, because nobody names it.
 fn unused_file(sources: &Sources) {
     const USUAL: &str = "tagwarden.toml";
-    let names = [config::FILE_VARIABLE, config::TEXT_VARIABLE];
-    let is_named = names.into_iter().any(|name| sources.environment.contains_key(name));
-    if sources.file.is_none() && !is_named && Path::new(USUAL).exists() {
+    if sources.file_name().is_none() && Path::new(USUAL).exists() {
         eprintln!("note: ./{USUAL} is not used; to use it, give --config {USUAL}");
     }
 }

@@ -15,7 +15,9 @@ use super::audit_log::AuditLog;
 use super::bad_input::BadInput;
 use super::plan::{policy_note, width};
 use super::progress::{self, Progress};
-use super::{BAD_INPUT, FAILED, Format, Screen, failed, live_failed, print, print_verdicts};
+use super::{
+    BAD_INPUT, FAILED, Format, Screen, failed, live_failed, print, print_verdicts, quoted,
+};
 use crate::app;
 use crate::app::live::LiveError;
 use crate::app::sweep::Application;
@@ -123,21 +125,10 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
 
 /// Returns the command that carries out the same plan.
 fn command(arguments: &Arguments, sources: &Sources) -> String {
-    let config = sources.file.as_ref().map(|file| format!("--config {} ", for_shell(file)));
-    let audit =
-        arguments.audit_log.as_ref().map(|file| format!(" --audit-log {}", for_shell(file)));
+    let config = sources.file.as_ref().map(|file| format!("--config {} ", quoted(file)));
+    let audit = arguments.audit_log.as_ref().map(|file| format!(" --audit-log {}", quoted(file)));
     let (config, audit) = (config.unwrap_or_default(), audit.unwrap_or_default());
-    format!("tagwarden {config}apply {}{audit}", for_shell(&arguments.plan))
-}
-
-/// Returns a path as a shell reads it, in quotes if it has characters that mean something there.
-fn for_shell(path: &Path) -> String {
-    let path = path.to_string_lossy();
-    let is_plain = |one: char| one.is_alphanumeric() || "/._-+=:,@%".contains(one);
-    if !path.is_empty() && path.chars().all(is_plain) {
-        return path.into_owned();
-    }
-    format!("'{}'", path.replace('\'', r"'\''"))
+    format!("tagwarden {config}apply {}{audit}", quoted(&arguments.plan))
 }
 
 /// Reads the plan and the configuration, and checks all that needs no call.

@@ -18,9 +18,7 @@ use super::{
     unused_file,
 };
 use crate::app::{self, sweep};
-use crate::config::{
-    self, ConfigError, FILE_VARIABLE, JudgingSettings, Origin, Sources, TEXT_VARIABLE,
-};
+use crate::config::{self, ConfigError, JudgingSettings, Origin, Sources};
 use crate::domain::globs::Globs;
 use crate::domain::limits::Limits;
 use crate::domain::names::Region;
@@ -233,15 +231,7 @@ pub(super) fn policy_note(
     policy: &Policy,
     mode: Option<Mode>,
 ) -> Result<PolicyNote, ConfigError> {
-    let named = |name: &str| sources.environment.get(name).filter(|value| !value.is_empty());
-    let file = match &sources.file {
-        Some(file) => file.display().to_string(),
-        None => match (named(FILE_VARIABLE), named(TEXT_VARIABLE)) {
-            (Some(file), _) => file.clone(),
-            (None, Some(_)) => TEXT_VARIABLE.to_owned(),
-            (None, None) => DEFAULTS.to_owned(),
-        },
-    };
+    let file = sources.file_name().unwrap_or_else(|| DEFAULTS.to_owned());
     let variables = config::effective(sources)?.into_iter().filter_map(|entry| {
         let is_of_policy = entry.key.starts_with("policy.") && entry.key != "policy.mode";
         match entry.origin {

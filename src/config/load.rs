@@ -53,7 +53,7 @@ fn load(sources: &Sources, purpose: Purpose) -> Result<JudgingSettings, ConfigEr
     let misshapen = layers.file.map_or_else(Vec::new, |file| shape::of(file.to_json()).mistakes);
     all.add_all(misshapen);
     let mut raw = shape::of(layers.merged.to_json()).raw;
-    if layers.variables.forget_mode() {
+    if layers.variables.forgets_mode() {
         raw.policy.forget_mode();
     }
     let checked = all.add(check(raw, purpose, sources.region().as_ref()));

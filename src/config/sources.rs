@@ -43,6 +43,15 @@ impl Sources {
         Self { file, environment }
     }
 
+    /// Returns the name of the configuration file, or of the variable that holds its text.
+    #[must_use]
+    pub fn file_name(&self) -> Option<String> {
+        let named = |name: &str| self.environment.get(name).filter(|value| !value.is_empty());
+        let file = self.file.as_ref().map(|file| file.display().to_string());
+        let file = file.or_else(|| named(FILE_VARIABLE).cloned());
+        file.or_else(|| named(TEXT_VARIABLE).map(|_| TEXT_VARIABLE.to_owned()))
+    }
+
     /// Returns the Region that the SDK takes from the environment, if one is set.
     #[must_use]
     pub fn region(&self) -> Option<Region> {

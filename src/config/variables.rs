@@ -92,7 +92,7 @@ impl Variables {
 
     /// Returns whether the mode is missing because its variable is empty: somebody meant to choose
     /// another mode than the file's.
-    pub(super) fn forget_mode(&self) -> bool {
+    pub(super) fn forgets_mode(&self) -> bool {
         self.forgets_mode
     }
 

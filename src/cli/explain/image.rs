@@ -55,14 +55,8 @@ pub(super) async fn main(
     if !has_mode {
         explanation.note("policy.mode is not set: this is what `enforce` would do".to_owned());
     }
-    if !has_file(sources) {
+    if sources.file_name().is_none() {
         explanation.note("no configuration file is given: the policy has its defaults".to_owned());
     }
     conclude(&explanation, arguments.format, screen)
-}
-
-fn has_file(sources: &Sources) -> bool {
-    use crate::config::{FILE_VARIABLE, TEXT_VARIABLE};
-    let is_set = |name| sources.environment.contains_key(name);
-    sources.file.is_some() || is_set(FILE_VARIABLE) || is_set(TEXT_VARIABLE)
 }
