@@ -10,6 +10,7 @@
 //! - The policy: [`policy`], [`limits`], [`exception`].
 //! - From findings to a decision: [`evaluation`] applies the policy to findings, [`plan`] decides
 //!   what to do, and [`reconcile`] checks the registry's answer.
+//! - What the registry remembers of removals: [`record`].
 //! - Words for people: [`notice`], [`coverage`].
 
 pub(crate) mod coverage;
@@ -28,5 +29,6 @@ pub mod origin;
 pub mod plan;
 pub mod policy;
 pub(crate) mod reconcile;
+pub mod record;
 pub(crate) mod replication;
 pub mod text;

@@ -131,6 +131,12 @@ name!(
 );
 
 impl Digest {
+    /// Returns the digest with these 64 hex digits, as a hash function gives them.
+    #[must_use]
+    pub(super) fn of_sha256(hex: &str) -> Self {
+        Self(format!("sha256:{hex}"))
+    }
+
     /// Returns the 64 hex digits without the algorithm.
     #[must_use]
     pub fn hex(&self) -> &str {
@@ -204,6 +210,24 @@ impl Repository {
     #[must_use]
     pub fn registry_id(&self) -> RegistryId {
         RegistryId { account: self.account.clone(), region: self.region.clone() }
+    }
+
+    /// Returns the partition of AWS that the repository's Region belongs to (AWS General Reference,
+    /// "Amazon Resource Names").
+    #[must_use]
+    pub fn partition(&self) -> &'static str {
+        const PARTITIONS: [(&str, &str); 7] = [
+            ("cn-", "aws-cn"),
+            ("us-gov-", "aws-us-gov"),
+            ("eusc-", "aws-eusc"),
+            ("us-iso-", "aws-iso"),
+            ("us-isob-", "aws-iso-b"),
+            ("us-isof-", "aws-iso-f"),
+            ("eu-isoe-", "aws-iso-e"),
+        ];
+        let region = self.region.as_str();
+        let own = PARTITIONS.iter().find(|(prefix, _)| region.starts_with(prefix));
+        own.map_or("aws", |(_, partition)| partition)
     }
 
     /// Returns the name by which any container runtime pulls the image with this digest, such as

@@ -1,0 +1,228 @@
+//! The records of one image, read together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
+
+use super::facts::{Closing, Hold, Quarantined, Record, Withdrawal};
+use super::{InvalidRecord, RestoreKeys};
+use crate::domain::names::{Digest, Repository, Tag};
+
+/// An artifact that is attached to an image and has the type of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifact {
+    /// The digest of the artifact's manifest.
+    pub digest: Digest,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// When it was pushed, by the registry, if that was asked for.
+    pub pushed_at: Option<SystemTime>,
+}
+
+/// Whether the records of a history are known to be ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Every record has a signature of one of our keys.
+    Verified,
+    /// There is no key here. Anybody who can push may have written the records.
+    NotVerified,
+}
+
+/// A record, with the artifact that it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Noted<T> {
+    /// The digest of the record's manifest.
+    pub digest: Digest,
+    /// When it was pushed, by the registry, if that was asked for.
+    pub pushed_at: Option<SystemTime>,
+    /// What it says.
+    pub record: T,
+}
+
+/// An artifact with the type of a record that counts for nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unverified {
+    /// The digest of its manifest.
+    pub digest: Digest,
+    /// Why it does not count.
+    pub why: InvalidRecord,
+    /// What it says, if it can be read. Nothing may act on it.
+    pub claims: Option<Record>,
+}
+
+/// A tag that was removed and has not been closed since, with the records that name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenTag<'a> {
+    /// The tag.
+    pub tag: &'a Tag,
+    /// The open records that name it, in the order of [`History::quarantines`].
+    pub records: Vec<&'a Noted<Quarantined>>,
+}
+
+/// The records of one image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    trust: Trust,
+    quarantines: Vec<Noted<Quarantined>>,
+    outcomes: Vec<Noted<Closing>>,
+    holds: Vec<Noted<Hold>>,
+    withdrawals: Vec<Noted<Withdrawal>>,
+    unverified: Vec<Unverified>,
+}
+
+/// By how much the clocks of two tasks may differ, at most.
+const SKEW: Duration = Duration::from_secs(300);
+
+impl History {
+    /// Reads the artifacts of an image. With keys, only records with a valid signature count.
+    #[must_use]
+    pub fn read(
+        repository: &Repository,
+        image: &Digest,
+        artifacts: impl IntoIterator<Item = Artifact>,
+        keys: Option<&RestoreKeys>,
+    ) -> Self {
+        let trust = if keys.is_some() { Trust::Verified } else { Trust::NotVerified };
+        let mut history = Self {
+            trust,
+            quarantines: Vec::new(),
+            outcomes: Vec::new(),
+            holds: Vec::new(),
+            withdrawals: Vec::new(),
+            unverified: Vec::new(),
+        };
+        for Artifact { digest, annotations, pushed_at } in artifacts {
+            let record = Record::read(&annotations);
+            let is_signed =
+                keys.is_none_or(|keys| keys.verify(repository, image, &annotations, pushed_at));
+            match record {
+                Ok(record) if is_signed => history.add(record, digest, pushed_at),
+                Ok(record) => history.unverified.push(Unverified {
+                    digest,
+                    why: InvalidRecord::NotSigned,
+                    claims: Some(record),
+                }),
+                Err(why) => history.unverified.push(Unverified { digest, why, claims: None }),
+            }
+        }
+        // Without times of pushes the digests give an order that is the same at every reading.
+        history.quarantines.sort_by(|one, other| order(one).cmp(&order(other)));
+        history.outcomes.sort_by(|one, other| order(one).cmp(&order(other)));
+        history.holds.sort_by(|one, other| order(one).cmp(&order(other)));
+        history
+    }
+
+    fn add(&mut self, record: Record, digest: Digest, pushed_at: Option<SystemTime>) {
+        match record {
+            Record::Quarantine(record) => {
+                self.quarantines.push(Noted { digest, pushed_at, record: *record });
+            }
+            Record::Outcome(record) => self.outcomes.push(Noted { digest, pushed_at, record }),
+            Record::Hold(record) => self.holds.push(Noted { digest, pushed_at, record }),
+            Record::Withdrawal(record) => {
+                self.withdrawals.push(Noted { digest, pushed_at, record });
+            }
+        }
+    }
+
+    /// Returns whether the records are known to be ours.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        self.trust
+    }
+
+    /// Returns the records of removals, oldest first as far as the times of pushes are known.
+    #[must_use]
+    pub fn quarantines(&self) -> &[Noted<Quarantined>] {
+        &self.quarantines
+    }
+
+    /// Returns the outcomes, oldest first as far as the times of pushes are known.
+    #[must_use]
+    pub fn outcomes(&self) -> &[Noted<Closing>] {
+        &self.outcomes
+    }
+
+    /// Returns the holds, oldest first as far as the times of pushes are known, those that ended
+    /// included.
+    #[must_use]
+    pub fn holds(&self) -> &[Noted<Hold>] {
+        &self.holds
+    }
+
+    /// Returns the artifacts that count for nothing.
+    #[must_use]
+    pub fn unverified(&self) -> &[Unverified] {
+        &self.unverified
+    }
+
+    /// Returns the tags that were removed and not closed since, with the open records that name
+    /// them.
+    #[must_use]
+    pub fn open_tags(&self) -> Vec<OpenTag<'_>> {
+        let mut open: BTreeMap<&Tag, Vec<&Noted<Quarantined>>> = BTreeMap::new();
+        for noted in &self.quarantines {
+            for tag in noted.record.tags.iter().filter(|tag| !self.is_closed(noted, tag)) {
+                open.entry(tag).or_default().push(noted);
+            }
+        }
+        open.into_iter().map(|(tag, records)| OpenTag { tag, records }).collect()
+    }
+
+    fn is_closed(&self, noted: &Noted<Quarantined>, tag: &Tag) -> bool {
+        let closings = self.outcomes.iter().map(|outcome| &outcome.record);
+        let mut closings = closings.filter(|closing| closing.closes.contains(&noted.digest));
+        closings.any(|closing| closing.closes(tag))
+    }
+
+    /// Returns the records that name one of these tags and leave it open.
+    #[must_use]
+    pub fn open_records_of(&self, tags: &BTreeSet<Tag>) -> BTreeSet<Digest> {
+        let open = self.open_tags();
+        let open = open.iter().filter(|open| tags.contains(open.tag));
+        open.flat_map(|open| &open.records).map(|noted| noted.digest.clone()).collect()
+    }
+
+    /// Returns the number of outcomes, which the next record of a removal carries.
+    #[must_use]
+    pub fn outcome_count(&self) -> u64 {
+        u64::try_from(self.outcomes.len()).unwrap_or(u64::MAX)
+    }
+
+    /// Returns the hold that is in force now and lasts longest. A hold longer than `max_hold`, one
+    /// from the future, and one that was withdrawn are never in force.
+    #[must_use]
+    pub fn hold(&self, now: SystemTime, max_hold: Duration) -> Option<&Noted<Hold>> {
+        let in_force = self.holds.iter().filter(|noted| {
+            let Hold { until, issued, request, .. } = &noted.record;
+            let length = until.duration_since(*issued).unwrap_or_default();
+            let ahead = issued.duration_since(now).unwrap_or_default();
+            *until > now && length <= max_hold && ahead <= SKEW && !self.is_withdrawn(request)
+        });
+        in_force.max_by_key(|noted| noted.record.until)
+    }
+
+    /// Returns whether the hold of this request was withdrawn.
+    #[must_use]
+    pub fn is_withdrawn(&self, request: &str) -> bool {
+        self.withdrawals.iter().any(|noted| noted.record.withdraws == request)
+    }
+
+    /// Returns the outcome of this request, if it was carried out or refused before.
+    #[must_use]
+    pub fn outcome_of(&self, request: &str) -> Option<&Noted<Closing>> {
+        self.outcomes.iter().find(|noted| noted.record.request.as_deref() == Some(request))
+    }
+
+    /// Returns whether this request was carried out before: it has an outcome, or it withdrew a
+    /// hold, or its own hold was withdrawn.
+    #[must_use]
+    pub fn is_answered(&self, request: &str) -> bool {
+        self.outcome_of(request).is_some()
+            || self.is_withdrawn(request)
+            || self.withdrawals.iter().any(|noted| noted.record.request == request)
+    }
+}
+
+fn order<T>(noted: &Noted<T>) -> (Option<SystemTime>, &Digest) {
+    (noted.pushed_at, &noted.digest)
+}
