@@ -24,6 +24,7 @@ mod inspector2_finding;
 mod inspector2_scan;
 mod notification;
 mod reading;
+pub mod restore;
 mod scan;
 mod shape;
 pub mod sweep;

@@ -20,6 +20,7 @@ use crate::domain::image_index::Index;
 use crate::domain::marks::Marks;
 use crate::domain::names::{Digest, RegistryId, Repository, RepositoryName, Tag};
 use crate::domain::reconcile::Untagged;
+use crate::domain::record::{Artifact, Attached, RecordManifest};
 use crate::domain::replication::Replication;
 
 pub use self::ecr::EcrRegistry;
@@ -65,6 +66,56 @@ pub enum Tagging {
     /// The registry will never accept the tag, because the image has too many tags, is archived, or
     /// has lost layers or children.
     RefusedForGood(String),
+}
+
+/// Result of putting a record on an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recording {
+    /// The record is in the repository, by this call or because it already was.
+    Confirmed,
+    /// The repository is full, so it will take no record until images are removed from it.
+    Full(String),
+}
+
+/// The artifacts that are attached to an image and have the type of a record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Referrers {
+    /// The artifacts, in the registry's order.
+    pub artifacts: Vec<Artifact>,
+    /// Whether there are more than are read: [`MAX_REFERRER_PAGES`] pages, or
+    /// [`MAX_REFERRER_BYTES`] of annotations.
+    pub is_cut: bool,
+}
+
+/// Result of giving a tag back to an image by one call that is not repeated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GivingBack {
+    /// The tag points to the image, by this call or because it already did.
+    Confirmed,
+    /// The tag is on another image, which keeps it.
+    Taken(Digest),
+    /// The registry will never accept the tag, in words.
+    RefusedForGood(String),
+}
+
+/// An untagged manifest that may be a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its own digest.
+    pub digest: Digest,
+    /// The image to which it is attached.
+    pub subject: Digest,
+    /// When it was pushed.
+    pub pushed_at: Option<SystemTime>,
+}
+
+/// One page of a repository's untagged manifests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UntaggedPage {
+    /// The manifests that may be records.
+    pub candidates: Vec<Candidate>,
+    /// Token of the next page, or `None` on the last page.
+    pub next_token: Option<String>,
 }
 
 /// One page of a repository's tagged images.
@@ -221,6 +272,48 @@ pub trait Registry: Send + Sync + 'static {
         registry_id: &RegistryId,
     ) -> impl Future<Output = Result<Option<Replication>, AwsError>> + Send;
 
+    /// Returns the artifacts with the type of a record that are attached to the image with this
+    /// digest, archived ones included, without the times of their pushes.
+    fn referrers(
+        &self,
+        repository: &Repository,
+        image: &Digest,
+    ) -> impl Future<Output = Result<Referrers, AwsError>> + Send;
+
+    /// Returns one page of the repository's untagged manifests that may be records, archived ones
+    /// included. It begins at `next_token`, which comes from the page before.
+    fn untagged_page(
+        &self,
+        repository: &Repository,
+        next_token: Option<&str>,
+    ) -> impl Future<Output = Result<Option<UntaggedPage>, AwsError>> + Send;
+
+    /// Returns what those of these manifests, at most [`IMAGE_BATCH`], that are records attach to
+    /// an image, each with its own digest.
+    fn attached(
+        &self,
+        repository: &Repository,
+        digests: &[Digest],
+    ) -> impl Future<Output = Result<Vec<(Digest, Attached)>, AwsError>> + Send;
+
+    /// Puts a record into the repository, without a tag. Repeating the call is harmless. If the
+    /// repository lacks the empty blob to which every record refers, it is uploaded first.
+    fn record(
+        &self,
+        repository: &Repository,
+        record: &RecordManifest,
+    ) -> impl Future<Output = Result<Recording, AwsError>> + Send;
+
+    /// Gives a tag back to the image with this manifest if no image has the tag now. The call that
+    /// puts the tag is made once, right after the read, because ECR has no compare for PutImage: in
+    /// a repository with mutable tags, a push between the read and the call is overwritten.
+    fn give_back(
+        &self,
+        repository: &Repository,
+        manifest: &Manifest,
+        tag: &Tag,
+    ) -> impl Future<Output = Result<GivingBack, AwsError>> + Send;
+
     /// Puts a tag on the image with this manifest. Repeating the call is harmless.
     fn tag(
         &self,
@@ -253,3 +346,8 @@ pub const UNTAG_BATCH: usize = 100;
 pub const MAX_PAGE: u16 = 1000;
 /// Most images in one call (ECR API reference, BatchGetImage and DescribeImages).
 pub const IMAGE_BATCH: usize = 100;
+/// Most pages of an image's referrers that are read, of fifty each.
+pub const MAX_REFERRER_PAGES: usize = 20;
+/// Most bytes of annotations of an image's referrers that are kept. A record with a thousand tags
+/// takes 23 KB.
+pub const MAX_REFERRER_BYTES: usize = 2 * 1024 * 1024;

@@ -41,6 +41,7 @@ const AWS_FILES: &[&str] = &[
     "registry/ecr/findings.rs",
     "registry/ecr/manifests.rs",
     "registry/ecr/permissions.rs",
+    "registry/ecr/records.rs",
     "registry/ecr/replication.rs",
     "notify/sns.rs",
     "notify/sns/permissions.rs",

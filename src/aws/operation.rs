@@ -22,6 +22,10 @@ pub enum Operation {
     BatchGetImage,
     PutImage,
     BatchDeleteImage,
+    ListImageReferrers,
+    InitiateLayerUpload,
+    UploadLayerPart,
+    CompleteLayerUpload,
     GetTopicAttributes,
     Publish,
     GetCallerIdentity,
@@ -29,7 +33,7 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation that the worker calls. Only commands ask STS for the caller's account.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::GetQueueAttributes,
         Self::ReceiveMessage,
         Self::DeleteMessageBatch,
@@ -44,6 +48,10 @@ impl Operation {
         Self::BatchGetImage,
         Self::PutImage,
         Self::BatchDeleteImage,
+        Self::ListImageReferrers,
+        Self::InitiateLayerUpload,
+        Self::UploadLayerPart,
+        Self::CompleteLayerUpload,
         Self::GetTopicAttributes,
         Self::Publish,
     ];
@@ -65,7 +73,11 @@ impl Operation {
             | Self::StartImageScan
             | Self::BatchGetImage
             | Self::PutImage
-            | Self::BatchDeleteImage => "ecr",
+            | Self::BatchDeleteImage
+            | Self::ListImageReferrers
+            | Self::InitiateLayerUpload
+            | Self::UploadLayerPart
+            | Self::CompleteLayerUpload => "ecr",
             Self::GetTopicAttributes | Self::Publish => "sns",
             Self::GetCallerIdentity => "sts",
         }
@@ -96,6 +108,10 @@ impl Operation {
             Self::BatchGetImage => "BatchGetImage",
             Self::PutImage => "PutImage",
             Self::BatchDeleteImage => "BatchDeleteImage",
+            Self::ListImageReferrers => "ListImageReferrers",
+            Self::InitiateLayerUpload => "InitiateLayerUpload",
+            Self::UploadLayerPart => "UploadLayerPart",
+            Self::CompleteLayerUpload => "CompleteLayerUpload",
             Self::GetTopicAttributes => "GetTopicAttributes",
             Self::Publish => "Publish",
             Self::GetCallerIdentity => "GetCallerIdentity",

@@ -15,6 +15,7 @@ mod clients;
 mod findings;
 mod manifests;
 mod permissions;
+mod records;
 mod replication;
 
 use std::collections::HashMap;
@@ -29,7 +30,10 @@ use aws_sdk_ecr::types::{
 use tokio::sync::Semaphore;
 
 use super::manifest::index_of;
-use super::{MAX_PAGE, Manifest, Markable, Page, Registry, ScanAnswer, Tagged, Tagging};
+use super::{
+    GivingBack, MAX_PAGE, Manifest, Markable, Page, Recording, Referrers, Registry, ScanAnswer,
+    Tagged, Tagging, UntaggedPage,
+};
 use crate::aws::{Aws, AwsError, Operation};
 use crate::domain::findings::{ScanPage, ScanState};
 use crate::domain::image::Image;
@@ -37,6 +41,7 @@ use crate::domain::image_index::Index;
 use crate::domain::marks::{MarkHolder, Marks};
 use crate::domain::names::{Digest, RegistryId, Repository, RepositoryName, Tag};
 use crate::domain::reconcile::{Answer, AnsweredFailure, AnsweredId, Untagged, reconcile};
+use crate::domain::record::{Attached, RecordManifest};
 use crate::domain::replication::Replication;
 use crate::registry::UntagBy;
 use answers::{all_pages, failure_of, image_of, listed_of, none_if_missing, page_of};
@@ -413,6 +418,47 @@ impl Registry for EcrRegistry {
         describe_registry(self, registry_id).await
     }
 
+    async fn referrers(
+        &self,
+        repository: &Repository,
+        image: &Digest,
+    ) -> Result<Referrers, AwsError> {
+        records::referrers(self, repository, image).await
+    }
+
+    async fn untagged_page(
+        &self,
+        repository: &Repository,
+        next_token: Option<&str>,
+    ) -> Result<Option<UntaggedPage>, AwsError> {
+        records::untagged_page(self, repository, next_token).await
+    }
+
+    async fn attached(
+        &self,
+        repository: &Repository,
+        digests: &[Digest],
+    ) -> Result<Vec<(Digest, Attached)>, AwsError> {
+        records::attached(self, repository, digests).await
+    }
+
+    async fn record(
+        &self,
+        repository: &Repository,
+        record: &RecordManifest,
+    ) -> Result<Recording, AwsError> {
+        records::record(self, repository, record).await
+    }
+
+    async fn give_back(
+        &self,
+        repository: &Repository,
+        manifest: &Manifest,
+        tag: &Tag,
+    ) -> Result<GivingBack, AwsError> {
+        records::give_back(self, repository, manifest, tag).await
+    }
+
     async fn tag(
         &self,
         repository: &Repository,
@@ -421,15 +467,7 @@ impl Registry for EcrRegistry {
     ) -> Result<Tagging, AwsError> {
         let operation = Operation::PutImage;
         let place = self.place(repository).await;
-        let request = place
-            .client
-            .put_image()
-            .registry_id(repository.account.as_str())
-            .repository_name(repository.name.as_str())
-            .image_manifest(&manifest.text)
-            .set_image_manifest_media_type(manifest.media_type.clone())
-            .image_digest(manifest.digest.as_str())
-            .image_tag(tag.as_str());
+        let request = records::put(&place.client, repository, manifest, tag);
         let error = match place.aws.call(operation, request.send()).await {
             Ok(answer) => {
                 let id = answer.image.and_then(|image| image.image_id);
