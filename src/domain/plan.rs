@@ -235,7 +235,7 @@ pub struct Plan {
     /// Whether to delete the image itself, after its tags were removed and the team was notified.
     pub delete: bool,
     /// The reasons why no tag may be removed after all, in words.
-    pub holds: Vec<String>,
+    pub blockers: Vec<String>,
     /// The registries in which the quarantine tag has to arrive before any tag is removed.
     pub replicas: Vec<RegistryId>,
     /// Further remarks on the plan for people, in words.
@@ -263,7 +263,7 @@ impl Plan {
             (true, _) if self.marked => Course::Marked,
             (true, true) => Course::Untagged,
             (true, false) => Course::Blocked,
-            (false, _) if !self.holds.is_empty() => Course::Blocked,
+            (false, _) if !self.blockers.is_empty() => Course::Blocked,
             (false, _) => Course::Remove,
         }
     }
@@ -279,7 +279,7 @@ impl Plan {
             marked: false,
             delete: false,
             quarantine: Tag::quarantine(&image.digest),
-            holds: Vec::new(),
+            blockers: Vec::new(),
             replicas: Vec::new(),
             notes: Vec::new(),
         };
@@ -299,7 +299,7 @@ impl Plan {
         plan.delete = terms.action == Action::Delete && plan.kept.is_empty();
         if terms.in_use == InUse::Block && in_use > 0 {
             let places = if in_use == 1 { "place" } else { "places" };
-            plan.holds.push(format!("it is in use in {in_use} {places} (in_use)"));
+            plan.blockers.push(format!("it is in use in {in_use} {places} (in_use)"));
         }
         plan
     }

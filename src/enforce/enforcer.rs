@@ -110,7 +110,7 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
     pub(crate) async fn repeat(&self, target: Target<'_>) -> Result<Outcome, Failure> {
         let Target { request, violation, plan } = target;
         let tags = self.tags_after(target, Vec::new());
-        if !plan.delete || !plan.holds.is_empty() {
+        if !plan.delete || !plan.blockers.is_empty() {
             self.notify(target, NoticeAction::Quarantined, tags).await?;
             return Ok(Outcome::AlreadyQuarantined);
         }
@@ -134,7 +134,7 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
         let kept = plan.kept.iter().chain(&plan.untag).cloned().collect();
         let tags = NoticeTags { kept, ..NoticeTags::default() };
         let mut notice = notice(&self.shared.policy, target, NoticeAction::Blocked, tags);
-        notice.reasons.extend(plan.kept_because.iter().chain(&plan.holds).cloned());
+        notice.reasons.extend(plan.kept_because.iter().chain(&plan.blockers).cloned());
         self.shared.dispatcher.notify(notice).await?;
         Ok(Outcome::Blocked)
     }

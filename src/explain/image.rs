@@ -151,12 +151,12 @@ impl ExplainedImage {
     pub(super) fn planned(mut self, plan: &Plan) -> Self {
         self.kept = strings(&plan.kept);
         let tags = strings(&plan.untag);
-        if plan.holds.is_empty() {
+        if plan.blockers.is_empty() {
             self.untag = tags;
         } else {
             self.kept.extend(tags);
         }
-        self.kept_because = plan.kept_because.iter().chain(&plan.holds).cloned().collect();
+        self.kept_because = plan.kept_because.iter().chain(&plan.blockers).cloned().collect();
         self
     }
 

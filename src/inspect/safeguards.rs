@@ -46,12 +46,12 @@ impl<R: Registry> Safeguards<R> {
         let plan = &mut violation.plan;
         // This also concerns an image with no tags left to remove, because its deletion is
         // replicated too.
-        if plan.holds.is_empty() && (plan.delete || !plan.untag.is_empty()) {
+        if plan.blockers.is_empty() && (plan.delete || !plan.untag.is_empty()) {
             let replicas = self.replicas.of(request).await?;
             match settings.replicated {
                 _ if replicas.is_empty() => {}
                 Replicated::Follow => plan.replicas = replicas,
-                Replicated::Block => plan.holds.push(format!(
+                Replicated::Block => plan.blockers.push(format!(
                     "ECR repeats removals in {}, which could delete the image there (replicated)",
                     listed(&replicas)
                 )),
@@ -67,16 +67,16 @@ impl<R: Registry> Safeguards<R> {
                  policy.pull_through does not name the repository; assuming that no pull fills it"
                     .to_owned(),
             ),
-            PulledThrough::By(prefix) => plan.holds.push(format!(
+            PulledThrough::By(prefix) => plan.blockers.push(format!(
                 "the repository is a pull-through cache ({prefix}): the next pull would bring the \
                  tags back"
             )),
         }
         let least = settings.keep_at_least;
-        if plan.holds.is_empty() && least > 0 {
+        if plan.blockers.is_empty() && least > 0 {
             let others = self.count_others(request, &violation, least).await?;
             if others < least {
-                violation.plan.holds.push(format!(
+                violation.plan.blockers.push(format!(
                     "only {others} other tagged images without a known violation are left, and \
                      {least} must be (keep_at_least)"
                 ));

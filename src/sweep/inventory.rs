@@ -329,7 +329,7 @@ impl<R: Registry> Inventory<R> {
         let Violation { image, evaluation, plan, cause, .. } = violation;
         let coverage = if plan.untag.is_empty() {
             Coverage::Blocked
-        } else if !plan.holds.is_empty() {
+        } else if !plan.blockers.is_empty() {
             let pulled = self.safeguards.pulled_through(request).await?;
             if matches!(pulled, PulledThrough::By(_)) {
                 Coverage::PullThrough
@@ -346,7 +346,7 @@ impl<R: Registry> Inventory<R> {
             let platform = child.platform.as_deref().unwrap_or("no platform");
             entry.reasons.push(format!("because of {} ({platform})", child.digest));
         }
-        entry.reasons.extend(plan.kept_because.into_iter().chain(plan.holds));
+        entry.reasons.extend(plan.kept_because.into_iter().chain(plan.blockers));
         entry.kept = plan.kept;
         match coverage {
             Coverage::Untag | Coverage::WouldUntag => {

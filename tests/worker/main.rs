@@ -24,7 +24,6 @@ mod families;
 mod flights;
 #[path = "../integration/holders.rs"]
 mod holders;
-mod holds;
 mod hostile;
 mod http;
 mod leases;
@@ -43,6 +42,7 @@ mod regressions;
 mod replication;
 mod repositories;
 mod rolling;
+mod safeguards;
 mod scan_states;
 mod sharing;
 mod support;

@@ -80,11 +80,11 @@ fn plan_deletes_the_image_only_if_no_tag_is_kept() {
 #[test]
 fn image_in_use_is_held_only_with_in_use_block() {
     let mut terms = RuleSettings::default();
-    assert_eq!(Plan::new(&terms, &image(&["1.0"]), 3).holds, Vec::<String>::new());
+    assert_eq!(Plan::new(&terms, &image(&["1.0"]), 3).blockers, Vec::<String>::new());
     terms.in_use = InUse::Block;
-    assert_eq!(Plan::new(&terms, &image(&["1.0"]), 0).holds, Vec::<String>::new());
-    let holds = Plan::new(&terms, &image(&["1.0"]), 3).holds;
-    assert_eq!(holds, ["it is in use in 3 places (in_use)"]);
+    assert_eq!(Plan::new(&terms, &image(&["1.0"]), 0).blockers, Vec::<String>::new());
+    let blockers = Plan::new(&terms, &image(&["1.0"]), 3).blockers;
+    assert_eq!(blockers, ["it is in use in 3 places (in_use)"]);
 }
 
 #[test]

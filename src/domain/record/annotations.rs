@@ -79,7 +79,8 @@ impl Record {
         fields.0
     }
 
-    /// Reads a record from annotations. The signature is left to [`RestoreKeys`](super::RestoreKeys).
+    /// Reads a record from annotations. The signature is left to
+    /// [`RestoreKeys`](super::RestoreKeys).
     ///
     /// # Errors
     /// [`InvalidRecord`] if the annotations are not those of a record.
