@@ -13,6 +13,7 @@ mod mark;
 mod notices;
 mod overreach;
 mod quota;
+mod recording;
 mod removal;
 mod target;
 
@@ -20,4 +21,5 @@ pub(crate) use self::actions::declare;
 pub(crate) use self::enforcer::{Enforcer, EnforcerParts};
 pub(crate) use self::limits::LimitSettings;
 pub(crate) use self::notices::blank_notice;
+pub(crate) use self::recording::write_record;
 pub(crate) use self::target::Target;
