@@ -14,7 +14,8 @@
 //! - [`check`]: shows what a configuration means and which permissions it needs.
 //! - [`config`]: checked settings.
 //! - [`worker`]: SQS in, settlement out: polling, permits, fairness, one message.
-//! - [`sweep`]: everything of sweeps. [`assess`]: one image from top to bottom.
+//! - [`sweep`]: everything of sweeps. [`assess`]: one image from top to bottom. [`restore`]: gives
+//!   tags back to an image, and holds it.
 //! - [`enforce`]: everything that changes an image. [`explain`]: judges one event for people.
 //! - [`inspect`]: reads from ECR and judges. [`outcome`]: the table that maps each outcome to the
 //!   next state of its message.
@@ -52,6 +53,7 @@ pub mod notify;
 pub(crate) mod outcome;
 pub(crate) mod queue;
 pub mod registry;
+pub(crate) mod restore;
 pub mod shutdown;
 pub mod sweep;
 pub mod telemetry;

@@ -36,6 +36,16 @@ pub enum UntagBy {
     Tag,
 }
 
+/// Whether what is removed is recorded on the image before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Records {
+    /// No tag is removed before its name is recorded on the image.
+    Required,
+    /// Nothing is recorded. This is for registries that store no artifacts with a subject, such as
+    /// emulators. What is removed can be neither listed nor restored.
+    Off,
+}
+
 /// A manifest as the registry stores it. Putting the same bytes again gives the same digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {

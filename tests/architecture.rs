@@ -18,7 +18,7 @@ const FLOORS: &[&[&str]] = &[
     &["config"],
     &["worker"],
     &["sweep"],
-    &["assess"],
+    &["assess", "restore"],
     &["enforce", "explain"],
     &["inspect"],
     &["outcome"],

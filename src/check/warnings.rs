@@ -12,7 +12,7 @@ use crate::domain::exception::Standing;
 use crate::domain::globs::Globs;
 use crate::domain::notice::NoticeAction;
 use crate::domain::policy::{Action, Mode, Policy, RuleSettings};
-use crate::registry::UntagBy;
+use crate::registry::{Records, UntagBy};
 
 /// A grace that is so long is probably a mistake: findings are accepted without saying so.
 const LONG_GRACE: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -86,6 +86,14 @@ pub(super) fn warnings(settings: &JudgingSettings, now: SystemTime) -> Vec<Warni
              emulators only, and tag_and_digest with ECR",
         ));
     }
+    if settings.records == Records::Off {
+        warnings.push(Warning::of(
+            "registry.records",
+            "is off: no image remembers which tags it lost, so nothing can be listed or restored; \
+             use it for emulators only, and required with ECR",
+        ));
+    }
+    warnings.extend(restoring(settings));
     let topics = &settings.notify.topics;
     let taken = |action: &NoticeAction| topics.iter().any(|topic| topic.actions.contains(action));
     let unread = NoticeAction::ALL.into_iter().filter(|one| !topics.is_empty() && !taken(one));
@@ -94,6 +102,24 @@ pub(super) fn warnings(settings: &JudgingSettings, now: SystemTime) -> Vec<Warni
         Warning::about("notify.topics".to_owned(), message)
     }));
     warnings
+}
+
+/// Returns a warning if somebody should be able to restore images, and nobody can.
+fn restoring(settings: &JudgingSettings) -> Option<Warning> {
+    let restore = &settings.restore;
+    let senders = [("senders", &restore.senders), ("hold_senders", &restore.hold_senders)];
+    let given = senders.into_iter().find(|(_, senders)| !senders.is_empty());
+    match (given, &restore.keys) {
+        (Some((name, _)), None) => Some(Warning::of(
+            format!("restore.{name}"),
+            "allows nothing: without restore.key every restore is refused",
+        )),
+        (None, Some(_)) => Some(Warning::of(
+            "restore.key",
+            "signs records, and nobody may restore: restore.senders is empty",
+        )),
+        (Some(_), Some(_)) | (None, None) => None,
+    }
 }
 
 /// Returns the settings of the base policy and of each rule, with their keys. A value that a rule

@@ -13,7 +13,7 @@ use super::variables::{Variables, name_of};
 use super::{ConfigError, Sources};
 
 /// The keys whose values are never shown, because they are secrets.
-const SECRETS: [&str; 1] = ["aws.external_id"];
+const SECRETS: [&str; 2] = ["aws.external_id", "restore.key"];
 
 /// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]

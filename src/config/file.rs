@@ -7,7 +7,9 @@ use config::Value;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::bounds::MAX_SENDERS;
 use super::schema_keys as schema;
+use super::schema_keys::principal_id;
 
 /// The settings of tagwarden. An environment variable can set every key, except those in arrays of
 /// tables
@@ -21,6 +23,7 @@ pub(super) struct RawSettings {
     pub(super) limits: RawLimits,
     pub(super) sweep: RawSweep,
     pub(super) registry: RawRegistry,
+    pub(super) restore: RawRestore,
     pub(super) aws: RawAws,
     pub(super) http: RawHttp,
     pub(super) shutdown: RawShutdown,
@@ -296,7 +299,7 @@ pub(super) struct RawLimits {
     pub(super) tasks: Option<Value>,
 }
 
-/// How tags are deleted
+/// How tags are deleted, and what is kept of them
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub(super) struct RawRegistry {
@@ -304,6 +307,31 @@ pub(super) struct RawRegistry {
     /// name, for registries that ignore the digest (emulators)
     #[schemars(extend("enum" = ["tag_and_digest", "tag"]))]
     pub(super) untag: Option<String>,
+    /// required: write what is removed into a record on the image, before it is removed; off: write
+    /// no records, for registries that cannot store them (emulators). Then nothing can be listed or
+    /// restored
+    #[schemars(extend("enum" = ["required", "off"]))]
+    pub(super) records: Option<String>,
+}
+
+/// Who may have removed tags restored, and who may hold images
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub(super) struct RawRestore {
+    /// The secret keys that sign records, with blanks or commas between them: the first signs, all
+    /// verify. Each is 32 random bytes in base64. Without a key nothing is restored; better set by
+    /// its variable than in a file
+    pub(super) key: Option<String>,
+    /// Unique ids of the IAM roles and users who may ask the worker to restore an image, such as
+    /// AROAEXAMPLEID12345678, at most 100; default: nobody
+    #[schemars(extend("maxItems" = MAX_SENDERS, "items" = principal_id()))]
+    pub(super) senders: List,
+    /// Unique ids of the IAM roles and users who may also ask it to hold an image that violates the
+    /// policy, at most 100; default: nobody
+    #[schemars(extend("maxItems" = MAX_SENDERS, "items" = principal_id()))]
+    pub(super) hold_senders: List,
+    /// The longest time for which an image can be held, 1 h to 90 d
+    pub(super) max_hold: Option<String>,
 }
 
 /// Access to other accounts

@@ -41,6 +41,9 @@ rescan_after = "24h"
 calls_per_second = 20
 [registry]
 untag = "tag_and_digest"
+records = "required"
+[restore]
+max_hold = "7d"
 [http]
 listen = "0.0.0.0:8080"
 [shutdown]

@@ -36,12 +36,25 @@ impl Settings {
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
         let checked = load(sources, Purpose::Working)?;
         let JudgingSettings { notify, policy, limits, sweep, untag_by, aws, .. } = checked;
-        let JudgingSettings { queue, listen, grace, log_format, .. } = checked;
+        let JudgingSettings { queue, records, restore, listen, grace, log_format, .. } = checked;
         // The check has found a queue.
         let queue = queue.ok_or_else(|| {
             ConfigError::new(Mistake::general("there is no queue").into(), Places::default())
         })?;
-        Ok(Self { queue, notify, policy, limits, sweep, untag_by, aws, listen, grace, log_format })
+        Ok(Self {
+            queue,
+            notify,
+            policy,
+            limits,
+            sweep,
+            untag_by,
+            records,
+            restore,
+            aws,
+            listen,
+            grace,
+            log_format,
+        })
     }
 }
 

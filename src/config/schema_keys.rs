@@ -48,6 +48,11 @@ pub(super) fn max_findings(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "properties": limits, "additionalProperties": false})
 }
 
+/// Returns the schema of one item of a list of roles and users.
+pub(super) fn principal_id() -> Value {
+    json!({"type": "string", "pattern": "^(AROA|AIDA)[A-Z0-9]{12,124}$"})
+}
+
 fn word(words: &[&str]) -> Value {
     json!({"type": "string", "enum": words})
 }

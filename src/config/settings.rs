@@ -10,7 +10,8 @@ use crate::domain::policy::{Mode, Policy};
 use crate::enforce::LimitSettings;
 use crate::notify::NotifySettings;
 use crate::queue::QueueSettings;
-use crate::registry::UntagBy;
+use crate::registry::{Records, UntagBy};
+use crate::restore::RestoreSettings;
 use crate::sweep::SweepSettings;
 use crate::telemetry::logs::LogFormat;
 
@@ -29,6 +30,10 @@ pub struct Settings {
     pub sweep: SweepSettings,
     /// How tags are deleted.
     pub untag_by: UntagBy,
+    /// Whether what is removed is recorded on the image.
+    pub records: Records,
+    /// Who may have images restored and held.
+    pub restore: RestoreSettings,
     /// The role in other accounts.
     pub aws: AwsSettings,
     /// The address that serves health and metrics.
@@ -58,6 +63,10 @@ pub struct JudgingSettings {
     pub sweep: SweepSettings,
     /// How tags are deleted.
     pub untag_by: UntagBy,
+    /// Whether what is removed is recorded on the image.
+    pub records: Records,
+    /// Who may have images restored and held.
+    pub restore: RestoreSettings,
     /// The role in other accounts.
     pub aws: AwsSettings,
     /// The worker's own account and Region, if the queue's URL is given and names them.

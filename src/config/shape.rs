@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::file::RawSettings;
 use super::mistake::{Aspect, Mistake};
 use super::schema::schema;
+use super::source_text::is_public;
 use super::suggest::closest;
 
 /// The settings that fit, and the mistakes in the others.
@@ -141,7 +142,8 @@ impl Fitting<'_> {
     }
 
     fn misshapen(&mut self, key: &str, value: &Value, expected: &str) -> Option<Value> {
-        let problem = format!("is {}; expected {expected}", kind(value));
+        let kind = if is_public(key) { kind(value) } else { hidden(value).to_owned() };
+        let problem = format!("is {kind}; expected {expected}");
         self.mistakes.push(Mistake::value(key, problem));
         None
     }
@@ -167,5 +169,15 @@ fn kind(value: &Value) -> String {
         Value::String(text) => format!("{:?}", crate::domain::text::start(text, 200)),
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "a table".to_owned(),
+    }
+}
+
+/// Returns the kind of a value that may be a secret, without the value.
+fn hidden(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => "a single value",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a table",
     }
 }

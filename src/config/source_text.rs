@@ -5,8 +5,8 @@
 //! time, for the places alone: TOML by the parser that the config crate uses too, YAML and JSON by
 //! the events of a YAML parser, because JSON is a part of YAML.
 //!
-//! A line that may hold a secret is never shown: none of the section `aws`, and none that names the
-//! secret key.
+//! A line that may hold a secret is never shown: none of a section that has one, unless it holds
+//! only the section's other keys, and none that names a secret.
 
 use std::fmt;
 use std::ops::Range;
@@ -19,16 +19,38 @@ use super::node::{Inner, Node};
 use super::yaml;
 use crate::domain::text::start;
 
-/// The section that has a secret, `aws.external_id`. Whoever mistypes that key still has a secret
-/// there.
-const SECRET_SECTION: &str = "aws";
-/// The key of that section that is no secret.
-const PUBLIC_KEY: &str = "assume_role";
+/// The sections that have a secret, each with its keys that are none. Whoever mistypes the key of
+/// the secret still has a secret there.
+const SECRET_SECTIONS: [(&str, &[&str]); 2] =
+    [("aws", &["assume_role"]), ("restore", &["senders", "hold_senders", "max_hold"])];
 
-/// Returns whether a text names the secret key, however it is written.
-fn names_the_secret(text: &str) -> bool {
-    let letters = text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase);
-    letters.collect::<String>().contains("externalid")
+/// Returns the keys that are no secret, if the section has a secret.
+fn public_keys(section: &str) -> Option<&'static [&'static str]> {
+    SECRET_SECTIONS.into_iter().find(|(name, _)| *name == section).map(|(_, public)| public)
+}
+
+/// Returns whether the value of a key may be shown. A section that should be a table may hold the
+/// secret itself.
+pub(super) fn is_public(key: &str) -> bool {
+    let (section, name) = key.split_once('.').unwrap_or((key, ""));
+    let name = name.split('[').next().unwrap_or_default();
+    public_keys(section).is_none_or(|public| public.contains(&name))
+}
+
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+/// Returns whether a text names a secret, however it is written.
+fn names_a_secret(text: &str) -> bool {
+    let text = plain(text);
+    text == "key" || text.contains("externalid") || text.contains("restorekey")
+}
+
+/// Returns whether a text that cannot be parsed may hold a secret anywhere.
+fn may_hold_a_secret(text: &str) -> bool {
+    let text = plain(text);
+    names_a_secret(&text) || (text.contains("restore") && text.contains("key"))
 }
 
 /// Returns the places of all values that may be a secret, with their keys.
@@ -36,14 +58,10 @@ fn secrets(node: &Node) -> Vec<Range<usize>> {
     let Inner::Table(table) = &node.inner else { return Vec::new() };
     let mut places = Vec::new();
     for (name, below) in table {
-        let section = match &below.inner {
-            Inner::Table(section) if name == SECRET_SECTION => Some(section),
-            _ => None,
-        };
-        if let Some(section) = section {
-            let others = section.iter().filter(|(name, _)| *name != PUBLIC_KEY);
+        if let (Some(public), Inner::Table(section)) = (public_keys(name), &below.inner) {
+            let others = section.iter().filter(|(name, _)| !public.contains(&name.as_str()));
             places.extend(others.flat_map(|(_, below)| all_within(below)));
-        } else if names_the_secret(name) {
+        } else if public_keys(name).is_some() || names_a_secret(name) {
             places.extend(all_within(below));
         } else {
             places.extend(secrets(below));
@@ -104,7 +122,7 @@ impl SourceText {
             }
             Err(mistake) => {
                 // The parser may have lost its way within a secret.
-                let is_public = is_public && !names_the_secret(&text);
+                let is_public = is_public && !may_hold_a_secret(&text);
                 let root = Node::default();
                 (Self { name, text, is_public, secrets: Vec::new(), root }, Some(mistake))
             }
@@ -165,7 +183,7 @@ impl SourceText {
         let line = self.line_around(at);
         let is_secret = |place: &Range<usize>| place.start < line.end && line.start < place.end;
         let text = self.text.get(line.clone()).unwrap_or_default();
-        self.is_public && !names_the_secret(text) && !self.secrets.iter().any(is_secret)
+        self.is_public && !names_a_secret(text) && !self.secrets.iter().any(is_secret)
     }
 
     /// Returns the place of the line around a byte.

@@ -9,7 +9,8 @@ use crate::domain::names::RepositoryName;
 use crate::domain::notice::NoticeAction;
 use crate::domain::policy::{Action, InUse, IndexRule, Mode, RuleSettings, Unscanned};
 use crate::notify::{NoticeFormat, TopicSettings};
-use crate::registry::UntagBy;
+use crate::registry::{Records, UntagBy};
+use crate::restore::PrincipalId;
 use crate::telemetry::logs::LogFormat;
 
 mod effective;
@@ -19,10 +20,21 @@ mod notify;
 mod places;
 mod policy;
 mod readme;
+mod restore;
 mod schema;
 
 const QUEUE: &str = "https://sqs.eu-west-1.amazonaws.com/111122223333/tagwarden";
 const TOPIC: &str = "arn:aws:sns:eu-west-1:111122223333:tagwarden";
+
+const ROLE: &str = "AROAEXAMPLEID12345678";
+const USER: &str = "AIDAEXAMPLEID12345678";
+/// A key to sign records: 32 bytes in base64.
+const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+
+/// Returns the ids of this many roles.
+fn many_roles(count: usize) -> Vec<String> {
+    (0..count).map(|at| format!("AROAEXAMPLEID{at:08}")).collect()
+}
 
 /// Returns sources with a queue, a topic, a mode and these variables.
 fn sources(variables: &[(&str, &str)]) -> Sources {
@@ -130,6 +142,10 @@ fn every_key_but_queue_and_topic_has_its_documented_default() {
     assert_eq!(settings.limits.untags_per_hour_per_repository, None);
     assert_eq!(settings.limits.tasks.get(), 1);
     assert_eq!(settings.untag_by, UntagBy::TagAndDigest);
+    assert_eq!(settings.records, Records::Required);
+    assert!(settings.restore.keys.is_none());
+    assert_eq!((settings.restore.senders.len(), settings.restore.hold_senders.len()), (0, 0));
+    assert_eq!(settings.restore.max_hold, Duration::from_secs(7 * 24 * 3600));
     assert_eq!(settings.aws.assume_role, None);
     assert_eq!(settings.listen.to_string(), "0.0.0.0:8080");
     assert_eq!(settings.grace, Duration::from_secs(25));
@@ -178,6 +194,11 @@ fn every_variable_sets_its_key() {
         ("TAGWARDEN__LIMITS__UNTAGS_PER_HOUR_PER_REPOSITORY", "20"),
         ("TAGWARDEN__LIMITS__TASKS", "4"),
         ("TAGWARDEN__REGISTRY__UNTAG", "tag"),
+        ("TAGWARDEN__REGISTRY__RECORDS", "off"),
+        ("TAGWARDEN__RESTORE__KEY", KEY),
+        ("TAGWARDEN__RESTORE__SENDERS", "AROAEXAMPLEID12345678, AIDAEXAMPLEID12345678"),
+        ("TAGWARDEN__RESTORE__HOLD_SENDERS", USER),
+        ("TAGWARDEN__RESTORE__MAX_HOLD", "36h"),
         ("TAGWARDEN__AWS__ASSUME_ROLE", "arn:aws:iam::{account}:role/tagwarden"),
         ("TAGWARDEN__AWS__EXTERNAL_ID", "0042"),
         ("TAGWARDEN__HTTP__LISTEN", "127.0.0.1:0"),
@@ -206,6 +227,12 @@ fn every_variable_sets_its_key() {
     assert_eq!(settings.policy.accounts.unwrap().len(), 2);
     assert_eq!(settings.policy.regions.unwrap().len(), 1);
     assert_eq!(settings.untag_by, UntagBy::Tag);
+    assert_eq!(settings.records, Records::Off);
+    assert!(settings.restore.keys.is_some());
+    let texts = |ids: &[PrincipalId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(texts(&settings.restore.senders), [ROLE, USER]);
+    assert_eq!(texts(&settings.restore.hold_senders), [USER]);
+    assert_eq!(settings.restore.max_hold, Duration::from_secs(36 * 3600));
     assert_eq!(settings.aws.assume_role.unwrap(), "arn:aws:iam::{account}:role/tagwarden");
     assert_eq!(
         settings.aws.external_id.unwrap(),

@@ -1,11 +1,13 @@
 //! Checks of the values that files and variables give, and the small parsers that these checks
-//! share (`choice`, `within`, `duration`). `notify` and `policy` have modules of their own.
+//! share (`choice`, `within`, `duration`). `notify`, `policy` and `restore` have modules of
+//! their own.
 //!
 //! Accounts and Regions are parsed here, before anything is called, because a Region becomes part
 //! of a host name.
 
 mod notify;
 mod policy;
+mod restore;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -24,7 +26,7 @@ use crate::domain::names::Region;
 use crate::enforce::LimitSettings;
 use crate::notify::NotifySettings;
 use crate::queue::{QueueSettings, registry_of};
-use crate::registry::UntagBy;
+use crate::registry::{Records, UntagBy};
 use crate::sweep::SweepSettings;
 use crate::telemetry::logs::LogFormat;
 
@@ -67,6 +69,11 @@ pub(super) fn check(
         let choices = [("tag_and_digest", UntagBy::TagAndDigest), ("tag", UntagBy::Tag)];
         choice("registry.untag", &word, &choices)
     }));
+    let records = all.add(given("registry.records", raw.registry.records).and_then(|word| {
+        let choices = [("required", Records::Required), ("off", Records::Off)];
+        choice("registry.records", &word, &choices)
+    }));
+    let restore = all.add(restore::restore(raw.restore));
     let listen = all.add(listen(raw.http.listen));
     let grace = all.add(given("shutdown.grace", raw.shutdown.grace).and_then(|grace| {
         // The longest stopTimeout of Fargate (ECS API reference, ContainerDefinition).
@@ -93,6 +100,8 @@ pub(super) fn check(
             limits: limits?,
             sweep: sweep?,
             untag_by: untag_by?,
+            records: records?,
+            restore: restore?,
             listen: listen?,
             grace: grace?,
             log_format: log_format?,

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::restore::PrincipalId;
 
 /// Returns the mistakes that the schema finds in a value. It knows the keywords that the schema
 /// uses, and panics at any other.
@@ -23,13 +24,15 @@ fn wrongs(schema: &Value, value: &Value, at: &str) -> Vec<String> {
             "enum" => rule.as_array().unwrap().contains(value),
             "minimum" => value.as_f64().is_none_or(|value| value >= number()),
             "maximum" => value.as_f64().is_none_or(|value| value <= number()),
+            "maxItems" => value.as_array().is_none_or(|items| items.len() as f64 <= number()),
             "minItems" => value.as_array().is_none_or(|items| items.len() as f64 >= number()),
             "minLength" => length(value).is_none_or(|length| length >= number()),
             "maxLength" => length(value).is_none_or(|length| length <= number()),
-            "pattern" => {
-                assert_eq!(rule, "^sha256:[0-9a-f]{64}$");
-                value.as_str().is_none_or(|text| crate::domain::names::Digest::parse(text).is_ok())
-            }
+            "pattern" => value.as_str().is_none_or(|text| match rule.as_str().unwrap() {
+                "^sha256:[0-9a-f]{64}$" => crate::domain::names::Digest::parse(text).is_ok(),
+                "^(AROA|AIDA)[A-Z0-9]{12,124}$" => PrincipalId::parse(text).is_ok(),
+                other => panic!("pattern {other}"),
+            }),
             "required" => rule
                 .as_array()
                 .unwrap()
@@ -133,7 +136,10 @@ fn full() -> Value {
             "untags_per_hour": 100, "untags_per_hour_per_repository": "unlimited", "tasks": 4,
         },
         "sweep": {"rescan_after": "never", "calls_per_second": 100},
-        "registry": {"untag": "tag"},
+        "registry": {"untag": "tag", "records": "off"},
+        "restore": {
+            "key": KEY, "senders": [ROLE], "hold_senders": [ROLE, USER], "max_hold": "3d",
+        },
         "aws": {"assume_role": "arn:aws:iam::{account}:role/tagwarden", "external_id": "x"},
         "http": {"listen": "127.0.0.1:8080"},
         "shutdown": {"grace": "30s"},
@@ -195,6 +201,12 @@ fn schema_and_loader_refuse_the_same_documents() {
         ("/limits/tasks", json!(0)),
         ("/limits/tasks", json!(1001)),
         ("/registry/untag", json!("digest")),
+        ("/registry/records", json!("optional")),
+        ("/restore/keys", json!(KEY)),
+        ("/restore/senders", json!([ROLE.to_lowercase()])),
+        ("/restore/senders", json!(["AROASHORT"])),
+        ("/restore/hold_senders", json!(["ASIAEXAMPLEID12345678"])),
+        ("/restore/hold_senders", json!(many_roles(101))),
     ];
     for (pointer, value) in wrong {
         let mut document = full();

@@ -15,6 +15,9 @@ queue.url = 'https://sqs.eu-west-1.amazonaws.com/111122223333/tagwarden'
 notify.topic_arn = 'arn:aws:sns:eu-west-1:111122223333:team'
 ";
 
+/// A key to sign records: 32 bytes in base64.
+const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+
 async fn check(config: &str) -> Shown {
     run(&["check", "--all", "--iam"], &bare(&format!("{REQUIRED}{config}")), "").await
 }
@@ -44,13 +47,14 @@ async fn every_value_shows_its_origin_and_secrets_are_hidden() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("policy.toml").to_string_lossy().into_owned();
     let text = format!(
-        "{REQUIRED}aws.external_id = 'tell-nobody'\naws.assume_role = 'arn:aws:iam::{{account}}:role/t'"
+        "{REQUIRED}aws.external_id = 'tell-nobody'\naws.assume_role = 'arn:aws:iam::{{account}}:role/t'
+        restore.key = '{KEY}'\nrestore.senders = ['AROAEXAMPLEID12345678']"
     );
     fs::write(&path, text).expect("a file");
     let variables: Variables =
         [("TAGWARDEN__POLICY__ACTION".to_owned(), "delete".to_owned())].into();
     let shown = run(&["--config", &path, "check", "--format", "json"], &variables, "").await;
-    assert!(!shown.stdout.contains("tell-nobody"));
+    assert!(!shown.stdout.contains("tell-nobody") && !shown.stdout.contains(KEY));
     let report = shown.json();
     assert_eq!(report["schema"], "tagwarden.check/1");
     let origin = |key: &str| {
@@ -75,6 +79,15 @@ async fn likely_mistakes_are_warned_of() {
         ("policy.mode = 'audit'", "policy.mode is audit"),
         ("policy.max_findings = { critical = 'unlimited', high = 'unlimited' }", "has no limit"),
         ("registry.untag = 'tag'", "registry.untag is tag"),
+        ("registry.records = 'off'", "registry.records is off: no image remembers"),
+        (
+            "restore.senders = ['AROAEXAMPLEID12345678']",
+            "restore.senders allows nothing: without restore.key",
+        ),
+        (
+            "restore.key = 'MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY='",
+            "nobody may restore: restore.senders is empty",
+        ),
         (
             "[[policy.rules]]\nname = 'all'\nrepositories = ['*']\n[[policy.rules]]\nname = 'late'\nrepositories = ['team/*', 'x']",
             "policy.rules[1] (late) never applies: policy.rules[0] (all) matches all its \
