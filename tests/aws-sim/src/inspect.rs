@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-use crate::ecr::{RepoKey, Repository};
+use crate::ecr::{Image, RepoKey, Repository, annotations};
 use crate::events::rule_arn;
 use crate::sim::Sim;
 use crate::sns::Published;
@@ -40,6 +40,38 @@ pub struct MessageView {
     pub in_flight: bool,
     /// Its message attributes' string values.
     pub attributes: BTreeMap<String, String>,
+}
+
+/// An artifact that is attached to an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Referrer {
+    /// Its own digest.
+    pub digest: String,
+    /// Its type: `artifactType`, or the media type of its configuration.
+    pub artifact_type: String,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Its exact bytes.
+    pub manifest: String,
+    /// When it was pushed.
+    pub pushed_at: SystemTime,
+    /// `ACTIVE`, `ARCHIVED` or `ACTIVATING`.
+    pub status: &'static str,
+}
+
+impl Referrer {
+    fn of(digest: &str, image: &Image) -> Self {
+        let annotations = annotations(&image.manifest).into_iter();
+        let text = |value: Value| value.as_str().unwrap_or_default().to_owned();
+        Self {
+            digest: digest.to_owned(),
+            artifact_type: image.artifact_media_type.clone().unwrap_or_default(),
+            annotations: annotations.map(|(name, value)| (name, text(value))).collect(),
+            manifest: image.manifest.clone(),
+            pushed_at: image.pushed_at,
+            status: image.status.name(),
+        }
+    }
 }
 
 impl Sim {
@@ -109,6 +141,15 @@ impl Sim {
         self.repository(repository, |repository| repository.images().keys().cloned().collect())
     }
 
+    /// The artifacts that are attached to an image, whether or not it is there, in order of push.
+    pub fn referrers(&self, repository: &RepoKey, digest: &str) -> Vec<Referrer> {
+        self.repository(repository, |repository| {
+            let mut images: Vec<_> = repository.referrers_of(digest).collect();
+            images.sort_by_key(|(_, image)| image.order);
+            images.into_iter().map(|(digest, image)| Referrer::of(digest, image)).collect()
+        })
+    }
+
     /// Images that the repetition of a removal took from a copy, in order, while the registry that they come from still
     /// had them: the removal of a copy's last tag has overtaken a tag that was put before it.
     pub fn images_lost_by_replication(&self) -> Vec<(RepoKey, String)> {
@@ -152,6 +193,19 @@ impl Sim {
     pub fn calls(&self) -> Vec<Call> {
         self.require_record("calls");
         self.read(|world| world.trace.calls().to_vec())
+    }
+
+    /// The calls that reached the service, whether it carried them out or refused them, in the order in which it did.
+    ///
+    /// # Panics
+    ///
+    /// Under [`Record::Counts`](crate::Record::Counts).
+    #[track_caller]
+    pub fn calls_by_effect(&self) -> Vec<Call> {
+        let mut calls = self.calls();
+        calls.retain(|call| call.effect.is_some());
+        calls.sort_by_key(|call| call.effect);
+        calls
     }
 
     /// The calls of an operation, in order of arrival.

@@ -80,10 +80,18 @@
 //!   `PurgeQueue` act at once, without AWS's 60 seconds. The receive count goes on counting in the dead-letter queue.
 //!   A long poll whose caller goes away takes what comes until its wait is over ([`Sim::abandoned_polls`]), as with AWS;
 //!   it is first in turn, which AWS does not promise. `Fault::HangAfter` is the receive whose answer is lost.
-//! - ECR: layers are checked only in a repository that has had one uploaded; no lifecycle or referrers. Pull-through cache
-//!   rules are listed, and nothing is pulled through. Images are archived and activated by set-up only, at once. That
-//!   `PutImage` refuses an archived image, that `BatchGetImage` calls it `ImageNotFound`, and that an image on its way
-//!   back (`ACTIVATING`) is treated as an archived one are guesses.
+//! - ECR: no lifecycle. The layers of images are checked only in a repository that has had one uploaded other than the
+//!   empty blob, and blobs stay for good. Pull-through cache rules are listed, and nothing is pulled through. Images are
+//!   archived and activated by set-up only, at once. That `PutImage` refuses an archived image, that `BatchGetImage`
+//!   calls it `ImageNotFound`, and that an image on its way back (`ACTIVATING`) is treated as an archived one are
+//!   guesses.
+//!   What is attached to an image, its subject, always needs its blobs. It goes with its subject, tagged or not, without
+//!   an event, and at once unless [`Sim::set_referrer_cleanup`] says otherwise: AWS takes up to 24 hours, and its user
+//!   guide says so of lifecycle policies only. It stays if its subject is back by then, or was not there when it was
+//!   pushed. Guesses: what is said of a blob of another size (`InvalidParameterException`), that an unknown subject has
+//!   no referrers and is no error (the model of `ListImageReferrers` has no error for it), the order of referrers (by
+//!   digest), their `size` (of the manifest), that they are not scanned unless they are container images, and that
+//!   archiving an image leaves them alone.
 //!   Scans on push cover new digests only; indexes are never scanned, and nothing is scanned again by itself.
 //!   `findingSeverityCounts` stands on the first page of findings only, which AWS leaves open. `BatchGetImage` answers
 //!   a manifest of a type that was not accepted with `ImageNotFound`, which is a guess. A list may change between its
@@ -140,7 +148,7 @@ pub use ecr::{ReplicationRule, RepoKey};
 pub use fault::{
     Action, Edit, EntryPredicate, Fault, FaultPlan, FaultRule, NoFaults, Predicate, RandomFaults,
 };
-pub use inspect::{MessageView, QueueView};
+pub use inspect::{MessageView, QueueView, Referrer};
 pub use server::ServerGuard;
 pub use sim::{Moment, Sim};
 pub use sns::Published;

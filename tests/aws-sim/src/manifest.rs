@@ -16,6 +16,17 @@ pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list
 
 /// The configuration of a container image, as OCI types it.
 const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// The configurations of container images.
+pub(crate) const IMAGE_CONFIGS: [&str; 2] =
+    [OCI_CONFIG, "application/vnd.docker.container.image.v1+json"];
+
+/// The blob that stands for nothing, `{}` (OCI image specification, "Guidance for an Empty Descriptor").
+pub const EMPTY_BLOB: &[u8] = b"{}";
+/// The digest of [`EMPTY_BLOB`].
+pub const EMPTY_DIGEST: &str =
+    "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+/// The media type of [`EMPTY_BLOB`].
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 /// The platform that buildx gives to an attestation, which is no image to run.
 const ATTESTATION: &str = "unknown/unknown";
 
@@ -42,6 +53,28 @@ pub fn digest(manifest: &str) -> String {
 /// has `application/vnd.cncf.helm.config.v1+json`.
 pub fn artifact(content: &str, config_media_type: &str) -> String {
     document(content, config_media_type).to_string()
+}
+
+/// An OCI artifact that is attached to another manifest, its subject: only annotations, with the empty blob as its
+/// configuration and its layer. Of the subject, digest, media type and size are given.
+pub fn referrer(
+    subject: (&str, &str, usize),
+    artifact_type: &str,
+    annotations: &[(&str, &str)],
+) -> String {
+    let (digest, media_type, size) = subject;
+    let empty = json!({"mediaType": EMPTY, "digest": EMPTY_DIGEST, "size": EMPTY_BLOB.len()});
+    let annotations = annotations.iter().map(|(name, value)| ((*name).to_owned(), json!(value)));
+    json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_IMAGE,
+        "artifactType": artifact_type,
+        "config": empty,
+        "layers": [empty],
+        "subject": {"mediaType": media_type, "digest": digest, "size": size},
+        "annotations": Value::Object(annotations.collect()),
+    })
+    .to_string()
 }
 
 /// A Docker image manifest, as older builders push it.

@@ -47,6 +47,9 @@ pub struct Call {
     /// Whether it took its course: it reached the service and was carried out or refused there, whatever the caller
     /// came to know of that.
     pub applied: bool,
+    /// Its place in the order in which calls reached the service, from 0: a call that is late on its way has its effect
+    /// after one that arrived later. Nothing where it has not reached it.
+    pub effect: Option<usize>,
     /// How it ended.
     pub outcome: CallOutcome,
     /// The reply of a success.
@@ -66,6 +69,7 @@ impl Call {
             request: call.input.clone(),
             faults: Vec::new(),
             applied: false,
+            effect: None,
             outcome: CallOutcome::Unanswered,
             reply: None,
         }
@@ -89,12 +93,13 @@ pub(crate) struct Trace {
     record: Record,
     calls: Vec<Call>,
     arrived: usize,
+    effects: usize,
     counts: BTreeMap<String, usize>,
 }
 
 impl Trace {
     pub(crate) fn new(record: Record) -> Self {
-        Self { record, calls: Vec::new(), arrived: 0, counts: BTreeMap::new() }
+        Self { record, calls: Vec::new(), arrived: 0, effects: 0, counts: BTreeMap::new() }
     }
 
     /// Enters a call; its place in the order of arrival.
@@ -109,6 +114,15 @@ impl Trace {
             self.calls.push(Call::arriving(seq, at, call));
         }
         seq
+    }
+
+    /// A call has its effect now.
+    pub(crate) fn take_effect(&mut self, seq: usize) {
+        let effect = self.effects;
+        self.effects += 1;
+        if let Some(call) = self.calls.get_mut(seq) {
+            call.effect = Some(effect);
+        }
     }
 
     /// The calls in order of arrival; none where they are only counted.

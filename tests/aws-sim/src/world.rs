@@ -34,6 +34,8 @@ pub(crate) enum Scheduled {
     Event { account: String, region: String, event: Value },
     /// What happened to an image happens to its copy in another registry.
     Replicated(Change),
+    /// What is attached to an image goes, if that is still gone.
+    Cleanup { repository: RepoKey, subject: String },
 }
 
 /// The simulated AWS.
@@ -52,6 +54,8 @@ pub(crate) struct World {
     /// Pull-through cache rules, and when they were made.
     pub(crate) cache_rules: BTreeMap<CacheRuleKey, SystemTime>,
     pub(crate) replication: Replication,
+    /// How long artifacts outlive the image that they are attached to.
+    pub(crate) cleanup_after: Duration,
     pub(crate) rules: BTreeMap<RuleKey, Rule>,
     /// The tags of repositories, queues and rules, by ARN.
     pub(crate) resource_tags: BTreeMap<String, Tags>,
@@ -78,6 +82,7 @@ impl World {
             repositories: BTreeMap::new(),
             named_digests: BTreeMap::new(),
             cache_rules: BTreeMap::new(),
+            cleanup_after: Duration::ZERO,
             rules: BTreeMap::new(),
             resource_tags: BTreeMap::new(),
             events: Vec::new(),
@@ -139,6 +144,7 @@ impl World {
                     self.deliver_event(&account, &region, event)
                 }
                 Scheduled::Replicated(change) => self.replicated(change),
+                Scheduled::Cleanup { repository, subject } => self.clean_up(&repository, &subject),
             }
         }
         self.now = self.now.max(now);

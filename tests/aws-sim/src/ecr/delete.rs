@@ -81,7 +81,7 @@ impl World {
                 }
                 if repository.tags_of(&digest).len() == 1 {
                     refuse_child(repository, &digest)?;
-                    repository.remove(&digest);
+                    self.remove_image(key, &digest);
                 } else {
                     repository.untag(&tag);
                 }
@@ -94,7 +94,7 @@ impl World {
                 if !force {
                     refuse_child(repository, &digest)?;
                 }
-                let tags = repository.remove(&digest);
+                let tags = self.remove_image(key, &digest);
                 if tags.is_empty() {
                     return Ok(vec![json!({"imageDigest": digest})]);
                 }

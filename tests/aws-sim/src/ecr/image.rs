@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::scan::ScanState;
 use crate::api::Input;
+use crate::manifest::IMAGE_CONFIGS;
 
 /// An image, or an image index. What the manifest says is read once, when it is stored: lists of many images would
 /// take their time over it.
@@ -29,6 +30,8 @@ pub(crate) struct Image {
     pub(crate) scan: ScanState,
     /// The tags on it; kept by the repository together with its own.
     pub(super) tags: BTreeSet<String>,
+    /// Its place in the order in which the repository's images came; kept by the repository.
+    pub(crate) order: u64,
 }
 
 impl Image {
@@ -52,6 +55,7 @@ impl Image {
             pulled_at: None,
             scan: ScanState::None,
             tags: BTreeSet::new(),
+            order: 0,
         }
     }
 
@@ -61,6 +65,14 @@ impl Image {
 
     pub(crate) fn is_active(&self) -> bool {
         self.status == ImageStatus::Active
+    }
+
+    /// Whether it can be scanned. That an artifact which is attached to another, and is no container image, is
+    /// answered like an index is a guess.
+    pub(crate) fn is_scannable(&self) -> bool {
+        let of_image = |artifact: &String| IMAGE_CONFIGS.contains(&artifact.as_str());
+        let is_image = self.artifact_media_type.as_ref().is_none_or(of_image);
+        !self.is_index() && (self.subject.is_none() || is_image)
     }
 
     pub(crate) fn is_tagged(&self) -> bool {

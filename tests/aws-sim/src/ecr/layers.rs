@@ -1,7 +1,9 @@
 //! Uploads of layers, and which layers a repository has.
 //!
-//! A repository checks the layers of what is pushed from its first upload on. Where nobody uploads any, as in tests that
-//! are about tags and scans, every layer is taken as there.
+//! What is attached to another manifest is always checked: its blobs must have been uploaded. Of images, a repository
+//! checks the layers from the first upload of a layer on. Where nobody uploads any, as in tests that are about tags and
+//! scans, every layer of an image is taken as there. The empty blob is no layer in this sense: who attaches artifacts
+//! uploads it, and means nothing by it for images.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +14,7 @@ use serde_json::{Value, json};
 use super::{RepoKey, Repository, invalid};
 use crate::api::{ApiCall, ApiError, Input, Outcome};
 use crate::ids::sha256;
+use crate::manifest::EMPTY_DIGEST;
 use crate::world::World;
 
 /// What a part is advised to be long, and the least that any but the last may be.
@@ -21,19 +24,50 @@ const MIN_PART_SIZE: usize = 5_242_880;
 /// The layers of one repository, and the uploads that are under way.
 #[derive(Debug, Default)]
 pub(crate) struct Layers {
-    stored: BTreeSet<String>,
+    /// The size of each.
+    stored: BTreeMap<String, i64>,
+    /// Whether the layers of images are checked as well.
+    are_checked: bool,
     uploads: BTreeMap<String, Vec<u8>>,
 }
 
+/// The blobs that a manifest names, each a digest and a size: its configuration is one of them.
+fn blobs(manifest: &Value) -> impl Iterator<Item = (&str, Option<i64>)> {
+    let named = manifest.get("config").into_iter().chain(manifest.list("layers"));
+    named.filter_map(|blob| Some((blob.text("digest")?, blob.int("size"))))
+}
+
 impl Layers {
-    /// Which of the layers that a manifest names are missing: its configuration is one of them.
-    pub(super) fn missing(&self, manifest: &Value) -> Vec<String> {
-        if self.stored.is_empty() {
-            return Vec::new();
+    /// Refuses a manifest that names blobs which are not here, or are of another size than it says. What ECR says of
+    /// another size is a guess.
+    pub(super) fn check(&self, manifest: &Value) -> Result<(), ApiError> {
+        if !self.are_checked && manifest.get("subject").is_none() {
+            return Ok(());
         }
-        let named = manifest.get("config").into_iter().chain(manifest.list("layers"));
-        let digests = named.filter_map(|blob| blob.text("digest"));
-        digests.filter(|digest| !self.stored.contains(*digest)).map(str::to_owned).collect()
+        let absent = blobs(manifest).filter(|(digest, _)| !self.stored.contains_key(*digest));
+        let missing: BTreeSet<_> = absent.map(|(digest, _)| digest).collect();
+        if !missing.is_empty() {
+            let message = format!(
+                "Layers with digests '{missing:?}' required for pushing image into repository do not exist"
+            );
+            return Err(ApiError::new("LayersNotFoundException", message));
+        }
+        let differs =
+            |(digest, size): &(&str, Option<i64>)| self.stored.get(*digest).copied() != *size;
+        match blobs(manifest).find(differs) {
+            None => Ok(()),
+            Some((digest, size)) => Err(invalid(format!(
+                "Invalid parameter at 'ImageManifest': the layer '{digest}' is not of size {size:?}"
+            ))),
+        }
+    }
+
+    /// Takes the blobs of a manifest as uploaded: whoever pushed it before had uploaded them.
+    pub(super) fn assume(&mut self, manifest: &str) {
+        let document: Value = serde_json::from_str(manifest).unwrap_or_default();
+        for (digest, size) in blobs(&document) {
+            self.stored.entry(digest.to_owned()).or_insert(size.unwrap_or_default());
+        }
     }
 
     /// Takes one part in; where the upload then stands.
@@ -127,13 +161,15 @@ impl World {
             return Err(ApiError::new("EmptyUploadException", message));
         }
         let digest = sha256(bytes);
+        let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         let expected = call.input.texts("layerDigests");
         if !expected.contains(&digest.as_str()) {
             let message = format!("Layer digests '{expected:?}' do not match '{digest}'");
             return Err(ApiError::new("InvalidLayerException", message));
         }
         layers.uploads.remove(upload);
-        if !layers.stored.insert(digest.clone()) {
+        layers.are_checked |= digest != EMPTY_DIGEST;
+        if layers.stored.insert(digest.clone(), size).is_some() {
             let message = format!("Layer with digest '{digest}' already exists");
             return Err(ApiError::new("LayerAlreadyExistsException", message));
         }

@@ -11,6 +11,7 @@ mod layers;
 mod page;
 mod push;
 mod read;
+mod referrers;
 mod replication;
 mod repository;
 mod scan;
@@ -24,6 +25,7 @@ use crate::world::World;
 pub(crate) use cache::CacheRuleKey;
 pub(crate) use image::{Image, ImageStatus};
 pub(crate) use push::NewImage;
+pub(crate) use referrers::annotations;
 pub use replication::ReplicationRule;
 pub(crate) use replication::{Change, Replication};
 pub use repository::RepoKey;
@@ -50,6 +52,7 @@ impl World {
             "BatchGetImage" => self.batch_get_image(call),
             "ListImages" => self.list_images(call),
             "DescribeImages" => self.describe_images(call),
+            "ListImageReferrers" => self.list_image_referrers(call),
             "BatchDeleteImage" => self.batch_delete_image(call),
             "StartImageScan" => self.start_image_scan(call),
             "DescribeImageScanFindings" => self.describe_image_scan_findings(call),

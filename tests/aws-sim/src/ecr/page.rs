@@ -19,7 +19,15 @@ pub(super) struct Page {
 impl Page {
     /// Reads `maxResults` and `nextToken`.
     pub(super) fn of(input: &Value) -> Result<Self, ApiError> {
-        let max = max_results(input)?;
+        Self::with_max(input, max_results(input)?)
+    }
+
+    /// The same for a list of smaller pages: so many rows if `maxResults` is not given, and so many at most.
+    pub(super) fn small(input: &Value, usual: usize, most: i64) -> Result<Self, ApiError> {
+        Self::with_max(input, max_results_up_to(input, usual, most)?)
+    }
+
+    fn with_max(input: &Value, max: usize) -> Result<Self, ApiError> {
         Ok(Self { after: input.text("nextToken").map(read_token).transpose()?, max })
     }
 
@@ -62,10 +70,16 @@ impl Page {
 
 /// `maxResults`: 100 if it is not given.
 pub(super) fn max_results(input: &Value) -> Result<usize, ApiError> {
+    max_results_up_to(input, 100, 1000)
+}
+
+fn max_results_up_to(input: &Value, usual: usize, most: i64) -> Result<usize, ApiError> {
     match input.int("maxResults") {
-        None => Ok(100),
-        Some(max) if (1..=1000).contains(&max) => Ok(usize::try_from(max).unwrap_or(100)),
-        Some(_) => Err(invalid("Invalid parameter at 'maxResults': must be between 1 and 1000")),
+        None => Ok(usual),
+        Some(max) if (1..=most).contains(&max) => Ok(usize::try_from(max).unwrap_or(usual)),
+        Some(_) => {
+            Err(invalid(format!("Invalid parameter at 'maxResults': must be between 1 and {most}")))
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::image::{children, is_index};
-use super::repository::valid_tag;
+use super::repository::{valid_digest, valid_tag};
 use super::{Image, RepoKey, invalid};
 use crate::api::{ApiCall, ApiError, Input, Outcome};
 use crate::ids::sha256;
@@ -11,6 +11,9 @@ use crate::world::World;
 
 /// The most tags that one image may bear.
 const MAX_TAGS: usize = 1_000;
+
+/// The most characters of a manifest (ECR API reference, PutImage).
+const MAX_CHARACTERS: usize = 4_194_304;
 
 /// A manifest to store.
 pub(crate) struct NewImage {
@@ -49,6 +52,13 @@ impl World {
             return Err(invalid("Invalid parameter at 'imageTag' failed to satisfy constraint"));
         }
         let manifest = input.text("imageManifest").unwrap_or_default();
+        if manifest.chars().count() > MAX_CHARACTERS {
+            let message = format!(
+                "Invalid parameter at 'imageManifest' failed to satisfy constraint: 'Member must have length less than \
+                 or equal to {MAX_CHARACTERS}'"
+            );
+            return Err(invalid(message));
+        }
         let document: Value = serde_json::from_str(manifest)
             .ok()
             .filter(Value::is_object)
@@ -61,6 +71,10 @@ impl World {
             );
             return Err(ApiError::new("ImageDigestDoesNotMatchException", message));
         }
+        let subject = document.get("subject").map(|subject| subject.text("digest"));
+        if subject.is_some_and(|digest| !digest.is_some_and(valid_digest)) {
+            return Err(invalid("Invalid parameter at 'ImageManifest': the subject has no digest"));
+        }
         let absent: Vec<_> = children(&document)
             .into_iter()
             .filter(|child| is_index(&media_type) && repository.image(child).is_none())
@@ -71,12 +85,9 @@ impl World {
             );
             return Err(ApiError::new("ReferencedImagesNotFoundException", message));
         }
-        let missing = repository.layers.missing(&document);
-        if !missing.is_empty() {
-            let message = format!(
-                "Layers with digests '{missing:?}' required for pushing image into repository do not exist"
-            );
-            return Err(ApiError::new("LayersNotFoundException", message));
+        // What is there already has its layers.
+        if repository.image(&digest).is_none() {
+            repository.layers.check(&document)?;
         }
         let key = repository.key.clone();
         if repository.image(&digest).is_some_and(|image| !image.is_active()) {
@@ -108,7 +119,7 @@ impl World {
         }}))
     }
 
-    /// The rules on what a push may do to a tag.
+    /// The rules on what a push may do to a tag, and on how much there may be.
     fn check_tag(&self, key: &RepoKey, digest: &str, tag: Option<&str>) -> Result<(), ApiError> {
         let Some(repository) = self.repositories.get(key) else {
             return Ok(());
@@ -134,12 +145,16 @@ impl World {
             );
             return Err(ApiError::new("ImageTagAlreadyExistsException", message));
         }
-        if repository.tags_of(digest).len() >= MAX_TAGS {
-            let message =
-                format!("The maximum number of tags per image ({MAX_TAGS}) has been reached");
-            return Err(ApiError::new("LimitExceededException", message));
-        }
-        Ok(())
+        let limit = repository.image_limit;
+        let is_full = repository.images().len() >= limit;
+        let exceeded = if repository.tags_of(digest).len() >= MAX_TAGS {
+            format!("The maximum number of tags per image ({MAX_TAGS}) has been reached")
+        } else if is_full && repository.image(digest).is_none() {
+            format!("The maximum number of images per repository ({limit}) has been reached")
+        } else {
+            return Ok(());
+        };
+        Err(ApiError::new("LimitExceededException", exceeded))
     }
 
     /// Stores a manifest and its tag, tells EventBridge, and starts the scan that the repository asks for.
@@ -157,7 +172,7 @@ impl World {
         if let Some(tag) = &new.tag {
             repository.tag(tag, &digest);
         }
-        let scannable = repository.image(&digest).is_some_and(|image| !image.is_index());
+        let scannable = repository.image(&digest).is_some_and(Image::is_scannable);
         let scan_on_push = repository.scan_on_push;
 
         self.emit_push(key, &digest, new.tag.as_deref());

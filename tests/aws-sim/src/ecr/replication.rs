@@ -181,7 +181,7 @@ impl World {
             let is_held = repository.parents_of(&digest).next().is_some();
             let is_tagged = !repository.tags_of(&digest).is_empty();
             if repository.image(&digest).is_some() && !is_held && !is_tagged {
-                repository.remove(&digest);
+                self.remove_image(&to, &digest);
                 if is_at_home {
                     self.replication.lost.push((to, digest));
                 }

@@ -51,6 +51,10 @@ impl fmt::Display for RepoKey {
     }
 }
 
+/// How many images a repository holds, unless somebody has asked AWS for more (ECR User Guide, "Amazon ECR service
+/// quotas").
+const IMAGE_LIMIT: usize = 100_000;
+
 /// A repository.
 #[derive(Debug)]
 pub(crate) struct Repository {
@@ -67,6 +71,12 @@ pub(crate) struct Repository {
     tags: BTreeMap<String, String>,
     /// The indexes that list a digest.
     parents: BTreeMap<String, BTreeSet<String>>,
+    /// The artifacts that are attached to a digest.
+    referrers: BTreeMap<String, BTreeSet<String>>,
+    /// How many images have come.
+    arrived: u64,
+    /// How many images and artifacts a push may fill it to.
+    pub(crate) image_limit: usize,
     /// What a scan of a digest will find, set beforehand.
     pub(crate) presets: BTreeMap<String, ScanResult>,
 }
@@ -83,6 +93,9 @@ impl Repository {
             images: BTreeMap::new(),
             tags: BTreeMap::new(),
             parents: BTreeMap::new(),
+            referrers: BTreeMap::new(),
+            arrived: 0,
+            image_limit: IMAGE_LIMIT,
             presets: BTreeMap::new(),
         }
     }
@@ -140,10 +153,16 @@ impl Repository {
     }
 
     /// Stores an image that is not there yet.
-    pub(super) fn insert(&mut self, digest: &str, image: Image) {
+    pub(super) fn insert(&mut self, digest: &str, mut image: Image) {
         for child in &image.children {
             self.parents.entry(child.clone()).or_default().insert(digest.to_owned());
         }
+        if let Some(subject) = &image.subject {
+            self.referrers.entry(subject.clone()).or_default().insert(digest.to_owned());
+            self.layers.assume(&image.manifest);
+        }
+        image.order = self.arrived;
+        self.arrived += 1;
         self.images.insert(digest.to_owned(), image);
     }
 
@@ -178,7 +197,16 @@ impl Repository {
                 parents.remove(digest);
             }
         }
+        if let Some(others) = image.subject.and_then(|subject| self.referrers.get_mut(&subject)) {
+            others.remove(digest);
+        }
         image.tags
+    }
+
+    /// The artifacts that are attached to a digest, in order of their own.
+    pub(crate) fn referrers_of(&self, digest: &str) -> impl Iterator<Item = (&str, &Image)> {
+        let digests = self.referrers.get(digest).into_iter().flatten();
+        digests.filter_map(|digest| Some((digest.as_str(), self.images.get(digest)?)))
     }
 
     /// The tags of a digest, in order of name.

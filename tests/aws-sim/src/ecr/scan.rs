@@ -116,9 +116,10 @@ impl World {
         let Some(image) = repository.image(&digest) else {
             return Err(no_such_image(&key, id));
         };
-        if image.is_index() {
-            let message =
-                format!("An artifact with media type '{}' cannot be scanned", image.media_type);
+        if !image.is_scannable() {
+            let artifact = image.artifact_media_type.as_ref().filter(|_| !image.is_index());
+            let media_type = artifact.unwrap_or(&image.media_type);
+            let message = format!("An artifact with media type '{media_type}' cannot be scanned");
             return Err(ApiError::new("UnsupportedImageTypeException", message));
         }
         if !image.is_active() {

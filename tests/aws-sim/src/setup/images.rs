@@ -57,6 +57,31 @@ impl Sim {
         sha256(manifest.as_bytes())
     }
 
+    /// Pushes an artifact without a tag that is attached to an image, as [`manifest::referrer`] makes it; its digest.
+    /// Anybody who may push can attach whatever they like. What it needs of blobs is there from then on.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no such repository, or no such image.
+    #[track_caller]
+    pub fn push_referrer(
+        &self,
+        repository: &RepoKey,
+        subject: &str,
+        artifact_type: &str,
+        annotations: &[(&str, &str)],
+    ) -> String {
+        let found = self.read(|world| {
+            let image = world.repositories.get(repository)?.image(subject)?;
+            Some((image.media_type.clone(), image.manifest.len()))
+        });
+        let Some((media_type, size)) = found else {
+            misuse(format_args!("no image {subject} in {repository}"))
+        };
+        let artifact = manifest::referrer((subject, &media_type, size), artifact_type, annotations);
+        self.push_manifest(repository, &[], &artifact)
+    }
+
     /// Pushes an image under the digest of another, whose manifest nobody here has: an image that an event from elsewhere
     /// names. A push of the same bytes means that image from then on, in every repository.
     ///
@@ -120,7 +145,7 @@ impl Sim {
                 return;
             };
             if found.tags_of(&digest).is_empty() {
-                found.remove(&digest);
+                world.remove_image(repository, &digest);
             }
             world.emit_delete(repository, &digest, Some(tag));
         });
@@ -129,13 +154,11 @@ impl Sim {
     /// Deletes an image with all its tags, as somebody else would.
     pub fn delete_image(&self, repository: &RepoKey, digest: &str) {
         self.change(|world| {
-            let Some(found) = world.repositories.get_mut(repository) else {
-                return;
-            };
-            if found.image(digest).is_none() {
+            let found = world.repositories.get(repository);
+            if found.is_none_or(|found| found.image(digest).is_none()) {
                 return;
             }
-            let tags = found.remove(digest);
+            let tags = world.remove_image(repository, digest);
             if tags.is_empty() {
                 world.emit_delete(repository, digest, None);
             }

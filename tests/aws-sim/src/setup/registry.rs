@@ -46,6 +46,19 @@ impl Sim {
         self.with_repository(repository, |repository| repository.scan_on_push = scan_on_push);
     }
 
+    /// Sets how many images and artifacts a push may fill a repository to: 100,000 until then. Set-up and replication
+    /// do not mind.
+    #[track_caller]
+    pub fn set_image_limit(&self, repository: &RepoKey, limit: usize) {
+        self.with_repository(repository, |repository| repository.image_limit = limit);
+    }
+
+    /// Sets how long artifacts outlive the image that they are attached to, in all repositories, for images that are
+    /// deleted from now on. Until then they go at once; AWS takes up to 24 hours.
+    pub fn set_referrer_cleanup(&self, after: Duration) {
+        self.change(|world| world.cleanup_after = after);
+    }
+
     /// Creates a pull-through cache rule: repositories whose names start with the prefix are copies of an upstream's.
     /// Nothing is pulled through here.
     pub fn create_pull_through_cache_rule(&self, account: &str, region: &str, prefix: &str) {

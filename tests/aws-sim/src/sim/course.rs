@@ -205,7 +205,13 @@ impl Sim {
             }
             self.tell(seq, Moment::Before);
         }
-        self.stir(|world| world.apply(now, arrived, call))
+        self.stir(|world| {
+            let step = world.apply(now, arrived, call);
+            if matches!(step, Step::Done(_)) {
+                world.trace.take_effect(seq);
+            }
+            step
+        })
     }
 
     /// Looks at the world, and wakes what waits for a change if messages have moved to a dead-letter queue.

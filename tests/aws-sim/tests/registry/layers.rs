@@ -11,7 +11,7 @@ use super::Scene;
 const REPOSITORY: &str = "team/app";
 
 /// Uploads a blob in one part; its digest, or the error's code at the end.
-async fn upload(client: &Client, bytes: &[u8], digest: &str) -> Result<String, String> {
+pub(super) async fn upload(client: &Client, bytes: &[u8], digest: &str) -> Result<String, String> {
     let begun = client.initiate_layer_upload().repository_name(REPOSITORY).send().await.unwrap();
     let id = begun.upload_id().unwrap();
     let last = i64::try_from(bytes.len()).unwrap() - 1;
@@ -33,8 +33,10 @@ const HELLO_DIGEST: &str =
 /// The manifest of an image with this one blob as its configuration, and as its layer.
 fn image_of(digest: &str) -> String {
     let mut manifest: Value = serde_json::from_str(&manifest::image("one")).unwrap();
-    for digest_of in ["/config/digest", "/layers/0/digest"] {
-        *manifest.pointer_mut(digest_of).unwrap() = json!(digest);
+    for blob in ["/config", "/layers/0"] {
+        let blob = manifest.pointer_mut(blob).unwrap();
+        blob["digest"] = json!(digest);
+        blob["size"] = json!(HELLO.len());
     }
     manifest.to_string()
 }
@@ -60,7 +62,9 @@ async fn a_push_needs_its_layers_from_the_first_upload_on() {
     put(image_of(HELLO_DIGEST)).await.unwrap();
     let missing = put(manifest::image("after")).await.unwrap_err().into_service_error();
     assert!(missing.is_layers_not_found_exception(), "{missing:?}");
-    // An index has no layers of its own.
+    // What is there already has its layers, and an index has none of its own.
+    let retag = client.put_image().repository_name(REPOSITORY).image_tag("again");
+    retag.image_manifest(manifest::image("before")).send().await.unwrap();
     put(manifest::index(&[])).await.unwrap();
 }
 

@@ -1,4 +1,5 @@
-//! ECR's registries through the real SDK: the archive, findings in detail, events, cache rules, replication, layers, manifests, many images.
+//! ECR's registries through the real SDK: the archive, findings in detail, events, cache rules, replication, layers, manifests,
+//! referrers, many images.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod archive;
@@ -6,6 +7,7 @@ mod events;
 mod findings;
 mod layers;
 mod manifests;
+mod referrers;
 mod replication;
 mod scale;
 mod settings;
