@@ -10,6 +10,7 @@ use crate::events::rule_arn;
 use crate::sim::Sim;
 use crate::sns::Published;
 use crate::sqs::QueueKey;
+use crate::sts::role_id;
 use crate::trace::Call;
 
 /// A queue as it stands.
@@ -148,6 +149,16 @@ impl Sim {
             images.sort_by_key(|(_, image)| image.order);
             images.into_iter().map(|(digest, image)| Referrer::of(digest, image)).collect()
         })
+    }
+
+    /// The unique id of the caller with an access key: `UserId` to STS, `SenderId` to SQS.
+    pub fn user_id(&self, access_key: &str) -> String {
+        self.read(|world| world.user_id(access_key))
+    }
+
+    /// The unique id of a role, by its ARN: what comes before the colon in the `UserId` of its sessions.
+    pub fn role_id(role_arn: &str) -> String {
+        role_id(role_arn)
     }
 
     /// Images that the repetition of a removal took from a copy, in order, while the registry that they come from still

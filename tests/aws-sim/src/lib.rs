@@ -74,6 +74,8 @@
 //!   clock. The limit is five minutes for every service; SQS and SNS are known to have allowed fifteen.
 //! - The codes for what any call can meet are those that the services' models and users name; which of them a service
 //!   gives when is not known. Their HTTP statuses depend on the code alone.
+//! - Who somebody is comes from the access key: a user of its own, or what [`Sim::set_sender`] says. The access key that
+//!   `AssumeRole` gives is the same for all roles of an account, and is the one that was assumed last.
 //! - SQS: standard queues only, in order of arrival unless [`SimConfig::reorder`] says otherwise, each message delivered
 //!   once unless its visibility ends or a fault delivers it again. While it is visible again, its old handle still
 //!   deletes, and does not extend. No queue policies, no encryption, no move tasks. `DeleteQueue` and

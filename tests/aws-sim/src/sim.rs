@@ -17,6 +17,7 @@ use crate::clock::{CallersClock, Clock};
 use crate::config::{Record, SimConfig};
 use crate::fault::{FaultPlan, NoFaults};
 use crate::setup::misuse;
+use crate::sts::Identity;
 use crate::trace::{Call, CallOutcome};
 use crate::world::World;
 
@@ -109,6 +110,14 @@ impl Sim {
 
     pub(crate) fn callers_clock(&self) -> CallersClock {
         self.inner.callers_clock.clone()
+    }
+
+    /// Sets who the caller with an access key is, to STS (`UserId`) and to SQS (`SenderId`): `AIDA…` for a user,
+    /// `AROA…:session` for a role. Until then it is a user with an id of its own, see [`Sim::user_id`]; the access key
+    /// that `AssumeRole` gives is the role's session.
+    pub fn set_sender(&self, access_key: &str, user_id: &str) {
+        let identity = Identity::of(user_id);
+        self.change(|world| world.identities.insert(access_key.to_owned(), identity));
     }
 
     /// Replaces the fault plan: a [`FaultRule`](crate::FaultRule), a list of them, or any other [`FaultPlan`].

@@ -3,16 +3,45 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::api::{ApiCall, ApiError, Input, Outcome, partition};
 use crate::clock::iso_seconds;
+use crate::ids::sha256;
 use crate::world::World;
 
 /// The access key of a caller that does not say otherwise.
 pub(crate) const OWN_ACCESS_KEY: &str = "AKIASIM";
 const ACCESS_KEY_PREFIX: &str = "ASIASIM0";
 const ACCOUNT_LENGTH: usize = 12;
+/// How many characters follow the first four of a unique id.
+const ID_LENGTH: usize = 17;
+
+/// Who somebody is: the unique id, and the name of the role where it is one.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    user_id: String,
+    role: String,
+}
+
+impl Identity {
+    /// A user, or the session of a role whose name nobody has said.
+    pub(crate) fn of(user_id: &str) -> Self {
+        Self { user_id: user_id.to_owned(), role: "aws-sim".to_owned() }
+    }
+}
+
+/// An id that is the same for the same thing: `AIDA` for a user, `AROA` for a role.
+fn unique_id(prefix: &str, of: &str) -> String {
+    let digest = sha256(of.as_bytes()).to_ascii_uppercase();
+    let digits = digest.strip_prefix("SHA256:").unwrap_or_default();
+    format!("{prefix}{}", digits.get(..ID_LENGTH).unwrap_or_default())
+}
+
+/// The unique id of a role, by its ARN.
+pub(crate) fn role_id(role_arn: &str) -> String {
+    unique_id("AROA", role_arn)
+}
 
 /// The account that an access key from `AssumeRole` acts as.
 pub(crate) fn account_of(access_key: &str) -> Option<&str> {
@@ -31,13 +60,28 @@ impl World {
     pub(crate) fn sts(&mut self, call: &ApiCall) -> Outcome {
         match call.operation.as_str() {
             "AssumeRole" => self.assume_role(call),
-            "GetCallerIdentity" => Ok(json!({
-                "Account": call.account,
-                "Arn": format!("arn:{}:iam::{}:user/aws-sim", partition(&call.region), call.account),
-                "UserId": "AIDASIM",
-            })),
+            "GetCallerIdentity" => Ok(self.caller_identity(call)),
             _ => Err(ApiError::unknown_operation(call)),
         }
+    }
+
+    /// The unique id of a caller: STS calls it `UserId` and SQS `SenderId`.
+    pub(crate) fn user_id(&self, access_key: &str) -> String {
+        let known = self.identities.get(access_key);
+        known.map_or_else(|| unique_id("AIDA", access_key), |identity| identity.user_id.clone())
+    }
+
+    fn caller_identity(&self, call: &ApiCall) -> Value {
+        let user_id = self.user_id(&call.caller);
+        let role = self.identities.get(&call.caller).map(|identity| identity.role.as_str());
+        let (partition, account) = (partition(&call.region), &call.account);
+        let arn = match (user_id.split_once(':'), role) {
+            (Some((_, session)), Some(role)) => {
+                format!("arn:{partition}:sts::{account}:assumed-role/{role}/{session}")
+            }
+            _ => format!("arn:{partition}:iam::{account}:user/aws-sim"),
+        };
+        json!({"Account": account, "Arn": arn, "UserId": user_id})
     }
 
     fn assume_role(&mut self, call: &ApiCall) -> Outcome {
@@ -56,10 +100,14 @@ impl World {
         let expires = self.now + Duration::from_secs(lifetime.unsigned_abs());
         let assumed =
             format!("arn:{}:sts::{account}:assumed-role/{name}/{session}", partition(&call.region));
+        let (user_id, key) =
+            (format!("{}:{session}", role_id(role)), role_key(account, &call.caller));
+        let identity = Identity { user_id: user_id.clone(), role: name.to_owned() };
+        self.identities.insert(key.clone(), identity);
         Ok(json!({
-            "AssumedRoleUser": {"Arn": assumed, "AssumedRoleId": format!("AROASIM:{session}")},
+            "AssumedRoleUser": {"Arn": assumed, "AssumedRoleId": user_id},
             "Credentials": {
-                "AccessKeyId": role_key(account, &call.caller),
+                "AccessKeyId": key,
                 "SecretAccessKey": self.ids.nonce(),
                 "SessionToken": self.ids.uuid(),
                 "Expiration": iso_seconds(expires),

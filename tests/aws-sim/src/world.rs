@@ -12,6 +12,7 @@ use crate::events::{Rule, RuleKey};
 use crate::ids::Ids;
 use crate::sns::Topic;
 use crate::sqs::{Queue, QueueKey};
+use crate::sts::Identity;
 use crate::tags::Tags;
 use crate::trace::Trace;
 
@@ -48,6 +49,8 @@ pub(crate) struct World {
     pub(crate) order: Option<fastrand::Rng>,
     pub(crate) queues: BTreeMap<QueueKey, Queue>,
     pub(crate) topics: BTreeMap<String, Topic>,
+    /// Who callers are, by access key, where a test or a role says so.
+    pub(crate) identities: BTreeMap<String, Identity>,
     pub(crate) repositories: BTreeMap<RepoKey, Repository>,
     /// Digests that stand for those of manifests whose real bytes nobody has, by the digest of the stand-in.
     pub(crate) named_digests: BTreeMap<String, String>,
@@ -79,6 +82,7 @@ impl World {
             config,
             queues: BTreeMap::new(),
             topics: BTreeMap::new(),
+            identities: BTreeMap::new(),
             repositories: BTreeMap::new(),
             named_digests: BTreeMap::new(),
             cache_rules: BTreeMap::new(),

@@ -10,6 +10,9 @@ use crate::sim::Sim;
 use crate::sns::topic_arn;
 use crate::sqs::{Message, NewMessage, Queue, QueueKey};
 
+/// Who sends what [`Sim::send`] sends: nobody who makes calls.
+const SET_UP_SENDER: &str = "AIDASETUPSETUPSETUP00";
+
 impl Sim {
     pub(crate) fn queue_key(&self, name: &str) -> QueueKey {
         QueueKey {
@@ -59,7 +62,7 @@ impl Sim {
         self.change(|world| world.queues.remove(&key));
     }
 
-    /// Sends a message; its id.
+    /// Sends a message, as a user who makes no calls; its id.
     ///
     /// # Panics
     ///
@@ -81,11 +84,26 @@ impl Sim {
         body: &str,
         system_attributes: &[(&str, &str)],
     ) -> String {
-        let key = self.queue_key(queue_name);
         let system =
             system_attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let message =
-            NewMessage { body: body.to_owned(), system: system.collect(), ..NewMessage::default() };
+        let message = NewMessage::of(SET_UP_SENDER, body.to_owned());
+        self.deliver(queue_name, NewMessage { system: system.collect(), ..message })
+    }
+
+    /// Sends a message as somebody, by the unique id that is its `SenderId`: `AIDA…` for a user, `AROA…:session` for a
+    /// role; its id.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no such queue.
+    #[track_caller]
+    pub fn send_message_as(&self, queue_name: &str, body: &str, sender_id: &str) -> String {
+        self.deliver(queue_name, NewMessage::of(sender_id, body.to_owned()))
+    }
+
+    #[track_caller]
+    fn deliver(&self, queue_name: &str, message: NewMessage) -> String {
+        let key = self.queue_key(queue_name);
         match self.change(|world| world.enqueue(&key, message)) {
             Some(id) => id,
             None => misuse(format_args!("no queue called {queue_name}")),

@@ -17,7 +17,7 @@ impl World {
         &mut self,
         key: &QueueKey,
         input: &Value,
-        single: fn(&mut Self, &QueueKey, &Value) -> Outcome,
+        single: impl Fn(&mut Self, &QueueKey, &Value) -> Outcome,
     ) -> Outcome {
         let entries = input.list("Entries");
         check(entries)?;

@@ -12,13 +12,31 @@ use crate::api::{ApiError, Input, Outcome};
 use crate::ids::md5_hex;
 use crate::world::World;
 
+/// The only message system attribute that a sender may give (SQS API reference, SendMessage).
+const TRACE_HEADER: &str = "AWSTraceHeader";
+
 /// What a sender gives.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct NewMessage {
+    /// The unique id of the sender: `SenderId`.
+    pub(crate) sender: String,
     pub(crate) body: String,
     pub(crate) attributes: BTreeMap<String, Value>,
     pub(crate) system: BTreeMap<String, String>,
     pub(crate) delay: Option<Duration>,
+}
+
+impl NewMessage {
+    /// A message without attributes.
+    pub(crate) fn of(sender: impl Into<String>, body: String) -> Self {
+        Self {
+            sender: sender.into(),
+            body,
+            attributes: BTreeMap::new(),
+            system: BTreeMap::new(),
+            delay: None,
+        }
+    }
 }
 
 fn missing(parameter: &str) -> ApiError {
@@ -52,7 +70,7 @@ impl World {
     pub(crate) fn enqueue(&mut self, key: &QueueKey, new: NewMessage) -> Option<String> {
         let id = self.ids.uuid();
         let mut system = new.system;
-        system.entry("SenderId".to_owned()).or_insert_with(|| "AIDASIM".to_owned());
+        system.insert("SenderId".to_owned(), new.sender);
         self.with_queue(key, |queue, now| {
             let delay = new.delay.unwrap_or_else(|| queue.seconds("DelaySeconds", 0));
             let message = Message {
@@ -71,7 +89,7 @@ impl World {
         })
     }
 
-    pub(super) fn send_message(&mut self, key: &QueueKey, input: &Value) -> Outcome {
+    pub(super) fn send_message(&mut self, key: &QueueKey, input: &Value, sender: &str) -> Outcome {
         let body = input.text("MessageBody").filter(|body| !body.is_empty());
         let body = body.ok_or_else(|| missing("MessageBody"))?;
         let limit = self
@@ -83,7 +101,12 @@ impl World {
             );
             return Err(invalid(message));
         }
-        let mut system: BTreeMap<String, String> = map_of(input, "MessageSystemAttributes")
+        let given = map_of(input, "MessageSystemAttributes");
+        if let Some(name) = given.keys().find(|name| *name != TRACE_HEADER) {
+            let message = format!("Message system attribute name '{name}' is invalid.");
+            return Err(invalid(message));
+        }
+        let mut system: BTreeMap<String, String> = given
             .into_iter()
             .filter_map(|(name, value)| Some((name, value.text("StringValue")?.to_owned())))
             .collect();
@@ -96,10 +119,10 @@ impl World {
             reply.set("MD5OfMessageAttributes", json!(attributes_md5(&attributes)));
         }
         let new = NewMessage {
-            body: body.to_owned(),
             attributes,
             system,
             delay: ranged(input, "DelaySeconds", 0, 900)?.map(Duration::from_secs),
+            ..NewMessage::of(sender, body.to_owned())
         };
         let id = self.enqueue(key, new).ok_or_else(no_such_queue)?;
         reply.set("MessageId", json!(id));

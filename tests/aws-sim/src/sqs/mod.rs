@@ -89,10 +89,19 @@ impl World {
                     }
                     "GetQueueAttributes" => self.get_queue_attributes(&key, input),
                     "SetQueueAttributes" => self.set_queue_attributes(&key, input),
-                    "SendMessage" => self.send_message(&key, input),
+                    "SendMessage" => {
+                        let sender = self.user_id(&call.caller);
+                        self.send_message(&key, input, &sender)
+                    }
                     "DeleteMessage" => self.delete_message(&key, input),
                     "ChangeMessageVisibility" => self.change_visibility(&key, input),
-                    "SendMessageBatch" => self.batch(&key, input, Self::send_message),
+                    "SendMessageBatch" => {
+                        let sender = self.user_id(&call.caller);
+                        let send = |world: &mut Self, key: &QueueKey, entry: &Value| {
+                            world.send_message(key, entry, &sender)
+                        };
+                        self.batch(&key, input, send)
+                    }
                     "DeleteMessageBatch" => self.batch(&key, input, Self::delete_message),
                     "ChangeMessageVisibilityBatch" => {
                         self.batch(&key, input, Self::change_visibility)
