@@ -56,5 +56,6 @@ pub mod registry;
 pub(crate) mod restore;
 pub mod shutdown;
 pub mod sweep;
+pub(crate) mod table;
 pub mod telemetry;
 pub(crate) mod worker;

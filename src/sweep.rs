@@ -22,6 +22,7 @@ mod applying;
 mod coordinator;
 mod inventory;
 mod known;
+mod listing;
 mod plan_file;
 mod planning;
 mod rescan;
@@ -29,19 +30,16 @@ mod sending;
 mod settings;
 mod steps_taken;
 mod summary;
-mod table;
 
 pub(crate) use self::applied::Applied;
 pub(crate) use self::applying::{Applier, ApplyParts};
 pub(crate) use self::coordinator::{Coordinator, CoordinatorParts};
 pub(crate) use self::inventory::{Inventory, InventoryEntry};
+pub(crate) use self::listing::{Advance, Listed, OnAdvance, REGISTRIES_AT_ONCE, Selection, listed};
 pub(crate) use self::plan_file::{DEFAULTS, Refusal};
 pub use self::plan_file::{
     Document, Entry, ListedFinding, NoPlan, Place, PolicyNote, Removals, RepositoryCounts, SCHEMA,
     Totals, Unread, plan_page,
 };
-pub(crate) use self::planning::{
-    Advance, NothingInspected, OnAdvance, PlanParts, Planner, Selection,
-};
+pub(crate) use self::planning::{NothingInspected, PlanParts, Planner};
 pub(crate) use self::settings::SweepSettings;
-pub(crate) use self::table::count;

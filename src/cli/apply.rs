@@ -26,7 +26,8 @@ use crate::config::{JudgingSettings, Sources};
 use crate::domain::policy::Fingerprint;
 use crate::domain::text::escaped;
 use crate::enforce::LimitSettings;
-use crate::sweep::{Document, Refusal, Removals, count};
+use crate::sweep::{Document, Refusal, Removals};
+use crate::table::count;
 
 /// The largest plan that is read.
 const MAX_BYTES: u64 = 1 << 30;

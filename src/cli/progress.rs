@@ -13,7 +13,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use super::Screen;
 use super::audit_log::AuditLog;
 use crate::domain::text::escaped;
-use crate::sweep::{Advance, count};
+use crate::sweep::Advance;
+use crate::table::count;
 use crate::telemetry::logs::{self, LogFormat};
 
 /// The log filter if RUST_LOG is not set. The SDK logs every place where it looks for credentials,

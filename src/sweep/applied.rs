@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::plan_file::{Document, Entry, Planned, PolicyNote};
-use super::table::{Column, table};
+use crate::table::{self, Column};
 
 /// The document's name and version.
 const SCHEMA: &str = "tagwarden.applied/1";
@@ -191,13 +191,13 @@ impl Applied {
             };
             vec![
                 place,
-                super::table::digest(&row.digest, width),
-                super::table::tags(&row.untag, width),
+                table::digest(&row.digest, width),
+                table::tags(&row.untag, width),
                 row.outcome.unwrap_or_default().replace('_', " "),
                 row.problem.clone().unwrap_or_default(),
             ]
         });
-        let table = table(&columns, rows.collect(), width);
+        let table = table::table(&columns, rows.collect(), width);
         let gap = if table.is_empty() { "" } else { "\n" };
         let end = match self.stopped {
             Some(_) => "stopped: ",

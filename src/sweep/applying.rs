@@ -14,8 +14,9 @@ use std::time::SystemTime;
 
 use super::applied::{Applied, Done, Stop};
 use super::inventory::Inventory;
+use super::listing::{Advance, OnAdvance};
 use super::plan_file::{Document, Planned};
-use super::planning::{Advance, OnAdvance, by_hand, described, request};
+use super::planning::{by_hand, described, request};
 use crate::assess::Assessor;
 use crate::domain::coverage::Coverage;
 use crate::domain::names::{Digest, InvalidName, RegistryId, Repository, Tag};

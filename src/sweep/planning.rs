@@ -10,11 +10,11 @@ use std::time::SystemTime;
 use futures_util::{StreamExt as _, stream};
 
 use super::inventory::{Inventory, InventoryPage};
+use super::listing::{Advance, Listed, OnAdvance, REGISTRIES_AT_ONCE, Selection, listed};
 use super::plan_file::{Document, Entry, PolicyNote, Tally};
 use crate::aws::AwsError;
 use crate::domain::coverage::Coverage;
-use crate::domain::globs::Globs;
-use crate::domain::names::{Digest, Region, RegistryId, Repository};
+use crate::domain::names::{Digest, RegistryId, Repository};
 use crate::domain::origin::Origin;
 use crate::domain::policy::Policy;
 use crate::event::{Claim, sweep};
@@ -23,8 +23,6 @@ use crate::outcome::{Attempt, Failure};
 use crate::registry::Registry;
 use crate::shutdown::Shutdown;
 
-/// The accounts and Regions that are inspected at the same time.
-const REGISTRIES_AT_ONCE: usize = 8;
 /// The repositories of one account and Region that are inspected at the same time. Many have only a
 /// few images, so that their calls alone would not use up what the pace allows.
 const REPOSITORIES_AT_ONCE: usize = 4;
@@ -44,35 +42,6 @@ pub(crate) struct PlanParts<R> {
     pub calls_per_second: u32,
 }
 
-/// What a plan is made of.
-#[derive(Debug, Default)]
-pub(crate) struct Selection {
-    /// The repositories to inspect. If there are none, all of the policy are inspected.
-    pub repositories: Globs,
-    /// The only Region to inspect. `None` means every Region of the policy.
-    pub region: Option<Region>,
-    /// Whether every image is listed, also those that need no action or attention.
-    pub all: bool,
-}
-
-/// The progress of a plan or of its application.
-#[derive(Debug)]
-pub(crate) enum Advance {
-    /// This many more repositories, or images of a plan, will be handled.
-    More(usize),
-    /// More images of a repository have been inspected.
-    Images(usize),
-    /// A repository has been inspected.
-    Repository,
-    /// An image of a plan has been handled.
-    Image,
-    /// A registry or repository could not be inspected, for this reason.
-    Failed(String),
-}
-
-/// Is called with every step of the work.
-pub(crate) type OnAdvance<'a> = &'a (dyn Fn(Advance) + Sync);
-
 /// No plan can be made, because a call fails that would fail everywhere.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}{}", error.advice())]
@@ -80,13 +49,6 @@ pub(crate) struct NothingInspected {
     /// The call's error.
     #[source]
     error: AwsError,
-}
-
-/// The repositories to inspect of one account and Region.
-#[derive(Debug)]
-struct Listed {
-    registry_id: RegistryId,
-    repositories: Result<Vec<Repository>, AwsError>,
 }
 
 /// The result of inspecting one repository.
@@ -140,7 +102,10 @@ impl<R: Registry> Planner<R> {
         document.only = self.selection.repositories.patterns().to_vec();
         document.all = self.selection.all;
         let mut registries = Vec::new();
-        for Listed { registry_id, repositories } in self.list(on).await {
+        let PlanParts { inventory, policy, own, .. } = &self.parts;
+        for Listed { registry_id, repositories } in
+            listed(inventory, policy, own, &self.selection, on).await
+        {
             document.covers(&registry_id);
             match repositories {
                 Ok(repositories) => registries.push(repositories),
@@ -186,31 +151,6 @@ impl<R: Registry> Planner<R> {
         }
         document.sort();
         Ok(document)
-    }
-
-    /// Lists the repositories to inspect.
-    async fn list(&self, on: OnAdvance<'_>) -> Vec<Listed> {
-        let PlanParts { inventory, policy, own, .. } = &self.parts;
-        let Selection { repositories: only, region, .. } = &self.selection;
-        let registries = policy.registries(own).into_iter();
-        let registries =
-            registries.filter(|one| region.as_ref().is_none_or(|region| one.region == *region));
-        let lists = registries.map(|registry_id| async move {
-            let mut repositories = inventory.covered(&registry_id).await;
-            match &mut repositories {
-                Ok(repositories) => {
-                    repositories.retain(|one| only.admit(one.name.as_str()));
-                    on(Advance::More(repositories.len()));
-                }
-                Err(error) => {
-                    let RegistryId { account, region } = &registry_id;
-                    let problem = format!("{account}/{region}: {error}{}", error.advice());
-                    on(Advance::Failed(problem));
-                }
-            }
-            Listed { registry_id, repositories }
-        });
-        stream::iter(lists).buffer_unordered(REGISTRIES_AT_ONCE).collect().await
     }
 
     /// Inspects all images of a repository.

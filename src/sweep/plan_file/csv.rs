@@ -1,13 +1,9 @@
-//! Prints the images of a plan as CSV (RFC 4180): one header, then one row an image.
-//!
-//! A spreadsheet takes a cell that begins with `=`, `+`, `-` or `@` for a formula. Tags and texts
-//! of findings come from strangers, so such a cell begins with an apostrophe instead (OWASP, "CSV
-//! Injection").
+//! Prints the images of a plan as CSV: one header, then one row an image.
 
-use ::csv::{Error, Writer};
+use ::csv::Error;
 
 use super::{Document, Entry};
-use crate::domain::text::escaped;
+use crate::table;
 
 /// The names of the columns.
 const HEADER: [&str; 22] = [
@@ -37,13 +33,7 @@ const HEADER: [&str; 22] = [
 
 /// Returns the images of a plan as CSV.
 pub(super) fn csv(document: &Document) -> Result<String, Error> {
-    let mut writer = Writer::from_writer(Vec::new());
-    writer.write_record(HEADER)?;
-    for entry in &document.images {
-        writer.write_record(row(entry).map(|text| cell(&text)))?;
-    }
-    let bytes = writer.into_inner().map_err(|error| error.into_error())?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    table::csv(&HEADER, document.images.iter().map(row))
 }
 
 fn row(entry: &Entry) -> [String; HEADER.len()] {
@@ -73,23 +63,4 @@ fn row(entry: &Entry) -> [String; HEADER.len()] {
         worst.fixed.unwrap_or_default(),
         entry.reasons.join("; "),
     ]
-}
-
-fn cell(text: &str) -> String {
-    let text = escaped(text, &[]);
-    if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text.into_owned() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cell_never_begins_a_formula_or_a_row() {
-        for text in ["=1+1", "+1", "-1", "@SUM(A1)"] {
-            assert_eq!(cell(text), format!("'{text}"));
-        }
-        assert_eq!(cell("1.0-rc"), "1.0-rc");
-        assert_eq!(cell("\t=1\r\n"), "\\u0009=1\\u000d\\u000a");
-    }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::{Document, Entry, Removals, Unread, entry};
 use crate::domain::coverage::Coverage;
 use crate::domain::policy::Fingerprint;
-use crate::sweep::table::{self, Column, count, number};
+use crate::table::{self, Column, count, number};
 
 /// The repositories that are named in a line that counts images.
 const NAMED: usize = 3;

@@ -1,5 +1,9 @@
 //! Tables for people. At a terminal a table fits its width, and what does not fit is shortened with
 //! an ellipsis. Elsewhere nothing is shortened, because programs such as grep read it.
+//!
+//! A table for spreadsheets is CSV (RFC 4180). A spreadsheet takes a cell that begins with `=`,
+//! `+`, `-` or `@` for a formula. Tags and texts of findings come from strangers, so such a cell
+//! begins with an apostrophe instead (OWASP, "CSV Injection").
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
 
@@ -18,7 +22,7 @@ const NARROWEST: u16 = 40;
 
 /// A column of a table.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Column {
+pub(crate) struct Column {
     name: &'static str,
     least: Least,
 }
@@ -34,17 +38,17 @@ enum Least {
 
 impl Column {
     /// A column whose texts may be shortened.
-    pub(super) const fn free(name: &'static str) -> Self {
+    pub(crate) const fn free(name: &'static str) -> Self {
         Self::at_least(0, name)
     }
 
     /// A column whose texts may be shortened to this width.
-    pub(super) const fn at_least(width: u16, name: &'static str) -> Self {
+    pub(crate) const fn at_least(width: u16, name: &'static str) -> Self {
         Self { name, least: Least::Some(width) }
     }
 
     /// A column whose texts are always shown in full.
-    pub(super) const fn fixed(name: &'static str) -> Self {
+    pub(crate) const fn fixed(name: &'static str) -> Self {
         Self { name, least: Least::All }
     }
 }
@@ -78,7 +82,7 @@ fn cell(text: &str) -> String {
 }
 
 /// Returns a table, or nothing if there are no rows. Every row is one line.
-pub(super) fn table(columns: &[Column], rows: Vec<Vec<String>>, width: Option<u16>) -> String {
+pub(crate) fn table(columns: &[Column], rows: Vec<Vec<String>>, width: Option<u16>) -> String {
     if rows.is_empty() {
         return String::new();
     }
@@ -107,7 +111,7 @@ pub(super) fn table(columns: &[Column], rows: Vec<Vec<String>>, width: Option<u1
 }
 
 /// Returns notes in two columns, the second of which takes as many lines as it needs.
-pub(super) fn notes(rows: impl Iterator<Item = (String, String)>, width: Option<u16>) -> String {
+pub(crate) fn notes(rows: impl Iterator<Item = (String, String)>, width: Option<u16>) -> String {
     let mut table = empty(width);
     for (subject, text) in rows {
         table.add_row([cell(&subject), cell(&text)]);
@@ -116,7 +120,7 @@ pub(super) fn notes(rows: impl Iterator<Item = (String, String)>, width: Option<
 }
 
 /// Returns a digest, or at a terminal the digits that people compare.
-pub(super) fn digest(digest: &str, width: Option<u16>) -> String {
+pub(crate) fn digest(digest: &str, width: Option<u16>) -> String {
     let digits = digest.strip_prefix("sha256:").and_then(|hex| hex.get(..DIGITS));
     match (width, digits) {
         (Some(_), Some(digits)) => digits.to_owned(),
@@ -125,7 +129,7 @@ pub(super) fn digest(digest: &str, width: Option<u16>) -> String {
 }
 
 /// Returns the names of tags, or at a terminal the first ones.
-pub(super) fn tags(tags: &[impl AsRef<str>], width: Option<u16>) -> String {
+pub(crate) fn tags(tags: &[impl AsRef<str>], width: Option<u16>) -> String {
     let most = if width.is_some() { NAMED } else { usize::MAX };
     let mut named: Vec<_> = tags.iter().take(most).map(|tag| tag.as_ref().to_owned()).collect();
     if tags.len() > named.len() {
@@ -134,8 +138,30 @@ pub(super) fn tags(tags: &[impl AsRef<str>], width: Option<u16>) -> String {
     named.join(", ")
 }
 
+/// Returns rows as CSV, after one header.
+///
+/// # Errors
+/// The writer's error.
+pub(crate) fn csv<const N: usize>(
+    header: &[&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> Result<String, csv::Error> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(header)?;
+    for row in rows {
+        writer.write_record(row.map(|text| csv_cell(&text)))?;
+    }
+    let bytes = writer.into_inner().map_err(|error| error.into_error())?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn csv_cell(text: &str) -> String {
+    let text = escaped(text, &[]);
+    if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text.into_owned() }
+}
+
 /// Returns a number with a comma between thousands.
-pub(super) fn number(number: u64) -> String {
+pub(crate) fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -190,5 +216,14 @@ mod tests {
     fn numbers_have_commas_between_thousands() {
         let numbers = [0, 999, 1_000, 12_345, 1_234_567].map(number);
         assert_eq!(numbers, ["0", "999", "1,000", "12,345", "1,234,567"]);
+    }
+
+    #[test]
+    fn cell_never_begins_a_formula_or_a_row() {
+        for text in ["=1+1", "+1", "-1", "@SUM(A1)"] {
+            assert_eq!(csv_cell(text), format!("'{text}"));
+        }
+        assert_eq!(csv_cell("1.0-rc"), "1.0-rc");
+        assert_eq!(csv_cell("\t=1\r\n"), "\\u0009=1\\u000d\\u000a");
     }
 }
