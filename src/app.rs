@@ -16,6 +16,7 @@ mod error;
 mod exception_watch;
 mod identity;
 pub(crate) mod live;
+pub(crate) mod quarantined;
 mod start;
 pub(crate) mod sweep;
 mod wiring;

@@ -51,6 +51,7 @@ pub mod http;
 pub(crate) mod inspect;
 pub mod notify;
 pub(crate) mod outcome;
+pub(crate) mod quarantined;
 pub(crate) mod queue;
 pub mod registry;
 pub(crate) mod restore;

@@ -299,12 +299,13 @@ pub trait Registry: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<UntaggedPage>, AwsError>> + Send;
 
     /// Returns what those of these manifests, at most [`IMAGE_BATCH`], that are records attach to
-    /// an image, each with its own digest.
+    /// an image, and `None` for those that are something else. Manifests that are gone, archived,
+    /// or too many bytes in all are left out.
     fn attached(
         &self,
         repository: &Repository,
         digests: &[Digest],
-    ) -> impl Future<Output = Result<Vec<(Digest, Attached)>, AwsError>> + Send;
+    ) -> impl Future<Output = Result<HashMap<Digest, Option<Attached>>, AwsError>> + Send;
 
     /// Puts a record into the repository, without a tag. Repeating the call is harmless. If the
     /// repository lacks the empty blob to which every record refers, it is uploaded first.

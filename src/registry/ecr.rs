@@ -438,7 +438,7 @@ impl Registry for EcrRegistry {
         &self,
         repository: &Repository,
         digests: &[Digest],
-    ) -> Result<Vec<(Digest, Attached)>, AwsError> {
+    ) -> Result<HashMap<Digest, Option<Attached>>, AwsError> {
         records::attached(self, repository, digests).await
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use super::facts::{Closing, Hold, Quarantined, Record, Withdrawal};
+use super::keys::MAC;
 use super::{InvalidRecord, RestoreKeys};
 use crate::domain::names::{Digest, Repository, Tag};
 
@@ -16,6 +17,14 @@ pub struct Artifact {
     pub annotations: BTreeMap<String, String>,
     /// When it was pushed, by the registry, if that was asked for.
     pub pushed_at: Option<SystemTime>,
+}
+
+impl Artifact {
+    /// Returns whether it carries a signature, whether or not the signature holds.
+    #[must_use]
+    pub fn carries_signature(&self) -> bool {
+        self.annotations.contains_key(MAC)
+    }
 }
 
 /// Whether the records of a history are known to be ours.

@@ -12,8 +12,8 @@ use aws_sdk_ecr::config;
 use aws_sdk_ecr::operation::put_image::builders::PutImageFluentBuilder;
 use aws_sdk_ecr::primitives::Blob;
 use aws_sdk_ecr::types::{
-    ArtifactStatusFilter, DescribeImagesFilter, ImageDetail, ImageIdentifier, ImageStatusFilter,
-    ListImageReferrersFilter, SubjectIdentifier, TagStatus,
+    ArtifactStatusFilter, DescribeImagesFilter, ImageDetail, ImageFailureCode, ImageIdentifier,
+    ImageStatusFilter, ListImageReferrersFilter, SubjectIdentifier, TagStatus,
 };
 
 use super::answers::{failure_of, none_if_missing};
@@ -33,6 +33,9 @@ use crate::registry::{
 
 /// Most referrers in one page (ECR API reference, ListImageReferrers).
 const REFERRERS: u16 = 50;
+/// Most bytes of manifests that one call for many keeps. A hundred usual records take a fiftieth of
+/// it.
+const MAX_ATTACHED_BYTES: usize = 8 * 1024 * 1024;
 /// Kilobytes of a page of referrers. Fifty usual records take less than a tenth of it.
 const REFERRERS_ROOM: u32 = 1024;
 
@@ -129,29 +132,37 @@ fn candidate(detail: &ImageDetail) -> Option<Candidate> {
     })
 }
 
-/// Returns what those of these manifests that are records attach to an image.
+/// Returns what those of these manifests that are records attach to an image, and `None` for the
+/// others.
 pub(super) async fn attached(
     registry: &EcrRegistry,
     repository: &Repository,
     digests: &[Digest],
-) -> Result<Vec<(Digest, Attached)>, AwsError> {
-    let (mut attached, mut error) = (HashMap::new(), None);
+) -> Result<HashMap<Digest, Option<Attached>>, AwsError> {
+    let (mut attached, mut bytes, mut error) = (HashMap::new(), 0, None);
     let ids: Vec<ImageIdentifier> = digests.iter().map(by_digest).collect();
     let take = |one: Answered| match one {
         Answered::Image(image) => {
             let digest = image.image_id().and_then(|id| id.image_digest());
-            let digest = digest.and_then(|digest| Digest::parse(digest).ok());
-            let read = read_manifest(image.image_manifest().unwrap_or_default());
-            attached.extend(digest.zip(read));
+            let Some(digest) = digest.and_then(|digest| Digest::parse(digest).ok()) else { return };
+            let text = image.image_manifest().unwrap_or_default();
+            let read = read_manifest(text);
+            bytes += read.as_ref().map_or(0, |_| text.len());
+            if bytes <= MAX_ATTACHED_BYTES {
+                attached.insert(digest, read);
+            }
         }
         // No record of ours is so large.
         Answered::TooLarge(_) => {}
+        // An archived manifest cannot be read in this way.
+        Answered::Failure(failure)
+            if failure.failure_code() == Some(&ImageFailureCode::ImageInaccessible) => {}
         Answered::Failure(failure) => error = error.take().or_else(|| failure_of(failure)),
     };
     registry.manifests(repository, ids, take).await?;
     match error {
         Some(error) => Err(error),
-        None => Ok(attached.into_iter().collect()),
+        None => Ok(attached),
     }
 }
 
