@@ -1,7 +1,7 @@
 //! Reads what is in quarantine: `tagwarden list`, and the base of `restore` and `explain IMAGE`.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use aws_config::SdkConfig;
 
@@ -14,9 +14,6 @@ use crate::quarantined::{Listing, Reader, ReaderParts};
 use crate::registry::{EcrRegistry, UntagBy};
 use crate::shutdown::Shutdown;
 use crate::sweep::{OnAdvance, Selection};
-
-/// The longest that an image may be held.
-const MAX_HOLD: Duration = Duration::from_secs(7 * 86_400);
 
 /// What is in quarantine, and by whose eyes.
 #[derive(Debug)]
@@ -49,8 +46,8 @@ pub(crate) fn reader(
         ecr: reading.ecr,
         policy: of.policy,
         own,
-        keys: None,
-        max_hold: MAX_HOLD,
+        keys: settings.restore.keys,
+        max_hold: settings.restore.max_hold,
         calls_per_second: settings.sweep.calls_per_second,
         clock: of.clock,
         shutdown: of.shutdown,
