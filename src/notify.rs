@@ -5,6 +5,7 @@
 //! topic has accepted the notice. Both copies have the same id, so that a receiver can recognize
 //! the second.
 
+mod answer;
 mod dispatch;
 mod history;
 mod notice;
@@ -17,6 +18,7 @@ mod settings;
 mod sns;
 mod undo;
 
+pub use self::answer::{Advice, Answer, AnsweredRefusal, HoldAnswer, LeftTag, WayBack};
 pub(crate) use self::dispatch::{Announced, Dispatcher, Topic, Undelivered};
 pub(crate) use self::notice::id_of;
 pub use self::notice::{Notice, NoticeTags, notice_id};

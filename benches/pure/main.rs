@@ -22,7 +22,7 @@ use tagwarden::domain::plan::Plan;
 use tagwarden::domain::policy::{Mode, Policy, Reporting, Rule, RuleSettings};
 use tagwarden::event::{self, Parsed};
 use tagwarden::notify::render::render;
-use tagwarden::notify::{Notice, NoticeFormat, NoticeTags, notice_id};
+use tagwarden::notify::{Notice, NoticeFormat, NoticeTags, WayBack, notice_id};
 
 /// Noon of 2026-01-02: before the exceptions expire.
 const NOW: Duration = Duration::from_secs(1_767_355_200);
@@ -206,6 +206,8 @@ fn notice() -> Notice {
             quarantine: Some(Tag::quarantine(&digest)),
             ..NoticeTags::default()
         },
+        way_back: WayBack::default(),
+        answer: None,
         counts: evaluation.counted.clone(),
         reasons: evaluation.reasons.iter().chain(&evaluation.notes).cloned().collect(),
         evaluation: Some(evaluation),

@@ -93,8 +93,16 @@ pub(super) struct RawTopic {
 }
 
 pub(super) const FORMATS: [&str; 3] = ["text", "json", "chat"];
-const ACTIONS: [&str; 6] =
-    ["quarantined", "deleted", "would_untag", "blocked", "unscanned", "failed"];
+const ACTIONS: [&str; 8] = [
+    "quarantined",
+    "deleted",
+    "would_untag",
+    "blocked",
+    "unscanned",
+    "failed",
+    "restored",
+    "refused",
+];
 
 /// Defines a section with the keys that the base policy and a rule share, so that a rule can
 /// override every key of the base policy.

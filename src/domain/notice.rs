@@ -15,17 +15,23 @@ pub enum NoticeAction {
     Unscanned,
     /// An error occurred that people have to look at.
     Failed,
+    /// Somebody asked to give tags back or to change a hold, and it was done.
+    Restored,
+    /// Somebody asked to give tags back or to change a hold, and it was not done.
+    Refused,
 }
 
 impl NoticeAction {
     /// All actions.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Quarantined,
         Self::Deleted,
         Self::WouldUntag,
         Self::Blocked,
         Self::Unscanned,
         Self::Failed,
+        Self::Restored,
+        Self::Refused,
     ];
 
     /// Returns the word that notices and the configuration use.
@@ -38,6 +44,8 @@ impl NoticeAction {
             Self::Blocked => "blocked",
             Self::Unscanned => "unscanned",
             Self::Failed => "failed",
+            Self::Restored => "restored",
+            Self::Refused => "refused",
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::domain::notice::NoticeAction;
 use crate::domain::policy::{Policy, RuleSettings};
 use crate::enforce::Target;
 use crate::inspect::Request;
-use crate::notify::{Notice, NoticeTags, notice_id};
+use crate::notify::{Notice, NoticeTags, WayBack, notice_id};
 
 /// Returns a notice about an image of which only the digest is known.
 #[must_use]
@@ -27,6 +27,8 @@ pub(crate) fn blank_notice(
         media_type: None,
         cause: None,
         tags: NoticeTags::default(),
+        way_back: WayBack::default(),
+        answer: None,
         counts: SeverityCounts::default(),
         reasons: Vec::new(),
         evaluation: None,

@@ -26,11 +26,11 @@ use crate::shutdown::Shutdown;
 use crate::telemetry::instruments::Instruments;
 use crate::telemetry::logs::AUDIT;
 
-/// Attempts at a notice of removed tags before its lease is given up.
+/// Attempts at a notice of removed or restored tags before its lease is given up.
 ///
-/// Notices about removed tags are retried here, because a redelivery can only report them as
-/// `claimed`.
-const ATTEMPTS_AFTER_REMOVALS: u32 = 4;
+/// Such notices are retried here, because a redelivery can only report removed tags as `claimed`,
+/// and finds that a request is answered.
+const ATTEMPTS_AFTER_ACTS: u32 = 4;
 
 #[derive(Debug)]
 pub(crate) struct Topic<N> {
@@ -102,7 +102,8 @@ pub(crate) struct Dispatcher<N> {
 
 /// Writes the audit record of an act, or of a refusal to act, whether or not anybody is notified.
 fn audit(notice: &Notice) {
-    let Notice { repository, tags, evaluation, .. } = notice;
+    let Notice { repository, tags, evaluation, answer, .. } = notice;
+    let answer = answer.as_deref();
     info!(
         target: AUDIT,
         notice_id = notice.id,
@@ -121,6 +122,10 @@ fn audit(notice: &Notice) {
         would_untag = joined(&tags.would_untag),
         kept = joined(&tags.kept),
         quarantine = tags.quarantine.as_ref().map(Tag::as_str),
+        request = answer.map(|answer| answer.request.as_str()),
+        sender = answer.map(|answer| answer.sender.as_str()),
+        restored = answer.map(|answer| joined(&answer.restored)),
+        refused = answer.and_then(|answer| Some(answer.refusal.as_ref()?.reason.as_str())),
         "notice"
     );
 }
@@ -231,8 +236,8 @@ impl<N: Notifier> Dispatcher<N> {
             debug!("no topic is left to notify");
             return Ok(());
         }
-        let mut attempts =
-            if notice.tags.untagged.is_empty() { 1 } else { ATTEMPTS_AFTER_REMOVALS };
+        let has_acted = !notice.tags.untagged.is_empty() || notice.answer.is_some();
+        let mut attempts = if has_acted { ATTEMPTS_AFTER_ACTS } else { 1 };
         let mut retries = Retries::of_refused_call();
         // Dropped with the last attempt: until then this notice is the probe.
         let mut closed = None;

@@ -107,13 +107,18 @@ type NewsKey = [u8; 32];
 /// failed, and the others need not hear it again. When nothing was removed, it is the image, the
 /// tags and the reasons, whatever event led there.
 fn key(topic: &str, notice: &Notice) -> NewsKey {
-    let Notice { id, action, repository, digest, reasons, tags, .. } = notice;
+    let Notice { id, action, repository, digest, reasons, tags, answer, .. } = notice;
     let word = action.as_str();
     let news = match action {
         NoticeAction::Quarantined | NoticeAction::Deleted | NoticeAction::Failed => {
             let mut removed: Vec<_> = tags.untagged.iter().chain(&tags.claimed).collect();
             removed.sort();
             format!("{topic} {word} {id} {removed:?}")
+        }
+        NoticeAction::Restored | NoticeAction::Refused => {
+            let mut restored: Vec<_> = answer.iter().flat_map(|answer| &answer.restored).collect();
+            restored.sort();
+            format!("{topic} {word} {id} {restored:?}")
         }
         NoticeAction::WouldUntag | NoticeAction::Blocked | NoticeAction::Unscanned => {
             let mut tags: Vec<_> = tags.kept.iter().chain(&tags.would_untag).collect();

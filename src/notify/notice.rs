@@ -9,6 +9,7 @@ use crate::domain::names::{Digest, Repository, Tag};
 use crate::domain::notice::NoticeAction;
 use crate::domain::origin::Origin;
 use crate::domain::policy::Mode;
+use crate::notify::{Answer, WayBack};
 
 /// The tags of the image, grouped by what happened to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +46,10 @@ pub struct Notice {
     pub cause: Option<Child>,
     /// Its tags.
     pub tags: NoticeTags,
+    /// How the tags that were removed can be given back.
+    pub way_back: WayBack,
+    /// The answer to a request, if the notice is one: its action is `Restored` or `Refused`.
+    pub answer: Option<Box<Answer>>,
     /// Number of findings by severity.
     pub counts: SeverityCounts,
     /// The reasons in words; exceeded limits come first.

@@ -4,6 +4,7 @@
 //! SNS refuses a message that is too large. So each format is rendered with ever shorter lists and
 //! texts until it fits, and a cut list says how much is missing.
 
+mod answer;
 mod chat;
 mod document;
 mod fixes;

@@ -1,6 +1,8 @@
 //! A sample notice for tests: a quarantined image with every kind of finding.
 
-use super::{Notice, NoticeTags, notice_id};
+use super::{
+    Advice, Answer, AnsweredRefusal, HoldAnswer, LeftTag, Notice, NoticeTags, WayBack, notice_id,
+};
 use crate::domain::evaluation::{Evaluation, Exceeded};
 use crate::domain::exception::ExceptionId;
 use crate::domain::findings::{Finding, Package, Score, Severity};
@@ -8,6 +10,7 @@ use crate::domain::names::{AccountId, Digest, Region, Repository, RepositoryName
 use crate::domain::notice::NoticeAction;
 use crate::domain::origin::Origin;
 use crate::domain::policy::Mode;
+use crate::domain::record::Hold;
 
 pub(super) fn digest(digit: &str) -> Digest {
     Digest::parse(format!("sha256:{}", digit.repeat(64))).unwrap()
@@ -83,6 +86,8 @@ pub(crate) fn notice() -> Notice {
             would_untag: vec![],
             quarantine: Some(Tag::quarantine(&digest)),
         },
+        way_back: WayBack::ByHand,
+        answer: None,
         counts: [(Severity::Critical, 1), (Severity::High, 5)].into_iter().collect(),
         reasons: evaluation.reasons.iter().chain(&evaluation.notes).cloned().collect(),
         evaluation: Some(evaluation),
@@ -96,5 +101,79 @@ pub(crate) fn notice() -> Notice {
         event_id: "event-1".to_owned(),
         repository,
         digest,
+    }
+}
+
+/// Returns the notice that two tags were given back and that the image is held.
+pub(crate) fn restored() -> Notice {
+    let answer = Answer {
+        restored: tags(&["1.2.3", "latest"]),
+        present: tags(&["prod"]),
+        superseded: tags(&["edge"]),
+        left: vec![LeftTag {
+            tag: tags(&["beta"]).remove(0),
+            reason: "ECR refuses to put it: the repository is full".to_owned(),
+        }],
+        hold: HoldAnswer::Held(hold()),
+        ..Answer::new("request-1", "AROAEXAMPLEID12345678")
+    };
+    let tags = NoticeTags {
+        kept: tags(&["prod", "1.2.3", "latest"]),
+        quarantine: notice().tags.quarantine,
+        ..NoticeTags::default()
+    };
+    let action = NoticeAction::Restored;
+    Notice { action, tags, answer: Some(Box::new(answer)), ..asked() }
+}
+
+/// Returns the notice that a request was refused, because the image violates the policy.
+pub(crate) fn refused() -> Notice {
+    let refusal = AnsweredRefusal {
+        reason: "the image still violates the policy, so its tags would be removed again"
+            .to_owned(),
+        advice: Advice::AskForHold,
+    };
+    let answer = Answer {
+        asked: tags(&["1.2.3", "latest"]),
+        refusal: Some(refusal),
+        ..Answer::new("request-1", "AROAEXAMPLEID12345678")
+    };
+    let tags = NoticeTags { quarantine: notice().tags.quarantine, ..NoticeTags::default() };
+    let action = NoticeAction::Refused;
+    Notice { action, tags, answer: Some(Box::new(answer)), ..asked() }
+}
+
+/// Returns the sample with a request as its event.
+fn asked() -> Notice {
+    let event = Origin {
+        id: None,
+        source: "tagwarden".to_owned(),
+        detail_type: "Restore Image".to_owned(),
+        time: None,
+        at: None,
+    };
+    let notice = notice();
+    let id = notice_id(&notice.repository, &notice.digest, "request-1");
+    Notice { id, event, event_id: "request-1".to_owned(), ..notice }
+}
+
+fn hold() -> Hold {
+    let time = |text| humantime::parse_rfc3339(text).unwrap();
+    Hold {
+        until: time("2026-12-07T00:00:00Z"),
+        issued: time("2026-11-30T03:10:00Z"),
+        reason: "the shop is down without it, SEC-99".to_owned(),
+        owner: "team-shop@example.com".to_owned(),
+        request: "request-1".to_owned(),
+        sender: "AROAEXAMPLEID12345678".to_owned(),
+    }
+}
+
+/// Returns the sample of a notice with this action.
+pub(crate) fn of(action: NoticeAction) -> Notice {
+    match action {
+        NoticeAction::Restored => restored(),
+        NoticeAction::Refused => refused(),
+        _ => Notice { action, ..notice() },
     }
 }

@@ -5,7 +5,7 @@
 //! new tag and the worker evaluates the image once more. The commands are in the documentation
 //! ([`PAGE`]) and take only what every notice has.
 
-use super::Notice;
+use super::{Notice, WayBack};
 use crate::domain::notice::NoticeAction;
 use crate::domain::text::DOCS;
 
@@ -15,6 +15,8 @@ const PAGE: &str = "undo.md";
 /// The steps that undo a removal of tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Undo {
+    /// The command that asks the worker to give the tags back, if the worker takes requests.
+    pub(super) command: Option<String>,
     /// The exception as a configuration file in TOML writes it. The values that a person has to
     /// fill in are empty, so that the worker refuses to start with them.
     pub(super) exception: String,
@@ -29,9 +31,24 @@ impl Undo {
         let tags = &notice.tags;
         let is_removed = !tags.untagged.is_empty() || !tags.claimed.is_empty();
         let is_kept = tags.quarantine.is_some() && notice.action != NoticeAction::Deleted;
-        (is_removed && is_kept)
-            .then(|| Self { exception: exception(notice), page: format!("{DOCS}/{PAGE}") })
+        (is_removed && is_kept).then(|| Self {
+            command: command(notice),
+            exception: exception(notice),
+            page: format!("{DOCS}/{PAGE}"),
+        })
     }
+}
+
+/// Returns the command with the name by which the image can be pulled, because that says the
+/// account and the Region too.
+fn command(notice: &Notice) -> Option<String> {
+    let hold = match notice.way_back {
+        WayBack::Restore { holds: true } => " --until DATE --reason TEXT --owner WHO",
+        WayBack::Restore { holds: false } => "",
+        WayBack::ByHand | WayBack::RecordsOff | WayBack::NoRoom => return None,
+    };
+    let image = notice.repository.pull_name(&notice.digest);
+    Some(format!("tagwarden restore {image}{hold}"))
 }
 
 fn exception(notice: &Notice) -> String {

@@ -128,6 +128,7 @@ fn full() -> Value {
                 "arn": format!("{TOPIC}-chat"), "format": "chat", "repositories": ["team/*"],
                 "actions": [
                     "quarantined", "deleted", "would_untag", "blocked", "unscanned", "failed",
+                    "restored", "refused",
                 ],
             }],
         },

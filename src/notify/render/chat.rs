@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use super::Cut;
 use super::subject::{subject, title};
-use super::summary::{back, kept_because, kept_label, next_step, pull, updates, what, why, works};
+use super::summary::{
+    Back, back, kept_because, kept_label, next_step, pull, reasons, updates, what, works,
+};
 use super::words::{Style, and_more, counting, enumerated, finding_name, plain};
 use crate::domain::names::RegistryId;
 use crate::domain::notice::NoticeAction;
@@ -39,6 +41,8 @@ pub(super) fn chat(notice: &Notice, contact: Option<&str>) -> Value {
         NoticeAction::WouldUntag => ":eyes:",
         NoticeAction::Blocked | NoticeAction::Unscanned => ":warning:",
         NoticeAction::Failed => ":rotating_light:",
+        NoticeAction::Restored => ":leftwards_arrow_with_hook:",
+        NoticeAction::Refused => ":raised_hand:",
     };
     let says_so = notice.action == NoticeAction::WouldUntag;
     let mode = if notice.mode == Mode::Audit && !says_so { " (audit)" } else { "" };
@@ -84,8 +88,8 @@ fn with(notice: &Notice, contact: Option<&str>, cut: Cut) -> String {
     let mut line = |label: &str, value: &str| {
         let _ = writeln!(out, "*{label}:* {value}");
     };
-    if let Some(why) = why(notice, style) {
-        line("Why", &why);
+    for (label, words) in reasons(notice, style) {
+        line(label, &words);
     }
     if let Some(because) = kept_because(notice, style) {
         line(kept_label(notice), &because);
@@ -102,8 +106,9 @@ fn with(notice: &Notice, contact: Option<&str>, cut: Cut) -> String {
         let most = cut.items.min(LINES);
         line("Update", &enumerated(&fixes, most, "; ", |fix| fix.line(style)));
     }
-    if let Some(back) = back(notice) {
-        line("Get it back", &back);
+    if let Some(Back { words, command }) = back(notice) {
+        let command = command.map(|command| format!(" {}", code(&command))).unwrap_or_default();
+        line("Get it back", &format!("{words}{command}"));
     }
     if let Some(contact) = contact {
         line("Ask", &trusted(&start(contact, cut.chars.saturating_mul(5))));

@@ -7,8 +7,8 @@ use super::subject::subject;
 use crate::domain::evaluation::Exceeded;
 use crate::domain::findings::{Finding, Package, Score};
 use crate::domain::text::start;
-use crate::notify::Notice;
 use crate::notify::undo::Undo;
+use crate::notify::{Answer, HoldAnswer, Notice};
 
 /// Cuts lists and notes how many items of each are left out.
 #[derive(Debug)]
@@ -42,11 +42,14 @@ pub(super) fn document(notice: &Notice, contact: Option<&str>, cut: Cut) -> Valu
         "would_untag": shears.list("tags.would_untag", &notice.tags.would_untag, tag),
         "quarantine": notice.tags.quarantine.as_ref().map(ToString::to_string),
     });
+    let answer = notice.answer.as_deref().map(|answer| self::answer(answer, &mut shears));
     let reasons = shears.list("reasons", &notice.reasons, text);
     let evaluation = notice.evaluation.as_ref();
     let worst = evaluation.map(|evaluation| evaluation.worst.as_slice()).unwrap_or_default();
     let worst = shears.list("worst", worst, |one| finding(one, cut));
-    let undo = Undo::of(notice).map(|Undo { exception, page }| vec![exception, page]);
+    let undo = Undo::of(notice).map(|Undo { command, exception, page }| {
+        json!({"command": command, "exception": exception, "page": page})
+    });
     let counts: Map<String, Value> = notice
         .counts
         .iter()
@@ -74,7 +77,8 @@ pub(super) fn document(notice: &Notice, contact: Option<&str>, cut: Cut) -> Valu
         "exceeded": evaluation.iter().flat_map(|evaluation| &evaluation.exceeded).map(exceeded)
             .collect::<Vec<_>>(),
         "worst": worst,
-        "undo": undo.unwrap_or_default(),
+        "undo": undo,
+        "answer": answer,
         "contact": contact,
         "reasons": reasons,
         "rule": evaluation.map(|evaluation| text(&evaluation.rule)),
@@ -91,6 +95,34 @@ pub(super) fn document(notice: &Notice, contact: Option<&str>, cut: Cut) -> Valu
         document.insert("cut".to_owned(), shears.left_out.into());
     }
     document
+}
+
+fn answer(answer: &Answer, shears: &mut Shears) -> Value {
+    let cut = shears.cut;
+    let text = |text: &String| Value::from(start(text, cut.chars));
+    let tag = |tag: &_| Value::from(ToString::to_string(tag));
+    let hold = match &answer.hold {
+        HoldAnswer::None => Value::Null,
+        HoldAnswer::Held(hold) => json!({
+            "until": humantime::format_rfc3339_seconds(hold.until).to_string(),
+            "reason": text(&hold.reason),
+            "owner": text(&hold.owner),
+        }),
+        HoldAnswer::Withdrawn => json!({"withdrawn": true}),
+    };
+    json!({
+        "request": text(&answer.request),
+        "sender": text(&answer.sender),
+        "asked": shears.list("answer.asked", &answer.asked, tag),
+        "restored": shears.list("answer.restored", &answer.restored, tag),
+        "present": shears.list("answer.present", &answer.present, tag),
+        "superseded": shears.list("answer.superseded", &answer.superseded, tag),
+        "left": shears.list("answer.left", &answer.left, |left| {
+            json!({"tag": tag(&left.tag), "reason": text(&left.reason)})
+        }),
+        "hold": hold,
+        "refused": answer.refusal.as_ref().map(|refusal| text(&refusal.reason)),
+    })
 }
 
 fn exceeded(Exceeded { severity, count, limit }: &Exceeded) -> Value {

@@ -3,6 +3,7 @@
 //! People read it in a list of mails, on a phone, without knowing what tagwarden is. So what is
 //! most certain to matter comes first, and what does not fit is left out from the end.
 
+use super::answer;
 use super::words::{counting, counts, named, removed, total, unnamed};
 use crate::domain::findings::{Finding, Severity};
 use crate::domain::names::Tag;
@@ -51,6 +52,8 @@ fn event(notice: &Notice) -> &'static str {
         NoticeAction::Blocked => " not checked as a whole",
         NoticeAction::Unscanned => " not checked for vulnerabilities",
         NoticeAction::Failed => ": look now, more was removed than planned",
+        NoticeAction::Restored => notice.answer.as_deref().map_or(" restored", answer::event),
+        NoticeAction::Refused => ": request to restore refused",
     }
 }
 
@@ -61,7 +64,7 @@ fn image(notice: &Notice, room: usize) -> String {
     // SNS wants a letter, a digit or punctuation at the start; a letter is certain.
     let is_plain = name.starts_with(|c: char| c.is_ascii_alphanumeric());
     let name = if is_plain { name.to_owned() } else { format!("image {name}") };
-    let tags: Vec<_> = named(notice).collect();
+    let tags = named(notice);
     if let [one, two] = tags.as_slice() {
         let both = format!("{name}:{one}, {two}");
         if both.len() <= room {

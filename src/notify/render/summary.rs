@@ -1,13 +1,14 @@
 //! The first paragraph of a notice, for readers who have never heard of tagwarden: what happened,
 //! why, what still works, what to do, how to get the tags back.
 
+use super::answer;
 use super::fixes::{Fix, fixes};
 use super::words::{Reasons, Style, enumerated, named, removed};
 use crate::domain::evaluation::Exceeded;
 use crate::domain::names::Tag;
 use crate::domain::notice::NoticeAction;
-use crate::notify::Notice;
 use crate::notify::undo::Undo;
+use crate::notify::{Notice, WayBack};
 
 /// The maximum number of tags in a sentence.
 const TAGS: usize = 3;
@@ -60,13 +61,20 @@ pub(super) fn what(notice: &Notice, style: Style) -> String {
             "tagwarden removed tags of {image}, and the registry removed more than it was asked \
              to. That should never happen: somebody has to look at it now."
         ),
+        NoticeAction::Restored => match &notice.answer {
+            Some(answer) => answer::done(answer, &image, (was, the_tags)),
+            None => format!("{image} {was} restored at somebody's request."),
+        },
+        NoticeAction::Refused => format!(
+            "Somebody asked tagwarden to restore {image}, and it refused. Nothing was changed."
+        ),
     }
 }
 
 /// Returns the name of the image, and the number of its tags that the notice is about.
 fn image(notice: &Notice, style: Style) -> (String, usize) {
     let repository = notice.repository.name.as_str();
-    let tags: Vec<_> = named(notice).collect();
+    let tags = named(notice);
     let most = style.cut.items.min(TAGS);
     let tag = |tag: &&Tag| (style.name)(&format!("{repository}:{tag}"));
     let image = match tags.as_slice() {
@@ -79,9 +87,20 @@ fn image(notice: &Notice, style: Style) -> (String, usize) {
     (image, tags.len())
 }
 
+/// Returns why, with labels: the answer to a request, and [`why`] the image is acted on.
+pub(super) fn reasons(notice: &Notice, style: Style) -> Vec<(&'static str, String)> {
+    let why = why(notice, style);
+    let Some(answer) = &notice.answer else {
+        return why.into_iter().map(|why| ("Why", why)).collect();
+    };
+    let mut lines = answer::lines(answer, style);
+    lines.extend(why.map(|why| ("Found in it", why)));
+    lines
+}
+
 /// Returns why: the limits that are exceeded, and by which image and rule; else what the notice
 /// gives as its reasons.
-pub(super) fn why(notice: &Notice, style: Style) -> Option<String> {
+fn why(notice: &Notice, style: Style) -> Option<String> {
     let reasons = Reasons::of(notice);
     if notice.action == NoticeAction::Failed {
         return None;
@@ -183,6 +202,9 @@ pub(super) fn next_step(notice: &Notice) -> &'static str {
         NoticeAction::Blocked | NoticeAction::Unscanned => {
             "Find out why the image cannot be checked, or push one that can."
         }
+        NoticeAction::Restored | NoticeAction::Refused => {
+            notice.answer.as_deref().map_or("Nothing.", answer::next_step)
+        }
         NoticeAction::Failed => {
             "Compare the tags in the registry with the worker's log, and restart the worker when \
              the cause is known."
@@ -190,11 +212,41 @@ pub(super) fn next_step(notice: &Notice) -> &'static str {
     }
 }
 
-/// Returns how the tags can be put back.
-pub(super) fn back(notice: &Notice) -> Option<String> {
-    let undo = Undo::of(notice)?;
-    Some(format!(
-        "the tags can be put back by hand, see \"Give tags back\" in tagwarden's documentation: {}",
-        undo.page
-    ))
+/// How tags can be put back.
+#[derive(Debug)]
+pub(super) struct Back {
+    /// The way in words. A command comes next, if there is one.
+    pub(super) words: String,
+    /// The command.
+    pub(super) command: Option<String>,
+}
+
+/// Returns how the tags can be put back, if there are any to put back.
+pub(super) fn back(notice: &Notice) -> Option<Back> {
+    let Undo { command, page, .. } = Undo::of(notice)?;
+    let by_hand = format!(
+        "the tags can be put back by hand, see \"Give tags back\" in tagwarden's documentation: \
+         {page}"
+    );
+    let words = match notice.way_back {
+        WayBack::Restore { holds: true } => format!(
+            "for a limited time, by the command below, if you may ask for it. Without --until, \
+             --reason and --owner as soon as the image is within the policy. For longer, by an \
+             exception: {page}"
+        ),
+        WayBack::Restore { holds: false } => format!(
+            "as soon as the image is within the policy, for example by an exception ({page}), by \
+             the command below, if you may ask for it."
+        ),
+        WayBack::ByHand => by_hand,
+        WayBack::RecordsOff => format!(
+            "{by_hand}. Keep this notice: the registry has no list of these tags, because \
+             registry.records is off."
+        ),
+        WayBack::NoRoom => format!(
+            "{by_hand}. Keep this notice: the registry has no list of these tags, because the \
+             repository has no room for it."
+        ),
+    };
+    Some(Back { words, command })
 }

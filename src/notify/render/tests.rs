@@ -10,7 +10,7 @@ use crate::domain::image_index::Child;
 use crate::domain::names::{RepositoryName, Tag};
 use crate::domain::notice::NoticeAction;
 use crate::domain::policy::Mode;
-use crate::notify::sample::{digest, notice, package, tags, texts};
+use crate::notify::sample::{self, digest, notice, package, tags, texts};
 use crate::notify::{NoticeTags, notice_id};
 
 /// The contact in the snapshots.
@@ -140,6 +140,16 @@ fn over_reach_of_the_registry() {
 }
 
 #[test]
+fn tags_given_back_and_a_hold() {
+    insta::assert_snapshot!(shown(&sample::restored()));
+}
+
+#[test]
+fn a_refused_request() {
+    insta::assert_snapshot!(shown(&sample::refused()));
+}
+
+#[test]
 fn more_than_ten_findings() {
     let mut notice = notice();
     let evaluation = notice.evaluation.as_mut().unwrap();
@@ -172,7 +182,7 @@ fn many_tags_are_cut_in_lists() {
 #[test]
 fn each_action_has_its_own_subject() {
     let subjects = NoticeAction::ALL
-        .map(|action| render(&Notice { action, ..notice() }, NoticeFormat::Text, None).subject);
+        .map(|action| render(&sample::of(action), NoticeFormat::Text, None).subject);
     insta::assert_snapshot!(subjects.join("\n"));
 }
 
@@ -316,7 +326,7 @@ fn only_findings_that_exceed_a_limit_are_listed() {
 #[test]
 fn people_do_not_need_the_words_of_the_code() {
     for action in NoticeAction::ALL {
-        let notice = Notice { action, ..notice() };
+        let notice = sample::of(action);
         for format in [NoticeFormat::Text, NoticeFormat::Chat] {
             let mut body = render(&notice, format, None).body;
             if format == NoticeFormat::Chat {

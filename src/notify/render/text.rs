@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use super::Cut;
-use super::summary::{back, kept_because, kept_label, next_step, pull, updates, what, why, works};
+use super::summary::{
+    Back, back, kept_because, kept_label, next_step, pull, reasons, updates, what, works,
+};
 use super::words::{Reasons, Style, and_more, counting, finding_line, plain, tag_lines};
 use crate::notify::Notice;
 
@@ -29,8 +31,8 @@ fn summary(out: &mut String, notice: &Notice, contact: Option<&str>, style: Styl
     let mut line = |label: &str, words: &str| {
         let _ = writeln!(out, "{label}: {words}");
     };
-    if let Some(why) = why(notice, style) {
-        line("Why", &why);
+    for (label, words) in reasons(notice, style) {
+        line(label, &words);
     }
     if let Some(because) = kept_because(notice, style) {
         line(kept_label(notice), &because);
@@ -51,10 +53,12 @@ fn summary(out: &mut String, notice: &Notice, contact: Option<&str>, style: Styl
     if let Some(more @ 1..) = fixes.len().checked_sub(most) {
         let _ = writeln!(out, "  and {more} more");
     }
-    for (label, words) in [("Get it back", back(notice)), ("Ask", contact.map(str::to_owned))] {
-        if let Some(words) = words {
-            let _ = writeln!(out, "{label}: {}", plain(&words, usize::MAX));
-        }
+    if let Some(Back { words, command }) = back(notice) {
+        let command = command.map(|command| format!("\n  {command}")).unwrap_or_default();
+        let _ = writeln!(out, "Get it back: {words}{command}");
+    }
+    if let Some(contact) = contact {
+        let _ = writeln!(out, "Ask: {}", plain(contact, usize::MAX));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Cut;
+use super::{Cut, answer};
 use crate::domain::findings::{Finding, Package, SeverityCounts};
 use crate::domain::names::Tag;
 use crate::domain::notice::NoticeAction;
@@ -35,15 +35,18 @@ pub(super) fn removed(notice: &Notice) -> impl Iterator<Item = &Tag> {
     notice.tags.untagged.iter().chain(&notice.tags.claimed)
 }
 
-/// Returns the tags that the notice is about: those that were removed, else those that would be,
-/// else all of the image.
-pub(super) fn named(notice: &Notice) -> impl Iterator<Item = &Tag> {
+/// Returns the tags that the notice is about: those of a request, else those that were removed,
+/// else those that would be, else all of the image.
+pub(super) fn named(notice: &Notice) -> Vec<&Tag> {
+    if let Some(answer) = &notice.answer {
+        return answer::tags(answer);
+    }
     let is_removed = removed(notice).next().is_some();
     let is_planned = !notice.tags.would_untag.is_empty();
     let planned = notice.tags.would_untag.iter().filter(move |_| !is_removed);
     let kept = notice.tags.kept.iter().filter(move |_| !is_removed && !is_planned);
     let of_image = notice.action != NoticeAction::Quarantined;
-    removed(notice).chain(planned).chain(kept.filter(move |_| of_image))
+    removed(notice).chain(planned).chain(kept.filter(move |_| of_image)).collect()
 }
 
 /// Returns the worst of the findings that exceed a limit, worst first.
@@ -106,13 +109,15 @@ pub(super) fn tag_lines(
     show: impl Fn(&str) -> String,
 ) -> Vec<(&'static str, String)> {
     let tags = &notice.tags;
+    let restored = notice.answer.as_ref().map(|answer| &answer.restored);
+    let restored = restored.map(|restored| ("Restored tags", restored));
     let mut lines = Vec::new();
-    for (label, list) in [
+    for (label, list) in restored.into_iter().chain([
         ("Removed tags", &tags.untagged),
         ("Removed before", &tags.claimed),
         ("Would be removed", &tags.would_untag),
         ("Kept tags", &tags.kept),
-    ] {
+    ]) {
         if !list.is_empty() {
             lines.push((label, enumerated(list, most, ", ", |tag| show(tag.as_str()))));
         }

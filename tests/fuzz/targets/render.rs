@@ -11,7 +11,7 @@ use tagwarden::domain::notice::NoticeAction;
 use tagwarden::domain::origin::Origin;
 use tagwarden::domain::policy::Mode;
 use tagwarden::notify::render::{Rendered, render};
-use tagwarden::notify::{Notice, NoticeFormat, NoticeTags, notice_id};
+use tagwarden::notify::{Notice, NoticeFormat, NoticeTags, WayBack, notice_id};
 
 /// What SNS takes, subject and attributes included (SNS API reference, Publish).
 const MAX_BYTES: usize = 262_144;
@@ -41,6 +41,7 @@ const FIXED: [&str; 30] = [
     "/exceeded",
     "/worst",
     "/undo",
+    "/answer",
     "/contact",
     "/reasons",
     "/rule",
@@ -50,8 +51,16 @@ const FIXED: [&str; 30] = [
     "/event/detail_type",
     "/event/time",
 ];
-const ACTIONS: [&str; 6] =
-    ["quarantined", "deleted", "would_untag", "blocked", "unscanned", "failed"];
+const ACTIONS: [&str; 8] = [
+    "quarantined",
+    "deleted",
+    "would_untag",
+    "blocked",
+    "unscanned",
+    "failed",
+    "restored",
+    "refused",
+];
 
 /// Renders a notice in every form, and holds each against what its reader relies on.
 pub(crate) fn run(data: &[u8]) {
@@ -328,6 +337,8 @@ impl Choices<'_> {
                 at: None,
             },
             tags,
+            way_back: WayBack::default(),
+            answer: None,
             reasons,
             evaluation,
             event_id,

@@ -1,0 +1,112 @@
+//! What a notice says about restoring: how removed tags can be given back, and the answer to a
+//! request to do so.
+
+use crate::domain::names::Tag;
+use crate::domain::record::Hold;
+
+/// How the tags that a pass removed can be given back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WayBack {
+    /// By `tagwarden restore`: a signed record names the tags, and the worker takes requests.
+    Restore {
+        /// Whether anybody may ask to hold the image, so that its tags are given back while it
+        /// still violates the policy.
+        holds: bool,
+    },
+    /// By hand: the worker takes no requests (`restore.key` or `restore.senders` is missing), or
+    /// would refuse one for this image.
+    #[default]
+    ByHand,
+    /// By hand, and no record names the tags, because `registry.records` is `off`.
+    RecordsOff,
+    /// By hand, and no record names the tags, because ECR has no room for one.
+    NoRoom,
+}
+
+/// The answer to a request to give tags back, to hold an image, or to end its hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The id of the request.
+    pub request: String,
+    /// Who sent it, as SQS names the sender.
+    pub sender: String,
+    /// The removed tags that were asked for, if the request was refused. They stay removed.
+    pub asked: Vec<Tag>,
+    /// Tags that were given back.
+    pub restored: Vec<Tag>,
+    /// Tags that the image had already.
+    pub present: Vec<Tag>,
+    /// Tags that another image has now. They were left alone.
+    pub superseded: Vec<Tag>,
+    /// Tags that were not given back for another reason, so that they stay restorable.
+    pub left: Vec<LeftTag>,
+    /// What became of a hold.
+    pub hold: HoldAnswer,
+    /// Why nothing was done, if the request was refused.
+    pub refusal: Option<AnsweredRefusal>,
+}
+
+impl Answer {
+    /// Returns the answer to a request of this sender, before anything was done.
+    #[must_use]
+    pub fn new(request: impl Into<String>, sender: impl Into<String>) -> Self {
+        Self {
+            request: request.into(),
+            sender: sender.into(),
+            asked: Vec::new(),
+            restored: Vec::new(),
+            present: Vec::new(),
+            superseded: Vec::new(),
+            left: Vec::new(),
+            hold: HoldAnswer::None,
+            refusal: None,
+        }
+    }
+}
+
+/// A tag that was not given back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftTag {
+    /// The tag.
+    pub tag: Tag,
+    /// Why not, in words.
+    pub reason: String,
+}
+
+/// What an answer says about a hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum HoldAnswer {
+    /// The image is not held, or nobody asked.
+    #[default]
+    None,
+    /// This hold is in force.
+    Held(Hold),
+    /// The hold was ended early.
+    Withdrawn,
+}
+
+/// Why a request was refused, and what the person who asked can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnsweredRefusal {
+    /// The reason in words.
+    pub reason: String,
+    /// What to do.
+    pub advice: Advice,
+}
+
+/// What a person can do whose request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// The image violates the policy: rebuild it, or ask for a hold.
+    AskForHold,
+    /// The sender may not ask for this: somebody has to ask who may.
+    AskSomebodyElse,
+    /// The request was too old, or could not be answered now: ask again.
+    AskAgain,
+    /// What was asked for is not possible, such as a hold that is too long: ask for something else.
+    AskOtherwise,
+    /// The worker cannot do it: do it by hand.
+    ByHand,
+    /// There is nothing to give back.
+    Nothing,
+}

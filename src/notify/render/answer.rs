@@ -1,0 +1,128 @@
+//! What a notice says of a request to give tags back or to change a hold, in words for people.
+
+use super::words::{Style, enumerated};
+use crate::domain::names::Tag;
+use crate::domain::record::Hold;
+use crate::notify::{Advice, Answer, HoldAnswer, LeftTag};
+
+/// The maximum number of tags in a line.
+const TAGS: usize = 10;
+
+/// Returns the tags that an answer is about: those that were given back, else those that were asked
+/// for.
+pub(super) fn tags(answer: &Answer) -> Vec<&Tag> {
+    if !answer.restored.is_empty() {
+        return answer.restored.iter().collect();
+    }
+    let left = answer.left.iter().map(|left| &left.tag);
+    answer.asked.iter().chain(&answer.present).chain(&answer.superseded).chain(left).collect()
+}
+
+/// Returns what was done, as the rest of a subject that begins with the name of the image.
+pub(super) fn event(answer: &Answer) -> &'static str {
+    match (&answer.hold, answer.restored.is_empty()) {
+        (HoldAnswer::Withdrawn, _) => ": its hold has ended",
+        (HoldAnswer::Held(_), true) => " held for a time",
+        (HoldAnswer::Held(_), false) => " restored for a time",
+        (HoldAnswer::None, true) => ": nothing to restore",
+        (HoldAnswer::None, false) => " restored",
+    }
+}
+
+/// Returns what was done, in sentences. `image` is its name.
+pub(super) fn done(answer: &Answer, image: &str, (was, the_tags): (&str, &str)) -> String {
+    match (&answer.hold, answer.restored.is_empty()) {
+        (HoldAnswer::Withdrawn, _) => format!(
+            "The hold of {image} was ended at somebody's request. If the image violates this \
+             registry's policy, tagwarden removes its tags again."
+        ),
+        (HoldAnswer::Held(_), true) => format!(
+            "{image} {was} held at somebody's request: for a time, tagwarden leaves the image \
+             alone although it has vulnerabilities that this registry's policy does not allow."
+        ),
+        (HoldAnswer::Held(_), false) => format!(
+            "{image} {was} restored for a time: tagwarden gave {the_tags} back at somebody's \
+             request, although the image has vulnerabilities that this registry's policy does not \
+             allow."
+        ),
+        (HoldAnswer::None, true) => format!(
+            "Somebody asked to restore {image}, and there was nothing to do: no tag was given back."
+        ),
+        (HoldAnswer::None, false) => format!(
+            "{image} {was} restored: tagwarden gave {the_tags} back at somebody's request. The \
+             image is within this registry's policy."
+        ),
+    }
+}
+
+/// Returns what the answer says besides, with labels, in the order of their weight.
+pub(super) fn lines(answer: &Answer, style: Style) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    if let Some(refusal) = &answer.refusal {
+        lines.push(("Why", style.text(&refusal.reason)));
+    }
+    if let HoldAnswer::Held(hold) = &answer.hold {
+        lines.push(("Held", held(hold, style)));
+    }
+    let most = style.cut.items.min(TAGS);
+    let tags = |list: &[Tag]| enumerated(list, most, ", ", |tag| (style.name)(tag.as_str()));
+    for (label, list, why) in [
+        ("Still removed", &answer.asked, ""),
+        ("Already there", &answer.present, ""),
+        ("Left alone", &answer.superseded, ": pushed anew since, and now on another image"),
+    ] {
+        if !list.is_empty() {
+            lines.push((label, format!("{}{why}", tags(list))));
+        }
+    }
+    if !answer.left.is_empty() {
+        let left = |left: &LeftTag| {
+            format!("{} ({})", (style.name)(left.tag.as_str()), style.text(&left.reason))
+        };
+        lines.push(("Not given back", enumerated(&answer.left, most, "; ", left)));
+    }
+    let (sender, request) = (style.text(&answer.sender), style.text(&answer.request));
+    lines.push(("Asked by", format!("{sender} (request {request})")));
+    lines
+}
+
+fn held(hold: &Hold, style: Style) -> String {
+    let until = humantime::format_rfc3339_seconds(hold.until);
+    let (owner, reason) = (style.text(&hold.owner), style.text(&hold.reason));
+    format!(
+        "until {until}, for {owner}: {reason}. From then on the image is judged like any other, \
+         and if it still violates the policy, its tags are removed again."
+    )
+}
+
+/// Returns what people should do.
+pub(super) fn next_step(answer: &Answer) -> &'static str {
+    if let Some(refusal) = &answer.refusal {
+        return advice(refusal.advice);
+    }
+    match answer.hold {
+        HoldAnswer::Held(_) => {
+            "Rebuild the image with fixed packages and push it before the hold ends."
+        }
+        HoldAnswer::Withdrawn => "Rebuild the image with fixed packages and push it again.",
+        HoldAnswer::None if answer.restored.is_empty() => "Nothing.",
+        HoldAnswer::None => "Nothing: pulls by these tags work again.",
+    }
+}
+
+fn advice(advice: Advice) -> &'static str {
+    match advice {
+        Advice::AskForHold => {
+            "Rebuild the image with fixed packages and push it again. Until then, somebody who may \
+             do so can ask for its tags for a limited time."
+        }
+        Advice::AskSomebodyElse => "Ask whoever runs tagwarden: they know who may ask for this.",
+        Advice::AskAgain => "Ask again.",
+        Advice::AskOtherwise => "Ask again, within what the reason allows.",
+        Advice::ByHand => {
+            "Give the tags back by hand, see \"Give tags back\" in tagwarden's documentation: \
+             docs/undo.md"
+        }
+        Advice::Nothing => "Nothing: there is nothing to give back.",
+    }
+}
