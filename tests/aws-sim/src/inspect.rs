@@ -137,7 +137,7 @@ impl Sim {
         self.repository(repository, |repository| repository.tags().clone())
     }
 
-    /// The digests of all images and indexes of a repository, tagged or not.
+    /// The digests of all images, indexes and attached artifacts of a repository, tagged or not.
     pub fn images(&self, repository: &RepoKey) -> Vec<String> {
         self.repository(repository, |repository| repository.images().keys().cloned().collect())
     }
