@@ -4,6 +4,7 @@
 //! covers and changes. The report is a versioned JSON document, and `render` prints it for people.
 
 pub mod iam;
+mod lifecycle;
 mod pattern;
 pub mod render;
 pub mod scope;
@@ -14,6 +15,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+pub(crate) use self::lifecycle::Lifecycle;
 use self::warnings::Warning;
 use crate::aws::{Permission, Tried};
 use crate::config::{Entry, JudgingSettings, Origin, Places};
@@ -82,6 +84,10 @@ impl Report {
             ),
             policy,
         }));
+        policies.extend(iam::operator_policy(settings, place).map(|policy| RolePolicy {
+            of: "an operator who may restore images".to_owned(),
+            policy,
+        }));
         let mut warnings = warnings::warnings(settings, now);
         warnings.extend(unread_findings(settings, place).map(Warning::general));
         warnings.extend(policies.iter().filter_map(|RolePolicy { of, policy }| {
@@ -108,6 +114,11 @@ impl Report {
             policies,
             permissions: Vec::new(),
         }
+    }
+
+    /// Adds warnings about the lifecycle policies of repositories.
+    pub(crate) fn lifecycle(&mut self, read: &Lifecycle) {
+        self.warnings.extend(read.warnings().into_iter().map(Warning::general));
     }
 
     /// Adds the results of trying permissions.

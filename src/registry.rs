@@ -24,7 +24,7 @@ use crate::domain::record::{Artifact, Attached, RecordManifest};
 use crate::domain::replication::Replication;
 
 pub use self::ecr::EcrRegistry;
-pub(crate) use self::ecr::try_permissions;
+pub(crate) use self::ecr::{Expiring, ExpiringRule, Uses, expiring_rules, try_permissions};
 
 /// How a tag is deleted: by tag and digest, or by tag alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

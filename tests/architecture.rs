@@ -40,6 +40,7 @@ const AWS_FILES: &[&str] = &[
     "registry/ecr/batches.rs",
     "registry/ecr/clients.rs",
     "registry/ecr/findings.rs",
+    "registry/ecr/lifecycle.rs",
     "registry/ecr/manifests.rs",
     "registry/ecr/permissions.rs",
     "registry/ecr/records.rs",

@@ -7,10 +7,12 @@ use aws_config::SdkConfig;
 use super::wiring::{Client, Reading, Surroundings};
 use super::{RunError, identity};
 use crate::aws::{AwsError, Tried};
-use crate::check::{iam, scope};
+use crate::check::{Lifecycle, iam, scope};
 use crate::config::JudgingSettings;
 use crate::domain::image_reference::{ImageReference, TagOrDigest};
-use crate::domain::names::{InvalidName, Region, RegistryId, Repository, RepositoryName};
+use crate::domain::names::{
+    AccountId, InvalidName, Region, RegistryId, Repository, RepositoryName,
+};
 use crate::domain::origin::Origin;
 use crate::domain::policy::{Mode, Policy};
 use crate::event::{Claim, ImageEvent};
@@ -20,7 +22,7 @@ use crate::notify::SnsNotifier;
 use crate::outcome::{Attempt, Failure};
 use crate::queue::Queue as _;
 use crate::queue::SqsQueue;
-use crate::registry::{self, EcrRegistry, UntagBy};
+use crate::registry::{self, EcrRegistry, Records, Registry as _, UntagBy, Uses};
 use crate::shutdown::{Shutdown, time_for_work};
 use crate::sweep::{NothingInspected, Refusal};
 
@@ -186,7 +188,12 @@ pub(crate) struct Trial {
     pub tried: Vec<Tried>,
     /// The account and the Region of the queue, and the keys that encrypt the queue and the topics.
     pub place: iam::Place,
+    /// What lifecycle policies may expire.
+    pub lifecycle: Lifecycle,
 }
+
+/// The most repositories whose lifecycle policies are read, because it is a call for each.
+const MAX_LIFECYCLES: usize = 200;
 
 /// Tries every permission that these settings need, by calls that change nothing. Without a queue
 /// none of the queue's is tried.
@@ -228,14 +235,61 @@ pub(crate) async fn try_permissions(
         if refusing.as_ref() == Some(&repository.account) {
             continue;
         }
-        let (enforce, rescan) = (mode == Mode::Enforce, settings.sweep.rescan_after.is_some());
-        let tried = registry::try_permissions(&registry, &repository, enforce, rescan).await;
+        let restore = &settings.restore;
+        let uses = Uses {
+            enforces: mode == Mode::Enforce,
+            restores: !restore.senders.is_empty() || !restore.hold_senders.is_empty(),
+            records: settings.records == Records::Required,
+            rescans: settings.sweep.rescan_after.is_some(),
+        };
+        let tried = registry::try_permissions(&registry, &repository, uses).await;
         if tried.iter().any(|tried| tried.action == "sts:AssumeRole") {
             refusing = Some(repository.account);
         }
         trial.tried.extend(tried);
     }
+    if settings.records == Records::Required {
+        trial.lifecycle = lifecycle(&registry, &settings.policy, &own, refusing.as_ref()).await;
+    }
     Ok(trial)
+}
+
+/// Reads the lifecycle policies of the repositories that the policy covers, but for those of an
+/// account whose role is refused. If a call fails, the permission that it needs was tried before.
+async fn lifecycle(
+    registry: &EcrRegistry,
+    policy: &Policy,
+    own: &RegistryId,
+    refusing: Option<&AccountId>,
+) -> Lifecycle {
+    let mut read = Lifecycle::default();
+    let mut left = MAX_LIFECYCLES;
+    for RegistryId { account, region } in policy.registries(own) {
+        if refusing == Some(&account) {
+            continue;
+        }
+        let id = RegistryId { account: account.clone(), region: region.clone() };
+        let Ok(names) = registry.repositories(&id).await else { continue };
+        let all = names.into_iter().map(|name| Repository {
+            account: account.clone(),
+            region: region.clone(),
+            name,
+        });
+        for repository in all.filter(|one| policy.check_scope(one, own).is_ok()) {
+            if left == 0 {
+                read.unread += 1;
+                continue;
+            }
+            left -= 1;
+            match registry::expiring_rules(registry, &repository).await {
+                Ok(rules) => {
+                    read.rules.extend(rules.into_iter().map(|rule| (repository.clone(), rule)));
+                }
+                Err(_) => read.unread += 1,
+            }
+        }
+    }
+    read
 }
 
 /// Tries the permissions of the queue, and asks for what the others depend on. `place` is what the
@@ -249,7 +303,7 @@ async fn try_queue(queue: SqsQueue, mut place: iam::Place) -> Result<Trial, Live
     }
     let tried = queue.try_permissions().await;
     place.queue_key = queue.customer_key().await.map(Into::into).unwrap_or_default();
-    Ok(Trial { tried, place })
+    Ok(Trial { tried, place, ..Trial::default() })
 }
 
 /// Returns a repository for every account, Region and pattern that the policy names. It need not

@@ -29,10 +29,12 @@ pub enum Operation {
     GetTopicAttributes,
     Publish,
     GetCallerIdentity,
+    GetLifecyclePolicy,
 }
 
 impl Operation {
-    /// Every operation that the worker calls. Only commands ask STS for the caller's account.
+    /// Every operation that the worker calls. Only commands ask STS for the caller's account, and
+    /// ECR for lifecycle policies.
     pub const ALL: [Self; 20] = [
         Self::GetQueueAttributes,
         Self::ReceiveMessage,
@@ -77,7 +79,8 @@ impl Operation {
             | Self::ListImageReferrers
             | Self::InitiateLayerUpload
             | Self::UploadLayerPart
-            | Self::CompleteLayerUpload => "ecr",
+            | Self::CompleteLayerUpload
+            | Self::GetLifecyclePolicy => "ecr",
             Self::GetTopicAttributes | Self::Publish => "sns",
             Self::GetCallerIdentity => "sts",
         }
@@ -115,6 +118,7 @@ impl Operation {
             Self::GetTopicAttributes => "GetTopicAttributes",
             Self::Publish => "Publish",
             Self::GetCallerIdentity => "GetCallerIdentity",
+            Self::GetLifecyclePolicy => "GetLifecyclePolicy",
         }
     }
 }

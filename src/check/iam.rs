@@ -13,6 +13,8 @@ use crate::config::JudgingSettings;
 use crate::domain::names::{AccountId, RegistryId};
 use crate::domain::policy::{Policy, Replicated};
 use crate::notify::TopicSettings;
+use crate::registry::Records;
+use crate::restore::RestoreSettings;
 
 /// The longest managed policy, and the longest that all inline policies of a role may be together,
 /// in characters without white space (IAM user guide, "IAM and AWS STS quotas").
@@ -21,6 +23,16 @@ const INLINE_LIMIT: usize = 10_240;
 
 /// The actions on the key of a queue or topic that its senders and receivers need.
 const KEY_ACTIONS: [&str; 2] = ["kms:Decrypt", "kms:GenerateDataKey"];
+
+/// The actions that read an image, its findings and its records. ListImageReferrers is authorised
+/// by the first (ECR API reference).
+const IMAGE_READS: [&str; 3] =
+    ["ecr:BatchGetImage", "ecr:DescribeImageScanFindings", "ecr:DescribeImages"];
+
+/// The actions that put a record on an image: the manifest, and once a repository the blob that it
+/// names. A tag is given back by the first of them alone.
+const RECORD_ACTIONS: [&str; 4] =
+    ["ecr:CompleteLayerUpload", "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart"];
 
 /// A policy document. Its members are in the order in which people write them.
 #[derive(Debug, Serialize)]
@@ -165,18 +177,11 @@ pub fn task_policy(settings: &JudgingSettings, place: &Place) -> Document {
     let topics = settings.notify.topics.iter().map(|topic| topic.arn.clone());
     statements.push(allow("Topics", &["sns:GetTopicAttributes", "sns:Publish"], topics));
     statements.extend(keys(settings, &arns));
-    let others = other_accounts(&settings.policy, place);
-    let assumes = settings.aws.assume_role.is_some();
-    let mut accounts = Vec::new();
-    if covers_own(&settings.policy, place) {
-        accounts.push(account.to_owned());
-    }
-    if !assumes {
-        accounts.extend(others.iter().map(ToString::to_string));
-    }
+    let accounts = direct_accounts(settings, place);
     if !accounts.is_empty() {
         statements.extend(images(settings, &arns, &accounts));
     }
+    let others = other_accounts(&settings.policy, place);
     if let Some(role) = settings.aws.assume_role.as_ref().filter(|_| !others.is_empty()) {
         let roles = others.iter().map(|account| role.replace("{account}", account.as_str()));
         statements.push(allow("OtherAccounts", &["sts:AssumeRole"], roles));
@@ -192,6 +197,19 @@ pub fn other_accounts_policy(settings: &JudgingSettings, place: &Place) -> Optio
         other_accounts(&settings.policy, place).iter().map(ToString::to_string).collect();
     let arns = Arns::new(settings, place);
     (!accounts.is_empty()).then(|| document(images(settings, &arns, &accounts)))
+}
+
+/// Returns the accounts whose images the task's role reaches itself, without another role.
+fn direct_accounts(settings: &JudgingSettings, place: &Place) -> Vec<String> {
+    let mut accounts = Vec::new();
+    if covers_own(&settings.policy, place) {
+        accounts.push(place.account().to_owned());
+    }
+    if settings.aws.assume_role.is_none() {
+        let others = other_accounts(&settings.policy, place);
+        accounts.extend(others.iter().map(ToString::to_string));
+    }
+    accounts
 }
 
 fn covers_own(policy: &Policy, place: &Place) -> bool {
@@ -212,14 +230,7 @@ pub fn other_accounts<'a>(policy: &'a Policy, place: &Place) -> Vec<&'a AccountI
 /// in the name of the role (developer guides of SQS and SNS, "Key management").
 fn keys(settings: &JudgingSettings, arns: &Arns<'_>) -> Vec<Statement> {
     let place = arns.place;
-    let mut statements = Vec::new();
-    if place.queue_key != Encryption::NoKey {
-        let (region, account) = (place.region(), place.account());
-        let key = place.queue_key.key();
-        let keys = [arns.key(region, account, key)].into();
-        let through = services("sqs", region);
-        statements.push(by_service("QueueKey", &KEY_ACTIONS, keys, through));
-    }
+    let mut statements: Vec<_> = queue_key(arns).into_iter().collect();
     let (mut keys, mut through) = (BTreeSet::new(), BTreeSet::new());
     for topic in &settings.notify.topics {
         let encryption = place.topic_keys.get(&topic.arn);
@@ -237,6 +248,14 @@ fn keys(settings: &JudgingSettings, arns: &Arns<'_>) -> Vec<Statement> {
     statements
 }
 
+fn queue_key(arns: &Arns<'_>) -> Option<Statement> {
+    let place = arns.place;
+    let (region, account) = (place.region(), place.account());
+    let keys = [arns.key(region, account, place.queue_key.key())].into();
+    let is_needed = place.queue_key != Encryption::NoKey;
+    is_needed.then(|| by_service("QueueKey", &KEY_ACTIONS, keys, services("sqs", region)))
+}
+
 /// Returns the names of a service for `kms:ViaService`. If a partition has a domain of its own,
 /// sources disagree about the ending, so both are allowed.
 fn services(service: &str, region: &str) -> BTreeSet<String> {
@@ -249,13 +268,35 @@ fn services(service: &str, region: &str) -> BTreeSet<String> {
 /// Returns the permissions on images in these accounts.
 fn images(settings: &JudgingSettings, arns: &Arns<'_>, accounts: &[String]) -> Vec<Statement> {
     let policy = &settings.policy;
-    let mut reads =
-        vec!["ecr:BatchGetImage", "ecr:DescribeImageScanFindings", "ecr:DescribeImages"];
+    let mut reads = IMAGE_READS.to_vec();
+    // The command `check --live` reads it. Audit mode needs it too, because the warning should come
+    // before records are written.
+    reads.extend(are_required(settings).then_some("ecr:GetLifecyclePolicy"));
     // Asking for another scan does not change an image, so audit mode needs it too.
     reads.extend(settings.sweep.rescan_after.map(|_| "ecr:StartImageScan"));
     let on = |patterns: Vec<String>| repositories(policy, arns, accounts, &patterns);
-    let mut statements = vec![
-        allow("ReadImages", &reads, on(covered(policy))),
+    let mut statements = vec![allow("ReadImages", &reads, on(covered(policy)))];
+    statements.extend(registry_reads());
+    let changed = changed(policy);
+    if !changed.is_empty() {
+        let puts: &[_] = match are_required(settings) {
+            true => &RECORD_ACTIONS,
+            false => &["ecr:PutImage"],
+        };
+        let actions = [&["ecr:BatchDeleteImage"], puts].concat();
+        statements.push(allow("ChangeImages", &actions, on(changed.clone())));
+        statements.extend(replicas(settings, arns, accounts, &changed));
+    }
+    // A person asks for a restore, so it does not matter whether the policy enforces.
+    if restores(&settings.restore) && changed != covered(policy) {
+        statements.push(allow("RestoreImages", &RECORD_ACTIONS, on(covered(policy))));
+    }
+    statements
+}
+
+/// Returns the permissions to read that no resource limits.
+fn registry_reads() -> [Statement; 2] {
+    [
         // DescribeRepositories without names needs the permission on the whole registry.
         allow(
             "ReadRegistry",
@@ -273,14 +314,36 @@ fn images(settings: &JudgingSettings, arns: &Arns<'_>, accounts: &[String]) -> V
             &["inspector2:ListCoverage", "inspector2:ListFindings"],
             ["*".to_owned()],
         ),
-    ];
-    let changed = changed(policy);
-    if !changed.is_empty() {
-        let actions = ["ecr:BatchDeleteImage", "ecr:PutImage"];
-        statements.push(allow("ChangeImages", &actions, on(changed.clone())));
-        statements.extend(replicas(settings, arns, accounts, &changed));
+    ]
+}
+
+fn are_required(settings: &JudgingSettings) -> bool {
+    settings.records == Records::Required
+}
+
+fn restores(restore: &RestoreSettings) -> bool {
+    !restore.senders.is_empty() || !restore.hold_senders.is_empty()
+}
+
+/// Returns the policy of an operator who lists images in quarantine, asks why, and has them
+/// restored, if the settings allow anybody to do so. It only reads images, and sends the request to
+/// the queue.
+#[must_use]
+pub fn operator_policy(settings: &JudgingSettings, place: &Place) -> Option<Document> {
+    if !restores(&settings.restore) {
+        return None;
     }
-    statements
+    let arns = Arns::new(settings, place);
+    let (region, account) = (place.region(), place.account());
+    let queue = place.queue.as_deref().unwrap_or("*");
+    let queue = format!("arn:{}:sqs:{region}:{account}:{queue}", arns.partition);
+    let mut statements = vec![allow("Queue", &["sqs:SendMessage"], [queue])];
+    statements.extend(queue_key(&arns));
+    let accounts = direct_accounts(settings, place);
+    let on = repositories(&settings.policy, &arns, &accounts, &covered(&settings.policy));
+    statements.push(allow("ReadImages", &IMAGE_READS, on));
+    statements.extend(registry_reads());
+    Some(document(statements))
 }
 
 /// Returns the permission to read the quarantine tag in the registries that repeat removals. Only

@@ -108,18 +108,13 @@ pub(super) fn warnings(settings: &JudgingSettings, now: SystemTime) -> Vec<Warni
 fn restoring(settings: &JudgingSettings) -> Option<Warning> {
     let restore = &settings.restore;
     let senders = [("senders", &restore.senders), ("hold_senders", &restore.hold_senders)];
-    let given = senders.into_iter().find(|(_, senders)| !senders.is_empty());
-    match (given, &restore.keys) {
-        (Some((name, _)), None) => Some(Warning::of(
-            format!("restore.{name}"),
-            "allows nothing: without restore.key every restore is refused",
-        )),
-        (None, Some(_)) => Some(Warning::of(
-            "restore.key",
-            "signs records, and nobody may restore: restore.senders is empty",
-        )),
-        (Some(_), Some(_)) | (None, None) => None,
-    }
+    let (name, _) = senders.into_iter().find(|(_, senders)| !senders.is_empty())?;
+    let message = match (&restore.keys, settings.records) {
+        (_, Records::Off) => "allows nothing: with registry.records = \"off\" nothing is recorded",
+        (None, _) => "allows nothing: without restore.key every restore is refused",
+        (Some(_), _) => return None,
+    };
+    Some(Warning::of(format!("restore.{name}"), message))
 }
 
 /// Returns the settings of the base policy and of each rule, with their keys. A value that a rule

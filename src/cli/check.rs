@@ -12,7 +12,7 @@ use super::{
 };
 use crate::app::{self, live};
 use crate::check::render::Details;
-use crate::check::{Report, iam};
+use crate::check::{Lifecycle, Report, iam};
 use crate::clock::Clock;
 use crate::config::{self, JudgingSettings, Sources};
 use crate::queue::QueueSettings;
@@ -69,18 +69,19 @@ pub(super) async fn main(arguments: Arguments, mut sources: Sources, screen: &Sc
         queue: settings.queue.as_ref().and_then(QueueSettings::name),
         ..iam::Place::default()
     };
-    let mut tried = Vec::new();
+    let (mut tried, mut lifecycle) = (Vec::new(), Lifecycle::default());
     if arguments.live {
         let sdk = app::aws_from_environment().await;
         let trial = match live::try_permissions(&settings, &sdk).await {
             Ok(trial) => trial,
             Err(error) => return live_failed(&error),
         };
-        (place, tried) = (trial.place, trial.tried);
+        (place, tried, lifecycle) = (trial.place, trial.tried, trial.lifecycle);
     }
     let now = Clock::of_this_machine().now();
     let mut report = Report::new(&settings, entries, &places, &place, now);
     report.tried(tried);
+    report.lifecycle(&lifecycle);
     let details =
         Details { all_keys: arguments.all, iam: arguments.iam, coloured: screen.colours_output() };
     let printed = match arguments.format {

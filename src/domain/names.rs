@@ -145,7 +145,7 @@ impl Digest {
 }
 
 impl Tag {
-    const QUARANTINE: &'static str = "quarantine-";
+    pub(crate) const QUARANTINE: &'static str = "quarantine-";
 
     /// The number of quarantine tags that an image can have.
     pub const QUARANTINES: usize = 10;

@@ -13,6 +13,7 @@ mod answers;
 mod batches;
 mod clients;
 mod findings;
+mod lifecycle;
 mod manifests;
 mod permissions;
 mod records;
@@ -47,8 +48,9 @@ use crate::registry::UntagBy;
 use answers::{all_pages, failure_of, image_of, listed_of, none_if_missing, page_of};
 use batches::{Answered, ROOM, as_large_as_fits};
 use clients::{Clients, RegistryClient};
+pub(crate) use lifecycle::{Expiring, ExpiringRule, expiring_rules};
 use manifests::{Manifests, by_digest, by_tag};
-pub(crate) use permissions::try_permissions;
+pub(crate) use permissions::{Uses, try_permissions};
 use replication::describe_registry;
 
 /// Limit of a page of images, in kilobytes. Each image may have a thousand tags.

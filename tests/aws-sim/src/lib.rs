@@ -82,7 +82,7 @@
 //!   `PurgeQueue` act at once, without AWS's 60 seconds. The receive count goes on counting in the dead-letter queue.
 //!   A long poll whose caller goes away takes what comes until its wait is over ([`Sim::abandoned_polls`]), as with AWS;
 //!   it is first in turn, which AWS does not promise. `Fault::HangAfter` is the receive whose answer is lost.
-//! - ECR: no lifecycle. The layers of images are checked only in a repository that has had one uploaded other than the
+//! - ECR: lifecycle policies expire nothing. The layers of images are checked only in a repository that has had one uploaded other than the
 //!   empty blob, and blobs stay for good. Pull-through cache rules are listed, and nothing is pulled through. Images are
 //!   archived and activated by set-up only, at once. That `PutImage` refuses an archived image, that `BatchGetImage`
 //!   calls it `ImageNotFound`, and that an image on its way back (`ACTIVATING`) is treated as an archived one are

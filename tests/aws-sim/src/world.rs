@@ -56,6 +56,8 @@ pub(crate) struct World {
     pub(crate) named_digests: BTreeMap<String, String>,
     /// Pull-through cache rules, and when they were made.
     pub(crate) cache_rules: BTreeMap<CacheRuleKey, SystemTime>,
+    /// The texts of lifecycle policies, which expire nothing here.
+    pub(crate) lifecycle_policies: BTreeMap<RepoKey, String>,
     pub(crate) replication: Replication,
     /// How long artifacts outlive the image that they are attached to.
     pub(crate) cleanup_after: Duration,
@@ -87,6 +89,7 @@ impl World {
             named_digests: BTreeMap::new(),
             cache_rules: BTreeMap::new(),
             cleanup_after: Duration::ZERO,
+            lifecycle_policies: BTreeMap::new(),
             rules: BTreeMap::new(),
             resource_tags: BTreeMap::new(),
             events: Vec::new(),

@@ -85,10 +85,6 @@ async fn likely_mistakes_are_warned_of() {
             "restore.senders allows nothing: without restore.key",
         ),
         (
-            "restore.key = 'MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY='",
-            "nobody may restore: restore.senders is empty",
-        ),
-        (
             "[[policy.rules]]\nname = 'all'\nrepositories = ['*']\n[[policy.rules]]\nname = 'late'\nrepositories = ['team/*', 'x']",
             "policy.rules[1] (late) never applies: policy.rules[0] (all) matches all its \
              repositories first",

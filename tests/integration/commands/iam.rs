@@ -69,6 +69,48 @@ async fn audit_mode_allows_no_changes() {
 }
 
 #[tokio::test]
+async fn records_need_uploads_and_reads_of_lifecycle_policies() {
+    let uploads =
+        "ecr:CompleteLayerUpload ecr:InitiateLayerUpload ecr:PutImage ecr:UploadLayerPart";
+    for (config, changes, reads) in [
+        ("", format!("ecr:BatchDeleteImage {uploads}"), true),
+        ("registry.records = 'off'", "ecr:BatchDeleteImage ecr:PutImage".to_owned(), false),
+        ("policy.mode = 'audit'", String::new(), true),
+    ] {
+        assert_eq!(member(config, "ChangeImages", "Action").await, changes, "{config}");
+        let read = member(config, "ReadImages", "Action").await;
+        assert_eq!(read.contains("ecr:GetLifecyclePolicy"), reads, "{config}");
+        assert_eq!(member(config, "RestoreImages", "Action").await, "", "{config}");
+    }
+}
+
+#[tokio::test]
+async fn restores_put_images_wherever_the_policy_covers_and_delete_none() {
+    let senders = "restore.hold_senders = ['AROAEXAMPLEID12345678']\n";
+    let uploads =
+        "ecr:CompleteLayerUpload ecr:InitiateLayerUpload ecr:PutImage ecr:UploadLayerPart";
+    let audit = format!("{senders}policy.mode = 'audit'");
+    assert_eq!(member(&audit, "RestoreImages", "Action").await, uploads);
+    assert_eq!(resources(&audit, "RestoreImages").await, repositories(&["*"]));
+    let rule = format!("{audit}\n[[policy.rules]]\nmode = 'enforce'\nrepositories = ['team/*']");
+    assert_eq!(resources(&rule, "RestoreImages").await, repositories(&["*"]));
+    assert_eq!(resources(&rule, "ChangeImages").await, repositories(&["team/*"]));
+    // The permission to change images includes it.
+    assert_eq!(resources(senders, "RestoreImages").await, "");
+}
+
+#[tokio::test]
+async fn operators_send_to_the_queue_and_read() {
+    let config = format!(
+        "{HOME}restore.senders = ['AROAEXAMPLEID12345678']\npolicy.repositories.include = ['team/*']"
+    );
+    let shown = policies(&config).await;
+    let (_, operator) = shown.split_once("an operator who may restore images\n").expect("one");
+    insta::assert_snapshot!(operator);
+    assert!(!policies(HOME).await.contains("operator"));
+}
+
+#[tokio::test]
 async fn scans_are_allowed_unless_sweeps_never_start_them() {
     for (config, begins) in [
         ("", true),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::support::{ACCOUNT, QUEUE, REGION, World};
 
 /// Each operation that the worker calls, and the permission that it needs.
-const PERMISSIONS: [(&str, &str); 16] = [
+const PERMISSIONS: [(&str, &str); 20] = [
     ("GetQueueAttributes", "sqs:GetQueueAttributes"),
     ("ReceiveMessage", "sqs:ReceiveMessage"),
     ("DeleteMessageBatch", "sqs:DeleteMessage"),
@@ -21,7 +21,11 @@ const PERMISSIONS: [(&str, &str); 16] = [
     ("DescribeRegistry", "ecr:DescribeRegistry"),
     ("DescribeRepositories", "ecr:DescribeRepositories"),
     ("StartImageScan", "ecr:StartImageScan"),
+    ("GetLifecyclePolicy", "ecr:GetLifecyclePolicy"),
     ("PutImage", "ecr:PutImage"),
+    ("InitiateLayerUpload", "ecr:InitiateLayerUpload"),
+    ("UploadLayerPart", "ecr:UploadLayerPart"),
+    ("CompleteLayerUpload", "ecr:CompleteLayerUpload"),
     ("BatchDeleteImage", "ecr:BatchDeleteImage"),
 ];
 
@@ -126,6 +130,88 @@ async fn permissions_to_change_images_are_tried_if_a_rule_enforces() {
 }
 
 #[tokio::test]
+async fn permissions_to_write_records_are_tried_if_something_is_recorded() {
+    let senders = "restore.senders = ['AROAEXAMPLEID12345678']";
+    for (config, tried) in [
+        ("", &["ecr:PutImage", "ecr:UploadLayerPart", "ecr:BatchDeleteImage"][..]),
+        ("registry.records = 'off'", &["ecr:PutImage", "ecr:BatchDeleteImage"]),
+        ("policy.mode = 'audit'", &[]),
+        (&format!("policy.mode = 'audit'\n{senders}"), &["ecr:PutImage", "ecr:UploadLayerPart"]),
+    ] {
+        let world = full(config).await;
+        let (code, permissions) = permissions(&world).await;
+        assert_eq!(code, 0);
+        let granted = with_result(&permissions, "granted");
+        for action in ["ecr:PutImage", "ecr:UploadLayerPart", "ecr:BatchDeleteImage"] {
+            assert_eq!(granted.contains(&action), tried.contains(&action), "{config}: {action}");
+        }
+        let reads = granted.contains(&"ecr:GetLifecyclePolicy");
+        assert_eq!(reads, !config.contains("off"), "{config}");
+    }
+}
+
+async fn warnings(world: &World) -> Vec<String> {
+    let report = world.run(&["check", "--live", "--format", "json"], "").await.json();
+    let warnings = report["warnings"].as_array().expect("warnings").iter();
+    warnings.map(|one| one["message"].as_str().expect("text").to_owned()).collect()
+}
+
+#[tokio::test]
+async fn lifecycle_rules_that_may_expire_records_or_quarantined_images_are_warned_of() {
+    let rule = |selection: &str, action: &str| {
+        format!(
+            r#"{{"rules": [{{"rulePriority": 7, "selection": {{{selection}, "countType":
+            "imageCountMoreThan", "countNumber": 10}}, "action": {{"type": "{action}"}}}}]}}"#
+        )
+    };
+    let named = "rule 7 of the lifecycle policy of repository team/app in 111122223333 eu-west-1";
+    for (selection, action, warned) in [
+        (r#""tagStatus": "untagged""#, "expire", Some("untagged images. It may expire records")),
+        (r#""tagStatus": "any""#, "expire", Some("images with any tags or none. It may expire")),
+        (
+            r#""tagStatus": "tagged", "tagPatternList": ["quarantine-*"]"#,
+            "expire",
+            Some("images with a quarantine tag, the oldest push first"),
+        ),
+        (r#""tagStatus": "tagged", "tagPatternList": ["*"]"#, "expire", Some("quarantine tag")),
+        (r#""tagStatus": "tagged", "tagPrefixList": ["quar"]"#, "expire", Some("quarantine tag")),
+        (r#""tagStatus": "tagged", "tagPatternList": ["pr-*"]"#, "expire", None),
+        (r#""tagStatus": "tagged", "tagPrefixList": ["quar", "pr"]"#, "expire", None),
+        (r#""tagStatus": "any""#, "transition", None),
+    ] {
+        let world = full("").await;
+        world.sim.set_lifecycle_policy(&world.repository, &rule(selection, action));
+        let warnings = warnings(&world).await;
+        assert_eq!(warnings.len(), usize::from(warned.is_some()), "{selection}: {warnings:?}");
+        if let Some(warned) = warned {
+            let expected = format!("{named} expires ");
+            assert!(warnings[0].starts_with(&expected), "{warnings:?}");
+            assert!(warnings[0].contains(warned), "{warnings:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn lifecycle_policies_are_read_of_covered_repositories_and_only_if_records_are_written() {
+    let any = r#"{"rules": [{"rulePriority": 1, "selection": {"tagStatus": "any"}}]}"#;
+    for (config, warned) in [
+        ("policy.mode = 'audit'", 1),
+        ("policy.mode = 'audit'\npolicy.repositories.exclude = ['team/app']", 0),
+        ("policy.mode = 'audit'\nregistry.records = 'off'", 0),
+    ] {
+        let world = full(config).await;
+        world.sim.set_lifecycle_policy(&world.repository, any);
+        let warnings = warnings(&world).await;
+        let about = warnings.iter().filter(|one| one.contains("lifecycle policy")).count();
+        assert_eq!(about, warned, "{config}: {warnings:?}");
+    }
+    let world = full("").await;
+    world.sim.set_lifecycle_policy(&world.repository, "no JSON");
+    let unread = "number of lifecycle policies that were not read: 1";
+    assert_eq!(warnings(&world).await, [unread]);
+}
+
+#[tokio::test]
 async fn permission_to_scan_is_tried_if_sweeps_start_scans() {
     for (config, tried) in [
         ("policy.mode = 'audit'", true),
@@ -222,7 +308,7 @@ async fn missing_queue_or_topic_is_not_a_missing_permission() {
     for said in [
         "create the queue, or correct queue.url",
         "create the topic, or correct its ARN",
-        "7 of 16 permissions could not be tried",
+        "7 of 20 permissions could not be tried",
     ] {
         assert!(shown.stdout.contains(said), "{said}: {}", shown.stdout);
     }

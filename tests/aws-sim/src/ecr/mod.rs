@@ -8,6 +8,7 @@ pub(crate) mod findings;
 mod image;
 mod inspector;
 mod layers;
+mod lifecycle;
 mod page;
 mod push;
 mod read;
@@ -58,6 +59,7 @@ impl World {
             "DescribeImageScanFindings" => self.describe_image_scan_findings(call),
             "DescribeRegistry" => self.describe_registry(call),
             "DescribeImageReplicationStatus" => self.describe_image_replication_status(call),
+            "GetLifecyclePolicy" => self.get_lifecycle_policy(call),
             "DescribePullThroughCacheRules" => self.describe_pull_through_cache_rules(call),
             _ => Err(ApiError::unknown_operation(call)),
         }

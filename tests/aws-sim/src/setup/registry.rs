@@ -59,6 +59,11 @@ impl Sim {
         self.change(|world| world.cleanup_after = after);
     }
 
+    /// Sets the text of a repository's lifecycle policy. Nothing expires here.
+    pub fn set_lifecycle_policy(&self, repository: &RepoKey, text: &str) {
+        self.change(|world| world.lifecycle_policies.insert(repository.clone(), text.to_owned()));
+    }
+
     /// Creates a pull-through cache rule: repositories whose names start with the prefix are copies of an upstream's.
     /// Nothing is pulled through here.
     pub fn create_pull_through_cache_rule(&self, account: &str, region: &str, prefix: &str) {
