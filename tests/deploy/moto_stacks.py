@@ -1,7 +1,7 @@
-"""Creates the stacks in moto, which never calls AWS, registers the task definition and puts the
-lifecycle policy. Prints the results as JSON.
+"""Creates the stacks in moto, which never calls AWS, and registers the task definition. Prints the
+results as JSON.
 
-    moto_stacks.py tagwarden.yaml member.yaml task-definition.json quarantine-lifecycle-policy.json
+    moto_stacks.py tagwarden.yaml member.yaml task-definition.json
 """
 
 import json
@@ -86,6 +86,16 @@ LACKING = {
 }
 
 
+def secret(properties):
+    generated = call("secretsmanager").get_random_password(**properties["GenerateSecretString"])
+    text = generated["RandomPassword"]
+    return call("secretsmanager").create_secret(Name="made-by-the-stack", SecretString=text)["ARN"]
+
+
+# The same, for types that other resources name.
+NAMED = {"AWS::SecretsManager::Secret": secret}
+
+
 def call(service):
     return boto3.client(service, REGION)
 
@@ -107,9 +117,12 @@ def create(name, path, parameters):
     resources = body["Resources"]
     stack = Made(body, parameters, name)
     assert stack.broken_rules() == [], stack.broken_rules()
-    known = {one: made for one, made in resources.items() if made["Type"] not in LACKING}
+    known = {one: made for one, made in resources.items() if made["Type"] not in LACKING | NAMED}
     # moto passes the bus itself to the rule instead of its name.
     text = json.dumps(body | {"Resources": known}).replace('{"Ref": "EventBus"}', f'"{name}"')
+    for one, made in stack.made()["resources"].items():
+        if made["Type"] in NAMED:
+            text = text.replace(f'{{"Ref": "{one}"}}', json.dumps(NAMED[made["Type"]](made["Properties"])))
     client = call("cloudformation")
     client.create_stack(
         StackName=name,
@@ -175,8 +188,23 @@ def delivered(queue_url, bus, event):
     return len(messages)
 
 
+def restore(outputs):
+    """The key and the senders of the task, and the id of the operators' role."""
+    secret = call("secretsmanager").get_secret_value(SecretId=outputs["RestoreKeyArn"])
+    task = call("ecs").describe_task_definition(taskDefinition="tagwarden")["taskDefinition"]
+    worker = task["containerDefinitions"][0]
+    variables = {one["name"]: one["value"] for one in worker["environment"] if one}
+    role = call("iam").get_role(RoleName=outputs["OperatorRoleArn"].rsplit("/", 1)[1])["Role"]
+    senders = [variables[f"TAGWARDEN__RESTORE__{name}"].split(",") for name in ("SENDERS", "HOLD_SENDERS")]
+    return {
+        "key": secret["SecretString"],
+        "key_is_handed_over": worker["secrets"][0]["valueFrom"] == outputs["RestoreKeyArn"],
+        "operators_may_restore_and_hold": all(role["RoleId"] in ids for ids in senders),
+    }
+
+
 def main():
-    central, member, task, lifecycle = sys.argv[1:]
+    central, member, task = sys.argv[1:]
     repository = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/tagwarden"
     options = {
         "Mode": "enforce",
@@ -187,6 +215,7 @@ def main():
         "MemberAccounts": "444455556666,777788889999",
         "MemberExternalId": "external",
         "ConfigParameterName": "/tagwarden/config",
+        "OperatorArns": f"arn:aws:iam::{ACCOUNT}:role/on-call",
     }
     made = create("tagwarden", central, network() | options)
     outputs = made["outputs"]
@@ -196,6 +225,7 @@ def main():
         "delivered_from_default_bus": delivered(outputs["QueueUrl"], "default", event),
         "delivered_from_own_bus": delivered(outputs["QueueUrl"], "tagwarden", event),
     }
+    report["restore"] = restore(outputs)
     trust = {"WorkerRoleArn": outputs["TaskRoleArn"], "ExternalId": "external"}
     forward = {"Mode": "enforce", "EventBusArn": outputs["EventBusArn"]}
     report["member"] = create("tagwarden-member", member, trust | forward)
@@ -206,9 +236,6 @@ def main():
     names = [one["AlarmName"] for one in call("cloudwatch").describe_alarms()["MetricAlarms"]]
     report["alarms"] = sorted(name for name in names if not name.startswith("TargetTracking-"))
     call("ecs").register_task_definition(**json.loads(pathlib.Path(task).read_text()))
-    call("ecr").create_repository(repositoryName="team/app")
-    policy = pathlib.Path(lifecycle).read_text()
-    call("ecr").put_lifecycle_policy(repositoryName="team/app", lifecyclePolicyText=policy)
     print(json.dumps(report, indent=2))
 
 

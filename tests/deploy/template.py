@@ -176,6 +176,7 @@ class Stack:
         assert condition is None or self.holds(condition), f"{name} is not there"
         kind, own = resource["Type"], self.value(resource.get("Properties", {}))
         service = {"Logs": "logs", "SQS": "sqs", "SNS": "sns", "Events": "events", "ECS": "ecs", "IAM": "iam"}
+        service |= {"SecretsManager": "secretsmanager"}
         service = service.get(kind.split("::")[1], "none")
 
         def arn(rest):
@@ -201,6 +202,10 @@ class Stack:
                 return f"arn:{self.partition}:s3:::{self.name}-audit-{ACCOUNT}"
             case "AWS::IAM::Role", "Arn":
                 return arn(f"role/{own.get('RoleName', f'{self.name}-{name}')}")
+            case "AWS::IAM::Role", "RoleId":
+                return f"AROAEXAMPLE{name.upper()}"
+            case "AWS::SecretsManager::Secret", "Ref":
+                return arn(f"secret:{name}-AbCdEf")
             case "AWS::Events::Rule", "Arn":
                 bus = own.get("EventBusName")
                 return arn(f"rule/{bus}/{name}" if bus else f"rule/{name}")

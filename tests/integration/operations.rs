@@ -110,6 +110,42 @@ fn every_command_is_valid_for_the_shell() {
 }
 
 #[test]
+fn command_of_the_chat_action_is_not_too_long_in_any_region() {
+    let all = commands().concat();
+    let (_, command) = all.split_once("CommandText=").expect("a custom action");
+    let command = command.split('"').next().expect("a command");
+    let command = command.replace("\\$", "$").replace("$AWS_REGION", "ap-southeast-1");
+    // Amazon Q Developer in chat applications API reference, CustomActionDefinition.
+    assert!(command.chars().count() <= 100, "{command}");
+    // The names of what the notice for a channel has.
+    for variable in names(&command, "$") {
+        let taken = format!("\"{variable}\": \"event.metadata.additionalContext.{variable}\"");
+        assert!(all.contains(&taken), "{variable}");
+    }
+}
+
+#[test]
+fn page_for_everybody_fits_a_screen_and_is_linked() {
+    const PAGE: &str = "why-did-my-tag-vanish.md";
+    let page = text(&format!("docs/{PAGE}"));
+    assert!(page.lines().count() <= 60);
+    for (from, link) in [
+        ("README.md", format!("](docs/{PAGE})")),
+        ("docs/undo.md", format!("]({PAGE})")),
+        ("docs/notices.md", format!("]({PAGE})")),
+        (GUIDE, format!("]({PAGE})")),
+    ] {
+        assert!(text(from).contains(&link), "{from} does not link to it");
+    }
+    for link in page.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        let (file, section) = link.split_once('#').unwrap_or((link, ""));
+        let target = text(&format!("docs/{file}"));
+        let heading = |line: &str| line.trim_start_matches('#').trim().to_lowercase() == section;
+        assert!(section.is_empty() || target.lines().any(heading), "{link}");
+    }
+}
+
+#[test]
 fn outputs_and_parameters_in_commands_exist_in_the_stack() {
     let (worker, member) = (text("deploy/tagwarden.yaml"), text("deploy/member.yaml"));
     let (_, outputs) = worker.split_once("\nOutputs:").expect("outputs");

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use aws_sim::Sim;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tagwarden::domain::names::{AccountId, Region, RegistryId};
 use tagwarden::event::{Parsed, parse};
 
-use super::tools::{Tools, of_type, path};
+use super::tools::{Tools, list, of_type, path};
 
 /// Events that match a rule although the worker ignores them, because a pattern cannot separate
 /// them from others.
@@ -90,6 +90,34 @@ fn no_rule_depends_on_severities() {
     for (name, rule) in of_type(&stack, "AWS::Events::Rule") {
         let pattern = rule["EventPattern"].to_string().to_lowercase();
         assert!(!pattern.contains("severity"), "{name}: {pattern}");
+    }
+}
+
+#[test]
+fn no_rule_passes_a_request_of_ours() {
+    let Some(tools) = Tools::new() else { return };
+    let (stack, member) = (tools.stack(&["CreateEventBus=true"]), tools.member(&[]));
+    for rules in [of_type(&stack, "AWS::Events::Rule"), of_type(&member, "AWS::Events::Rule")] {
+        assert!(rules.len() >= 4);
+        for (name, rule) in &rules {
+            // Whoever may put events would restore and hold images otherwise.
+            let sources = list(&rule["EventPattern"]["source"]);
+            assert!(!sources.is_empty(), "{name}");
+            for source in sources {
+                assert!(["aws.ecr", "aws.inspector2"].map(Value::from).contains(source), "{name}");
+            }
+        }
+        for detail_type in ["Restore Image", "Sweep Registry", "ECR Image Scan"] {
+            for account in ["111122223333", "444455556666"] {
+                let event = json!({
+                    "version": "0", "id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718",
+                    "detail-type": detail_type, "source": "tagwarden", "account": account,
+                    "time": "2026-11-30T12:00:00Z", "region": "eu-west-1", "resources": [],
+                    "detail": {"repository": "team/app", "repository-name": "team/app"},
+                });
+                assert_eq!(takers(&rules, &event), [""; 0], "{event}");
+            }
+        }
     }
 }
 

@@ -48,6 +48,13 @@ fn others(region: &str) -> Grants {
 
 /// The actions that AWS performs for the worker, beyond the operations that the worker calls.
 const DEPENDENT: [&str; 2] = ["inspector2:ListCoverage", "inspector2:ListFindings"];
+/// The actions of `tagwarden check --live` alone.
+const BY_CHECK: [&str; 1] = ["ecr:GetLifecyclePolicy"];
+/// What puts an image or a record.
+const PUTS: [&str; 4] =
+    ["ecr:CompleteLayerUpload", "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart"];
+const OPERATORS: &str = "OperatorArns=arn:aws:iam::111122223333:role/on-call";
+const OTHER_SENDERS: &str = "RestoreSenders=AROAEXAMPLECHAT000001,AIDAEXAMPLEID12345678";
 
 /// Grants: resources and conditions by action.
 type Grants = BTreeMap<String, BTreeSet<String>>;
@@ -118,6 +125,12 @@ async fn task_role_grants_what_check_and_the_other_containers_need() {
         &["Mode=audit", "Repositories=team/*", KEY, MEMBERS[0], MEMBERS[1]],
         &["Mode=enforce", CHINESE_KEY, MEMBERS[0], MEMBERS[1], "AWS::Region=cn-north-1"],
         &["Mode=enforce", "AWS::Region=us-gov-west-1"],
+        &["Mode=enforce", OPERATORS],
+        &["Mode=audit", OPERATORS],
+        &["Mode=audit", "RestoreInAudit=true"],
+        &["Mode=audit", "RestoreInAudit=true", OPERATORS, "Repositories=team/*,app"],
+        &["Mode=audit", "RestoreInAudit=true", OTHER_SENDERS],
+        &["Mode=audit", "RestoreInAudit=true", OPERATORS, MEMBERS[0], MEMBERS[1]],
     ] {
         let stack = tools.stack(parameters);
         let [own, theirs] = policies(&stack, "TaskRole")[..] else { panic!("{parameters:?}") };
@@ -132,6 +145,69 @@ async fn task_role_grants_what_check_and_the_other_containers_need() {
         }
         assert_eq!(grants(own), grants(&asked), "{parameters:?}");
     }
+}
+
+/// The ids of the task that may restore, and those that may hold.
+fn senders(task: &Value) -> [String; 2] {
+    let variables = environment(task);
+    let ids = |name: &str| {
+        let key = format!("TAGWARDEN__RESTORE__{name}");
+        let ids = variables.get(&key).map(String::as_str).unwrap_or_default().split(',');
+        ids.filter(|id| !id.is_empty()).collect::<Vec<_>>().join(" ")
+    };
+    [ids("SENDERS"), ids("HOLD_SENDERS")]
+}
+
+#[tokio::test]
+async fn operators_and_named_ids_may_restore_but_in_audit_mode_only_if_it_is_allowed() {
+    let Some(tools) = Tools::new() else { return };
+    let role = "AROAEXAMPLEOPERATORROLE";
+    let others = "AROAEXAMPLECHAT000001 AIDAEXAMPLEID12345678";
+    let holder = "HoldSenders=AIDAEXAMPLEID12345678";
+    for (parameters, may_restore, may_hold) in [
+        (&["Mode=enforce"][..], String::new(), String::new()),
+        (&["Mode=enforce", OPERATORS], role.to_owned(), role.to_owned()),
+        (&["Mode=enforce", OTHER_SENDERS], others.to_owned(), String::new()),
+        (&["Mode=enforce", OPERATORS, OTHER_SENDERS], format!("{role} {others}"), role.to_owned()),
+        (&["Mode=enforce", holder], String::new(), "AIDAEXAMPLEID12345678".to_owned()),
+        (&["Mode=audit", OPERATORS, OTHER_SENDERS, holder], String::new(), String::new()),
+        (&["Mode=audit", "RestoreInAudit=true", OPERATORS], role.to_owned(), role.to_owned()),
+    ] {
+        let task = tools.task_definition(parameters);
+        assert_eq!(senders(&task), [may_restore, may_hold], "{parameters:?}");
+        // The worker takes them as they are, blank items included.
+        check(&environment(&task)).await;
+    }
+}
+
+#[tokio::test]
+async fn operators_role_grants_what_check_prints_and_changes_no_image() {
+    let Some(tools) = Tools::new() else { return };
+    for parameters in [
+        &["Mode=enforce", OPERATORS][..],
+        &["Mode=enforce", OPERATORS, "Repositories=team/*,app"],
+        &["Mode=audit", "RestoreInAudit=true", OPERATORS, KEY],
+    ] {
+        let stack = tools.stack(parameters);
+        let [granted] = policies(&stack, "OperatorRole")[..] else { panic!("{parameters:?}") };
+        let report = check(&environment(&tools.task_definition(parameters))).await;
+        let policies = list(&report["policies"]);
+        let of = |one: &&Value| one["of"] == "an operator who may restore images";
+        let mut asked = policies.iter().find(of).expect("a policy")["policy"].clone();
+        if !parameters.contains(&KEY) {
+            let statements = asked["Statement"].as_array_mut().expect("statements");
+            statements.retain(|one| one["Sid"] != "QueueKey");
+        }
+        let granted = grants(granted);
+        assert_eq!(granted, grants(&asked), "{parameters:?}");
+        let may = |action: &str| granted.contains_key(action);
+        assert!(may("sqs:SendMessage") && !may("sqs:ReceiveMessage") && !may("ecr:StartImageScan"));
+        assert!(!PUTS.iter().any(|action| may(action)) && !may("secretsmanager:GetSecretValue"));
+        let trust = &stack["resources"]["OperatorRole"]["Properties"]["AssumeRolePolicyDocument"];
+        let [trust] = list(&trust["Statement"]) else { panic!("{trust:#}") };
+        assert_eq!(trust["Principal"]["AWS"], json!(["arn:aws:iam::111122223333:role/on-call"]));
+    }
+    assert_eq!(tools.stack(&[])["resources"].get("OperatorRole"), None);
 }
 
 #[tokio::test]
@@ -152,12 +228,17 @@ async fn parameter_grants_the_topics_of_the_configuration() {
 #[tokio::test]
 async fn role_in_other_accounts_grants_what_check_needs_there() {
     let Some(tools) = Tools::new() else { return };
-    for mode in ["Mode=enforce", "Mode=audit"] {
+    for (mode, in_audit) in [
+        ("Mode=enforce", "RestoreInAudit=false"),
+        ("Mode=audit", "RestoreInAudit=false"),
+        ("Mode=audit", "RestoreInAudit=true"),
+    ] {
         let repositories = "Repositories=team/*,app";
-        let task = tools.task_definition(&[mode, repositories, MEMBERS[0], MEMBERS[1]]);
+        let task = [mode, in_audit, repositories, OPERATORS, MEMBERS[0], MEMBERS[1]];
+        let task = tools.task_definition(&task);
         let report = check(&environment(&task)).await;
         let asked = grants(&report["policies"][1]["policy"]);
-        let member = tools.member(&[mode, repositories]);
+        let member = tools.member(&[mode, in_audit, repositories]);
         let [granted] = policies(&member, "WorkerRole")[..] else { panic!("{member:#}") };
         // The template is deployed in one of these accounts. In the tests all of them have one
         // number.
@@ -170,7 +251,7 @@ async fn role_in_other_accounts_grants_what_check_needs_there() {
                 (action, on.into_iter().map(here).collect())
             })
             .collect();
-        assert_eq!(grants(granted), asked_here, "{mode}");
+        assert_eq!(grants(granted), asked_here, "{mode} {in_audit}");
         let trust = &member["resources"]["WorkerRole"]["Properties"]["AssumeRolePolicyDocument"];
         let trust = &trust["Statement"][0];
         assert_eq!(trust["Principal"]["AWS"], "arn:aws:iam::111122223333:role/tagwarden-TaskRole");
@@ -188,10 +269,27 @@ fn read_only_role_is_enough_for_audit() {
         let all = of_type(&stack, "AWS::IAM::Role");
         let text = serde_json::to_string(&all).expect("JSON");
         assert!(text.contains("ecr:DescribeImages"));
-        assert!(!text.contains("ecr:PutImage") && !text.contains("ecr:BatchDeleteImage"));
+        assert!(!PUTS.iter().any(|action| text.contains(action)));
+        assert!(!text.contains("ecr:BatchDeleteImage"));
         // Inspecting an image again changes nothing.
         assert!(text.contains("ecr:StartImageScan"));
     }
+}
+
+#[test]
+fn restores_in_audit_mode_put_images_and_delete_none() {
+    let Some(tools) = Tools::new() else { return };
+    let allowed = ["Mode=audit", "RestoreInAudit=true"];
+    let with_operators = [&allowed[..], &[OPERATORS]].concat();
+    for stack in [tools.stack(&with_operators), tools.member(&allowed)] {
+        let all = of_type(&stack, "AWS::IAM::Role");
+        let text = serde_json::to_string(&all).expect("JSON");
+        assert!(PUTS.iter().all(|action| text.contains(action)));
+        assert!(!text.contains("ecr:BatchDeleteImage"));
+    }
+    // Without anybody who may ask, the worker needs no more.
+    let nobody = serde_json::to_string(&tools.stack(&allowed)).expect("JSON");
+    assert!(!nobody.contains("ecr:PutImage"));
 }
 
 /// The IAM action that allows an operation. A batch needs the action of the single operation.
@@ -200,6 +298,8 @@ fn action(service: &str, operation: &str) -> String {
         "DeleteMessageBatch" | "ChangeMessageVisibilityBatch" | "SendMessageBatch" => {
             operation.trim_end_matches("Batch")
         }
+        // ECR authorises it so (ECR API reference, ListImageReferrers).
+        "ListImageReferrers" => "BatchGetImage",
         _ => operation,
     };
     format!("{service}:{name}")
@@ -220,7 +320,9 @@ async fn task_role_grants_the_calls_of_a_run_and_nothing_else() {
     let mut variables = variables(&server.endpoint(), "eu-west-1", &url, &topic);
     let task = environment(&tools.task_definition(&["Mode=enforce"]));
     variables.extend(task.into_iter().filter(|(name, _)| {
-        name.starts_with("TAGWARDEN__POLICY__") || name.starts_with("TAGWARDEN__LIMITS__")
+        ["POLICY", "LIMITS", "RESTORE"]
+            .into_iter()
+            .any(|section| name.starts_with(&format!("TAGWARDEN__{section}__")))
     }));
 
     let repository = sim.create_repository("team/app");
@@ -249,6 +351,7 @@ async fn task_role_grants_the_calls_of_a_run_and_nothing_else() {
     assert_eq!(called, known.keys().cloned().collect(), "the run makes every listed call");
     let called: BTreeSet<_> = known.into_values().collect();
     let granted = grants(policies(&stack, "TaskRole")[0]).into_keys();
-    let granted = granted.filter(|action| !DEPENDENT.contains(&action.as_str()));
+    let uncalled = |action: &str| DEPENDENT.contains(&action) || BY_CHECK.contains(&action);
+    let granted = granted.filter(|action| !uncalled(action));
     assert_eq!(granted.collect::<BTreeSet<_>>(), called);
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use tagwarden::domain::record::RestoreKeys;
 
-use super::tools::{Tools, list, of_type, path, text};
+use super::tools::{Tools, list, of_type, path};
 
 const DAYS_14: u64 = 14 * 24 * 60 * 60;
 
 /// Everything that a parameter can switch on.
-pub(crate) const EVERYTHING: [&str; 14] = [
+pub(crate) const EVERYTHING: [&str; 17] = [
     "CreateVpcEndpoints=true",
     "RouteTableIds=rtb-0a",
     "NatSubnetId=subnet-0a",
@@ -24,6 +25,9 @@ pub(crate) const EVERYTHING: [&str; 14] = [
     "KmsKeyArn=arn:aws:kms:eu-west-1:111122223333:key/1234abcd",
     "ConfigKmsKeyArn=arn:aws:kms:eu-west-1:111122223333:key/1234abcd",
     "ConfigParameterName=/tagwarden/config",
+    "OperatorArns=arn:aws:iam::111122223333:role/on-call",
+    "RestoreSenders=AROAEXAMPLECHAT000001",
+    "HoldSenders=AIDAEXAMPLEID12345678",
 ];
 
 #[test]
@@ -43,12 +47,7 @@ fn cfn_lint_finds_nothing() {
 #[test]
 fn moto_creates_both_stacks_and_delivers_events_through_them() {
     let Some(tools) = Tools::new() else { return };
-    let files = [
-        "deploy/tagwarden.yaml",
-        "deploy/member.yaml",
-        "task-definition.json",
-        "deploy/quarantine-lifecycle-policy.json",
-    ];
+    let files = ["deploy/tagwarden.yaml", "deploy/member.yaml", "task-definition.json"];
     let made = tools.json(&[&["tests/deploy/moto_stacks.py"], &files[..]].concat(), "");
     for (stack, types) in [
         (
@@ -64,6 +63,7 @@ fn moto_creates_both_stacks_and_delivers_events_through_them() {
                 "AWS::SNS::TopicPolicy",
                 "AWS::SQS::QueuePolicy",
                 "AWS::Scheduler::Schedule",
+                "AWS::SecretsManager::Secret",
             ][..],
         ),
         ("member", &["AWS::CloudWatch::Alarm", "AWS::SQS::QueuePolicy"]),
@@ -71,6 +71,13 @@ fn moto_creates_both_stacks_and_delivers_events_through_them() {
         assert_eq!(made[stack]["status"], "CREATE_COMPLETE", "{made:#}");
         assert_eq!(made[stack]["made_by_calls"], json!(types));
     }
+    let restore = &made["restore"];
+    let key = restore["key"].as_str().expect("a key");
+    RestoreKeys::parse(key).expect("what Secrets Manager generates is a key");
+    assert_eq!(
+        (&restore["key_is_handed_over"], &restore["operators_may_restore_and_hold"]),
+        (&json!(true), &json!(true))
+    );
     assert_eq!(made["delivered_from_default_bus"], 1, "{made:#}");
     assert_eq!(made["delivered_from_own_bus"], 1, "{made:#}");
     // In moto both stacks are in one account and Region, so the event also arrives through the bus.
@@ -131,6 +138,8 @@ fn contradictory_parameters_are_refused_before_anything_is_created() {
         (&["Mode=observe"], "not one of"),
         (&["Repositories=Team/*"], "Repositories: Team/* is not"),
         (&["MinTasks=0"], "MinTasks"),
+        (&["RestoreSenders=on-call"], "RestoreSenders: on-call is not"),
+        (&["OperatorArns=*"], "OperatorArns: * is not"),
         (&["SweepSchedule=daily"], "SweepSchedule: daily is not"),
     ] {
         let said = tools.refused(central, parameters);
@@ -359,19 +368,6 @@ fn every_called_service_has_an_endpoint() {
     for (name, _) in of_type(&stack, "AWS::EC2::VPCEndpoint") {
         assert!(after.contains(name), "{name}: {after}");
     }
-}
-
-#[test]
-fn lifecycle_policy_keeps_quarantined_images_by_count() {
-    let policy: Value =
-        serde_json::from_str(&text("deploy/quarantine-lifecycle-policy.json")).expect("JSON");
-    let [rule] = list(&policy["rules"]) else { panic!("{policy:#}") };
-    // The age of an image counts from its push, so a limit by age would remove the mark of an old
-    // image within a day.
-    assert_eq!(rule["selection"]["countType"], "imageCountMoreThan");
-    assert_eq!(rule["selection"]["tagStatus"], "tagged");
-    assert_eq!(rule["selection"]["tagPatternList"], json!(["quarantine-*"]));
-    assert_eq!(rule["action"], json!({"type": "expire"}));
 }
 
 #[test]

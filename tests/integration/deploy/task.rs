@@ -10,6 +10,9 @@ use crate::process::{Variables, tagwarden, within_deadline};
 use crate::python::Python;
 
 const FILE: &str = "task-definition.json";
+const RESTORE_KEY: &str = "TAGWARDEN__RESTORE__KEY";
+const RESTORE_SECRET: &str =
+    "arn:aws:secretsmanager:eu-west-1:111122223333:secret:RestoreKey-AbCdEf";
 
 /// A container of a task.
 #[track_caller]
@@ -26,12 +29,21 @@ fn variable<'a>(task: &'a Value, name: &str, variable: &str) -> &'a str {
     found.next().and_then(|one| one["value"].as_str()).unwrap_or_else(|| panic!("no {variable}"))
 }
 
+/// The secrets that the worker's container gets.
+fn secrets(task: &Value) -> &[Value] {
+    list(&container(task, "worker")["secrets"])
+}
+
 /// The worker's environment in a task, with the variables that Fargate adds.
 pub(crate) fn environment(task: &Value) -> Variables {
     let all = list(&container(task, "worker")["environment"]).iter();
     let text = |value: &Value| value.as_str().expect("text").to_owned();
     let mut variables: Variables =
         all.map(|one| (text(&one["name"]), text(&one["value"]))).collect();
+    // ECS sets what comes from secrets too. The text of a configuration is the test's own.
+    if secrets(task).iter().any(|secret| secret["name"] == RESTORE_KEY) {
+        variables.insert(RESTORE_KEY.to_owned(), "k".repeat(64));
+    }
     let queue = &variables["TAGWARDEN__QUEUE__URL"];
     let region = queue.split('.').nth(1).expect("a Region").to_owned();
     variables.insert("AWS_REGION".to_owned(), region);
@@ -114,7 +126,8 @@ fn worker_is_confined() {
         worker["healthCheck"]["command"],
         serde_json::json!(["CMD", "/tagwarden", "healthcheck"])
     );
-    assert_eq!(worker.get("secrets"), None);
+    let names: Vec<_> = secrets(&task).iter().map(|secret| &secret["name"]).collect();
+    assert_eq!(names, [RESTORE_KEY]);
     assert_eq!(task["networkMode"], "awsvpc");
     assert_eq!(task["runtimePlatform"]["cpuArchitecture"], "ARM64");
     // The worker continues when telemetry fails. Without the router there are no audit records.
@@ -144,7 +157,7 @@ fn configuration_text_comes_from_the_parameter_of_the_installer() {
         (format!("ConfigSecretArn={secret}"), secret, "secretsmanager:GetSecretValue"),
     ] {
         let task = tools.task_definition(&[&given]);
-        let [text] = list(&container(&task, "worker")["secrets"]) else { panic!("{task:#}") };
+        let [_, text] = secrets(&task) else { panic!("{task:#}") };
         assert_eq!(text["name"], "TAGWARDEN_CONFIG_TEXT");
         assert_eq!(text["valueFrom"], from);
         let stack = tools.stack(&[&given]);
@@ -154,7 +167,72 @@ fn configuration_text_comes_from_the_parameter_of_the_installer() {
             statements.iter().filter(|statement| statement["Resource"] == from).collect();
         assert_eq!(reads.len(), 1);
         assert_eq!(reads[0]["Action"], serde_json::json!([action]));
-        assert_eq!(statements.len(), 4, "{statements:#?}");
+        assert_eq!(statements.len(), 5, "{statements:#?}");
+    }
+}
+
+#[test]
+fn key_is_generated_and_reaches_the_container_of_the_worker_alone() {
+    let Some(tools) = Tools::new() else { return };
+    let task = tools.task_definition(&[]);
+    let [key] = secrets(&task) else { panic!("{task:#}") };
+    assert_eq!((&key["name"], &key["valueFrom"]), (&RESTORE_KEY.into(), &RESTORE_SECRET.into()));
+    for other in ["router", "collector"] {
+        assert_eq!(container(&task, other).get("secrets"), None, "{other}");
+    }
+    assert_eq!(task.to_string().matches("RestoreKey").count(), 1);
+    let kms = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd";
+    for (parameters, encrypted_with) in
+        [(vec![], None), (vec![format!("KmsKeyArn={kms}")], Some(kms))]
+    {
+        let parameters: Vec<_> = parameters.iter().map(String::as_str).collect();
+        let stack = tools.stack(&parameters);
+        let secret = &stack["resources"]["RestoreKey"];
+        // What it has signed stays on the images.
+        assert_eq!(
+            (&secret["DeletionPolicy"], &secret["UpdateReplacePolicy"]),
+            (&"Retain".into(), &"Retain".into())
+        );
+        let properties = &secret["Properties"];
+        assert_eq!(properties["KmsKeyId"].as_str(), encrypted_with);
+        let generated = &properties["GenerateSecretString"];
+        assert!(generated["PasswordLength"].as_u64() >= Some(43), "{generated}");
+        assert_eq!(generated["ExcludePunctuation"], true);
+        // Blanks separate keys, and Secrets Manager puts none in unless it is asked to.
+        assert_eq!(generated.get("IncludeSpace"), None);
+        let execution = stack["resources"]["ExecutionRole"].to_string();
+        assert_eq!(execution.matches(RESTORE_SECRET).count(), 1);
+        assert_eq!(execution.matches("secretsmanager:GetSecretValue").count(), 1);
+        assert_eq!(execution.matches("kms:Decrypt").count(), usize::from(encrypted_with.is_some()));
+        for role in ["TaskRole", "SweepRole"] {
+            let role = stack["resources"][role].to_string();
+            assert!(!role.contains("secretsmanager"), "{role}");
+        }
+    }
+}
+
+#[test]
+fn containers_share_no_processes_and_no_files_with_the_one_that_has_the_key() {
+    let Some(tools) = Tools::new() else { return };
+    let file: Value = serde_json::from_str(&text(FILE)).expect("JSON");
+    for task in
+        [tools.task_definition(&[]), tools.task_definition(&super::stacks::EVERYTHING), file]
+    {
+        // A container that shares processes can read the variables of the others in /proc.
+        for shared in ["pidMode", "ipcMode", "volumes"] {
+            assert_eq!(task.get(shared), None, "{shared}");
+        }
+        for one in list(&task["containerDefinitions"]) {
+            for shared in ["mountPoints", "volumesFrom", "links"] {
+                assert_eq!(one.get(shared), None, "{shared} of {}", one["name"]);
+            }
+            let linux = &one["linuxParameters"];
+            assert_eq!(linux["capabilities"].get("add"), None, "{}", one["name"]);
+        }
+    }
+    for stack in [tools.stack(&[]), tools.stack(&super::stacks::EVERYTHING)] {
+        assert_eq!(stack["resources"]["Service"]["Properties"]["EnableExecuteCommand"], false);
+        assert!(!stack.to_string().contains("ssmmessages:"));
     }
 }
 
