@@ -82,11 +82,11 @@
 //!   `PurgeQueue` act at once, without AWS's 60 seconds. The receive count goes on counting in the dead-letter queue.
 //!   A long poll whose caller goes away takes what comes until its wait is over ([`Sim::abandoned_polls`]), as with AWS;
 //!   it is first in turn, which AWS does not promise. `Fault::HangAfter` is the receive whose answer is lost.
-//! - ECR: lifecycle policies expire nothing. The layers of images are checked only in a repository that has had one uploaded other than the
-//!   empty blob, and blobs stay for good. Pull-through cache rules are listed, and nothing is pulled through. Images are
-//!   archived and activated by set-up only, at once. That `PutImage` refuses an archived image, that `BatchGetImage`
-//!   calls it `ImageNotFound`, and that an image on its way back (`ACTIVATING`) is treated as an archived one are
-//!   guesses.
+//! - ECR: lifecycle policies expire nothing. The layers of images are checked only in a repository that has had one
+//!   uploaded other than the empty blob, and blobs stay for good. Pull-through cache rules are listed, and nothing is
+//!   pulled through. Images are archived and activated by set-up only, at once. That `PutImage` refuses an archived
+//!   image, that `BatchGetImage` calls it `ImageNotFound`, and that an image on its way back (`ACTIVATING`) is treated
+//!   as an archived one are guesses.
 //!   What is attached to an image, its subject, always needs its blobs. It goes with its subject, tagged or not, without
 //!   an event, and at once unless [`Sim::set_referrer_cleanup`] says otherwise: AWS takes up to 24 hours, and its user
 //!   guide says so of lifecycle policies only. It stays if its subject is back by then, or was not there when it was
