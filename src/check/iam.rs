@@ -3,11 +3,12 @@
 //! are limited to the repositories in which the policy enforces. Parts of an ARN that are not known
 //! become `*`.
 
+mod document;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
-use serde_json::{Value, json};
-
+pub use self::document::Document;
+use self::document::{Statement, allow, by_service, document};
 use super::scope::{changed, covered};
 use crate::config::JudgingSettings;
 use crate::domain::names::{AccountId, RegistryId};
@@ -15,11 +16,6 @@ use crate::domain::policy::{Policy, Replicated};
 use crate::notify::TopicSettings;
 use crate::registry::Records;
 use crate::restore::RestoreSettings;
-
-/// The longest managed policy, and the longest that all inline policies of a role may be together,
-/// in characters without white space (IAM user guide, "IAM and AWS STS quotas").
-const MANAGED_LIMIT: usize = 6_144;
-const INLINE_LIMIT: usize = 10_240;
 
 /// The actions on the key of a queue or topic that its senders and receivers need.
 const KEY_ACTIONS: [&str; 2] = ["kms:Decrypt", "kms:GenerateDataKey"];
@@ -33,46 +29,6 @@ const IMAGE_READS: [&str; 3] =
 /// names. A tag is given back by the first of them alone.
 const RECORD_ACTIONS: [&str; 4] =
     ["ecr:CompleteLayerUpload", "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart"];
-
-/// A policy document. Its members are in the order in which people write them.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Document {
-    version: &'static str,
-    statement: Vec<Statement>,
-}
-
-impl Document {
-    /// Returns IAM's objection to the document's length, if it has one.
-    #[must_use]
-    pub fn too_long(&self) -> Option<String> {
-        let length = serde_json::to_string(self).unwrap_or_default().len();
-        let more = (length > INLINE_LIMIT).then(|| {
-            format!(
-                "{length} characters, and IAM allows at most {INLINE_LIMIT}: name fewer accounts, \
-                 Regions or repositories"
-            )
-        });
-        let inline = (length > MANAGED_LIMIT).then(|| {
-            format!(
-                "{length} characters, and IAM allows {MANAGED_LIMIT} in a managed policy: make it \
-                 an inline policy"
-            )
-        });
-        more.or(inline)
-    }
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Statement {
-    sid: &'static str,
-    effect: &'static str,
-    action: Vec<&'static str>,
-    resource: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    condition: Option<Value>,
-}
 
 /// What is known of the encryption of a queue or topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -400,31 +356,4 @@ fn in_registries(
         }
     }
     all
-}
-
-fn by_service(
-    sid: &'static str,
-    actions: &[&'static str],
-    keys: BTreeSet<String>,
-    services: BTreeSet<String>,
-) -> Statement {
-    let exact = services.iter().all(|service| !service.contains('*'));
-    let operator = if exact { "StringEquals" } else { "StringLike" };
-    Statement {
-        condition: Some(json!({operator: {"kms:ViaService": services}})),
-        ..allow(sid, actions, keys)
-    }
-}
-
-fn allow(
-    sid: &'static str,
-    actions: &[&'static str],
-    resources: impl IntoIterator<Item = String>,
-) -> Statement {
-    let resource = resources.into_iter().collect();
-    Statement { sid, effect: "Allow", action: actions.to_vec(), resource, condition: None }
-}
-
-fn document(statement: Vec<Statement>) -> Document {
-    Document { version: "2012-10-17", statement }
 }
