@@ -17,8 +17,8 @@ use tempfile::NamedTempFile;
 
 /// Characters of the longest line that an error may become.
 const LONGEST_ERROR: usize = 1500;
-/// The value of `aws.external_id`.
-const SECRET: &str = "c4n4ry-external-id";
+/// The value of a secret key, which `restore.key` takes too.
+const SECRET: &str = "c4n4ry-0123456789-0123456789-0123456789-0123456789";
 const NEEDED: [(&str, &str); 3] = [
     ("TAGWARDEN__POLICY__MODE", "audit"),
     ("TAGWARDEN__QUEUE__URL", "https://sqs.eu-west-1.amazonaws.com/111122223333/tagwarden"),
@@ -60,11 +60,18 @@ fn sources(form: char, text: &str) -> (Sources, Option<NamedTempFile>) {
     let mut sources = Sources::default();
     let mut text = text.to_owned();
     if form.is_ascii_uppercase() {
+        let (section, key) = match text.len() % 2 {
+            0 => ("aws", "external_id"),
+            _ => ("restore", "key"),
+        };
         match form {
-            'T' | 'F' => text.insert_str(0, &format!("aws.external_id = \"{SECRET}\"")),
-            'J' => text.insert_str(0, &format!("{{\"aws\": {{\"external_id\": \"{SECRET}\"")),
-            'Y' => text.insert_str(0, &format!("aws:\n  external_id: {SECRET}")),
-            _ => text.push_str(&format!("\nTAGWARDEN__AWS__EXTERNAL_ID={SECRET}")),
+            'T' | 'F' => text.insert_str(0, &format!("{section}.{key} = \"{SECRET}\"")),
+            'J' => text.insert_str(0, &format!("{{\"{section}\": {{\"{key}\": \"{SECRET}\"")),
+            'Y' => text.insert_str(0, &format!("{section}:\n  {key}: {SECRET}")),
+            _ => {
+                let name = format!("TAGWARDEN__{section}__{key}").to_uppercase();
+                text.push_str(&format!("\n{name}={SECRET}"));
+            }
         }
     }
     let ending = match form.to_ascii_lowercase() {
