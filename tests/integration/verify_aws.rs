@@ -54,7 +54,7 @@ async fn tag_removal_that_deletes_the_image_forbids_enforcing() {
     assert_eq!((&json["enforce"], &json["account"]), (&false.into(), &"111122223333".into()));
     let first = &json["rows"][0];
     assert_eq!((&first["number"], &first["verdict"]), (&"1".into(), &"DIFFERS".into()));
-    assert_eq!(json["rows"].as_array().unwrap().len(), 23);
+    assert_eq!(json["rows"].as_array().unwrap().len(), 29);
 }
 
 #[tokio::test]
