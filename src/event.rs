@@ -1,5 +1,5 @@
-//! Events: reads the body of a message as *assess this image*, *take this step of a sweep*, *not
-//! for us* or *malformed*.
+//! Events: reads the body of a message as *assess this image*, *take this step of a sweep*, *give
+//! tags back to this image*, *not for us* or *malformed*.
 //!
 //! Each event family has a file of its own, and `(source, detail-type)` selects it. An event that
 //! arrives inside an SNS notification is unwrapped first, once.
@@ -51,6 +51,8 @@ pub enum Kind {
     Inspector2Finding,
     /// A message of a sweep.
     Sweep,
+    /// "Restore Image": somebody asks to give tags back, to hold an image, or to end a hold.
+    Restore,
     /// An event of any other source or type.
     Other,
     /// A body that cannot be read as an event.
@@ -59,12 +61,13 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::EcrImageScan,
         Self::EcrImageAction,
         Self::Inspector2Scan,
         Self::Inspector2Finding,
         Self::Sweep,
+        Self::Restore,
         Self::Other,
         Self::Malformed,
     ];
@@ -78,6 +81,7 @@ impl Kind {
             Self::Inspector2Scan => "inspector2_scan",
             Self::Inspector2Finding => "inspector2_finding",
             Self::Sweep => "sweep",
+            Self::Restore => "restore",
             Self::Other => "other",
             Self::Malformed => "malformed",
         }
@@ -167,6 +171,13 @@ pub enum Parsed {
     Assess(Box<ImageEvent>),
     /// Take this step of a sweep.
     Sweep(Box<sweep::Order>),
+    /// Give tags back to an image, hold it, or end its hold.
+    Restore {
+        /// The source and type of the message.
+        origin: Box<Origin>,
+        /// What it asks for.
+        order: Box<restore::RestoreOrder>,
+    },
     /// The body is an event, but there is nothing to do for it.
     Ignored {
         /// The family of the event.
@@ -185,6 +196,7 @@ impl Parsed {
         match self {
             Self::Assess(event) => event.kind,
             Self::Sweep(_) => Kind::Sweep,
+            Self::Restore { .. } => Kind::Restore,
             Self::Ignored { kind, .. } => *kind,
         }
     }
@@ -195,7 +207,18 @@ impl Parsed {
         match self {
             Self::Assess(event) => &event.origin,
             Self::Sweep(order) => &order.origin,
-            Self::Ignored { origin, .. } => origin,
+            Self::Restore { origin, .. } | Self::Ignored { origin, .. } => origin,
+        }
+    }
+
+    /// Returns the repository of the one image that the event is about, and the image if the event
+    /// names its digest.
+    #[must_use]
+    pub fn image(&self) -> Option<(&Repository, Option<&Digest>)> {
+        match self {
+            Self::Assess(event) => Some((&event.repository, event.digest.as_ref())),
+            Self::Restore { order, .. } => Some((&order.repository, Some(&order.digest))),
+            Self::Sweep(_) | Self::Ignored { .. } => None,
         }
     }
 
@@ -204,7 +227,7 @@ impl Parsed {
     pub fn event(&self) -> Option<&ImageEvent> {
         match self {
             Self::Assess(event) => Some(event),
-            Self::Sweep(_) | Self::Ignored { .. } => None,
+            Self::Sweep(_) | Self::Restore { .. } | Self::Ignored { .. } => None,
         }
     }
 }
@@ -236,13 +259,17 @@ impl Malformed {
 
     fn json(place: &str, error: &serde_json::Error) -> Self {
         let text = error.to_string();
-        // serde quotes an unexpected string in full.
-        let quoted = text
-            .split_once("string \"")
-            .and_then(|(before, rest)| Some((before, rest.rsplit_once("\", expected")?.1)));
-        Self(match quoted {
-            Some((before, after)) => format!("{place}{before}a string, expected{after}"),
-            None => format!("{place}{text}"),
+        // serde quotes an unexpected string, and the name of an unknown field, in full.
+        let quoted = |from: &str, to: &str| {
+            let (before, rest) = text.split_once(from)?;
+            Some((before, rest.rsplit_once(to)?.1))
+        };
+        Self(if let Some((before, after)) = quoted("string \"", "\", expected") {
+            format!("{place}{before}a string, expected{after}")
+        } else if let Some((before, after)) = quoted("unknown field `", "`, expected") {
+            format!("{place}{before}an unknown field, expected{after}")
+        } else {
+            format!("{place}{text}")
         })
     }
 }
@@ -263,7 +290,7 @@ pub fn parse(body: &str, own: &RegistryId) -> Result<Parsed, Malformed> {
     };
     let message = without_bom(&message);
     let parsed = match read(message, own) {
-        Body::Event(parsed) => parsed,
+        Body::Event(parsed) => parsed.and_then(restore::not_by_sns),
         Body::NotAnEvent(problem) => Err(problem.with_shape(message)),
     };
     parsed.map_err(|Malformed(problem)| Malformed(format!("in an SNS notification: {problem}")))
@@ -328,6 +355,7 @@ fn family(source: &str, detail_type: &str) -> Option<Parse> {
         (inspector2_scan::SOURCE, inspector2_scan::DETAIL_TYPE) => inspector2_scan::parse,
         (inspector2_finding::SOURCE, inspector2_finding::DETAIL_TYPE) => inspector2_finding::parse,
         (source, detail_type) if sweep::is_ours(source, detail_type) => sweep::parse,
+        (source, detail_type) if restore::is_ours(source, detail_type) => restore::parse,
         _ => return None,
     })
 }

@@ -145,7 +145,7 @@ async fn explained(
         (None, Parsed::Assess(event)) => {
             RegistryId { account: event.repository.account.clone(), ..own }
         }
-        (None, Parsed::Ignored { .. } | Parsed::Sweep(_)) => own,
+        (None, Parsed::Ignored { .. } | Parsed::Sweep(_) | Parsed::Restore { .. }) => own,
     };
     let explainer = Explainer { policy: &policy, topics: &topics, own: &own, limits };
     let event = match parsed {
@@ -154,6 +154,11 @@ async fn explained(
             let what = "a step of a sweep, not of a single image: the worker inspects all images \
                         that the step covers";
             return Ok(explainer.ignored(Kind::Sweep, &order.origin, what));
+        }
+        Parsed::Restore { origin, .. } => {
+            let what = "a request to restore an image: whether the worker carries it out depends \
+                        on who sent it and on the records of the image";
+            return Ok(explainer.ignored(Kind::Restore, origin, what));
         }
         Parsed::Ignored { kind, origin, reason } => {
             return Ok(explainer.ignored(*kind, origin, reason));

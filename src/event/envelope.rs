@@ -93,12 +93,17 @@ impl<'a> Envelope<'a> {
     }
 
     /// Reads the text of the field `place`. Errors give positions in the whole body.
-    pub(super) fn read<T: DeserializeOwned>(
+    pub(super) fn read<'de, T: Deserialize<'de>>(
         &self,
         place: &str,
-        json: &str,
+        json: &'de str,
     ) -> Result<T, Malformed> {
         reading::read(place, json, self.body)
+    }
+
+    /// Returns the whole body.
+    pub(super) fn body(&self) -> &'a str {
+        self.body
     }
 
     /// Returns the text of `detail`.

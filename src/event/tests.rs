@@ -8,6 +8,7 @@ use crate::domain::names::{AccountId, Region};
 mod ecr_image_action;
 mod inspector2_finding;
 mod notification;
+mod restore;
 mod sweep;
 
 const HEX: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -116,6 +117,7 @@ fn every_fixture_is_read_as_its_family_says() {
                 format!("{} ignored: {reason}", kind.as_str())
             }
             Ok(Parsed::Sweep(order)) => format!("sweep: {:?}", order.step),
+            Ok(Parsed::Restore { order, .. }) => format!("restore: {:?}", order.action),
             Err(error) => format!("malformed: {error}"),
         };
         lines.push(format!("{name}\n  {line}"));

@@ -10,17 +10,19 @@ use tagwarden::domain::names::{
 };
 use tagwarden::domain::origin::Origin;
 use tagwarden::domain::policy::Reporting;
+use tagwarden::event::restore::{RestoreAction, RestoreOrder};
 use tagwarden::event::sweep::Order;
 use tagwarden::event::{Claim, ImageEvent, Kind, Malformed, Parsed, parse};
 
 /// The closed set of the metric label `kind`.
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 8] = [
     "ecr_image_action",
     "ecr_image_scan",
     "inspector2_finding",
     "inspector2_scan",
     "malformed",
     "other",
+    "restore",
     "sweep",
 ];
 /// Bytes of the longest line that an error may become.
@@ -39,6 +41,10 @@ pub(crate) fn run(data: &[u8]) {
         Ok(Parsed::Sweep(order)) => {
             origin_is_printable(&order.origin);
             sent_on_it_is_the_same(order, &own);
+        }
+        Ok(Parsed::Restore { origin, order }) => {
+            origin_is_printable(origin);
+            sent_again_it_is_the_same(order, &own);
         }
         Ok(Parsed::Ignored { kind, origin, reason }) => {
             assert!(KINDS.contains(&kind.as_str()) && *kind != Kind::Malformed);
@@ -124,6 +130,17 @@ fn sent_on_it_is_the_same(order: &Order, own: &RegistryId) {
     }
 }
 
+/// A request that is written anew is read as it was, and its texts are lines.
+fn sent_again_it_is_the_same(order: &RestoreOrder, own: &RegistryId) {
+    if let RestoreAction::Hold { reason, owner, .. } = &order.action {
+        assert!(is_line(reason, 4 * 256) && is_line(owner, 4 * 128), "{reason:?} {owner:?}");
+    }
+    match parse(&order.body(), own) {
+        Ok(Parsed::Restore { order: read, .. }) => assert_eq!(&*read, order),
+        other => panic!("{order:?} is read as {other:?}"),
+    }
+}
+
 fn by_sns(body: &str) -> String {
     let topic = "arn:aws:sns:eu-west-1:111122223333:scans";
     json!({"Type": "Notification", "TopicArn": topic, "Message": body}).to_string()
@@ -135,6 +152,8 @@ fn by_sns_it_is_the_same(body: &str, parsed: &Result<Parsed, Malformed>, own: &R
     let keys = serde_json::from_str::<HashMap<String, IgnoredAny>>(body).unwrap_or_default();
     let may_be_of_sns = ["Type", "TopicArn", "Message"].iter().all(|key| keys.contains_key(*key));
     match (parsed, &wrapped) {
+        (Ok(Parsed::Restore { .. }), Ok(wrapped)) => panic!("{wrapped:?} by a topic"),
+        (Ok(Parsed::Restore { .. }), Err(wrapped)) => error_is_a_short_line(wrapped),
         (Ok(parsed), Ok(wrapped)) => assert_eq!(parsed, wrapped),
         (Err(malformed), Err(wrapped)) => {
             error_is_a_short_line(wrapped);
