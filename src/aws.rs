@@ -11,6 +11,7 @@
 
 mod attempts;
 mod error;
+mod identity;
 mod operation;
 mod pacing;
 mod permission;
@@ -39,6 +40,7 @@ use crate::telemetry::traces;
 
 pub(crate) use attempts::CountAttempts;
 pub use error::{AwsError, ErrorClass};
+pub(crate) use identity::own_principal;
 pub use operation::Operation;
 pub(crate) use permission::{Permission, Tried};
 

@@ -70,6 +70,12 @@ pub enum Outcome {
     Blocked,
     /// The image cannot be judged. The team was notified if the policy says so.
     Unscanned,
+    /// A request to give tags back or to hold the image was carried out, now or before.
+    Restored,
+    /// A request to end the hold of the image was carried out, now or before.
+    Withdrawn,
+    /// A request to give tags back, or about a hold, was refused.
+    RestoreRefused,
     /// The registry removed more than was asked for. It was put back as far as possible, and the
     /// team was notified.
     Overreach,
@@ -122,7 +128,11 @@ impl Outcome {
             | Self::Repeated
             | Self::Late
             | Self::Ignored(_)
-            | Self::OutOfScope(_) => 0,
+            | Self::OutOfScope(_)
+            // No assessment ends so.
+            | Self::Restored
+            | Self::Withdrawn
+            | Self::RestoreRefused => 0,
             Self::NotAnImage | Self::Clean => 1,
             Self::LeftToScan => 2,
             Self::NothingToUntag => 3,
@@ -192,6 +202,9 @@ mod tests {
                 "superseded",
                 "blocked",
                 "unscanned",
+                "restored",
+                "withdrawn",
+                "restore_refused",
                 "overreach",
             ]
         );

@@ -50,6 +50,9 @@ pub(crate) struct Message {
     pub receive_count: u32,
     /// When it was sent, by the clock of the queue.
     pub sent_at: Option<SystemTime>,
+    /// Who sent it, as the queue names the sender: the unique id of a user, or of a role with a `:`
+    /// and the name of its session (SQS API reference, ReceiveMessage, `SenderId`).
+    pub sender: Option<String>,
     /// The instant before the receive was sent. The lease counts from here, because the visibility
     /// timeout may have begun at any moment since.
     pub leased_from: Instant,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tracing::info;
 
 use super::out_of_scope::Refusals;
-use super::single_flight::{FlightResult, Reusable, Sharing, SingleFlight};
+use super::single_flight::{FlightResult, Reusable, Sharing, SingleFlight, Undisturbed};
 use crate::clock::Clock;
 use crate::domain::image::{Image, ImageKind};
 use crate::domain::names::{Digest, RegistryId, Repository, Tag, joined};
@@ -95,6 +95,16 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     #[must_use]
     pub(crate) fn owes_notice(&self, repository: &Repository, digest: &Digest) -> bool {
         !self.stages.dispatcher.left_to_notify(repository, digest).is_empty()
+    }
+
+    /// Waits until no message assesses this image, and keeps it from being assessed until the
+    /// returned value is dropped. What is known of it by then serves no other message.
+    pub(crate) async fn undisturbed(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Undisturbed {
+        self.single_flight.enter(repository, digest).await.undisturbed()
     }
 
     /// Refuses a request that the policy does not cover.

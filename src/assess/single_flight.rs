@@ -155,6 +155,17 @@ impl Flight {
     }
 }
 
+/// Keeps an image from being assessed until it is dropped.
+pub(crate) struct Undisturbed(#[expect(dead_code, reason = "it is held")] Flight);
+
+impl Flight {
+    /// Forgets the last assessment, because what is done now makes it untrue.
+    pub(super) fn undisturbed(mut self) -> Undisturbed {
+        *self.0 = None;
+        Undisturbed(self)
+    }
+}
+
 /// The assessments under way and the last results.
 #[derive(Debug)]
 pub(super) struct SingleFlight(Slots<(Repository, Digest), LastFlight>);
@@ -181,4 +192,48 @@ impl SingleFlight {
 
 fn is_kept(slot: &LastFlight) -> bool {
     slot.try_lock().is_ok_and(|last| last.as_ref().is_some_and(Last::is_kept))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::domain::names::sample::repository;
+    use crate::domain::origin::Origin;
+    use crate::event::Claim;
+    use crate::inspect::{Freshness, Urgency};
+    use crate::outcome::Attempt;
+
+    #[tokio::test(start_paused = true)]
+    async fn result_from_before_an_undisturbed_time_serves_nobody() {
+        let digest = Digest::parse(format!("sha256:{}", "a".repeat(64))).unwrap();
+        let origin = Origin {
+            id: None,
+            source: String::new(),
+            detail_type: String::new(),
+            time: None,
+            at: None,
+        };
+        let request = Request {
+            repository: repository("team/app"),
+            digest: Some(digest.clone()),
+            tags: Vec::new(),
+            claim: Claim::Nothing,
+            origin,
+            event_id: String::new(),
+            message_id: None,
+            freshness: Freshness::now(None),
+            attempt: Attempt::ONLY,
+            urgency: Urgency::Queued,
+            only: None,
+        };
+        let flights = SingleFlight::default();
+        let enter = || flights.enter(&request.repository, &digest);
+        let result = FlightResult { result: Ok(Outcome::Quarantined), sharing: Sharing::Result };
+        let started = Started::now(&Clock::of_this_machine());
+        let _ = enter().await.land(started, &request, result);
+        assert!(enter().await.reusable(&request).is_some());
+        drop(enter().await.undisturbed());
+        assert!(enter().await.reusable(&request).is_none());
+    }
 }

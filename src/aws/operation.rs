@@ -33,9 +33,8 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Every operation that the worker calls. Only commands ask STS for the caller's account, and
-    /// ECR for lifecycle policies.
-    pub const ALL: [Self; 20] = [
+    /// Every operation that the worker calls. Only commands ask ECR for lifecycle policies.
+    pub const ALL: [Self; 21] = [
         Self::GetQueueAttributes,
         Self::ReceiveMessage,
         Self::DeleteMessageBatch,
@@ -56,6 +55,7 @@ impl Operation {
         Self::CompleteLayerUpload,
         Self::GetTopicAttributes,
         Self::Publish,
+        Self::GetCallerIdentity,
     ];
 
     /// Returns the service's name.

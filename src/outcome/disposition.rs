@@ -110,7 +110,9 @@ fn rule(kind: FailureKind) -> FailureRule {
         | FailureKind::TagsRefused
         | FailureKind::TopicRefused
         | FailureKind::Stopped => FailureRule::RetryRefused(growing(60, 5, LONGEST_REFUSAL)),
-        FailureKind::Pending | FailureKind::Limited => FailureRule::RetryWhenNamed,
+        FailureKind::Pending | FailureKind::Limited | FailureKind::SecondLook => {
+            FailureRule::RetryWhenNamed
+        }
         FailureKind::Unreplicated => FailureRule::RetryReplica(growing(15, 2, LONGEST_BACKOFF)),
         FailureKind::Crowded => FailureRule::Retry(growing(30, 2, LONGEST_BACKOFF)),
         FailureKind::Abandoned => FailureRule::Release,
@@ -134,7 +136,9 @@ pub(crate) fn disposition(
         ),
         FailureRule::RetryRefused(backoff) => Disposition::Retry(after(backoff)),
         FailureRule::RetryWhenNamed => Disposition::Retry(match failure {
-            Failure::Pending { again, .. } | Failure::Limited { again, .. } => *again,
+            Failure::Pending { again, .. }
+            | Failure::Limited { again, .. }
+            | Failure::SecondLook { again } => *again,
             _ => LONGEST_BACKOFF,
         }),
         FailureRule::RetryReplica(backoff) => {
@@ -316,6 +320,7 @@ mod tests {
             Failure::Crowded,
             Failure::Incomplete(String::new()),
             Failure::NotTold(error()),
+            Failure::SecondLook { again: Duration::ZERO },
             Failure::Stopped,
             Failure::NotPutBack(String::new()),
             Failure::Panicked,

@@ -76,6 +76,13 @@ pub enum Failure {
         /// The time until there is room again.
         again: Duration,
     },
+    /// The image is held and its tags are back. Another task may have begun to remove them before
+    /// it could see the hold, so the image is looked at once more.
+    #[error("restored; the image is looked at once more")]
+    SecondLook {
+        /// The time until then.
+        again: Duration,
+    },
     /// An over-reach has stopped all removals of this process.
     #[error("removing tags is stopped in this process by an over-reach")]
     Stopped,
@@ -104,6 +111,12 @@ impl Failure {
             Self::Refused(error) | Self::Transient(error) | Self::Rejected(error) => error.advice(),
             _ => "",
         }
+    }
+
+    /// Returns whether the message was to come again from the start, so that nothing has failed.
+    #[must_use]
+    pub fn is_expected(&self) -> bool {
+        matches!(self, Self::SecondLook { .. })
     }
 
     /// Returns whether the failure itself says when the message comes again.

@@ -227,7 +227,8 @@ impl Queue for SqsQueue {
             .visibility_timeout(whole_seconds(self.visibility))
             .message_system_attribute_names(System::ApproximateReceiveCount)
             .message_system_attribute_names(System::ApproximateFirstReceiveTimestamp)
-            .message_system_attribute_names(System::SentTimestamp);
+            .message_system_attribute_names(System::SentTimestamp)
+            .message_system_attribute_names(System::SenderId);
         // The headers of the sender are of no use to a worker that exports no traces.
         if !span.is_disabled() {
             request = request
@@ -245,7 +246,8 @@ impl Queue for SqsQueue {
             .unwrap_or_default()
             .into_iter()
             .filter_map(|message| {
-                let (mut receive_count, mut first, mut sent_at, mut xray) = (1, None, None, None);
+                let (mut receive_count, mut first, mut sent_at) = (1, None, None);
+                let (mut sender, mut xray) = (None, None);
                 for (name, value) in message.attributes.unwrap_or_default() {
                     match name {
                         System::ApproximateReceiveCount => {
@@ -253,6 +255,7 @@ impl Queue for SqsQueue {
                         }
                         System::ApproximateFirstReceiveTimestamp => first = time(&value),
                         System::SentTimestamp => sent_at = time(&value),
+                        System::SenderId => sender = Some(value),
                         System::AwsTraceHeader => xray = Some(value),
                         _ => {}
                     }
@@ -284,6 +287,7 @@ impl Queue for SqsQueue {
                     body: message.body.unwrap_or_default(),
                     receive_count,
                     sent_at,
+                    sender,
                     leased_from,
                     received_at,
                 })

@@ -33,15 +33,15 @@ pub(super) struct Completed<'a> {
 pub(super) fn identify(parsed: &Result<Parsed, Malformed>) {
     let span = Span::current();
     let Ok(parsed) = parsed else { return };
-    let event = parsed.event();
-    let repository = event.map(|event| &event.repository);
+    let image = parsed.image();
+    let repository = image.map(|(repository, _)| repository);
     record_all!(
         span,
         event_id = parsed.origin().id.as_deref(),
         account = repository.map(|repository| repository.account.as_str()),
         region = repository.map(|repository| repository.region.as_str()),
         repository = repository.map(|repository| repository.name.as_str()),
-        digest = event.and_then(|event| event.digest.as_ref()).map(Digest::as_str),
+        digest = image.and_then(|(_, digest)| digest).map(Digest::as_str),
     );
 }
 
@@ -59,7 +59,8 @@ pub(super) fn write(of: &Completed<'_>) {
     let span = Span::current();
     let disposition = of.disposition.as_str();
     record_all!(span, tagwarden.outcome = outcome, tagwarden.disposition = disposition,);
-    if of.result.is_err() && of.disposition != Disposition::Release {
+    let is_expected = of.result.as_ref().is_err_and(Failure::is_expected);
+    if of.result.is_err() && !is_expected && of.disposition != Disposition::Release {
         traces::failed(&span, outcome, why.as_deref().unwrap_or_default());
     }
     macro_rules! line {
@@ -89,6 +90,7 @@ pub(super) fn write(of: &Completed<'_>) {
         _ if dead => line!(error),
         (Err(Failure::Panicked), _) => line!(error),
         (Ok(_), _) | (_, Disposition::Release) => line!(info),
+        (Err(_), _) if is_expected => line!(info),
         (Err(Failure::Pending { .. }), _) if kind.is_some_and(Kind::waits_for_its_like) => {
             line!(info);
         }

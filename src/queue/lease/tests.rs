@@ -185,6 +185,7 @@ fn message() -> Message {
         body: String::new(),
         receive_count: 1,
         sent_at: None,
+        sender: None,
         leased_from: Instant::now(),
         received_at: Instant::now(),
         delivery: Delivery::default(),
