@@ -248,8 +248,10 @@ impl App {
             shutdown: of.shutdown.clone(),
             instruments: Arc::clone(&of.instruments),
         };
+        let assessor = Arc::new(reading.assessor(&of, &dispatcher, settings.limits));
         let shared = worker::ProcessorParts {
-            assessor: reading.assessor(&of, &dispatcher, settings.limits),
+            restorer: reading.restorer(&of, &assessor, &dispatcher, (&self.aws, settings)),
+            assessor,
             coordinator: Coordinator::new(sweeps, settings.sweep, max_in_flight),
             settler,
             visibility,

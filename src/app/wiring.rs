@@ -9,13 +9,17 @@ use super::error::RunError;
 use crate::assess::{Assessor, Stages};
 use crate::aws::{self, Aws, AwsSettings};
 use crate::clock::Clock;
+use crate::config::Settings;
 use crate::domain::names::RegistryId;
 use crate::domain::policy::Policy;
 use crate::enforce::{self, Enforcer, LimitSettings};
 use crate::health::Health;
-use crate::inspect::{self, EcrCalls, Evaluator, Inspector, Replicas, Safeguards};
+use crate::inspect::{
+    self, EcrCalls, Evaluator, Inspector, RecordSettings, RecordStore, Replicas, Safeguards,
+};
 use crate::notify::{Dispatcher, Notifier, Topic};
-use crate::registry::Registry;
+use crate::registry::{Records, Registry};
+use crate::restore::{self, Restorer, RestorerParts};
 use crate::shutdown::Shutdown;
 use crate::sweep::Inventory;
 use crate::telemetry::export::MetricExport;
@@ -112,6 +116,35 @@ impl<R: Registry> Reading<R> {
         Self { ecr, inspector, safeguards, replicas }
     }
 
+    /// Returns what carries out requests to restore images.
+    pub(super) fn restorer<N: Notifier>(
+        &self,
+        of: &Surroundings,
+        assessor: &Arc<Assessor<R, N>>,
+        dispatcher: &Arc<Dispatcher<N>>,
+        (aws, settings): (&Aws, &Settings),
+    ) -> Restorer<R, N> {
+        let Settings { restore, records, queue, .. } = settings;
+        let record_settings = RecordSettings {
+            is_required: *records == Records::Required,
+            keys: restore.keys.clone(),
+            max_hold: restore.max_hold,
+        };
+        let parts = RestorerParts {
+            assessor: Arc::clone(assessor),
+            inspector: Arc::clone(&self.inspector),
+            ecr: Arc::clone(&self.ecr),
+            records: Arc::new(RecordStore::new(Arc::clone(&self.ecr), record_settings)),
+            dispatcher: Arc::clone(dispatcher),
+            policy: Arc::clone(&of.policy),
+            aws: aws.clone(),
+            visibility: queue.visibility_timeout,
+            clock: of.clock.clone(),
+            instruments: Arc::clone(&of.instruments),
+        };
+        Restorer::new(parts, restore)
+    }
+
     pub(super) fn inventory(&self, of: &Surroundings) -> Inventory<R> {
         Inventory::new(
             Arc::clone(&self.ecr),
@@ -175,6 +208,7 @@ fn instruments(policy: &Policy, export: Option<MetricExport>) -> Result<Instrume
     aws::declare(&instruments);
     inspect::declare(&instruments);
     enforce::declare(&instruments);
+    restore::declare(&instruments);
     worker::declare(&instruments);
     Ok(instruments)
 }

@@ -29,7 +29,9 @@ use crate::assess::{Assessment, Assessor};
 use crate::aws::AwsError;
 use crate::backoff::Retries;
 use crate::clock::Clock;
-use crate::domain::names::{Digest, RegistryId};
+use crate::domain::names::{Digest, RegistryId, Repository};
+use crate::domain::origin::Origin;
+use crate::event::restore::RestoreOrder;
 use crate::event::{self, ImageEvent, Kind, Malformed, Parsed};
 use crate::health::{Health, Pause};
 use crate::inspect::{Freshness, Request, Urgency};
@@ -37,6 +39,7 @@ use crate::notify::Notifier;
 use crate::outcome::{Attempt, Disposition, Failure, Outcome, disposition};
 use crate::queue::{HeldLease, Message, Queue, SettleError, Settlement, Settler};
 use crate::registry::Registry;
+use crate::restore::{Asked, Restorer};
 use crate::shutdown::Shutdown;
 use crate::sweep::Coordinator;
 use crate::telemetry::instruments::{self, Instruments};
@@ -45,7 +48,8 @@ use crate::telemetry::traces;
 /// Everything that the processor shares with other parts of the worker.
 #[derive(Debug)]
 pub(crate) struct ProcessorParts<Q, R, N> {
-    pub assessor: Assessor<R, N>,
+    pub assessor: Arc<Assessor<R, N>>,
+    pub restorer: Restorer<R, N>,
     pub coordinator: Coordinator<Q, R, N>,
     /// Extends and settles leases.
     pub settler: Settler,
@@ -94,7 +98,8 @@ impl ParsedMessage {
     }
 
     fn named(&self) -> Vec<Digest> {
-        self.event().and_then(|event| event.digest.clone()).into_iter().collect()
+        let image = self.parsed.as_ref().ok().and_then(Parsed::image);
+        image.and_then(|(_, digest)| digest.cloned()).into_iter().collect()
     }
 }
 
@@ -164,7 +169,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
                 is_clean.then_some(Outcome::Clean)
             }
             Ok(Parsed::Ignored { reason, .. }) => Some(Outcome::Ignored(reason)),
-            Ok(Parsed::Sweep(_)) | Err(_) => None,
+            Ok(Parsed::Sweep(_) | Parsed::Restore { .. }) | Err(_) => None,
         };
         self.shared.instruments.event(kind.as_str());
         completion_log::identify(&parsed);
@@ -288,6 +293,9 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
                 let step = self.shared.coordinator.step(message, self.attempt(message), order);
                 unnamed(self.guarded(Box::pin(step)).await.flatten(), Held::Permit(permit))
             }
+            Ok(Parsed::Restore { origin, order }) => {
+                self.restore(one, origin, order, permit, urgency).await
+            }
             Ok(Parsed::Assess(event)) => {
                 let mut processed = self.assess(one, event, permit, urgency).await;
                 let Assessment { digests, result } = &mut processed.assessment;
@@ -333,20 +341,63 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
         permit: Permit,
         urgency: Urgency,
     ) -> Processed<'a> {
-        let ProcessorParts { assessor, shutdown, .. } = &self.shared;
+        let assessor = &self.shared.assessor;
         let request = || self.request(&one.message, event, urgency);
         if let Err(why) = assessor.check_scope(&event.repository) {
             let request = request();
             let refused = self.guarded(assessor.refuse_out_of_scope(&request, why)).await;
             return unnamed(refused.flatten(), Held::Permit(permit));
         }
+        let work = || async {
+            let request = request();
+            self.assess_guarded(&request).await
+        };
+        self.in_slot(one, &event.repository, permit, urgency, work).await
+    }
+
+    /// Carries out a request to restore an image when its repository has a slot for it.
+    async fn restore<'a>(
+        &'a self,
+        one: &'a ParsedMessage,
+        origin: &'a Origin,
+        order: &'a RestoreOrder,
+        permit: Permit,
+        urgency: Urgency,
+    ) -> Processed<'a> {
+        let message = &one.message;
+        let asked = Asked {
+            order,
+            origin,
+            message_id: &message.id,
+            sender: message.sender.as_deref(),
+            sent_at: message.sent_at,
+            received_at: message.received_at,
+            attempt: self.attempt(message),
+            urgency,
+        };
+        let work = || async {
+            let restored = Box::pin(self.shared.restorer.restore(&asked));
+            let result = self.guarded(restored).await.flatten();
+            Assessment { digests: one.named(), result }
+        };
+        self.in_slot(one, &order.repository, permit, urgency, work).await
+    }
+
+    /// Does the work of a message when its repository has a slot for it.
+    async fn in_slot<'a>(
+        &'a self,
+        one: &'a ParsedMessage,
+        repository: &'a Repository,
+        permit: Permit,
+        urgency: Urgency,
+        work: impl AsyncFnOnce() -> Assessment,
+    ) -> Processed<'a> {
         // A probe does not wait for a slot, because it has to find out at once.
         if urgency == Urgency::Probe {
-            let assessment = self.assess_guarded(&request()).await;
-            return Processed { assessment, _held: Held::Permit(permit) };
+            return Processed { assessment: work().await, _held: Held::Permit(permit) };
         }
         let is_last = self.attempt(&one.message).is_last();
-        let slot = self.fairness.acquire(&event.repository, permit, is_last, shutdown);
+        let slot = self.fairness.acquire(repository, permit, is_last, &self.shared.shutdown);
         let mut slot = match self.guarded(slot).await {
             Ok(Acquired::Slot(slot)) => slot,
             Ok(Acquired::Nothing(failure, permit)) => {
@@ -354,9 +405,9 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
             }
             Err(failure) => return unnamed(Err(failure), Held::Nothing),
         };
-        // Made here, because messages without a slot may be many, each of any size.
-        let request = request();
-        let assessment = slot.run(self.assess_guarded(&request)).await;
+        // What the work needs is made by it, because messages without a slot may be many, each of
+        // any size.
+        let assessment = slot.run(work()).await;
         Processed { assessment, _held: Held::Slot(slot) }
     }
 

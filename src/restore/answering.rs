@@ -1,0 +1,214 @@
+//! The answer to a request, as a notice and in the audit log.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tracing::info;
+
+use super::Asked;
+use super::actions::RestoreAct;
+use super::refusal::Refusal;
+use super::scene::Scene;
+use crate::bounded::Slots;
+use crate::domain::names::{Tag, joined};
+use crate::domain::notice::NoticeAction;
+use crate::domain::policy::Policy;
+use crate::domain::record::Hold;
+use crate::domain::text::escaped;
+use crate::enforce::blank_notice;
+use crate::event::restore::RestoreAction;
+use crate::inspect::Request;
+use crate::notify::{Answer, AnsweredRefusal, Dispatcher, HoldAnswer, Notifier};
+use crate::outcome::Failure;
+use crate::registry::Recording;
+use crate::telemetry::instruments::Instruments;
+use crate::telemetry::logs::AUDIT;
+
+/// How often the team is notified of requests of one sender that are turned away.
+const EVERY: Duration = Duration::from_secs(3600);
+/// The most senders that are remembered as turned away.
+const MAX_SENDERS: usize = 100;
+
+/// When the team was last notified of a sender.
+type Notified = Mutex<Option<Instant>>;
+
+/// Answers requests.
+#[derive(Debug)]
+pub(super) struct Answering<N> {
+    dispatcher: Arc<Dispatcher<N>>,
+    policy: Arc<Policy>,
+    instruments: Arc<Instruments>,
+    turned_away: Slots<String, Notified>,
+}
+
+impl<N: Notifier> Answering<N> {
+    pub(super) fn new(
+        dispatcher: Arc<Dispatcher<N>>,
+        policy: Arc<Policy>,
+        instruments: Arc<Instruments>,
+    ) -> Self {
+        let is_fresh = |notified: &Notified| !is_due(*notified.lock());
+        let turned_away = Slots::new(MAX_SENDERS, is_fresh);
+        Self { dispatcher, policy, instruments, turned_away }
+    }
+
+    /// Notifies the team of what was done.
+    pub(super) async fn restored(
+        &self,
+        scene: &Scene<'_>,
+        answer: Answer,
+        recorded: &Recording,
+    ) -> Result<(), Failure> {
+        let Scene { request, image, .. } = scene;
+        let action = NoticeAction::Restored;
+        let mut notice = blank_notice(&self.policy, request, &image.digest, action);
+        notice.media_type.clone_from(&image.media_type);
+        notice.tags.kept.clone_from(&image.tags);
+        let new = answer.restored.iter().filter(|tag| !image.tags.contains(tag));
+        notice.tags.kept.extend(new.cloned());
+        if let Recording::Full(why) = recorded {
+            notice.reasons.push(format!(
+                "the outcome could not be recorded, because the repository is full ({why}): lists \
+                 go on to show these tags as removed"
+            ));
+        }
+        notice.answer = Some(Box::new(answer));
+        Ok(self.dispatcher.notify(notice).await?)
+    }
+
+    /// Notifies the team that the image is no longer held.
+    pub(super) async fn withdrawn(
+        &self,
+        scene: &Scene<'_>,
+        recorded: &Recording,
+    ) -> Result<(), Failure> {
+        let asked = scene.asked;
+        let hold = HoldAnswer::Withdrawn;
+        let answer = Answer { hold, ..Answer::new(asked.id(), asked.sender()) };
+        audit_result(&answer, asked);
+        self.restored(scene, answer, recorded).await
+    }
+
+    /// Notifies the team of a refused request. Of requests that nobody allowed, it is notified once
+    /// an hour for each sender, because anybody who can send to the queue can write them.
+    pub(super) async fn refuse(
+        &self,
+        asked: &Asked<'_>,
+        request: &Request,
+        refusal: &Refusal,
+        tags: BTreeSet<Tag>,
+    ) -> Result<(), Failure> {
+        audit_refusal(asked, refusal);
+        let mode = request.settings(&self.policy).mode;
+        RestoreAct::Refused.count(&self.instruments, mode, 1);
+        let sender = asked.principal().unwrap_or_default().to_owned();
+        let is_limited = refusal.is_turned_away();
+        let notified = is_limited.then(|| self.turned_away.get(&sender, Notified::default));
+        if let Some(notified) = &notified {
+            let mut at = notified.lock();
+            if !is_due(*at) {
+                return Ok(());
+            }
+            *at = Some(Instant::now());
+        }
+        let digest = &asked.order.digest;
+        let mut notice = blank_notice(&self.policy, request, digest, NoticeAction::Refused);
+        let reason = refusal.to_string();
+        notice.reasons.push(reason.clone());
+        let answered = AnsweredRefusal { reason, advice: refusal.advice() };
+        let answer = Answer {
+            asked: tags.into_iter().collect(),
+            refusal: Some(answered),
+            ..Answer::new(asked.id(), asked.sender())
+        };
+        notice.answer = Some(Box::new(answer));
+        let told = self.dispatcher.notify(notice).await;
+        if let (Err(_), Some(notified)) = (&told, notified) {
+            *notified.lock() = None;
+        }
+        Ok(told?)
+    }
+}
+
+fn is_due(notified: Option<Instant>) -> bool {
+    notified.is_none_or(|at| at.elapsed() >= EVERY)
+}
+
+/// Writes the audit line of what is about to be done, because the process may die before it could
+/// write one later.
+pub(super) fn audit_grant(
+    asked: &Asked<'_>,
+    what: &'static str,
+    tags: &BTreeSet<Tag>,
+    hold: Option<&Hold>,
+) {
+    let repository = &asked.order.repository;
+    info!(
+        target: AUDIT,
+        message_id = asked.message_id,
+        request = asked.id(),
+        sender = %escaped(&asked.sender(), &[]),
+        account = %repository.account,
+        region = %repository.region,
+        repository = %repository.name,
+        digest = %asked.order.digest,
+        what,
+        tags = joined(&tags.iter().cloned().collect::<Vec<_>>()),
+        until = hold.map(|hold| humantime::format_rfc3339_seconds(hold.until).to_string()),
+        owner = hold.map(|hold| escaped(&hold.owner, &[]).into_owned()),
+        reason = hold.map(|hold| escaped(&hold.reason, &[]).into_owned()),
+        "restore granted"
+    );
+}
+
+/// Writes the audit line of a refused request.
+fn audit_refusal(asked: &Asked<'_>, refusal: &Refusal) {
+    let repository = &asked.order.repository;
+    let (until, owner, reason) = match &asked.order.action {
+        RestoreAction::Hold { until, owner, reason, .. } => {
+            (Some(*until), Some(owner.as_str()), Some(reason.as_str()))
+        }
+        RestoreAction::GiveBack { .. } | RestoreAction::Withdraw => (None, None, None),
+    };
+    info!(
+        target: AUDIT,
+        message_id = asked.message_id,
+        request = asked.id(),
+        sender = %escaped(&asked.sender(), &[]),
+        account = %repository.account,
+        region = %repository.region,
+        repository = %repository.name,
+        digest = %asked.order.digest,
+        until = until.map(|until| humantime::format_rfc3339_seconds(until).to_string()),
+        owner = owner.map(|owner| escaped(owner, &[]).into_owned()),
+        reason = reason.map(|reason| escaped(reason, &[]).into_owned()),
+        why = %escaped(&refusal.to_string(), &[]),
+        "restore refused"
+    );
+}
+
+/// Writes the audit line of what was done.
+pub(super) fn audit_result(answer: &Answer, asked: &Asked<'_>) {
+    let repository = &asked.order.repository;
+    let left: Vec<_> = answer.left.iter().map(|left| left.tag.clone()).collect();
+    info!(
+        target: AUDIT,
+        message_id = asked.message_id,
+        request = asked.id(),
+        sender = %escaped(&asked.sender(), &[]),
+        account = %repository.account,
+        region = %repository.region,
+        repository = %repository.name,
+        digest = %asked.order.digest,
+        restored = joined(&answer.restored),
+        present = joined(&answer.present),
+        superseded = joined(&answer.superseded),
+        left = joined(&left),
+        held = matches!(answer.hold, HoldAnswer::Held(_)),
+        withdrawn = answer.hold == HoldAnswer::Withdrawn,
+        "restored"
+    );
+}
