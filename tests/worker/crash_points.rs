@@ -9,6 +9,7 @@
 
 mod check;
 mod lives;
+mod restores;
 mod scenes;
 
 use std::collections::BTreeMap;
@@ -158,6 +159,31 @@ fn a_crash_changes_nothing_for_a_slice_of_a_sweep() {
 #[test]
 fn a_crash_takes_no_image_from_a_copy_where_removals_are_repeated() {
     every_crash_point(&scenes::REPLICATED);
+}
+
+#[test]
+fn a_crash_changes_nothing_where_tags_are_given_back() {
+    every_crash_point(&restores::GIVEN_BACK);
+}
+
+#[test]
+fn a_crash_changes_nothing_where_immutable_tags_are_given_back() {
+    every_crash_point(&restores::IMMUTABLE);
+}
+
+#[test]
+fn a_crash_changes_nothing_where_an_image_is_held() {
+    every_crash_point(&restores::HELD);
+}
+
+#[test]
+fn a_crash_changes_nothing_where_a_restore_is_refused() {
+    every_crash_point(&restores::REFUSED);
+}
+
+#[test]
+fn a_crash_changes_nothing_where_a_hold_is_withdrawn() {
+    every_crash_point(&restores::WITHDRAWN);
 }
 
 fn every_crash_point(scene: &Scene) {

@@ -41,6 +41,7 @@ mod refusals;
 mod regressions;
 mod replication;
 mod repositories;
+mod restores;
 mod rolling;
 mod safeguards;
 mod scan_states;

@@ -344,8 +344,10 @@ async fn task_role_grants_the_calls_of_a_run_and_nothing_else() {
     assert_eq!(ended.code, Some(0), "{:#?}", ended.log);
 
     let called: BTreeSet<_> = sim.calls().into_iter().map(|call| call.operation).collect();
+    // The worker's own identity needs no permission, and only a request to restore asks for it.
     let known: BTreeMap<_, _> = Operation::ALL
         .iter()
+        .filter(|one| one.service() != "sts")
         .map(|one| (one.name().to_owned(), action(one.service(), one.name())))
         .collect();
     assert_eq!(called, known.keys().cloned().collect(), "the run makes every listed call");

@@ -267,7 +267,10 @@ fn changes(calls: &[Call]) -> BTreeSet<(&'static str, String, String)> {
         changes.extend(untagged(call).into_iter().map(|(digest, tag)| ("untag", digest, tag)));
         if call.operation == "PutImage" {
             let text = |name: &str| call.request[name].as_str().unwrap_or("none").to_owned();
-            changes.insert(("put", text("imageDigest"), text("imageTag")));
+            // What an outcome says depends on where a crash was.
+            let is_outcome = text("imageManifest").contains(r#""tagwarden.kind":"outcome""#);
+            let digest = if is_outcome { "outcome".to_owned() } else { text("imageDigest") };
+            changes.insert(("put", digest, text("imageTag")));
         }
     }
     changes

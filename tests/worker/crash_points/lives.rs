@@ -15,6 +15,7 @@ use tagwarden::shutdown::Shutdown;
 use tokio::time::timeout;
 
 use super::scenes::Scene;
+use crate::restores::{HOLDER, is_outcome, send};
 use crate::support::{ACCOUNT, QUEUE, REGION, World};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -111,13 +112,23 @@ pub(super) fn run(scene: &Scene, crashes: &[Crash]) -> Result<Record, String> {
         crashes: ends,
         last_life,
         tags: world.sim.repository_tags(&world.repository),
-        images: world.sim.images(&world.repository).into_iter().collect(),
+        images: images(&world),
         notices,
         summaries,
         went: watch.went,
         dead_letters: world.dead_letters(),
         lost_copies: world.sim.images_lost_by_replication().len(),
     })
+}
+
+/// The images and the records in the repository. What an outcome says depends on where a crash was,
+/// so outcomes are left out.
+fn images(world: &World) -> BTreeSet<String> {
+    let images = world.sim.images(&world.repository);
+    let records = images.iter().flat_map(|digest| world.sim.referrers(&world.repository, digest));
+    let outcomes = records.filter(is_outcome).map(|record| record.digest);
+    let outcomes: BTreeSet<_> = outcomes.collect();
+    images.into_iter().filter(|digest| !outcomes.contains(digest)).collect()
 }
 
 fn on_a_runtime<T>(work: impl Future<Output = T>) -> T {
@@ -308,7 +319,10 @@ impl<'a> Life<'a> {
 
     fn send_again(&self) {
         for body in self.sent {
-            self.world.sim.send(QUEUE, body);
+            match body.contains(r#""Restore Image""#) {
+                true => send(self.world, HOLDER, body),
+                false => self.world.sim.send(QUEUE, body),
+            };
         }
     }
 }

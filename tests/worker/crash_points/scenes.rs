@@ -417,7 +417,7 @@ fn two_events(world: World) -> World {
     world
 }
 
-fn world() -> World {
+pub(super) fn world() -> World {
     prepared(World::new())
 }
 
