@@ -24,6 +24,8 @@ use super::policy::{Policy, RuleSettings};
 
 /// The most findings that an evaluation lists as the worst.
 const NAMED: usize = 10;
+/// The most findings that an evaluation keeps for the record of a removal.
+const KEPT: usize = 20;
 
 /// The image whose findings are judged, and the time of the evaluation.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +71,8 @@ pub struct Evaluation {
     /// The worst findings that count, at most ten, worst first. Those of severities that exceed
     /// their limits are preferred.
     pub worst: Vec<Finding>,
+    /// The next worst findings that count, at most ten, for the record of a removal.
+    pub next_worst: Vec<Finding>,
     /// The exceptions that covered a finding, or the whole image.
     pub exceptions: Vec<ExceptionId>,
 }
@@ -220,25 +224,29 @@ impl<'a> Judging<'a> {
     /// their limits is known only at the end.
     fn name(&mut self, finding: FindingRef<'_>) {
         let worst = self.worst.entry(finding.severity()).or_default();
-        let is_full = worst.len() >= NAMED;
+        let is_full = worst.len() >= KEPT;
         if is_full && worst.last().is_some_and(|last| last.rank() <= finding.rank()) {
             return;
         }
         let at = worst.partition_point(|one| one.rank() <= finding.rank());
-        worst.truncate(NAMED - usize::from(is_full));
+        worst.truncate(KEPT - usize::from(is_full));
         worst.insert(at, finding.to_finding());
     }
 
-    /// Returns the worst findings, worst first. Those that exceed a limit come before others that
-    /// are within theirs, so that none of them is left out for one that does no harm.
-    fn worst(&mut self, exceeded: &[Exceeded]) -> Vec<Finding> {
+    /// Returns the worst findings and the next worst, worst first. Those that exceed a limit come
+    /// before others that are within theirs, so that none of them is left out for one that does no
+    /// harm.
+    fn worst(&mut self, exceeded: &[Exceeded]) -> (Vec<Finding>, Vec<Finding>) {
         let mut lists = take(&mut self.worst);
         let mut worst: Vec<_> =
             exceeded.iter().filter_map(|limit| lists.remove(&limit.severity)).flatten().collect();
         worst.extend(lists.into_values().flatten());
-        worst.truncate(NAMED);
-        worst.sort_by(|one, other| one.rank().cmp(&other.rank()));
-        worst
+        worst.truncate(KEPT);
+        let mut next = worst.split_off(worst.len().min(NAMED));
+        for list in [&mut worst, &mut next] {
+            list.sort_by(|one, other| one.rank().cmp(&other.rank()));
+        }
+        (worst, next)
     }
 
     /// Returns the evaluation of all findings that were added. Add no finding after this call.
@@ -263,7 +271,7 @@ impl<'a> Judging<'a> {
             evaluation.exceeded.push(Exceeded { severity, count, limit });
             evaluation.reasons.push(format!("{severity} {count} exceeds the limit of {limit}"));
         }
-        evaluation.worst = self.worst(&evaluation.exceeded);
+        (evaluation.worst, evaluation.next_worst) = self.worst(&evaluation.exceeded);
         evaluation.counted = counted;
         evaluation
     }

@@ -71,6 +71,7 @@ pub(crate) fn notice() -> Notice {
         ]),
         severity: Some(Severity::Critical),
         worst: findings(),
+        next_worst: vec![],
         exceptions: vec![ExceptionId::sample()],
     };
     Notice {

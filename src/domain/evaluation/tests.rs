@@ -131,6 +131,19 @@ fn worst_ten_of_the_findings_that_count_are_listed() {
     let named: Vec<_> = evaluation.worst.iter().map(|finding| finding.id.as_str()).collect();
     let high = (11..20).map(|at| format!("CVE-{at}"));
     assert_eq!(named, ["CVE-2026-1".to_owned()].into_iter().chain(high).collect::<Vec<_>>());
+    let next: Vec<_> = evaluation.next_worst.iter().map(|finding| finding.id.as_str()).collect();
+    assert_eq!(next, ["CVE-20", "CVE-21"]);
+}
+
+#[test]
+fn twenty_findings_are_kept_for_a_record() {
+    let list = (10..60).map(|at| Finding::new(format!("CVE-{at}"), Severity::High)).collect();
+    let evaluation = judged(&Policy::default(), list);
+    let kept = evaluation.worst.iter().chain(&evaluation.next_worst).map(|one| one.id.clone());
+    assert_eq!(
+        kept.collect::<Vec<_>>(),
+        (10..30).map(|at| format!("CVE-{at}")).collect::<Vec<_>>()
+    );
 }
 
 #[test]

@@ -292,6 +292,7 @@ impl Choices<'_> {
             reasons: self.list(Self::text),
             notes: self.list(Self::text),
             severity: counted.worst(),
+            next_worst: Vec::new(),
             exceptions: Vec::new(),
             counted,
             worst,

@@ -107,6 +107,7 @@ fn evaluation() -> impl Strategy<Value = Evaluation> {
             notes,
             severity: worst.first().map(|finding| finding.severity),
             worst,
+            next_worst: vec![],
             exceptions: vec![],
         },
     )
