@@ -63,7 +63,7 @@ impl Layers {
     }
 
     /// Takes the blobs of a manifest as uploaded: whoever pushed it before had uploaded them.
-    pub(super) fn assume(&mut self, manifest: &str) {
+    pub(crate) fn assume(&mut self, manifest: &str) {
         let document: Value = serde_json::from_str(manifest).unwrap_or_default();
         for (digest, size) in blobs(&document) {
             self.stored.entry(digest.to_owned()).or_insert(size.unwrap_or_default());

@@ -65,7 +65,7 @@ pub(crate) struct Repository {
     /// The wildcard filters that go with `_WITH_EXCLUSION`.
     pub(crate) exclusions: Vec<String>,
     pub(crate) scan_on_push: bool,
-    pub(super) layers: Layers,
+    pub(crate) layers: Layers,
     images: BTreeMap<String, Image>,
     /// Tag to digest; every image has its own tags as well.
     tags: BTreeMap<String, String>,

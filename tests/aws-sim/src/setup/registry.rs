@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::misuse;
 use crate::ecr::{ReplicationRule, RepoKey, Repository};
+use crate::manifest::EMPTY_DIGEST;
 use crate::sim::Sim;
 
 impl Sim {
@@ -51,6 +52,14 @@ impl Sim {
     #[track_caller]
     pub fn set_image_limit(&self, repository: &RepoKey, limit: usize) {
         self.with_repository(repository, |repository| repository.image_limit = limit);
+    }
+
+    /// Uploads the empty blob, so that artifacts which name no other can be attached at once, as in a repository that
+    /// has had one before.
+    #[track_caller]
+    pub fn upload_empty_blob(&self, repository: &RepoKey) {
+        let names_it = format!(r#"{{"config":{{"digest":"{EMPTY_DIGEST}","size":2}}}}"#);
+        self.with_repository(repository, |repository| repository.layers.assume(&names_it));
     }
 
     /// Sets how long artifacts outlive the image that they are attached to, in all repositories, for images that are
