@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 pub use self::error::RunError;
-use self::wiring::{Client, Reading, Surroundings, dispatcher};
+use self::wiring::{Client, Reading, Surroundings, dispatcher, record_settings};
 use crate::aws::{Aws, Operation};
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -225,6 +225,7 @@ impl App {
         let settings = &self.settings;
         let of = Surroundings {
             policy: Arc::new(settings.policy.clone()),
+            records: record_settings(settings.records, &settings.restore),
             own: info.registry_id,
             health: Arc::clone(&self.health),
             shutdown: shutdown.clone(),

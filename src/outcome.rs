@@ -55,6 +55,8 @@ pub enum Outcome {
     Quarantined,
     /// The tags and the image were removed, and the team was notified.
     Deleted,
+    /// The image violates the policy, and its tags stay because somebody holds it until a time.
+    Held,
     /// Audit mode: the team was notified of what would be done.
     WouldUntag,
     /// The image bears our mark and no tag is left to remove.
@@ -139,7 +141,7 @@ impl Outcome {
             Self::Superseded => 4,
             Self::Shared(_) => 5,
             Self::AlreadyQuarantined => 6,
-            Self::Unscanned => 7,
+            Self::Held | Self::Unscanned => 7,
             Self::Blocked => 8,
             Self::WouldUntag | Self::Quarantined => 9,
             Self::Deleted => 10,
@@ -195,6 +197,7 @@ mod tests {
                 "clean",
                 "quarantined",
                 "deleted",
+                "held",
                 "would_untag",
                 "already_quarantined",
                 "nothing_to_untag",

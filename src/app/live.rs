@@ -4,7 +4,7 @@
 
 use aws_config::SdkConfig;
 
-use super::wiring::{Client, Reading, Surroundings};
+use super::wiring::{Client, Reading, Surroundings, record_settings};
 use super::{RunError, identity};
 use crate::aws::{AwsError, Tried};
 use crate::check::{Lifecycle, iam, scope};
@@ -94,7 +94,9 @@ pub(crate) async fn look(
 ) -> Result<Live, LiveError> {
     let client = Client::new(sdk, settings.aws, &settings.policy, None)?;
     let shutdown = Shutdown::default();
-    let surroundings = Surroundings::of_command(settings.policy, own.clone(), shutdown, &client);
+    let records = record_settings(settings.records, &settings.restore);
+    let surroundings =
+        Surroundings::of_command(settings.policy, records, own.clone(), shutdown, &client);
     let registry = EcrRegistry::new(client.aws, own, UntagBy::TagAndDigest);
     let Reading { inspector, safeguards, .. } = Reading::new(&surroundings, registry);
     let freshness = Freshness::now(None);
@@ -142,7 +144,9 @@ pub(crate) async fn look_at_image(
 ) -> Result<NamedImage, LiveError> {
     let client = Client::new(sdk, settings.aws, &settings.policy, None)?;
     let shutdown = Shutdown::default();
-    let surroundings = Surroundings::of_command(settings.policy, own.clone(), shutdown, &client);
+    let records = record_settings(settings.records, &settings.restore);
+    let surroundings =
+        Surroundings::of_command(settings.policy, records, own.clone(), shutdown, &client);
     let RegistryId { account, region } = named.registry.clone().unwrap_or_else(|| own.clone());
     let repository = Repository { account, region, name: named.repository.clone() };
     let registry = EcrRegistry::new(client.aws, own, UntagBy::TagAndDigest);

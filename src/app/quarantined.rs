@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use aws_config::SdkConfig;
 
 use super::live::LiveError;
-use super::wiring::{Client, Reading, Surroundings};
+use super::wiring::{Client, Reading, Surroundings, record_settings};
 use super::{Signals, identity};
 use crate::config::JudgingSettings;
 use crate::domain::names::RegistryId;
@@ -38,7 +38,8 @@ pub(crate) fn reader(
     shutdown: Shutdown,
 ) -> Result<Reader<EcrRegistry>, LiveError> {
     let client = Client::new(sdk, settings.aws, &settings.policy, None)?;
-    let of = Surroundings::of_command(settings.policy, own.clone(), shutdown, &client);
+    let records = record_settings(settings.records, &settings.restore);
+    let of = Surroundings::of_command(settings.policy, records, own.clone(), shutdown, &client);
     let registry = EcrRegistry::new(client.aws, own.clone(), UntagBy::TagAndDigest);
     let reading = Reading::new(&of, registry);
     Ok(Reader::new(ReaderParts {

@@ -6,7 +6,7 @@ use aws_config::SdkConfig;
 
 use super::live::LiveError;
 use super::start::{missing_publish, usable_topics};
-use super::wiring::{Client, Reading, Surroundings, dispatcher_of_command};
+use super::wiring::{Client, Reading, Surroundings, dispatcher_of_command, record_settings};
 use super::{Signals, identity};
 use crate::config::JudgingSettings;
 use crate::domain::names::{AccountId, Region, RegistryId};
@@ -37,7 +37,8 @@ pub(crate) async fn plan(
         let own = identity::caller(&client.aws).await?;
         let now = client.clock.now();
         let policy = judging.policy.enforced();
-        let of = Surroundings::of_command(policy, own.clone(), shutdown.clone(), &client);
+        let records = record_settings(judging.records, &judging.restore);
+        let of = Surroundings::of_command(policy, records, own.clone(), shutdown.clone(), &client);
         let registry = EcrRegistry::new(client.aws.clone(), own.clone(), UntagBy::TagAndDigest);
         let parts = PlanParts {
             inventory: Reading::new(&of, registry).inventory(&of),
@@ -128,8 +129,10 @@ impl Application {
                 let (action, topic) = (missing.action, missing.resource);
                 return Err(LiveError::Unnotifiable { action, topic });
             }
+            let records = record_settings(settings.records, &settings.restore);
+            let policy = settings.policy;
             let of =
-                Surroundings::of_command(settings.policy, own.clone(), shutdown.clone(), &client);
+                Surroundings::of_command(policy, records, own.clone(), shutdown.clone(), &client);
             let registry = EcrRegistry::new(client.aws.clone(), own.clone(), settings.untag_by);
             let reading = Reading::new(&of, registry);
             let dispatcher = dispatcher_of_command(&of, topics);

@@ -15,11 +15,11 @@ use crate::domain::policy::Policy;
 use crate::enforce::{self, Enforcer, LimitSettings};
 use crate::health::Health;
 use crate::inspect::{
-    self, EcrCalls, Evaluator, Inspector, RecordSettings, RecordStore, Replicas, Safeguards,
+    self, EcrCalls, Evaluator, Holds, Inspector, RecordSettings, RecordStore, Replicas, Safeguards,
 };
-use crate::notify::{Dispatcher, Notifier, Topic};
+use crate::notify::{Dispatcher, Notifier, Topic, WayBack};
 use crate::registry::{Records, Registry};
-use crate::restore::{self, Restorer, RestorerParts};
+use crate::restore::{self, RestoreSettings, Restorer, RestorerParts};
 use crate::shutdown::Shutdown;
 use crate::sweep::Inventory;
 use crate::telemetry::export::MetricExport;
@@ -58,6 +58,7 @@ impl Client {
 #[derive(Clone, Debug)]
 pub(super) struct Surroundings {
     pub(super) policy: Arc<Policy>,
+    pub(super) records: RecordSettings,
     pub(super) own: RegistryId,
     pub(super) health: Arc<Health>,
     pub(super) shutdown: Shutdown,
@@ -69,6 +70,7 @@ impl Surroundings {
     /// Those of a command, which polls no queue.
     pub(super) fn of_command(
         policy: Policy,
+        records: RecordSettings,
         own: RegistryId,
         shutdown: Shutdown,
         client: &Client,
@@ -76,6 +78,7 @@ impl Surroundings {
         let instruments = Arc::clone(&client.instruments);
         Self {
             policy: Arc::new(policy),
+            records,
             own,
             health: Arc::new(Health::new(Duration::MAX, Arc::clone(&instruments))),
             shutdown,
@@ -92,6 +95,21 @@ pub(super) struct Reading<R> {
     pub(super) inspector: Arc<Inspector<R>>,
     pub(super) safeguards: Arc<Safeguards<R>>,
     replicas: Arc<Replicas<R>>,
+    records: Arc<RecordStore<R>>,
+    holds: Arc<Holds<R>>,
+}
+
+/// Returns how records are kept, by the settings.
+pub(super) fn record_settings(records: Records, restore: &RestoreSettings) -> RecordSettings {
+    let RestoreSettings { keys, senders, hold_senders, max_hold } = restore;
+    let holds = !hold_senders.is_empty();
+    let takes_requests = keys.is_some() && (holds || !senders.is_empty());
+    RecordSettings {
+        is_required: records == Records::Required,
+        keys: keys.clone(),
+        max_hold: *max_hold,
+        way_back: if takes_requests { WayBack::Restore { holds } } else { WayBack::ByHand },
+    }
 }
 
 impl<R: Registry> Reading<R> {
@@ -107,13 +125,16 @@ impl<R: Registry> Reading<R> {
         ));
         let inspector = Arc::new(Inspector::new(evaluator));
         let replicas = Arc::new(Replicas::new(Arc::clone(&ecr), shutdown));
+        let records = Arc::new(RecordStore::new(Arc::clone(&ecr), of.records.clone()));
+        let holds = Arc::new(Holds::new(Arc::clone(&records), of.clock.clone()));
         let safeguards = Arc::new(Safeguards::new(
             Arc::clone(&ecr),
             Arc::clone(&inspector),
             Arc::clone(&replicas),
+            Arc::clone(&holds),
             Arc::clone(&of.policy),
         ));
-        Self { ecr, inspector, safeguards, replicas }
+        Self { ecr, inspector, safeguards, replicas, records, holds }
     }
 
     /// Returns what carries out requests to restore images.
@@ -124,25 +145,19 @@ impl<R: Registry> Reading<R> {
         dispatcher: &Arc<Dispatcher<N>>,
         (aws, settings): (&Aws, &Settings),
     ) -> Restorer<R, N> {
-        let Settings { restore, records, queue, .. } = settings;
-        let record_settings = RecordSettings {
-            is_required: *records == Records::Required,
-            keys: restore.keys.clone(),
-            max_hold: restore.max_hold,
-        };
         let parts = RestorerParts {
             assessor: Arc::clone(assessor),
             inspector: Arc::clone(&self.inspector),
             ecr: Arc::clone(&self.ecr),
-            records: Arc::new(RecordStore::new(Arc::clone(&self.ecr), record_settings)),
+            records: Arc::clone(&self.records),
             dispatcher: Arc::clone(dispatcher),
             policy: Arc::clone(&of.policy),
             aws: aws.clone(),
-            visibility: queue.visibility_timeout,
+            visibility: settings.queue.visibility_timeout,
             clock: of.clock.clone(),
             instruments: Arc::clone(&of.instruments),
         };
-        Restorer::new(parts, restore)
+        Restorer::new(parts, &settings.restore)
     }
 
     pub(super) fn inventory(&self, of: &Surroundings) -> Inventory<R> {
@@ -165,6 +180,8 @@ impl<R: Registry> Reading<R> {
         let shared = enforce::EnforcerParts {
             ecr: Arc::clone(&self.ecr),
             replicas: Arc::clone(&self.replicas),
+            records: Arc::clone(&self.records),
+            holds: Arc::clone(&self.holds),
             dispatcher: Arc::clone(dispatcher),
             policy: Arc::clone(&of.policy),
             health: Arc::clone(&of.health),

@@ -20,7 +20,7 @@ use crate::domain::plan::Course;
 use crate::domain::policy::{Mode, OutOfScope, Policy, Unscanned};
 use crate::enforce::{Enforcer, Target, blank_notice};
 use crate::event::ImageEvent;
-use crate::inspect::{Inspection, Inspector, Request, Safeguards, Started, Violation};
+use crate::inspect::{Inspection, Inspector, Request, Safeguards, Started, Verdict, Violation};
 use crate::notify::{Dispatcher, Notifier};
 use crate::outcome::{Failure, Outcome, graver, wait_for_findings};
 use crate::registry::Registry;
@@ -220,8 +220,13 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             // Whether a manifest is taken for an image depends on the event's claim too.
             (None, _) => Sharing::Nothing,
         };
-        self.stages.instruments.decision(inspection.verdict().as_str());
-        FlightResult { result: self.act(request, inspection).await, sharing }
+        let verdict = inspection.verdict();
+        let result = self.act(request, inspection).await;
+        // Whether an image is held is known only after it was judged.
+        let is_held = matches!(result, Ok(Outcome::Held));
+        let verdict = if is_held { Verdict::Held } else { verdict };
+        self.stages.instruments.decision(verdict.as_str());
+        FlightResult { result, sharing }
     }
 
     /// Does what an inspection asks for, with the image and the indexes that hold it.
@@ -323,6 +328,9 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let violation = safeguards.check(request, violation).await?;
         let target = Target::whole(request, &violation);
         let digest = &violation.image.digest;
+        if let Some(hold) = &violation.plan.hold {
+            return enforcer.keep_held(target, hold).await;
+        }
         match violation.plan.course() {
             // An earlier delivery removed the tags and may not have notified the team. In audit
             // mode no delivery of ours removed them.

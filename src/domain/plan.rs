@@ -19,6 +19,7 @@ use super::findings::{Finding, FindingList, FindingRef, Findings, Scan, Severity
 use super::image::Image;
 use super::names::{RegistryId, Tag};
 use super::policy::{Action, InUse, Policy, RuleSettings};
+use super::record::{HoldInForce, KnownRecords};
 
 /// What an event claims about an image's findings. It is compared with what ECR shows and never
 /// acted on.
@@ -236,6 +237,10 @@ pub struct Plan {
     pub delete: bool,
     /// The reasons why no tag may be removed after all, in words.
     pub blockers: Vec<String>,
+    /// The hold because of which no tag may be removed now. It is among the blockers too.
+    pub hold: Option<HoldInForce>,
+    /// What the records of the image say about these tags, if they were read.
+    pub records: Option<KnownRecords>,
     /// The registries in which the quarantine tag has to arrive before any tag is removed.
     pub replicas: Vec<RegistryId>,
     /// Further remarks on the plan for people, in words.
@@ -268,6 +273,12 @@ impl Plan {
         }
     }
 
+    /// Leaves every tag in place because of a hold.
+    pub fn keep_for(&mut self, hold: HoldInForce) {
+        self.blockers.push(hold.to_string());
+        self.hold = Some(hold);
+    }
+
     /// Creates the plan for an image or index that violates these terms and is in use in `in_use`
     /// tasks or pods.
     #[must_use]
@@ -280,6 +291,8 @@ impl Plan {
             delete: false,
             quarantine: Tag::quarantine(&image.digest),
             blockers: Vec::new(),
+            hold: None,
+            records: None,
             replicas: Vec::new(),
             notes: Vec::new(),
         };

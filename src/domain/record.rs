@@ -22,6 +22,7 @@ mod annotations;
 mod facts;
 mod history;
 mod keys;
+mod known;
 mod manifest;
 
 pub use annotations::InvalidRecord;
@@ -31,6 +32,7 @@ pub use facts::{
 };
 pub use history::{Artifact, History, Noted, OpenTag, Trust, Unverified};
 pub use keys::{InvalidKeys, RestoreKeys};
+pub use known::{HoldInForce, KnownRecords};
 pub use manifest::{Attached, RecordManifest, SubjectDescriptor, read_manifest};
 
 /// The artifact type of every record.

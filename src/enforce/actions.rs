@@ -11,6 +11,12 @@ pub(super) enum ImageAction {
     MarkDone,
     /// The quarantine tag was refused.
     MarkRefused,
+    /// A record is on the image.
+    RecordDone,
+    /// The record was refused.
+    RecordRefused,
+    /// The repository is too full for a record.
+    RecordFull,
     /// A tag was removed.
     UntagDone,
     /// A tag had moved to another image.
@@ -38,6 +44,9 @@ impl ImageAction {
         match self {
             Self::MarkDone => ("mark", "done", "enforce"),
             Self::MarkRefused => ("mark", "refused", "enforce"),
+            Self::RecordDone => ("record", "done", "enforce"),
+            Self::RecordRefused => ("record", "refused", "enforce"),
+            Self::RecordFull => ("record", "full", "enforce"),
             Self::UntagDone => ("untag", "done", "enforce"),
             Self::UntagSuperseded => ("untag", "superseded", "enforce"),
             Self::UntagFailed => ("untag", "failed", "enforce"),

@@ -1,4 +1,5 @@
-//! Carries out a plan on one image: mark, remove tags, notify, and delete if the policy says so.
+//! Carries out a plan on one image: mark, record, remove tags, notify, and delete if the policy says
+//! so.
 
 use std::sync::Arc;
 
@@ -9,17 +10,19 @@ use super::mark::{Marking, mark};
 use super::notices::{notice, tags_after};
 use super::overreach::{PutBack, described};
 use super::quota::{Admission, Deferral, Quota, Reservation};
+use super::recording::{Recorded, Recorder};
 use super::removal::{Halt, Purpose, Removal, Removed};
 use super::{LimitSettings, Target};
 use crate::clock::Clock;
 use crate::domain::names::{Tag, joined};
 use crate::domain::notice::NoticeAction;
 use crate::domain::plan::Plan;
-use crate::domain::policy::Policy;
+use crate::domain::policy::{Mode, Policy};
 use crate::domain::reconcile::AnsweredId;
+use crate::domain::record::HoldInForce;
 use crate::health::Health;
-use crate::inspect::{EcrCalls, MarkArrival, Replicas};
-use crate::notify::{Dispatcher, NoticeTags, Notifier};
+use crate::inspect::{EcrCalls, Holds, MarkArrival, RecordStore, Replicas};
+use crate::notify::{Dispatcher, Notice, NoticeTags, Notifier};
 use crate::outcome::{Failure, Outcome};
 use crate::registry::{Manifest, Registry};
 use crate::telemetry::instruments::Instruments;
@@ -31,6 +34,10 @@ pub(crate) struct EnforcerParts<R, N> {
     pub ecr: Arc<EcrCalls<R>>,
     /// The registries to which removals are replicated.
     pub replicas: Arc<Replicas<R>>,
+    /// The records on images.
+    pub records: Arc<RecordStore<R>>,
+    /// The holds on images.
+    pub holds: Arc<Holds<R>>,
     pub dispatcher: Arc<Dispatcher<N>>,
     pub policy: Arc<Policy>,
     /// Stops all removals after an over-reach.
@@ -43,7 +50,16 @@ pub(crate) struct EnforcerParts<R, N> {
 #[derive(Debug)]
 pub(crate) struct Enforcer<R, N> {
     shared: EnforcerParts<R, N>,
+    recorder: Recorder<R>,
     quota: Quota,
+}
+
+/// A part of a plan, which the limits of the hour may cut into several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// The whole plan is recorded before its first part.
+    First,
+    Later,
 }
 
 /// The result of marking an image and removing its tags.
@@ -52,6 +68,8 @@ enum PassResult {
     Absent,
     /// The image cannot be marked, for this reason, so nothing was removed.
     Unmarked(String),
+    /// The image is held, so nothing was removed.
+    Held(HoldInForce),
     /// The image is marked.
     Marked(Box<Marked>),
 }
@@ -67,18 +85,25 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
     /// Creates an enforcer with these limits.
     #[must_use]
     pub(crate) fn new(shared: EnforcerParts<R, N>, limits: LimitSettings) -> Self {
-        Self { shared, quota: Quota::new(limits) }
+        let recorder = Recorder::new(
+            Arc::clone(&shared.ecr),
+            Arc::clone(&shared.records),
+            Arc::clone(&shared.holds),
+            Arc::clone(&shared.instruments),
+            &shared.policy,
+        );
+        Self { shared, recorder, quota: Quota::new(limits) }
     }
 
-    /// Marks the image, removes its tags, notifies the team, and deletes the image if the policy
-    /// says so, as far as the limits of this hour permit.
+    /// Marks the image, records the removal, removes its tags, notifies the team, and deletes the
+    /// image if the policy says so, as far as the limits of this hour permit.
     ///
     /// # Errors
     /// [`Failure`] if the message has to come again.
     pub(crate) async fn enforce(&self, target: Target<'_>) -> Result<Outcome, Failure> {
         let (repository, plan) = (target.repository(), target.plan);
         let digest = &target.violation.image.digest;
-        let mut left = plan.untag.as_slice();
+        let (mut left, mut part_of_plan) = (plan.untag.as_slice(), Part::First);
         let deferral = loop {
             let reservation = match self.quota.reserve(repository, digest, left.len()) {
                 Admission::Now(reservation) => reservation,
@@ -91,9 +116,11 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
                 delete: plan.delete && rest.is_empty(),
                 ..plan.clone()
             };
-            match self.enforce_part(target.with_plan(&part), reservation).await? {
+            match self.enforce_part(target.with_plan(&part), part_of_plan, reservation).await? {
                 outcome if rest.is_empty() => return Ok(outcome),
-                Outcome::Quarantined | Outcome::Superseded => left = rest,
+                Outcome::Quarantined | Outcome::Superseded => {
+                    (left, part_of_plan) = (rest, Part::Later);
+                }
                 // The rest is left to the next process, because this one removes nothing any more.
                 Outcome::Overreach => return Err(Failure::Stopped),
                 outcome => return Ok(outcome),
@@ -133,10 +160,41 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
         let plan = target.plan;
         let kept = plan.kept.iter().chain(&plan.untag).cloned().collect();
         let tags = NoticeTags { kept, ..NoticeTags::default() };
-        let mut notice = notice(&self.shared.policy, target, NoticeAction::Blocked, tags);
+        let mut notice = self.notice(target, NoticeAction::Blocked, tags);
         notice.reasons.extend(plan.kept_because.iter().chain(&plan.blockers).cloned());
         self.shared.dispatcher.notify(notice).await?;
         Ok(Outcome::Blocked)
+    }
+
+    /// Leaves a violating image alone because somebody holds it. The team is notified only of tags
+    /// that an earlier delivery removed and could not notify.
+    ///
+    /// # Errors
+    /// [`Failure`] if the team cannot be notified of these.
+    pub(crate) async fn keep_held(
+        &self,
+        target: Target<'_>,
+        hold: &HoldInForce,
+    ) -> Result<Outcome, Failure> {
+        info!(
+            target: AUDIT,
+            event_id = target.request.event_id,
+            repository = %target.repository().name,
+            digest = %target.violation.image.digest,
+            until = %humantime::format_rfc3339_seconds(hold.until),
+            owner = hold.owner,
+            reason = hold.reason,
+            kept = joined(&target.plan.untag),
+            "held"
+        );
+        if target.request.settings(&self.shared.policy).mode == Mode::Enforce {
+            let mut tags = self.tags_after(target, Vec::new());
+            if !tags.claimed.is_empty() {
+                tags.kept.extend_from_slice(&target.plan.untag);
+                self.notify(target, NoticeAction::Quarantined, tags).await?;
+            }
+        }
+        Ok(Outcome::Held)
     }
 
     /// Notifies the team of the tags that would be removed if the policy were not in audit mode.
@@ -173,7 +231,7 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
         if deferral.is_news {
             let kept = target.plan.kept.iter().chain(left).cloned().collect();
             let tags = NoticeTags { kept, ..NoticeTags::default() };
-            let mut notice = notice(&self.shared.policy, target, NoticeAction::Blocked, tags);
+            let mut notice = self.notice(target, NoticeAction::Blocked, tags);
             let until = self.shared.clock.now() + deferral.again;
             notice.reasons.push(format!(
                 "{}: this image waits until {}, and others like it wait too; you are notified of \
@@ -193,16 +251,23 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
     async fn enforce_part(
         &self,
         target: Target<'_>,
+        part: Part,
         reservation: Reservation<'_>,
     ) -> Result<Outcome, Failure> {
-        match self.mark_and_remove(target, reservation).await? {
+        match self.mark_and_remove(target, part, reservation).await? {
             PassResult::Absent => Ok(Outcome::Absent),
+            PassResult::Held(hold) => self.keep_held(target, &hold).await,
             PassResult::Unmarked(reason) => {
                 self.blocked(target, Vec::new(), target.plan.untag.clone(), reason).await
             }
             PassResult::Marked(marked) => {
                 let Marked { manifest, plan, removed } = *marked;
-                self.finish(target.with_plan(&plan), &manifest, removed).await
+                let moved = removed.done.moved.clone();
+                let outcome = self.finish(target.with_plan(&plan), &manifest, removed).await;
+                if !moved.is_empty() && !matches!(outcome, Ok(Outcome::Deleted)) {
+                    self.recorder.close_moved(target, &manifest, &moved).await;
+                }
+                outcome
             }
         }
     }
@@ -211,6 +276,7 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
     async fn mark_and_remove(
         &self,
         target: Target<'_>,
+        part: Part,
         reservation: Reservation<'_>,
     ) -> Result<PassResult, Failure> {
         let EnforcerParts { ecr, replicas, health, .. } = &self.shared;
@@ -226,12 +292,22 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
             Marking::Absent => return Ok(PassResult::Absent),
         };
         self.count(ImageAction::MarkDone, 1);
-        let plan = Plan { quarantine, ..target.plan.clone() };
+        let mut plan = Plan { quarantine, ..target.plan.clone() };
         let digest = &target.violation.image.digest;
         let arrival =
             replicas.wait_for_mark(target.request, digest, &plan.quarantine, &plan.replicas);
         let removed = match arrival.await? {
             MarkArrival::Everywhere => {
+                if part == Part::First {
+                    match self.recorder.record(target, &manifest).await? {
+                        Recorded::Held(hold) => return Ok(PassResult::Held(hold)),
+                        Recorded::Done(known) => plan.records = Some(known),
+                        Recorded::Full(known, reason) => {
+                            plan.records = Some(known);
+                            self.report_unrecorded(target.with_plan(&plan), &reason).await?;
+                        }
+                    }
+                }
                 self.removal(target, Purpose::Quarantine).run(&plan.untag, Some(reservation)).await
             }
             MarkArrival::GivenUp(reason) => {
@@ -326,10 +402,25 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
     ) -> Result<Outcome, Failure> {
         let mut tags = self.tags_after(target, untagged);
         tags.kept.extend(left);
-        let mut notice = notice(&self.shared.policy, target, NoticeAction::Blocked, tags);
+        let mut notice = self.notice(target, NoticeAction::Blocked, tags);
         notice.reasons.push(reason);
         self.shared.dispatcher.notify(notice).await?;
         Ok(Outcome::Blocked)
+    }
+
+    /// Notifies the team of every tag that is about to be removed without a record, because the
+    /// repository is full (the exception of invariant 18).
+    async fn report_unrecorded(&self, target: Target<'_>, reason: &str) -> Result<(), Failure> {
+        let kept = target.violation.plan.untag.clone();
+        let quarantine = Some(target.plan.quarantine.clone());
+        let tags = NoticeTags { kept, quarantine, ..NoticeTags::default() };
+        let mut notice = self.notice(target, NoticeAction::Blocked, tags);
+        notice.reasons.push(format!(
+            "the repository is full and takes no record of the tags that are removed next: keep \
+             this notice, because it is the only list of them, and delete images that nobody needs \
+             or have the quota of images per repository raised ({reason})"
+        ));
+        Ok(self.shared.dispatcher.notify(notice).await?)
     }
 
     /// Puts back what the registry removed beyond the request, and notifies the team.
@@ -344,7 +435,7 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
         let lost = PutBack::new(&self.shared.ecr, target, manifest).run(beyond).await;
         let mut tags = self.tags_after(target, gone);
         tags.kept.extend(left.iter().cloned());
-        let mut notice = notice(&self.shared.policy, target, NoticeAction::Failed, tags);
+        let mut notice = self.notice(target, NoticeAction::Failed, tags);
         let took = described(beyond);
         notice.reasons.push(format!("over-reach: the registry also removed {took}"));
         if lost.is_empty() {
@@ -369,8 +460,12 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
         action: NoticeAction,
         tags: NoticeTags,
     ) -> Result<(), Failure> {
-        let notice = notice(&self.shared.policy, target, action, tags);
-        Ok(self.shared.dispatcher.notify(notice).await?)
+        Ok(self.shared.dispatcher.notify(self.notice(target, action, tags)).await?)
+    }
+
+    fn notice(&self, target: Target<'_>, action: NoticeAction, tags: NoticeTags) -> Notice {
+        let way_back = self.recorder.way_back(target.plan.records.as_ref());
+        notice(&self.shared.policy, target, action, tags, way_back)
     }
 
     fn tags_after(&self, target: Target<'_>, untagged: Vec<Tag>) -> NoticeTags {

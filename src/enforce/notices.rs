@@ -6,7 +6,7 @@ use crate::domain::names::{Digest, Tag};
 use crate::domain::notice::NoticeAction;
 use crate::domain::policy::{Policy, RuleSettings};
 use crate::enforce::Target;
-use crate::inspect::Request;
+use crate::inspect::{Request, TOO_MANY};
 use crate::notify::{Notice, NoticeTags, WayBack, notice_id};
 
 /// Returns a notice about an image of which only the digest is known.
@@ -37,14 +37,15 @@ pub(crate) fn blank_notice(
     }
 }
 
-/// Returns a notice about a violating image.
+/// Returns a notice about a violating image, whose removed tags can be given back in this way.
 pub(super) fn notice(
     policy: &Policy,
     target: Target<'_>,
     action: NoticeAction,
     tags: NoticeTags,
+    way_back: WayBack,
 ) -> Notice {
-    let Target { request, violation, .. } = target;
+    let Target { request, violation, plan } = target;
     let Evaluation { reasons, notes, .. } = &violation.evaluation;
     let mut reasons: Vec<_> = reasons.iter().chain(notes).cloned().collect();
     let is_removal = matches!(action, NoticeAction::Quarantined | NoticeAction::Deleted);
@@ -56,8 +57,16 @@ pub(super) fn notice(
                 .to_owned(),
         );
     }
+    let is_acted_on = is_removal || !tags.untagged.is_empty();
+    if is_acted_on && plan.records.as_ref().is_some_and(|records| records.is_cut) {
+        reasons.push(TOO_MANY.to_owned());
+    }
+    if is_acted_on && way_back == WayBack::RecordsOff {
+        reasons.push("nothing is recorded on the image (registry.records is off)".to_owned());
+    }
     Notice {
         tags,
+        way_back,
         cause: violation.cause.clone(),
         counts: violation.counts.clone(),
         reasons,

@@ -1,11 +1,28 @@
 //! Writes records on images (invariant 18).
+//!
+//! A record is written once for a whole plan, after the mark and before the first tag is removed.
+//! When a pass is repeated, the tags that an open record names are not recorded again. Then the
+//! holds are read, because somebody may have asked for one since the image was inspected.
 
-use tracing::info;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use crate::domain::record::{MANIFEST_TYPE, Record, RecordManifest, SubjectDescriptor};
-use crate::inspect::{EcrCalls, RecordStore, Request};
+use tracing::{info, warn};
+
+use super::Target;
+use super::actions::ImageAction;
+use crate::domain::image_index::Child;
+use crate::domain::names::{Tag, joined};
+use crate::domain::policy::{Fingerprint, Policy};
+use crate::domain::record::{
+    Closing, HoldInForce, KnownRecords, MANIFEST_TYPE, Quarantined, Record, RecordManifest,
+    RecordedFinding, SubjectDescriptor,
+};
+use crate::inspect::{EcrCalls, Holds, RecordStore, Request};
+use crate::notify::{WayBack, notice_id};
 use crate::outcome::Failure;
 use crate::registry::{Manifest, Recording, Registry};
+use crate::telemetry::instruments::Instruments;
 use crate::telemetry::logs::AUDIT;
 
 /// Writes a record on the image with this manifest. Writing the same record again is harmless.
@@ -40,4 +57,199 @@ pub(crate) async fn write_record<R: Registry>(
         );
     }
     Ok(recording)
+}
+
+/// What follows from recording a removal.
+#[derive(Debug)]
+pub(super) enum Recorded {
+    /// The tags may be removed. This is known of the image's records.
+    Done(KnownRecords),
+    /// The tags may be removed once the team is notified of all their names, because the repository
+    /// is full, for this reason of ECR's.
+    Full(KnownRecords, String),
+    /// The tags stay, because the image is held.
+    Held(HoldInForce),
+}
+
+/// Records removals before they are made.
+#[derive(Debug)]
+pub(super) struct Recorder<R> {
+    ecr: Arc<EcrCalls<R>>,
+    records: Arc<RecordStore<R>>,
+    holds: Arc<Holds<R>>,
+    instruments: Arc<Instruments>,
+    /// The fingerprint of the policy, which every record carries.
+    policy: String,
+}
+
+impl<R: Registry> Recorder<R> {
+    /// Creates a recorder of removals under this policy.
+    #[must_use]
+    pub(super) fn new(
+        ecr: Arc<EcrCalls<R>>,
+        records: Arc<RecordStore<R>>,
+        holds: Arc<Holds<R>>,
+        instruments: Arc<Instruments>,
+        policy: &Policy,
+    ) -> Self {
+        let policy = Fingerprint::of(policy).as_str().to_owned();
+        Self { ecr, records, holds, instruments, policy }
+    }
+
+    /// Returns how the tags can be given back that are removed from an image of which this is
+    /// known.
+    #[must_use]
+    pub(super) fn way_back(&self, known: Option<&KnownRecords>) -> WayBack {
+        let settings = self.records.settings();
+        match known {
+            _ if !settings.is_required => WayBack::RecordsOff,
+            Some(known) if known.has_no_room => WayBack::NoRoom,
+            // The worker would refuse the request.
+            Some(known) if known.is_cut => WayBack::ByHand,
+            _ => settings.way_back,
+        }
+    }
+
+    /// Makes sure that a record names every tag of the violation's whole plan, and then reads
+    /// whether the image is held.
+    ///
+    /// # Errors
+    /// [`Failure`] if ECR cannot be asked or refuses the record.
+    pub(super) async fn record(
+        &self,
+        target: Target<'_>,
+        image: &Manifest,
+    ) -> Result<Recorded, Failure> {
+        if !self.records.settings().is_required {
+            return Ok(Recorded::Done(KnownRecords::default()));
+        }
+        let Target { request, violation, .. } = target;
+        let (plan, digest) = (&violation.plan, &violation.image.digest);
+        let known = match &plan.records {
+            Some(known) => known.clone(),
+            None if plan.marked => self.holds.read(request, digest, &plan.untag).await?.0,
+            None => KnownRecords::default(),
+        };
+        let tags = unrecorded(&plan.untag, &known);
+        let mut recording = self.put_tags(target, image, &tags, &known).await?;
+        let mut latest = known;
+        if self.holds.count(request) {
+            let (mut now, hold) = self.holds.read(request, digest, &plan.untag).await?;
+            if let Some(hold) = hold {
+                return Ok(Recorded::Held(hold));
+            }
+            // The record of this pass may not be listed yet. A restore may have closed others since
+            // they were read, and given their tags back.
+            now.open.extend(tags);
+            let closed = unrecorded(&plan.untag, &now);
+            if recording == Recording::Confirmed {
+                recording = self.put_tags(target, image, &closed, &now).await?;
+            }
+            latest = now;
+        }
+        Ok(match recording {
+            Recording::Confirmed => Recorded::Done(latest),
+            Recording::Full(reason) => {
+                Recorded::Full(KnownRecords { has_no_room: true, ..latest }, reason)
+            }
+        })
+    }
+
+    /// Puts a record of these tags, if there are any.
+    async fn put_tags(
+        &self,
+        target: Target<'_>,
+        image: &Manifest,
+        tags: &BTreeSet<Tag>,
+        known: &KnownRecords,
+    ) -> Result<Recording, Failure> {
+        if tags.is_empty() {
+            return Ok(Recording::Confirmed);
+        }
+        let record = self.quarantined(target, tags.clone(), known);
+        self.put(target.request, image, &record).await
+    }
+
+    async fn put(
+        &self,
+        request: &Request,
+        image: &Manifest,
+        record: &Record,
+    ) -> Result<Recording, Failure> {
+        let written = write_record(&self.ecr, &self.records, request, image, record).await;
+        let action = match &written {
+            Ok(Recording::Confirmed) => Some(ImageAction::RecordDone),
+            Ok(Recording::Full(_)) => Some(ImageAction::RecordFull),
+            Err(Failure::Refused(_) | Failure::Rejected(_)) => Some(ImageAction::RecordRefused),
+            Err(_) => None,
+        };
+        if let Some(action) = action {
+            action.count(&self.instruments, 1);
+        }
+        written
+    }
+
+    fn quarantined(
+        &self,
+        Target { request, violation, .. }: Target<'_>,
+        tags: BTreeSet<Tag>,
+        known: &KnownRecords,
+    ) -> Record {
+        let evaluation = &violation.evaluation;
+        let cause = violation.cause.as_ref();
+        let findings = evaluation.worst.iter().chain(&evaluation.next_worst);
+        Record::Quarantine(Box::new(Quarantined {
+            tags,
+            delete: violation.plan.delete,
+            rule: evaluation.rule.clone(),
+            reasons: evaluation.reasons.clone(),
+            counts: violation.counts.clone(),
+            findings: findings.map(RecordedFinding::of).collect(),
+            cause: cause.map(|child| child.digest.clone()),
+            platform: cause.and_then(|Child { platform, .. }| platform.clone()),
+            event: request.event_id.clone(),
+            event_time: request.origin.time.clone(),
+            notice: notice_id(&request.repository, &violation.image.digest, &request.event_id),
+            policy: self.policy.clone(),
+            after_outcomes: known.outcomes,
+        }))
+    }
+
+    /// Closes the tags that had moved to another image when they were to be removed. If that fails,
+    /// they stay open, and a restore finds that they have moved.
+    pub(super) async fn close_moved(&self, target: Target<'_>, image: &Manifest, moved: &[Tag]) {
+        if !self.records.settings().is_required {
+            return;
+        }
+        if let Err(failure) = self.try_to_close(target, image, moved).await {
+            warn!(
+                repository = %target.repository().name,
+                digest = %image.digest,
+                tags = joined(moved),
+                error = %failure,
+                "cannot record that tags have moved to another image"
+            );
+        }
+    }
+
+    async fn try_to_close(
+        &self,
+        Target { request, .. }: Target<'_>,
+        image: &Manifest,
+        moved: &[Tag],
+    ) -> Result<(), Failure> {
+        let moved: BTreeSet<_> = moved.iter().cloned().collect();
+        let closes =
+            self.records.read(request, &image.digest).await?.history.open_records_of(&moved);
+        if closes.is_empty() {
+            return Ok(());
+        }
+        let closing = Closing { closes, superseded: moved, ..Closing::default() };
+        self.put(request, image, &Record::Outcome(closing)).await.map(drop)
+    }
+}
+
+/// Returns the tags that no open record names.
+fn unrecorded(tags: &[Tag], known: &KnownRecords) -> BTreeSet<Tag> {
+    tags.iter().filter(|tag| !known.open.contains(tag)).cloned().collect()
 }

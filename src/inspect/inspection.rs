@@ -144,6 +144,8 @@ pub enum Verdict {
     Keep,
     /// Tags are to be removed.
     Untag,
+    /// Tags would be removed if nobody held the image.
+    Held,
     /// Findings are waited for.
     Wait,
     /// The image cannot be judged.

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::{EcrCalls, Request};
 use crate::domain::names::Digest;
 use crate::domain::record::{Artifact, History, RestoreKeys};
+use crate::notify::WayBack;
 use crate::outcome::Failure;
 use crate::registry::{IMAGE_BATCH, Referrers, Registry};
 
@@ -18,13 +21,20 @@ pub(crate) struct RecordSettings {
     pub keys: Option<RestoreKeys>,
     /// The longest that an image may be held.
     pub max_hold: Duration,
+    /// How removed tags that are recorded can be given back.
+    pub way_back: WayBack,
 }
+
+/// The images whose artifacts are read at the same time. Strangers decide how many there are, up to
+/// [`MAX_REFERRER_BYTES`](crate::registry::MAX_REFERRER_BYTES) for each image.
+const READS_AT_ONCE: usize = 4;
 
 /// The records on images.
 #[derive(Debug)]
 pub(crate) struct RecordStore<R> {
     ecr: Arc<EcrCalls<R>>,
     settings: RecordSettings,
+    reads: Semaphore,
 }
 
 /// What the records of one image say.
@@ -40,7 +50,7 @@ pub(crate) struct Remembered {
 impl<R: Registry> RecordStore<R> {
     #[must_use]
     pub(crate) fn new(ecr: Arc<EcrCalls<R>>, settings: RecordSettings) -> Self {
-        Self { ecr, settings }
+        Self { ecr, settings, reads: Semaphore::new(READS_AT_ONCE) }
     }
 
     #[must_use]
@@ -64,6 +74,8 @@ impl<R: Registry> RecordStore<R> {
         request: &Request,
         image: &Digest,
     ) -> Result<Remembered, Failure> {
+        // The semaphore is never closed, so there is always a permit in the end.
+        let _turn = self.reads.acquire().await;
         let repository = &request.repository;
         let read = |registry| R::referrers(registry, repository, image);
         let Referrers { mut artifacts, is_cut } = self.ecr.call(request, read).await?;

@@ -1,11 +1,11 @@
 //! Finds the reasons for leaving a violating image's tags in place although the policy would remove
-//! them: too few other images are left to run, a pull would bring the tags back, or ECR replicates
-//! the removals.
+//! them: somebody holds the image, too few other images are left to run, a pull would bring the
+//! tags back, or ECR replicates the removals.
 
 use std::sync::Arc;
 
 use super::pull_through::PullThrough;
-use super::{EcrCalls, Inspection, Inspector, PulledThrough, Replicas, Request, Violation};
+use super::{EcrCalls, Holds, Inspection, Inspector, PulledThrough, Replicas, Request, Violation};
 use crate::domain::policy::{Policy, Replicated};
 use crate::domain::replication::listed;
 use crate::outcome::Failure;
@@ -17,6 +17,7 @@ pub(crate) struct Safeguards<R> {
     ecr: Arc<EcrCalls<R>>,
     inspector: Arc<Inspector<R>>,
     replicas: Arc<Replicas<R>>,
+    holds: Arc<Holds<R>>,
     policy: Arc<Policy>,
     pull_through: PullThrough,
 }
@@ -27,9 +28,10 @@ impl<R: Registry> Safeguards<R> {
         ecr: Arc<EcrCalls<R>>,
         inspector: Arc<Inspector<R>>,
         replicas: Arc<Replicas<R>>,
+        holds: Arc<Holds<R>>,
         policy: Arc<Policy>,
     ) -> Self {
-        Self { ecr, inspector, replicas, policy, pull_through: PullThrough::default() }
+        Self { ecr, inspector, replicas, holds, policy, pull_through: PullThrough::default() }
     }
 
     /// Returns the violation with the blockers in its plan.
@@ -44,6 +46,18 @@ impl<R: Registry> Safeguards<R> {
     ) -> Result<Violation, Failure> {
         let settings = request.settings(&self.policy);
         let plan = &mut violation.plan;
+        // An earlier delivery that marked the image may still have to delete it.
+        let acts = !plan.untag.is_empty() || (plan.delete && request.attempt.is_repeated());
+        // An image that never bore our mark is held by nobody, and is not read for a hold here.
+        if plan.marked && acts && self.holds.count(request) {
+            let digest = &violation.image.digest;
+            let (known, hold) = self.holds.read(request, digest, &plan.untag).await?;
+            plan.records = Some(known);
+            if let Some(hold) = hold {
+                plan.keep_for(hold);
+                return Ok(violation);
+            }
+        }
         // This also concerns an image with no tags left to remove, because its deletion is
         // replicated too.
         if plan.blockers.is_empty() && (plan.delete || !plan.untag.is_empty()) {

@@ -77,7 +77,10 @@ async fn work_on_a_message_is_one_trace_from_receive_to_settling() {
     act
     act > ECR/BatchDeleteImage
     act > ECR/BatchGetImage
+    act > ECR/CompleteLayerUpload
+    act > ECR/InitiateLayerUpload
     act > ECR/PutImage
+    act > ECR/UploadLayerPart
     decide
     decide > ECR/DescribePullThroughCacheRules
     decide > ECR/DescribeRegistry

@@ -1,5 +1,5 @@
-//! Inspect, decide, mark, remove tags, notify: what the worker does to an image, and what it does
-//! not do.
+//! Inspect, decide, mark, record, remove tags, notify: what the worker does to an image, and what it
+//! does not do.
 
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ async fn violation_is_marked_untagged_and_notified_before_it_is_settled() {
             // Searches for indexes that hold the image.
             "DescribeImages",
             "BatchGetImage",
+            // The mark and the record.
+            "PutImage",
             "PutImage",
             "BatchDeleteImage",
             "Publish",
@@ -285,7 +287,7 @@ async fn delete_action_deletes_the_image_after_the_notice() {
 
     assert_eq!(world.sim.tags(&world.repository, &digest), None);
     assert_eq!(
-        world.story()[4..],
+        world.story()[5..],
         ["PutImage", "BatchDeleteImage", "Publish", "BatchDeleteImage", "DeleteMessageBatch"]
     );
     assert_eq!(world.notice()["action"], "deleted");

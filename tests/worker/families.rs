@@ -351,14 +351,15 @@ async fn events_of_the_worker_itself_cause_no_further_work() {
             let taken = world.notice()["tags"]["untagged"].clone();
             assert_eq!(taken, json!(["1.0", "latest"]), "{case}");
             let changes: Vec<_> = world.changes().into_iter().map(|call| call.operation).collect();
-            let expected = ["PutImage", "BatchDeleteImage", "BatchDeleteImage"];
-            assert_eq!(changes, expected[..2 + usize::from(deleted)], "{case}");
+            // The mark, the record, the tags and the image.
+            let expected = ["PutImage", "PutImage", "BatchDeleteImage", "BatchDeleteImage"];
+            assert_eq!(changes, expected[..3 + usize::from(deleted)], "{case}");
             // The events did return, and every one was settled.
             let events = world.sim.events();
             let own = |kind: &str| {
                 events.iter().filter(|event| event["detail"]["action-type"] == kind).count()
             };
-            assert_eq!(own("PUSH"), 3 + usize::from(as_index), "{case}");
+            assert_eq!(own("PUSH"), 4 + usize::from(as_index), "{case}");
             assert_eq!(own("DELETE"), 2 + usize::from(deleted), "{case}");
             let all: u64 = settled(&app).iter().map(|(_, count)| count).sum();
             assert_eq!(all, events.len() as u64, "{case}: {:?}", settled(&app));

@@ -245,6 +245,8 @@ async fn unanswered_call_of_any_kind_times_out_and_is_retried() {
             let world = World::new()
                 .set("POLICY__ACCOUNTS", "444455556666")
                 .set("AWS__ASSUME_ROLE", role)
+                // With a key the records are read too.
+                .set("RESTORE__KEY", &"k".repeat(43))
                 .set("QUEUE__VISIBILITY_TIMEOUT", "40s");
             let repository = world.sim.create_repository_in("444455556666", REGION, "team/app");
             let digest = world.image_in(&repository, &["1.0"], critical());

@@ -62,7 +62,7 @@ async fn limit_stops_tag_removals_until_the_next_hour() {
         let reason = notice["reasons"].as_array().unwrap().last().unwrap();
         assert_eq!(limit_of(reason), "limits.untags_per_hour of 3 is reached");
         assert_eq!(notice["tags"]["kept"].as_array().unwrap().len(), 1);
-        assert_eq!(world.sim.calls_of("PutImage").len(), 3, "nothing else is marked either");
+        assert_eq!(world.tag_puts().len(), 3, "nothing else is marked either");
         sleep(Duration::from_secs(60)).await;
         assert_eq!(done(), 5);
     };

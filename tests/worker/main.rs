@@ -24,6 +24,7 @@ mod families;
 mod flights;
 #[path = "../integration/holders.rs"]
 mod holders;
+mod holds;
 mod hostile;
 mod http;
 mod leases;
@@ -37,6 +38,7 @@ mod overreach;
 mod pacing;
 mod partitions;
 mod policy;
+mod records;
 mod refusals;
 mod regressions;
 mod replication;

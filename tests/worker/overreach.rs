@@ -57,7 +57,11 @@ async fn messages_in_hand_at_an_over_reach_wait_for_the_next_process() {
         })
         .collect();
     // The first delete is answered while the other messages are still marking.
-    let marks = FaultRule::on("PutImage").skip(1).delay(std::time::Duration::from_secs(3));
+    // The first image is marked and recorded before; of the others only marks are slow.
+    let marks = FaultRule::on("PutImage")
+        .skip(1)
+        .matching(|call| call.input.get("imageTag").is_some())
+        .delay(std::time::Duration::from_secs(3));
     world.sim.set_faults(vec![marks]);
 
     world.run_while(tokio::time::sleep(std::time::Duration::from_secs(60))).await;
@@ -75,9 +79,10 @@ async fn kept_tag_that_moved_meanwhile_is_not_restored() {
     let other = world.sim.push_image(&world.repository, &[], "other");
     world.send(&basic(&digest, &["1.0", "prod"], &json!({"CRITICAL": 1})));
     let (repository, target) = (world.repository.clone(), other.clone());
-    // The second PutImage restores the image under its quarantine tag.
+    // The third PutImage, after those of the mark and of the record, restores the image under its
+    // quarantine tag.
     let moved = FaultRule::on("PutImage")
-        .skip(1)
+        .skip(2)
         .once()
         .act(move |sim| sim.tag_image(&repository, "prod", &target));
     world.sim.set_faults(vec![moved]);
@@ -93,7 +98,7 @@ async fn failed_repair_is_reported_and_the_message_stays() {
     let world = whole_image();
     let digest = world.image(&["1.0"], critical());
     world.send(&basic(&digest, &["1.0"], &json!({"CRITICAL": 1})));
-    world.sim.set_faults(vec![FaultRule::on("PutImage").skip(1).error("ServerException")]);
+    world.sim.set_faults(vec![FaultRule::on("PutImage").skip(2).error("ServerException")]);
 
     world
         .run_while(async {

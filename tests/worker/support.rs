@@ -42,6 +42,8 @@ impl World {
         let (url, _) = sim.create_queue_with_redrive(QUEUE, 4, &[]);
         let topic = sim.create_topic("team");
         let repository = sim.create_repository("team/app");
+        // The repository has had a record before.
+        sim.upload_empty_blob(&repository);
         let variables = [
             ("TAGWARDEN__POLICY__MODE", "enforce"),
             ("TAGWARDEN__QUEUE__URL", url.as_str()),
@@ -230,6 +232,12 @@ impl World {
         calls.filter(|call| CHANGES.contains(&call.operation.as_str())).collect()
     }
 
+    /// The calls that put a tag on an image.
+    pub fn tag_puts(&self) -> Vec<Call> {
+        let calls = self.sim.calls_of("PutImage").into_iter();
+        calls.filter(|call| !is_record(call)).collect()
+    }
+
     /// Every notice that was published, parsed.
     pub fn notices(&self) -> Vec<Value> {
         self.notices_of(&self.topic)
@@ -289,6 +297,11 @@ impl Log {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
+}
+
+/// Returns whether a call puts a record on an image: an artifact without a tag.
+pub fn is_record(call: &Call) -> bool {
+    call.operation == "PutImage" && call.request["imageTag"].is_null()
 }
 
 pub fn quarantine(digest: &str) -> String {

@@ -99,7 +99,7 @@ async fn second_sweep_changes_nothing_and_says_so() {
         assert_eq!(images(summary), json!({"quarantined": 1, "clean": 1}));
     }
     assert_eq!(summaries[2]["before"], summaries[2]["images"]);
-    assert_eq!(world.changes().len(), 2, "one mark, one removal");
+    assert_eq!(world.changes().len(), 3, "one mark, one record, one removal");
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,7 +156,7 @@ async fn repeated_sweep_notifies_each_image_once() {
     let ids: std::collections::BTreeSet<_> =
         summaries.iter().map(|summary| summary["id"].to_string()).collect();
     assert_eq!(ids.len(), 1, "{summaries:#?}");
-    assert_eq!(world.changes().len(), 2 * bad.len());
+    assert_eq!(world.changes().len(), 3 * bad.len(), "a mark, a record and a removal each");
 }
 
 #[tokio::test(start_paused = true)]

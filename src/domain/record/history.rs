@@ -170,17 +170,15 @@ impl History {
     pub fn open_tags(&self) -> Vec<OpenTag<'_>> {
         let mut open: BTreeMap<&Tag, Vec<&Noted<Quarantined>>> = BTreeMap::new();
         for noted in &self.quarantines {
-            for tag in noted.record.tags.iter().filter(|tag| !self.is_closed(noted, tag)) {
+            let closings = self.outcomes.iter().map(|outcome| &outcome.record);
+            let closings: Vec<_> =
+                closings.filter(|closing| closing.closes.contains(&noted.digest)).collect();
+            let is_closed = |tag: &Tag| closings.iter().any(|closing| closing.closes(tag));
+            for tag in noted.record.tags.iter().filter(|tag| !is_closed(tag)) {
                 open.entry(tag).or_default().push(noted);
             }
         }
         open.into_iter().map(|(tag, records)| OpenTag { tag, records }).collect()
-    }
-
-    fn is_closed(&self, noted: &Noted<Quarantined>, tag: &Tag) -> bool {
-        let closings = self.outcomes.iter().map(|outcome| &outcome.record);
-        let mut closings = closings.filter(|closing| closing.closes.contains(&noted.digest));
-        closings.any(|closing| closing.closes(tag))
     }
 
     /// Returns the records that name one of these tags and leave it open.

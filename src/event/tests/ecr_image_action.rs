@@ -41,7 +41,12 @@ fn untagged_artifact_is_ignored_and_tagged_artifact_is_assessed() {
     ] {
         assert_eq!(assess(&artifact(image)).claim, Claim::Nothing);
     }
-    for other in ["application/vnd.cncf.helm.config.v1+json", "application/vnd.oci.empty.v1+json"] {
+    for other in [
+        "application/vnd.cncf.helm.config.v1+json",
+        // ECR reports either of our own records.
+        "application/vnd.oci.empty.v1+json",
+        crate::domain::record::ARTIFACT_TYPE,
+    ] {
         let tagged = artifact(json!(other));
         assert_eq!(assess(&tagged).claim, Claim::Nothing, "ECR is asked what it is");
         for nothing in [json!(null), json!("")] {

@@ -1,0 +1,78 @@
+//! What the records of an image mean for removing tags from it now.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use super::{History, Trust};
+use crate::domain::names::Tag;
+use crate::domain::text::escaped;
+
+/// What a removal has to know of the records of an image. An image that never bore our mark has
+/// none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownRecords {
+    /// The tags that an open record names already.
+    pub open: BTreeSet<Tag>,
+    /// The number of outcomes, which the next record carries.
+    pub outcomes: u64,
+    /// Whether more artifacts are attached to the image than are read. Then no hold counts.
+    pub is_cut: bool,
+    /// Whether the repository has no room for a record of the tags that are removed now.
+    pub has_no_room: bool,
+}
+
+impl KnownRecords {
+    /// Returns what these records mean for removing these tags.
+    #[must_use]
+    pub fn of(history: &History, is_cut: bool, tags: &[Tag]) -> Self {
+        // Anybody can attach records that name very many tags.
+        let tags: BTreeSet<_> = tags.iter().collect();
+        let open = history.open_tags().into_iter().map(|open| open.tag);
+        Self {
+            open: open.filter(|tag| tags.contains(tag)).cloned().collect(),
+            outcomes: history.outcome_count(),
+            is_cut,
+            has_no_room: false,
+        }
+    }
+}
+
+/// A hold that keeps the tags of an image now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldInForce {
+    /// The end of the hold.
+    pub until: SystemTime,
+    /// Who answers for it.
+    pub owner: String,
+    /// Why the image is needed.
+    pub reason: String,
+    /// Whether the hold is known to be ours.
+    pub trust: Trust,
+}
+
+impl HoldInForce {
+    /// Returns the hold that is in force now and lasts longest.
+    #[must_use]
+    pub fn of(history: &History, now: SystemTime, max_hold: Duration) -> Option<Self> {
+        let hold = &history.hold(now, max_hold)?.record;
+        Some(Self {
+            until: hold.until,
+            owner: hold.owner.clone(),
+            reason: hold.reason.clone(),
+            trust: history.trust(),
+        })
+    }
+}
+
+impl fmt::Display for HoldInForce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { until, owner, reason, trust } = self;
+        let until = humantime::format_rfc3339_seconds(*until);
+        write!(f, "held until {until} by {} ({})", escaped(owner, &[]), escaped(reason, &[]))?;
+        match trust {
+            Trust::Verified => Ok(()),
+            Trust::NotVerified => f.write_str(" (not verified here)"),
+        }
+    }
+}
