@@ -18,6 +18,8 @@ mod ecr;
 mod event;
 #[path = "../fuzz/mutation.rs"]
 mod mutation;
+#[path = "../fuzz/targets/records.rs"]
+mod records;
 #[path = "../fuzz/targets/render.rs"]
 mod render;
 
@@ -67,4 +69,9 @@ fn every_configuration_of_the_corpus_is_loaded_or_refused_as_expected() {
 #[test]
 fn every_notice_of_the_corpus_is_rendered_as_expected() {
     replay(render::run, &["fuzz/corpus/render"], 30);
+}
+
+#[test]
+fn every_list_of_artifacts_of_the_corpus_is_read_as_a_history() {
+    replay(records::run, &["fuzz/corpus/records"], 1_000);
 }
