@@ -41,7 +41,7 @@ impl Chaos {
         let codes = |list: &[&'static str], rng: &mut Rng| list[rng.usize(..list.len())];
         let service = call.service;
         let rng = &mut self.rng;
-        Some(match rng.u8(..35) {
+        Some(match rng.u8(..40) {
             0..=3 => Fault::error(codes(service.throttling_codes(), rng)),
             4..=5 => Fault::error(codes(service.server_error_codes(), rng)),
             6..=7 => match Fault::error(codes(service.server_error_codes(), rng)) {
@@ -62,6 +62,10 @@ impl Chaos {
             24 => Fault::error(service.access_denied_code()),
             25..=31 => self.somebody_else(),
             32..=33 if needs_a_key(call) => Fault::error(codes(service.key_outage_codes(), rng)),
+            35 if is_record(call) => Fault::error("LayersNotFoundException"),
+            36 if is_record(call) => Fault::error("LimitExceededException"),
+            37 if is_record(call) => Fault::error(service.access_denied_code()),
+            38..=39 => self.somebody_else_attaches(),
             34 if needs_a_key(call) => Fault::error(codes(service.key_refusal_codes(), rng)),
             _ => return None,
         })
@@ -111,6 +115,40 @@ impl Chaos {
             _ => {}
         }))
     }
+}
+
+impl Chaos {
+    /// Somebody else deletes an artifact of an image, or attaches one that looks like a hold.
+    fn somebody_else_attaches(&mut self) -> Fault {
+        let images: Vec<_> = self.scene.images.values().collect();
+        let one = images[self.rng.usize(..images.len())].clone();
+        let forges = self.rng.bool();
+        Fault::Act(Arc::new(move |sim: &Sim| {
+            if sim.tags(&one.repository, &one.digest).is_none() {
+                return;
+            }
+            if forges {
+                let hold = [
+                    ("tagwarden.kind", "hold"),
+                    ("tagwarden.until", "2026-01-08T00:00:00Z"),
+                    ("tagwarden.issued", "2026-01-02T03:04:00Z"),
+                    ("tagwarden.reason", "none"),
+                    ("tagwarden.owner", "nobody"),
+                    ("tagwarden.request", "forged"),
+                    ("tagwarden.sender", "AROA1:nobody"),
+                ];
+                let of = "application/vnd.tagwarden.record.v1+json";
+                sim.push_referrer(&one.repository, &one.digest, of, &hold);
+            } else if let Some(first) = sim.referrers(&one.repository, &one.digest).first() {
+                sim.delete_image(&one.repository, &first.digest);
+            }
+        }))
+    }
+}
+
+/// Returns whether a call puts a record.
+fn is_record(call: &ApiCall) -> bool {
+    call.operation == "PutImage" && call.input.get("imageTag").is_none()
 }
 
 impl FaultPlan for Chaos {

@@ -5,6 +5,7 @@
 
 mod duties;
 mod leases;
+mod records;
 mod sweeps;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,10 +19,17 @@ use crate::events::Duty;
 use crate::notices::Notices;
 use crate::scene::{ACCOUNT, COPIES, Image, PROTECTED, Scene};
 use leases::Leases;
+use records::Recorded;
 use sweeps::Sweeps;
 
-/// Calls that change an image.
-const CHANGES: [&str; 2] = ["PutImage", "BatchDeleteImage"];
+/// Calls that change an image, or store the blob that a record names.
+const CHANGES: [&str; 5] = [
+    "PutImage",
+    "BatchDeleteImage",
+    "InitiateLayerUpload",
+    "UploadLayerPart",
+    "CompleteLayerUpload",
+];
 
 /// The longest time that work begun before a topic's refusal takes to end.
 const BEGUN: Duration = Duration::from_secs(30);
@@ -37,6 +45,7 @@ pub struct Oracle {
     leases: Leases,
     sweeps: Sweeps,
     notices: Notices,
+    recorded: Recorded,
     before: Option<Snapshot>,
     draining: BTreeMap<String, Duration>,
     now: Duration,
@@ -88,6 +97,7 @@ impl Oracle {
             sent_at: BTreeMap::new(),
             leases: Leases::default(),
             sweeps: Sweeps::default(),
+            recorded: Recorded::default(),
             before: None,
             draining: BTreeMap::new(),
             now: Duration::ZERO,
@@ -266,6 +276,9 @@ impl Oracle {
             }
             ("Publish", Moment::After) if call.outcome == CallOutcome::Ok => {
                 self.count("notices");
+                if self.recorded.announced(text(&call.request, "Message")) {
+                    self.count("notices in place of a record");
+                }
                 let notice = self.notices.published(&call.request);
                 let (action, repository, digest) = notice;
                 let done = ["quarantined", "deleted", "would_untag", "blocked"];
@@ -365,6 +378,9 @@ impl Oracle {
                 self.before = Some(snapshot());
             }
             Moment::After => {
+                if call.operation == "PutImage" && self.recorded.put(sim, call, &repository) {
+                    self.count("records");
+                }
                 if let Some(before) = self.before.take() {
                     self.changed(call, &repository, &before, &snapshot());
                 }
@@ -428,6 +444,9 @@ impl Oracle {
             }
             if is_mark && !self.notices.is_notified(repository, digest) {
                 self.wrong(format!("5: {what} is deleted before the team is notified"));
+            }
+            if !is_mark && !self.recorded.names(repository, digest, tag) {
+                self.wrong(format!("18: {what} was removed before its name was recorded"));
             }
             if !is_mark {
                 self.count("tags untagged");

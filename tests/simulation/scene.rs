@@ -55,6 +55,8 @@ pub struct Settings {
     pub many_findings: bool,
     /// The most findings that ECR gives in one answer.
     pub findings_page: usize,
+    /// Records are signed, so that holds count and are read before every removal.
+    pub signed: bool,
 }
 
 /// The subject of a refusing seed.
@@ -102,6 +104,7 @@ impl Settings {
             }),
             many_findings: rng.u8(..4) == 0,
             findings_page: [90, 250, 1_000][rng.usize(..3)],
+            signed: rng.bool(),
         }
     }
 }
@@ -391,6 +394,10 @@ impl Scene {
                     Some(Replication { follows: true, .. }) => "follow".to_owned(),
                     _ => "block".to_owned(),
                 },
+            ),
+            (
+                "TAGWARDEN__RESTORE__KEY",
+                if settings.signed { "k".repeat(43) } else { String::new() },
             ),
             ("TAGWARDEN_CONFIG_TEXT", text),
         ]

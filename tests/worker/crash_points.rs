@@ -42,6 +42,21 @@ fn a_crash_changes_nothing_for_a_tag_with_a_protected_sibling() {
 }
 
 #[test]
+fn a_crash_changes_nothing_in_a_repository_without_the_blob_of_records() {
+    every_crash_point(&scenes::NEW_REPOSITORY);
+}
+
+#[test]
+fn a_crash_changes_nothing_where_records_are_signed() {
+    every_crash_point(&scenes::SIGNED);
+}
+
+#[test]
+fn a_crash_changes_nothing_where_the_repository_is_full() {
+    every_crash_point(&scenes::FULL);
+}
+
+#[test]
 fn a_crash_changes_nothing_where_the_image_is_to_be_deleted() {
     every_crash_point(&scenes::DELETE);
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::lives::Record;
 use super::scenes::Scene;
+use crate::support::is_record;
 
 /// What a kill between an untag and its notice may cost, because nothing that is left tells of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +43,7 @@ pub(super) fn compare(
 ) -> Result<BTreeSet<Gap>, Vec<String>> {
     let mut check = Check { scene, reference, case, gaps: BTreeSet::new(), problems: Vec::new() };
     check.changes();
+    check.records();
     check.end();
     for (reference, case) in reference.notices.iter().zip(&case.notices) {
         check.problems.extend(case.iter().filter_map(contradiction));
@@ -87,6 +89,28 @@ impl Check<'_> {
         }
         for tag in self.case.went.difference(&self.reference.went) {
             self.problems.push(format!("tag {tag} went"));
+        }
+    }
+
+    /// Every tag is on a record of its image, or in a notice that the repository is full, before it is removed; and no
+    /// record names a tag that the undisturbed run did not remove.
+    fn records(&mut self) {
+        let mut named = BTreeSet::new();
+        let mut calls: Vec<_> = self.case.calls.iter().filter(|call| call.applied).collect();
+        calls.sort_by_key(|call| call.effect);
+        for call in calls {
+            named.extend(recorded(call).into_iter().chain(announced(call)));
+            for (digest, tag) in untagged(call) {
+                let is_ours = tag.starts_with(&digest.replace("sha256:", "quarantine-"));
+                if !is_ours && !named.contains(&(digest.clone(), tag.clone())) {
+                    self.problems.push(format!("tag {tag} of {digest} was removed unrecorded"));
+                }
+            }
+        }
+        let expected: BTreeSet<_> = self.reference.calls.iter().flat_map(recorded).collect();
+        let found: BTreeSet<_> = self.case.calls.iter().flat_map(recorded).collect();
+        for (digest, tag) in found.difference(&expected) {
+            self.problems.push(format!("a record names another tag: {tag} of {digest}"));
         }
     }
 
@@ -260,12 +284,37 @@ fn untagged(call: &Call) -> Vec<(String, String)> {
     ids.into_iter().flatten().map(|id| (text(&id["imageDigest"]), text(&id["imageTag"]))).collect()
 }
 
+/// Digest and tag of everything that a call records as removed.
+fn recorded(call: &Call) -> Vec<(String, String)> {
+    if !is_record(call) {
+        return Vec::new();
+    }
+    let manifest = call.request["imageManifest"].as_str().unwrap_or_default();
+    let manifest: Value = serde_json::from_str(manifest).unwrap_or_default();
+    let digest = manifest["subject"]["digest"].as_str().unwrap_or_default();
+    let tags = manifest["annotations"]["tagwarden.tags"].as_str().unwrap_or_default();
+    let tags: Vec<String> = serde_json::from_str(tags).unwrap_or_default();
+    tags.into_iter().map(|tag| (digest.to_owned(), tag)).collect()
+}
+
+/// Digest and tag of everything that a call announces because the repository is full.
+fn announced(call: &Call) -> Vec<(String, String)> {
+    let message = call.request["Message"].as_str().unwrap_or_default();
+    if call.operation != "Publish" || !message.contains("the repository is full") {
+        return Vec::new();
+    }
+    let notice: Value = serde_json::from_str(message).unwrap_or_default();
+    let digest = notice["image"]["digest"].as_str().unwrap_or_default();
+    let kept = notice["tags"]["kept"].as_array().into_iter().flatten();
+    kept.filter_map(Value::as_str).map(|tag| (digest.to_owned(), tag.to_owned())).collect()
+}
+
 /// Everything that calls asked to be changed, whether it took effect or not.
 fn changes(calls: &[Call]) -> BTreeSet<(&'static str, String, String)> {
     let mut changes = BTreeSet::new();
     for call in calls {
         changes.extend(untagged(call).into_iter().map(|(digest, tag)| ("untag", digest, tag)));
-        if call.operation == "PutImage" {
+        if call.operation == "PutImage" && recorded(call).is_empty() {
             let text = |name: &str| call.request[name].as_str().unwrap_or("none").to_owned();
             // What an outcome says depends on where a crash was.
             let is_outcome = text("imageManifest").contains(r#""tagwarden.kind":"outcome""#);

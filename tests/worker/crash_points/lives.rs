@@ -71,6 +71,7 @@ pub(super) struct Record {
     /// How many calls the life after the last crash had.
     pub(super) last_life: usize,
     pub(super) tags: BTreeMap<String, String>,
+    /// The images without what is attached to them.
     pub(super) images: BTreeSet<String>,
     /// The notices of each topic, and among them what sums up a sweep.
     pub(super) notices: Vec<Vec<Value>>,
@@ -121,14 +122,17 @@ pub(super) fn run(scene: &Scene, crashes: &[Crash]) -> Result<Record, String> {
     })
 }
 
-/// The images and the records in the repository. What an outcome says depends on where a crash was,
-/// so outcomes are left out.
+/// The images, and what is attached to them but records of removals, whose names are compared
+/// instead, and outcomes, which say what a crash left to do.
 fn images(world: &World) -> BTreeSet<String> {
     let images = world.sim.images(&world.repository);
     let records = images.iter().flat_map(|digest| world.sim.referrers(&world.repository, digest));
-    let outcomes = records.filter(is_outcome).map(|record| record.digest);
-    let outcomes: BTreeSet<_> = outcomes.collect();
-    images.into_iter().filter(|digest| !outcomes.contains(digest)).collect()
+    let left_out = records.filter(|record| {
+        let kind = record.annotations.get("tagwarden.kind");
+        is_outcome(record) || kind.is_some_and(|kind| kind == "quarantine")
+    });
+    let left_out: BTreeSet<_> = left_out.map(|record| record.digest).collect();
+    images.into_iter().filter(|digest| !left_out.contains(digest)).collect()
 }
 
 fn on_a_runtime<T>(work: impl Future<Output = T>) -> T {

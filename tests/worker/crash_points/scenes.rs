@@ -7,7 +7,7 @@ use aws_sim::{Call, DeleteRules, ReplicationRule, ScanResult, SimConfig};
 use serde_json::{Value, json};
 
 use super::check::Gap;
-use crate::support::{ACCOUNT, QUEUE, REGION, World, basic, critical, quarantine};
+use crate::support::{ACCOUNT, QUEUE, REGION, World, basic, critical, in_repository, quarantine};
 
 /// A registry, a policy, and events in the queue.
 #[derive(Clone, Copy)]
@@ -75,6 +75,44 @@ pub(super) const PROTECTED_SIBLING: Scene = Scene {
         world
     },
     went: 1,
+    ..TWO_TAGS
+};
+
+/// The repository lacks the blob that every record names.
+pub(super) const NEW_REPOSITORY: Scene = Scene {
+    name: "new repository",
+    set: || {
+        let mut world = world();
+        world.repository = world.sim.create_repository("team/new");
+        let digest = world.image(&["1.0", "latest"], critical());
+        let event = basic(&digest, &["1.0", "latest"], &json!({"CRITICAL": 1}));
+        world.send(&in_repository(event, "team/new"));
+        world
+    },
+    ..TWO_TAGS
+};
+
+/// The holds are read right before the tags are removed.
+pub(super) const SIGNED: Scene = Scene {
+    name: "signed records",
+    set: || {
+        let world = world().set("RESTORE__KEY", &"k".repeat(43));
+        world.violating(&["1.0", "latest"]);
+        world
+    },
+    ..TWO_TAGS
+};
+
+/// The repository takes no record.
+pub(super) const FULL: Scene = Scene {
+    name: "full repository",
+    set: || {
+        let world = world();
+        world.violating(&["1.0", "latest"]);
+        world.sim.set_image_limit(&world.repository, 1);
+        world
+    },
+    told: &["blocked", "quarantined"],
     ..TWO_TAGS
 };
 
