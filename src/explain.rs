@@ -26,6 +26,7 @@ use crate::domain::policy::{Mode, Policy};
 use crate::event::{ImageEvent, Kind};
 use crate::inspect::{Inspection, Quarantined};
 use crate::notify::TopicSettings;
+use crate::registry::Records;
 
 pub(crate) use self::image::ExplainedImage;
 use self::live::Live;
@@ -48,6 +49,8 @@ pub(crate) enum Verdict {
     WouldUntag,
     /// It violates the policy and its tags cannot be removed. The team is notified.
     Blocked,
+    /// It violates the policy, and its tags stay for now because somebody holds it.
+    Held,
     /// Its findings are not there yet. The worker tries again later.
     Wait,
     /// Its scan has not ended. An event will come when it has.
@@ -136,6 +139,8 @@ pub(crate) struct Explainer<'a> {
     pub own: &'a RegistryId,
     /// `limits.*`, each key with its value.
     pub limits: &'a [(String, String)],
+    /// Whether what is removed is recorded on the image.
+    pub records: Records,
 }
 
 impl Explanation {
@@ -346,6 +351,7 @@ impl Explainer<'_> {
     fn verdict(&self, repository: &Repository, plan: &Plan) -> Verdict {
         let audit = self.policy.terms(&repository.name).1.mode == Mode::Audit;
         match plan.course() {
+            _ if plan.hold.is_some() => Verdict::Held,
             Course::Marked => Verdict::AlreadyQuarantined,
             Course::Untagged => Verdict::NothingToUntag,
             Course::Blocked => Verdict::Blocked,

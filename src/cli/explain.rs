@@ -147,7 +147,8 @@ async fn explained(
         }
         (None, Parsed::Ignored { .. } | Parsed::Sweep(_) | Parsed::Restore { .. }) => own,
     };
-    let explainer = Explainer { policy: &policy, topics: &topics, own: &own, limits };
+    let records = settings.records;
+    let explainer = Explainer { policy: &policy, topics: &topics, own: &own, limits, records };
     let event = match parsed {
         Parsed::Assess(event) => event,
         Parsed::Sweep(order) => {

@@ -4,12 +4,13 @@
 use anstyle::{AnsiColor, Style};
 
 /// The beginnings of verdicts, with their colours. The first that fits counts.
-const VERDICTS: [(&str, AnsiColor); 15] = [
+const VERDICTS: [(&str, AnsiColor); 16] = [
     ("untag", AnsiColor::Red),
     ("failed", AnsiColor::Red),
     ("refused", AnsiColor::Red),
     ("would untag", AnsiColor::Yellow),
     ("blocked", AnsiColor::Yellow),
+    ("held", AnsiColor::Yellow),
     ("unscanned", AnsiColor::Yellow),
     ("absent", AnsiColor::Yellow),
     ("unknown", AnsiColor::Yellow),

@@ -16,6 +16,8 @@ pub enum Coverage {
     /// A limit is exceeded, and the tags stay, because they are protected or a safeguard keeps
     /// them.
     Blocked,
+    /// A limit is exceeded, and the tags stay until a time, because somebody holds the image.
+    Held,
     /// A limit is exceeded, and the tags stay, because the next pull would bring them back from
     /// another registry.
     PullThrough,
@@ -47,11 +49,12 @@ pub enum Coverage {
 
 impl Coverage {
     /// All results.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Clean,
         Self::Untag,
         Self::WouldUntag,
         Self::Blocked,
+        Self::Held,
         Self::PullThrough,
         Self::Quarantined,
         Self::NeverScanned,
@@ -75,6 +78,7 @@ impl Coverage {
             Self::Untag => "untag",
             Self::WouldUntag => "would_untag",
             Self::Blocked => "blocked",
+            Self::Held => "held",
             Self::PullThrough => "pull_through",
             Self::Quarantined => "quarantined",
             Self::NeverScanned => "never_scanned",
@@ -119,7 +123,10 @@ impl Coverage {
     /// Returns whether the image exceeds a limit and people can still pull it.
     #[must_use]
     pub fn violates(self) -> bool {
-        matches!(self, Self::Untag | Self::WouldUntag | Self::Blocked | Self::PullThrough)
+        matches!(
+            self,
+            Self::Untag | Self::WouldUntag | Self::Blocked | Self::Held | Self::PullThrough
+        )
     }
 
     /// Returns whether people can pull the image and nobody knows how vulnerable it is.

@@ -7,7 +7,7 @@ use crate::domain::notice::NoticeAction;
 use crate::domain::plan::Plan;
 use crate::domain::policy::{Action, Unscanned};
 use crate::notify::TopicSettings;
-use crate::registry::UNTAG_BATCH;
+use crate::registry::{Records, UNTAG_BATCH};
 
 impl Explainer<'_> {
     /// Adds the calls that change an image or publish a notice.
@@ -27,6 +27,13 @@ impl Explainer<'_> {
                 let mark = &plan.quarantine;
                 format!("ecr DescribeImages {name} {mark} in {account} {region}, until it is there")
             }));
+            if self.records == Records::Required {
+                let (count, tags) =
+                    (plan.untag.len(), if plan.untag.len() == 1 { "tag" } else { "tags" });
+                image.calls.push(format!(
+                    "ecr PutImage {name} a record of {count} {tags}, attached to {digest}"
+                ));
+            }
             image.calls.extend(plan.untag.chunks(UNTAG_BATCH).map(|tags| {
                 let tags = strings(tags).join(", ");
                 format!(

@@ -16,6 +16,7 @@ impl Verdict {
             Self::Untag => "untag",
             Self::WouldUntag => "would untag, but the mode is audit",
             Self::Blocked => "blocked: it violates the policy and keeps its tags",
+            Self::Held => "held: it violates the policy and keeps its tags for now",
             Self::Wait => "wait: its findings are not there yet",
             Self::LeftToScan => "left to its scan: an event will come when the scan ends",
             Self::Unscanned => {

@@ -220,6 +220,9 @@ impl<R: Registry, N: Notifier> Applier<R, N> {
         if left.is_empty() {
             return if planned.delete { Standing::ToDelete } else { Standing::DoneBefore };
         }
+        if now.coverage == Coverage::Held {
+            return Standing::Refused(now.reasons.join("; "));
+        }
         if now.coverage != Coverage::Untag || now.untag != left {
             let (coverage, untag) = (now.coverage.as_str(), joined(&now.untag));
             return Standing::Refused(format!(
@@ -283,6 +286,7 @@ fn undone(outcome: &Outcome, delete: bool) -> Option<String> {
         Outcome::Absent if delete => return None,
         Outcome::Shared(outcome) => return undone(outcome, delete),
         Outcome::Blocked => "it keeps its tags, and the team was notified of the reason",
+        Outcome::Held => "somebody holds it, so it keeps its tags until the hold ends",
         Outcome::Unscanned => "it can no longer be judged",
         Outcome::LeftToScan => "a new scan of it has begun",
         Outcome::Overreach => "the registry removed more than requested: no more tags are removed",

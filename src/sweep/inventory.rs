@@ -327,7 +327,9 @@ impl<R: Registry> Inventory<R> {
     ) -> Result<InventoryEntry, Failure> {
         let violation = self.safeguards.check(request, violation).await?;
         let Violation { image, evaluation, plan, cause, .. } = violation;
-        let coverage = if plan.untag.is_empty() {
+        let coverage = if plan.hold.is_some() {
+            Coverage::Held
+        } else if plan.untag.is_empty() {
             Coverage::Blocked
         } else if !plan.blockers.is_empty() {
             let pulled = self.safeguards.pulled_through(request).await?;

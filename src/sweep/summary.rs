@@ -312,6 +312,7 @@ fn meaning(coverage: Coverage) -> &'static str {
         Coverage::Blocked => {
             "violate the policy and keep their tags (protected, in use, or too few others)"
         }
+        Coverage::Held => "violate the policy and keep their tags until a hold ends",
         Coverage::PullThrough => "violate the policy in a pull-through cache",
         Coverage::Quarantined => "quarantined",
         Coverage::NeverScanned => "never scanned",

@@ -5,6 +5,7 @@ mod apply;
 mod check;
 mod explain;
 mod filled;
+mod held;
 mod iam;
 mod image;
 mod init;

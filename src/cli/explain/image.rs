@@ -41,12 +41,12 @@ pub(super) async fn main(
         Err(error) => return live_failed(&error),
     };
     let (policy, topics) = (settings.policy.clone(), settings.notify.topics.clone());
-    let has_mode = settings.mode.is_some();
+    let (has_mode, records) = (settings.mode.is_some(), settings.records);
     let looked = match live::look_at_image(settings, &sdk, own.clone(), named).await {
         Ok(looked) => looked,
         Err(error) => return live_failed(&error),
     };
-    let explainer = Explainer { policy: &policy, topics: &topics, own: &own, limits };
+    let explainer = Explainer { policy: &policy, topics: &topics, own: &own, limits, records };
     let live::NamedImage { repository, live, quarantined } = &looked;
     let mut explanation = explainer.image(repository, &named.image, live, quarantined);
     if screen.is_verbose() {

@@ -43,7 +43,7 @@ impl Group {
     pub(super) fn of(coverage: Option<Coverage>) -> Self {
         match coverage {
             Some(Coverage::Untag | Coverage::WouldUntag) => Self::Change,
-            Some(Coverage::Blocked | Coverage::PullThrough) => Self::Stays,
+            Some(Coverage::Blocked | Coverage::Held | Coverage::PullThrough) => Self::Stays,
             Some(Coverage::Failed) => Self::Failed,
             Some(Coverage::Scanning) => Self::Waits,
             Some(Coverage::Clean) => Self::Clean,
@@ -85,6 +85,7 @@ pub(super) fn coverage(coverage: Coverage) -> &'static str {
         Coverage::Untag => "Would lose tags",
         Coverage::WouldUntag => "Would lose tags if the mode were enforce",
         Coverage::Blocked => "Over a limit; protected, or kept by a safeguard",
+        Coverage::Held => "Over a limit; somebody holds it until a time",
         Coverage::PullThrough => "Over a limit; a pull-through cache would bring it back",
         Coverage::Quarantined => "In quarantine already",
         Coverage::NeverScanned => "Never scanned",
