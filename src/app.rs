@@ -234,7 +234,7 @@ impl App {
         };
         let registry = EcrRegistry::new(self.aws.clone(), of.own.clone(), settings.untag_by);
         let reading = Reading::new(&of, registry);
-        let dispatcher = dispatcher(&of, topics);
+        let dispatcher = dispatcher(&of, topics, settings.queue.url.clone());
         let (max_in_flight, visibility) =
             (settings.queue.max_in_flight, settings.queue.visibility_timeout);
         let sweeps = sweeps::CoordinatorParts {

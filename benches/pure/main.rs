@@ -21,7 +21,7 @@ use tagwarden::domain::origin::Origin;
 use tagwarden::domain::plan::Plan;
 use tagwarden::domain::policy::{Mode, Policy, Reporting, Rule, RuleSettings};
 use tagwarden::event::{self, Parsed};
-use tagwarden::notify::render::render;
+use tagwarden::notify::render::{Audience, render};
 use tagwarden::notify::{Notice, NoticeFormat, NoticeTags, WayBack, notice_id};
 
 /// Noon of 2026-01-02: before the exceptions expire.
@@ -121,9 +121,12 @@ fn rendering(criterion: &mut Criterion) {
     let formats =
         [("text", NoticeFormat::Text), ("json", NoticeFormat::Json), ("chat", NoticeFormat::Chat)];
     for (name, format) in formats {
-        assert!(render(&notice, format, None).body.contains("CVE-2026-0000"), "{name}");
+        assert!(
+            render(&notice, format, Audience::default()).body.contains("CVE-2026-0000"),
+            "{name}"
+        );
         group.bench_function(name, |bencher| {
-            bencher.iter(|| render(black_box(&notice), format, None));
+            bencher.iter(|| render(black_box(&notice), format, Audience::default()));
         });
     }
     group.finish();

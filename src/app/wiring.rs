@@ -201,12 +201,15 @@ impl<R: Registry> Reading<R> {
     }
 }
 
+/// Returns the dispatcher of a worker, whose notices name its queue.
 pub(super) fn dispatcher<N: Notifier>(
     of: &Surroundings,
     topics: Vec<Topic<N>>,
+    queue: String,
 ) -> Arc<Dispatcher<N>> {
     let (health, shutdown) = (Arc::clone(&of.health), of.shutdown.clone());
-    Arc::new(Dispatcher::new(topics, health, shutdown, Arc::clone(&of.instruments)))
+    let dispatcher = Dispatcher::new(topics, health, shutdown, Arc::clone(&of.instruments));
+    Arc::new(dispatcher.asked_by(queue))
 }
 
 /// Returns the dispatcher of a command, behind which a person waits.

@@ -23,6 +23,13 @@ pub enum WayBack {
     NoRoom,
 }
 
+impl WayBack {
+    /// Returns whether no record names the tags, so that only the notice and the audit log do.
+    pub(super) fn is_unrecorded(self) -> bool {
+        matches!(self, Self::RecordsOff | Self::NoRoom)
+    }
+}
+
 /// The answer to a request to give tags back, to hold an image, or to end its hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -61,6 +68,16 @@ impl Answer {
             hold: HoldAnswer::None,
             refusal: None,
         }
+    }
+
+    /// Returns the tags that it is about: those that were given back, else those that were asked
+    /// for.
+    pub(super) fn named(&self) -> Vec<&Tag> {
+        if !self.restored.is_empty() {
+            return self.restored.iter().collect();
+        }
+        let left = self.left.iter().map(|left| &left.tag);
+        self.asked.iter().chain(&self.present).chain(&self.superseded).chain(left).collect()
     }
 }
 

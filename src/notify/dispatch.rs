@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 
 use super::history::NotificationHistory;
 use super::removal_gate::RemovalGate;
-use super::render::{Rendered, render};
+use super::render::{Audience, Rendered, render};
 use super::{Notice, Notifier};
 use crate::aws::AwsError;
 use crate::backoff::{Retries, Stopping};
@@ -98,6 +98,8 @@ pub(crate) struct Dispatcher<N> {
     instruments: Arc<Instruments>,
     /// Whether a notice is given up after some attempts although every topic refuses us.
     gives_up: bool,
+    /// The URL of the queue to which requests to give tags back are sent.
+    queue: Option<String>,
 }
 
 /// Writes the audit record of an act, or of a refusal to act, whether or not anybody is notified.
@@ -140,7 +142,13 @@ impl<N: Notifier> Dispatcher<N> {
         instruments: Arc<Instruments>,
     ) -> Self {
         let (history, gate) = Default::default();
-        Self { topics, history, gate, health, shutdown, instruments, gives_up: false }
+        Self { topics, history, gate, health, shutdown, instruments, gives_up: false, queue: None }
+    }
+
+    /// Names the queue to which requests to give tags back are sent.
+    #[must_use]
+    pub(crate) fn asked_by(self, queue: String) -> Self {
+        Self { queue: Some(queue), ..self }
     }
 
     /// Gives a notice up after some attempts when every topic refuses us, because a person waits
@@ -286,7 +294,8 @@ impl<N: Notifier> Dispatcher<N> {
         notice: &Notice,
     ) -> Option<(&'a Topic<N>, AwsError)> {
         let TopicSettings { format, contact, .. } = &topic.settings;
-        let rendered = render(notice, *format, contact.as_deref());
+        let audience = Audience { contact: contact.as_deref(), queue: self.queue.as_deref() };
+        let rendered = render(notice, *format, audience);
         let result = topic.notifier.publish(&rendered).await;
         self.instruments.notice(result.is_ok());
         topic

@@ -133,7 +133,7 @@ fn key(topic: &str, notice: &Notice) -> NewsKey {
 mod tests {
     use super::*;
     use crate::domain::names::RepositoryName;
-    use crate::notify::sample::{notice, tags};
+    use crate::notify::sample::{notice, restored, tags};
 
     const TOPIC: &str = "arn:aws:sns:eu-west-1:111122223333:team";
 
@@ -155,6 +155,23 @@ mod tests {
         assert!(!history.has_heard(TOPIC, &other));
         history.missed(TOPIC, &news);
         assert!(!history.has_heard(TOPIC, &news));
+    }
+
+    #[test]
+    fn answer_to_one_request_is_news_again_only_if_more_tags_were_given_back() {
+        let history = NotificationHistory::default();
+        let answer = restored();
+        history.heard(TOPIC, &answer);
+        let mut again = answer.clone();
+        again.answer.as_mut().unwrap().restored.reverse();
+        again.tags.kept.clear();
+        assert!(history.has_heard(TOPIC, &again));
+        again.answer.as_mut().unwrap().restored.pop();
+        assert!(!history.has_heard(TOPIC, &again), "other tags");
+        let other = Notice { id: "another".to_owned(), ..answer.clone() };
+        assert!(!history.has_heard(TOPIC, &other), "another request");
+        let refused = Notice { action: NoticeAction::Refused, ..answer };
+        assert!(!history.has_heard(TOPIC, &refused));
     }
 
     #[test]

@@ -23,6 +23,15 @@ use crate::notify::NoticeFormat;
 /// Publish).
 const MAX_BYTES: usize = 256_000;
 
+/// What the notices of a topic say besides what happened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Audience<'a> {
+    /// Whom the readers can ask.
+    pub contact: Option<&'a str>,
+    /// The URL of the queue to which requests to give tags back are sent.
+    pub queue: Option<&'a str>,
+}
+
 /// The amount of a notice that is shown.
 #[derive(Clone, Copy, Debug)]
 struct Cut {
@@ -30,19 +39,26 @@ struct Cut {
     items: usize,
     /// The maximum number of characters of each text that is not ours.
     chars: usize,
+    /// Whether the list of removed tags is whole, because nothing else has it.
+    whole_tags: bool,
 }
 
 impl Cut {
     /// From everything to an amount that is small enough for any notice.
-    const STEPS: [Self; 4] = [
-        Self { items: usize::MAX, chars: usize::MAX },
-        Self { items: 100, chars: 1000 },
-        Self { items: 20, chars: 200 },
-        Self { items: 3, chars: 50 },
-    ];
+    const STEPS: [Self; 4] =
+        [Self::to(usize::MAX, usize::MAX), Self::to(100, 1000), Self::to(20, 200), Self::to(3, 50)];
+
+    const fn to(items: usize, chars: usize) -> Self {
+        Self { items, chars, whole_tags: false }
+    }
 
     fn at_most(self, items: usize, chars: usize) -> Self {
-        Self { items: self.items.min(items), chars: self.chars.min(chars) }
+        Self { items: self.items.min(items), chars: self.chars.min(chars), ..self }
+    }
+
+    /// Returns the maximum number of removed tags.
+    fn removed_tags(self) -> usize {
+        if self.whole_tags { usize::MAX } else { self.items }
     }
 }
 
@@ -57,16 +73,20 @@ pub struct Rendered {
     pub attributes: BTreeMap<&'static str, String>,
 }
 
-/// Renders a notice, with the contact that its readers can ask. Lists and texts that would make it
-/// too large are cut, and the notice says so.
+/// Renders a notice for its readers. Lists and texts that would make it too large are cut, and the
+/// notice says so.
 #[must_use]
-pub fn render(notice: &Notice, format: NoticeFormat, contact: Option<&str>) -> Rendered {
+pub fn render(notice: &Notice, format: NoticeFormat, audience: Audience<'_>) -> Rendered {
+    let contact = audience.contact;
     let body = |cut: Cut| match format {
         NoticeFormat::Text => text::text(notice, contact, cut),
         NoticeFormat::Json => document::document(notice, contact, cut).to_string(),
-        NoticeFormat::Chat => chat::chat(notice, contact).to_string(),
+        NoticeFormat::Chat => chat::chat(notice, audience).to_string(),
     };
-    let mut bodies = Cut::STEPS.into_iter().map(body);
+    // An image has at most 1,000 tags of 128 characters, which leave room for a notice that is cut.
+    let whole_tags = notice.way_back.is_unrecorded();
+    let keeping = Cut::STEPS.map(|cut| Cut { whole_tags, ..cut });
+    let mut bodies = keeping.into_iter().chain(Cut::STEPS).map(body);
     let mut smallest = String::new();
     let fitting = bodies.find_map(|body| {
         smallest = body;

@@ -115,7 +115,7 @@ pub(crate) fn restored() -> Notice {
             tag: tags(&["beta"]).remove(0),
             reason: "ECR refuses to put it: the repository is full".to_owned(),
         }],
-        hold: HoldAnswer::Held(hold()),
+        hold: held(),
         ..Answer::new("request-1", "AROAEXAMPLEID12345678")
     };
     let tags = NoticeTags {
@@ -158,16 +158,17 @@ fn asked() -> Notice {
     Notice { id, event, event_id: "request-1".to_owned(), ..notice }
 }
 
-fn hold() -> Hold {
+/// Returns a hold that is in force.
+pub(super) fn held() -> HoldAnswer {
     let time = |text| humantime::parse_rfc3339(text).unwrap();
-    Hold {
+    HoldAnswer::Held(Hold {
         until: time("2026-12-07T00:00:00Z"),
         issued: time("2026-11-30T03:10:00Z"),
         reason: "the shop is down without it, SEC-99".to_owned(),
         owner: "team-shop@example.com".to_owned(),
         request: "request-1".to_owned(),
         sender: "AROAEXAMPLEID12345678".to_owned(),
-    }
+    })
 }
 
 /// Returns the sample of a notice with this action.

@@ -8,16 +8,6 @@ use crate::notify::{Advice, Answer, HoldAnswer, LeftTag};
 /// The maximum number of tags in a line.
 const TAGS: usize = 10;
 
-/// Returns the tags that an answer is about: those that were given back, else those that were asked
-/// for.
-pub(super) fn tags(answer: &Answer) -> Vec<&Tag> {
-    if !answer.restored.is_empty() {
-        return answer.restored.iter().collect();
-    }
-    let left = answer.left.iter().map(|left| &left.tag);
-    answer.asked.iter().chain(&answer.present).chain(&answer.superseded).chain(left).collect()
-}
-
 /// Returns what was done, as the rest of a subject that begins with the name of the image.
 pub(super) fn event(answer: &Answer) -> &'static str {
     match (&answer.hold, answer.restored.is_empty()) {
@@ -37,20 +27,20 @@ pub(super) fn done(answer: &Answer, image: &str, (was, the_tags): (&str, &str)) 
              registry's policy, tagwarden removes its tags again."
         ),
         (HoldAnswer::Held(_), true) => format!(
-            "{image} {was} held at somebody's request: for a time, tagwarden leaves the image \
-             alone although it has vulnerabilities that this registry's policy does not allow."
+            "{image} {was} held at somebody's request: until the hold ends, tagwarden removes none \
+             of its tags, whether or not the image violates this registry's policy."
         ),
         (HoldAnswer::Held(_), false) => format!(
             "{image} {was} restored for a time: tagwarden gave {the_tags} back at somebody's \
-             request, although the image has vulnerabilities that this registry's policy does not \
-             allow."
+             request. Until the hold ends it removes none, whether or not the image violates this \
+             registry's policy."
         ),
         (HoldAnswer::None, true) => format!(
             "Somebody asked to restore {image}, and there was nothing to do: no tag was given back."
         ),
         (HoldAnswer::None, false) => format!(
-            "{image} {was} restored: tagwarden gave {the_tags} back at somebody's request. The \
-             image is within this registry's policy."
+            "{image} {was} restored: tagwarden gave {the_tags} back at somebody's request, because \
+             the image is within this registry's policy now."
         ),
     }
 }
@@ -106,7 +96,7 @@ pub(super) fn next_step(answer: &Answer) -> &'static str {
         }
         HoldAnswer::Withdrawn => "Rebuild the image with fixed packages and push it again.",
         HoldAnswer::None if answer.restored.is_empty() => "Nothing.",
-        HoldAnswer::None => "Nothing: pulls by these tags work again.",
+        HoldAnswer::None => "Nothing: pulls by tag work again.",
     }
 }
 
@@ -119,10 +109,7 @@ fn advice(advice: Advice) -> &'static str {
         Advice::AskSomebodyElse => "Ask whoever runs tagwarden: they know who may ask for this.",
         Advice::AskAgain => "Ask again.",
         Advice::AskOtherwise => "Ask again, within what the reason allows.",
-        Advice::ByHand => {
-            "Give the tags back by hand, see \"Give tags back\" in tagwarden's documentation: \
-             docs/undo.md"
-        }
-        Advice::Nothing => "Nothing: there is nothing to give back.",
+        Advice::ByHand => "Give the tags back by hand.",
+        Advice::Nothing => "Nothing can be done.",
     }
 }

@@ -8,34 +8,32 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::Cut;
 use super::subject::{subject, title};
 use super::summary::{
     Back, back, kept_because, kept_label, next_step, pull, reasons, updates, what, works,
 };
 use super::words::{Style, and_more, counting, enumerated, finding_name, plain};
+use super::{Audience, Cut};
 use crate::domain::names::RegistryId;
 use crate::domain::notice::NoticeAction;
 use crate::domain::policy::Mode;
 use crate::domain::text::start;
 use crate::notify::Notice;
+use crate::notify::undo::Undo;
 
 /// The maximum length of the description. Slack refuses a section of more than 3,000 characters
 /// (its API reference, "Section block"), and a notice that it refuses is lost in silence.
 const MAX_CHARS: usize = 2900;
+/// The maximum length of a variable. No limit is documented; the message needs up to 500.
+const MAX_VARIABLE: usize = 600;
 /// From an amount that reads well on a phone to one that fits for any notice.
-const STEPS: [Cut; 4] = [
-    Cut { items: 3, chars: 200 },
-    Cut { items: 3, chars: 100 },
-    Cut { items: 2, chars: 50 },
-    Cut { items: 1, chars: 20 },
-];
+const STEPS: [Cut; 4] = [Cut::to(3, 200), Cut::to(3, 100), Cut::to(2, 50), Cut::to(1, 20)];
 /// The maximum number of findings, and of lines about packages, in a channel.
 const LINES: usize = 3;
 
 /// Returns the notice in the schema of Amazon Q Developer in chat applications, which drops
 /// everything else in silence (its user guide, "Custom notifications").
-pub(super) fn chat(notice: &Notice, contact: Option<&str>) -> Value {
+pub(super) fn chat(notice: &Notice, audience: Audience<'_>) -> Value {
     let icon = match notice.action {
         NoticeAction::Quarantined | NoticeAction::Deleted => ":no_entry:",
         NoticeAction::WouldUntag => ":eyes:",
@@ -53,7 +51,7 @@ pub(super) fn chat(notice: &Notice, contact: Option<&str>) -> Value {
         "content": {
             "textType": "client-markdown",
             "title": format!("{icon} {}{mode}", title(notice)),
-            "description": description(notice, contact),
+            "description": description(notice, audience.contact),
             "nextSteps": [next_step(notice)],
             "keywords": [notice.action.as_str(), notice.repository.name.as_str()],
         },
@@ -61,13 +59,36 @@ pub(super) fn chat(notice: &Notice, contact: Option<&str>) -> Value {
             "threadId": format!("{}@{}", notice.repository, notice.digest),
             "summary": subject(notice),
             "eventType": notice.action.as_str(),
-            "additionalContext": {
-                "account": notice.repository.account.as_str(),
-                "region": notice.repository.region.as_str(),
-                "event": escaped(&notice.event_id, 300),
-            },
+            "additionalContext": context(notice, audience.queue),
         },
     })
+}
+
+/// Returns the variables of custom actions, each at most [`MAX_VARIABLE`] characters long.
+///
+/// If the worker gives the tags back when it is asked, `RestoreQueue` and `RestoreMessage` are what
+/// such an action sends. It cannot ask for a hold: nobody types a reason into it, and everybody in
+/// the channel can press it.
+fn context(notice: &Notice, queue: Option<&str>) -> Value {
+    let mut context = json!({
+        "account": notice.repository.account.as_str(),
+        "region": notice.repository.region.as_str(),
+        "event": escaped(&notice.event_id, 300),
+    });
+    if let Some(queue) = queue.filter(|queue| is_queue(queue))
+        && let Some(message) = Undo::of(notice).and_then(|undo| undo.message)
+        && let Some(context) = context.as_object_mut()
+    {
+        context.insert("RestoreQueue".to_owned(), queue.into());
+        context.insert("RestoreMessage".to_owned(), message.into());
+    }
+    context
+}
+
+/// Returns whether a text is the URL of a queue that fits, in which nothing has a meaning in chat.
+fn is_queue(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:".contains(&byte);
+    text.len() <= MAX_VARIABLE && text.bytes().all(is_plain)
 }
 
 /// Returns as much as fits.
@@ -76,10 +97,24 @@ fn description(notice: &Notice, contact: Option<&str>) -> String {
     for cut in STEPS {
         shortest = with(notice, contact, cut);
         if shortest.chars().count() <= MAX_CHARS {
-            break;
+            return shortest;
         }
     }
-    shortest
+    lines_that_fit(&shortest)
+}
+
+/// Leaves out the lines that do not fit, and says so. Each line is complete by itself.
+fn lines_that_fit(text: &str) -> String {
+    const CUT: &str = "(This notice is too long for a channel. Some of its lines are left out.)\n";
+    let mut room = MAX_CHARS.saturating_sub(CUT.len());
+    let fits = |line: &&str| {
+        let left = room.checked_sub(line.chars().count());
+        room = left.unwrap_or(room);
+        left.is_some()
+    };
+    let mut out: String = text.split_inclusive('\n').filter(fits).collect();
+    out.push_str(CUT);
+    out
 }
 
 fn with(notice: &Notice, contact: Option<&str>, cut: Cut) -> String {
@@ -106,9 +141,10 @@ fn with(notice: &Notice, contact: Option<&str>, cut: Cut) -> String {
         let most = cut.items.min(LINES);
         line("Update", &enumerated(&fixes, most, "; ", |fix| fix.line(style)));
     }
-    if let Some(Back { words, command }) = back(notice) {
+    if let Some(Back { words, command, after }) = back(notice) {
         let command = command.map(|command| format!(" {}", code(&command))).unwrap_or_default();
-        line("Get it back", &format!("{words}{command}"));
+        let after = after.map(|after| format!(" {after}")).unwrap_or_default();
+        line("Get it back", &format!("{words}{command}{after}"));
     }
     if let Some(contact) = contact {
         line("Ask", &trusted(&start(contact, cut.chars.saturating_mul(5))));

@@ -19,8 +19,18 @@ struct Shears {
 
 impl Shears {
     fn list<T>(&mut self, name: &str, items: &[T], show: impl FnMut(&T) -> Value) -> Value {
-        self.note(name, items.len().saturating_sub(self.cut.items));
-        items.iter().take(self.cut.items).map(show).collect()
+        self.at_most(self.cut.items, name, items, show)
+    }
+
+    fn at_most<T>(
+        &mut self,
+        most: usize,
+        name: &str,
+        items: &[T],
+        show: impl FnMut(&T) -> Value,
+    ) -> Value {
+        self.note(name, items.len().saturating_sub(most));
+        items.iter().take(most).map(show).collect()
     }
 
     fn note(&mut self, name: &str, left_out: usize) {
@@ -35,9 +45,10 @@ pub(super) fn document(notice: &Notice, contact: Option<&str>, cut: Cut) -> Valu
     let mut shears = Shears { cut, left_out: Map::new() };
     let text = |text: &String| Value::from(start(text, cut.chars));
     let tag = |tag: &_| Value::from(ToString::to_string(tag));
+    let removed = cut.removed_tags();
     let tags = json!({
-        "untagged": shears.list("tags.untagged", &notice.tags.untagged, tag),
-        "claimed": shears.list("tags.claimed", &notice.tags.claimed, tag),
+        "untagged": shears.at_most(removed, "tags.untagged", &notice.tags.untagged, tag),
+        "claimed": shears.at_most(removed, "tags.claimed", &notice.tags.claimed, tag),
         "kept": shears.list("tags.kept", &notice.tags.kept, tag),
         "would_untag": shears.list("tags.would_untag", &notice.tags.would_untag, tag),
         "quarantine": notice.tags.quarantine.as_ref().map(ToString::to_string),
@@ -47,7 +58,7 @@ pub(super) fn document(notice: &Notice, contact: Option<&str>, cut: Cut) -> Valu
     let evaluation = notice.evaluation.as_ref();
     let worst = evaluation.map(|evaluation| evaluation.worst.as_slice()).unwrap_or_default();
     let worst = shears.list("worst", worst, |one| finding(one, cut));
-    let undo = Undo::of(notice).map(|Undo { command, exception, page }| {
+    let undo = Undo::of(notice).map(|Undo { command, exception, page, .. }| {
         json!({"command": command, "exception": exception, "page": page})
     });
     let counts: Map<String, Value> = notice

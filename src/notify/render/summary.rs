@@ -66,7 +66,8 @@ pub(super) fn what(notice: &Notice, style: Style) -> String {
             None => format!("{image} {was} restored at somebody's request."),
         },
         NoticeAction::Refused => format!(
-            "Somebody asked tagwarden to restore {image}, and it refused. Nothing was changed."
+            "Somebody asked tagwarden to restore {image} or to change its hold, and it refused. No \
+             tag was given back."
         ),
     }
 }
@@ -87,24 +88,25 @@ fn image(notice: &Notice, style: Style) -> (String, usize) {
     (image, tags.len())
 }
 
-/// Returns why, with labels: the answer to a request, and [`why`] the image is acted on.
+/// Returns why, with labels: the answer to a request, the limits that are exceeded, else what the
+/// notice gives as its reasons.
 pub(super) fn reasons(notice: &Notice, style: Style) -> Vec<(&'static str, String)> {
-    let why = why(notice, style);
+    if notice.action == NoticeAction::Failed {
+        return Vec::new();
+    }
+    let found = found(notice, style);
     let Some(answer) = &notice.answer else {
+        let why = found.or_else(|| others(notice, style));
         return why.into_iter().map(|why| ("Why", why)).collect();
     };
     let mut lines = answer::lines(answer, style);
-    lines.extend(why.map(|why| ("Found in it", why)));
+    lines.extend(found.map(|found| ("Found in it", found)));
     lines
 }
 
-/// Returns why: the limits that are exceeded, and by which image and rule; else what the notice
-/// gives as its reasons.
-fn why(notice: &Notice, style: Style) -> Option<String> {
+/// Returns the limits that are exceeded, and by which image and rule.
+fn found(notice: &Notice, style: Style) -> Option<String> {
     let reasons = Reasons::of(notice);
-    if notice.action == NoticeAction::Failed {
-        return None;
-    }
     let exceeded = notice.evaluation.iter().flat_map(|evaluation| &evaluation.exceeded);
     let mut words: Vec<_> = exceeded.copied().map(limit).collect();
     if words.is_empty() {
@@ -112,7 +114,7 @@ fn why(notice: &Notice, style: Style) -> Option<String> {
         words = limits.map(|reason| style.text(reason)).collect();
     }
     if words.is_empty() {
-        return blockers(notice, style);
+        return None;
     }
     let mut why = words.join(", ");
     if let Some(cause) = &notice.cause {
@@ -134,17 +136,20 @@ fn limit(Exceeded { severity, count, limit }: Exceeded) -> String {
     format!("{count} {severity} {noun} ({limit} allowed)")
 }
 
-/// Returns what keeps the tags, or what else there is to know. If there is no other reason, [`why`]
-/// has it.
+/// Returns what keeps the tags, or what else there is to know, unless [`reasons`] has it.
 pub(super) fn kept_because(notice: &Notice, style: Style) -> Option<String> {
     let is_why = notice.action != NoticeAction::Failed
+        && notice.answer.is_none()
         && Reasons::of(notice).limits.is_empty()
         && notice.evaluation.as_ref().is_none_or(|evaluation| evaluation.exceeded.is_empty());
-    if is_why { None } else { blockers(notice, style) }
+    if is_why { None } else { others(notice, style) }
 }
 
-fn blockers(notice: &Notice, style: Style) -> Option<String> {
-    let others = Reasons::of(notice).others;
+fn others(notice: &Notice, style: Style) -> Option<String> {
+    let mut others = Reasons::of(notice).others;
+    if let Some(refusal) = notice.answer.as_ref().and_then(|answer| answer.refusal.as_ref()) {
+        others.retain(|reason| **reason != refusal.reason);
+    }
     let most = style.cut.items.min(REASONS);
     let words = enumerated(&others, most, "; ", |reason| style.text(reason));
     (!words.is_empty()).then_some(words)
@@ -215,38 +220,43 @@ pub(super) fn next_step(notice: &Notice) -> &'static str {
 /// How tags can be put back.
 #[derive(Debug)]
 pub(super) struct Back {
-    /// The way in words. A command comes next, if there is one.
+    /// The way in words.
     pub(super) words: String,
-    /// The command.
+    /// The command, which comes next.
     pub(super) command: Option<String>,
+    /// What there is to know about the command.
+    pub(super) after: Option<&'static str>,
 }
 
 /// Returns how the tags can be put back, if there are any to put back.
 pub(super) fn back(notice: &Notice) -> Option<Back> {
-    let Undo { command, page, .. } = Undo::of(notice)?;
-    let by_hand = format!(
-        "the tags can be put back by hand, see \"Give tags back\" in tagwarden's documentation: \
-         {page}"
-    );
-    let words = match notice.way_back {
+    let Undo { way, command, page, .. } = Undo::of(notice)?;
+    let by_hand = |rest: &str| {
+        format!(
+            "the tags can be put back by hand, see \"Give tags back\" in tagwarden's \
+             documentation: {page}{rest}"
+        )
+    };
+    let words = match way {
         WayBack::Restore { holds: true } => format!(
-            "for a limited time, by the command below, if you may ask for it. Without --until, \
-             --reason and --owner as soon as the image is within the policy. For longer, by an \
-             exception: {page}"
+            "for a limited time, by the command below, if you may ask for it; for longer, by an \
+             exception, see {page}"
         ),
         WayBack::Restore { holds: false } => format!(
-            "as soon as the image is within the policy, for example by an exception ({page}), by \
-             the command below, if you may ask for it."
+            "by the command below, if you may ask for it, once the image is within the policy. An \
+             exception does that, see {page}"
         ),
-        WayBack::ByHand => by_hand,
-        WayBack::RecordsOff => format!(
-            "{by_hand}. Keep this notice: the registry has no list of these tags, because \
-             registry.records is off."
+        WayBack::ByHand => by_hand(""),
+        WayBack::RecordsOff => by_hand(
+            ". Keep this notice: only it and the audit log list these tags, because \
+             registry.records is off.",
         ),
-        WayBack::NoRoom => format!(
-            "{by_hand}. Keep this notice: the registry has no list of these tags, because the \
-             repository has no room for it."
+        WayBack::NoRoom => by_hand(
+            ". Keep this notice: only it and the audit log list these tags, because the \
+             repository has no room for a record of them.",
         ),
     };
-    Some(Back { words, command })
+    let has_hold = way == WayBack::Restore { holds: true };
+    let after = "Once the image is within the policy, leave out --until, --reason and --owner.";
+    Some(Back { words, command, after: has_hold.then_some(after) })
 }

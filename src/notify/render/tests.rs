@@ -1,5 +1,6 @@
 mod documentation;
 mod properties;
+mod restoring;
 
 use serde_json::Value;
 
@@ -13,21 +14,26 @@ use crate::domain::policy::Mode;
 use crate::notify::sample::{self, digest, notice, package, tags, texts};
 use crate::notify::{NoticeTags, notice_id};
 
-/// The contact in the snapshots.
-const CONTACT: Option<&str> = Some("#platform-security, or security@example.com");
+/// The readers of the snapshots.
+const TEAM: Audience<'static> = Audience {
+    contact: Some("#platform-security, or security@example.com"),
+    queue: Some("https://sqs.eu-west-1.amazonaws.com/111122223333/tagwarden"),
+};
+/// Readers who are told nothing but what happened.
+const NOBODY: Audience<'static> = Audience { contact: None, queue: None };
 
 const FORMATS: [NoticeFormat; 3] = [NoticeFormat::Text, NoticeFormat::Json, NoticeFormat::Chat];
 
 /// Returns all formats of a notice as people see them: the description for chat by itself, with its
 /// line ends.
 fn shown(notice: &Notice) -> String {
-    let rendered = |format| render(notice, format, CONTACT).body;
+    let rendered = |format| render(notice, format, TEAM).body;
     let parsed = |format| serde_json::from_str::<Value>(&rendered(format)).unwrap();
     let mut chat = parsed(NoticeFormat::Chat);
     let description = chat["content"]["description"].take();
     format!(
         "{}\n{}\n--- json\n{:#}\n--- chat\n{chat:#}\n{}",
-        render(notice, NoticeFormat::Text, None).subject,
+        render(notice, NoticeFormat::Text, NOBODY).subject,
         rendered(NoticeFormat::Text),
         parsed(NoticeFormat::Json),
         description.as_str().unwrap()
@@ -140,16 +146,6 @@ fn over_reach_of_the_registry() {
 }
 
 #[test]
-fn tags_given_back_and_a_hold() {
-    insta::assert_snapshot!(shown(&sample::restored()));
-}
-
-#[test]
-fn a_refused_request() {
-    insta::assert_snapshot!(shown(&sample::refused()));
-}
-
-#[test]
 fn more_than_ten_findings() {
     let mut notice = notice();
     let evaluation = notice.evaluation.as_mut().unwrap();
@@ -182,13 +178,13 @@ fn many_tags_are_cut_in_lists() {
 #[test]
 fn each_action_has_its_own_subject() {
     let subjects = NoticeAction::ALL
-        .map(|action| render(&sample::of(action), NoticeFormat::Text, None).subject);
+        .map(|action| render(&sample::of(action), NoticeFormat::Text, NOBODY).subject);
     insta::assert_snapshot!(subjects.join("\n"));
 }
 
 #[test]
 fn attributes_serve_subscription_filters_and_none_is_empty() {
-    let attributes = |notice: &Notice| render(notice, NoticeFormat::Text, None).attributes;
+    let attributes = |notice: &Notice| render(notice, NoticeFormat::Text, NOBODY).attributes;
     let list = attributes(&notice()).into_iter().collect::<Vec<_>>();
     assert_eq!(
         list,
@@ -208,7 +204,7 @@ fn subject(repository: &str, list: &[&str]) -> String {
     let mut notice = notice();
     notice.repository.name = RepositoryName::parse(repository).unwrap();
     notice.tags.untagged = tags(list);
-    render(&notice, NoticeFormat::Text, None).subject
+    render(&notice, NoticeFormat::Text, NOBODY).subject
 }
 
 #[test]
@@ -236,7 +232,7 @@ fn subject_counts_what_it_does_not_name() {
         let limit = |&(severity, count): &(Severity, u64)| Exceeded { severity, count, limit: 0 };
         evaluation.exceeded = counts.iter().map(limit).collect();
         evaluation.worst = vec![Finding::new(id, counts[0].0)];
-        render(&notice, NoticeFormat::Text, None).subject
+        render(&notice, NoticeFormat::Text, NOBODY).subject
     };
     let of = "team/app:1.2.3, latest quarantined: ";
     for (id, counts, shown) in [
@@ -264,7 +260,7 @@ fn too_large_notice_is_cut_and_says_so() {
     notice.evaluation.as_mut().unwrap().worst =
         vec![Finding::new("x".repeat(2000), Severity::Critical); 101];
     for format in FORMATS {
-        let body = render(&notice, format, None).body;
+        let body = render(&notice, format, NOBODY).body;
         assert!(body.len() <= MAX_BYTES, "{format:?}: {}", body.len());
         match format {
             NoticeFormat::Json => {
@@ -303,7 +299,9 @@ fn chat_fits_whatever_is_long() {
         finding.link = Some(format!("https://a.example/{}", "&".repeat(150)));
         finding.packages = vec![package(&long, &long, Some(&long)); 9];
     }
-    let chat = render(&notice, NoticeFormat::Chat, Some(&long)).body;
+    let chat =
+        render(&notice, NoticeFormat::Chat, Audience { contact: Some(&long), queue: Some(&long) })
+            .body;
     let chat: Value = serde_json::from_str(&chat).unwrap();
     let description = chat["content"]["description"].as_str().unwrap();
     let length = description.chars().count();
@@ -317,7 +315,7 @@ fn only_findings_that_exceed_a_limit_are_listed() {
     evaluation.counted.add(Severity::Medium, 7);
     evaluation.worst.push(Finding::new("CVE-2026-MEDIUM", Severity::Medium));
     for format in [NoticeFormat::Text, NoticeFormat::Chat] {
-        let body = render(&notice, format, None).body;
+        let body = render(&notice, format, NOBODY).body;
         assert!(body.contains("CVE-2026-0001") && body.contains("CVE-2026-0002"), "{body}");
         assert!(!body.contains("CVE-2026-MEDIUM") && !body.contains("medium"), "{body}");
     }
@@ -328,7 +326,7 @@ fn people_do_not_need_the_words_of_the_code() {
     for action in NoticeAction::ALL {
         let notice = sample::of(action);
         for format in [NoticeFormat::Text, NoticeFormat::Chat] {
-            let mut body = render(&notice, format, None).body;
+            let mut body = render(&notice, format, NOBODY).body;
             if format == NoticeFormat::Chat {
                 let mut chat: Value = serde_json::from_str(&body).unwrap();
                 // Programs read the keywords and the type.

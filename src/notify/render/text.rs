@@ -53,9 +53,11 @@ fn summary(out: &mut String, notice: &Notice, contact: Option<&str>, style: Styl
     if let Some(more @ 1..) = fixes.len().checked_sub(most) {
         let _ = writeln!(out, "  and {more} more");
     }
-    if let Some(Back { words, command }) = back(notice) {
-        let command = command.map(|command| format!("\n  {command}")).unwrap_or_default();
-        let _ = writeln!(out, "Get it back: {words}{command}");
+    if let Some(Back { words, command, after }) = back(notice) {
+        let _ = writeln!(out, "Get it back: {words}");
+        for line in command.into_iter().chain(after.map(str::to_owned)) {
+            let _ = writeln!(out, "  {line}");
+        }
     }
     if let Some(contact) = contact {
         let _ = writeln!(out, "Ask: {}", plain(contact, usize::MAX));
@@ -93,7 +95,7 @@ fn details(out: &mut String, notice: &Notice, style: Style) {
         let platform = child.platform.as_deref().unwrap_or("no platform given");
         line("Vulnerable image", &format!("{} ({})", child.digest, plain(platform, cut.chars)));
     }
-    for (label, value) in tag_lines(notice, cut.items, str::to_owned) {
+    for (label, value) in tag_lines(notice, cut, str::to_owned) {
         line(label, &value);
     }
     let set_aside = Reasons::of(notice).set_aside;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Cut, answer};
+use super::Cut;
 use crate::domain::findings::{Finding, Package, SeverityCounts};
 use crate::domain::names::Tag;
 use crate::domain::notice::NoticeAction;
@@ -39,7 +39,7 @@ pub(super) fn removed(notice: &Notice) -> impl Iterator<Item = &Tag> {
 /// else those that would be, else all of the image.
 pub(super) fn named(notice: &Notice) -> Vec<&Tag> {
     if let Some(answer) = &notice.answer {
-        return answer::tags(answer);
+        return answer.named();
     }
     let is_removed = removed(notice).next().is_some();
     let is_planned = !notice.tags.would_untag.is_empty();
@@ -105,19 +105,21 @@ pub(super) fn enumerated<T>(
 /// Returns one line for each group of tags.
 pub(super) fn tag_lines(
     notice: &Notice,
-    most: usize,
+    cut: Cut,
     show: impl Fn(&str) -> String,
 ) -> Vec<(&'static str, String)> {
+    let (removed, most) = (cut.removed_tags(), cut.items);
     let tags = &notice.tags;
     let restored = notice.answer.as_ref().map(|answer| &answer.restored);
-    let restored = restored.map(|restored| ("Restored tags", restored));
+    let restored = restored.map(|restored| ("Restored tags", restored, most));
+    let groups = [
+        ("Removed tags", &tags.untagged, removed),
+        ("Removed before", &tags.claimed, removed),
+        ("Would be removed", &tags.would_untag, most),
+        ("Kept tags", &tags.kept, most),
+    ];
     let mut lines = Vec::new();
-    for (label, list) in restored.into_iter().chain([
-        ("Removed tags", &tags.untagged),
-        ("Removed before", &tags.claimed),
-        ("Would be removed", &tags.would_untag),
-        ("Kept tags", &tags.kept),
-    ]) {
+    for (label, list, most) in restored.into_iter().chain(groups) {
         if !list.is_empty() {
             lines.push((label, enumerated(list, most, ", ", |tag| show(tag.as_str()))));
         }

@@ -11,7 +11,7 @@ use crate::domain::evaluation::Subject;
 use crate::domain::findings::Findings;
 use crate::domain::names::{AccountId, Region, Repository, RepositoryName, Tag};
 use crate::notify::NoticeFormat;
-use crate::notify::render::render;
+use crate::notify::render::{Audience, render};
 use crate::notify::sample::{notice, tags};
 
 /// Plays the registry for the AWS command line: `latest` is in use again.
@@ -52,7 +52,7 @@ fn filled(page: &str, sample: &str, value: &str) -> String {
 
 /// Returns the commands of the page with the values of the JSON notice, as a person copies them.
 fn script(notice: &Notice) -> String {
-    let body = render(notice, NoticeFormat::Json, None).body;
+    let body = render(notice, NoticeFormat::Json, Audience::default()).body;
     let document: Value = serde_json::from_str(&body).unwrap();
     let image = |key: &str| document["image"][key].as_str().unwrap().to_owned();
     let removed = ["untagged", "claimed"].map(|key| document["tags"][key].as_array().unwrap());

@@ -198,7 +198,7 @@ impl Visit for Fields {
 
 /// The fields that hold names of tags. They are never shortened, because a tag may look like an id,
 /// and the line may be the only place that names it.
-const TAGS: [&str; 5] = ["untag", "untagged", "kept", "claimed", "would_untag"];
+const TAGS: [&str; 6] = ["untag", "untagged", "kept", "claimed", "would_untag", "restored"];
 
 /// Returns a value as it is shown: shortened, and quoted if it could be taken for several.
 fn shown(value: &str) -> String {

@@ -1,6 +1,7 @@
 //! Any notice in every form. The bytes are read as choices, so that few of them make a notice of any size.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use tagwarden::domain::evaluation::{Evaluation, Exceeded};
@@ -10,8 +11,12 @@ use tagwarden::domain::names::{AccountId, Digest, Region, Repository, Repository
 use tagwarden::domain::notice::NoticeAction;
 use tagwarden::domain::origin::Origin;
 use tagwarden::domain::policy::Mode;
-use tagwarden::notify::render::{Rendered, render};
-use tagwarden::notify::{Notice, NoticeFormat, NoticeTags, WayBack, notice_id};
+use tagwarden::domain::record::Hold;
+use tagwarden::notify::render::{Audience, Rendered, render};
+use tagwarden::notify::{
+    Advice, Answer, AnsweredRefusal, HoldAnswer, LeftTag, Notice, NoticeFormat, NoticeTags,
+    WayBack, notice_id,
+};
 
 /// What SNS takes, subject and attributes included (SNS API reference, Publish).
 const MAX_BYTES: usize = 262_144;
@@ -66,9 +71,10 @@ const ACTIONS: [&str; 8] = [
 pub(crate) fn run(data: &[u8]) {
     let mut choices = Choices { bytes: data, room: MAX_BYTES + MAX_BYTES / 8 };
     let notice = choices.notice();
-    let contact = choices.option(Choices::contact);
+    let (contact, queue) = (choices.option(Choices::contact), choices.option(Choices::text));
+    let audience = Audience { contact: contact.as_deref(), queue: queue.as_deref() };
     for format in [NoticeFormat::Text, NoticeFormat::Json, NoticeFormat::Chat] {
-        let rendered = render(&notice, format, contact.as_deref());
+        let rendered = render(&notice, format, audience);
         sns_takes_it(&rendered);
         match format {
             NoticeFormat::Text => people_can_read_it(&notice, &rendered.body),
@@ -99,6 +105,13 @@ fn people_can_read_it(notice: &Notice, body: &str) {
         assert!(body.contains(" more"), "{body}");
     }
     findings_are_named_or_counted(notice, body);
+    let Some(answer) = &notice.answer else { return };
+    assert!(body.contains("\nAsked by: "), "{body}");
+    assert_eq!(
+        body.contains("\nHeld: until "),
+        matches!(answer.hold, HoldAnswer::Held(_)),
+        "{body}"
+    );
 }
 
 fn programs_can_read_it(notice: &Notice, body: &str) {
@@ -111,6 +124,9 @@ fn programs_can_read_it(notice: &Notice, body: &str) {
     assert_eq!(document["image"]["digest"], notice.digest.as_str());
     let worst = notice.evaluation.as_ref().map_or(0, |evaluation| evaluation.worst.len());
     let [untagged, claimed, would_untag, kept] = lists(&notice.tags);
+    let answer = notice.answer.as_deref();
+    assert_eq!(document["answer"].is_null(), answer.is_none());
+    let answered = |of: fn(&Answer) -> usize| answer.map_or(0, of);
     for (pointer, name, given) in [
         ("/tags/untagged", "tags.untagged", untagged.len()),
         ("/tags/claimed", "tags.claimed", claimed.len()),
@@ -118,8 +134,13 @@ fn programs_can_read_it(notice: &Notice, body: &str) {
         ("/tags/kept", "tags.kept", kept.len()),
         ("/reasons", "reasons", notice.reasons.len()),
         ("/worst", "worst", worst),
+        ("/answer/asked", "answer.asked", answered(|answer| answer.asked.len())),
+        ("/answer/restored", "answer.restored", answered(|answer| answer.restored.len())),
+        ("/answer/present", "answer.present", answered(|answer| answer.present.len())),
+        ("/answer/superseded", "answer.superseded", answered(|answer| answer.superseded.len())),
+        ("/answer/left", "answer.left", answered(|answer| answer.left.len())),
     ] {
-        let shown = document.pointer(pointer).and_then(Value::as_array).unwrap().len();
+        let shown = document.pointer(pointer).and_then(Value::as_array).map_or(0, Vec::len);
         let cut = document.get("cut").and_then(|cut| cut.get(name)).and_then(Value::as_u64);
         assert_eq!(shown as u64 + cut.unwrap_or(0), given as u64, "{name}");
         assert_ne!(cut, Some(0), "{name}");
@@ -299,6 +320,39 @@ impl Choices<'_> {
         }
     }
 
+    fn answer(&mut self) -> Answer {
+        let mut answer = Answer::new(self.text(), self.text());
+        answer.asked = self.tags();
+        answer.restored = self.tags();
+        answer.present = self.tags();
+        answer.superseded = self.tags();
+        let left = self.tags().into_iter();
+        answer.left = left.map(|tag| LeftTag { tag, reason: self.text() }).collect();
+        answer.hold = match self.byte() % 3 {
+            0 => HoldAnswer::None,
+            1 => HoldAnswer::Withdrawn,
+            _ => HoldAnswer::Held(Hold {
+                until: SystemTime::UNIX_EPOCH + Duration::from_hours(u64::from(self.byte())),
+                issued: SystemTime::UNIX_EPOCH,
+                reason: self.text(),
+                owner: self.text(),
+                request: self.text(),
+                sender: self.text(),
+            }),
+        };
+        let advice = [
+            Advice::AskForHold,
+            Advice::AskSomebodyElse,
+            Advice::AskAgain,
+            Advice::AskOtherwise,
+            Advice::ByHand,
+            Advice::Nothing,
+        ];
+        let advice = self.one(&advice);
+        answer.refusal = self.option(|choices| AnsweredRefusal { reason: choices.text(), advice });
+        answer
+    }
+
     fn notice(&mut self) -> Notice {
         let action = self.one(&NoticeAction::ALL);
         let mode = self.one(&[Mode::Enforce, Mode::Audit]);
@@ -317,6 +371,15 @@ impl Choices<'_> {
         }
         reasons.extend((0..self.count()).map(|at| format!("reason {at}")));
         let event_id = self.text();
+        let way_back = self.one(&[
+            WayBack::ByHand,
+            WayBack::Restore { holds: true },
+            WayBack::Restore { holds: false },
+            WayBack::RecordsOff,
+            WayBack::NoRoom,
+        ]);
+        let is_answer = matches!(action, NoticeAction::Restored | NoticeAction::Refused);
+        let answer = is_answer.then(|| Box::new(self.answer()));
         Notice {
             id: notice_id(&repository, &digest, &event_id),
             action,
@@ -338,8 +401,8 @@ impl Choices<'_> {
                 at: None,
             },
             tags,
-            way_back: WayBack::default(),
-            answer: None,
+            way_back,
+            answer,
             reasons,
             evaluation,
             event_id,

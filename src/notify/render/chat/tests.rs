@@ -49,3 +49,13 @@ fn links_and_addresses_of_the_contact_work_and_mentions_do_not() {
         assert_eq!(trusted(contact), shown, "{contact}");
     }
 }
+
+#[test]
+fn lines_that_do_not_fit_are_left_out_whole() {
+    let (x, y) = ("\u{e9}".repeat(2000), "`y`".repeat(700));
+    let cut = lines_that_fit(&format!("first\n{x}\n{y}\nlast\n"));
+    let note = "(This notice is too long for a channel. Some of its lines are left out.)";
+    assert_eq!(cut, format!("first\n{x}\nlast\n{note}\n"));
+    let full = lines_that_fit(&format!("{}\n", "z".repeat(MAX_CHARS)));
+    assert_eq!(full, format!("{note}\n"));
+}

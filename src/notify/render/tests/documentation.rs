@@ -23,7 +23,7 @@ fn members(value: &Value, at: &str, visit: &mut impl FnMut(&str)) {
 #[test]
 fn documentation_shows_real_notices() {
     let page = page("notices.md");
-    let rendered = |format| render(&notice(), format, CONTACT);
+    let rendered = |format| render(&notice(), format, TEAM);
     let text = rendered(NoticeFormat::Text);
     let mail = format!("```text\nSubject: {}\n\n{}```\n", text.subject, text.body);
     assert!(page.contains(&mail), "docs/notices.md has to show:\n{mail}");
@@ -33,8 +33,12 @@ fn documentation_shows_real_notices() {
     };
     let chat = format!("```text\n{}\n{}```\n", shown("title"), shown("description"));
     assert!(page.contains(&chat), "docs/notices.md has to show:\n{chat}");
+    let restored = render(&sample::restored(), NoticeFormat::Text, TEAM);
+    let start = restored.body.split("Update:").next().unwrap();
+    let mail = format!("```text\nSubject: {}\n\n{start}...\n```\n", restored.subject);
+    assert!(page.contains(&mail), "docs/notices.md has to show:\n{mail}");
     for action in NoticeAction::ALL {
-        let subject = render(&sample::of(action), NoticeFormat::Text, None).subject;
+        let subject = render(&sample::of(action), NoticeFormat::Text, NOBODY).subject;
         let subject = subject.split(": ").next().unwrap();
         let row = format!("| `{}` | `{subject}", action.as_str());
         assert!(page.contains(&row), "docs/notices.md has to show: {row}");
@@ -49,7 +53,7 @@ fn documentation_has_every_field_of_the_document() {
     notice.tags.kept = (0..1000).map(|at| Tag::parse(format!("{at:0>300}")).unwrap()).collect();
     let mut found = 0;
     for notice in [notice, sample::restored()] {
-        let document = render(&notice, NoticeFormat::Json, CONTACT).body;
+        let document = render(&notice, NoticeFormat::Json, TEAM).body;
         let document: Value = serde_json::from_str(&document).unwrap();
         members(&document, "", &mut |path| {
             let is_named = ["cut.", "findings."].iter().any(|start| path.starts_with(start));

@@ -1,3 +1,5 @@
+use std::time::{Duration, SystemTime};
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -6,7 +8,9 @@ use super::*;
 use crate::domain::evaluation::{Evaluation, Exceeded};
 use crate::domain::findings::{Package, SeverityCounts};
 use crate::domain::origin::Origin;
+use crate::domain::record::Hold;
 use crate::domain::text::is_unseen;
+use crate::notify::{Advice, Answer, AnsweredRefusal, HoldAnswer, LeftTag, WayBack};
 
 /// Texts that the packages of other people could bring.
 fn text() -> impl Strategy<Value = String> {
@@ -113,6 +117,59 @@ fn evaluation() -> impl Strategy<Value = Evaluation> {
     )
 }
 
+fn any_answer() -> impl Strategy<Value = Answer> {
+    let hold = (text(), text(), 0..4_000_000_000_u64).prop_map(|(reason, owner, until)| Hold {
+        until: SystemTime::UNIX_EPOCH + Duration::from_secs(until),
+        issued: SystemTime::UNIX_EPOCH,
+        reason,
+        owner,
+        request: String::new(),
+        sender: String::new(),
+    });
+    let hold = prop_oneof![
+        Just(HoldAnswer::None),
+        Just(HoldAnswer::Withdrawn),
+        hold.prop_map(HoldAnswer::Held)
+    ];
+    let advice = select(vec![
+        Advice::AskForHold,
+        Advice::AskSomebodyElse,
+        Advice::AskAgain,
+        Advice::AskOtherwise,
+        Advice::ByHand,
+        Advice::Nothing,
+    ]);
+    let refusal = (text(), advice).prop_map(|(reason, advice)| AnsweredRefusal { reason, advice });
+    let tags = (some_tags(), some_tags(), some_tags(), some_tags());
+    let left = (some_tags(), text()).prop_map(|(tags, reason)| {
+        let left = |tag| LeftTag { tag, reason: reason.clone() };
+        tags.into_iter().map(left).collect()
+    });
+    (text(), text(), tags, left, hold, proptest::option::of(refusal)).prop_map(
+        |(request, sender, (asked, restored, present, superseded), left, hold, refusal)| Answer {
+            request,
+            sender,
+            asked,
+            restored,
+            present,
+            superseded,
+            left,
+            hold,
+            refusal,
+        },
+    )
+}
+
+fn any_way_back() -> impl Strategy<Value = WayBack> {
+    select(vec![
+        WayBack::Restore { holds: true },
+        WayBack::Restore { holds: false },
+        WayBack::ByHand,
+        WayBack::RecordsOff,
+        WayBack::NoRoom,
+    ])
+}
+
 fn any_notice() -> impl Strategy<Value = Notice> {
     let named =
         (select(NoticeAction::ALL.to_vec()), "[a-z0-9._-]{1,256}", proptest::option::of(text()));
@@ -120,8 +177,11 @@ fn any_notice() -> impl Strategy<Value = Notice> {
     let why = (counts(), proptest::option::of(evaluation()), vec(text(), 0..30));
     let event =
         (text(), text(), proptest::option::of(text()), text(), proptest::option::of(text()));
-    (named, tags, why, event).prop_map(|(named, tags, why, event)| {
+    let restores = (any_way_back(), proptest::option::of(any_answer()));
+    (named, tags, why, event, restores).prop_map(|(named, tags, why, event, restores)| {
         let mut notice = notice();
+        notice.way_back = restores.0;
+        notice.answer = restores.1.map(Box::new);
         notice.action = named.0;
         notice.repository.name = RepositoryName::parse(named.1).unwrap();
         notice.media_type = named.2.clone();
@@ -160,9 +220,9 @@ proptest! {
     })]
 
     #[test]
-    fn no_notice_is_too_large_or_breaks_its_form(notice in any_notice(), contact in contact()) {
+    fn no_notice_is_too_large_or_breaks_its_form(notice in any_notice(), contact in contact(), queue in proptest::option::of(text())) {
         for format in FORMATS {
-            let rendered = render(&notice, format, contact.as_deref());
+            let rendered = render(&notice, format, Audience { contact: contact.as_deref(), queue: queue.as_deref() });
             prop_assert!(rendered.body.len() <= MAX_BYTES, "{format:?}: {}", rendered.body.len());
             let subject = &rendered.subject;
             prop_assert!(subject.len() < 100, "{subject}");
@@ -181,8 +241,8 @@ proptest! {
     }
 
     #[test]
-    fn nothing_in_a_notice_escapes_its_markup_or_mentions_anybody(notice in any_notice(), contact in contact()) {
-        let chat: Value = serde_json::from_str(&render(&notice, NoticeFormat::Chat, contact.as_deref()).body).unwrap();
+    fn nothing_in_a_notice_escapes_its_markup_or_mentions_anybody(notice in any_notice(), contact in contact(), queue in proptest::option::of(text())) {
+        let chat: Value = serde_json::from_str(&render(&notice, NoticeFormat::Chat, Audience { contact: contact.as_deref(), queue: queue.as_deref() }).body).unwrap();
         let description = chat["content"]["description"].as_str().unwrap();
         let length = description.chars().count();
         prop_assert!(length <= 2900, "too long: {length}: {description}");
