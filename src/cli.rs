@@ -8,11 +8,13 @@ mod bad_input;
 mod check;
 mod explain;
 mod init;
+mod list;
 mod out_file;
 mod paint;
 mod plan;
 mod progress;
 mod screen;
+mod selection;
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -66,6 +68,8 @@ enum Command {
     Plan(plan::Arguments),
     /// Carry out a saved plan
     Apply(apply::Arguments),
+    /// List what is in quarantine: former tags, since when and why, without changing anything
+    List(list::Arguments),
     /// Write a configuration file to begin with
     Init(init::Arguments),
     /// Print the JSON Schema of the configuration file, for editors
@@ -100,6 +104,7 @@ pub async fn main(arguments: Arguments) -> ExitCode {
         Command::Explain(arguments) => explain::main(arguments, &sources, &screen).await,
         Command::Plan(arguments) => Box::pin(plan::main(arguments, &sources, &screen)).await,
         Command::Apply(arguments) => Box::pin(apply::main(arguments, &sources, &screen)).await,
+        Command::List(arguments) => Box::pin(list::main(arguments, &sources, &screen)).await,
         Command::Schema => match config::check_variables(&sources) {
             Ok(()) => print(&format!("{:#}", config::schema())),
             Err(error) => misconfigured(&error, &screen),

@@ -14,9 +14,11 @@
 //! - [`check`]: shows what a configuration means and which permissions it needs.
 //! - [`config`]: checked settings.
 //! - [`worker`]: SQS in, settlement out: polling, permits, fairness, one message.
+//! - [`explain`]: judges one event or image for people. [`quarantined`]: what is in quarantine, and
+//!   by which records.
 //! - [`sweep`]: everything of sweeps. [`assess`]: one image from top to bottom. [`restore`]: gives
 //!   tags back to an image, and holds it.
-//! - [`enforce`]: everything that changes an image. [`explain`]: judges one event for people.
+//! - [`enforce`]: everything that changes an image.
 //! - [`inspect`]: reads from ECR and judges. [`outcome`]: the table that maps each outcome to the
 //!   next state of its message.
 //! - [`queue`]: receives, leases, batches. [`registry`]: reads images and changes them. [`notify`]:
@@ -25,7 +27,7 @@
 //!   slots whose number has a limit.
 //! - [`aws`]: clients, timeouts and error classes, shared by all adapters to AWS.
 //! - [`telemetry`]: the log subscriber and all instruments.
-//! - [`clock`]: the time of day. [`event`]: parses bytes into events.
+//! - [`clock`]: the time of day. [`event`]: parses bytes into events. [`table`]: tables for people.
 //! - [`domain`]: pure rules about names, findings, the policy and the plan.
 
 #![expect(

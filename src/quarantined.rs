@@ -9,9 +9,13 @@
 //! The caller has no key, as a rule. Then nothing here is verified, and everything that is shown
 //! says so: anybody who can push to a repository can write an artifact that looks like a record.
 
+mod document;
 mod image;
 mod reader;
 mod repository;
+mod text;
 
-pub(crate) use self::image::{Facts, PromisedHold, QuarantinedImage, RecordedImage, RemovedTag};
-pub(crate) use self::reader::{Listing, NamingTag, Reader, ReaderParts, Unreadable};
+pub(crate) use self::document::ListDocument;
+pub(crate) use self::image::{Facts, QuarantinedImage, RecordedImage, RemovedTag, clipped};
+pub(crate) use self::reader::{Listing, NamingTag, Reader, ReaderParts};
+pub(crate) use self::text::command_name;

@@ -1,6 +1,5 @@
 //! Reads what is in quarantine: `tagwarden list`, and the base of `restore` and `explain IMAGE`.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use aws_config::SdkConfig;

@@ -15,11 +15,10 @@ use super::out_file::OutFile;
 use super::progress::{self, Progress};
 use super::{
     BAD_INPUT, FAILED, Screen, WOULD_UNTAG, failed, live_failed, print, print_verdicts, quoted,
-    unused_file,
+    selection, unused_file,
 };
 use crate::app::{self, sweep};
 use crate::config::{self, ConfigError, JudgingSettings, Origin, Sources};
-use crate::domain::globs::Globs;
 use crate::domain::limits::Limits;
 use crate::domain::names::Region;
 use crate::domain::policy::{Fingerprint, Mode, Policy};
@@ -199,17 +198,8 @@ fn next_command(arguments: &Arguments, sources: &Sources, document: &Document) -
 fn order(arguments: &Arguments, sources: &Sources) -> Result<Order, BadInput> {
     let judging = JudgingSettings::load(sources)?;
     unused_file(sources);
-    if arguments.repository.iter().any(|glob| glob.trim().is_empty()) {
-        return Err("--repository: is empty; leave it out for all".to_owned().into());
-    }
-    let repositories = Globs::new(arguments.repository.iter().cloned())
-        .map_err(|error| format!("--repository: {error}"))?;
-    let region = arguments.region.clone();
-    if let (Some(region), Some(regions)) = (&region, &judging.policy.regions)
-        && !regions.contains(region)
-    {
-        return Err(format!("--region: {region} is not in policy.regions").into());
-    }
+    let repositories = selection::globs(&arguments.repository)?;
+    let region = selection::in_policy(arguments.region.as_ref(), &judging)?;
     let note = policy_note(sources, &judging.policy, judging.mode)?;
     let out = arguments.out.as_deref().map(OutFile::prepare).transpose()?;
     let html = arguments.html.as_deref().map(OutFile::prepare).transpose()?;

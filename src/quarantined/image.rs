@@ -54,8 +54,11 @@ pub(crate) struct QuarantinedImage {
     /// The tags that were removed and can be given back, by name. It is empty if the image was
     /// quarantined before there were records.
     pub removed: Vec<RemovedTag>,
-    /// What the newest open record says. `None` means that the image was quarantined before there
-    /// were records, or without them.
+    /// Whether it is in quarantine. Otherwise its tags were all given back, or it has tags and no
+    /// records.
+    pub is_in_quarantine: bool,
+    /// What the newest record says, of the open ones if there are any. `None` means that the image
+    /// was quarantined before there were records, or without them.
     pub facts: Option<Facts>,
     /// The hold that its records promise, if any.
     pub hold: Option<PromisedHold>,
@@ -143,6 +146,12 @@ impl RecordedImage {
         is_marked(&self.image)
     }
 
+    /// Returns whether any removal of tags was recorded.
+    #[must_use]
+    pub(crate) fn was_recorded(&self) -> bool {
+        !self.history.quarantines().is_empty()
+    }
+
     /// Returns whether a record of a removal names this tag, whatever became of it since.
     #[must_use]
     pub(crate) fn names(&self, tag: &Tag) -> bool {
@@ -167,15 +176,19 @@ impl RecordedImage {
         now: SystemTime,
         max_hold: Duration,
     ) -> Option<QuarantinedImage> {
+        Some(self.listed(now, max_hold)).filter(|image| image.is_in_quarantine)
+    }
+
+    /// Returns the image as a list shows it, whether or not it is in quarantine.
+    #[must_use]
+    pub(crate) fn listed(&self, now: SystemTime, max_hold: Duration) -> QuarantinedImage {
         let Self { repository, image, history, is_cut, .. } = self;
         let removed = self.removed_tags();
-        let newest = self.newest_open();
-        let was_never_recorded = history.quarantines().is_empty();
-        if newest.is_none() && (!was_never_recorded || image.is_tagged()) {
-            return None;
-        }
+        let open = self.newest_open();
+        let was_recorded = !history.quarantines().is_empty();
+        let is_in_quarantine = open.is_some() || (!was_recorded && !image.is_tagged());
         let own = |tag: &&Tag| !tag.is_quarantine_of(&image.digest);
-        Some(QuarantinedImage {
+        QuarantinedImage {
             repository: repository.clone(),
             digest: image.digest.clone(),
             kind: image.kind,
@@ -183,12 +196,13 @@ impl RecordedImage {
             pushed_at: image.pushed_at,
             tags: image.tags.iter().filter(own).cloned().collect(),
             removed,
-            facts: newest.map(Facts::of),
+            is_in_quarantine,
+            facts: open.or(history.quarantines().last()).map(Facts::of),
             hold: self.hold(now, max_hold),
             unverified: history.unverified().len(),
             is_cut: *is_cut,
             trust: history.trust(),
-        })
+        }
     }
 
     /// Returns the hold that is in force now if its record is ours.
@@ -258,13 +272,7 @@ impl Facts {
                 .map(|reason| start(reason, LONGEST_REASON))
                 .collect(),
             counts: record.counts.clone(),
-            worst: findings().next().map(|finding| RecordedFinding {
-                id: name(&finding.id),
-                severity: name(&finding.severity),
-                package: finding.package.as_ref().map(name),
-                installed: finding.installed.as_ref().map(name),
-                fixed: finding.fixed.as_ref().map(name),
-            }),
+            worst: findings().next().map(clipped),
             finding_ids: findings().map(|finding| name(&finding.id)).collect(),
             cause: record.cause.clone(),
             platform: record.platform.as_ref().map(name),
@@ -273,5 +281,18 @@ impl Facts {
             notice: name(&record.notice),
             policy: name(&record.policy),
         }
+    }
+}
+
+/// Returns a finding of a record in texts of bounded length.
+#[must_use]
+pub(crate) fn clipped(finding: &RecordedFinding) -> RecordedFinding {
+    let name = |text: &String| start(text, LONGEST_NAME);
+    RecordedFinding {
+        id: name(&finding.id),
+        severity: name(&finding.severity),
+        package: finding.package.as_ref().map(name),
+        installed: finding.installed.as_ref().map(name),
+        fixed: finding.fixed.as_ref().map(name),
     }
 }

@@ -60,7 +60,8 @@ pub(crate) struct Listing {
     pub registries: Vec<RegistryId>,
     /// The number of repositories that were read.
     pub repositories: u64,
-    /// The images, by account, Region and repository, and then the newest in quarantine first.
+    /// The images in quarantine, and if all are selected also those whose tags were given back: by
+    /// account, Region and repository, and then the newest in quarantine first.
     pub images: Vec<QuarantinedImage>,
     /// The number of images with our mark, without records, and with tags. Whether any tag of
     /// theirs was removed is not known.
@@ -135,6 +136,7 @@ impl<R: Registry> Reader<R> {
         on: OnAdvance<'_>,
     ) -> Result<Listing, AwsError> {
         let ReaderParts { inventory, policy, own, .. } = &self.0;
+        let all = selection.all;
         let mut listing = Listing::default();
         let mut registries = Vec::new();
         for Listed { registry_id, repositories } in
@@ -156,7 +158,7 @@ impl<R: Registry> Reader<R> {
             let paces = Arc::new(Paces::new(self.0.calls_per_second));
             let reads = repositories.into_iter().map(move |repository| {
                 let paces = Arc::clone(&paces);
-                async move { self.read(&repository, &paces, on).await }
+                async move { self.read(&repository, &paces, all, on).await }
             });
             stream::iter(reads).buffer_unordered(REPOSITORIES_AT_ONCE).boxed()
         });
@@ -194,6 +196,18 @@ impl<R: Registry> Reader<R> {
         }
     }
 
+    /// Returns the image to which a tag points now.
+    ///
+    /// # Errors
+    /// The call that failed.
+    pub(crate) async fn resolve(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+    ) -> Result<Option<Digest>, AwsError> {
+        self.0.ecr.unguarded().resolve(repository, tag).await
+    }
+
     /// Finds the images of a repository whose records name a tag, whatever became of it since.
     ///
     /// # Errors
@@ -209,7 +223,7 @@ impl<R: Registry> Reader<R> {
             Found::Listed(_) => {}
             Found::Unread(images) => naming.unread += images,
             Found::Failed(..) => naming.unread += 1,
-            Found::Image(image) if image.history.quarantines().is_empty() => {
+            Found::Image(image) if !image.was_recorded() => {
                 if !image.image.is_tagged() {
                     without_records.push((image.image.pushed_at, image.image.digest));
                 }
@@ -238,6 +252,7 @@ impl<R: Registry> Reader<R> {
         &self,
         repository: &Repository,
         paces: &Paces,
+        all: bool,
         on: OnAdvance<'_>,
     ) -> ReadRepository {
         let (now, max_hold) = (self.0.clock.now(), self.0.max_hold);
@@ -266,11 +281,14 @@ impl<R: Registry> Reader<R> {
                 let problem = format!("{error}{}", error.advice());
                 read.failed.push(unreadable(Some(digest), problem));
             }
-            Found::Image(image) => match image.quarantined(now, max_hold) {
-                Some(image) => read.images.push(image),
-                None if image.history.quarantines().is_empty() => read.unclear += 1,
-                None => {}
-            },
+            Found::Image(image) => {
+                let (listed, was_recorded) = (image.listed(now, max_hold), image.was_recorded());
+                if listed.is_in_quarantine || (all && was_recorded) {
+                    read.images.push(listed);
+                } else if !was_recorded {
+                    read.unclear += 1;
+                }
+            }
         };
         match self.of(repository, paces).read(each).await {
             Ok(()) => {}
@@ -300,7 +318,8 @@ impl Listing {
     /// Returns when the oldest of the images was put into quarantine, as far as that is known.
     #[must_use]
     pub(crate) fn oldest(&self) -> Option<SystemTime> {
-        self.images.iter().filter_map(QuarantinedImage::since).min()
+        let quarantined = self.images.iter().filter(|image| image.is_in_quarantine);
+        quarantined.filter_map(QuarantinedImage::since).min()
     }
 
     fn sort(&mut self) {

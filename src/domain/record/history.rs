@@ -139,6 +139,16 @@ impl History {
         self.trust
     }
 
+    /// Returns whether the image has no artifact with the type of a record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.quarantines.is_empty()
+            && self.outcomes.is_empty()
+            && self.holds.is_empty()
+            && self.withdrawals.is_empty()
+            && self.unverified.is_empty()
+    }
+
     /// Returns the records of removals, oldest first as far as the times of pushes are known.
     #[must_use]
     pub fn quarantines(&self) -> &[Noted<Quarantined>] {

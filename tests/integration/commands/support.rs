@@ -101,7 +101,12 @@ impl World {
     pub(crate) async fn with(config: &str) -> Self {
         // The worker measures by its own clock how long a message has waited.
         let epoch = Clock::of_this_machine().now();
-        let sim = Sim::new(SimConfig { epoch, ..SimConfig::default() });
+        Self::beginning(config, SimConfig { epoch, ..SimConfig::default() }).await
+    }
+
+    /// Uses this configuration text and these settings of the simulation.
+    pub(crate) async fn beginning(config: &str, settings: SimConfig) -> Self {
+        let sim = Sim::new(settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let server = sim.serve(listener).await.expect("a listener");
         let (url, _) = sim.create_queue_with_redrive(QUEUE, 5, &[]);
@@ -131,7 +136,7 @@ impl World {
 
     /// The operations that were called, without those that only read.
     pub(crate) fn changes(&self) -> Vec<String> {
-        let reads = ["Describe", "Get", "BatchGet"];
+        let reads = ["Describe", "Get", "BatchGet", "List"];
         let all = self.sim.calls().into_iter().map(|call| call.operation);
         all.filter(|operation| !reads.iter().any(|read| operation.starts_with(read))).collect()
     }

@@ -11,6 +11,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::filled::Filled;
+use super::quarantine::{hold, night};
 use super::support::Shown;
 use crate::process::{Variables, tagwarden, within_deadline};
 
@@ -75,6 +76,33 @@ async fn plan_fits_the_terminal() {
     let piped = world.run(&["plan"], "").await;
     assert!(piped.stdout.contains(&format!("{long}, ")), "nothing is shortened: {piped:?}");
     assert!(piped.stdout.contains(&filled.bad), "{piped:?}");
+}
+
+#[tokio::test]
+async fn list_fits_the_terminal() {
+    let world = night().await;
+    let long = "a-release-2026-11-30-with-a-rather-long-name-for-a-tag";
+    world.quarantined(&world.repository, &[long, "b", "c", "d"]);
+    let (digest, _) = world.quarantined(&world.repository, &["1.0"]);
+    world.record(&world.repository, &digest, hold("one", 5));
+    world.marked(&world.repository, &["0.1"]);
+    for width in [80, 120] {
+        let shown = at_terminal(&["list"], &world.variables, width, "").await;
+        assert_eq!((shown.code, shown.stderr.as_str()), (0, ""), "{shown:?}");
+        // A command to copy is never shortened.
+        for line in shown.stdout.lines().filter(|line| !line.contains(": tagwarden ")) {
+            assert!(line.chars().count() <= usize::from(width), "{line:?}\n{}", shown.stdout);
+        }
+        for expected in [
+            "CRITICAL CVE-2021-44228",
+            "2026-11-30 01:12",
+            "held until ",
+            "quarantined without records",
+            "tagwarden restore team/app:",
+        ] {
+            assert!(shown.stdout.contains(expected), "{expected}: {}", shown.stdout);
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,229 @@
+//! Prints what is in quarantine for people: a table, what the table has no room for, and what to
+//! type next.
+
+use std::time::SystemTime;
+
+use super::document::{ListDocument, Totals};
+use super::image::{Facts, PromisedHold, QuarantinedImage};
+use super::reader::{Listing, Unreadable};
+use crate::domain::names::{RegistryId, Repository};
+use crate::domain::record::Trust;
+use crate::table::{self, Column, count, number};
+
+/// The width at which severity and id of a finding are shown.
+const WORST: u16 = 24;
+/// The notes that are printed at a terminal below the table.
+const MAX_NOTES: usize = 20;
+
+/// Prints a list in lines of at most this width. `None` means that nothing is shortened.
+pub(super) fn text(document: &ListDocument, width: Option<u16>) -> String {
+    let ListDocument { own, listing, .. } = document;
+    let mut parts = vec![head(document)];
+    parts.extend(Some(table_of(&listing.images, own, width)).filter(|part| !part.is_empty()));
+    parts.extend(Some(notes(document, width)).filter(|part| !part.is_empty()));
+    parts.push(conclusion(document));
+    parts.join("\n")
+}
+
+/// Returns a table of images in quarantine in lines of at most this width. `own` is the caller's
+/// account and Region, which are not named.
+fn table_of<'a>(
+    images: impl IntoIterator<Item = &'a QuarantinedImage>,
+    own: &RegistryId,
+    width: Option<u16>,
+) -> String {
+    let columns = [
+        Column::free("REPOSITORY"),
+        Column::fixed("IMAGE"),
+        Column::at_least(8, "REMOVED"),
+        Column::at_least(WORST, "WORST"),
+        Column::fixed("SINCE (UTC)"),
+        Column::free("RULE"),
+        Column::free("NOTICE"),
+        Column::free("NOTE"),
+    ];
+    // At a terminal the notes follow the table, and `explain` says the rest.
+    let columns = if width.is_some() { &columns[..5] } else { &columns[..] };
+    let rows = images.into_iter().map(|image| {
+        let tags: Vec<_> = image.removed.iter().map(|removed| removed.tag.as_str()).collect();
+        let tags = if image.facts.is_some() { table::tags(&tags, width) } else { "?".to_owned() };
+        let of = |field: fn(&Facts) -> &str| image.facts.as_ref().map(field).unwrap_or_default();
+        let mut row = vec![
+            place(&image.repository, own),
+            table::digest(image.digest.as_str(), width),
+            tags,
+            image.facts.as_ref().map(worst).unwrap_or_default(),
+            image.since().map(minute).unwrap_or_default(),
+            of(|facts| &facts.rule).to_owned(),
+            of(|facts| &facts.notice).to_owned(),
+            remarks(image).join("; "),
+        ];
+        row.truncate(columns.len());
+        row
+    });
+    table::table(columns, rows.collect(), width)
+}
+
+fn head(document: &ListDocument) -> String {
+    let place = match document.listing.registries.as_slice() {
+        [one] => format!("registry   {} {}", one.account, one.region),
+        some => format!("registries {}", number(some.len() as u64)),
+    };
+    let read = document.totals().repositories_read;
+    let only = match document.only.as_slice() {
+        [] => String::new(),
+        only => format!(" ({})", only.join(", ")),
+    };
+    format!("{place}   {}{only}\n", count(read, "repository", "repositories"))
+}
+
+/// Returns what is to be said of single images and of what could not be read.
+fn notes(document: &ListDocument, width: Option<u16>) -> String {
+    let ListDocument { own, listing, .. } = document;
+    let mut rows = Vec::new();
+    if width.is_some() {
+        rows.extend(listing.images.iter().filter_map(|image| {
+            let remarks = remarks(image);
+            let digest = table::digest(image.digest.as_str(), width);
+            let subject = format!("{} {digest}", place(&image.repository, own));
+            (!remarks.is_empty()).then(|| (subject, remarks.join("; ")))
+        }));
+    }
+    let more = rows.len().saturating_sub(MAX_NOTES);
+    rows.truncate(MAX_NOTES);
+    rows.extend(listing.failed.iter().map(|unreadable| {
+        let Unreadable { registry_id, repository, digest, problem } = unreadable;
+        let mut subject = match repository {
+            Some(repository) => place(repository, own),
+            None => format!("{}/{} (all repositories)", registry_id.account, registry_id.region),
+        };
+        if let Some(digest) = digest {
+            subject = format!("{subject} {}", table::digest(digest.as_str(), width));
+        }
+        (subject, format!("could not be read: {problem}"))
+    }));
+    let mut notes = table::notes(rows.into_iter(), width);
+    if more > 0 {
+        notes.push_str(&format!("+ {} with a note; `--format csv` has them all\n", images(more)));
+    }
+    notes
+}
+
+/// Returns what is to be said of an image beyond the columns of the table.
+fn remarks(image: &QuarantinedImage) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if !image.is_in_quarantine {
+        remarks.push("none of its tags is missing".to_owned());
+    }
+    if image.facts.is_none() {
+        remarks.push("quarantined without records: its former tags are not known".to_owned());
+    }
+    remarks.extend(image.hold.as_ref().map(held));
+    if !image.tags.is_empty() {
+        let kept: Vec<_> = image.tags.iter().map(|tag| tag.as_str()).collect();
+        remarks.push(format!("still has {}", table::tags(&kept, Some(0))));
+    }
+    if image.is_cut {
+        remarks.push("too many artifacts are attached to it: no worker gives its tags back".into());
+    }
+    if image.unverified > 0 {
+        let records = count(image.unverified as u64, "record", "records");
+        remarks.push(format!("{records} that count for nothing"));
+    }
+    remarks
+}
+
+/// Returns a hold in words.
+fn held(hold: &PromisedHold) -> String {
+    let PromisedHold { until, owner, reason, is_verified } = hold;
+    let doubt = if *is_verified { "" } else { ", not verified here" };
+    format!("held until {} by {owner} ({reason}){doubt}", minute(*until))
+}
+
+fn conclusion(document: &ListDocument) -> String {
+    let listing = &document.listing;
+    let Totals { images, tags, repositories, unclear, .. } = document.totals();
+    let mut lines = Vec::new();
+    if unclear > 0 {
+        lines.push(format!(
+            "{} with the mark, with tags and without records: quarantined in part, or given back",
+            count(unclear, "image", "images")
+        ));
+    }
+    if !listing.failed.is_empty() {
+        let failed = count(listing.failed.len() as u64, "part", "parts");
+        lines.push(format!("{failed} could not be read"));
+    }
+    if listing.is_interrupted {
+        lines.push("Interrupted: this is what was found so far.".to_owned());
+    }
+    if images == 0 {
+        lines.push("Nothing is in quarantine.".to_owned());
+        return lines.join("\n");
+    }
+    let oldest = listing.oldest().map(|at| format!("; oldest since {}", minute(at)));
+    lines.push(format!(
+        "{} in quarantine, {}, {}{}",
+        count(images, "image", "images"),
+        count(tags, "tag", "tags"),
+        count(repositories, "repository", "repositories"),
+        oldest.unwrap_or_default(),
+    ));
+    if listing.images.iter().any(|image| image.trust == Trust::NotVerified) {
+        lines.push(
+            "Records are shown as they are: only the worker can tell ours from others.".to_owned(),
+        );
+    }
+    lines.extend(next(document));
+    lines.join("\n")
+}
+
+/// Says what to type next, for the first image whose tags are known.
+fn next(document: &ListDocument) -> Option<String> {
+    let Listing { images, .. } = &document.listing;
+    let image = images.iter().find(|image| !image.removed.is_empty())?;
+    let tag = &image.removed.first()?.tag;
+    let name = command_name(&image.repository, &document.own);
+    Some(format!("Why: tagwarden explain {name}:{tag}\nBack: tagwarden restore {name}:{tag}"))
+}
+
+/// Returns the name of a repository for a command line: with its registry unless that is the
+/// caller's own.
+#[must_use]
+pub(crate) fn command_name(repository: &Repository, own: &RegistryId) -> String {
+    if repository.registry_id() == *own {
+        return repository.name.to_string();
+    }
+    let Repository { account, region, name } = repository;
+    format!("{account}.dkr.ecr.{region}.amazonaws.com/{name}")
+}
+
+/// Returns the repository's name, preceded by its registry if that is not the caller's own.
+fn place(repository: &Repository, own: &RegistryId) -> String {
+    if repository.registry_id() == *own {
+        repository.name.to_string()
+    } else {
+        repository.to_string()
+    }
+}
+
+/// Returns the worst finding: its severity, id, package and whether it has a fix.
+fn worst(facts: &Facts) -> String {
+    let Some(finding) = &facts.worst else {
+        let severity = facts.counts.worst().map(|severity| severity.as_word().to_owned());
+        return severity.unwrap_or_default();
+    };
+    let package = finding.package.as_deref().map(|name| format!(" {name}")).unwrap_or_default();
+    let fix = finding.fixed.as_deref().map(|fixed| format!(" (fix {fixed})")).unwrap_or_default();
+    format!("{} {}{package}{fix}", finding.severity.to_uppercase(), finding.id)
+}
+
+/// Returns a time to the minute, in UTC.
+fn minute(at: SystemTime) -> String {
+    let text = humantime::format_rfc3339_seconds(at).to_string().replacen('T', " ", 1);
+    text.chars().take("2030-12-31 23:59".len()).collect()
+}
+
+fn images(of: usize) -> String {
+    count(of as u64, "image", "images")
+}
