@@ -8,6 +8,8 @@
 //! versioned.
 
 mod calls;
+mod history;
+mod history_text;
 mod image;
 pub(crate) mod live;
 mod notes;
@@ -24,10 +26,12 @@ use crate::domain::origin::Origin;
 use crate::domain::plan::{Course, Plan};
 use crate::domain::policy::{Mode, Policy};
 use crate::event::{ImageEvent, Kind};
-use crate::inspect::{Inspection, Quarantined};
+use crate::inspect::Inspection;
 use crate::notify::TopicSettings;
 use crate::registry::Records;
 
+use self::history::ExplainedHistory;
+pub(crate) use self::history::Past;
 pub(crate) use self::image::ExplainedImage;
 use self::live::Live;
 pub(crate) use self::offline::offline;
@@ -121,6 +125,8 @@ pub(crate) struct Explanation {
     /// What happens to the message.
     message: Option<&'static str>,
     images: Vec<ExplainedImage>,
+    /// What was removed from the image, or from the images that had the tag.
+    history: Vec<ExplainedHistory>,
     notes: Vec<String>,
     policy: Vec<terms::Key>,
     /// Whether the text lists the keys of the policy. The JSON document always has them.
@@ -191,6 +197,7 @@ impl Explanation {
             rule: None,
             message: lists_keys.then_some(Verdict::Ignored.message()),
             images: Vec::new(),
+            history: Vec::new(),
             notes: Vec::new(),
             policy: Vec::new(),
             lists_keys,
@@ -214,15 +221,15 @@ impl Explainer<'_> {
         self.inspections(about, &event.repository, event.digest.as_ref(), live)
     }
 
-    /// Explains an image that somebody names, by the result of inspecting ECR. `quarantined` are
-    /// the images of the repository that have nothing but a quarantine tag.
+    /// Explains an image that somebody names, by the result of inspecting ECR and by what the
+    /// registry remembers.
     #[must_use]
     pub(crate) fn image(
         &self,
         repository: &Repository,
         image: &TagOrDigest,
         live: &Live,
-        quarantined: &Quarantined,
+        past: &Past,
     ) -> Explanation {
         let digest = match image {
             TagOrDigest::Digest(digest) => Some(digest),
@@ -231,12 +238,14 @@ impl Explainer<'_> {
         let about = self.of(repository, Explanation::new("by what ECR shows now", None));
         let mut explanation = self.inspections(about, repository, digest, live);
         if let (TagOrDigest::Tag(tag), Verdict::Absent) = (image, explanation.verdict) {
-            explanation.notes.extend(notes::absent(repository, tag, quarantined));
+            explanation.notes.extend(notes::absent(repository, tag, &past.naming));
         }
-        if let Live::Inspected(all) = live {
-            explanation
-                .notes
-                .extend(all.iter().filter_map(|one| notes::still_works(repository, one)));
+        explanation.history = past.histories(repository, self.own, image);
+        explanation.notes.extend(notes::of_past(repository, past));
+        // Otherwise its history says so.
+        if let (Live::Inspected(all), Some(_)) = (live, &past.problem) {
+            let works = all.iter().filter_map(|one| notes::still_works(repository, one));
+            explanation.notes.extend(works);
         }
         explanation
     }

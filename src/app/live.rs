@@ -16,10 +16,12 @@ use crate::domain::names::{
 use crate::domain::origin::Origin;
 use crate::domain::policy::{Mode, Policy};
 use crate::event::{Claim, ImageEvent};
+use crate::explain::Past;
 use crate::explain::live::{Live, inspect};
-use crate::inspect::{Freshness, Quarantined, Request, Urgency};
+use crate::inspect::{Freshness, Request, Urgency};
 use crate::notify::SnsNotifier;
 use crate::outcome::{Attempt, Failure};
+use crate::quarantined::Reader;
 use crate::queue::Queue as _;
 use crate::queue::SqsQueue;
 use crate::registry::{self, EcrRegistry, Records, Registry as _, UntagBy, Uses};
@@ -127,9 +129,8 @@ pub(crate) struct NamedImage {
     pub repository: Repository,
     /// The inspection of the image, and of the indexes that hold it.
     pub live: Live,
-    /// The images of the repository that have nothing but a quarantine tag, newest first. They are
-    /// read only if the tag is on no image.
-    pub quarantined: Quarantined,
+    /// What the registry remembers about it.
+    pub past: Past,
 }
 
 /// Inspects an image that somebody names, as a worker in `own` would. It changes nothing.
@@ -141,10 +142,12 @@ pub(crate) async fn look_at_image(
     sdk: &SdkConfig,
     own: RegistryId,
     named: &ImageReference,
+    reader: &Reader<EcrRegistry>,
 ) -> Result<NamedImage, LiveError> {
-    let client = Client::new(sdk, settings.aws, &settings.policy, None)?;
     let shutdown = Shutdown::default();
     let records = record_settings(settings.records, &settings.restore);
+    let client = Client::new(sdk, settings.aws, &settings.policy, None)?;
+    let now = client.clock.now();
     let surroundings =
         Surroundings::of_command(settings.policy, records, own.clone(), shutdown, &client);
     let RegistryId { account, region } = named.registry.clone().unwrap_or_else(|| own.clone());
@@ -176,13 +179,11 @@ pub(crate) async fn look_at_image(
     };
     let Surroundings { policy, own, .. } = &surroundings;
     let live = inspect(&inspector, &safeguards, (policy, own), &request).await?;
-    let quarantined = match &live {
-        Live::Inspected(all) if all.is_empty() => {
-            inspector.evaluator().quarantined(&request).await?
-        }
-        _ => Quarantined::default(),
+    let past = match &live {
+        Live::OutOfScope(_) => Past::unread(now, reader.max_hold()),
+        _ => Past::read(reader, &repository, &named.image, now).await,
     };
-    Ok(NamedImage { repository, live, quarantined })
+    Ok(NamedImage { repository, live, past })
 }
 
 /// The result of trying every permission.

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::history::Past;
 use crate::domain::names::{Repository, Tag};
 use crate::domain::plan::Course;
-use crate::inspect::{Inspection, Quarantined};
+use crate::inspect::Inspection;
+use crate::quarantined::NamingTag;
 
 /// The most quarantined images that are named.
 const MAX_QUARANTINED: usize = 5;
@@ -18,29 +20,53 @@ pub(super) fn still_works(repository: &Repository, inspection: &Inspection) -> O
 }
 
 /// Returns what is known of a tag that is on no image.
-pub(super) fn absent(repository: &Repository, tag: &Tag, quarantined: &Quarantined) -> Vec<String> {
+pub(super) fn absent(repository: &Repository, tag: &Tag, naming: &NamingTag) -> Vec<String> {
     let name = &repository.name;
-    let mut notes = vec![
-        format!("no image of {name} has the tag {tag} now"),
-        "if tagwarden removed it, the image is kept; the notice names its digest".to_owned(),
-    ];
-    let Quarantined { digests, is_cut } = quarantined;
-    let among = if *is_cut { " among those that could be listed" } else { "" };
-    if digests.is_empty() {
-        notes.push(format!("no image of {name}{among} has a quarantine tag alone"));
+    let mut notes = vec![format!("no image of {name} has the tag {tag} now")];
+    let NamingTag { images, more, without_records, unread } = naming;
+    if *more > 0 {
+        notes.push(format!("{more} more images have records that name it"));
+    }
+    if *unread > 0 {
+        notes.push(format!("the records of {unread} images could not be read"));
+    }
+    if !images.is_empty() {
         return notes;
     }
-    let images = if digests.len() == 1 { "image has" } else { "images have" };
-    let count = digests.len();
+    if without_records.is_empty() {
+        notes.push(format!(
+            "no record in {name} names it, and no image there was quarantined without records"
+        ));
+        return notes;
+    }
+    let count = without_records.len();
+    let images = if count == 1 { "image was" } else { "images were" };
     let mut note =
-        format!("{count} {images}{among} only a quarantine tag; explain each by its name:");
-    for digest in digests.iter().take(MAX_QUARANTINED) {
+        format!("{count} {images} quarantined without records; the notice names its digest:");
+    for digest in without_records.iter().take(MAX_QUARANTINED) {
         note.push_str(&format!("\n{name}@{digest}"));
     }
     if count > MAX_QUARANTINED {
         note.push_str(&format!("\nand {} older ones", count - MAX_QUARANTINED));
     }
     notes.push(note);
+    notes
+}
+
+/// Returns what is to be said of the records beside the histories.
+pub(super) fn of_past(repository: &Repository, past: &Past) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(problem) = &past.problem {
+        notes.push(format!("its records could not be read: {problem}"));
+    }
+    let named = past.named.as_ref().filter(|named| named.is_marked());
+    if let Some(named) = named.filter(|named| named.history.quarantines().is_empty()) {
+        notes.push(format!(
+            "it bears the quarantine tag without records: its former tags are not known here, and \
+             the notice names them\n{}",
+            repository.pull_name(&named.image.digest)
+        ));
+    }
     notes
 }
 

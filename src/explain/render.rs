@@ -33,6 +33,9 @@ impl Verdict {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for history in &self.history {
+            writeln!(f, "{history}")?;
+        }
         let mut line = |label: &str, value: &str| writeln!(f, "{label:<11}{}", escaped(value, &[]));
         line("verdict", self.verdict.in_words())?;
         line("judged", self.judged)?;

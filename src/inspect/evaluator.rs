@@ -1,6 +1,5 @@
 //! Reads an image and its findings from ECR, and evaluates them by the policy.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -24,20 +23,6 @@ use crate::telemetry::instruments::Instruments;
 
 /// The findings that are judged at a time, before heartbeats and health checks get a chance to run.
 const FINDINGS_AT_ONCE: usize = 500;
-
-/// The images on a page of a repository's list (ECR API reference, DescribeImages).
-const IMAGES_A_PAGE: u16 = 1000;
-/// The pages of a repository's list that are read for quarantined images.
-const MAX_PAGES: usize = 20;
-
-/// The images of a repository that have their quarantine tag and no other.
-#[derive(Debug, Default)]
-pub(crate) struct Quarantined {
-    /// Their digests, newest first.
-    pub(crate) digests: Vec<Digest>,
-    /// Whether the repository has more images than were listed.
-    pub(crate) is_cut: bool,
-}
 
 /// Reads images from ECR and evaluates them by the policy.
 #[derive(Debug)]
@@ -180,32 +165,6 @@ impl<R: Registry> Evaluator<R> {
         request: &Request,
     ) -> Result<Option<Arc<TaggedImages>>, Failure> {
         self.repository_index.tagged_images(request).await
-    }
-
-    /// Returns the images that have their quarantine tag and no other.
-    ///
-    /// # Errors
-    /// [`Failure`] if they cannot be listed.
-    pub(crate) async fn quarantined(&self, request: &Request) -> Result<Quarantined, Failure> {
-        let mut images = Vec::new();
-        let mut token: Option<String> = None;
-        for _ in 0..MAX_PAGES {
-            let read =
-                |registry| R::page(registry, &request.repository, token.as_deref(), IMAGES_A_PAGE);
-            let page = self.ecr.call(request, read).await?.unwrap_or_default();
-            let is_quarantined = |image: &Image| {
-                !image.tags.is_empty()
-                    && image.tags.iter().all(|tag| tag.is_quarantine_of(&image.digest))
-            };
-            images.extend(page.images.into_iter().filter(is_quarantined));
-            token = page.next_token;
-            if token.is_none() {
-                break;
-            }
-        }
-        images.sort_by_key(|image| Reverse(image.pushed_at));
-        let digests = images.into_iter().map(|image| image.digest).collect();
-        Ok(Quarantined { digests, is_cut: token.is_some() })
     }
 
     /// Reads the scan of the image. Returns `None` if the image is gone.

@@ -6,6 +6,7 @@ mod check;
 mod explain;
 mod filled;
 mod held;
+mod history;
 mod iam;
 mod image;
 mod init;

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::{Arguments, conclude};
-use crate::app::{self, live};
+use crate::app::{self, live, quarantined};
 use crate::cli::{Screen, live_failed};
 use crate::config::{JudgingSettings, Sources};
 use crate::domain::image_reference::ImageReference;
 use crate::explain::Explainer;
+use crate::shutdown::Shutdown;
 
 /// Returns the image that the command line names; `None` if it names a file.
 ///
@@ -42,13 +43,18 @@ pub(super) async fn main(
     };
     let (policy, topics) = (settings.policy.clone(), settings.notify.topics.clone());
     let (has_mode, records) = (settings.mode.is_some(), settings.records);
-    let looked = match live::look_at_image(settings, &sdk, own.clone(), named).await {
+    let reader = match quarantined::reader(settings.clone(), &sdk, own.clone(), Shutdown::default())
+    {
+        Ok(reader) => reader,
+        Err(error) => return live_failed(&error),
+    };
+    let looked = match live::look_at_image(settings, &sdk, own.clone(), named, &reader).await {
         Ok(looked) => looked,
         Err(error) => return live_failed(&error),
     };
     let explainer = Explainer { policy: &policy, topics: &topics, own: &own, limits, records };
-    let live::NamedImage { repository, live, quarantined } = &looked;
-    let mut explanation = explainer.image(repository, &named.image, live, quarantined);
+    let live::NamedImage { repository, live, past } = &looked;
+    let mut explanation = explainer.image(repository, &named.image, live, past);
     if screen.is_verbose() {
         explanation.list_keys();
     }

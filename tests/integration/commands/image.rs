@@ -62,7 +62,7 @@ async fn index_and_its_image_are_both_explained() {
 }
 
 #[tokio::test]
-async fn absent_tag_leads_to_the_quarantined_images() {
+async fn absent_tag_leads_to_the_images_that_were_quarantined_without_records() {
     let world = World::new().await;
     let digest = world.image(&["1.0"], findings());
     let quarantine = digest.replace("sha256:", "quarantine-");
@@ -73,7 +73,7 @@ async fn absent_tag_leads_to_the_quarantined_images() {
     for expected in [
         "absent",
         "no image of team/app has the tag 1.0 now",
-        "1 image has only a quarantine tag",
+        "1 image was quarantined without records",
         &format!("team/app@{digest}"),
     ] {
         assert!(shown.stdout.contains(expected), "{expected}: {}", shown.stdout);
@@ -81,6 +81,7 @@ async fn absent_tag_leads_to_the_quarantined_images() {
     let quarantined = explain(&world, &format!("team/app:{quarantine}")).await;
     for expected in [
         "already quarantined".to_owned(),
+        "it bears the quarantine tag without records".to_owned(),
         format!("{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/team/app@{digest}"),
     ] {
         assert!(quarantined.stdout.contains(&expected), "{quarantined:?}");
