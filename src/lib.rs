@@ -14,6 +14,7 @@
 //! - [`check`]: shows what a configuration means and which permissions it needs.
 //! - [`config`]: checked settings.
 //! - [`worker`]: SQS in, settlement out: polling, permits, fairness, one message.
+//! - [`ask`]: asks the worker to restore images, and follows its answers.
 //! - [`explain`]: judges one event or image for people. [`quarantined`]: what is in quarantine, and
 //!   by which records.
 //! - [`sweep`]: everything of sweeps. [`assess`]: one image from top to bottom. [`restore`]: gives
@@ -36,6 +37,7 @@
 )]
 
 pub mod app;
+pub(crate) mod ask;
 pub(crate) mod assess;
 pub mod aws;
 pub(crate) mod backoff;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use crate::domain::findings::SeverityCounts;
-use crate::domain::image::{Image, ImageKind};
+use crate::domain::image::{Image, ImageKind, StorageStatus};
 use crate::domain::names::{Digest, Repository, Tag};
 use crate::domain::record::{
     Artifact, History, Hold, LONGEST_NAME, LONGEST_REASON, MAX_FINDINGS, Noted, Quarantined,
@@ -45,6 +45,8 @@ pub(crate) struct QuarantinedImage {
     pub digest: Digest,
     /// The kind of content.
     pub kind: ImageKind,
+    /// The storage state. An archived image takes no tags until it is restored from the archive.
+    pub storage: StorageStatus,
     /// The size in bytes, if the registry gives it. That of an index does not include its images.
     pub size: Option<u64>,
     /// When the image was pushed, if the registry gives it.
@@ -192,6 +194,7 @@ impl RecordedImage {
             repository: repository.clone(),
             digest: image.digest.clone(),
             kind: image.kind,
+            storage: image.storage,
             size: image.size,
             pushed_at: image.pushed_at,
             tags: image.tags.iter().filter(own).cloned().collect(),
