@@ -17,6 +17,7 @@ mod exception_watch;
 mod identity;
 pub(crate) mod live;
 pub(crate) mod quarantined;
+pub(crate) mod restore;
 mod start;
 pub(crate) mod sweep;
 mod wiring;
@@ -333,7 +334,8 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> &'static str {
+    /// Waits for a signal and returns its name.
+    pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

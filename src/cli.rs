@@ -13,6 +13,7 @@ mod out_file;
 mod paint;
 mod plan;
 mod progress;
+mod restore;
 mod screen;
 mod selection;
 
@@ -70,6 +71,8 @@ enum Command {
     Apply(apply::Arguments),
     /// List what is in quarantine: former tags, since when and why, without changing anything
     List(list::Arguments),
+    /// Ask the worker to give back the tags that images have lost, and to hold an image
+    Restore(restore::Arguments),
     /// Write a configuration file to begin with
     Init(init::Arguments),
     /// Print the JSON Schema of the configuration file, for editors
@@ -105,6 +108,7 @@ pub async fn main(arguments: Arguments) -> ExitCode {
         Command::Plan(arguments) => Box::pin(plan::main(arguments, &sources, &screen)).await,
         Command::Apply(arguments) => Box::pin(apply::main(arguments, &sources, &screen)).await,
         Command::List(arguments) => Box::pin(list::main(arguments, &sources, &screen)).await,
+        Command::Restore(arguments) => Box::pin(restore::main(arguments, &sources, &screen)).await,
         Command::Schema => match config::check_variables(&sources) {
             Ok(()) => print(&format!("{:#}", config::schema())),
             Err(error) => misconfigured(&error, &screen),
@@ -165,7 +169,9 @@ fn misconfigured(error: &ConfigError, screen: &Screen) -> ExitCode {
 /// Reports that AWS could not be inspected. A missing Region is the caller's mistake, as for `run`.
 fn live_failed(error: &app::live::LiveError) -> ExitCode {
     let code = match error {
-        app::live::LiveError::Run(app::RunError::NoRegion) => BAD_INPUT,
+        app::live::LiveError::Run(app::RunError::NoRegion) | app::live::LiveError::NotChosen(_) => {
+            BAD_INPUT
+        }
         _ => FAILED,
     };
     failed(code, error)

@@ -67,6 +67,9 @@ pub(crate) enum LiveError {
     /// A plan is not applied.
     #[error("the plan {0}")]
     Refused(#[from] Refusal),
+    /// A name does not say which image is meant, or there is nothing to do about it.
+    #[error("{0}")]
+    NotChosen(String),
     /// A plan names something that cannot exist.
     #[error("the plan cannot be used: {0}")]
     Name(#[from] InvalidName),

@@ -4,11 +4,14 @@
 use anstyle::{AnsiColor, Style};
 
 /// The beginnings of verdicts, with their colours. The first that fits counts.
-const VERDICTS: [(&str, AnsiColor); 16] = [
+const VERDICTS: [(&str, AnsiColor); 22] = [
     ("untag", AnsiColor::Red),
     ("failed", AnsiColor::Red),
     ("refused", AnsiColor::Red),
+    ("not sent", AnsiColor::Red),
     ("would untag", AnsiColor::Yellow),
+    ("no answer yet", AnsiColor::Yellow),
+    ("left alone", AnsiColor::Yellow),
     ("blocked", AnsiColor::Yellow),
     ("held", AnsiColor::Yellow),
     ("unscanned", AnsiColor::Yellow),
@@ -21,6 +24,9 @@ const VERDICTS: [(&str, AnsiColor); 16] = [
     ("already quarantined", AnsiColor::Green),
     ("quarantined", AnsiColor::Green),
     ("done before", AnsiColor::Green),
+    ("restored", AnsiColor::Green),
+    ("already there", AnsiColor::Green),
+    ("hold ended", AnsiColor::Green),
 ];
 
 /// Colours the verdict of each line: what follows the label `verdict`, or the last column of a

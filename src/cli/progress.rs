@@ -33,12 +33,19 @@ pub(super) struct Progress {
 impl Progress {
     /// Creates a progress that counts these units.
     pub(super) fn of(units: &str, screen: &Screen) -> Self {
-        let bar = (io::stderr().is_terminal() && !screen.is_quiet()).then(|| {
-            let template = format!("{{wide_bar}} {{pos}}/{{len}} {units}{{msg}}, {{eta}} left");
-            let style = ProgressStyle::with_template(&template);
-            ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        });
+        let is_shown = io::stderr().is_terminal() && !screen.is_quiet();
+        let bar = is_shown.then(|| ProgressBar::new(0).with_style(style(units)));
         Self { bar, images: Arc::default(), is_quiet: screen.is_quiet() }
+    }
+
+    /// Begins again after its end, and counts these units.
+    pub(super) fn restart(&self, units: &str) {
+        if let Some(bar) = &self.bar {
+            bar.reset();
+            bar.set_length(0);
+            bar.set_message("");
+            bar.set_style(style(units));
+        }
     }
 
     pub(super) fn step(&self, step: &Advance) {
@@ -64,6 +71,11 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+fn style(units: &str) -> ProgressStyle {
+    let template = format!("{{wide_bar}} {{pos}}/{{len}} {units}{{msg}}, {{eta}} left");
+    ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// Writes log lines to standard error without breaking the bar.

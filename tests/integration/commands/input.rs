@@ -137,7 +137,7 @@ async fn hostile_file_name_is_shown_safely() {
 
 #[tokio::test]
 async fn help_explains_the_exit_codes() {
-    for command in ["explain", "check", "plan", "apply"] {
+    for command in ["explain", "check", "plan", "apply", "restore"] {
         let shown = run(&[command, "--help"], &bare(""), "").await;
         assert!(shown.stdout.contains("Exit codes:"), "{}", shown.stdout);
     }

@@ -64,6 +64,10 @@ async fn no_mistake_removes_a_tag() {
         (&["plan", "--repository", ""], ""),
         (&["plan"], account),
         (&["check"], account),
+        (&["restore"], account),
+        (&["restore", "--yes"], account),
+        (&["restore", "--repository", "", "--yes"], account),
+        (&["restore", "", "--yes"], account),
         (&[], account),
         (&["--yes"], account),
     ];

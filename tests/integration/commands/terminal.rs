@@ -1,4 +1,4 @@
-//! What `plan` and `apply` show and ask at a terminal.
+//! What `plan`, `apply` and `restore` show and ask at a terminal.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -9,15 +9,16 @@ use aws_sim::{Finding, ScanResult};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
+use tokio::io::AsyncReadExt as _;
 
 use super::filled::Filled;
+use super::operator::{Answer, Quarantine};
 use super::quarantine::{hold, night};
 use super::support::Shown;
-use crate::process::{Variables, tagwarden, within_deadline};
+use crate::process::{Signal, Variables, send_signal, tagwarden, within_deadline};
 
-/// Runs a command at a terminal of this width on which somebody types a text. Standard error is a
-/// pipe.
-async fn at_terminal(arguments: &[&str], variables: &Variables, width: u16, text: &str) -> Shown {
+/// A terminal of this width: where people are, and where programs are.
+fn terminal(width: u16) -> (OwnedFd, OwnedFd) {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&master).expect("a terminal");
     unlockpt(&master).expect("a terminal");
@@ -25,6 +26,13 @@ async fn at_terminal(arguments: &[&str], variables: &Variables, width: u16, text
     let slave = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).expect("a terminal");
     let size = Winsize { ws_row: 24, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
     tcsetwinsize(master.as_fd(), size).expect("a size");
+    (master, slave)
+}
+
+/// Runs a command at a terminal of this width on which somebody types a text. Standard error is a
+/// pipe.
+async fn at_terminal(arguments: &[&str], variables: &Variables, width: u16, text: &str) -> Shown {
+    let (master, slave) = terminal(width);
     let mut typing = File::from(master.try_clone().expect("a terminal"));
     typing.write_all(text.as_bytes()).expect("a terminal");
     let stdin: OwnedFd = slave.try_clone().expect("a terminal");
@@ -121,4 +129,64 @@ async fn apply_goes_on_only_if_the_account_number_is_typed() {
     assert_eq!(shown.code, 0, "{shown:?}");
     assert!(shown.stdout.contains("\n3 done now\n"), "{shown:?}");
     assert_eq!(filled.pulled()[0], ["0.8", "0.9", "1.1"]);
+}
+
+#[tokio::test]
+async fn restore_of_many_goes_on_only_if_the_account_number_is_typed() {
+    let quarantine = Quarantine::new().await;
+    quarantine.image(&["1.0"]);
+    let variables = quarantine.world.variables.clone();
+    let arguments = ["restore", "--repository", "team/*"];
+    let shown = at_terminal(&["restore", "team/app:1.0", "--no-follow"], &variables, 80, "").await;
+    assert_eq!(shown.code, 0, "one image is asked for without a question: {shown:?}");
+    assert!(!shown.stderr.contains("Type the account number"), "{shown:?}");
+    quarantine.image(&["a-release-2026-11-30-with-a-rather-long-name-for-a-tag", "b", "c", "d"]);
+    for typed in ["\n", "y\n", "yes\n", "111122223334\n", "\u{4}"] {
+        let shown = at_terminal(&arguments, &variables, 80, typed).await;
+        assert_eq!(shown.code, 2, "{typed:?} {shown:?}");
+        assert!(shown.stderr.contains("Type the account number to go on: "), "{shown:?}");
+        assert!(shown.stderr.contains("nothing was sent: "), "{shown:?}");
+        assert_eq!(quarantine.requests().len(), 1, "{typed:?}");
+        let (table, _) = shown.stderr.split_once("\n\n").expect("a table");
+        assert!(table.starts_with("REPOSITORY ") && table.lines().count() == 3, "{table}");
+        for line in table.lines() {
+            assert!(line.chars().count() <= 80, "{line:?}\n{table}");
+            assert!(line.ends_with("STATE") || line.ends_with("ready"), "{table}");
+        }
+        assert!(table.contains("  CVE-2026-base") && table.contains("  base  "), "{table}");
+    }
+    let agreed = at_terminal(&arguments, &variables, 80, "111122223333\n");
+    let answer = quarantine.answer(&[Answer::Restores; 2]);
+    let (shown, ()) = tokio::join!(agreed, answer);
+    assert_eq!(shown.code, 0, "{shown:?}");
+    assert!(shown.stdout.contains("\n2 restored\n"), "{shown:?}");
+    for line in shown.stdout.lines() {
+        assert!(line.chars().count() <= 80, "{line:?}\n{}", shown.stdout);
+    }
+}
+
+#[tokio::test]
+async fn signal_ends_the_question() {
+    let quarantine = Quarantine::new().await;
+    quarantine.image(&["1.0"]);
+    quarantine.image(&["2.0"]);
+    let (_master, slave) = terminal(80);
+    let mut command = tagwarden(&["restore", "--rule", "base"], &quarantine.world.variables);
+    let mut child = command.stdin(Stdio::from(slave)).spawn().expect("the binary can be started");
+    let mut stderr = child.stderr.take().expect("a pipe");
+    let question = async {
+        let (mut said, mut bytes) = (String::new(), [0; 4096]);
+        while !said.ends_with("go on: ") {
+            let read = stderr.read(&mut bytes).await.expect("a pipe");
+            assert!(read > 0, "no question: {said}");
+            said.push_str(std::str::from_utf8(&bytes[..read]).expect("ASCII"));
+        }
+    };
+    within_deadline("the question", question).await;
+    send_signal(child.id().expect("a process that runs"), Signal::INT);
+    let mut said = String::new();
+    within_deadline("the end", stderr.read_to_string(&mut said)).await.expect("a pipe");
+    let status = within_deadline("the end", child.wait()).await.expect("an end");
+    assert_eq!((status.code(), said.trim()), (Some(2), "error: nothing was sent: interrupted"));
+    assert!(quarantine.requests().is_empty());
 }

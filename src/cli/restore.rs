@@ -1,0 +1,220 @@
+//! The command `tagwarden restore`. It asks the worker to give tags back, and follows what becomes
+//! of it. It changes nothing itself, and needs a Region, the worker's queue and the permission to
+//! read the registry: neither a mode nor a topic.
+//!
+//! A variable that is empty by mistake never means "everything": each text that is given has to say
+//! something, and without an image and without a filter nothing is chosen.
+
+mod arguments;
+mod order;
+mod times;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+pub(super) use self::arguments::Arguments;
+use self::order::Order;
+use super::plan::width;
+use super::progress::{self, Progress};
+use super::{BAD_INPUT, FAILED, Format, Screen, failed, live_failed, print, print_verdicts};
+use crate::app;
+use crate::app::restore::{Choosing, Restoring};
+use crate::ask::{AskedAll, End, Report};
+use crate::config::Sources;
+use crate::domain::text::escaped;
+use crate::sweep::Advance;
+use crate::table::count;
+
+pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Screen) -> ExitCode {
+    let mut order = match order::order(&arguments, sources) {
+        Ok(order) => order,
+        Err(problem) => return problem.report(screen),
+    };
+    for line in &order.read_as {
+        eprintln!("{line}");
+    }
+    let mut signals = match app::Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return failed(FAILED, error),
+    };
+    let progress = Progress::of("repositories", screen);
+    progress::log(&progress, order.audit.take(), screen);
+    let chosen = Box::pin(choose(order, &progress, &mut signals)).await;
+    progress.end();
+    let Chosen { restoring, all, patience, queue, is_partial } = match chosen {
+        Ok(chosen) => chosen,
+        Err(code) => return code,
+    };
+    let before = Report::new(restoring.own(), &all, arguments.dry_run);
+    if arguments.dry_run {
+        let printed = show(&arguments, &before, &before.chosen(width()), screen);
+        return if is_partial { partial() } else { printed };
+    }
+    if !all.images.is_empty() {
+        eprintln!("{}", escaped(&before.chosen(width()), &['\n']));
+    }
+    if all.askable().count() > 1
+        && !arguments.yes
+        && let Err(problem) = agreed(restoring.own().account.as_str(), &mut signals).await
+    {
+        return failed(BAD_INPUT, format_args!("nothing was sent: {problem}"));
+    }
+    progress.restart("images");
+    let step = |step: Advance| progress.step(&step);
+    let asked = Box::pin(restoring.ask(all, patience, &mut signals, &step)).await;
+    progress.end();
+    let all = match asked {
+        Ok(all) => all,
+        Err(error) => return live_failed(&error),
+    };
+    let report = Report::new(restoring.own(), &all, false);
+    let printed = show(&arguments, &report, &report.outcomes(width()), screen);
+    if let Some(end) = &all.end {
+        return failed(FAILED, ended(end, &all, &queue));
+    }
+    match printed {
+        ExitCode::SUCCESS if is_partial => partial(),
+        ExitCode::SUCCESS if !all.is_whole(patience.is_some()) => ExitCode::from(FAILED),
+        printed => printed,
+    }
+}
+
+/// The images that the worker will be asked about, and how.
+struct Chosen {
+    restoring: Restoring,
+    all: AskedAll,
+    patience: Option<Duration>,
+    queue: String,
+    /// Whether something could not be read.
+    is_partial: bool,
+}
+
+/// Chooses the images.
+///
+/// # Errors
+/// The exit code, after the reason was reported.
+async fn choose(
+    order: Order,
+    progress: &Progress,
+    signals: &mut app::Signals,
+) -> Result<Chosen, ExitCode> {
+    let Order { settings, choice, wish, typed, patience, queue, .. } = order;
+    let queue_account = settings.own.as_ref().map(|own| own.account.clone());
+    let sdk = app::aws_from_environment().await;
+    let restoring = Box::pin(Restoring::prepare(settings, &sdk)).await;
+    let restoring = restoring.map_err(|error| live_failed(&error))?;
+    let step = |step: Advance| progress.step(&step);
+    let choosing = Box::pin(restoring.choose(choice, &wish, signals, &step)).await;
+    progress.end();
+    let choosing = choosing.map_err(|error| live_failed(&error))?;
+    let Choosing { quarantined, unrecorded, is_partial, is_interrupted, .. } = choosing;
+    if is_interrupted {
+        return Err(failed(FAILED, "interrupted; nothing was sent"));
+    }
+    if let Some(queue) = queue_account.filter(|account| *account != restoring.own().account) {
+        eprintln!("note: queue.url names account {queue}, which is another one");
+    }
+    typed.check(&choosing).map_err(|problem| failed(BAD_INPUT, problem))?;
+    if unrecorded > 0 {
+        let (were, fit) = match unrecorded {
+            1 => ("1 image was".to_owned(), "fits"),
+            more => (format!("{more} images were"), "fit"),
+        };
+        eprintln!("note: {were} quarantined before there were records, and {fit} no filter");
+    }
+    let all = AskedAll::new(wish, choosing.chosen);
+    if all.images.is_empty() {
+        let images = count(quarantined as u64, "image in quarantine", "images in quarantine");
+        eprintln!("nothing to restore: none of {images} fits");
+    }
+    Ok(Chosen { restoring, all, patience, queue, is_partial })
+}
+
+/// Says that not everything was read.
+fn partial() -> ExitCode {
+    failed(FAILED, "part of the registry could not be read; run it again for the rest")
+}
+
+/// Prints what was chosen, or what became of it.
+fn show(arguments: &Arguments, report: &Report, text: &str, screen: &Screen) -> ExitCode {
+    match arguments.format {
+        Format::Json => print(&report.json()),
+        Format::Text => {
+            let by_hand = report.by_hand().map(|commands| {
+                format!(
+                    "\n\nThe worker gives nothing back without a record that it has signed. With \
+                     credentials that\nmay use ecr:BatchGetImage and ecr:PutImage, in any shell, \
+                     once the policy accepts the image:\n\n{commands}"
+                )
+            });
+            let text = format!("{text}{}", by_hand.unwrap_or_default());
+            if text.trim().is_empty() {
+                return ExitCode::SUCCESS;
+            }
+            print_verdicts(&text, screen)
+        }
+    }
+}
+
+/// Says why the work ended early, and what to do.
+fn ended(end: &End, all: &AskedAll, queue: &str) -> String {
+    let askable = all.askable().count();
+    let sent = format!("{} of {} sent", all.sent(), count(askable as u64, "message", "messages"));
+    match end {
+        End::Interrupted => format!(
+            "interrupted: {sent}; the worker goes on with those; run it again for the rest, which \
+             does nothing twice"
+        ),
+        End::NotSent(problem) => {
+            format!("{sent}, then: {problem}; whoever restores needs sqs:SendMessage on {queue}")
+        }
+        End::Unreadable(problem) => format!(
+            "{sent}, and the worker goes on, but its answers cannot be read: {problem}; they need \
+             ecr:BatchGetImage"
+        ),
+        End::NoAnswer { patience, failed } => {
+            let patience = humantime::format_duration(*patience);
+            let failed = failed.as_ref().map(|failed| format!(" (the last look failed: {failed})"));
+            format!(
+                "{sent}, and no answer yet for {patience}{}: the worker may be stopped, or has \
+                 refused you as a sender (restore.senders), which its audit log and its notice \
+                 `refused` say; run it again later, which does nothing twice",
+                failed.unwrap_or_default()
+            )
+        }
+    }
+}
+
+/// Asks a person at the terminal for the account number.
+async fn agreed(account: &str, signals: &mut app::Signals) -> Result<(), String> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return Err("standard input is no terminal; --yes restores without asking".to_owned());
+    }
+    eprint!("Type the account number to go on: ");
+    drop(std::io::stderr().flush());
+    // The signals are caught already, so that one of them has to end the question. The thread ends
+    // with the process.
+    let (typed, typing) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let read = stdin.read_line(&mut line).map(|_| line);
+        drop(typed.send(read));
+    });
+    let line = tokio::select! {
+        biased;
+        _ = signals.next() => {
+            eprintln!();
+            return Err("interrupted".to_owned());
+        }
+        typed = typing => typed,
+    };
+    match line {
+        Ok(Ok(line)) if line.trim() == account => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Ok(_)) | Err(_) => Err(format!("that is not {account}")),
+    }
+}

@@ -1,0 +1,232 @@
+//! What the command line asks for, checked before the first call.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use super::arguments::Arguments;
+use super::times;
+use crate::app::restore::{Choice, Choosing};
+use crate::ask::{Filters, Wish};
+use crate::cli::audit_log::AuditLog;
+use crate::cli::bad_input::BadInput;
+use crate::clock::Clock;
+use crate::config::{self, JudgingSettings, Origin, Sources};
+use crate::domain::globs::Globs;
+use crate::domain::image_reference::ImageReference;
+use crate::domain::names::Tag;
+use crate::domain::policy::Policy;
+use crate::domain::record::{LONGEST_NAME, LONGEST_REASON};
+use crate::sweep::Selection;
+
+/// What the command line and the configuration ask for.
+pub(super) struct Order {
+    pub(super) settings: JudgingSettings,
+    pub(super) choice: Choice,
+    pub(super) wish: Wish,
+    pub(super) typed: Typed,
+    /// How long to wait for a further answer, if at all.
+    pub(super) patience: Option<Duration>,
+    pub(super) audit: Option<AuditLog>,
+    /// The URL of the worker's queue, if it is given.
+    pub(super) queue: String,
+    /// How the times were read, for the person who typed them.
+    pub(super) read_as: Vec<String>,
+}
+
+/// What may have been mistyped, and shows only when the registry was read.
+pub(super) struct Typed {
+    rule: Option<String>,
+    has_repositories: bool,
+    /// The rules of the policy.
+    rules: BTreeSet<String>,
+}
+
+impl Typed {
+    /// Checks that what was typed exists.
+    ///
+    /// # Errors
+    /// Says what does not exist.
+    pub(super) fn check(&self, choosing: &Choosing) -> Result<(), String> {
+        if self.has_repositories && choosing.repositories == 0 && !choosing.is_partial {
+            return Err("--repository matches no repository that the policy covers".to_owned());
+        }
+        let Some(rule) = &self.rule else { return Ok(()) };
+        if self.rules.contains(rule) || choosing.rules.contains(rule) || choosing.is_partial {
+            return Ok(());
+        }
+        let known: Vec<_> = self.rules.union(&choosing.rules).map(String::as_str).collect();
+        Err(format!(
+            "--rule: no rule of the policy and no image in quarantine has the name {rule:?}; there \
+             are: {}",
+            known.join(", ")
+        ))
+    }
+}
+
+/// Checks the command line and the configuration.
+///
+/// # Errors
+/// [`BadInput`] says what cannot be used.
+pub(super) fn order(arguments: &Arguments, sources: &Sources) -> Result<Order, BadInput> {
+    let settings = JudgingSettings::load(sources)?;
+    check_blanks(arguments)?;
+    let now = Clock::of_this_machine().now();
+    let mut read_as = Vec::new();
+    let since = arguments.since.as_deref().map(|text| times::since(text, now)).transpose()?;
+    if let Some(since) = since {
+        read_as.push(format!("since {}", times::written(since)));
+    }
+    let wish = wish(arguments, now)?;
+    if let Wish::Hold { until, .. } = &wish {
+        check_length(*until, now, &settings, sources)?;
+        read_as.push(format!("until {}", times::written(*until)));
+    }
+    let filters = Filters {
+        since,
+        rule: arguments.rule.clone(),
+        cve: arguments.cve.clone(),
+        notice: arguments.notice.clone(),
+    };
+    let choice = choice(arguments, filters)?;
+    let queue = settings.queue.as_ref().map(|queue| queue.url.clone());
+    if queue.is_none() && !arguments.dry_run {
+        let problem = "queue.url: is missing; the worker that gives tags back reads its requests \
+                       there: give its configuration by --config, or set TAGWARDEN__QUEUE__URL";
+        return Err(problem.to_owned().into());
+    }
+    let patience = humantime::parse_duration(&arguments.timeout)
+        .map_err(|_| format!("--timeout: {:?} is no duration, such as 10m", arguments.timeout))?;
+    let audit = arguments.audit_log.as_deref().map(AuditLog::open).transpose()?;
+    let rules = settings.policy.rules.as_slice().iter().map(|rule| rule.name.clone());
+    let rules = rules.chain([Policy::BASE.to_owned()]).collect();
+    Ok(Order {
+        typed: Typed {
+            rule: arguments.rule.clone(),
+            has_repositories: !arguments.repository.is_empty(),
+            rules,
+        },
+        settings,
+        choice,
+        wish,
+        patience: (!arguments.no_follow).then_some(patience),
+        audit,
+        queue: queue.unwrap_or_default(),
+        read_as,
+    })
+}
+
+/// Checks that nothing is blank: it is a variable that is empty by mistake.
+fn check_blanks(arguments: &Arguments) -> Result<(), String> {
+    let one = |name, text: &Option<String>| text.clone().map(|text| (name, text));
+    let many =
+        |name, texts: &[String]| texts.iter().map(|text| (name, text.clone())).collect::<Vec<_>>();
+    let given = [
+        one("--since", &arguments.since),
+        one("--rule", &arguments.rule),
+        one("--cve", &arguments.cve),
+        one("--notice", &arguments.notice),
+        one("--until", &arguments.until),
+        one("--reason", &arguments.reason),
+        one("--owner", &arguments.owner),
+    ];
+    let lists = [
+        many("IMAGE", &arguments.images),
+        many("--repository", &arguments.repository),
+        many("--tag", &arguments.tag),
+    ];
+    let given = given.into_iter().flatten().chain(lists.into_iter().flatten());
+    match given.into_iter().find(|(_, text)| text.trim().is_empty()) {
+        Some((name, _)) => Err(format!("{name}: is empty; leave it out, or say which")),
+        None => Ok(()),
+    }
+}
+
+/// Returns which images are meant.
+fn choice(arguments: &Arguments, filters: Filters) -> Result<Choice, String> {
+    let Filters { since, rule, cve, notice } = &filters;
+    let is_filtered = since.is_some() || rule.is_some() || cve.is_some() || notice.is_some();
+    let is_filtered = is_filtered || !arguments.repository.is_empty();
+    match (arguments.images.as_slice(), is_filtered) {
+        ([], false) => {
+            Err("nothing is named: give an IMAGE, or choose by --since, --rule, --cve, \
+                            --notice or --repository; --repository '*' is all that is in \
+                            quarantine"
+                .to_owned())
+        }
+        ([], true) => {
+            let repositories = Globs::new(arguments.repository.iter().cloned())
+                .map_err(|error| format!("--repository: {error}"))?;
+            let selection = Selection { repositories, region: None, all: false };
+            Ok(Choice::InBulk { selection, filters })
+        }
+        (_, true) => {
+            Err("an IMAGE is given, and a filter too (--since, --rule, --cve, --notice or \
+                          --repository); give one or the other"
+                .to_owned())
+        }
+        (names, false) => {
+            let images = names.iter().map(|name| {
+                ImageReference::parse(name).map_err(|error| format!("{name}: {error}"))
+            });
+            let only = arguments
+                .tag
+                .iter()
+                .map(|tag| Tag::parse(tag.as_str()).map_err(|error| format!("--tag: {error}")));
+            Ok(Choice::Named {
+                images: images.collect::<Result<_, _>>()?,
+                only: only.collect::<Result<_, _>>()?,
+            })
+        }
+    }
+}
+
+/// Returns what is asked for.
+fn wish(arguments: &Arguments, now: SystemTime) -> Result<Wish, String> {
+    if arguments.withdraw {
+        return Ok(Wish::Withdraw);
+    }
+    // Clap lets none of the three stand alone.
+    let (Some(until), Some(reason), Some(owner)) =
+        (&arguments.until, &arguments.reason, &arguments.owner)
+    else {
+        return Ok(Wish::GiveBack);
+    };
+    for (name, text, most) in
+        [("--reason", reason, LONGEST_REASON), ("--owner", owner, LONGEST_NAME)]
+    {
+        let length = text.chars().count();
+        if length > most {
+            return Err(format!("{name}: has {length} characters; at most {most} are kept"));
+        }
+    }
+    let until = times::until(until, now)?;
+    Ok(Wish::Hold { until, reason: reason.clone(), owner: owner.clone() })
+}
+
+/// Checks that a hold is no longer than the worker allows, if its setting is known here: that is
+/// if this configuration has a source of its own, and not only defaults.
+fn check_length(
+    until: SystemTime,
+    now: SystemTime,
+    settings: &JudgingSettings,
+    sources: &Sources,
+) -> Result<(), BadInput> {
+    let is_known = sources.file_name().is_some()
+        || config::effective(sources)?
+            .iter()
+            .any(|entry| entry.key == MAX_HOLD && matches!(entry.origin, Origin::Variable(_)));
+    let most = settings.restore.max_hold;
+    let length = until.duration_since(now).unwrap_or_default();
+    if !is_known || length <= most {
+        return Ok(());
+    }
+    let last = now.checked_add(most).map(times::written).unwrap_or_default();
+    let most = humantime::format_duration(most);
+    Err(format!(
+        "--until: {} is too far away: {MAX_HOLD} is {most}, which is until {last}",
+        times::written(until)
+    )
+    .into())
+}
+
+const MAX_HOLD: &str = "restore.max_hold";
