@@ -1,5 +1,5 @@
-//! Carries out a plan on one image: mark, record, remove tags, notify, and delete if the policy says
-//! so.
+//! Carries out a plan on one image: mark, record, remove tags, notify, and delete if the policy
+//! says so.
 
 use std::sync::Arc;
 

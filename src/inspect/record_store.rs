@@ -65,7 +65,8 @@ impl<R: Registry> RecordStore<R> {
     }
 
     /// Reads the records of an image of the request's repository. This takes one call for fifty
-    /// artifacts, and one more for a hundred if a key counts only for what was pushed before a time.
+    /// artifacts, and one more for a hundred if a key counts only for what was pushed before some
+    /// time.
     ///
     /// # Errors
     /// [`Failure`] if ECR cannot be asked.
