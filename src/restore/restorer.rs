@@ -325,11 +325,14 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
             return Ok(Outcome::Withdrawn);
         }
         let hold = self.hold_in_force(scene);
-        if let Some(hold) = hold {
-            let mut missing = scene.open_tags();
+        let mut missing = BTreeSet::new();
+        if hold.is_some() {
+            missing.extend(scene.open_tags());
             missing.extend(before.restored.iter().chain(&before.present).cloned());
             missing.retain(|tag| !scene.image.tags.contains(tag));
-            audit_grant(scene.asked, "second look", &missing, Some(hold));
+        }
+        audit_grant(scene.asked, "look again", &missing, hold);
+        if let Some(hold) = hold {
             let given = self.give_back(scene, missing).await?;
             if !given.is_nothing() {
                 let recorded =
