@@ -11,11 +11,12 @@ use tagwarden::domain::record::{
     Hold, Quarantined, Record, RecordManifest, RestoreKeys, SubjectDescriptor,
 };
 
-use super::support::{ACCOUNT, DEAD_LETTERS, QUEUE, REGION, World, critical, quarantine, settled};
+use super::support::{QUEUE, World, critical, quarantine, settled};
 
 mod holds;
 mod records;
 mod refused;
+mod whole;
 
 const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const OTHER_KEY: &str = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
@@ -398,8 +399,10 @@ async fn request_and_event_about_one_image_do_not_work_at_once() {
     let digest = removed(&world, &["1.0"], clean());
     ask(&world, OPERATOR, &digest, &json!({}));
     world.scanned(&digest);
+    let slow = FaultRule::on("ListImageReferrers").delay(Duration::from_secs(5));
+    world.sim.set_faults(slow);
     world.run_to_the_end().await;
-    // No read of findings lies between the reads and the outcome of the request.
+    // The findings are read once between the records and the outcome: for the request itself.
     let story = world.story();
     let (first, last) = (
         story.iter().position(|call| call == "ListImageReferrers").unwrap(),
@@ -407,5 +410,4 @@ async fn request_and_event_about_one_image_do_not_work_at_once() {
     );
     let looks = story[first..last].iter().filter(|call| *call == "DescribeImageScanFindings");
     assert_eq!(looks.count(), 1, "{story:?}");
-    let _ = (ACCOUNT, REGION, DEAD_LETTERS);
 }
