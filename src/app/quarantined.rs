@@ -71,9 +71,9 @@ pub(crate) async fn list(
     let work = async {
         let own = identity::caller(&client.aws).await?;
         let now = client.clock.now();
-        let reader = reader(settings, sdk, own.clone(), shutdown.clone())?;
+        let reader = reader(settings, sdk, own, shutdown.clone())?;
         let listing = reader.list(&selection, on).await?;
-        Ok(Listed { own, now, listing })
+        Ok(Listed { own: reader.own().clone(), now, listing })
     };
     tokio::select! {
         biased;

@@ -282,12 +282,14 @@ impl<R: Registry> Reader<R> {
                 read.failed.push(unreadable(Some(digest), problem));
             }
             Found::Image(image) => {
-                let (listed, was_recorded) = (image.listed(now, max_hold), image.was_recorded());
-                if listed.is_in_quarantine || (all && was_recorded) {
-                    read.images.push(listed);
-                } else if !was_recorded {
-                    read.unclear += 1;
-                }
+                let was_recorded = image.was_recorded();
+                let listed = if all && was_recorded {
+                    Some(image.listed(now, max_hold))
+                } else {
+                    image.quarantined(now, max_hold)
+                };
+                read.unclear += u64::from(listed.is_none() && !was_recorded);
+                read.images.extend(listed);
             }
         };
         match self.of(repository, paces).read(each).await {

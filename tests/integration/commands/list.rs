@@ -244,7 +244,8 @@ async fn what_cannot_be_read_in_bulk_is_asked_for() {
     let seen = document(&world, &[]).await;
     let of = |digest: &str| {
         let images = seen["images"].as_array().expect("images").iter();
-        images.filter(|image| image["digest"] == digest).next_back().expect("an image").clone()
+        let mut of = images.filter(|image| image["digest"] == digest);
+        of.next().expect("an image").clone()
     };
     let removed: Vec<_> = of(&images[0])["removed"].as_array().expect("tags").clone();
     let names: Vec<_> = removed.iter().map(|one| one["tag"].as_str().expect("a tag")).collect();
