@@ -136,6 +136,7 @@ fn what_becomes_of(body: &str, own: &RegistryId) -> &'static str {
     match event::parse(body, own) {
         Ok(Parsed::Assess(_)) => "assess",
         Ok(Parsed::Sweep(_)) => "sweep",
+        Ok(Parsed::Restore { .. }) => "restore",
         Ok(Parsed::Ignored { .. }) => "ignored",
         Err(_) => "malformed",
     }
@@ -196,6 +197,7 @@ fn notice() -> Notice {
         notes: vec!["high 2 do not count: no fix is available (fixable_only)".to_owned()],
         severity: Some(Severity::Critical),
         worst,
+        next_worst: vec![],
         exceptions: vec![],
     };
     Notice {
