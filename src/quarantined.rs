@@ -18,4 +18,4 @@ mod text;
 pub(crate) use self::document::ListDocument;
 pub(crate) use self::image::{Facts, QuarantinedImage, RecordedImage, RemovedTag, clipped};
 pub(crate) use self::reader::{Listing, NamingTag, Reader, ReaderParts};
-pub(crate) use self::text::command_name;
+pub(crate) use self::text::{command_name, list_text};

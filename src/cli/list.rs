@@ -12,7 +12,7 @@ use super::{BAD_INPUT, FAILED, Screen, failed, live_failed, print, selection, un
 use crate::app::{self, quarantined};
 use crate::config::{JudgingSettings, Sources};
 use crate::domain::names::Region;
-use crate::quarantined::ListDocument;
+use crate::quarantined::{ListDocument, list_text};
 use crate::sweep::{Advance, Selection};
 
 const HELP: &str = "\
@@ -76,7 +76,7 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
     };
     let document = ListDocument::new(own, now, arguments.repository.clone(), listing);
     let printed = match arguments.format {
-        Form::Text => print(&document.text(width())),
+        Form::Text => print(&list_text(&document, width())),
         Form::Json => print(&document.json()),
         Form::Csv => match document.csv() {
             Ok(csv) => print(&csv),

@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::image::{Facts, PromisedHold, QuarantinedImage, RemovedTag};
 use super::reader::{Listing, Unreadable};
-use super::text;
 use crate::domain::findings::Severity;
 use crate::domain::image::ImageKind;
 use crate::domain::names::{RegistryId, Tag};
@@ -190,13 +189,6 @@ impl ListDocument {
             repositories_read: *repositories,
             unclear: *unclear,
         }
-    }
-
-    /// Returns the document for people, in lines of at most this width. `None` means that nothing
-    /// is shortened, because a program reads it.
-    #[must_use]
-    pub(crate) fn text(&self, width: Option<u16>) -> String {
-        text::text(self, width)
     }
 
     /// Returns the versioned JSON document.

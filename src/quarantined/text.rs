@@ -15,8 +15,9 @@ const WORST: u16 = 24;
 /// The notes that are printed at a terminal below the table.
 const MAX_NOTES: usize = 20;
 
-/// Prints a list in lines of at most this width. `None` means that nothing is shortened.
-pub(super) fn text(document: &ListDocument, width: Option<u16>) -> String {
+/// Returns a list for people, in lines of at most this width. `None` means that nothing is
+/// shortened, because a program reads it.
+pub(crate) fn list_text(document: &ListDocument, width: Option<u16>) -> String {
     let ListDocument { own, listing, .. } = document;
     let mut parts = vec![head(document)];
     parts.extend(Some(table_of(&listing.images, own, width)).filter(|part| !part.is_empty()));

@@ -74,3 +74,11 @@ fn holds_last_from_an_hour_to_ninety_days() {
         assert_eq!(settings.restore.max_hold, Duration::from_secs(hours * 3600));
     }
 }
+
+#[test]
+fn a_role_that_is_listed_twice_counts_once() {
+    let role = &many_roles(1)[0];
+    let settings = load(&[("TAGWARDEN__RESTORE__SENDERS", &format!("{role},{role}"))]).unwrap();
+    let senders: Vec<_> = settings.restore.senders.iter().map(|id| id.as_str()).collect();
+    assert_eq!(senders, [role]);
+}
