@@ -34,7 +34,9 @@ impl Answer {
         }
         let outcome = outcome.cloned().unwrap_or_default();
         let refused = outcome.refused.map(|Refusal(reason)| reason);
+        // A hold that was withdrawn before it was carried out is not shown beside the refusal.
         let hold = history.holds().iter().find(|noted| noted.record.request == request);
+        let hold = hold.filter(|_| refused.is_none());
         Some(Self {
             restored: outcome.restored,
             present: outcome.present,

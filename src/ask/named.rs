@@ -90,7 +90,9 @@ impl<R: Registry> Finder<'_, R> {
                 naming.unread
             ))),
             (None, []) => Err(NotChosen::BadInput(format!(
-                "{name}: no image has this tag, and no record says that it was removed from one"
+                "{name}: no image in {} {} has this tag, and no record says that it was removed \
+                 from one",
+                repository.account, repository.region
             ))),
             (None, unrecorded) => Err(NotChosen::BadInput(format!(
                 "{name}: no record says from which image this tag was removed; it may be one of \

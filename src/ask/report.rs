@@ -150,7 +150,13 @@ impl Report {
             true => String::new(),
             false => format!("\nNot asked about: {}.", others.join("; ")),
         };
-        format!("{table}\n{what}.{others}")
+        let judged = match (self.asks, askable().next()) {
+            ("give_back", Some(_)) => {
+                "\nThe worker judges each of them then, and refuses what it would remove again."
+            }
+            _ => "",
+        };
+        format!("{table}\n{what}.{judged}{others}")
     }
 
     /// Returns what became of each image, in lines of at most this width, and the numbers.

@@ -58,7 +58,7 @@ impl Standing {
     #[must_use]
     pub(super) fn shortly(self) -> &'static str {
         match self {
-            Self::Askable => "ready",
+            Self::Askable => "signed",
             Self::Closed => "done",
             Self::NotSigned => "unsigned",
             Self::Unrecorded => "no record",
@@ -72,7 +72,7 @@ impl Standing {
     #[must_use]
     pub(super) fn in_words(self) -> &'static str {
         match self {
-            Self::Askable => "ready",
+            Self::Askable => "signed",
             Self::Closed => "done before",
             Self::NotSigned => "without a record that the worker has signed",
             Self::Unrecorded => "quarantined before there were records",

@@ -159,7 +159,12 @@ fn conclusion(document: &ListDocument) -> String {
         lines.push("Interrupted: this is what was found so far.".to_owned());
     }
     if images == 0 {
-        lines.push("Nothing is in quarantine.".to_owned());
+        lines.push(match document.totals().repositories_read {
+            0 => "No repository was read: is it the right account and Region, and does the policy \
+                  cover any?"
+                .to_owned(),
+            _ => "Nothing is in quarantine.".to_owned(),
+        });
         return lines.join("\n");
     }
     let oldest = listing.oldest().map(|at| format!("; oldest since {}", minute(at)));

@@ -61,7 +61,6 @@ fn errors_in_variables_name_the_key_what_is_wrong_and_what_would_be_right() {
         ("RESTORE__KEYS", "x"),
         ("RESTORE__SENDERS", "arn:aws:iam::111122223333:role/operators"),
         ("RESTORE__SENDERS", "aroaexampleid12345678"),
-        ("RESTORE__SENDERS", "AROAEXAMPLEID12345678, AROAEXAMPLEID12345678"),
         ("RESTORE__HOLD_SENDERS", "AIDAEXAMPLEID12345678:session"),
         ("RESTORE__HOLD_SENDERS", ","),
         ("RESTORE__MAX_HOLD", "91d"),

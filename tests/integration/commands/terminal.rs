@@ -151,7 +151,7 @@ async fn restore_of_many_goes_on_only_if_the_account_number_is_typed() {
         assert!(table.starts_with("REPOSITORY ") && table.lines().count() == 3, "{table}");
         for line in table.lines() {
             assert!(line.chars().count() <= 80, "{line:?}\n{table}");
-            assert!(line.ends_with("STATE") || line.ends_with("ready"), "{table}");
+            assert!(line.ends_with("STATE") || line.ends_with("signed"), "{table}");
         }
         assert!(table.contains("  CVE-2026-base") && table.contains("  base  "), "{table}");
     }
