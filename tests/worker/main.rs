@@ -54,3 +54,4 @@ mod sweep;
 #[expect(dead_code, reason = "`tests/integration` uses the rest")]
 mod texts;
 mod topics;
+mod wrong_policy;

@@ -18,10 +18,10 @@ mod records;
 mod refused;
 mod whole;
 
-const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-const OTHER_KEY: &str = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
+pub(crate) const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+pub(crate) const OTHER_KEY: &str = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
 /// May ask for tags.
-const OPERATOR: &str = "AROAOPERATOR00000001";
+pub(crate) const OPERATOR: &str = "AROAOPERATOR00000001";
 /// May also ask for holds.
 pub(crate) const HOLDER: &str = "AROAHOLDER0000000001";
 
@@ -47,11 +47,11 @@ fn tags(names: &[&str]) -> BTreeSet<Tag> {
     names.iter().map(|tag| Tag::parse(*tag).unwrap()).collect()
 }
 
-fn keys(text: &str) -> Option<RestoreKeys> {
+pub(crate) fn keys(text: &str) -> Option<RestoreKeys> {
     Some(RestoreKeys::parse(text).unwrap())
 }
 
-fn place(repository: &RepoKey) -> Repository {
+pub(crate) fn place(repository: &RepoKey) -> Repository {
     Repository {
         account: AccountId::parse(repository.account.as_str()).unwrap(),
         region: Region::parse(repository.region.as_str()).unwrap(),
@@ -59,7 +59,7 @@ fn place(repository: &RepoKey) -> Repository {
     }
 }
 
-fn removal(of: &[&str]) -> Record {
+pub(crate) fn removal(of: &[&str]) -> Record {
     Record::Quarantine(Box::new(Quarantined {
         tags: tags(of),
         delete: false,
@@ -78,7 +78,7 @@ fn removal(of: &[&str]) -> Record {
 }
 
 /// The manifest of a record about an image, signed with these keys.
-fn manifest(
+pub(crate) fn manifest(
     repository: &Repository,
     digest: &str,
     record: &Record,
