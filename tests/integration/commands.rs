@@ -22,3 +22,4 @@ mod restore;
 mod schema;
 pub(crate) mod support;
 mod terminal;
+mod wrong_policy;
