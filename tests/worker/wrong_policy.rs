@@ -1,11 +1,12 @@
-//! The case for which restores are made: a wrong policy has removed the tags of 500 images (fewer in
-//! most seeds), it is corrected, and all of them are asked for at once.
+//! The case for which restores are made: a wrong policy has removed the tags of 500 images, it is
+//! corrected, and all of them are asked for at once.
 //!
 //! Two workers carry that out. They are killed at calls that a seed draws and replaced. Messages
 //! come twice, requests are sent twice, other people push tags anew at the worst moment, and the
 //! images bear records and holds that nobody with the key has written. All is judged by a model of
 //! the registry that is kept from the calls in the order of their effects, and knows nothing of the
-//! worker. `TAGWARDEN_WRONG_POLICIES=100` sets the number of seeds, and `TAGWARDEN_SEED=7` runs one.
+//! worker. `TAGWARDEN_WRONG_POLICIES=100` sets the number of seeds, and `TAGWARDEN_SEED=7` runs
+//! one. Two seeds in three have fewer images.
 
 mod model;
 mod scene;
@@ -208,8 +209,9 @@ fn prepare(chaos: &mut Chaos, images: &[Image], anew: &BTreeMap<Place, String>) 
     }
 }
 
-/// Every image that violates the corrected policy has a forged hold. Of the others, some have forged
-/// records of removals, and some forged outcomes, which would answer the request or close the tags.
+/// Attaches what nobody with the key has written. An image that violates the corrected policy gets
+/// a hold. Of the others, some get a removal that never was, and some an outcome that would answer
+/// the request and close the tags.
 fn forge_before_restore(world: &World, image: &Image, at: usize) {
     let how = at / 10;
     if image.fate == Fate::Refused {

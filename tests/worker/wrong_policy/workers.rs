@@ -101,8 +101,8 @@ impl Chaos {
     }
 }
 
-/// The messages that somebody has in hand, with their requests, but those that ask for a hold: their
-/// second delivery has to come when the visibility timeout is over.
+/// The messages that somebody has in hand, with their requests. Those that ask for a hold are left
+/// out, because their second delivery has to come when the visibility timeout is over.
 fn hidden(sim: &Sim) -> Vec<(String, String)> {
     let messages = sim.queue(QUEUE).messages.into_iter().filter(|message| message.in_flight);
     let read = messages.map(|message| {
