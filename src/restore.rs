@@ -17,6 +17,7 @@ mod actions;
 mod answering;
 mod asked;
 mod given;
+mod judging;
 mod refusal;
 mod restorer;
 mod scene;

@@ -148,6 +148,7 @@ impl<R: Registry> Reading<R> {
         let parts = RestorerParts {
             assessor: Arc::clone(assessor),
             inspector: Arc::clone(&self.inspector),
+            safeguards: Arc::clone(&self.safeguards),
             ecr: Arc::clone(&self.ecr),
             records: Arc::clone(&self.records),
             dispatcher: Arc::clone(dispatcher),

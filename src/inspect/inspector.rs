@@ -43,9 +43,21 @@ impl<R: Registry> Inspector<R> {
         request: &Request,
         digest: &Digest,
     ) -> Result<Inspection, Failure> {
-        let Some(image) = self.evaluator.image(request, digest).await? else {
-            return Ok(Inspection::Absent);
-        };
+        match self.evaluator.image(request, digest).await? {
+            Some(image) => self.inspect_read(request, image).await,
+            None => Ok(Inspection::Absent),
+        }
+    }
+
+    /// Inspects an image that was read before.
+    ///
+    /// # Errors
+    /// [`Failure`] if its findings cannot be read.
+    pub(crate) async fn inspect_read(
+        &self,
+        request: &Request,
+        image: Image,
+    ) -> Result<Inspection, Failure> {
         let claim = &request.claim;
         let inspection = match (image.kind, image.storage) {
             (ImageKind::Artifact, StorageStatus::Archived | StorageStatus::Activating) => {

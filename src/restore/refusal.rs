@@ -64,6 +64,9 @@ pub(super) enum Refusal {
     /// The image violates the policy.
     #[error("the image still violates the policy: {0}")]
     StillViolates(String),
+    /// Nothing says whether the image violates the policy.
+    #[error("it is not known whether the image is within the policy: {0}")]
+    NotJudged(String),
     /// The hold would have ended before it began.
     #[error("{} is past", format_rfc3339_seconds(*.0))]
     HoldIsPast(SystemTime),
@@ -146,7 +149,7 @@ impl Refusal {
                 Advice::ByHand
             }
             Self::Gone | Self::NothingToGiveBack { .. } | Self::NotHeld => Advice::Nothing,
-            Self::StillViolates(_) => Advice::AskForHold,
+            Self::StillViolates(_) | Self::NotJudged(_) => Advice::AskForHold,
             Self::Archived
             | Self::HoldIsPast(_)
             | Self::HoldIsTooLong { .. }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::actions::RestoreAct;
 use super::answering::{Answering, audit_grant, audit_result};
 use super::given::{Given, closing};
+use super::judging::{Judge, Judgement};
 use super::refusal::{Refusal, Stop};
 use super::scene::Scene;
 use super::senders::Senders;
@@ -20,7 +21,7 @@ use crate::domain::policy::{OutOfScope, Policy};
 use crate::domain::record::{Hold, Record, Refusal as RecordedRefusal, Withdrawal};
 use crate::enforce::write_record;
 use crate::event::restore::RestoreAction;
-use crate::inspect::{EcrCalls, Inspection, Inspector, RecordStore, Remembered, Request};
+use crate::inspect::{EcrCalls, Inspector, RecordStore, Remembered, Request, Safeguards};
 use crate::notify::{Dispatcher, HoldAnswer, LeftTag, Notifier};
 use crate::outcome::{Failure, Outcome};
 use crate::registry::{GivingBack, Recording, Registry};
@@ -36,6 +37,7 @@ pub(crate) struct RestorerParts<R, N> {
     /// Keeps the image from being assessed meanwhile.
     pub assessor: Arc<Assessor<R, N>>,
     pub inspector: Arc<Inspector<R>>,
+    pub safeguards: Arc<Safeguards<R>>,
     pub ecr: Arc<EcrCalls<R>>,
     pub records: Arc<RecordStore<R>>,
     pub dispatcher: Arc<Dispatcher<N>>,
@@ -53,6 +55,7 @@ pub(crate) struct RestorerParts<R, N> {
 pub(crate) struct Restorer<R, N> {
     parts: RestorerParts<R, N>,
     senders: Senders,
+    judge: Judge<R, N>,
     answering: Answering<N>,
 }
 
@@ -67,7 +70,14 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
             Arc::clone(&parts.policy),
             Arc::clone(&parts.instruments),
         );
-        Self { parts, senders, answering }
+        let judge = Judge {
+            assessor: Arc::clone(&parts.assessor),
+            inspector: Arc::clone(&parts.inspector),
+            safeguards: Arc::clone(&parts.safeguards),
+            policy: Arc::clone(&parts.policy),
+            clock: parts.clock.clone(),
+        };
+        Self { parts, senders, judge, answering }
     }
 
     /// Carries out a request, or refuses it.
@@ -160,17 +170,20 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
         }
         let wanted = self.wanted_hold(scene, sent_at)?;
         let hold = wanted.clone().or_else(|| self.hold_in_force(scene).cloned());
-        let tags = scene.open_tags();
+        let mut tags = scene.open_tags();
         let present = scene.named_and_present(&tags);
         if tags.is_empty() && present.is_empty() && wanted.is_none() {
             let unsigned = scene.history.unverified().len();
             return Err(Refusal::NothingToGiveBack { unsigned }.into());
         }
-        if hold.is_none()
-            && let Some(reasons) = self.violation(scene).await?
-        {
-            return Err(Refusal::StillViolates(reasons).into());
+        let Judgement { removed_again, why } = match hold {
+            Some(_) => Judgement::default(),
+            None => self.judge.judge(scene, &tags).await?,
+        };
+        if !removed_again.is_empty() && removed_again == tags && present.is_empty() {
+            return Err(Refusal::StillViolates(why).into());
         }
+        tags.retain(|tag| !removed_again.contains(tag));
         audit_grant(scene.asked, "give back", &tags, hold.as_ref());
         if let Some(hold) = wanted
             && scene.own_hold().is_none()
@@ -180,6 +193,12 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
         }
         let mut given = self.give_back(scene, tags).await?;
         given.present.extend(present);
+        self.count(scene, RestoreAct::Refused, removed_again.len());
+        given.left.extend(
+            removed_again
+                .into_iter()
+                .map(|tag| LeftTag { tag, reason: format!("it would be removed again: {why}") }),
+        );
         given.left.extend(scene.named_and_unknown(&given));
         let recorded = self.record(scene, &given.outcome(scene.asked, &scene.history)).await?;
         if given.is_nothing() && hold.is_none() {
@@ -234,19 +253,6 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
         records.keys()?;
         let hold = scene.history.hold(clock.now(), records.settings().max_hold)?;
         Some(&hold.record)
-    }
-
-    /// Returns why the image violates the policy, if it does.
-    async fn violation(&self, scene: &Scene<'_>) -> Result<Option<String>, Stop> {
-        let RestorerParts { assessor, inspector, .. } = &self.parts;
-        if assessor.check_scope(&scene.request.repository).is_err() {
-            return Ok(None);
-        }
-        match inspector.inspect(scene.request, &scene.image.digest).await? {
-            Inspection::Absent => Err(Refusal::Gone.into()),
-            Inspection::Violation(violation) => Ok(Some(violation.evaluation.reasons.join("; "))),
-            _ => Ok(None),
-        }
     }
 
     /// Gives tags back one by one, each only if no image has it.

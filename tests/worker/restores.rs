@@ -14,6 +14,7 @@ use tagwarden::domain::record::{
 use super::support::{QUEUE, World, critical, quarantine, settled};
 
 mod holds;
+mod judged;
 mod records;
 mod refused;
 mod whole;

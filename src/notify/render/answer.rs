@@ -40,7 +40,7 @@ pub(super) fn done(answer: &Answer, image: &str, (was, the_tags): (&str, &str)) 
         ),
         (HoldAnswer::None, false) => format!(
             "{image} {was} restored: tagwarden gave {the_tags} back at somebody's request, because \
-             the image is within this registry's policy now."
+             this registry's policy would not remove {the_tags} now."
         ),
     }
 }
