@@ -21,7 +21,7 @@ use crate::domain::text::escaped;
 use crate::enforce::blank_notice;
 use crate::event::restore::RestoreAction;
 use crate::inspect::Request;
-use crate::notify::{Answer, AnsweredRefusal, Dispatcher, HoldAnswer, Notifier};
+use crate::notify::{Advice, Answer, AnsweredRefusal, Dispatcher, HoldAnswer, Notifier, WayBack};
 use crate::outcome::Failure;
 use crate::registry::Recording;
 use crate::telemetry::instruments::Instruments;
@@ -41,6 +41,8 @@ pub(super) struct Answering<N> {
     dispatcher: Arc<Dispatcher<N>>,
     policy: Arc<Policy>,
     instruments: Arc<Instruments>,
+    /// How removed tags can be given back, by the settings.
+    way_back: WayBack,
     turned_away: Slots<String, Notified>,
 }
 
@@ -49,10 +51,11 @@ impl<N: Notifier> Answering<N> {
         dispatcher: Arc<Dispatcher<N>>,
         policy: Arc<Policy>,
         instruments: Arc<Instruments>,
+        way_back: WayBack,
     ) -> Self {
         let is_fresh = |notified: &Notified| !is_due(*notified.lock());
         let turned_away = Slots::new(MAX_SENDERS, is_fresh);
-        Self { dispatcher, policy, instruments, turned_away }
+        Self { dispatcher, policy, instruments, way_back, turned_away }
     }
 
     /// Notifies the team of what was done.
@@ -118,7 +121,14 @@ impl<N: Notifier> Answering<N> {
         let mut notice = blank_notice(&self.policy, request, digest, NoticeAction::Refused);
         let reason = refusal.to_string();
         notice.reasons.push(reason.clone());
-        let answered = AnsweredRefusal { reason, advice: refusal.advice() };
+        let advice = match (refusal.advice(), self.way_back) {
+            // If nobody may ask for a hold, an exception for the image is the only way.
+            (Advice::AskForHold, WayBack::ByHand | WayBack::Restore { holds: false }) => {
+                Advice::ByHand
+            }
+            (advice, _) => advice,
+        };
+        let answered = AnsweredRefusal { reason, advice };
         let answer = Answer {
             asked: tags.into_iter().collect(),
             refusal: Some(answered),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Asked;
 use crate::domain::names::Tag;
-use crate::domain::record::{Closing, History, Record, Refusal as RecordedRefusal};
+use crate::domain::record::{Closing, History, Refusal as RecordedRefusal};
 use crate::notify::{Answer, HoldAnswer, LeftTag};
 
 /// What became of each tag of a request.
@@ -51,16 +51,16 @@ impl Given {
     }
 
     /// Returns the outcome to record. It closes the records that name tags which are on an image.
-    pub(super) fn outcome(&self, asked: &Asked<'_>, history: &History) -> Record {
+    pub(super) fn outcome(&self, asked: &Asked<'_>, history: &History) -> Closing {
         let settled = [&self.restored, &self.present, &self.superseded];
         let settled = settled.into_iter().flatten().cloned().collect();
-        Record::Outcome(Closing {
+        Closing {
             closes: history.open_records_of(&settled),
             restored: self.restored.clone(),
             present: self.present.clone(),
             superseded: self.superseded.clone(),
             ..closing(asked, self.why_left().map(RecordedRefusal))
-        })
+        }
     }
 
     /// Returns the answer for a notice.

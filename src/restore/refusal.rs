@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use humantime::{format_duration, format_rfc3339_seconds};
 
 use crate::domain::names::Tag;
+use crate::domain::policy::OutOfScope;
 use crate::notify::Advice;
 use crate::outcome::Failure;
 
@@ -31,6 +32,9 @@ pub(super) enum Refusal {
     /// It is not known whether the sender is the worker's own role.
     #[error("the worker cannot find out its own role: {0}")]
     UnknownRole(String),
+    /// The policy does not cover the account or the Region.
+    #[error("{}", .0.as_str())]
+    OutOfScope(OutOfScope),
     /// The message was sent too long ago.
     #[error("it was sent more than {} ago", format_duration(*.0))]
     TooOld(Duration),
@@ -108,8 +112,8 @@ fn other_records(count: usize) -> String {
 
 impl Refusal {
     /// Returns whether nothing may be written about it, because it is not known whether the sender
-    /// may ask or whether the message is a copy of an old one. Then the team is notified at most
-    /// once an hour for each sender.
+    /// may ask, or the image is not one of ours. Then the team is notified at most once an hour for
+    /// each sender.
     pub(super) fn is_turned_away(&self) -> bool {
         matches!(
             self,
@@ -117,7 +121,7 @@ impl Refusal {
                 | Self::NoSender
                 | Self::OwnRole(_)
                 | Self::UnknownRole(_)
-                | Self::TooOld(_)
+                | Self::OutOfScope(_)
                 | Self::NoTime
         )
     }
@@ -145,12 +149,15 @@ impl Refusal {
             Self::NoSender | Self::UnknownRole(_) | Self::TooOld(_) | Self::NoTime => {
                 Advice::AskAgain
             }
-            Self::RecordsOff | Self::TooManyArtifacts | Self::NoKey | Self::NoRoom(_) => {
-                Advice::ByHand
-            }
+            Self::RecordsOff
+            | Self::TooManyArtifacts
+            | Self::NoKey
+            | Self::NothingToGiveBack { unsigned: 1.. }
+            | Self::NoRoom(_) => Advice::ByHand,
             Self::Gone | Self::NothingToGiveBack { .. } | Self::NotHeld => Advice::Nothing,
             Self::StillViolates(_) | Self::NotJudged(_) => Advice::AskForHold,
-            Self::Archived
+            Self::OutOfScope(_)
+            | Self::Archived
             | Self::HoldIsPast(_)
             | Self::HoldIsTooLong { .. }
             | Self::Withdrawn

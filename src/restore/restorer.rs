@@ -69,6 +69,7 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
             Arc::clone(&parts.dispatcher),
             Arc::clone(&parts.policy),
             Arc::clone(&parts.instruments),
+            parts.records.settings().way_back,
         );
         let judge = Judge {
             assessor: Arc::clone(&parts.assessor),
@@ -85,15 +86,7 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
     /// # Errors
     /// [`Failure`] if the message has to come again.
     pub(crate) async fn restore(&self, asked: &Asked<'_>) -> Result<Outcome, Failure> {
-        let assessor = &self.parts.assessor;
         let request = asked.request();
-        match assessor.check_scope(&request.repository) {
-            Err(why @ (OutOfScope::Account | OutOfScope::Region)) => {
-                return assessor.refuse_out_of_scope(&request, why).await;
-            }
-            // Its tags may have been removed before the policy left it out.
-            Err(OutOfScope::Repository) | Ok(()) => {}
-        }
         let (refusal, tags) = match self.carry_out(asked, &request).await {
             Ok(outcome) => return Ok(outcome),
             Err(Stop::Refused(refusal, tags)) => (refusal, tags),
@@ -108,28 +101,46 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
         Ok(Outcome::RestoreRefused)
     }
 
+    /// Refuses a request about a registry that the policy does not cover, before it takes a slot,
+    /// because anybody who can send to the queue may name any registry. Returns `None` if the
+    /// registry is covered.
+    ///
+    /// # Errors
+    /// [`Failure`] if the message has to come again.
+    pub(crate) async fn refuse_out_of_scope(
+        &self,
+        asked: &Asked<'_>,
+    ) -> Result<Option<Outcome>, Failure> {
+        match self.parts.assessor.check_scope(&asked.order.repository) {
+            Err(why @ (OutOfScope::Account | OutOfScope::Region)) => {
+                let refusal = Refusal::OutOfScope(why);
+                self.answering.refuse(asked, &asked.request(), &refusal, BTreeSet::new()).await?;
+                Ok(Some(Outcome::RestoreRefused))
+            }
+            // Its tags may have been removed before the policy left it out.
+            Err(OutOfScope::Repository) | Ok(()) => Ok(None),
+        }
+    }
+
     async fn carry_out(&self, asked: &Asked<'_>, request: &Request) -> Result<Outcome, Stop> {
         let RestorerParts { assessor, records, clock, .. } = &self.parts;
         self.senders.check(asked).await?;
         let sent_at = asked.sent_at.ok_or(Refusal::NoTime)?;
         let is_late = clock.since(sent_at) > LONGEST_AGE;
-        // A message that comes again may have been carried out in time, and its second look is due.
-        if is_late && !asked.attempt.is_repeated() {
-            return Err(Refusal::TooOld(LONGEST_AGE).into());
-        }
         if !records.settings().is_required {
             return Err(Refusal::RecordsOff.into());
         }
         let _undisturbed = assessor.undisturbed(&request.repository, &asked.order.digest).await;
         let scene = self.scene(asked, request).await?;
         let done = match scene.is_answered() {
+            // It was carried out in time, and its second look is due.
             true => self.look_again(&scene).await,
             false if is_late => Err(Refusal::TooOld(LONGEST_AGE).into()),
             false => self.decide(&scene, sent_at).await,
         };
         match done {
             Err(Stop::Refused(refusal, _)) => {
-                if refusal.is_recorded() {
+                if refusal.is_recorded() && scene.has_room() {
                     let refused = Some(RecordedRefusal(refusal.to_string()));
                     self.record(&scene, &Record::Outcome(closing(asked, refused))).await?;
                 }
@@ -169,6 +180,7 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
             return self.withdraw(scene).await;
         }
         let wanted = self.wanted_hold(scene, sent_at)?;
+        let is_wanted = wanted.is_some();
         let hold = wanted.clone().or_else(|| self.hold_in_force(scene).cloned());
         let mut tags = scene.open_tags();
         let present = scene.named_and_present(&tags);
@@ -200,13 +212,19 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
                 .map(|tag| LeftTag { tag, reason: format!("it would be removed again: {why}") }),
         );
         given.left.extend(scene.named_and_unknown(&given));
-        let recorded = self.record(scene, &given.outcome(scene.asked, &scene.history)).await?;
+        let outcome = given.outcome(scene.asked, &scene.history);
+        let is_recorded = is_wanted || !outcome.closes.is_empty() || scene.has_room();
+        let recorded = match is_recorded {
+            true => self.record(scene, &Record::Outcome(outcome)).await?,
+            false => Recording::Confirmed,
+        };
         if given.is_nothing() && hold.is_none() {
             return Err(Refusal::NoTagTaken(given.why_left().unwrap_or_default()).into());
         }
-        self.answer(scene, given, hold.clone(), &recorded).await?;
+        let held = hold.clone().map_or(HoldAnswer::None, HoldAnswer::Held);
+        self.answer(scene, given, held, &recorded).await?;
         match hold {
-            Some(_) if !scene.asked.attempt.is_last() => {
+            Some(_) if is_recorded && !scene.asked.attempt.is_last() => {
                 Err(Failure::SecondLook { again: self.parts.visibility }.into())
             }
             _ => Ok(Outcome::Restored),
@@ -341,15 +359,21 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
         if let Some(hold) = hold {
             let given = self.give_back(scene, missing).await?;
             if !given.is_nothing() {
-                let recorded =
-                    self.record(scene, &given.outcome(scene.asked, &scene.history)).await?;
-                self.answer(scene, given, Some(hold.clone()), &recorded).await?;
+                let outcome = given.outcome(scene.asked, &scene.history);
+                let recorded = self.record(scene, &Record::Outcome(outcome)).await?;
+                let hold = HoldAnswer::Held(hold.clone());
+                self.answer(scene, given, hold, &recorded).await?;
             }
         }
         // The first delivery may have ended before it could notify.
         if is_repeated {
-            let own = scene.own_hold().or(hold).cloned();
-            self.answer(scene, before, own, &Recording::Confirmed).await?;
+            let is_withdrawn = hold.is_none() && scene.history.is_withdrawn(scene.asked.id());
+            let hold = match hold {
+                Some(hold) => HoldAnswer::Held(hold.clone()),
+                None if is_withdrawn => HoldAnswer::Withdrawn,
+                None => HoldAnswer::None,
+            };
+            self.answer(scene, before, hold, &Recording::Confirmed).await?;
         }
         Ok(Outcome::Restored)
     }
@@ -359,10 +383,10 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
         &self,
         scene: &Scene<'_>,
         given: Given,
-        hold: Option<Hold>,
+        hold: HoldAnswer,
         recorded: &Recording,
     ) -> Result<(), Failure> {
-        let answer = given.answer(scene.asked, hold.map_or(HoldAnswer::None, HoldAnswer::Held));
+        let answer = given.answer(scene.asked, hold);
         audit_result(&answer, scene.asked);
         self.answering.restored(scene, answer, recorded).await
     }

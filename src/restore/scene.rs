@@ -12,6 +12,11 @@ use crate::inspect::Request;
 use crate::notify::LeftTag;
 use crate::registry::Manifest;
 
+/// The most outcomes of an image that close nothing. They are answers to requests that changed
+/// nothing, and records beyond a number are not read, so whoever may ask could make the image one
+/// whose records are not known.
+const MAX_IDLE_OUTCOMES: usize = 50;
+
 /// A request, and what it finds.
 #[derive(Debug)]
 pub(super) struct Scene<'a> {
@@ -42,6 +47,13 @@ impl Scene<'_> {
     pub(super) fn outcomes(&self) -> impl Iterator<Item = &Closing> {
         let outcomes = self.history.outcomes().iter().map(|noted| &noted.record);
         outcomes.filter(|outcome| outcome.request.as_deref() == Some(self.asked.id()))
+    }
+
+    /// Returns whether one more outcome that closes nothing may be written.
+    pub(super) fn has_room(&self) -> bool {
+        let outcomes = self.history.outcomes().iter();
+        let idle = outcomes.filter(|outcome| outcome.record.closes.is_empty()).count();
+        idle < MAX_IDLE_OUTCOMES
     }
 
     /// Returns the hold that this request has written before.

@@ -375,6 +375,10 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
             attempt: self.attempt(message),
             urgency,
         };
+        let refused = self.guarded(self.shared.restorer.refuse_out_of_scope(&asked)).await;
+        if let Some(refused) = refused.flatten().transpose() {
+            return unnamed(refused, Held::Permit(permit));
+        }
         let work = || async {
             let restored = Box::pin(self.shared.restorer.restore(&asked));
             let result = self.guarded(restored).await.flatten();

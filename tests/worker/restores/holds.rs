@@ -170,3 +170,21 @@ async fn last_delivery_of_a_message_is_deleted_without_a_second_look() {
     assert_eq!(settled_as(&app), ["delete restored"]);
     assert_eq!(world.dead_letters(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn second_look_announces_only_a_hold_that_is_in_force() {
+    let world = world();
+    let digest = removed(&world, &["1.0"], critical());
+    let mut fields = hold(&world, 24);
+    fields["request"] = json!("hold");
+    ask(&world, HOLDER, &digest, &fields);
+    world.run_until(|_| !world.notices().is_empty()).await;
+    // Another task, which does not know of what the team was notified, looks for the second time.
+    ask(&world, HOLDER, &digest, &json!({"withdraw": true, "request": "end"}));
+    world.run_to_the_end().await;
+    let notices = world.notices();
+    let of_hold: Vec<_> =
+        notices.iter().filter(|notice| notice["answer"]["request"] == "hold").collect();
+    assert!(of_hold[0]["answer"]["hold"]["until"].is_string(), "{notices:?}");
+    assert_eq!(of_hold.last().unwrap()["answer"]["hold"], json!({"withdrawn": true}));
+}

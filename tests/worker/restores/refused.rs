@@ -132,10 +132,25 @@ async fn request_that_is_not_the_plain_body_of_a_message_is_malformed() {
 async fn request_that_is_older_than_an_hour_is_refused() {
     let world = world();
     let digest = removed(&world, &["1.0"], clean());
-    ask(&world, OPERATOR, &digest, &json!({}));
+    let other = removed(&world, &["2.0"], clean());
+    let ids = [&digest, &other].map(|digest| ask(&world, OPERATOR, digest, &json!({})));
     tokio::time::sleep(Duration::from_secs(3601)).await;
-    let why = nothing_comes_of(&world, &digest).await;
-    assert_eq!(why, "it was sent more than 1h ago");
+    let app = world.run_to_the_end().await;
+    assert_eq!(settled(&app), [("delete restore_refused".to_owned(), 2)]);
+    assert_eq!(world.notices().len(), 2, "each image is named");
+    // Whoever waits reads the answer on each image.
+    for (digest, id) in [&digest, &other].into_iter().zip(ids) {
+        assert_eq!(world.tags(digest), [quarantine(digest)]);
+        let outcome = &records(&world, digest, "outcome")[0];
+        assert_eq!(outcome["request"], id);
+        assert_eq!(outcome["refused"], "it was sent more than 1h ago");
+    }
+    // That of a stranger leaves nothing behind.
+    ask(&world, "AROASTRANGER00000001", &digest, &json!({}));
+    tokio::time::sleep(Duration::from_secs(3601)).await;
+    world.run_to_the_end().await;
+    assert_eq!(records(&world, &digest, "outcome").len(), 1);
+
     ask(&world, OPERATOR, &digest, &json!({}));
     tokio::time::sleep(Duration::from_secs(3590)).await;
     world.run_to_the_end().await;
@@ -217,13 +232,87 @@ async fn worker_without_a_key_or_without_records_refuses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn image_of_an_account_that_the_policy_leaves_out_is_refused_like_its_events() {
+async fn image_of_an_account_or_a_region_that_the_policy_leaves_out_is_refused() {
+    for (field, value, why) in [
+        ("account", "444455556666", "the account is not in policy.accounts"),
+        ("region", "us-east-1", "the Region is not in policy.regions"),
+    ] {
+        let world = world().set("POLICY__REGIONS", REGION);
+        let digest = removed(&world, &["1.0"], clean());
+        // Strangers may name any account: they are notified of together.
+        for sender in [OPERATOR, "AROASTRANGER00000001", "AROASTRANGER00000001"] {
+            ask(&world, sender, &digest, &json!({field: value}));
+        }
+        let app = world.run_to_the_end().await;
+        assert_eq!(settled(&app), [("delete restore_refused".to_owned(), 3)]);
+        assert!(world.story().iter().all(|call| !call.contains("Image")), "{:?}", world.story());
+        let notices = world.notices();
+        assert_eq!(notices.len(), 2, "{field}");
+        assert!(notices.iter().all(|notice| notice["answer"]["refused"] == why), "{notices:?}");
+        assert_eq!(notices[0]["answer"]["sender"], format!("{OPERATOR}:session"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_do_not_use_up_the_pages_of_an_image() {
+    let world = world();
+    let digest = removed(&world, &["1.0"], critical());
+    for round in 0..12 {
+        for _ in 0..5 {
+            ask(&world, OPERATOR, &digest, &json!({}));
+        }
+        world.run_to_the_end().await;
+        assert_eq!(world.notices().len(), 5 * (round + 1), "each is notified");
+    }
+    assert_eq!(records(&world, &digest, "outcome").len(), 50);
+    // Requests about tags that the image has close nothing either.
+    world.sim.tag_image(&world.repository, "2.0", &digest);
+    ask(&world, OPERATOR, &digest, &json!({"tags": ["2.0"]}));
+    world.run_to_the_end().await;
+    assert_eq!(records(&world, &digest, "outcome").len(), 50);
+    assert_eq!(world.notices().last().unwrap()["answer"]["present"], json!(["2.0"]));
+    // What gives a tag back is recorded all the same.
+    let world = world.with_file("[policy.max_findings]\ncritical = 9\nhigh = 9\n");
+    ask(&world, OPERATOR, &digest, &json!({}));
+    world.run_to_the_end().await;
+    assert_eq!(records(&world, &digest, "outcome").len(), 51);
+}
+
+#[tokio::test(start_paused = true)]
+async fn advice_names_a_hold_only_where_somebody_may_ask_for_one() {
+    let nobody = || World::new().set("RESTORE__KEY", KEY).set("RESTORE__SENDERS", OPERATOR);
+    for (world, names_a_hold) in [(world(), true), (nobody(), false)] {
+        let digest = removed(&world, &["1.0"], critical());
+        ask(&world, OPERATOR, &digest, &json!({}));
+        world.run_to_the_end().await;
+        let undo = world.notice()["undo"].to_string();
+        assert_eq!(undo.contains("--until"), names_a_hold, "{undo}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn unsigned_records_lead_to_the_way_by_hand() {
+    let world = world();
+    let digest = world.image(&["1.0"], clean());
+    attach(&world, &digest, &removal(&["0.9"]), None);
+    ask(&world, OPERATOR, &digest, &json!({}));
+    world.run_to_the_end().await;
+    assert!(world.notice()["undo"].is_object(), "{}", world.notice());
+}
+
+#[tokio::test(start_paused = true)]
+async fn put_whose_answer_names_another_image_is_not_taken_for_done() {
     let world = world();
     let digest = removed(&world, &["1.0"], clean());
-    ask(&world, OPERATOR, &digest, &json!({"account": "444455556666"}));
+    ask(&world, OPERATOR, &digest, &json!({}));
+    let other = format!("sha256:{}", "d".repeat(64));
+    let names = move |answer: &mut Value| answer["image"]["imageId"]["imageDigest"] = json!(other);
+    world.sim.set_faults(FaultRule::on("PutImage").once().replace(names));
     let app = world.run_to_the_end().await;
-    assert_eq!(settled_as(&app), ["delete out_of_reach"]);
-    assert!(world.story().iter().all(|call| !call.contains("Image")), "{:?}", world.story());
+    assert_eq!(settled_as(&app), ["delete restored"]);
+    let story = world.story();
+    let put = story.iter().position(|call| call == "PutImage").unwrap();
+    assert_eq!(story[put + 1], "DescribeImages", "the tag is read: {story:?}");
 }
 
 #[tokio::test(start_paused = true)]
