@@ -261,7 +261,16 @@ pub(super) async fn give_back(
     let once = config::Builder::new().retry_config(RetryConfig::disabled());
     let request = request.customize().config_override(once);
     let error = match place.aws.call(Operation::PutImage, request.send()).await {
-        Ok(_) => return Ok(GivingBack::Confirmed),
+        Ok(answer) => {
+            let id = answer.image.and_then(|image| image.image_id);
+            let digest = id.and_then(|id| id.image_digest);
+            if digest.as_deref() == Some(manifest.digest.as_str()) {
+                return Ok(GivingBack::Confirmed);
+            }
+            let problem = format!("put {}, answered {digest:?}", manifest.digest);
+            let error = AwsError::unexpected(Operation::PutImage, problem);
+            return read_again(registry, repository, manifest, tag, error).await;
+        }
         Err(error) => error,
     };
     match error.code.as_deref() {
@@ -279,6 +288,17 @@ pub(super) async fn give_back(
         ) => {}
         _ => return Err(error),
     }
+    read_again(registry, repository, manifest, tag, error).await
+}
+
+/// Returns which image has the tag after a put that did not say so, or this error if none has it.
+async fn read_again(
+    registry: &EcrRegistry,
+    repository: &Repository,
+    manifest: &Manifest,
+    tag: &Tag,
+    error: AwsError,
+) -> Result<GivingBack, AwsError> {
     match registry.resolve(repository, tag).await? {
         Some(digest) => Ok(held_by(digest, manifest)),
         None => Err(error),
