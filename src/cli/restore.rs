@@ -179,9 +179,12 @@ fn ended(end: &End, all: &AskedAll, queue: &str) -> String {
             let patience = humantime::format_duration(*patience);
             let failed = failed.as_ref().map(|failed| format!(" (the last look failed: {failed})"));
             format!(
-                "{sent}, and no answer yet for {patience}{}: the worker may be stopped, or has \
-                 refused you as a sender (restore.senders), which its audit log and its notice \
-                 `refused` say; run it again later, which does nothing twice",
+                "{sent}, and no answer yet for {patience}{}: the worker may be stopped, or \
+                 waits for findings, or has refused without a record: because you are no sender \
+                 (restore.senders), the image is gone, the repository is full, or the image has \
+                 too many refusals; its audit log and its notice `refused` say which; run it again \
+                 later, which does nothing twice; a request that waits in the queue for more than \
+                 an hour is refused as too old",
                 failed.unwrap_or_default()
             )
         }

@@ -406,8 +406,11 @@ async fn worker_that_does_not_answer_ends_the_wait() {
     let shown = quarantine.restore(&["team/app:1.0", "--timeout", "1ms"]).await;
     assert_eq!((shown.code, last_line(&shown)), (1, "1 without an answer"), "{shown:?}");
     let said = "error: 1 of 1 message sent, and no answer yet for 1ms: the worker may be stopped, \
-                or has refused you as a sender";
+                or waits for findings, or has refused without a record: ";
     assert!(shown.stderr.contains(said), "{shown:?}");
+    for reason in ["no sender", "is gone", "is full", "too many refusals", "too old"] {
+        assert!(shown.stderr.contains(reason), "{reason} in {shown:?}");
+    }
     let shown = quarantine.restore(&["team/app:1.0", "--no-follow"]).await;
     assert_eq!((shown.code, last_line(&shown)), (0, "1 without an answer"), "{shown:?}");
 }
