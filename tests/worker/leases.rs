@@ -236,9 +236,8 @@ async fn hanging_queue_cannot_hold_the_process_beyond_its_grace_period() {
 #[tokio::test(start_paused = true)]
 async fn unanswered_call_of_any_kind_times_out_and_is_retried() {
     let role = "arn:aws:iam::{account}:role/tagwarden";
-    // Only a request to restore leads to STS; `restores` has its own test of that.
-    let called = Operation::ALL.into_iter().filter(|operation| operation.service() != "sts");
-    let operations = called.map(Operation::name).chain(["AssumeRole"]);
+    let operator = "AROAOPERATOR00000001";
+    let operations = Operation::ALL.into_iter().map(Operation::name).chain(["AssumeRole"]);
     for operation in operations {
         for fault in [Fault::Hang, Fault::HangAfter] {
             let case = format!("{operation} {fault}");
@@ -247,6 +246,7 @@ async fn unanswered_call_of_any_kind_times_out_and_is_retried() {
                 .set("AWS__ASSUME_ROLE", role)
                 // With a key the records are read too.
                 .set("RESTORE__KEY", &"k".repeat(43))
+                .set("RESTORE__SENDERS", operator)
                 .set("QUEUE__VISIBILITY_TIMEOUT", "40s");
             let repository = world.sim.create_repository_in("444455556666", REGION, "team/app");
             let digest = world.image_in(&repository, &["1.0"], critical());
@@ -254,6 +254,19 @@ async fn unanswered_call_of_any_kind_times_out_and_is_retried() {
             if ["SendMessageBatch", "DescribeRepositories", "StartImageScan"].contains(&operation) {
                 world.sim.push_image(&repository, &["never-scanned"], "never scanned");
                 world.send(&json!({"source": "tagwarden", "detail-type": "Sweep Registry"}));
+            }
+            if operation == "GetCallerIdentity" {
+                let image = json!({
+                    "account": "444455556666",
+                    "repository": "team/app",
+                    "digest": digest,
+                });
+                let order = json!({
+                    "source": "tagwarden",
+                    "detail-type": "Restore Image",
+                    "detail": image,
+                });
+                world.sim.send_message_as(QUEUE, &order.to_string(), operator);
             }
             // Every attempt of the first call, so that only a new call can succeed. The others take
             // long enough for a heartbeat to be due.
