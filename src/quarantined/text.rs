@@ -160,9 +160,7 @@ fn conclusion(document: &ListDocument) -> String {
     }
     if images == 0 {
         lines.push(match document.totals().repositories_read {
-            0 => "No repository was read: is it the right account and Region, and does the policy \
-                  cover any?"
-                .to_owned(),
+            0 => "No repository was read. Is it the right account and Region?".to_owned(),
             _ => "Nothing is in quarantine.".to_owned(),
         });
         return lines.join("\n");

@@ -97,7 +97,7 @@ async fn names_that_do_not_say_which_image_are_refused_with_what_could_be_meant(
     for (name, parts) in [
         ("team/app:1.0", vec!["several images", one.as_str(), &other, "(removed 20"]),
         ("team/app:9.9", vec!["no record says", "before there were records", &unrecorded]),
-        ("team/other:1.0", vec!["no image has this tag"]),
+        ("team/other:1.0", vec!["no image in 111122223333 eu-west-1 has this tag"]),
         ("team/app:2.0", vec!["is not in quarantine"]),
         (&format!("team/app@{active}"), vec!["is not in quarantine"]),
         (&format!("team/app@sha256:{}", "9".repeat(64)), vec!["no such image"]),
