@@ -21,6 +21,7 @@
 mod annotations;
 mod facts;
 mod history;
+mod id;
 mod keys;
 mod known;
 mod manifest;
@@ -31,6 +32,7 @@ pub use facts::{
     RecordedFinding, Refusal, Withdrawal,
 };
 pub use history::{Artifact, History, Noted, OpenTag, Trust, Unverified};
+pub use id::record_id;
 pub use keys::{InvalidKeys, RestoreKeys};
 pub use known::{HoldInForce, KnownRecords};
 pub use manifest::{Attached, RecordManifest, SubjectDescriptor, read_manifest};

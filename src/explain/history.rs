@@ -217,7 +217,7 @@ impl ExplainedHistory {
         // The newest first; those that name the tag before all others.
         removals.reverse();
         removals.sort_by_key(|noted| tag.is_some_and(|tag| !noted.record.tags.contains(tag)));
-        let in_force = history.hold(past.now, past.max_hold).map(|noted| &noted.digest);
+        let in_force = history.hold(past.now, past.max_hold).map(|noted| &noted.id);
         let verified = history.trust() == Trust::Verified;
         let shown = |all: usize| all.saturating_sub(MAX_RECORDS);
         let until = past.now + past.max_hold;
@@ -251,7 +251,7 @@ impl ExplainedHistory {
                 .rev()
                 .take(MAX_RECORDS)
                 .map(|noted| ExplainedHold {
-                    in_force: in_force == Some(&noted.digest),
+                    in_force: in_force == Some(&noted.id),
                     withdrawn: history.is_withdrawn(&noted.record.request),
                     ..ExplainedHold::new(&noted.record, verified)
                 })

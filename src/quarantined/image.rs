@@ -25,7 +25,7 @@ pub(crate) struct RecordedImage {
     pub image: Image,
     /// Its records. Each has the time of its push.
     pub history: History,
-    /// The digests of those artifacts that carry a signature, whether or not it holds.
+    /// The ids of those records that carry a signature, whether or not it holds.
     pub signed: BTreeSet<Digest>,
     /// Whether the image has more artifacts than are read. Then a worker gives no tag back.
     pub is_cut: bool,
@@ -137,7 +137,7 @@ impl RecordedImage {
         keys: Option<&RestoreKeys>,
     ) -> Self {
         let signed = artifacts.iter().filter(|artifact| artifact.carries_signature());
-        let signed = signed.map(|artifact| artifact.digest.clone()).collect();
+        let signed = signed.map(Artifact::id).collect();
         let history = History::read(repository, &image.digest, artifacts, keys);
         Self { repository: repository.clone(), image, history, signed, is_cut }
     }
@@ -230,7 +230,7 @@ impl RecordedImage {
             .map(|open| RemovedTag {
                 tag: open.tag.clone(),
                 since: open.records.iter().filter_map(|noted| noted.pushed_at).max(),
-                is_signed: open.records.iter().any(|noted| self.signed.contains(&noted.digest)),
+                is_signed: open.records.iter().any(|noted| self.signed.contains(&noted.id)),
             })
             .collect()
     }
@@ -239,7 +239,7 @@ impl RecordedImage {
     fn newest_open(&self) -> Option<&Noted<Quarantined>> {
         let has = self.image.tags.iter().collect::<BTreeSet<_>>();
         let open = self.history.open_tags().into_iter().filter(|open| !has.contains(open.tag));
-        open.flat_map(|open| open.records).max_by_key(|noted| (noted.pushed_at, &noted.digest))
+        open.flat_map(|open| open.records).max_by_key(|noted| (noted.pushed_at, &noted.id))
     }
 }
 

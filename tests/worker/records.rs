@@ -1,11 +1,13 @@
 //! Records: every tag is named on the image before it is removed (invariant 18).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws_sim::manifest;
 use aws_sim::{Fault, FaultRule, Finding, Referrer, ScanResult, SimConfig};
 use serde_json::{Value, json};
-use tagwarden::domain::record::{Closing, Quarantined, Record};
+use tagwarden::domain::names::Digest;
+use tagwarden::domain::record::{Closing, Quarantined, Record, record_id};
 use tokio::time::sleep;
 
 use super::support::{QUEUE, World, basic, critical, is_record, quarantine, settled};
@@ -17,11 +19,12 @@ fn strings<'a>(tags: impl IntoIterator<Item = &'a tagwarden::domain::names::Tag>
     tags.into_iter().map(ToString::to_string).collect()
 }
 
-/// The records on an image, oldest first, as the worker reads them.
-pub(crate) fn records(world: &World, digest: &str) -> Vec<(String, Record)> {
+/// The records on an image with their ids, oldest first, as the worker reads them.
+pub(crate) fn records(world: &World, digest: &str) -> Vec<(Digest, Record)> {
     let mut referrers = world.sim.referrers(&world.repository, digest);
     referrers.sort_by_key(|referrer| referrer.pushed_at);
-    let read = |one: &Referrer| (one.digest.clone(), Record::read(&one.annotations).unwrap());
+    let read =
+        |one: &Referrer| (record_id(&one.annotations), Record::read(&one.annotations).unwrap());
     referrers.iter().map(read).collect()
 }
 
@@ -284,10 +287,7 @@ async fn tags_that_had_moved_are_closed_on_the_records_that_name_them() {
     let all = records(&world, &old);
     let [closing] = &outcomes(&world, &old)[..] else { panic!("{all:?}") };
     assert_eq!(strings(&closing.superseded), ["latest"]);
-    assert_eq!(
-        closing.closes.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        [all[0].0.clone()]
-    );
+    assert_eq!(closing.closes, BTreeSet::from([all[0].0.clone()]));
     assert_eq!((&closing.request, &closing.refused), (&None, &None));
 }
 
@@ -317,7 +317,7 @@ async fn record_after_an_outcome_says_so() {
     world.run_to_the_end().await;
     let (record, _) = records(&world, &digest).remove(0);
     let outcome = Record::Outcome(Closing {
-        closes: [tagwarden::domain::names::Digest::parse(record).unwrap()].into(),
+        closes: [record].into(),
         restored: [tagwarden::domain::names::Tag::parse("1.0").unwrap()].into(),
         ..Closing::default()
     });

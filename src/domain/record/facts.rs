@@ -129,7 +129,7 @@ pub struct Closing {
     pub request: Option<String>,
     /// Who sent the request, as SQS names the sender.
     pub sender: Option<String>,
-    /// The records that it closes.
+    /// The ids of the records that it closes.
     pub closes: BTreeSet<Digest>,
     /// Tags that were given back.
     pub restored: BTreeSet<Tag>,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use super::facts::{Closing, Hold, Quarantined, Record, Withdrawal};
+use super::id::record_id;
 use super::keys::MAC;
 use super::{InvalidRecord, RestoreKeys};
 use crate::domain::names::{Digest, Repository, Tag};
@@ -20,6 +21,12 @@ pub struct Artifact {
 }
 
 impl Artifact {
+    /// Returns the id of the record that it is, which does not depend on the bytes of its manifest.
+    #[must_use]
+    pub fn id(&self) -> Digest {
+        record_id(&self.annotations)
+    }
+
     /// Returns whether it carries a signature, whether or not the signature holds.
     #[must_use]
     pub fn carries_signature(&self) -> bool {
@@ -36,12 +43,12 @@ pub enum Trust {
     NotVerified,
 }
 
-/// A record, with the artifact that it is.
+/// A record of an image. The same record may be stored in several artifacts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Noted<T> {
-    /// The digest of the record's manifest.
-    pub digest: Digest,
-    /// When it was pushed, by the registry, if that was asked for.
+    /// Its id: see [`Artifact::id`].
+    pub id: Digest,
+    /// When it was first pushed, by the registry, if that was asked for.
     pub pushed_at: Option<SystemTime>,
     /// What it says.
     pub record: T,
@@ -100,11 +107,12 @@ impl History {
             unverified: Vec::new(),
         };
         for Artifact { digest, annotations, pushed_at } in artifacts {
+            let id = record_id(&annotations);
             let record = Record::read(&annotations);
             let is_signed =
                 keys.is_none_or(|keys| keys.verify(repository, image, &annotations, pushed_at));
             match record {
-                Ok(record) if is_signed => history.add(record, digest, pushed_at),
+                Ok(record) if is_signed => history.add(record, id, pushed_at),
                 Ok(record) => history.unverified.push(Unverified {
                     digest,
                     why: InvalidRecord::NotSigned,
@@ -113,22 +121,24 @@ impl History {
                 Err(why) => history.unverified.push(Unverified { digest, why, claims: None }),
             }
         }
-        // Without times of pushes the digests give an order that is the same at every reading.
-        history.quarantines.sort_by(|one, other| order(one).cmp(&order(other)));
-        history.outcomes.sort_by(|one, other| order(one).cmp(&order(other)));
-        history.holds.sort_by(|one, other| order(one).cmp(&order(other)));
-        history
+        Self {
+            quarantines: in_order(history.quarantines),
+            outcomes: in_order(history.outcomes),
+            holds: in_order(history.holds),
+            withdrawals: in_order(history.withdrawals),
+            ..history
+        }
     }
 
-    fn add(&mut self, record: Record, digest: Digest, pushed_at: Option<SystemTime>) {
+    fn add(&mut self, record: Record, id: Digest, pushed_at: Option<SystemTime>) {
         match record {
             Record::Quarantine(record) => {
-                self.quarantines.push(Noted { digest, pushed_at, record: *record });
+                self.quarantines.push(Noted { id, pushed_at, record: *record });
             }
-            Record::Outcome(record) => self.outcomes.push(Noted { digest, pushed_at, record }),
-            Record::Hold(record) => self.holds.push(Noted { digest, pushed_at, record }),
+            Record::Outcome(record) => self.outcomes.push(Noted { id, pushed_at, record }),
+            Record::Hold(record) => self.holds.push(Noted { id, pushed_at, record }),
             Record::Withdrawal(record) => {
-                self.withdrawals.push(Noted { digest, pushed_at, record });
+                self.withdrawals.push(Noted { id, pushed_at, record });
             }
         }
     }
@@ -182,7 +192,7 @@ impl History {
         for noted in &self.quarantines {
             let closings = self.outcomes.iter().map(|outcome| &outcome.record);
             let closings: Vec<_> =
-                closings.filter(|closing| closing.closes.contains(&noted.digest)).collect();
+                closings.filter(|closing| closing.closes.contains(&noted.id)).collect();
             let is_closed = |tag: &Tag| closings.iter().any(|closing| closing.closes(tag));
             for tag in noted.record.tags.iter().filter(|tag| !is_closed(tag)) {
                 open.entry(tag).or_default().push(noted);
@@ -191,12 +201,12 @@ impl History {
         open.into_iter().map(|(tag, records)| OpenTag { tag, records }).collect()
     }
 
-    /// Returns the records that name one of these tags and leave it open.
+    /// Returns the ids of the records that name one of these tags and leave it open.
     #[must_use]
     pub fn open_records_of(&self, tags: &BTreeSet<Tag>) -> BTreeSet<Digest> {
         let open = self.open_tags();
         let open = open.iter().filter(|open| tags.contains(open.tag));
-        open.flat_map(|open| &open.records).map(|noted| noted.digest.clone()).collect()
+        open.flat_map(|open| &open.records).map(|noted| noted.id.clone()).collect()
     }
 
     /// Returns the number of outcomes, which the next record of a removal carries.
@@ -240,6 +250,14 @@ impl History {
     }
 }
 
-fn order<T>(noted: &Noted<T>) -> (Option<SystemTime>, &Digest) {
-    (noted.pushed_at, &noted.digest)
+/// Returns each record once, oldest first. Without times of pushes the ids give an order that is
+/// the same at every reading.
+fn in_order<T>(mut records: Vec<Noted<T>>) -> Vec<Noted<T>> {
+    let earliest = |noted: &Noted<T>| (noted.pushed_at.is_none(), noted.pushed_at);
+    records.sort_by(|one, other| {
+        one.id.cmp(&other.id).then_with(|| earliest(one).cmp(&earliest(other)))
+    });
+    records.dedup_by(|later, first| later.id == first.id);
+    records.sort_by(|one, other| (one.pushed_at, &one.id).cmp(&(other.pushed_at, &other.id)));
+    records
 }

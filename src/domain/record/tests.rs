@@ -95,7 +95,7 @@ fn closing(of: &[&Artifact], restored: &[&str]) -> Record {
     Record::Outcome(Closing {
         request: Some("request-1".to_owned()),
         sender: Some("AROA1:me".to_owned()),
-        closes: of.iter().map(|artifact| artifact.digest.clone()).collect(),
+        closes: of.iter().map(|artifact| artifact.id()).collect(),
         restored: tags(restored),
         ..Closing::default()
     })
@@ -220,8 +220,28 @@ fn a_tag_is_open_until_an_outcome_closes_the_record_that_names_it() {
     let second = stored(&quarantined(&["1.0"], history.outcome_count()), &here, None);
     let history = read(&[second.clone(), restore, first.clone()], None);
     assert_eq!(open(&history), ["1.0", "1.1"]);
-    assert_eq!(history.open_records_of(&tags(&["1.0"])), BTreeSet::from([second.digest]));
-    assert_eq!(history.open_records_of(&tags(&["1.1"])), BTreeSet::from([first.digest]));
+    assert_eq!(history.open_records_of(&tags(&["1.0"])), BTreeSet::from([second.id()]));
+    assert_eq!(history.open_records_of(&tags(&["1.1"])), BTreeSet::from([first.id()]));
+}
+
+#[test]
+fn a_record_that_is_copied_in_other_bytes_is_the_same_record() {
+    let (here, key) = (repository("team/app"), keys(KEY_A));
+    let first = stored(&quarantined(&["1.0"], 0), &here, Some(&key));
+    let first = Artifact { pushed_at: Some(at(1)), ..first };
+    // The manifest has one blank more, and the signature is written in other letters.
+    let mut copy = Artifact { digest: digest('0'), pushed_at: Some(at(2)), ..first.clone() };
+    copy.annotations.entry("tagwarden.mac".to_owned()).and_modify(|mac| mac.make_ascii_uppercase());
+    let restore = stored(&closing(&[&first], &["1.0"]), &here, Some(&key));
+    let again = Artifact { digest: digest('1'), ..restore.clone() };
+    for artifacts in [[&first, &copy, &restore, &again], [&again, &restore, &copy, &first]] {
+        let history = read(&artifacts.map(Clone::clone), Some(&key));
+        assert!(history.unverified().is_empty());
+        assert_eq!(open(&history), Vec::<String>::new(), "a closed tag stays closed");
+        let [noted] = history.quarantines() else { panic!("{history:?}") };
+        assert_eq!((noted.pushed_at, &noted.id), (Some(at(1)), &first.id()));
+        assert_eq!(history.outcome_count(), 1);
+    }
 }
 
 #[test]
@@ -230,7 +250,7 @@ fn a_refusal_closes_nothing() {
     let first = stored(&quarantined(&["1.0"], 0), &here, None);
     let refused = Record::Outcome(Closing {
         request: Some("request-1".to_owned()),
-        closes: BTreeSet::from([first.digest.clone()]),
+        closes: BTreeSet::from([first.id()]),
         refused: Some(Refusal("no".to_owned())),
         ..Closing::default()
     });

@@ -11,7 +11,7 @@ use tagwarden::domain::findings::{Severity, SeverityCounts};
 use tagwarden::domain::names::{AccountId, Digest, Region, Repository, RepositoryName, Tag};
 use tagwarden::domain::record::{
     Closing, Hold, MANIFEST_TYPE, Quarantined, Record, RecordManifest, RecordedFinding, Refusal,
-    RestoreKeys, SubjectDescriptor, Withdrawal,
+    RestoreKeys, SubjectDescriptor, Withdrawal, record_id,
 };
 
 use super::support::{ACCOUNT, QUEUE, REGION, Shown, World};
@@ -168,7 +168,7 @@ impl Quarantine {
         for record in &records {
             if let Ok(Record::Quarantine(read)) = Record::read(&record.annotations) {
                 removed.extend(read.tags);
-                closes.insert(Digest::parse(record.digest.as_str()).expect("a digest"));
+                closes.insert(record_id(&record.annotations));
             }
         }
         if let Some(only) = request["tags"].as_array() {

@@ -10,7 +10,7 @@ use tagwarden::domain::findings::{Severity, SeverityCounts};
 use tagwarden::domain::names::{AccountId, Digest, Region, Repository, RepositoryName, Tag};
 use tagwarden::domain::record::{
     Closing, Hold, MANIFEST_TYPE, Quarantined, Record, RecordManifest, RecordedFinding,
-    RestoreKeys, SubjectDescriptor, Withdrawal,
+    RestoreKeys, SubjectDescriptor, Withdrawal, read_manifest, record_id,
 };
 
 use super::support::{ACCOUNT, REGION, World};
@@ -120,18 +120,19 @@ impl World {
         of.iter().for_each(|tag| self.sim.untag_image(repository, tag));
     }
 
-    /// Pushes an image, and removes these tags from it as a worker does. Returns the digests of
-    /// the image and of the record.
+    /// Pushes an image, and removes these tags from it as a worker does. Returns the digest
+    /// of the image and the id of the record.
     pub(crate) fn quarantined(&self, repository: &RepoKey, of: &[&str]) -> (String, String) {
         let digest = self.marked(repository, of);
         let record = self.record(repository, &digest, Record::Quarantine(Box::new(removal(of))));
         (digest, record)
     }
 
-    /// Writes a record of an image. Returns the record's digest.
+    /// Writes a record of an image. Returns the record's id.
     pub(crate) fn record(&self, repository: &RepoKey, image: &str, record: Record) -> String {
         let manifest = manifest(repository, image, &record, Some(KEY));
-        self.sim.push_manifest(repository, &[], &manifest)
+        self.sim.push_manifest(repository, &[], &manifest);
+        record_id(&read_manifest(&manifest).expect("a record").annotations).to_string()
     }
 }
 

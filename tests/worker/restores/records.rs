@@ -1,6 +1,7 @@
 //! Only records that a key of the worker has signed count.
 
 use super::*;
+use tagwarden::domain::record::record_id;
 
 /// An image without a tag but the quarantine tag, and nothing that says which it had.
 fn bare(world: &World, content: &str) -> String {
@@ -64,10 +65,10 @@ async fn record_that_is_unsigned_forged_copied_or_altered_gives_no_tag_back() {
 async fn forged_outcome_neither_closes_a_tag_nor_answers_a_request() {
     let world = world();
     let digest = removed(&world, &["1.0"], clean());
-    let record = world.sim.referrers(&world.repository, &digest)[0].digest.clone();
+    let record = record_id(&world.sim.referrers(&world.repository, &digest)[0].annotations);
     let outcome = tagwarden::domain::record::Closing {
         request: Some("one".to_owned()),
-        closes: BTreeSet::from([Digest::parse(record).unwrap()]),
+        closes: BTreeSet::from([record]),
         restored: tags(&["1.0"]),
         ..Default::default()
     };
