@@ -28,8 +28,8 @@ mod manifest;
 
 pub use annotations::InvalidRecord;
 pub use facts::{
-    Closing, Hold, LONGEST_NAME, LONGEST_REASON, MAX_FINDINGS, Quarantined, Record, RecordKind,
-    RecordedFinding, Refusal, Withdrawal,
+    Closing, Hold, LONGEST_NAME, LONGEST_REASON, MAX_CLOSED, MAX_FINDINGS, MAX_REASONS, MAX_TAGS,
+    Quarantined, Record, RecordKind, RecordedFinding, Refusal, Withdrawal,
 };
 pub use history::{Artifact, History, Noted, OpenTag, Trust, Unverified};
 pub use id::record_id;

@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::facts::{
-    Closing, Hold, LONGEST_NAME, LONGEST_REASON, MAX_FINDINGS, Quarantined, Record, RecordKind,
-    Refusal, Withdrawal,
+    Closing, Hold, LONGEST_NAME, LONGEST_REASON, MAX_CLOSED, MAX_FINDINGS, MAX_REASONS, MAX_TAGS,
+    Quarantined, Record, RecordKind, RecordedFinding, Refusal, Withdrawal,
 };
 use super::keys::{KEY, MAC};
 use crate::domain::findings::{Severity, SeverityCounts};
@@ -60,6 +60,9 @@ const REASON: &str = "tagwarden.reason";
 const OWNER: &str = "tagwarden.owner";
 const WITHDRAWS: &str = "tagwarden.withdraws";
 
+/// The most bytes of a list in a record. A thousand of the longest tags take fewer.
+const LONGEST_LIST: usize = 320_000;
+
 const QUARANTINE: &str = "quarantine";
 const DELETE: &str = "delete";
 
@@ -102,11 +105,10 @@ impl Record {
 
 impl Quarantined {
     fn write(&self, fields: &mut Fields) {
-        fields.json(TAGS, &texts(&self.tags, Tag::as_str));
+        fields.json(TAGS, &texts(&self.tags, Tag::as_str, MAX_TAGS));
         fields.text(ACTION, if self.delete { DELETE } else { QUARANTINE });
         fields.short(RULE, &self.rule, LONGEST_NAME);
-        let reasons: Vec<_> = self.reasons.iter().map(|text| cut(text, LONGEST_REASON)).collect();
-        fields.json(REASONS, &reasons);
+        fields.json(REASONS, &self.recorded_reasons());
         let counts = Severity::ALL.into_iter();
         let counts = counts.filter_map(|of| Some((of.as_key(), self.counts.reported(of)?)));
         fields.json(COUNTS, &counts.collect::<BTreeMap<_, _>>());
@@ -122,6 +124,12 @@ impl Quarantined {
         }
     }
 
+    /// Returns the reasons as the record writes them.
+    fn recorded_reasons(&self) -> Vec<String> {
+        let reasons = self.reasons.iter().take(MAX_REASONS);
+        reasons.map(|text| cut(text, LONGEST_REASON)).collect()
+    }
+
     fn read(fields: &mut Fields) -> Result<Self, InvalidRecord> {
         let action = fields.required(ACTION)?;
         if ![QUARANTINE, DELETE].contains(&action.as_str()) {
@@ -132,22 +140,23 @@ impl Quarantined {
             let severity = Severity::ALL.into_iter().find(|of| of.as_key() == word);
             counts.add(severity.ok_or(InvalidRecord::Invalid(COUNTS))?, count);
         }
-        let after_outcomes = match fields.0.remove(AFTER_OUTCOMES) {
+        let after_outcomes = match fields.taken(AFTER_OUTCOMES)? {
             Some(text) => text.parse().map_err(|_| InvalidRecord::Invalid(AFTER_OUTCOMES))?,
             None => 0,
         };
-        let cause = fields.0.remove(CAUSE).map(Digest::parse).transpose();
+        let cause = fields.taken(CAUSE)?.map(Digest::parse).transpose();
         Ok(Self {
-            tags: fields.names(TAGS, Tag::parse)?,
+            tags: fields.names(TAGS, MAX_TAGS, Tag::parse)?,
             delete: action == DELETE,
             rule: fields.required(RULE)?,
-            reasons: fields.parsed(REASONS)?,
+            reasons: fields
+                .list(REASONS, MAX_REASONS, |text: &String| is_short(text, LONGEST_REASON))?,
             counts,
-            findings: fields.parsed(FINDINGS)?,
+            findings: fields.list(FINDINGS, MAX_FINDINGS, is_recorded)?,
             cause: cause.map_err(|_| InvalidRecord::Invalid(CAUSE))?,
-            platform: fields.0.remove(PLATFORM),
+            platform: fields.taken(PLATFORM)?,
             event: fields.required(EVENT)?,
-            event_time: fields.0.remove(EVENT_TIME),
+            event_time: fields.taken(EVENT_TIME)?,
             notice: fields.required(NOTICE)?,
             policy: fields.required(POLICY)?,
             after_outcomes,
@@ -159,10 +168,10 @@ impl Closing {
     fn write(&self, fields: &mut Fields) {
         fields.optional(REQUEST, self.request.as_deref());
         fields.optional(SENDER, self.sender.as_deref());
-        fields.json(CLOSES, &texts(&self.closes, Digest::as_str));
-        fields.json(RESTORED, &texts(&self.restored, Tag::as_str));
-        fields.json(PRESENT, &texts(&self.present, Tag::as_str));
-        fields.json(SUPERSEDED, &texts(&self.superseded, Tag::as_str));
+        fields.json(CLOSES, &texts(&self.closes, Digest::as_str, MAX_CLOSED));
+        fields.json(RESTORED, &texts(&self.restored, Tag::as_str, MAX_TAGS));
+        fields.json(PRESENT, &texts(&self.present, Tag::as_str, MAX_TAGS));
+        fields.json(SUPERSEDED, &texts(&self.superseded, Tag::as_str, MAX_TAGS));
         if let Some(Refusal(why)) = &self.refused {
             fields.short(REFUSED, why, LONGEST_REASON);
         }
@@ -170,13 +179,13 @@ impl Closing {
 
     fn read(fields: &mut Fields) -> Result<Self, InvalidRecord> {
         Ok(Self {
-            request: fields.0.remove(REQUEST),
-            sender: fields.0.remove(SENDER),
-            closes: fields.names(CLOSES, Digest::parse)?,
-            restored: fields.names(RESTORED, Tag::parse)?,
-            present: fields.names(PRESENT, Tag::parse)?,
-            superseded: fields.names(SUPERSEDED, Tag::parse)?,
-            refused: fields.0.remove(REFUSED).map(Refusal),
+            request: fields.taken(REQUEST)?,
+            sender: fields.taken(SENDER)?,
+            closes: fields.names(CLOSES, MAX_CLOSED, Digest::parse)?,
+            restored: fields.names(RESTORED, MAX_TAGS, Tag::parse)?,
+            present: fields.names(PRESENT, MAX_TAGS, Tag::parse)?,
+            superseded: fields.names(SUPERSEDED, MAX_TAGS, Tag::parse)?,
+            refused: fields.taken(REFUSED)?.map(Refusal),
         })
     }
 }
@@ -246,13 +255,35 @@ impl Fields {
         self.text(name, &humantime::format_rfc3339_seconds(at).to_string());
     }
 
+    /// Returns a text, if there is one. No text of ours is longer than a reason.
+    fn taken(&mut self, name: &'static str) -> Result<Option<String>, InvalidRecord> {
+        match self.0.remove(name) {
+            Some(text) if !is_short(&text, LONGEST_REASON) => Err(InvalidRecord::Invalid(name)),
+            text => Ok(text),
+        }
+    }
+
     fn required(&mut self, name: &'static str) -> Result<String, InvalidRecord> {
-        self.0.remove(name).ok_or(InvalidRecord::Missing(name))
+        self.taken(name)?.ok_or(InvalidRecord::Missing(name))
     }
 
     fn parsed<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<T, InvalidRecord> {
-        let text = self.required(name)?;
-        serde_json::from_str(&text).map_err(|_| InvalidRecord::Invalid(name))
+        let text = self.0.remove(name).ok_or(InvalidRecord::Missing(name))?;
+        let text = Some(text).filter(|text| text.len() <= LONGEST_LIST);
+        let parsed = text.and_then(|text| serde_json::from_str(&text).ok());
+        parsed.ok_or(InvalidRecord::Invalid(name))
+    }
+
+    /// Returns a list of at most `most` entries that are all valid.
+    fn list<T: DeserializeOwned>(
+        &mut self,
+        name: &'static str,
+        most: usize,
+        is_valid: impl Fn(&T) -> bool,
+    ) -> Result<Vec<T>, InvalidRecord> {
+        let list: Vec<T> = self.parsed(name)?;
+        let is_valid = list.len() <= most && list.iter().all(is_valid);
+        if is_valid { Ok(list) } else { Err(InvalidRecord::Invalid(name)) }
     }
 
     fn required_time(&mut self, name: &'static str) -> Result<SystemTime, InvalidRecord> {
@@ -263,17 +294,29 @@ impl Fields {
     fn names<T: Ord, E>(
         &mut self,
         name: &'static str,
+        most: usize,
         parse: impl Fn(String) -> Result<T, E>,
     ) -> Result<BTreeSet<T>, InvalidRecord> {
-        let names: Vec<String> = self.parsed(name)?;
+        let names: Vec<String> = self.list(name, most, |_| true)?;
         let all = names.len();
         let names: Result<BTreeSet<_>, _> = names.into_iter().map(parse).collect();
         names.ok().filter(|names| names.len() == all).ok_or(InvalidRecord::Invalid(name))
     }
 }
 
-fn texts<'a, T>(names: &'a BTreeSet<T>, text: fn(&'a T) -> &'a str) -> Vec<&'a str> {
-    names.iter().map(text).collect()
+fn texts<'a, T>(names: &'a BTreeSet<T>, text: fn(&'a T) -> &'a str, most: usize) -> Vec<&'a str> {
+    names.iter().take(most).map(text).collect()
+}
+
+/// Returns whether a finding has only texts as a record of ours has them.
+fn is_recorded(finding: &RecordedFinding) -> bool {
+    let RecordedFinding { id, severity, package, installed, fixed } = finding;
+    let texts = [Some(id), Some(severity), package.as_ref(), installed.as_ref(), fixed.as_ref()];
+    texts.into_iter().flatten().all(|text| is_short(text, LONGEST_NAME))
+}
+
+fn is_short(text: &str, most: usize) -> bool {
+    text.chars().nth(most).is_none()
 }
 
 fn cut(text: &str, most: usize) -> String {

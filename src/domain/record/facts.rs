@@ -8,6 +8,12 @@ use serde::{Deserialize, Serialize};
 use crate::domain::findings::{Finding, SeverityCounts, one_line};
 use crate::domain::names::{Digest, Tag};
 
+/// The most tags of each kind that a record names. An image has no more (ECR service quotas).
+pub const MAX_TAGS: usize = 1_000;
+/// The most records that an outcome closes.
+pub const MAX_CLOSED: usize = 1_000;
+/// The most reasons that a record names.
+pub const MAX_REASONS: usize = 20;
 /// The most findings that a record names, worst first.
 pub const MAX_FINDINGS: usize = 20;
 /// The most characters of a reason, of a person or of the policy, in a record.

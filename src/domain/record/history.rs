@@ -61,8 +61,6 @@ pub struct Unverified {
     pub digest: Digest,
     /// Why it does not count.
     pub why: InvalidRecord,
-    /// What it says, if it can be read. Nothing may act on it.
-    pub claims: Option<Record>,
 }
 
 /// A tag that was removed and has not been closed since, with the records that name it.
@@ -107,18 +105,14 @@ impl History {
             unverified: Vec::new(),
         };
         for Artifact { digest, annotations, pushed_at } in artifacts {
-            let id = record_id(&annotations);
-            let record = Record::read(&annotations);
-            let is_signed =
+            // The signature comes first, because what strangers write is not worth reading.
+            let is_ours =
                 keys.is_none_or(|keys| keys.verify(repository, image, &annotations, pushed_at));
+            let record =
+                if is_ours { Record::read(&annotations) } else { Err(InvalidRecord::NotSigned) };
             match record {
-                Ok(record) if is_signed => history.add(record, id, pushed_at),
-                Ok(record) => history.unverified.push(Unverified {
-                    digest,
-                    why: InvalidRecord::NotSigned,
-                    claims: Some(record),
-                }),
-                Err(why) => history.unverified.push(Unverified { digest, why, claims: None }),
+                Ok(record) => history.add(record, record_id(&annotations), pushed_at),
+                Err(why) => history.unverified.push(Unverified { digest, why }),
             }
         }
         Self {

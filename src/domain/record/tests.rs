@@ -167,7 +167,7 @@ fn nothing_that_was_altered_counts() {
     added.annotations.insert("other".to_owned(), "x".to_owned());
     let history = read(&[added], Some(&key));
     assert!(history.holds().is_empty());
-    assert_eq!(history.unverified()[0].why, InvalidRecord::Unknown);
+    assert_eq!(history.unverified()[0].why, InvalidRecord::NotSigned);
     let unsigned = stored(&hold("request-1", 3), &repository("team/app"), None);
     let history = read(&[unsigned], Some(&key));
     assert_eq!(history.unverified()[0].why, InvalidRecord::NotSigned);
@@ -241,6 +241,55 @@ fn a_record_that_is_copied_in_other_bytes_is_the_same_record() {
         let [noted] = history.quarantines() else { panic!("{history:?}") };
         assert_eq!((noted.pushed_at, &noted.id), (Some(at(1)), &first.id()));
         assert_eq!(history.outcome_count(), 1);
+    }
+}
+
+#[test]
+fn what_strangers_write_is_not_read_where_there_is_a_key() {
+    let annotations = BTreeMap::from([("tagwarden.tags".to_owned(), "[".repeat(100))]);
+    let artifact = Artifact { digest: digest('1'), annotations, pushed_at: None };
+    let history = read(std::slice::from_ref(&artifact), Some(&keys(KEY_A)));
+    assert_eq!(history.unverified()[0].why, InvalidRecord::NotSigned);
+    let history = read(&[artifact], None);
+    assert_eq!(history.unverified()[0].why, InvalidRecord::Missing("tagwarden.kind"));
+}
+
+#[test]
+fn a_record_that_is_larger_than_any_of_ours_is_not_read() {
+    let many = |of: usize, text: &str| serde_json::to_string(&vec![text; of]).unwrap();
+    let names = |of: usize| {
+        let names: Vec<_> = (0..of).map(|at| format!("v{at}")).collect();
+        serde_json::to_string(&names).unwrap()
+    };
+    let ids = |of: usize| {
+        let ids: Vec<_> = (0..of).map(|at| format!("sha256:{at:064x}")).collect();
+        serde_json::to_string(&ids).unwrap()
+    };
+    let finding = r#"{"id":"CVE-1","severity":"HIGH"}"#;
+    let findings = |of: usize| format!("[{}]", vec![finding; of].join(","));
+    let long = format!(r#"[{{"id":"{}","severity":"HIGH"}}]"#, "x".repeat(129));
+    let outcome = Record::Outcome(Closing::default());
+    for (record, name, fits, exceeds) in [
+        (quarantined(&["1"], 0), "tags", names(1_000), names(1_001)),
+        (quarantined(&["1"], 0), "findings", findings(20), findings(21)),
+        (quarantined(&["1"], 0), "findings", findings(1), long),
+        (quarantined(&["1"], 0), "reasons", many(20, "why"), many(21, "why")),
+        (quarantined(&["1"], 0), "reasons", many(1, "why"), many(1, &"x".repeat(257))),
+        (quarantined(&["1"], 0), "rule", "x".repeat(256), "x".repeat(257)),
+        (quarantined(&["1"], 0), "platform", "x".repeat(256), "x".repeat(257)),
+        (outcome.clone(), "closes", ids(1_000), ids(1_001)),
+        (outcome.clone(), "restored", names(1_000), names(1_001)),
+        (outcome, "refused", "x".repeat(256), "x".repeat(257)),
+        (hold("r", 3), "reason", "x".repeat(256), "x".repeat(257)),
+    ] {
+        let key = format!("tagwarden.{name}");
+        let with = |value: String| {
+            let mut annotations = record.annotations();
+            annotations.insert(key.clone(), value);
+            Record::read(&annotations)
+        };
+        assert!(with(fits).is_ok(), "{key}");
+        assert!(matches!(with(exceeds), Err(InvalidRecord::Invalid(_))), "{key}");
     }
 }
 
