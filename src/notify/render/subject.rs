@@ -4,7 +4,7 @@
 //! most certain to matter comes first, and what does not fit is left out from the end.
 
 use super::answer;
-use super::words::{counting, counts, named, removed, total, unnamed};
+use super::words::{counting, counts, is_before_removal, named, removed, total, unnamed};
 use crate::domain::findings::{Finding, Severity};
 use crate::domain::names::Tag;
 use crate::domain::notice::NoticeAction;
@@ -48,6 +48,7 @@ fn event(notice: &Notice) -> &'static str {
         NoticeAction::Deleted => " deleted",
         NoticeAction::WouldUntag => " would be quarantined",
         NoticeAction::Blocked if is_removed => " quarantined, other tags kept",
+        NoticeAction::Blocked if is_before_removal(notice) => " loses its tags next",
         NoticeAction::Blocked if notice.evaluation.is_some() => " vulnerable, but kept",
         NoticeAction::Blocked => " not checked as a whole",
         NoticeAction::Unscanned => " not checked for vulnerabilities",

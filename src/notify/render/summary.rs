@@ -3,7 +3,7 @@
 
 use super::answer;
 use super::fixes::{Fix, fixes};
-use super::words::{Reasons, Style, enumerated, named, removed};
+use super::words::{Reasons, Style, enumerated, is_before_removal, named, removed};
 use crate::domain::evaluation::Exceeded;
 use crate::domain::names::Tag;
 use crate::domain::notice::NoticeAction;
@@ -45,6 +45,10 @@ pub(super) fn what(notice: &Notice, style: Style) -> String {
         NoticeAction::Blocked if is_removed => format!(
             "{image} {was} quarantined: tagwarden removed {the_tags}, because the image has \
              {BECAUSE}. Its other tags are kept."
+        ),
+        NoticeAction::Blocked if is_before_removal(notice) => format!(
+            "{image} {has} {BECAUSE}. tagwarden removes {the_tags} next, and the repository has no \
+             room for a record of that: keep this notice, because it is the only list."
         ),
         NoticeAction::Blocked if notice.evaluation.is_some() => {
             format!("{image} {has} {BECAUSE}, and can still be pulled: tagwarden removed nothing.")
@@ -159,7 +163,7 @@ fn others(notice: &Notice, style: Style) -> Option<String> {
 pub(super) fn kept_label(notice: &Notice) -> &'static str {
     match notice.action {
         NoticeAction::Failed => "What happened",
-        NoticeAction::Blocked => "Kept because",
+        NoticeAction::Blocked if !is_before_removal(notice) => "Kept because",
         _ => "Note",
     }
 }

@@ -12,7 +12,7 @@ use crate::domain::names::{RepositoryName, Tag};
 use crate::domain::notice::NoticeAction;
 use crate::domain::policy::Mode;
 use crate::notify::sample::{self, digest, notice, package, tags, texts};
-use crate::notify::{NoticeTags, notice_id};
+use crate::notify::{NoticeTags, WayBack, notice_id};
 
 /// The readers of the snapshots.
 const TEAM: Audience<'static> = Audience {
@@ -70,6 +70,15 @@ fn blocked_by_keep_at_least() {
         "only 2 other tagged images without a known violation are left, \
          and 3 must be (keep_at_least)",
     ])));
+}
+
+#[test]
+fn about_to_be_removed_without_a_record() {
+    let notice = Notice { way_back: WayBack::NoRoom, ..blocked(&["the repository is full"]) };
+    let shown = shown(&notice);
+    assert!(shown.contains("loses its tags next"), "{shown}");
+    assert!(shown.contains("no room for a record of that: keep this notice"), "{shown}");
+    assert!(!shown.contains("removed nothing"), "{shown}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::domain::findings::{Finding, Package, SeverityCounts};
 use crate::domain::names::Tag;
 use crate::domain::notice::NoticeAction;
 use crate::domain::text::{is_unseen, start};
-use crate::notify::Notice;
+use crate::notify::{Notice, WayBack};
 
 /// The maximum number of packages of a finding in one line.
 const PACKAGES: usize = 3;
@@ -28,6 +28,13 @@ impl Style {
     pub(super) fn text(self, text: &str) -> String {
         (self.text)(text, self.cut.chars)
     }
+}
+
+/// Returns whether the tags are removed next, without a record of them.
+pub(super) fn is_before_removal(notice: &Notice) -> bool {
+    notice.action == NoticeAction::Blocked
+        && notice.way_back == WayBack::NoRoom
+        && removed(notice).next().is_none()
 }
 
 /// Returns the tags that were removed, now or by an earlier pass.
