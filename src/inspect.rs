@@ -26,7 +26,7 @@ pub(crate) use self::ecr_calls::EcrCalls;
 pub(crate) use self::evaluator::Evaluator;
 pub(crate) use self::findings_memory::Evictable;
 pub(crate) use self::freshness::Started;
-pub(crate) use self::holds::{Holds, TOO_MANY};
+pub(crate) use self::holds::{HoldCheck, Holds, TOO_MANY};
 pub(crate) use self::index_inspection::{BasicScan, basic_scan};
 pub(crate) use self::inspection::{Inspection, ScanSnapshot, Verdict, Violation, declare};
 pub(crate) use self::inspector::Inspector;

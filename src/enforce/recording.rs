@@ -1,8 +1,10 @@
 //! Writes records on images (invariant 18).
 //!
 //! A record is written once for a whole plan, after the mark and before the first tag is removed.
-//! When a pass is repeated, the tags that an open record names are not recorded again. Then the
-//! holds are read, because somebody may have asked for one since the image was inspected.
+//! When a pass is repeated, the tags that an open record of the same removal names are not recorded
+//! again, but only where a key tells our records from forged ones: without a key the record is
+//! always put, which is one call, and gives the same bytes. Then the holds are read, because
+//! somebody may have asked for one since the image was inspected.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use crate::domain::record::{
     Closing, HoldInForce, KnownRecords, MANIFEST_TYPE, Quarantined, Record, RecordManifest,
     RecordedFinding, SubjectDescriptor,
 };
-use crate::inspect::{EcrCalls, Holds, RecordStore, Request};
+use crate::inspect::{EcrCalls, HoldCheck, Holds, RecordStore, Request};
 use crate::notify::{WayBack, notice_id};
 use crate::outcome::Failure;
 use crate::registry::{Manifest, Recording, Registry};
@@ -127,27 +129,30 @@ impl<R: Registry> Recorder<R> {
         let (plan, digest) = (&violation.plan, &violation.image.digest);
         let known = match &plan.records {
             Some(known) => known.clone(),
-            None if plan.marked => self.holds.read(request, digest, &plan.untag).await?.0,
+            None if plan.marked => self.holds.read(request, digest, &plan.untag).await?.known,
             None => KnownRecords::default(),
         };
-        let tags = unrecorded(&plan.untag, &known);
-        let mut recording = self.put_tags(target, image, &tags, &known).await?;
+        let all: BTreeSet<_> = plan.untag.iter().cloned().collect();
+        let written = self.unrecorded(self.quarantined(target, all.clone(), &known), &known);
+        let mut recording = self.put_tags(request, image, &written).await;
         let mut latest = known;
-        if self.holds.count(request) {
-            let (mut now, hold) = self.holds.read(request, digest, &plan.untag).await?;
+        if self.holds.count(request) && recording.is_ok() {
+            let HoldCheck { known: mut now, hold } =
+                self.holds.read(request, digest, &plan.untag).await?;
             if let Some(hold) = hold {
                 return Ok(Recorded::Held(hold));
             }
             // The record of this pass may not be listed yet. A restore may have closed others since
             // they were read, and given their tags back.
-            now.open.extend(tags);
-            let closed = unrecorded(&plan.untag, &now);
-            if recording == Recording::Confirmed {
-                recording = self.put_tags(target, image, &closed, &now).await?;
+            now.open.push(written);
+            let closed = self.quarantined(target, all, &now);
+            let closed = Quarantined { tags: now.unrecorded(&closed), ..closed };
+            if matches!(recording, Ok(Recording::Confirmed)) {
+                recording = self.put_tags(request, image, &closed).await;
             }
             latest = now;
         }
-        Ok(match recording {
+        Ok(match recording? {
             Recording::Confirmed => Recorded::Done(latest),
             Recording::Full(reason) => {
                 Recorded::Full(KnownRecords { has_no_room: true, ..latest }, reason)
@@ -155,19 +160,26 @@ impl<R: Registry> Recorder<R> {
         })
     }
 
-    /// Puts a record of these tags, if there are any.
+    /// Returns the part of a record that has to be written. Without keys anybody can write a record
+    /// that looks like ours, so nothing that is read keeps ours from being written.
+    fn unrecorded(&self, record: Quarantined, known: &KnownRecords) -> Quarantined {
+        match self.records.keys() {
+            Some(_) => Quarantined { tags: known.unrecorded(&record), ..record },
+            None => record,
+        }
+    }
+
+    /// Puts a record, if it names tags.
     async fn put_tags(
         &self,
-        target: Target<'_>,
+        request: &Request,
         image: &Manifest,
-        tags: &BTreeSet<Tag>,
-        known: &KnownRecords,
+        record: &Quarantined,
     ) -> Result<Recording, Failure> {
-        if tags.is_empty() {
+        if record.tags.is_empty() {
             return Ok(Recording::Confirmed);
         }
-        let record = self.quarantined(target, tags.clone(), known);
-        self.put(target.request, image, &record).await
+        self.put(request, image, &Record::Quarantine(Box::new(record.clone()))).await
     }
 
     async fn put(
@@ -194,11 +206,11 @@ impl<R: Registry> Recorder<R> {
         Target { request, violation, .. }: Target<'_>,
         tags: BTreeSet<Tag>,
         known: &KnownRecords,
-    ) -> Record {
+    ) -> Quarantined {
         let evaluation = &violation.evaluation;
         let cause = violation.cause.as_ref();
         let findings = evaluation.worst.iter().chain(&evaluation.next_worst);
-        Record::Quarantine(Box::new(Quarantined {
+        Quarantined {
             tags,
             delete: violation.plan.delete,
             rule: evaluation.rule.clone(),
@@ -212,7 +224,7 @@ impl<R: Registry> Recorder<R> {
             notice: notice_id(&request.repository, &violation.image.digest, &request.event_id),
             policy: self.policy.clone(),
             after_outcomes: known.outcomes,
-        }))
+        }
     }
 
     /// Closes the tags that had moved to another image when they were to be removed. If that fails,
@@ -247,9 +259,4 @@ impl<R: Registry> Recorder<R> {
         let closing = Closing { closes, superseded: moved, ..Closing::default() };
         self.put(request, image, &Record::Outcome(closing)).await.map(drop)
     }
-}
-
-/// Returns the tags that no open record names.
-fn unrecorded(tags: &[Tag], known: &KnownRecords) -> BTreeSet<Tag> {
-    tags.iter().filter(|tag| !known.open.contains(tag)).cloned().collect()
 }

@@ -35,6 +35,15 @@ pub(crate) struct Holds<R> {
     warned: Cache<(Repository, Digest), SystemTime>,
 }
 
+/// What the records of an image say about removing tags from it now.
+#[derive(Clone, Debug)]
+pub(crate) struct HoldCheck {
+    /// What a removal has to know of the records.
+    pub known: KnownRecords,
+    /// The hold that is in force.
+    pub hold: Option<HoldInForce>,
+}
+
 impl<R: Registry> Holds<R> {
     #[must_use]
     pub(crate) fn new(records: Arc<RecordStore<R>>, clock: Clock) -> Self {
@@ -58,10 +67,11 @@ impl<R: Registry> Holds<R> {
         request: &Request,
         image: &Digest,
         tags: &[Tag],
-    ) -> Result<(KnownRecords, Option<HoldInForce>), Failure> {
+    ) -> Result<HoldCheck, Failure> {
         let remembered = self.records.read(request, image).await?;
         let hold = self.in_force(request, image, &remembered);
-        Ok((KnownRecords::of(&remembered.history, remembered.is_cut, tags), hold))
+        let known = KnownRecords::of(&remembered.history, remembered.is_cut, tags);
+        Ok(HoldCheck { known, hold })
     }
 
     fn in_force(

@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use super::pull_through::PullThrough;
-use super::{EcrCalls, Holds, Inspection, Inspector, PulledThrough, Replicas, Request, Violation};
+use super::{
+    EcrCalls, HoldCheck, Holds, Inspection, Inspector, PulledThrough, Replicas, Request, Violation,
+};
 use crate::domain::policy::{Policy, Replicated};
 use crate::domain::replication::listed;
 use crate::outcome::Failure;
@@ -51,7 +53,7 @@ impl<R: Registry> Safeguards<R> {
         // An image that never bore our mark is held by nobody, and is not read for a hold here.
         if plan.marked && acts && self.holds.count(request) {
             let digest = &violation.image.digest;
-            let (known, hold) = self.holds.read(request, digest, &plan.untag).await?;
+            let HoldCheck { known, hold } = self.holds.read(request, digest, &plan.untag).await?;
             plan.records = Some(known);
             if let Some(hold) = hold {
                 plan.keep_for(hold);

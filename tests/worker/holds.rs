@@ -16,7 +16,7 @@ use super::support::{
     ACCOUNT, Log, REGION, World, basic, critical, is_record, quarantine, settled,
 };
 
-const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+pub(crate) const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const OTHER_KEY: &str = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
 const DAY: Duration = Duration::from_secs(24 * 3600);
 

@@ -29,7 +29,7 @@ pub(crate) fn records(world: &World, digest: &str) -> Vec<(Digest, Record)> {
 }
 
 /// The records of removals on an image.
-fn quarantines(world: &World, digest: &str) -> Vec<Quarantined> {
+pub(crate) fn quarantines(world: &World, digest: &str) -> Vec<Quarantined> {
     let records = records(world, digest).into_iter();
     records
         .filter_map(|(_, record)| match record {
@@ -62,6 +62,11 @@ fn fresh() -> World {
     let mut world = World::new();
     world.repository = world.sim.create_repository("team/new");
     world
+}
+
+/// A worker that tells its own records from others.
+fn keyed() -> World {
+    World::new().set("RESTORE__KEY", super::holds::KEY)
 }
 
 fn event_of(world: &World, digest: &str, tags: &[&str]) -> Value {
@@ -182,18 +187,61 @@ async fn pass_that_finds_more_tags_writes_another_record_of_these() {
     assert_eq!(count(&world, "ListImageReferrers"), 1, "a marked image is read once");
 }
 
-#[tokio::test(start_paused = true)]
-async fn tag_that_is_open_on_a_record_is_not_recorded_again() {
-    let world = World::new();
-    let digest = violating(&world, &["1.0"]);
+/// Removes a tag, puts it back by hand, and lets the same policy remove it again for another event,
+/// with other findings if there are any.
+async fn removed_twice(world: &World, other: Option<ScanResult>) -> Vec<Quarantined> {
+    let digest = violating(world, &["1.0"]);
     world.run_to_the_end().await;
     world.sim.tag_image(&world.repository, "1.0", &digest);
-    world.send(&event_of(&world, &digest, &["1.0"]));
+    if let Some(other) = other {
+        world.sim.set_findings(&world.repository, &digest, other);
+    }
+    let mut event = event_of(world, &digest, &["1.0"]);
+    event["id"] = json!("00000000-0000-4000-8000-000000000002");
+    world.send(&event);
+    world.run_to_the_end().await;
+    assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+    quarantines(world, &digest)
+}
+
+#[tokio::test(start_paused = true)]
+async fn tag_that_is_open_on_a_record_of_the_same_removal_is_not_recorded_again() {
+    let again = removed_twice(&keyed(), None).await;
+    assert_eq!(again.len(), 1);
+    let other = ScanResult::basic(&[("CRITICAL", 2)]);
+    let for_another_reason = removed_twice(&keyed(), Some(other)).await;
+    let reasons: Vec<_> = for_another_reason.iter().map(|one| one.reasons[0].clone()).collect();
+    let reason = |count: usize| format!("critical {count} exceeds the limit of 0");
+    assert_eq!(reasons, [reason(1), reason(2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn forged_record_does_not_suppress_ours_where_there_is_no_key() {
+    let world = World::new();
+    let digest = violating(&world, &["1.0"]);
+    world.sim.tag_image(&world.repository, &quarantine(&digest), &digest);
+    let forged = Quarantined {
+        tags: [tagwarden::domain::names::Tag::parse("1.0").unwrap()].into(),
+        delete: false,
+        rule: "base".to_owned(),
+        reasons: vec!["critical 1 exceeds the limit of 0".to_owned()],
+        counts: Default::default(),
+        findings: Vec::new(),
+        cause: None,
+        platform: None,
+        event: "00000000-0000-4000-8000-000000000001".to_owned(),
+        event_time: None,
+        notice: "none".to_owned(),
+        policy: "none".to_owned(),
+        after_outcomes: 0,
+    };
+    super::holds::attach(&world, &digest, &Record::Quarantine(forged.into()), None);
 
     world.run_to_the_end().await;
 
     assert_eq!(world.tags(&digest), [quarantine(&digest)]);
     assert_eq!(puts_of_records(&world), 1);
+    assert!(quarantines(&world, &digest).iter().any(|one| one.policy.len() == 64));
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,7 +261,7 @@ async fn thousand_tags_are_in_one_record() {
 
 #[tokio::test(start_paused = true)]
 async fn slices_of_the_hour_share_one_record() {
-    let world = World::new().set("LIMITS__UNTAGS_PER_HOUR", "2");
+    let world = keyed().set("LIMITS__UNTAGS_PER_HOUR", "2");
     let digest = violating(&world, &["a", "b", "c", "d", "e"]);
     let test = async {
         sleep(5 * HOUR).await;
@@ -348,6 +396,7 @@ async fn full_repository_is_notified_with_all_names_before_any_is_removed() {
     assert_eq!(first["tags"]["kept"], json!(["1.0", "latest"]));
     let reason = first["reasons"].as_array().unwrap().last().unwrap().as_str().unwrap();
     assert!(reason.contains("the repository is full"), "{reason}");
+    assert!(!first.to_string().contains("removed nothing"), "{first}");
     let story = world.story();
     let place = |operation: &str| story.iter().position(|one| one == operation).unwrap();
     assert!(place("Publish") < place("BatchDeleteImage"), "{story:?}");

@@ -124,6 +124,15 @@ impl Quarantined {
         }
     }
 
+    /// Returns whether another record is of the same removal: it has the same event, or the same
+    /// rule of the same policy removes tags for the same reasons.
+    #[must_use]
+    pub fn is_as(&self, other: &Self) -> bool {
+        let name = |text: &String| cut(text, LONGEST_NAME);
+        let cause = |of: &Self| (name(&of.rule), of.policy.clone(), of.recorded_reasons());
+        name(&self.event) == name(&other.event) || cause(self) == cause(other)
+    }
+
     /// Returns the reasons as the record writes them.
     fn recorded_reasons(&self) -> Vec<String> {
         let reasons = self.reasons.iter().take(MAX_REASONS);

@@ -1,19 +1,19 @@
 //! What the records of an image mean for removing tags from it now.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use super::{History, Trust};
-use crate::domain::names::Tag;
+use super::{History, Quarantined, Trust};
+use crate::domain::names::{Digest, Tag};
 use crate::domain::text::escaped;
 
 /// What a removal has to know of the records of an image. An image that never bore our mark has
 /// none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownRecords {
-    /// The tags that an open record names already.
-    pub open: BTreeSet<Tag>,
+    /// The records that leave some of these tags open, each with those tags alone.
+    pub open: Vec<Quarantined>,
     /// The number of outcomes, which the next record carries.
     pub outcomes: u64,
     /// Whether more artifacts are attached to the image than are read. Then no hold counts.
@@ -28,13 +28,30 @@ impl KnownRecords {
     pub fn of(history: &History, is_cut: bool, tags: &[Tag]) -> Self {
         // Anybody can attach records that name very many tags.
         let tags: BTreeSet<_> = tags.iter().collect();
-        let open = history.open_tags().into_iter().map(|open| open.tag);
+        let mut open: BTreeMap<&Digest, (&Quarantined, BTreeSet<Tag>)> = BTreeMap::new();
+        for of in history.open_tags().into_iter().filter(|open| tags.contains(open.tag)) {
+            for noted in of.records {
+                let (_, named) = open.entry(&noted.id).or_insert((&noted.record, BTreeSet::new()));
+                named.insert(of.tag.clone());
+            }
+        }
+        let open = open.into_values();
         Self {
-            open: open.filter(|tag| tags.contains(tag)).cloned().collect(),
+            open: open.map(|(record, tags)| Quarantined { tags, ..record.clone() }).collect(),
             outcomes: history.outcome_count(),
             is_cut,
             has_no_room: false,
         }
+    }
+
+    /// Returns those tags of a record that no open record of the same removal names. A tag that was
+    /// removed for another reason before is recorded anew, because its old record says nothing of
+    /// this removal.
+    #[must_use]
+    pub fn unrecorded(&self, record: &Quarantined) -> BTreeSet<Tag> {
+        let same: Vec<_> = self.open.iter().filter(|open| open.is_as(record)).collect();
+        let is_named = |tag: &&Tag| same.iter().any(|open| open.tags.contains(*tag));
+        record.tags.iter().filter(|tag| !is_named(tag)).cloned().collect()
     }
 }
 

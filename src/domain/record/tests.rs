@@ -294,6 +294,25 @@ fn a_record_that_is_larger_than_any_of_ours_is_not_read() {
 }
 
 #[test]
+fn a_tag_counts_as_recorded_only_by_a_record_of_the_same_removal() {
+    let here = repository("team/app");
+    let old = stored(&quarantined(&["1.0"], 0), &here, None);
+    let history = read(&[old], None);
+    let known =
+        KnownRecords::of(&history, false, &tags(&["1.0", "2.0"]).into_iter().collect::<Vec<_>>());
+    let Record::Quarantine(same) = quarantined(&["1.0", "2.0"], 1) else { panic!() };
+    let other_event = || Quarantined { event: "event-2".to_owned(), ..*same.clone() };
+    assert_eq!(known.unrecorded(&same), tags(&["2.0"]), "the same event");
+    assert_eq!(known.unrecorded(&other_event()), tags(&["2.0"]), "the same reasons");
+    let rule = Quarantined { rule: "prod".to_owned(), ..other_event() };
+    let policy = Quarantined { policy: "another".to_owned(), ..other_event() };
+    let reasons = Quarantined { reasons: vec!["high 1 > 0".to_owned()], ..other_event() };
+    for other in [rule, policy, reasons] {
+        assert_eq!(known.unrecorded(&other), tags(&["1.0", "2.0"]), "{other:?}");
+    }
+}
+
+#[test]
 fn a_refusal_closes_nothing() {
     let here = repository("team/app");
     let first = stored(&quarantined(&["1.0"], 0), &here, None);
