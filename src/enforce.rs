@@ -13,6 +13,7 @@ mod limits;
 mod mark;
 mod notices;
 mod overreach;
+mod part;
 mod quota;
 mod recording;
 mod removal;

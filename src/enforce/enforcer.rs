@@ -8,7 +8,8 @@ use tracing::info;
 use super::actions::ImageAction;
 use super::mark::{Marking, mark};
 use super::notices::{notice, tags_after};
-use super::overreach::{PutBack, described};
+use super::overreach::{PutBack, StillLost, described};
+use super::part::{Marked, Part, PartDone, PassResult};
 use super::quota::{Admission, Deferral, Quota, Reservation};
 use super::recording::{Recorded, Recorder};
 use super::removal::{Halt, Purpose, Removal, Removed};
@@ -22,7 +23,7 @@ use crate::domain::reconcile::AnsweredId;
 use crate::domain::record::HoldInForce;
 use crate::health::Health;
 use crate::inspect::{EcrCalls, Holds, MarkArrival, RecordStore, Replicas};
-use crate::notify::{Dispatcher, Notice, NoticeTags, Notifier};
+use crate::notify::{Dispatcher, Notice, NoticeTags, Notifier, WayBack};
 use crate::outcome::{Failure, Outcome};
 use crate::registry::{Manifest, Registry};
 use crate::telemetry::instruments::Instruments;
@@ -54,33 +55,6 @@ pub(crate) struct Enforcer<R, N> {
     quota: Quota,
 }
 
-/// A part of a plan, which the limits of the hour may cut into several.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    /// The whole plan is recorded before its first part.
-    First,
-    Later,
-}
-
-/// The result of marking an image and removing its tags.
-enum PassResult {
-    /// The image is gone.
-    Absent,
-    /// The image cannot be marked, for this reason, so nothing was removed.
-    Unmarked(String),
-    /// The image is held, so nothing was removed.
-    Held(HoldInForce),
-    /// The image is marked.
-    Marked(Box<Marked>),
-}
-
-struct Marked {
-    manifest: Manifest,
-    /// The plan, with the mark that the image bears.
-    plan: Plan,
-    removed: Removed,
-}
-
 impl<R: Registry, N: Notifier> Enforcer<R, N> {
     /// Creates an enforcer with these limits.
     #[must_use]
@@ -104,6 +78,7 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
         let (repository, plan) = (target.repository(), target.plan);
         let digest = &target.violation.image.digest;
         let (mut left, mut part_of_plan) = (plan.untag.as_slice(), Part::First);
+        let mut records = plan.records.clone();
         let deferral = loop {
             let reservation = match self.quota.reserve(repository, digest, left.len()) {
                 Admission::Now(reservation) => reservation,
@@ -114,9 +89,13 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
                 untag: now.to_vec(),
                 kept: plan.kept.iter().chain(rest).cloned().collect(),
                 delete: plan.delete && rest.is_empty(),
+                records: records.clone(),
                 ..plan.clone()
             };
-            match self.enforce_part(target.with_plan(&part), part_of_plan, reservation).await? {
+            let done =
+                self.enforce_part(target.with_plan(&part), part_of_plan, reservation).await?;
+            records = done.records.or(records);
+            match done.outcome {
                 outcome if rest.is_empty() => return Ok(outcome),
                 Outcome::Quarantined | Outcome::Superseded => {
                     (left, part_of_plan) = (rest, Part::Later);
@@ -253,12 +232,13 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
         target: Target<'_>,
         part: Part,
         reservation: Reservation<'_>,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<PartDone, Failure> {
         match self.mark_and_remove(target, part, reservation).await? {
-            PassResult::Absent => Ok(Outcome::Absent),
-            PassResult::Held(hold) => self.keep_held(target, &hold).await,
-            PassResult::Unmarked(reason) => {
-                self.blocked(target, Vec::new(), target.plan.untag.clone(), reason).await
+            PassResult::Absent => Ok(PartDone::of(Outcome::Absent)),
+            PassResult::Held(hold) => self.keep_held(target, &hold).await.map(PartDone::of),
+            PassResult::Refused(reason) => {
+                let left = target.plan.untag.clone();
+                self.blocked(target, Vec::new(), left, reason).await.map(PartDone::of)
             }
             PassResult::Marked(marked) => {
                 let Marked { manifest, plan, removed } = *marked;
@@ -267,7 +247,7 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
                 if !moved.is_empty() && !matches!(outcome, Ok(Outcome::Deleted)) {
                     self.recorder.close_moved(target, &manifest, &moved).await;
                 }
-                outcome
+                Ok(PartDone { outcome: outcome?, records: plan.records })
             }
         }
     }
@@ -287,7 +267,7 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
             Marking::Done { manifest, mark } => (manifest, mark),
             Marking::Refused(reason) => {
                 self.count(ImageAction::MarkRefused, 1);
-                return Ok(PassResult::Unmarked(reason));
+                return Ok(PassResult::Refused(reason));
             }
             Marking::Absent => return Ok(PassResult::Absent),
         };
@@ -298,15 +278,25 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
             replicas.wait_for_mark(target.request, digest, &plan.quarantine, &plan.replicas);
         let removed = match arrival.await? {
             MarkArrival::Everywhere => {
-                if part == Part::First {
-                    match self.recorder.record(target, &manifest).await? {
-                        Recorded::Held(hold) => return Ok(PassResult::Held(hold)),
-                        Recorded::Done(known) => plan.records = Some(known),
+                let hold = match part {
+                    Part::First => match self.recorder.record(target, &manifest).await? {
+                        Recorded::Held(hold) => Some(hold),
+                        Recorded::Rejected(reason) => return Ok(PassResult::Refused(reason)),
+                        Recorded::Done(known) => {
+                            plan.records = Some(known);
+                            None
+                        }
                         Recorded::Full(known, reason) => {
                             plan.records = Some(known);
                             self.report_unrecorded(target.with_plan(&plan), &reason).await?;
+                            // A topic may have been waited for.
+                            self.recorder.hold(target).await?
                         }
-                    }
+                    },
+                    Part::Later => self.recorder.hold(target).await?,
+                };
+                if let Some(hold) = hold {
+                    return Ok(PassResult::Held(hold));
                 }
                 self.removal(target, Purpose::Quarantine).run(&plan.untag, Some(reservation)).await
             }
@@ -402,8 +392,12 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
     ) -> Result<Outcome, Failure> {
         let mut tags = self.tags_after(target, untagged);
         tags.kept.extend(left);
+        let is_nothing_removed = tags.untagged.is_empty() && tags.claimed.is_empty();
         let mut notice = self.notice(target, NoticeAction::Blocked, tags);
         notice.reasons.push(reason);
+        if is_nothing_removed {
+            notice.way_back = WayBack::default();
+        }
         self.shared.dispatcher.notify(notice).await?;
         Ok(Outcome::Blocked)
     }
@@ -432,7 +426,9 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
         left: Vec<Tag>,
         beyond: &[AnsweredId],
     ) -> Result<Outcome, Failure> {
-        let lost = PutBack::new(&self.shared.ecr, target, manifest).run(beyond).await;
+        let StillLost { own, described: lost } =
+            PutBack::new(&self.shared.ecr, target, manifest).run(beyond).await;
+        self.recorder.record_lost(target, manifest, &own).await;
         let mut tags = self.tags_after(target, gone);
         tags.kept.extend(left.iter().cloned());
         let mut notice = self.notice(target, NoticeAction::Failed, tags);

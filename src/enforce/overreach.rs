@@ -26,6 +26,15 @@ pub(super) struct PutBack<'a, R> {
     manifest: &'a Manifest,
 }
 
+/// What could not be put back.
+#[derive(Debug, Default)]
+pub(super) struct StillLost {
+    /// The tags of the image that was judged, without its quarantine tags.
+    pub(super) own: Vec<Tag>,
+    /// Everything, in words.
+    pub(super) described: Vec<String>,
+}
+
 /// Why a tag could not be put back.
 #[derive(Debug, thiserror::Error)]
 enum Lost {
@@ -47,8 +56,8 @@ impl<'a, R: Registry> PutBack<'a, R> {
     }
 
     /// Logs the over-reach and puts back what was removed, in several attempts if necessary.
-    /// Returns in words what is still lost.
-    pub(super) async fn run(&self, beyond: &[AnsweredId]) -> Vec<String> {
+    /// Returns what is still lost.
+    pub(super) async fn run(&self, beyond: &[AnsweredId]) -> StillLost {
         let Target { request, violation, plan } = self.target;
         let (repository, digest) = (&request.repository, &violation.image.digest);
         error!(
@@ -78,6 +87,7 @@ impl<'a, R: Registry> PutBack<'a, R> {
             sleep(Duration::from_secs(1) * attempt).await;
             lost = self.attempt(beyond).await;
         }
+        let own = lost.iter().filter_map(|lost| self.own_tag(lost, beyond)).collect();
         let lost = in_words(&lost);
         if !lost.is_empty() {
             error!(
@@ -89,7 +99,19 @@ impl<'a, R: Registry> PutBack<'a, R> {
                  put-image`"
             );
         }
-        lost
+        StillLost { own, described: lost }
+    }
+
+    /// Returns the tag that is lost, if an answer says that it was taken from the image itself.
+    fn own_tag(&self, lost: &Lost, beyond: &[AnsweredId]) -> Option<Tag> {
+        let (Lost::Failed { tag, .. } | Lost::Refused { tag, .. } | Lost::ImageGone { tag, .. }) =
+            lost;
+        let digest = &self.manifest.digest;
+        let is_own = beyond.iter().any(|id| {
+            id.tag.as_deref() == Some(tag.as_str())
+                && id.digest.as_deref().is_none_or(|of| of == digest.as_str())
+        });
+        (is_own && !tag.is_quarantine_of(digest)).then(|| tag.clone())
     }
 
     /// Puts the image back under its quarantine tag, and kept tags that are absent.

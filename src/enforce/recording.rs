@@ -71,6 +71,8 @@ pub(super) enum Recorded {
     Full(KnownRecords, String),
     /// The tags stay, because the image is held.
     Held(HoldInForce),
+    /// The tags stay, because ECR rejects the record, for this reason.
+    Rejected(String),
 }
 
 /// Records removals before they are made.
@@ -152,12 +154,55 @@ impl<R: Registry> Recorder<R> {
             }
             latest = now;
         }
-        Ok(match recording? {
+        let recording = match recording {
+            // ECR will take it no better the next time. If the repository is gone, it is found so
+            // then.
+            Err(Failure::Rejected(error)) if !error.is("RepositoryNotFoundException") => {
+                return Ok(Recorded::Rejected(format!("the record is refused: {error}")));
+            }
+            recording => recording?,
+        };
+        Ok(match recording {
             Recording::Confirmed => Recorded::Done(latest),
             Recording::Full(reason) => {
                 Recorded::Full(KnownRecords { has_no_room: true, ..latest }, reason)
             }
         })
+    }
+
+    /// Returns whether the image is held by now.
+    ///
+    /// # Errors
+    /// [`Failure`] if ECR cannot be asked.
+    pub(super) async fn hold(&self, target: Target<'_>) -> Result<Option<HoldInForce>, Failure> {
+        let Target { request, violation, plan } = target;
+        if !self.holds.count(request) {
+            return Ok(None);
+        }
+        Ok(self.holds.read(request, &violation.image.digest, &plan.untag).await?.hold)
+    }
+
+    /// Records tags of the image that an over-reach took and that could not be put back, so that
+    /// they can be listed and restored. If that fails, only the notice and the audit log name them.
+    pub(super) async fn record_lost(&self, target: Target<'_>, image: &Manifest, lost: &[Tag]) {
+        if lost.is_empty() || !self.records.settings().is_required {
+            return;
+        }
+        let known = target.plan.records.clone().unwrap_or_default();
+        let tags = lost.iter().cloned().collect();
+        let record = self.quarantined(target, tags, &known);
+        let problem = match self.put_tags(target.request, image, &record).await {
+            Ok(Recording::Confirmed) => return,
+            Ok(Recording::Full(reason)) => reason,
+            Err(failure) => failure.to_string(),
+        };
+        warn!(
+            repository = %target.repository().name,
+            digest = %image.digest,
+            tags = joined(lost),
+            error = problem,
+            "cannot record tags that an over-reach took"
+        );
     }
 
     /// Returns the part of a record that has to be written. Without keys anybody can write a record

@@ -134,6 +134,51 @@ async fn hold_that_comes_while_the_image_is_marked_is_seen_before_a_tag_is_remov
 }
 
 #[tokio::test(start_paused = true)]
+async fn hold_that_comes_between_two_slices_keeps_the_rest() {
+    let world = keyed().set("LIMITS__UNTAGS_PER_HOUR", "2");
+    let digest = world.violating(&["a", "b", "c", "d", "e"]);
+    let hold = Record::Hold(hold_for(&world, DAY));
+    let text = written(&world.repository, &digest, &hold, Some(&keys(KEY)));
+    // A tag has moved, so that the hour has room for another slice.
+    let moves = super::support::moves_tag(&world, "a");
+    let repository = world.repository.clone();
+    let comes = FaultRule::on("Publish")
+        .once()
+        .act(move |sim| drop(sim.push_manifest(&repository, &[], &text)));
+    world.sim.set_faults(vec![moves, comes]);
+
+    let app = world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&digest), ["c", "d", "e", &quarantine(&digest)]);
+    assert_eq!(settled(&app), [("delete held".to_owned(), 1)]);
+    assert_eq!(world.sim.calls_of("BatchDeleteImage").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hold_that_comes_while_a_topic_is_waited_for_keeps_the_tags() {
+    let world = keyed();
+    let digest = world.violating(&["1.0"]);
+    let text = {
+        let hold = Record::Hold(hold_for(&world, DAY));
+        written(&world.repository, &digest, &hold, Some(&keys(KEY)))
+    };
+    // The repository is full, so the removal waits for its notice, and then has room for the hold.
+    world.sim.set_image_limit(&world.repository, 1);
+    let repository = world.repository.clone();
+    let comes = FaultRule::on("Publish").once().act(move |sim| {
+        sim.set_image_limit(&repository, 2);
+        drop(sim.push_manifest(&repository, &[], &text));
+    });
+    world.sim.set_faults(vec![comes]);
+
+    let app = world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&digest), ["1.0".to_owned(), quarantine(&digest)]);
+    assert_eq!(settled(&app), [("delete held".to_owned(), 1)]);
+    assert!(world.sim.calls_of("BatchDeleteImage").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn hold_counts_for_nothing_unless_it_is_ours_and_in_force() {
     type Attach = fn(&World, &str);
     let cases: [(&str, Attach); 9] = [

@@ -115,6 +115,24 @@ async fn failed_repair_is_reported_and_the_message_stays() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tags_that_cannot_be_put_back_are_recorded() {
+    let world = whole_image();
+    let digest = world.image(&["1.0", "prod"], critical());
+    world.send(&basic(&digest, &["1.0", "prod"], &json!({"CRITICAL": 1})));
+    // The image comes back under its quarantine tag, but no other tag does.
+    let fails = FaultRule::on("PutImage")
+        .matching(|call| call.input["imageTag"] == "prod")
+        .error("ServerException");
+    world.sim.set_faults(vec![fails]);
+
+    world.run_while(world.sim.wait_until(|sim| !sim.notices(&world.topic).is_empty())).await;
+
+    let tags = super::records::quarantines(&world, &digest).into_iter().map(|one| one.tags);
+    let tags: Vec<_> = tags.map(|tags| tags.iter().map(ToString::to_string).collect()).collect();
+    assert!(tags.contains(&vec!["prod".to_owned()]), "{tags:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn forged_answer_is_an_over_reach_too() {
     let world = World::new();
     let digest = world.image(&["1.0"], critical());

@@ -406,6 +406,30 @@ async fn full_repository_is_notified_with_all_names_before_any_is_removed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn later_slices_say_too_that_nothing_was_recorded() {
+    let world = super::restores::configured(World::new()).set("LIMITS__UNTAGS_PER_HOUR", "2");
+    let digest = violating(&world, &["a", "b", "c", "d", "e"]);
+    // The first slice finds that a tag has moved, so that there is room for another one.
+    world.sim.set_faults(vec![super::support::moves_tag(&world, "a")]);
+    world.sim.set_image_limit(&world.repository, 1);
+    let test = async {
+        world.sim.wait_until(|sim| sim.calls_of("BatchDeleteImage").len() == 2).await;
+        sleep(Duration::from_secs(60)).await;
+    };
+
+    world.run_while(test).await;
+
+    let removed = world.notices().into_iter().filter(|one| one["action"] == "quarantined");
+    let removed: Vec<_> = removed.collect();
+    let untagged: Vec<_> = removed.iter().map(|one| one["tags"]["untagged"].clone()).collect();
+    assert_eq!(untagged, [json!(["b"]), json!(["c"])]);
+    for notice in &removed {
+        assert_eq!(notice["undo"]["command"], Value::Null, "no record, no restore: {notice}");
+    }
+    assert!(records(&world, &digest).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn full_repository_loses_no_tag_while_nobody_can_be_notified() {
     let world = World::new();
     let digest = violating(&world, &["1.0"]);
@@ -433,6 +457,22 @@ async fn refused_record_is_a_refusal_and_nothing_is_removed() {
         assert_eq!(quarantines(&world, &digest).len(), 1, "{code}");
         assert_eq!(world.dead_letters(), 0, "{code}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn record_that_ecr_rejects_is_notified_and_nothing_is_removed() {
+    let world = World::new();
+    let digest = violating(&world, &["1.0"]);
+    world.sim.set_faults(FaultRule::on("PutImage").skip(1).error("InvalidParameterException"));
+
+    let app = world.run_to_the_end().await;
+
+    assert_eq!(world.tags(&digest), ["1.0".to_owned(), quarantine(&digest)]);
+    assert_eq!(settled(&app), [("delete blocked".to_owned(), 1)]);
+    let notice = world.notice();
+    assert_eq!(notice["action"], "blocked");
+    let reason = notice["reasons"].as_array().unwrap().last().unwrap().as_str().unwrap();
+    assert!(reason.starts_with("the record is refused: "), "{reason}");
 }
 
 #[tokio::test(start_paused = true)]

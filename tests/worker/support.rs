@@ -375,3 +375,12 @@ pub fn settled(app: &App) -> Vec<(String, u64)> {
     settled.sort();
     settled
 }
+
+/// Moves a tag to another image right before tags are removed for the first time.
+pub fn moves_tag(world: &World, tag: &str) -> FaultRule {
+    let other = world.sim.push_image(&world.repository, &[], "another");
+    let (repository, tag) = (world.repository.clone(), tag.to_owned());
+    FaultRule::on("BatchDeleteImage")
+        .once()
+        .act(move |sim| sim.tag_image(&repository, &tag, &other))
+}
