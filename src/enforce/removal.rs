@@ -95,9 +95,9 @@ impl<R: Registry> Removal<'_, R> {
                 reservation.spend(batch.len());
             }
             // The hold was read a moment ago. Only if this call is refused and repeated after a
-            // pause (`EcrCalls`), a hold that is granted in the pause comes too late for this batch:
-            // the refused call is the probe that ends the pause, so it cannot be given up. The
-            // second look of the restore gives the tags back then.
+            // pause (`EcrCalls`), a hold that is granted in the pause comes too late for this
+            // batch: the refused call is the probe that ends the pause, so it cannot be given up.
+            // The second look of the restore gives the tags back then.
             let call = |registry| R::untag(registry, &request.repository, digest, batch);
             let now = match self.ecr.call(request, call).await {
                 Ok(now) => now,
