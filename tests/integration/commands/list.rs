@@ -235,8 +235,9 @@ async fn what_cannot_be_read_in_bulk_is_asked_for() {
     let app = &world.repository;
     // A record in the archive, an image with more artifacts than fit in a call, and one without a
     // record.
-    let late = world.record(app, &images[0], Record::Quarantine(Box::new(removal(&["late"]))));
-    world.sim.archive_image(app, &late);
+    world.record(app, &images[0], Record::Quarantine(Box::new(removal(&["late"]))));
+    let late = world.sim.referrers(app, &images[0]).pop().expect("a record");
+    world.sim.archive_image(app, &late.digest);
     for at in 0..110 {
         let note = at.to_string();
         world.sim.push_referrer(app, &images[1], ARTIFACT_TYPE, &[("note", &note)]);

@@ -73,7 +73,8 @@ async fn every_line_about_a_message_has_its_ids() {
         .filter(ours)
         .collect();
     let messages: Vec<_> = own.iter().map(|line| line["message"].as_str().unwrap()).collect();
-    assert_eq!(messages, ["plan", "notice", "cannot notify yet", "notified", "assessed"]);
+    let expected = ["plan", "recorded", "notice", "cannot notify yet", "notified", "assessed"];
+    assert_eq!(messages, expected);
     for line in own {
         assert_eq!(line["digest"], digest, "{line}");
         assert_eq!(line["repository"], "team/app", "{line}");
@@ -94,8 +95,12 @@ async fn every_change_is_recorded_before_and_after() {
     let digest = world.violating(&["1.0", "prod-7"]);
     let log = log_of(&world).await;
     let quarantine = digest.replace("sha256:", "quarantine-");
-    let [plan, notice] = audit(&log)[..] else { panic!("{log:#?}") };
+    let [plan, recorded, notice] = audit(&log)[..] else { panic!("{log:#?}") };
     assert_eq!(plan["message"], "plan");
+    assert_eq!(
+        (&recorded["message"], &recorded["kind"]),
+        (&json!("recorded"), &json!("quarantine"))
+    );
     assert_eq!((&plan["untag"], &plan["kept"]), (&json!("1.0"), &json!("prod-7")));
     assert_eq!((&plan["mode"], &plan["quarantine"]), (&json!("enforce"), &json!(quarantine)));
     assert_eq!(notice["message"], "notice");
@@ -143,7 +148,10 @@ async fn every_decision_not_to_act_is_recorded() {
 
     let deleted = World::new().set("POLICY__ACTION", "delete");
     deleted.violating(&["1.0"]);
-    assert_eq!(recorded(&log_of(&deleted).await), ["plan", "notice deleted", "image deleted"]);
+    assert_eq!(
+        recorded(&log_of(&deleted).await),
+        ["plan", "recorded", "notice deleted", "image deleted"]
+    );
 
     let refused = World::new();
     let digest = refused.image(&["1.0"], critical());
