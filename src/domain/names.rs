@@ -11,6 +11,8 @@
 
 use std::fmt;
 
+use super::text::hex;
+
 /// The error for a value that is not a valid name of its kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{value:?} is not {expected}")]
@@ -131,10 +133,10 @@ name!(
 );
 
 impl Digest {
-    /// Returns the digest with these 64 hex digits, as a hash function gives them.
+    /// Returns the digest with this hash, as SHA-256 gives it.
     #[must_use]
-    pub(super) fn of_sha256(hex: &str) -> Self {
-        Self(format!("sha256:{hex}"))
+    pub(super) fn of_sha256(hash: &[u8]) -> Self {
+        Self(format!("sha256:{}", hex(hash)))
     }
 
     /// Returns the 64 hex digits without the algorithm.

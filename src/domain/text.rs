@@ -54,6 +54,12 @@ pub fn start(text: &str, most: usize) -> String {
     }
 }
 
+/// Returns bytes in hexadecimal digits, as digests and ids are written.
+#[must_use]
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ use crate::domain::names::{Digest, Repository, Tag};
 use crate::domain::notice::NoticeAction;
 use crate::domain::origin::Origin;
 use crate::domain::policy::Mode;
+use crate::domain::text::hex;
 use crate::notify::{Answer, WayBack};
 
 /// The tags of the image, grouped by what happened to them.
@@ -84,5 +85,5 @@ pub(crate) fn id_of<T: AsRef<str>>(parts: impl IntoIterator<Item = T>) -> String
         // No part contains a zero byte, so two different lists never have the same bytes.
         hash.update([0]);
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
 }

@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Action, InUse, IndexRule, Mode, Policy, Replicated, Rule, RuleSettings, Unscanned};
 use crate::domain::exception::Exception;
 use crate::domain::findings::Severity;
+use crate::domain::text::hex;
 
 /// Begins the canonical form. It changes with the form, so that two forms never agree by chance.
 const FORM: &str = "tagwarden.policy/1";
@@ -30,7 +31,7 @@ impl Fingerprint {
     #[must_use]
     pub fn of(policy: &Policy) -> Self {
         let canonical = serde_json::to_vec(&Canonical::new(policy)).unwrap_or_default();
-        Self(Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(hex(&Sha256::digest(canonical)))
     }
 
     /// Returns all 64 hexadecimal digits.

@@ -12,7 +12,8 @@ use super::facts::{
     Closing, Hold, LONGEST_NAME, LONGEST_REASON, MAX_CLOSED, MAX_FINDINGS, MAX_REASONS, MAX_TAGS,
     Quarantined, Record, RecordKind, RecordedFinding, Refusal, Withdrawal,
 };
-use super::keys::{KEY, MAC};
+use super::id::MAC;
+use super::keys::KEY;
 use crate::domain::findings::{Severity, SeverityCounts};
 use crate::domain::names::{Digest, Tag};
 

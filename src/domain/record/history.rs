@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use super::facts::{Closing, Hold, Quarantined, Record, Withdrawal};
-use super::id::record_id;
-use super::keys::MAC;
+use super::id::{MAC, record_id};
 use super::{InvalidRecord, RestoreKeys};
 use crate::domain::names::{Digest, Repository, Tag};
 

@@ -14,12 +14,12 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
 use super::ARTIFACT_TYPE;
+use super::id::{MAC, framed, said};
 use crate::domain::names::{Digest, Repository};
+use crate::domain::text::hex;
 
 /// The annotation with the id of the key that signed.
 pub(super) const KEY: &str = "tagwarden.key";
-/// The annotation with the signature.
-pub(super) const MAC: &str = "tagwarden.mac";
 
 const VERSION: &str = "tagwarden.record/1";
 /// The fewest characters of a key: 32 random bytes in base64.
@@ -170,21 +170,10 @@ impl Key {
         annotations: &BTreeMap<String, String>,
     ) -> Option<Hmac<Sha256>> {
         let mut hmac = Hmac::new_from_slice(&self.secret).ok()?;
-        let mut part = |text: &str| {
-            hmac.update(&u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
-            hmac.update(text.as_bytes());
-        };
         let Repository { account, region, name } = repository;
         let place = [repository.partition(), region.as_str(), account.as_str(), name.as_str()];
-        [VERSION, ARTIFACT_TYPE]
-            .into_iter()
-            .chain(place)
-            .chain([image.as_str()])
-            .for_each(&mut part);
-        for (name, value) in annotations.iter().filter(|(name, _)| *name != MAC) {
-            part(name);
-            part(value);
-        }
+        let of = [VERSION, ARTIFACT_TYPE].into_iter().chain(place).chain([image.as_str()]);
+        framed(of.chain(said(annotations)), |bytes| hmac.update(bytes));
         Some(hmac)
     }
 }
@@ -195,10 +184,6 @@ fn id_of(secret: &[u8]) -> String {
     hash.update(b"tagwarden.key-id\0");
     hash.update(secret);
     hex(&hash.finalize()).chars().take(16).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn bytes(hex: &str) -> Option<Vec<u8>> {

@@ -81,14 +81,8 @@ impl RecordManifest {
             annotations,
         };
         let text = serde_json::to_string(&document).unwrap_or_default();
-        Self { digest: digest_of(&text), text }
+        Self { digest: Digest::of_sha256(&Sha256::digest(&text)), text }
     }
-}
-
-fn digest_of(text: &str) -> Digest {
-    let hash = Sha256::digest(text.as_bytes());
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    Digest::of_sha256(&hex)
 }
 
 /// What a manifest attaches to an image.
