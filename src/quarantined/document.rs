@@ -5,12 +5,12 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::image::{Facts, PromisedHold, QuarantinedImage, RemovedTag};
+use super::image::{Facts, QuarantinedImage, RemovedTag};
 use super::reader::{Listing, Unreadable};
 use crate::domain::findings::Severity;
 use crate::domain::image::ImageKind;
 use crate::domain::names::{RegistryId, Tag};
-use crate::domain::record::{RecordedFinding, Trust};
+use crate::domain::record::{HoldInForce, RecordedFinding, Trust};
 use crate::table;
 
 /// The document's name and version.
@@ -276,12 +276,12 @@ impl<'a> RecordJson<'a> {
 }
 
 impl<'a> HoldJson<'a> {
-    fn new(of: &'a PromisedHold) -> Self {
+    fn new(of: &'a HoldInForce) -> Self {
         Self {
             until: time(of.until),
             owner: &of.owner,
             reason: &of.reason,
-            verified: of.is_verified,
+            verified: of.trust == Trust::Verified,
         }
     }
 }

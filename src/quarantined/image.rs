@@ -7,7 +7,7 @@ use crate::domain::findings::SeverityCounts;
 use crate::domain::image::{Image, ImageKind, StorageStatus};
 use crate::domain::names::{Digest, Repository, Tag};
 use crate::domain::record::{
-    Artifact, History, Hold, LONGEST_NAME, LONGEST_REASON, MAX_FINDINGS, Noted, Quarantined,
+    Artifact, History, HoldInForce, LONGEST_NAME, LONGEST_REASON, MAX_FINDINGS, Noted, Quarantined,
     RecordedFinding, RestoreKeys, Trust,
 };
 use crate::domain::text::start;
@@ -63,7 +63,7 @@ pub(crate) struct QuarantinedImage {
     /// was quarantined before there were records, or without them.
     pub facts: Option<Facts>,
     /// The hold that its records promise, if any.
-    pub hold: Option<PromisedHold>,
+    pub hold: Option<HoldInForce>,
     /// The number of artifacts with the type of a record that count for nothing.
     pub unverified: usize,
     /// Whether the image has more artifacts than are read. Then a worker gives no tag back.
@@ -111,19 +111,6 @@ pub(crate) struct Facts {
     pub notice: String,
     /// The fingerprint of the policy.
     pub policy: String,
-}
-
-/// A hold that is in force if its record is ours. Only the worker knows that.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PromisedHold {
-    /// Until when.
-    pub until: SystemTime,
-    /// Who answers for it.
-    pub owner: String,
-    /// Why.
-    pub reason: String,
-    /// Whether its record is known to be ours.
-    pub is_verified: bool,
 }
 
 impl RecordedImage {
@@ -210,15 +197,8 @@ impl RecordedImage {
 
     /// Returns the hold that is in force now if its record is ours.
     #[must_use]
-    pub(crate) fn hold(&self, now: SystemTime, max_hold: Duration) -> Option<PromisedHold> {
-        let Noted { record: Hold { until, owner, reason, .. }, .. } =
-            self.history.hold(now, max_hold)?;
-        Some(PromisedHold {
-            until: *until,
-            owner: start(owner, LONGEST_NAME),
-            reason: start(reason, LONGEST_REASON),
-            is_verified: self.history.trust() == Trust::Verified,
-        })
+    pub(crate) fn hold(&self, now: SystemTime, max_hold: Duration) -> Option<HoldInForce> {
+        HoldInForce::of(&self.history, now, max_hold)
     }
 
     /// Returns the tags that were removed, are open, and are absent from the image, by name.

@@ -4,10 +4,10 @@
 use std::time::SystemTime;
 
 use super::document::{ListDocument, Totals};
-use super::image::{Facts, PromisedHold, QuarantinedImage};
+use super::image::{Facts, QuarantinedImage};
 use super::reader::{Listing, Unreadable};
 use crate::domain::names::{RegistryId, Repository};
-use crate::domain::record::Trust;
+use crate::domain::record::{HoldInForce, Trust};
 use crate::table::{self, Column, count, number};
 
 /// The width at which severity and id of a finding are shown.
@@ -135,9 +135,12 @@ fn remarks(image: &QuarantinedImage) -> Vec<String> {
 }
 
 /// Returns a hold in words.
-fn held(hold: &PromisedHold) -> String {
-    let PromisedHold { until, owner, reason, is_verified } = hold;
-    let doubt = if *is_verified { "" } else { ", not verified here" };
+fn held(hold: &HoldInForce) -> String {
+    let HoldInForce { until, owner, reason, trust } = hold;
+    let doubt = match trust {
+        Trust::Verified => "",
+        Trust::NotVerified => ", not verified here",
+    };
     format!("held until {} by {owner} ({reason}){doubt}", minute(*until))
 }
 

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use super::{History, Quarantined, Trust};
+use super::{History, LONGEST_NAME, Quarantined, Trust};
 use crate::domain::names::{Digest, Tag};
-use crate::domain::text::escaped;
+use crate::domain::text::{escaped, start};
 
 /// What a removal has to know of the records of an image. An image that never bore our mark has
 /// none.
@@ -75,7 +75,8 @@ impl HoldInForce {
         let hold = &history.hold(now, max_hold)?.record;
         Some(Self {
             until: hold.until,
-            owner: hold.owner.clone(),
+            // Ours are no longer; those of others may be.
+            owner: start(&hold.owner, LONGEST_NAME),
             reason: hold.reason.clone(),
             trust: history.trust(),
         })
