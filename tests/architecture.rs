@@ -39,6 +39,7 @@ const AWS_FILES: &[&str] = &[
     "registry/ecr/answers.rs",
     "registry/ecr/batches.rs",
     "registry/ecr/clients.rs",
+    "registry/ecr/deletes.rs",
     "registry/ecr/findings.rs",
     "registry/ecr/lifecycle.rs",
     "registry/ecr/manifests.rs",

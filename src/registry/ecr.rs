@@ -12,6 +12,7 @@
 mod answers;
 mod batches;
 mod clients;
+mod deletes;
 mod findings;
 mod lifecycle;
 mod manifests;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 
 use aws_config::retry::RetryConfig;
 use aws_sdk_ecr::config;
+use aws_sdk_ecr::operation::describe_images::DescribeImagesOutput;
 use aws_sdk_ecr::types::{
     DescribeImagesFilter, ImageFailureCode, ImageIdentifier, ImageStatusFilter, TagStatus,
 };
@@ -41,7 +43,7 @@ use crate::domain::image::Image;
 use crate::domain::image_index::Index;
 use crate::domain::marks::{MarkHolder, Marks};
 use crate::domain::names::{Digest, RegistryId, Repository, RepositoryName, Tag};
-use crate::domain::reconcile::{Answer, AnsweredFailure, AnsweredId, Untagged, reconcile};
+use crate::domain::reconcile::{Untagged, reconcile};
 use crate::domain::record::{Attached, RecordManifest};
 use crate::domain::replication::Replication;
 use crate::registry::UntagBy;
@@ -83,17 +85,17 @@ impl EcrRegistry {
         self.clients.at(registry_id).await
     }
 
-    /// Returns one page of the repository's tagged images with this status.
+    /// Returns one page of the repository's images that are tagged or not, with this status.
     async fn listed(
         &self,
         repository: &Repository,
+        tagged: TagStatus,
         status: Option<ImageStatusFilter>,
         next_token: Option<String>,
         most: u16,
-    ) -> Result<Option<Page>, AwsError> {
+    ) -> Result<Option<DescribeImagesOutput>, AwsError> {
         let place = self.place(repository).await;
-        let filter =
-            DescribeImagesFilter::builder().tag_status(TagStatus::Tagged).set_image_status(status);
+        let filter = DescribeImagesFilter::builder().tag_status(tagged).set_image_status(status);
         let request = place
             .client
             .describe_images()
@@ -105,46 +107,7 @@ impl EcrRegistry {
             let request = request.clone().max_results(most.into()).customize().interceptor(limit);
             place.aws.call(Operation::DescribeImages, request.send())
         });
-        Ok(none_if_missing(page.await)?.map(page_of))
-    }
-
-    async fn delete(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-        tags: &[Tag],
-    ) -> Result<Answer, AwsError> {
-        let ids = tags.iter().map(|tag| {
-            let id = ImageIdentifier::builder().image_tag(tag.as_str());
-            match self.untag_by {
-                UntagBy::TagAndDigest => id.image_digest(digest.as_str()).build(),
-                UntagBy::Tag => id.build(),
-            }
-        });
-        let place = self.place(repository).await;
-        let request = place
-            .client
-            .batch_delete_image()
-            .registry_id(repository.account.as_str())
-            .repository_name(repository.name.as_str())
-            .set_image_ids(Some(ids.collect()));
-        let answer = place.aws.call(Operation::BatchDeleteImage, request.send()).await?;
-        let deleted = answer.image_ids.unwrap_or_default().into_iter();
-        let failures = answer.failures.unwrap_or_default().into_iter();
-        Ok(Answer {
-            deleted: deleted
-                .map(|id| AnsweredId { tag: id.image_tag, digest: id.image_digest })
-                .collect(),
-            failures: failures
-                .map(|failure| AnsweredFailure {
-                    tag: failure.image_id.and_then(|id| id.image_tag),
-                    code: failure
-                        .failure_code
-                        .map_or_else(|| "no code".to_owned(), |code| code.as_str().to_owned()),
-                    reason: failure.failure_reason.unwrap_or_default(),
-                })
-                .collect(),
-        })
+        none_if_missing(page.await)
     }
 }
 
@@ -266,9 +229,9 @@ impl Registry for EcrRegistry {
     async fn tagged(&self, repository: &Repository) -> Result<Option<Tagged>, AwsError> {
         let what = ("images in", repository);
         let pages = all_pages(Operation::DescribeImages, what, |token| async {
-            let page = self.listed(repository, None, token, MAX_PAGE).await?;
+            let page = self.listed(repository, TagStatus::Tagged, None, token, MAX_PAGE).await?;
             // Reduce each page before the next one is read, so that memory holds one page.
-            Ok(page.map(|page| (page.next_token, listed_of(page.images))))
+            Ok(page.map(page_of).map(|page| (page.next_token, listed_of(page.images))))
         });
         Ok(pages.await?.map(|pages| Tagged {
             pages: u32::try_from(pages.len()).unwrap_or(u32::MAX),
@@ -308,7 +271,9 @@ impl Registry for EcrRegistry {
         most: u16,
     ) -> Result<Option<Page>, AwsError> {
         let token = next_token.map(str::to_owned);
-        self.listed(repository, Some(ImageStatusFilter::Any), token, most).await
+        let any = Some(ImageStatusFilter::Any);
+        let page = self.listed(repository, TagStatus::Tagged, any, token, most).await?;
+        Ok(page.map(page_of))
     }
 
     async fn start_scan(
@@ -519,7 +484,7 @@ impl Registry for EcrRegistry {
             (requested, result.moved) = (still, moved);
         }
         if !requested.is_empty() {
-            let answer = self.delete(repository, digest, &requested).await?;
+            let answer = deletes::delete(self, repository, digest, &requested).await?;
             result.absorb(reconcile(digest, &requested, answer));
         }
         Ok(result)

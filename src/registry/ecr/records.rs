@@ -5,21 +5,21 @@
 //! when ECR misses it. `ListImageReferrers` gives the annotations of fifty artifacts in one call,
 //! and is authorised by `ecr:BatchGetImage` (ECR API reference; botocore's model of 2026-11).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use aws_config::retry::RetryConfig;
 use aws_sdk_ecr::config;
 use aws_sdk_ecr::operation::put_image::builders::PutImageFluentBuilder;
 use aws_sdk_ecr::primitives::Blob;
 use aws_sdk_ecr::types::{
-    ArtifactStatusFilter, DescribeImagesFilter, ImageDetail, ImageFailureCode, ImageIdentifier,
-    ImageStatusFilter, ListImageReferrersFilter, SubjectIdentifier, TagStatus,
+    ArtifactStatusFilter, ImageDetail, ImageFailureCode, ImageIdentifier, ImageStatusFilter,
+    ListImageReferrersFilter, SubjectIdentifier, TagStatus,
 };
 
+use super::EcrRegistry;
 use super::answers::{failure_of, none_if_missing};
 use super::batches::{Answered, as_large_as_fits};
 use super::manifests::by_digest;
-use super::{EcrRegistry, IMAGES_ROOM};
 use crate::aws::{AwsError, ErrorClass, Operation};
 use crate::domain::names::{Digest, Repository, Tag};
 use crate::domain::record::{
@@ -73,7 +73,7 @@ pub(super) async fn referrers(
                 continue;
             }
             let Ok(digest) = Digest::parse(referrer.digest) else { continue };
-            let annotations: std::collections::BTreeMap<_, _> =
+            let annotations: BTreeMap<_, _> =
                 referrer.annotations.unwrap_or_default().into_iter().collect();
             bytes +=
                 annotations.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
@@ -98,22 +98,9 @@ pub(super) async fn untagged_page(
     repository: &Repository,
     next_token: Option<&str>,
 ) -> Result<Option<UntaggedPage>, AwsError> {
-    let place = registry.place(repository).await;
-    let filter = DescribeImagesFilter::builder()
-        .tag_status(TagStatus::Untagged)
-        .image_status(ImageStatusFilter::Any);
-    let request = place
-        .client
-        .describe_images()
-        .registry_id(repository.account.as_str())
-        .repository_name(repository.name.as_str())
-        .filter(filter.build())
-        .set_next_token(next_token.map(str::to_owned));
-    let page = as_large_as_fits(MAX_PAGE, IMAGES_ROOM, |most, limit| {
-        let request = request.clone().max_results(most.into()).customize().interceptor(limit);
-        place.aws.call(Operation::DescribeImages, request.send())
-    });
-    Ok(none_if_missing(page.await)?.map(|page| UntaggedPage {
+    let (any, token) = (Some(ImageStatusFilter::Any), next_token.map(str::to_owned));
+    let page = registry.listed(repository, TagStatus::Untagged, any, token, MAX_PAGE).await?;
+    Ok(page.map(|page| UntaggedPage {
         candidates: page.image_details.unwrap_or_default().iter().filter_map(candidate).collect(),
         next_token: page.next_token.filter(|token| !token.is_empty()),
     }))
