@@ -60,6 +60,17 @@ pub enum RestoreAction {
     Withdraw,
 }
 
+impl RestoreAction {
+    /// Returns the tags that it names; `None` if it means all removed tags, or no tag at all.
+    #[must_use]
+    pub fn tags(&self) -> Option<&BTreeSet<Tag>> {
+        match self {
+            Self::GiveBack { tags } | Self::Hold { tags, .. } => tags.as_ref(),
+            Self::Withdraw => None,
+        }
+    }
+}
+
 impl RestoreOrder {
     /// Returns the body of the message.
     #[must_use]
@@ -79,13 +90,11 @@ impl RestoreOrder {
         if let Some(request) = &self.request {
             set("request", json!(request));
         }
-        match &self.action {
-            RestoreAction::GiveBack { tags } | RestoreAction::Hold { tags, .. } => {
-                if let Some(tags) = tags {
-                    set("tags", tags.iter().map(Tag::as_str).collect());
-                }
-            }
-            RestoreAction::Withdraw => set("withdraw", json!(true)),
+        if let Some(tags) = self.action.tags() {
+            set("tags", tags.iter().map(Tag::as_str).collect());
+        }
+        if self.action == RestoreAction::Withdraw {
+            set("withdraw", json!(true));
         }
         if let RestoreAction::Hold { until, reason, owner, .. } = &self.action {
             set("until", json!(humantime::format_rfc3339_seconds(*until).to_string()));

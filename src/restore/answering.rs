@@ -108,8 +108,8 @@ impl<N: Notifier> Answering<N> {
         let mode = request.settings(&self.policy).mode;
         RestoreAct::Refused.count(&self.instruments, mode, 1);
         let sender = asked.principal().unwrap_or_default().to_owned();
-        let is_limited = refusal.is_turned_away();
-        let notified = is_limited.then(|| self.turned_away.get(&sender, Notified::default));
+        let notified =
+            refusal.is_turned_away().then(|| self.turned_away.get(&sender, Notified::default));
         if let Some(notified) = &notified {
             let mut at = notified.lock();
             if !is_due(*at) {
@@ -135,16 +135,36 @@ impl<N: Notifier> Answering<N> {
             ..Answer::new(asked.id(), asked.sender())
         };
         notice.answer = Some(Box::new(answer));
-        let told = self.dispatcher.notify(notice).await;
-        if let (Err(_), Some(notified)) = (&told, notified) {
+        let delivered = self.dispatcher.notify(notice).await;
+        if let (Err(_), Some(notified)) = (&delivered, notified) {
             *notified.lock() = None;
         }
-        Ok(told?)
+        Ok(delivered?)
     }
 }
 
 fn is_due(notified: Option<Instant>) -> bool {
     notified.is_none_or(|at| at.elapsed() >= EVERY)
+}
+
+/// Writes an audit line about a request, which names it, its sender and the image.
+macro_rules! audit {
+    ($asked:expr, $message:literal, $($fields:tt)*) => {{
+        let asked: &Asked<'_> = $asked;
+        let repository = &asked.order.repository;
+        info!(
+            target: AUDIT,
+            message_id = asked.message_id,
+            request = asked.id(),
+            sender = %escaped(&asked.sender(), &[]),
+            account = %repository.account,
+            region = %repository.region,
+            repository = %repository.name,
+            digest = %asked.order.digest,
+            $($fields)*
+            $message
+        )
+    }};
 }
 
 /// Writes the audit line of what is about to be done, because the process may die before it could
@@ -155,70 +175,46 @@ pub(super) fn audit_grant(
     tags: &BTreeSet<Tag>,
     hold: Option<&Hold>,
 ) {
-    let repository = &asked.order.repository;
-    info!(
-        target: AUDIT,
-        message_id = asked.message_id,
-        request = asked.id(),
-        sender = %escaped(&asked.sender(), &[]),
-        account = %repository.account,
-        region = %repository.region,
-        repository = %repository.name,
-        digest = %asked.order.digest,
+    audit!(
+        asked,
+        "restore granted",
         what,
         tags = joined(&tags.iter().cloned().collect::<Vec<_>>()),
         until = hold.map(|hold| humantime::format_rfc3339_seconds(hold.until).to_string()),
         owner = hold.map(|hold| escaped(&hold.owner, &[]).into_owned()),
         reason = hold.map(|hold| escaped(&hold.reason, &[]).into_owned()),
-        "restore granted"
     );
 }
 
 /// Writes the audit line of a refused request.
 fn audit_refusal(asked: &Asked<'_>, refusal: &Refusal) {
-    let repository = &asked.order.repository;
     let (until, owner, reason) = match &asked.order.action {
         RestoreAction::Hold { until, owner, reason, .. } => {
             (Some(*until), Some(owner.as_str()), Some(reason.as_str()))
         }
         RestoreAction::GiveBack { .. } | RestoreAction::Withdraw => (None, None, None),
     };
-    info!(
-        target: AUDIT,
-        message_id = asked.message_id,
-        request = asked.id(),
-        sender = %escaped(&asked.sender(), &[]),
-        account = %repository.account,
-        region = %repository.region,
-        repository = %repository.name,
-        digest = %asked.order.digest,
+    audit!(
+        asked,
+        "restore refused",
         until = until.map(|until| humantime::format_rfc3339_seconds(until).to_string()),
         owner = owner.map(|owner| escaped(owner, &[]).into_owned()),
         reason = reason.map(|reason| escaped(reason, &[]).into_owned()),
         why = %escaped(&refusal.to_string(), &[]),
-        "restore refused"
     );
 }
 
 /// Writes the audit line of what was done.
 pub(super) fn audit_result(answer: &Answer, asked: &Asked<'_>) {
-    let repository = &asked.order.repository;
     let left: Vec<_> = answer.left.iter().map(|left| left.tag.clone()).collect();
-    info!(
-        target: AUDIT,
-        message_id = asked.message_id,
-        request = asked.id(),
-        sender = %escaped(&asked.sender(), &[]),
-        account = %repository.account,
-        region = %repository.region,
-        repository = %repository.name,
-        digest = %asked.order.digest,
+    audit!(
+        asked,
+        "restored",
         restored = joined(&answer.restored),
         present = joined(&answer.present),
         superseded = joined(&answer.superseded),
         left = joined(&left),
         held = matches!(answer.hold, HoldAnswer::Held(_)),
         withdrawn = answer.hold == HoldAnswer::Withdrawn,
-        "restored"
     );
 }

@@ -71,10 +71,7 @@ impl Scene<'_> {
 
     /// Returns the tags that the request names; `None` if it means all of them.
     fn named(&self) -> Option<&BTreeSet<Tag>> {
-        match &self.asked.order.action {
-            RestoreAction::GiveBack { tags } | RestoreAction::Hold { tags, .. } => tags.as_ref(),
-            RestoreAction::Withdraw => None,
-        }
+        self.asked.order.action.tags()
     }
 
     /// Returns the tags that the request asks for and that an open record names.
