@@ -22,13 +22,13 @@ mod oracle;
 mod run;
 mod scans;
 mod scene;
+mod seeds;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 
 use run::{Report, run};
+use seeds::run_on_every_core;
 
 /// The number of seeds of an ordinary run.
 const SEEDS: u64 = 200;
@@ -36,28 +36,16 @@ const SEEDS: u64 = 200;
 /// Runs these seeds on every core, prints their totals, and panics with the report of the failing
 /// ones.
 fn run_all(seeds: u64) {
-    let next = AtomicU64::new(0);
     let failed = Mutex::new(Vec::new());
     let sums = Mutex::new(BTreeMap::<&'static str, u64>::new());
-    let cores = thread::available_parallelism().map_or(1, |cores| cores.get().min(8));
-    thread::scope(|scope| {
-        for _ in 0..cores {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds {
-                        return;
-                    }
-                    let report = run(seed);
-                    let mut sums = sums.lock().unwrap();
-                    for (what, count) in &report.counts {
-                        *sums.entry(what).or_default() += count;
-                    }
-                    if !report.wrong.is_empty() {
-                        failed.lock().unwrap().push(report);
-                    }
-                }
-            });
+    run_on_every_core(seeds, |seed| {
+        let report = run(seed);
+        let mut sums = sums.lock().unwrap();
+        for (what, count) in &report.counts {
+            *sums.entry(what).or_default() += count;
+        }
+        if !report.wrong.is_empty() {
+            failed.lock().unwrap().push(report);
         }
     });
     println!("{seeds} seeds: {:?}", sums.into_inner().unwrap());

@@ -318,15 +318,22 @@ async fn deletion_is_recorded_before_too() {
     assert!(world.sim.images(&world.repository).is_empty(), "the record goes with the image");
 }
 
-#[tokio::test(start_paused = true)]
-async fn tags_that_had_moved_are_closed_on_the_records_that_name_them() {
-    let world = World::new();
-    let old = violating(&world, &["1.0", "latest"]);
+/// Pushes an image to which somebody moves the tag `latest` right before it is removed. Returns the
+/// image's digest, and the move.
+fn latest_moves(world: &World) -> (String, FaultRule) {
     let new = world.sim.push_image(&world.repository, &[], "new");
     let (repository, to) = (world.repository.clone(), new.clone());
     let moves = FaultRule::on("BatchDeleteImage")
         .once()
         .act(move |sim| sim.tag_image(&repository, "latest", &to));
+    (new, moves)
+}
+
+#[tokio::test(start_paused = true)]
+async fn tags_that_had_moved_are_closed_on_the_records_that_name_them() {
+    let world = World::new();
+    let old = violating(&world, &["1.0", "latest"]);
+    let (new, moves) = latest_moves(&world);
     world.sim.set_faults(vec![moves]);
 
     world.run_to_the_end().await;
@@ -343,11 +350,7 @@ async fn tags_that_had_moved_are_closed_on_the_records_that_name_them() {
 async fn outcome_that_cannot_be_written_undoes_nothing() {
     let world = World::new();
     let old = violating(&world, &["1.0", "latest"]);
-    let new = world.sim.push_image(&world.repository, &[], "new");
-    let (repository, to) = (world.repository.clone(), new.clone());
-    let moves = FaultRule::on("BatchDeleteImage")
-        .once()
-        .act(move |sim| sim.tag_image(&repository, "latest", &to));
+    let (_, moves) = latest_moves(&world);
     let fails = FaultRule::on("PutImage").skip(2).error("AccessDeniedException");
     world.sim.set_faults(vec![moves, fails]);
 

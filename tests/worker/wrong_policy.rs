@@ -10,11 +10,11 @@
 
 mod model;
 mod scene;
+#[path = "../simulation/seeds.rs"]
+mod seeds;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use aws_sim::SimConfig;
@@ -25,6 +25,7 @@ use tokio::runtime::Builder;
 
 use self::model::{Model, Outcome, Place, Registry};
 use self::scene::{Fate, Image, Scene, forge, hold, invented};
+use self::seeds::run_on_every_core;
 use self::workers::{Chaos, Workers};
 use crate::restores::{HOLDER, OPERATOR, configured, send};
 use crate::support::{DEAD_LETTERS, QUEUE, World};
@@ -44,21 +45,7 @@ fn all_tags_that_a_wrong_policy_removed_come_back_and_none_is_moved() {
     }
     let seeds = std::env::var("TAGWARDEN_WRONG_POLICIES").ok();
     let seeds = seeds.map_or(SEEDS, |seeds| seeds.parse().expect("a number of seeds"));
-    let next = AtomicU64::new(0);
-    let cores = thread::available_parallelism().map_or(1, |cores| cores.get().min(8));
-    thread::scope(|scope| {
-        for _ in 0..cores {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds {
-                        return;
-                    }
-                    run(seed);
-                }
-            });
-        }
-    });
+    run_on_every_core(seeds, run);
 }
 
 fn run(seed: u64) {
