@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use super::Target;
 use super::actions::ImageAction;
+use crate::aws::{AwsError, Operation};
 use crate::domain::image_index::Child;
 use crate::domain::names::{Tag, joined};
 use crate::domain::policy::{Fingerprint, Policy};
@@ -155,9 +156,7 @@ impl<R: Registry> Recorder<R> {
             latest = now;
         }
         let recording = match recording {
-            // ECR will take it no better the next time. If the repository is gone, it is found so
-            // then.
-            Err(Failure::Rejected(error)) if !error.is("RepositoryNotFoundException") => {
+            Err(Failure::Rejected(error)) if is_for_good(&error) => {
                 return Ok(Recorded::Rejected(format!("the record is refused: {error}")));
             }
             recording => recording?,
@@ -304,4 +303,14 @@ impl<R: Registry> Recorder<R> {
         let closing = Closing { closes, superseded: moved, ..Closing::default() };
         self.put(request, image, &Record::Outcome(closing)).await.map(drop)
     }
+}
+
+/// Returns whether ECR will take a record no better the next time. A put fails for a time while
+/// another call uploads the blob, and an upload whose answer was lost cannot be continued, but the
+/// next one begins anew. If the repository is gone, it is found so then.
+fn is_for_good(error: &AwsError) -> bool {
+    error.operation == Operation::PutImage
+        && !["LayersNotFoundException", "RepositoryNotFoundException"]
+            .iter()
+            .any(|code| error.is(code))
 }

@@ -20,7 +20,7 @@ mod permissions;
 mod records;
 mod replication;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::iter::once;
 use std::sync::Arc;
 
@@ -324,7 +324,8 @@ impl Registry for EcrRegistry {
         digests: &[Digest],
     ) -> Result<Option<Vec<Index>>, AwsError> {
         let ids = digests.iter().map(by_digest).collect();
-        let (mut indexes, mut error) = (HashMap::new(), None);
+        // In one order each time, because what is done first depends on it.
+        let (mut indexes, mut error) = (BTreeMap::new(), None);
         let is_known = self.manifests(repository, ids, |one| match one {
             Answered::Image(image) => {
                 let digest = image.image_id().and_then(|id| id.image_digest());

@@ -494,6 +494,26 @@ async fn refused_blob_is_a_refusal_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn blob_whose_upload_breaks_off_or_comes_late_blocks_nothing() {
+    let lost = || FaultRule::on("UploadLayerPart").fault(Fault::ConnectionResetAfter).once();
+    // The first put finds no blob, and the second one comes before ECR knows of it.
+    let late = || FaultRule::on("PutImage").skip(2).error("LayersNotFoundException").once();
+    for fault in [lost(), late()] {
+        let world = fresh();
+        let digest = violating(&world, &["1.0"]);
+        world.sim.set_faults(fault);
+
+        let app = world.run_to_the_end().await;
+
+        assert_eq!(world.tags(&digest), [quarantine(&digest)]);
+        assert_eq!(world.notice()["action"], "quarantined");
+        let all = ["delete quarantined", "redrive rejected"].map(|one| (one.to_owned(), 1));
+        assert_eq!(settled(&app), all);
+        assert_eq!(world.dead_letters(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn records_that_are_off_are_not_written_and_the_notice_says_so() {
     let world = World::new().set("REGISTRY__RECORDS", "off");
     let digest = violating(&world, &["1.0"]);
