@@ -5,7 +5,7 @@ mod apply;
 mod check;
 mod explain;
 mod filled;
-mod held;
+pub(crate) mod held;
 mod history;
 mod iam;
 mod image;

@@ -22,6 +22,7 @@ mod hostile;
 mod moto;
 mod operations;
 mod page;
+mod policies;
 mod process;
 mod python;
 mod router;

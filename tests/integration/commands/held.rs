@@ -12,19 +12,17 @@ use tagwarden::domain::record::{
 use super::filled::{Filled, critical};
 use super::support::{ACCOUNT, REGION, World};
 
-const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+/// The key that signs the holds of these tests.
+pub(crate) const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-fn marked(world: &World, digest: &str) {
+/// Quarantines an image of `team/app` that keeps its tags, and holds it for so long.
+pub(crate) fn hold(world: &World, digest: &str, length: Duration) {
     let mark = digest.replace("sha256:", "quarantine-");
     world.sim.tag_image(&world.repository, &mark, digest);
-}
-
-/// Holds an image for a day, signed by this key.
-fn hold(world: &World, digest: &str, key: &str) {
     let now = Clock::of_this_machine().now();
     let hold = Record::Hold(Hold {
-        until: now + DAY,
+        until: now + length,
         issued: now,
         reason: "prod down".to_owned(),
         owner: "me@example.com".to_owned(),
@@ -41,7 +39,7 @@ fn hold(world: &World, digest: &str, key: &str) {
         media_type: MANIFEST_TYPE.to_owned(),
         size: 100,
     };
-    let keys = RestoreKeys::parse(key).expect("a key");
+    let keys = RestoreKeys::parse(KEY).expect("a key");
     let manifest = RecordManifest::new(&hold, &repository, &subject, Some(&keys));
     world.sim.push_manifest(&world.repository, &[], &manifest.text);
 }
@@ -62,8 +60,7 @@ async fn explain_shows_a_hold_and_whether_it_is_verified() {
             world.variables.insert("TAGWARDEN__RESTORE__KEY".to_owned(), key.to_owned());
         }
         let digest = world.image(&["1.0"], critical());
-        marked(&world, &digest);
-        hold(&world, &digest, KEY);
+        hold(&world, &digest, DAY);
 
         let shown = explained(&world).await;
 
@@ -83,8 +80,7 @@ async fn plan_names_a_held_image_and_apply_skips_one_that_is_held_since() {
     let world = &filled.world;
     let digest = world.image(&["held"], critical());
     let file = filled.saved().await;
-    marked(world, &digest);
-    hold(world, &digest, KEY);
+    hold(world, &digest, DAY);
 
     let applied = filled.apply(&file, &["--format", "json"]).await;
 
