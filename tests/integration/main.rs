@@ -14,6 +14,7 @@
 
 mod binary;
 mod commands;
+mod contributing;
 mod deploy;
 mod endpoints;
 mod example_local;
