@@ -3,9 +3,9 @@
 from math import exp
 
 MONTH = 730 * 3600  # seconds
-INPUTS = {  # dollars are list prices of eu-west-1, as in operations.md; the rest is measured, configured or assumed
+INPUTS = {  # dollars are list prices of eu-west-1, as in install.md; the rest is measured, configured or assumed
     "violating": (0.01, "share of events about an image that violates the policy", "assumed"),
-    "topics": (1, "topics that are told", "configured"),
+    "topics": (1, "topics that are notified", "configured"),
     "wait": (20, "seconds of a long poll", "configured: visibility / 3, at most 20"),
     "gather": (0.010, "seconds in which a receive or a delete gathers", "batch.rs: LINGER; for receives assumed"),
     "tasks": (1, "tasks", "configured: MinTasks"),
@@ -13,7 +13,7 @@ INPUTS = {  # dollars are list prices of eu-west-1, as in operations.md; the res
     "memory": (0.5, "GB of a task", "configured: TaskSize=small"),
     "line": (649, "log bytes of a clean event", "measured 623 with traces, and 26 that CloudWatch adds to a line"),
     "lines": (2871, "log bytes of a violating event, 4 lines", "measured 2,467 without traces; 75 a line for them, and 26"),
-    "emf": (3000, "log bytes of metrics, a minute and task", "as in operations.md"),
+    "emf": (3000, "log bytes of metrics, a minute and task", "as in install.md"),
     "pollers": (5, "receives that Lambda keeps under way", "assumed: AWS's minimum"),
     "window": (5, "seconds in which Lambda gathers a batch", "assumed, in Lambda's favour"),
     "floor": (0.001, "seconds of an invocation, beside its events", "assumed"),
