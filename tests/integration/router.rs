@@ -92,9 +92,10 @@ fn router_uses_only_the_variables_that_its_head_names() {
     }
 }
 
-/// The instruments by their OTLP names, with the values that docs/metrics.md lists for each label.
+/// The instruments by their OTLP names, with the values that docs/telemetry.md lists for each label.
 fn instruments() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
-    let page = text("docs/metrics.md");
+    let page = text("docs/telemetry.md");
+    let (_, page) = page.split_once("<!-- generated: metrics -->").expect("metrics");
     let quoted =
         |text: &str| text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
     let otlp = |name: &str| {

@@ -16,7 +16,7 @@ import urllib.request
 from pathlib import Path
 
 DEPLOY = Path("deploy")
-GUIDE = Path("docs/operations.md")
+GUIDE = Path("docs/runbook.md")
 PATIENCE = 30
 # What Grafana puts in the place of its variables.
 VARIABLES = {"$__rate_interval": "1m", "$__range": "5m", "$job": "tagwarden", "$instance": ".+"}
@@ -133,7 +133,7 @@ def misses(prometheus, expression, data):
 
 
 def anchors():
-    """The sections of the operations guide, as links name them."""
+    """The sections of the runbook, as links name them."""
     text = GUIDE.read_text()
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     slugs = (re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings)

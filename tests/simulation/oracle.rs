@@ -1,7 +1,7 @@
 //! Judges a seed at every call, by the state of the simulated AWS and never by what the workers say
 //! of themselves.
 //!
-//! The numbers are those of the invariants in docs/architecture.md.
+//! The numbers are those of the invariants in docs/guarantees.md.
 
 mod duties;
 mod leases;

@@ -49,10 +49,16 @@ fn widgets(stack: &Value) -> Vec<Value> {
     list(&body["widgets"]).to_vec()
 }
 
-/// The names of the instruments in OTLP, with their labels. docs/metrics.md is generated from the
-/// instruments.
+/// The part of docs/telemetry.md that is generated from the instruments.
+fn metrics() -> String {
+    let page = text("docs/telemetry.md");
+    let (_, generated) = page.split_once("<!-- generated: metrics -->").expect("metrics");
+    generated.to_owned()
+}
+
+/// The names of the instruments in OTLP, with their labels.
 fn instruments() -> BTreeMap<String, Vec<String>> {
-    let page = text("docs/metrics.md");
+    let page = metrics();
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `tagwarden_"));
     let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
     rows.map(|row| {
@@ -73,7 +79,7 @@ fn is_listed(page: &str, metric: &str, label: &str, value: &str) -> bool {
 #[test]
 fn every_metric_of_the_worker_is_one_of_its_instruments() {
     let Some(tools) = Tools::new() else { return };
-    let (instruments, page) = (instruments(), text("docs/metrics.md"));
+    let (instruments, page) = (instruments(), metrics());
     let figures = own_figures(&tools.stack(&[]));
     assert!(figures.len() > 10, "{figures:?}");
     for (metric, dimensions) in figures {
@@ -105,7 +111,7 @@ fn collector_passes_every_metric_that_alarms_and_dashboard_use() {
 #[test]
 fn every_alarm_has_a_name_a_recipient_and_a_section_in_the_docs() {
     let Some(tools) = Tools::new() else { return };
-    let guide = text("docs/operations.md");
+    let guide = text("docs/runbook.md");
     let headings: Vec<_> = guide
         .lines()
         .filter(|line| line.starts_with('#'))
@@ -125,11 +131,11 @@ fn every_alarm_has_a_name_a_recipient_and_a_section_in_the_docs() {
         assert_eq!(alarm["AlarmName"], format!("tagwarden{kebab}"));
         let description = alarm["AlarmDescription"].as_str().expect("text");
         assert!(
-            description.ends_with(&format!("docs/operations.md, section {name}.")),
+            description.ends_with(&format!("docs/runbook.md, section {name}.")),
             "{description}"
         );
         assert!(list(&alarm["AlarmActions"]).len() == 1 && alarm["TreatMissingData"].is_string());
-        assert!(headings.contains(&name), "docs/operations.md has no section {name}");
+        assert!(headings.contains(&name), "docs/runbook.md has no section {name}");
     }
 }
 

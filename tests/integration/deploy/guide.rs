@@ -1,4 +1,4 @@
-//! Everything that docs/operations.md tells an operator to type exists.
+//! Every parameter and output that the guides tell an operator to type exists.
 
 use std::collections::BTreeSet;
 
@@ -6,11 +6,15 @@ use serde_json::Value;
 
 use super::tools::{Tools, text};
 
-/// The commands of the guide: the lines of its code blocks, with continued lines joined.
+/// The pages with commands for operators.
+const GUIDES: [&str; 4] =
+    ["docs/install.md", "docs/operations.md", "docs/runbook.md", "docs/telemetry.md"];
+
+/// The commands of the guides: the lines of their code blocks, with continued lines joined.
 fn commands() -> Vec<String> {
-    let guide = text("docs/operations.md");
+    let guides = GUIDES.map(text).concat();
     let mut commands = Vec::new();
-    for block in guide.split("```").skip(1).step_by(2) {
+    for block in guides.split("```").skip(1).step_by(2) {
         commands.extend(block.replace("\\\n", " ").lines().map(str::to_owned));
     }
     commands
@@ -21,7 +25,7 @@ fn names(template: &Value, section: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_parameter_and_output_of_the_guide_exists() {
+fn every_parameter_and_output_of_the_guides_exists() {
     let Some(tools) = Tools::new() else { return };
     let load = |name: &str| {
         let program = "import json, sys; sys.path.insert(0, 'tests/deploy'); import template; \
