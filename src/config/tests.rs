@@ -19,7 +19,6 @@ mod fingerprint;
 mod notify;
 mod places;
 mod policy;
-mod readme;
 mod restore;
 mod schema;
 
