@@ -1,8 +1,10 @@
-//! docs/cli.md has the help of every command, as the program prints it.
+//! docs/cli.md has the help of every command, as the program prints it, and every command in the
+//! pages exists with its options.
 
 use std::process::{Command, Stdio};
 
 use super::generated;
+use super::pages::{files, split, text};
 
 /// Runs the program without a terminal and without any variable, so that help wraps at 100 columns.
 fn help(command: Option<&str>) -> String {
@@ -68,4 +70,60 @@ fn page_of_commands_has_the_help_of_every_command() {
         parts.push((command.to_owned(), fenced(&own)));
     }
     generated::hold("docs/cli.md", &parts);
+}
+
+/// Returns the words of every call of the program on a page, in blocks and in code spans, without
+/// comments and without what a shell does with the result.
+fn calls(page: &str) -> Vec<Vec<String>> {
+    let (prose, blocks) = split(page);
+    let prose: Vec<_> = prose.into_iter().map(|(_, line)| line).collect();
+    let prose = prose.join("\n");
+    let spans = prose.split('`').skip(1).step_by(2).map(|span| span.replace('\n', " "));
+    let lines = blocks.iter().map(|block| block.text.replace("\\\n", " "));
+    let lines: Vec<_> =
+        lines.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    let call = |line: String| {
+        let line = line.trim().trim_start_matches("$ ");
+        let rest = line
+            .strip_prefix("tagwarden ")
+            .or_else(|| line.split_once("cargo run --release -- ").map(|(_, rest)| rest))?;
+        let words = rest.split_whitespace().map(|word| word.trim_end_matches(['.', ',', ';']));
+        let words = words.take_while(|word| !["|", ">", "#", "&&", ";"].contains(word));
+        Some(words.map(str::to_owned).collect::<Vec<_>>())
+    };
+    spans.chain(lines).filter_map(call).filter(|words| !words.is_empty()).collect()
+}
+
+#[test]
+fn every_command_in_the_pages_exists_with_its_options() {
+    let top = help(None);
+    let is_known = |command: &str| {
+        section(&top, "Commands").lines().any(|line| line.starts_with(&format!("  {command} ")))
+    };
+    let mut pages = files("docs", &[".md"]);
+    pages.push("README.md".to_owned());
+    let mut count = 0;
+    for page in pages {
+        for words in calls(&text(&page)) {
+            let mut rest = words.iter().map(String::as_str);
+            let mut command = rest.next().unwrap_or_default();
+            if command == "--config" {
+                command = rest.nth(1).unwrap_or_default();
+            }
+            let is_placeholder = command.chars().all(|c| c.is_uppercase());
+            if is_placeholder || command.starts_with('[') {
+                continue;
+            }
+            assert!(is_known(command), "{page}: tagwarden {}", words.join(" "));
+            let help = help(Some(command));
+            let is_option = |word: &&str| word.starts_with('-') && *word != "-";
+            for option in rest.filter(is_option).map(|word| word.split('=').next().unwrap_or(word))
+            {
+                let mut known = help.split(|c: char| c.is_whitespace() || c == ',');
+                assert!(known.any(|word| word == option), "{page}: tagwarden {}", words.join(" "));
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 50, "{count}");
 }
