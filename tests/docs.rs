@@ -5,7 +5,6 @@
 //! links the library: the real program answers.
 #![expect(
     clippy::expect_used,
-    clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
     reason = "a test that cannot go on has failed"

@@ -1,5 +1,6 @@
 //! Parts of pages that are made from the program. A part stands between two comments, which
 //! Markdown does not show: `<!-- generated: NAME -->` and `<!-- end: NAME -->`.
+#![expect(clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::fs;
 use std::path::Path;
