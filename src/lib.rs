@@ -2,7 +2,7 @@
 //! default images with Critical or High findings.
 //!
 //! This is a tour for those who change the program: it is one program, and the library is not meant
-//! for others. `docs/architecture.md` has the numbered promises, and `docs/glossary.md` the words.
+//! for others. `docs/guarantees.md` has the numbered promises, and `docs/glossary.md` the words.
 //!
 //! # One message's way
 //!
