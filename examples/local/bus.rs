@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use aws_sim::manifest::{DOCKER_LIST, OCI_INDEX};
 use serde::Deserialize;
 use serde_json::Value;
+use tagwarden::domain::record::ARTIFACT_TYPE;
 
 /// Severities, worst first.
 const SEVERITIES: [&str; 6] = ["CRITICAL", "HIGH", "MEDIUM", "LOW", "INFORMATIONAL", "UNDEFINED"];
@@ -24,6 +25,9 @@ pub(crate) struct TaggedImage {
     /// What the manifest is of, where it was pushed.
     #[serde(default, rename = "manifest-media-type")]
     media_type: String,
+    /// What it is, if it is an artifact.
+    #[serde(default, rename = "artifact-media-type")]
+    artifact_type: String,
 }
 
 impl TaggedImage {
@@ -42,9 +46,37 @@ impl TaggedImage {
         is_mark(&self.tag)
     }
 
+    /// Whether it is a record of the worker.
+    fn is_record(&self) -> bool {
+        self.artifact_type == ARTIFACT_TYPE
+    }
+
     /// Whether both are about one tag, on whatever images.
     pub(crate) fn is_same_tag(&self, other: &Self) -> bool {
         self.repository == other.repository && self.tag == other.tag
+    }
+
+    /// Whether both are about one tag on one image.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.is_same_tag(other) && self.digest == other.digest
+    }
+}
+
+/// What a record is.
+#[derive(Clone, Debug)]
+pub(crate) struct RecordKind {
+    /// Its kind, in the worker's word.
+    pub(crate) kind: String,
+    /// The digest of the image that it is attached to.
+    pub(crate) subject: String,
+}
+
+impl RecordKind {
+    /// Reads the manifest of a record.
+    pub(crate) fn of(manifest: &str) -> Option<Self> {
+        let manifest: Value = serde_json::from_str(manifest).ok()?;
+        let text = |pointer| manifest.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        Some(Self { kind: text("/annotations/tagwarden.kind")?, subject: text("/subject/digest")? })
     }
 }
 
@@ -123,6 +155,8 @@ impl Finding {
 pub(crate) enum News {
     /// An image was pushed, or a tag put on one.
     Pushed(TaggedImage),
+    /// A record was attached to an image.
+    Recorded(TaggedImage),
     /// A tag was taken off.
     Untagged(TaggedImage),
     /// A scan has ended.
@@ -139,8 +173,9 @@ impl News {
         match text(event.get("detail-type")?).as_str() {
             "ECR Image Action" => {
                 let action = text(detail.get("action-type")?);
-                let image = serde_json::from_value(detail).ok()?;
+                let image: TaggedImage = serde_json::from_value(detail).ok()?;
                 match action.as_str() {
+                    "PUSH" if image.is_record() => Some(Self::Recorded(image)),
                     "PUSH" => Some(Self::Pushed(image)),
                     "DELETE" => Some(Self::Untagged(image)),
                     _ => None,

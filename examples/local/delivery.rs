@@ -20,7 +20,8 @@ use crate::{Error, seed, story, table};
 pub(crate) fn example(tag: &str) -> String {
     format!(
         r#"{{"source": "aws.ecr", "detail-type": "ECR Image Scan", "detail":
-  {{"scan-status": "COMPLETE", "repository-name": "team/app", "image-tags": ["{tag}"]}}}}"#
+  {{"scan-status": "COMPLETE", "repository-name": "team/app",
+   "image-tags": ["{tag}"]}}}}"#
     )
 }
 

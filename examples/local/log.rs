@@ -1,4 +1,4 @@
-//! The worker's log: two sorts of its lines are part of the narrative, and the whole of it is shown on request.
+//! The worker's log: three sorts of its lines are part of the narrative, and the whole of it is shown on request.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -14,6 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use crate::Error;
+use crate::bus::short;
 
 /// A line of the log that is part of the narrative.
 #[derive(Clone, Debug)]
@@ -22,6 +23,40 @@ pub(crate) enum Line {
     Plan(Plan),
     /// What came of a message.
     Assessed(Assessment),
+    /// Somebody asked to restore an image.
+    Request(Request),
+}
+
+/// A request to restore an image, from its audit line.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    /// Who sent it, as the queue names the sender.
+    pub(crate) sender: String,
+    /// The repository's name.
+    pub(crate) repository: String,
+    /// The image.
+    pub(crate) digest: String,
+    /// What the worker is about to do.
+    pub(crate) answer: Answer,
+}
+
+/// What the worker is about to do about a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// It does this.
+    Granted {
+        /// What, such as to give tags back.
+        what: String,
+        /// The tags that are to come back; empty for none.
+        tags: String,
+        /// The end of the hold, if the image is or will be held.
+        until: Option<String>,
+    },
+    /// It does nothing.
+    Refused {
+        /// Why.
+        why: String,
+    },
 }
 
 /// What the worker is about to do with an image.
@@ -62,6 +97,30 @@ pub(crate) struct Assessment {
     pub(crate) duration_ms: u64,
 }
 
+impl Request {
+    /// Whether the worker does nothing about it.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(self.answer, Answer::Refused { .. })
+    }
+
+    /// What the worker is about to do, or why it does nothing. It only looks a second time if there is no text.
+    pub(crate) fn in_words(&self) -> Option<String> {
+        let image = format!("{}, image {}", self.repository, short(&self.digest));
+        let (what, tags, until) = match &self.answer {
+            Answer::Refused { why } => return Some(format!("{image}: {why}")),
+            Answer::Granted { what, tags, until } => (what.as_str(), tags, until),
+        };
+        let until = until.as_ref().map(|until| format!("until {until}")).unwrap_or_default();
+        match what {
+            "withdraw" => Some(format!("end the hold of {image}")),
+            "look again" if tags.is_empty() => None,
+            _ if tags.is_empty() => Some(format!("hold {image}, {until}")),
+            _ if until.is_empty() => Some(format!("give back {tags} of {image}")),
+            _ => Some(format!("give back {tags} of {image}, which is held {until}")),
+        }
+    }
+}
+
 impl Assessment {
     /// Whether the message is done with.
     pub(crate) fn is_deleted(&self) -> bool {
@@ -81,6 +140,9 @@ impl Assessment {
             ("ignored", Some("our own quarantine tag")) => {
                 Some("about the worker's own mark (ignored)")
             }
+            ("ignored", Some("the artifact is not a container image")) => {
+                Some("about a record (ignored)")
+            }
             _ => None,
         }
     }
@@ -90,7 +152,7 @@ impl Assessment {
         let outcome = self.outcome.replace('_', " ");
         match &self.why {
             // A failure says itself what it is.
-            Some(why) if why.starts_with(&outcome) => why.clone(),
+            Some(why) if why.starts_with(&outcome) || outcome == "second look" => why.clone(),
             Some(why) => format!("{outcome}: {why}"),
             None => outcome,
         }
@@ -107,7 +169,7 @@ struct Fields {
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        if field.name() == "digest" {
+        if ["message", "digest", "repository", "sender", "why"].contains(&field.name()) {
             self.texts.insert(field.name(), format!("{value:?}"));
         }
     }
@@ -128,6 +190,10 @@ impl Visit for Fields {
 impl Fields {
     /// The line, if it is one that the narrative needs.
     fn line(mut self) -> Option<Line> {
+        let message = self.texts.remove("message")?;
+        if ["restore granted", "restore refused"].contains(&message.as_str()) {
+            return self.request(&message).map(Line::Request);
+        }
         if let Some(outcome) = self.texts.remove("outcome") {
             return Some(Line::Assessed(Assessment {
                 message_id: self.texts.remove("message_id")?,
@@ -148,6 +214,23 @@ impl Fields {
             kept: self.texts.remove("kept")?.replace(',', ", "),
             reasons: self.texts.remove("reasons")?,
         }))
+    }
+
+    fn request(mut self, message: &str) -> Option<Request> {
+        let answer = match message {
+            "restore refused" => Answer::Refused { why: self.texts.remove("why")? },
+            _ => Answer::Granted {
+                what: self.texts.remove("what")?,
+                tags: self.texts.remove("tags")?.replace(',', ", "),
+                until: self.texts.remove("until"),
+            },
+        };
+        Some(Request {
+            sender: self.texts.remove("sender")?,
+            repository: self.texts.remove("repository")?,
+            digest: self.texts.remove("digest")?,
+            answer,
+        })
     }
 }
 

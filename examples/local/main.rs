@@ -5,11 +5,12 @@
 //!
 //! The map: [`stage`] is the simulated AWS, [`worker`] the worker on top of it, [`scenes`] the images and what is
 //! expected of them, [`story`] plays them, [`delivery`] sends the events of a file, whose images [`seed`] makes,
-//! [`narrator`] follows what [`bus`] and [`log`] report, and prints it with `--story`, [`table`] sums up, [`page`] is
-//! standard output.
+//! [`narrator`] follows what [`bus`] and [`log`] report, and prints it with `--story`, [`table`] sums up, [`invitation`]
+//! says how to go on from another terminal, [`page`] is standard output.
 
 mod bus;
 mod delivery;
+mod invitation;
 mod log;
 mod narrator;
 mod page;
@@ -28,6 +29,7 @@ use clap::Parser;
 use tagwarden::domain::text::escaped;
 use tokio::signal::unix::{SignalKind, signal};
 
+use invitation::invitation;
 use narrator::Narrator;
 use page::{heading, print};
 use stage::Stage;
@@ -52,7 +54,7 @@ struct Arguments {
     /// Stay up afterwards, for tagwarden and the AWS command line in another terminal, until Ctrl-C or SIGTERM
     #[arg(long)]
     serve: bool,
-    /// Judge by the policy of this configuration file; queue, topic and port stay the example's
+    /// Judge by the policy of this configuration file; queue, topic, port and restore stay the example's
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Show the worker's own log on standard error (RUST_LOG does that too, and sets its filter)
@@ -121,8 +123,8 @@ async fn run(arguments: &Arguments) -> Result<(), Error> {
 
 /// How to go on.
 const NEXT: &str = "
-  One notice:  cargo run --example local -- --notice   (every step: --story)
-  Your turn:   cargo run --example local -- --serve    (all that it can: --help)";
+  One notice:       cargo run --example local -- --notice  (every step: --story)
+  Give a tag back:  cargo run --example local -- --serve   (more: --help)";
 
 /// The absolute path of a file, if there is one.
 fn found(file: &Path) -> Result<PathBuf, Error> {
@@ -144,7 +146,7 @@ fn mail(notice: &Published) -> String {
 async fn serve(stage: &Stage, worker: &Worker, narrator: &mut Narrator) -> Result<(), Error> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    print(stage.invitation(worker.exports(), worker.address()));
+    print(invitation(stage, worker, narrator.sightings()));
     narrator.speak();
     tokio::select! {
         _ = terminate.recv() => {}
@@ -152,6 +154,6 @@ async fn serve(stage: &Stage, worker: &Worker, narrator: &mut Narrator) -> Resul
         () = narrator.go_on() => {}
     }
     narrator.sum_up();
-    print("\nDraining.");
+    print("\nDraining, which takes a few seconds.");
     Ok(())
 }

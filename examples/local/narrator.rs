@@ -10,9 +10,9 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
 use crate::bus::{Finding, News, Scan, TaggedImage, short};
-use crate::log::{Assessment, Line, Plan};
-use crate::page::{print, say};
-use crate::stage::{DEAD_LETTERS, MAX_RECEIVE_COUNT, TEAM, platform_of, wait_of};
+use crate::log::{Assessment, Line, Plan, Request};
+use crate::page::{print, quote, say};
+use crate::stage::{DEAD_LETTERS, MAX_RECEIVE_COUNT, TEAM, platform_of, record_of, wait_of};
 
 /// After how long without news the messages that needed nothing are summed up, where no scene ends.
 const QUIET: Duration = Duration::from_secs(2);
@@ -22,6 +22,10 @@ const QUIET: Duration = Duration::from_secs(2);
 pub(crate) struct Sightings {
     /// Every tag that was ever put on an image, in this order.
     pub(crate) tags: Vec<TaggedImage>,
+    /// The tags that were taken off their images.
+    untagged: Vec<TaggedImage>,
+    /// Those of them that were put back on the same images.
+    given_back: Vec<TaggedImage>,
     /// The scans that have ended, by digest.
     pub(crate) scans: BTreeMap<String, Scan>,
     /// The findings that became known by themselves, by digest.
@@ -32,6 +36,22 @@ pub(crate) struct Sightings {
     pub(crate) clean: BTreeSet<String>,
     /// What else came of an image, by digest.
     pub(crate) others: BTreeMap<String, String>,
+}
+
+impl Sightings {
+    /// Whether a tag was taken off its image and put back on it.
+    pub(crate) fn is_given_back(&self, image: &TaggedImage) -> bool {
+        self.given_back.iter().any(|back| back.is_same(image))
+    }
+
+    fn pushed(&mut self, image: TaggedImage) {
+        if self.untagged.iter().any(|off| off.is_same(&image)) {
+            self.given_back.push(image.clone());
+        }
+        if !image.tag.is_empty() {
+            self.tags.push(image);
+        }
+    }
 }
 
 /// Follows the simulation and the worker's log.
@@ -52,6 +72,8 @@ pub(crate) struct Narrator {
     calls: BTreeSet<usize>,
     /// The messages of the team's queue that were told.
     notices: BTreeSet<String>,
+    /// The actions of the notices that were printed whole.
+    actions: BTreeSet<String>,
 }
 
 impl Narrator {
@@ -68,6 +90,7 @@ impl Narrator {
             events: 0,
             calls: BTreeSet::new(),
             notices: BTreeSet::new(),
+            actions: BTreeSet::new(),
         }
     }
 
@@ -165,7 +188,7 @@ impl Narrator {
         }
         for message in self.sim.queue(TEAM).messages {
             if self.notices.insert(message.id) {
-                self.tell_notice(&message.body, self.notices.len() == 1);
+                self.tell_notice(&message.body);
             }
         }
     }
@@ -173,17 +196,23 @@ impl Narrator {
     fn reported(&mut self, news: News) {
         match news {
             News::Pushed(image) => {
+                self.sightings.pushed(image.clone());
                 if image.is_mark() {
                     self.say("mark", reference(&image.repository, &image.tag));
+                } else if self.sightings.is_given_back(&image) {
+                    self.say("back", on_image(&image, "on image"));
                 } else {
                     self.say("push", on_image(&image, image.kind()));
                 }
-                if !image.tag.is_empty() {
-                    self.sightings.tags.push(image);
-                }
+            }
+            News::Recorded(record) => {
+                let of = record_of(&self.sim, &record.digest);
+                let of = of.map(|of| format!("{} on image {}", of.kind, short(&of.subject)));
+                self.say("record", of.unwrap_or_else(|| short(&record.digest).to_owned()));
             }
             News::Untagged(image) => {
                 self.say("untag", on_image(&image, "off image"));
+                self.sightings.untagged.push(image);
             }
             News::Scanned(scan) => {
                 self.say(
@@ -208,6 +237,7 @@ impl Narrator {
                 self.tell_plan(&plan);
                 self.sightings.plans.push(plan);
             }
+            Line::Request(request) => self.tell_request(&request),
             Line::Assessed(assessment) => {
                 match assessment.beside() {
                     Some(sort) if !self.names.contains_key(&assessment.message_id) => {
@@ -290,15 +320,26 @@ impl Narrator {
         }
     }
 
-    /// A notice as it came to the team's queue: the first one whole, of the others the subject.
-    fn tell_notice(&self, body: &str, whole: bool) {
+    /// What somebody asks for, or why it is refused.
+    fn tell_request(&self, request: &Request) {
+        let who = match request.sender.split_once(':') {
+            Some((id, session)) => format!("{session} ({id})"),
+            None => request.sender.clone(),
+        };
+        let act = if request.is_refused() { "refuse" } else { "ask" };
+        if let Some(what) = request.in_words() {
+            self.say(act, format!("{who}: {what}"));
+        }
+    }
+
+    /// A notice as it came to the team's queue: the first one of its action whole, of the others the subject.
+    fn tell_notice(&mut self, body: &str) {
         let envelope: Value = serde_json::from_str(body).unwrap_or_default();
-        let part = |name: &str| envelope.get(name).and_then(Value::as_str).unwrap_or_default();
-        self.say("tell", format!("\"{}\"", part("Subject")));
-        if whole && self.aloud {
-            for line in part("Message").lines() {
-                print(format!("          | {line}").trim_end());
-            }
+        let text = |pointer: &str| envelope.pointer(pointer).and_then(Value::as_str);
+        self.say("tell", format!("\"{}\"", text("/Subject").unwrap_or_default()));
+        let action = text("/MessageAttributes/action/Value").unwrap_or_default();
+        if self.aloud && self.actions.insert(action.to_owned()) {
+            quote(text("/Message").unwrap_or_default());
         }
     }
 }

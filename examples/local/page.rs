@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use console::{Style, measure_text_width, truncate_str};
 
 /// How wide a line may be.
-const WIDTH: usize = 80;
+pub(crate) const WIDTH: usize = 80;
 /// How wide its columns are: what happened, to what, and how long that took.
 const WORD: usize = 9;
 const WHAT: usize = 17;
@@ -24,7 +24,36 @@ pub(crate) fn print(line: impl Display) {
 
 /// Prints one line of the story: which act, and on what.
 pub(crate) fn say(act: &str, what: impl Display) {
-    print(format_args!("  {act:<7} {what}"));
+    fold(&format!("  {act:<7} "), "            ", &what.to_string());
+}
+
+/// Prints a text that belongs to the line before it.
+pub(crate) fn quote(text: &str) {
+    const MARGIN: &str = "          | ";
+    for line in text.lines() {
+        let indent = line.len() - line.trim_start().len() + 2;
+        fold(MARGIN, &format!("{MARGIN}{}", " ".repeat(indent)), line);
+    }
+}
+
+/// Prints a text that begins behind a head, and goes on behind a margin if it is wider than a line. A word that fits
+/// on no line, such as a whole digest, stays where it is.
+fn fold(head: &str, margin: &str, text: &str) {
+    let mut shown = head.to_owned();
+    let mut between = "";
+    for word in text.split(' ') {
+        let width = measure_text_width(word);
+        let is_full = measure_text_width(&shown) + between.len() + width > WIDTH;
+        if is_full && width > 0 && margin.len() + width <= WIDTH {
+            print(shown.trim_end());
+            shown = margin.to_owned();
+        } else {
+            shown.push_str(between);
+        }
+        shown.push_str(word);
+        between = " ";
+    }
+    print(shown.trim_end());
 }
 
 /// What became of something, in one word.

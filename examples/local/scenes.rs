@@ -176,7 +176,7 @@ pub(crate) const SCENES: [Scene; 9] = [
         turn: Turn::None,
     },
     Scene {
-        title: "A new tag on an image that is known to be bad: no scan tells of it, the push does",
+        title: "A new tag on an image that is known to be bad: the push tells of it, no scan",
         images: &[Image {
             repository: "team/app",
             content: "1.1.0",
@@ -202,7 +202,7 @@ pub(crate) const SCENES: [Scene; 9] = [
         turn: Turn::Found("CVE-2021-44228", "log4j-core"),
     },
     Scene {
-        title: "A finding that an exception accepts: the same one, in a repository where it does no harm",
+        title: "A finding that an exception accepts: the same one, where it does no harm",
         images: &[Image {
             repository: "team/search",
             content: "4.0.0",

@@ -1,16 +1,15 @@
 //! The simulated AWS: what is in it, where it listens, and how to look at it from outside.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use aws_sim::{MessageView, RepoKey, ServerGuard, Sim, SimConfig, manifest};
+use aws_sim::{MessageView, RepoKey, ServerGuard, Sim, SimConfig};
 use aws_smithy_async::time::{SystemTimeSource, TimeSource as _};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::Error;
-use crate::bus::News;
-use crate::delivery::example;
+use crate::bus::{News, RecordKind};
 
 /// The queue that the worker reads.
 pub(crate) const QUEUE: &str = "scan-events";
@@ -33,6 +32,21 @@ reason = "lookups are switched off"
 owner = "search team"
 expires = 2099-12-31
 "#;
+
+/// Somebody who makes calls: by this access key, which the simulation knows as a session of this role.
+pub(crate) struct Identity {
+    /// The access key.
+    pub(crate) access_key: &'static str,
+    /// The unique id of the role.
+    pub(crate) role_id: &'static str,
+}
+
+/// The worker. Its own role may not ask for a restore, whatever the lists say.
+pub(crate) const WORKER: Identity =
+    Identity { access_key: "worker", role_id: "AROADEMOWORKER000001" };
+/// The visitor in the other terminal, who may.
+pub(crate) const VISITOR: Identity =
+    Identity { access_key: "you", role_id: "AROADEMOOPERATOR0001" };
 
 const TOPIC: &str = "image-quarantine";
 const REPOSITORY: &str = "team/app";
@@ -65,6 +79,9 @@ impl Stage {
     pub(crate) async fn build() -> Result<Self, Error> {
         let epoch = SystemTimeSource::new().now();
         let sim = Sim::new(SimConfig { epoch, scan_time: SCAN_TIME, ..SimConfig::default() });
+        for Identity { access_key, role_id } in [WORKER, VISITOR] {
+            sim.set_sender(access_key, &format!("{role_id}:{access_key}"));
+        }
         let repository = sim.create_repository(REPOSITORY);
         sim.set_scan_on_push(&repository, true);
         for name in REPOSITORIES {
@@ -121,52 +138,17 @@ impl Stage {
             "\
 tagwarden on one machine: the real worker, and AWS simulated at {endpoint}
 
-  the worker  decides about an image, marks it with a quarantine tag, takes its other tags off (untag),
-              tells the team, and settles the message that was about it
-  registry    {account} in {region}, with {name}, {others}; scanned on push
-  queue       {QUEUE}, filled by EventBridge rules with the events of pushes, scans and findings;
-              a message that fails {MAX_RECEIVE_COUNT} times goes to {DEAD_LETTERS}
-  topic       {TOPIC}; the team subscribes to it with the queue {TEAM}
-  policy      tags go off an image with critical or high findings, but never {PROTECTED};
-              in team/search, an exception accepts CVE-2021-44228"
-        )
-    }
-
-    /// How to use it from another terminal.
-    pub(crate) fn invitation(&self, exports: &str, worker: SocketAddr) -> String {
-        let RepoKey { name, .. } = &self.repository;
-        let Self { queue_url, .. } = self;
-        let event = example("1.0.0");
-        let manifest = manifest::annotated_image("try", &[("aws-sim.findings", "CRITICAL=1")]);
-        format!(
-            "
-Staying up until Ctrl-C. In another terminal, first:
-
-{exports}
-
-# tagwarden itself: what it is allowed, what it would do, and a second worker on the same queue
-cargo run -- check --live
-cargo run -- plan
-cargo run -- explain team/app:prod-eu
-cargo run -- run
-
-# Push an image in which a scan finds what the annotation says, and look back here (for another, change a digit)
-aws ecr put-image --repository-name {name} --image-tag try --image-manifest \\
-  '{manifest}'
-
-# See what is in the repository
-aws ecr describe-images --repository-name {name}
-
-# Fetch an image by its tag; of a quarantined one, only the quarantine tag is left
-aws ecr batch-get-image --repository-name {name} --image-ids imageTag=1.0.0
-
-# Put an event on the queue by hand (version 1 of the command line heeds the variable for every service but SQS)
-aws sqs send-message --endpoint-url $AWS_ENDPOINT_URL --queue-url {queue_url} --message-body \\
-  '{event}'
-
-The worker's own pages: http://{worker}/metrics and http://{worker}/readyz
-
-From here on:"
+  the worker  decides about an image, marks it with a quarantine tag, records its
+              other tags on it, takes them off (untag), notifies the team, and
+              settles the message that was about it
+  registry    {account} in {region}, with {name},
+              {others}; scanned on push
+  queue       {QUEUE}, filled by EventBridge rules with the events of
+              pushes, scans and findings; a message that fails {MAX_RECEIVE_COUNT} times goes to
+              {DEAD_LETTERS}
+  topic       {TOPIC}; the team subscribes to it by the queue {TEAM}
+  policy      tags go off an image with critical or high findings, but never
+              {PROTECTED}; in team/search, an exception accepts CVE-2021-44228"
         )
     }
 }
@@ -200,6 +182,16 @@ pub(crate) fn platform_of(sim: &Sim, digest: &str) -> Option<String> {
         }
     }
     None
+}
+
+/// Of which kind a record is, and to which image it is attached, by how it was put into the registry.
+pub(crate) fn record_of(sim: &Sim, digest: &str) -> Option<RecordKind> {
+    let is_it = |reply: &Value| {
+        reply.pointer("/image/imageId/imageDigest").and_then(Value::as_str) == Some(digest)
+    };
+    let calls = sim.calls_of("PutImage");
+    let call = calls.iter().rev().find(|call| call.reply.as_ref().is_some_and(is_it))?;
+    RecordKind::of(call.request.get("imageManifest")?.as_str()?)
 }
 
 /// How long a message of [`QUEUE`] stays invisible, in whole seconds.

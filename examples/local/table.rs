@@ -75,6 +75,8 @@ pub(crate) enum Why {
     Left(String, String),
     /// Its name is protected.
     Protected,
+    /// It was taken off, and given back.
+    GivenBack(String),
     /// Somebody else has moved it.
     Moved,
     /// It is the quarantine tag.
@@ -88,6 +90,7 @@ impl fmt::Display for Why {
             Self::Accepted(found) => write!(f, "{found}; accepted by an exception"),
             Self::Left(found, why) => write!(f, "{found}; {why}"),
             Self::Protected => f.write_str("its name is protected"),
+            Self::GivenBack(found) => write!(f, "{found}; given back"),
             Self::Moved => f.write_str("moved by somebody else"),
             Self::Mark => f.write_str("keeps the image"),
         }
@@ -106,6 +109,7 @@ pub(crate) fn after(stage: &Stage, sightings: &Sightings, image: &TaggedImage) -
             return After { fate: Fate::Moved, on: Some(digest), why: Why::Moved };
         }
         Some(_) if image.is_mark() => (Fate::Kept, Why::Mark),
+        Some(_) if sightings.is_given_back(image) => (Fate::Kept, Why::GivenBack(found)),
         Some(_) if is_quarantined => (Fate::Kept, Why::Protected),
         Some(_) => left(sightings, &image.digest, found),
     };

@@ -19,8 +19,12 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::Error;
+use crate::page::WIDTH;
 use crate::seed::Scope;
-use crate::stage::{EXCEPTIONS, PROTECTED, Stage};
+use crate::stage::{EXCEPTIONS, PROTECTED, Stage, VISITOR, WORKER};
+
+/// What signs the worker's records. In earnest it is a secret that the worker alone has, of 32 random bytes.
+const RESTORE_KEY: &str = "a-key-of-the-demo-that-everybody-can-read-and-use";
 
 /// The worker, and the pages that it serves.
 pub(crate) struct Worker {
@@ -112,14 +116,17 @@ impl Configuration {
     }
 
     fn settings(&self, stage: &Stage) -> Result<Settings, Error> {
-        let environment = self.variables(stage, "127.0.0.1:0");
+        // A visitor who types Ctrl-C does not wait for a long poll of twenty seconds.
+        let own = of_the_worker().into_iter().chain([("TAGWARDEN__SHUTDOWN__GRACE", "8s")]);
+        let own = own.map(|(name, value)| (name, value.to_owned()));
+        let environment = self.variables(stage, "127.0.0.1:0").into_iter().chain(own);
         let environment: HashMap<_, _> =
-            environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            environment.map(|(name, value)| (name.to_owned(), value)).collect();
         Settings::load(&Sources { file: self.file.clone(), environment }).map_err(|error| {
             match &self.file {
                 Some(file) => format!(
-                    "--config {}:\n{error}\n(queue.url, notify.topic_arn and http.listen are the \
-                     example's own)",
+                    "--config {}:\n{error}\n(queue.url, notify.topic_arn, http.listen and restore are \
+                     the example's own)",
                     file.display()
                 )
                 .into(),
@@ -134,11 +141,9 @@ impl Configuration {
         // A port that is free now, so that `run` and `healthcheck` agree on one.
         let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let mut lines = vec![
-            format!(
-                "export AWS_ENDPOINT_URL={} AWS_REGION={region} AWS_DEFAULT_REGION={region} \\",
-                stage.endpoint
-            ),
-            "  AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local".to_owned(),
+            format!("export AWS_ENDPOINT_URL={} \\", stage.endpoint),
+            format!("  AWS_REGION={region} AWS_DEFAULT_REGION={region} \\"),
+            format!("  AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY=demo", VISITOR.access_key),
         ];
         let file = self.file.as_ref().map(|file| {
             [
@@ -148,10 +153,32 @@ impl Configuration {
         });
         let variables = self.variables(stage, &free.to_string());
         for (name, value) in variables.into_iter().chain(file.into_iter().flatten()) {
-            lines.push(format!("export {name}={}", quoted(&value)));
+            lines.push(assignment(&format!("export {name}="), &quoted(&value)));
         }
         Ok(lines.join("\n"))
     }
+}
+
+/// The variables that only the worker has: who may ask it to restore an image, and the key that signs its records.
+fn of_the_worker() -> [(&'static str, &'static str); 3] {
+    [
+        ("TAGWARDEN__RESTORE__KEY", RESTORE_KEY),
+        ("TAGWARDEN__RESTORE__SENDERS", VISITOR.role_id),
+        ("TAGWARDEN__RESTORE__HOLD_SENDERS", VISITOR.role_id),
+    ]
+}
+
+/// What starts a second worker in a shell that has the exports.
+pub(crate) fn second_worker() -> String {
+    let own = of_the_worker().map(|(name, value)| format!("{name}={value} \\\n  "));
+    format!("AWS_ACCESS_KEY_ID={} \\\n  {}cargo run -- run", WORKER.access_key, own.concat())
+}
+
+/// An assignment that a shell reads, with the value on a line of its own if both together are too wide.
+fn assignment(to: &str, value: &str) -> String {
+    let width = to.len() + value.lines().next().unwrap_or_default().len();
+    let between = if width > WIDTH { "\\\n" } else { "" };
+    format!("{to}{between}{value}")
 }
 
 /// A value as a shell reads it back.
@@ -165,7 +192,7 @@ fn quoted(value: &str) -> String {
 
 /// What the SDK would find in the environment: endpoint, Region and credentials.
 fn sdk_config(stage: &Stage) -> SdkConfig {
-    let credentials = Credentials::new("local", "local", None, None, "the example's own");
+    let credentials = Credentials::new(WORKER.access_key, "demo", None, None, "the example's own");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .endpoint_url(&stage.endpoint)

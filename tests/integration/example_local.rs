@@ -1,16 +1,12 @@
 //! The example that shows the whole pipeline on one machine, as a newcomer runs it.
 
+mod visitor;
+
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
-use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sim::manifest;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
 
 /// The example's program. `cargo test` builds it, because its package is a default member of the
 /// workspace; for `cargo test -p tagwarden` or `--test integration` alone, run
@@ -98,6 +94,11 @@ async fn twenty_lines_of_plain_text_say_what_became_of_each_tag() {
     }
 }
 
+/// The text with its broken lines joined again.
+fn unfolded(text: &str) -> String {
+    text.replace("\n            ", " ")
+}
+
 #[tokio::test]
 async fn one_notice_is_shown_as_it_is_mailed() {
     let text = shown(&run(&["--notice"], "").await);
@@ -147,12 +148,15 @@ async fn every_step_is_told_on_request() {
     let kept = rows(&text).into_iter().filter(|row| row.last() == Some(&"keeps the image"));
     assert_eq!(kept.count(), 6, "every vulnerable image keeps its quarantine tag");
 
+    let text = unfolded(&text);
     assert!(text.contains("leave   team/app:edge      it is on another image by now"), "{text}");
     assert!(text.contains("|   Quarantine tag: quarantine-"), "{text}");
     let decided = "decide  untag 2.0.0, because of linux/arm64, image ";
     assert!(text.contains(decided), "{text}");
     assert_eq!(text.matches(": CVE-2021-44228 (critical) in log4j-core").count(), 2, "{text}");
     assert_eq!(text.matches("about the worker's own mark (ignored)").count(), 6, "{text}");
+    assert_eq!(text.matches("  record  quarantine on image ").count(), 7, "{text}");
+    assert_eq!(text.matches("  tagwarden restore 111122223333").count(), 1, "{text}");
     assert_eq!(text.matches("  tell    \"team/").count(), 7, "{text}");
     assert_eq!(text.matches("|   Digest:").count(), 1, "one notice is shown whole: {text}");
 }
@@ -273,71 +277,4 @@ async fn wrong_configuration_and_arguments_start_nothing() {
         assert!(errors.contains(problem) && !errors.contains("panicked"), "{errors}");
         assert!(output.stdout.is_empty(), "nothing was started");
     }
-}
-
-/// The text after a marker, up to the next space.
-fn word_after<'a>(text: &'a str, mark: &str) -> &'a str {
-    let (_, rest) = text.split_once(mark).unwrap_or_else(|| panic!("no {mark} in {text}"));
-    rest.split_whitespace().next().unwrap()
-}
-
-async fn push_a_vulnerable_image(endpoint: &str) {
-    let credentials = Credentials::new("local", "local", None, None, "test");
-    let config = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .endpoint_url(endpoint)
-        .region(Region::new("eu-west-1"))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .build();
-    aws_sdk_ecr::Client::new(&config)
-        .put_image()
-        .repository_name("team/app")
-        .image_tag("try")
-        .image_manifest(manifest::annotated_image("try", &[("aws-sim.findings", "CRITICAL=1")]))
-        .send()
-        .await
-        .unwrap();
-}
-
-/// Copies what the example prints into a shell, as a newcomer does, and runs tagwarden there.
-async fn use_the_exports(shown: &str) {
-    let (_, exports) = shown.split_once("In another terminal, first:\n\n").unwrap();
-    let (exports, _) = exports.split_once("\n# tagwarden itself").unwrap();
-    assert!(exports.contains("\nexport TAGWARDEN__POLICY__MODE=enforce\n"), "{exports}");
-    let script = format!("{exports}\nexec \"$PROGRAM\" check --live");
-    let mut command = Command::new("sh");
-    command.args(["-eu", "-c", &script]).env_clear();
-    let output = command.env("PROGRAM", env!("CARGO_BIN_EXE_tagwarden")).output().await.unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{exports}: {text}{errors}");
-}
-
-#[tokio::test]
-async fn example_stays_up_for_pushes_until_a_signal() {
-    let mut child = start(&["--serve"]);
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut text = String::new();
-    let mut read_to = async |end: &str| {
-        while let Some(line) = lines.next_line().await.unwrap() {
-            let found = line.starts_with(end);
-            text.extend([line.as_str(), "\n"]);
-            if found {
-                break;
-            }
-        }
-        text.clone()
-    };
-    let story = async {
-        let shown = read_to("From here on:").await;
-        use_the_exports(&shown).await;
-        push_a_vulnerable_image(word_after(&shown, "AWS_ENDPOINT_URL=")).await;
-        read_to("  settle  ").await;
-        let id = child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
-        let shown = read_to("never: to the end").await;
-        assert_eq!(tag(&shown, "try"), ["tagged", "untagged", "1 critical"]);
-        assert!(child.wait().await.unwrap().success());
-    };
-    timeout(Duration::from_secs(120), story).await.unwrap();
 }
