@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::{start, tag, unfolded};
 
 /// How long anything may take before the test gives up.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The text after a marker, up to the next space.
 fn word_after<'a>(text: &'a str, mark: &str) -> &'a str {
@@ -70,8 +70,10 @@ async fn typed(invitation: &str, lines: &str) -> (String, Option<i32>) {
         r#"cargo() { while [ "$1" != -- ]; do shift; done; shift; "$PROGRAM" "$@"; }"#;
     let script = format!("{CARGO}\n{}\n{lines}", exports(invitation));
     let mut command = Command::new("sh");
-    command.args(["-eu", "-c", &script]).env_clear();
-    let output = command.env("PROGRAM", env!("CARGO_BIN_EXE_tagwarden")).output().await.unwrap();
+    command.args(["-eu", "-c", &script]).env_clear().kill_on_drop(true);
+    let output = command.env("PROGRAM", env!("CARGO_BIN_EXE_tagwarden")).output();
+    let output = timeout(PATIENCE, output).await;
+    let output = output.unwrap_or_else(|_| panic!("still running: {lines}")).unwrap();
     let text = [output.stdout, output.stderr].concat();
     (String::from_utf8(text).unwrap(), output.status.code())
 }
