@@ -12,6 +12,7 @@ use crate::domain::exception::Standing;
 use crate::domain::globs::Globs;
 use crate::domain::notice::NoticeAction;
 use crate::domain::policy::{Action, Mode, Policy, RuleSettings};
+use crate::domain::record::RestoreKeys;
 use crate::registry::{Records, UntagBy};
 
 /// A grace that is so long is probably a mistake: findings are accepted without saying so.
@@ -104,17 +105,46 @@ pub(super) fn warnings(settings: &JudgingSettings, now: SystemTime) -> Vec<Warni
     warnings
 }
 
-/// Returns a warning if somebody should be able to restore images, and nobody can.
-fn restoring(settings: &JudgingSettings) -> Option<Warning> {
+/// Returns warnings if somebody should be able to restore images and nobody can, and if somebody
+/// can who should not.
+fn restoring(settings: &JudgingSettings) -> Vec<Warning> {
+    const KEY: &str = "restore.key";
     let restore = &settings.restore;
     let senders = [("senders", &restore.senders), ("hold_senders", &restore.hold_senders)];
-    let (name, _) = senders.into_iter().find(|(_, senders)| !senders.is_empty())?;
-    let message = match (&restore.keys, settings.records) {
-        (_, Records::Off) => "allows nothing: with registry.records = \"off\" nothing is recorded",
-        (None, _) => "allows nothing: without restore.key every restore is refused",
-        (Some(_), _) => return None,
+    let mut senders = senders.into_iter().filter(|(_, senders)| !senders.is_empty());
+    let named = senders.next().map(|(name, _)| format!("restore.{name}"));
+    let mut warnings = Vec::new();
+    let useless = match (&restore.keys, settings.records, named) {
+        (Some(_), Records::Required, None) => Some(Warning::of(
+            KEY,
+            "serves nobody: restore.senders and restore.hold_senders are empty, so every restore \
+             is refused; list the ids of those who may ask, such as `aws iam get-role --role-name \
+             NAME --query Role.RoleId --output text` prints",
+        )),
+        (_, _, None) | (Some(_), Records::Required, Some(_)) => None,
+        (_, Records::Off, Some(key)) => Some(Warning::of(
+            key,
+            "allows nothing: with registry.records = \"off\" nothing is recorded; set it to \
+             \"required\", or leave this out",
+        )),
+        (None, Records::Required, Some(key)) => Some(Warning::of(
+            key,
+            "allows nothing: without restore.key every restore is refused; set \
+             TAGWARDEN__RESTORE__KEY where the worker runs, to what `openssl rand -base64 33` \
+             prints",
+        )),
     };
-    Some(Warning::of(format!("restore.{name}"), message))
+    warnings.extend(useless);
+    let guessable = restore.keys.iter().flat_map(RestoreKeys::guessable);
+    warnings.extend(guessable.map(|at| {
+        let message = format!(
+            "has a key, number {at}, that can be guessed, and whoever guesses it holds any image: \
+             put what `openssl rand -base64 33` prints before it, and take it out once nothing that \
+             it signed is in quarantine"
+        );
+        Warning::of(KEY, message)
+    }));
+    warnings
 }
 
 /// Returns the settings of the base policy and of each rule, with their keys. A value that a rule

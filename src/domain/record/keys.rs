@@ -6,7 +6,7 @@
 //! digest of the image, and every annotation but the signature itself, in the order of their names.
 //! So a record that is copied to another image, repository or account holds nowhere else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::SystemTime;
 
@@ -116,6 +116,15 @@ impl RestoreKeys {
         self.0.iter().map(|key| key.id.as_str()).collect()
     }
 
+    /// Returns the positions, from 1, of keys that nobody has drawn at random: those with few
+    /// different characters, those that repeat a shorter text, and those with a word in them that
+    /// stands in examples.
+    #[must_use]
+    pub fn guessable(&self) -> Vec<usize> {
+        let keys = (1..).zip(&self.0);
+        keys.filter(|(_, key)| is_guessable(&key.secret)).map(|(at, _)| at).collect()
+    }
+
     /// Returns whether it matters when an artifact was pushed.
     #[must_use]
     pub fn need_push_times(&self) -> bool {
@@ -160,6 +169,19 @@ impl RestoreKeys {
             is_in_time && signed.is_some_and(|signed| signed.verify_slice(&mac).is_ok())
         })
     }
+}
+
+/// The fewest different characters of a random key: 43 hexadecimal digits have nearly always 13.
+const FEWEST_DIFFERENT: usize = 10;
+/// Words that stand in examples and in no random key.
+const WORDS: [&str; 5] = ["changeme", "change-me", "password", "secret", "example"];
+
+fn is_guessable(secret: &[u8]) -> bool {
+    let different: BTreeSet<_> = secret.iter().collect();
+    let repeats = (1..=secret.len() / 2)
+        .any(|period| secret.iter().zip(secret.iter().skip(period)).all(|(one, next)| one == next));
+    let text = String::from_utf8_lossy(secret).to_ascii_lowercase();
+    different.len() < FEWEST_DIFFERENT || repeats || WORDS.iter().any(|word| text.contains(word))
 }
 
 impl Key {

@@ -175,6 +175,22 @@ fn nothing_that_was_altered_counts() {
 }
 
 #[test]
+fn keys_that_nobody_has_drawn_at_random_are_known() {
+    for text in [
+        "A".repeat(43),
+        "abcdefgh".repeat(6),
+        "0123456789abc".repeat(4),
+        "ChangeMe0123456789abcdefghijklmnopqrstuvwxyz".to_owned(),
+    ] {
+        assert_eq!(keys(&text).guessable(), [1], "{text}");
+    }
+    let random = "q9Zr3Xv7kTn1Lw0bYc8HsFu5GdJm2PaEo4RiQxVtKyNe";
+    let hex = "8d0f1c9b7a3e5d2c4b6a8f0e1d3c5b7a9f8e6d4c2b0a";
+    assert_eq!(keys(&format!("{random},{hex}")).guessable(), [0; 0]);
+    assert_eq!(keys(&format!("{random} {}", "x".repeat(43))).guessable(), [2]);
+}
+
+#[test]
 fn keys_rotate_and_a_stolen_one_ends() {
     let old = stored(&hold("r", 3), &repository("team/app"), Some(&keys(KEY_A)));
     let both = keys(&format!("{KEY_B}, {KEY_A}"));

@@ -85,6 +85,15 @@ async fn likely_mistakes_are_warned_of() {
             "restore.senders allows nothing: without restore.key",
         ),
         (
+            "restore.key = 'MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY='",
+            "restore.key serves nobody: restore.senders and restore.hold_senders are empty",
+        ),
+        (
+            "restore.senders = ['AROAEXAMPLEID12345678']\n\
+             restore.key = 'changemechangemechangemechangemechangemechangeme'",
+            "restore.key has a key, number 1, that can be guessed",
+        ),
+        (
             "[[policy.rules]]\nname = 'all'\nrepositories = ['*']\n[[policy.rules]]\nname = 'late'\nrepositories = ['team/*', 'x']",
             "policy.rules[1] (late) never applies: policy.rules[0] (all) matches all its \
              repositories first",
@@ -135,6 +144,25 @@ async fn warnings_point_at_the_item_that_they_are_about() {
     assert!(shown.stdout.starts_with("ok: 0 rules, 0 exceptions, 1 warning\n"), "{shown:?}");
     assert!(shown.stdout.contains(&format!("--> {path}:4:3")), "{shown:?}");
     assert!(shown.stdout.contains("`tagwarden run` also needs policy.mode"), "{shown:?}");
+}
+
+#[tokio::test]
+async fn warnings_about_the_key_have_its_line_and_do_not_show_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("policy.toml").to_string_lossy().into_owned();
+    let key = "changeme".repeat(6);
+    fs::write(&path, format!("[restore]\n\nkey = '{key}'\n")).expect("a file");
+    let shown = run(&["check", &path], &Variables::new(), "").await;
+    assert_eq!(shown.code, 0, "{shown:?}");
+    assert!(shown.stdout.starts_with("ok: 0 rules, 0 exceptions, 2 warnings\n"), "{shown:?}");
+    assert_eq!(shown.stdout.matches(&format!("{path}:3")).count(), 2, "{shown:?}");
+    assert!(!shown.stdout.contains("changeme"), "{shown:?}");
+    for advice in ["aws iam get-role --role-name", "openssl rand -base64 33"] {
+        assert!(shown.stdout.contains(advice), "{advice}: {shown:?}");
+    }
+    fs::write(&path, "[restore]\nkey = 'changeme'\n").expect("a file");
+    let shown = run(&["check", &path], &Variables::new(), "").await;
+    assert!(shown.complaint(2).contains("such as `openssl rand -base64 33` prints"), "{shown:?}");
 }
 
 #[tokio::test]
