@@ -21,7 +21,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use tracing::error;
 
@@ -93,6 +93,17 @@ enum Format {
     Text,
     /// For programs
     Json,
+}
+
+/// Reads the command line. If it is wrong, or asks for help, the process ends. Help fits the
+/// terminal, also one that does not say how wide it is.
+#[must_use]
+pub fn arguments() -> Arguments {
+    let mut command = Arguments::command();
+    if let Some(width) = plan::width() {
+        command = command.term_width(width.into());
+    }
+    Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }
 
 /// Runs the command that the arguments name.

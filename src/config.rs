@@ -37,6 +37,7 @@ pub use self::load::{check_variables, listen_address, places};
 pub use self::schema::schema;
 pub use self::settings::{JudgingSettings, Settings};
 pub use self::sources::{FILE_VARIABLE, Sources, TEXT_VARIABLE};
+pub(crate) use self::suggest::closest;
 
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use tagwarden::cli::{self, Arguments};
+use tagwarden::cli;
 use tikv_jemallocator::Jemalloc;
 
 // The findings of many images take tens of megabytes for a moment. glibc keeps that memory for
@@ -16,5 +15,5 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 // the time. A second thread would cost more than it gains; more tasks share more work.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    cli::main(Arguments::parse()).await
+    cli::main(cli::arguments()).await
 }

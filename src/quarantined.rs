@@ -11,11 +11,13 @@
 
 mod document;
 mod image;
+mod named;
 mod reader;
 mod repository;
 mod text;
 
 pub(crate) use self::document::ListDocument;
 pub(crate) use self::image::{Facts, QuarantinedImage, RecordedImage, RemovedTag, clipped};
+pub(crate) use self::named::{NotNamed, whole};
 pub(crate) use self::reader::{Listing, NamingTag, Reader, ReaderParts};
 pub(crate) use self::text::{command_name, list_text};

@@ -11,6 +11,10 @@ use crate::domain::text::{escaped, start};
 
 /// The number of tags of one image that are named at a terminal.
 const NAMED: usize = 3;
+/// The most tags of one image that are named below its row.
+const MOST_BELOW: usize = 50;
+/// The width of most terminals.
+const USUAL: u16 = 80;
 /// The digits of a digest that are shown at a terminal.
 const DIGITS: usize = 12;
 /// The longest text of a cell, in characters.
@@ -110,6 +114,42 @@ pub(crate) fn table(columns: &[Column], rows: Vec<Vec<String>>, width: Option<u1
     lines(table)
 }
 
+/// A row of a table, and lines below it.
+#[derive(Debug, Default)]
+pub(crate) struct TableRow {
+    /// The texts of the columns. The first one says where.
+    pub cells: Vec<String>,
+    /// The lines below the row, at a terminal.
+    pub below: Vec<String>,
+}
+
+/// Returns a table like [`table()`]. At a terminal, a row is followed by its lines, and before them
+/// by its first text if the row has no room for all of it.
+pub(crate) fn table_with_lines(
+    columns: &[Column],
+    rows: Vec<TableRow>,
+    width: Option<u16>,
+) -> String {
+    let (cells, below): (Vec<_>, Vec<_>) =
+        rows.into_iter().map(|row| (row.cells, row.below)).unzip();
+    let whole: Vec<_> = cells.iter().map(|row| row.first().cloned().unwrap_or_default()).collect();
+    let shown = table(columns, cells, width);
+    if width.is_none() {
+        return shown;
+    }
+    let mut lines = shown.split_inclusive('\n');
+    let mut text: String = lines.next().unwrap_or_default().to_owned();
+    for ((line, below), whole) in lines.zip(below).zip(whole) {
+        text.push_str(line);
+        let whole = cell(&whole);
+        let cut = (!line.starts_with(&*whole)).then_some(whole);
+        for line in cut.into_iter().chain(below.iter().map(|line| cell(line))) {
+            text.push_str(&format!("  {line}\n"));
+        }
+    }
+    text
+}
+
 /// Returns notes in two columns, the second of which takes as many lines as it needs.
 pub(crate) fn notes(rows: impl Iterator<Item = (String, String)>, width: Option<u16>) -> String {
     let mut table = empty(width);
@@ -136,6 +176,51 @@ pub(crate) fn tags(tags: &[impl AsRef<str>], width: Option<u16>) -> String {
         named.push(format!("{} more", tags.len() - named.len()));
     }
     named.join(", ")
+}
+
+/// Tags for a table in which no name is cut, because people copy it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct WholeTags {
+    /// The names, or their number if the column has no room for them.
+    pub cell: String,
+    /// The names, for the lines below the row.
+    pub below: Vec<String>,
+}
+
+impl WholeTags {
+    /// Shows these tags in a column that has this room in a terminal of 80 columns.
+    pub(crate) fn new(tags: &[impl AsRef<str>], room: u16, width: Option<u16>) -> Self {
+        let names: Vec<_> = tags.iter().map(|tag| tag.as_ref().to_owned()).collect();
+        let all = names.join(", ");
+        let Some(width) = width else { return Self { cell: all, below: Vec::new() } };
+        let room = room + width.saturating_sub(USUAL) / 3;
+        if all.chars().count() <= usize::from(room) {
+            return Self { cell: all, below: Vec::new() };
+        }
+        let cell = count(names.len() as u64, "tag", "tags");
+        Self { cell, below: wrapped(names, usize::from(width.max(NARROWEST) - GAP)) }
+    }
+}
+
+/// Returns names in lines of at most this width, but for a name that is wider by itself.
+fn wrapped(mut names: Vec<String>, width: usize) -> Vec<String> {
+    let more = names.len().saturating_sub(MOST_BELOW);
+    names.truncate(MOST_BELOW);
+    if more > 0 {
+        names.push(format!("{more} more (`--format json` has all)"));
+    }
+    let last = names.len().saturating_sub(1);
+    let mut lines: Vec<String> = Vec::new();
+    for (at, name) in names.into_iter().enumerate() {
+        let name = if at < last { format!("{name},") } else { name };
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + name.chars().count() <= width => {
+                line.push_str(&format!(" {name}"));
+            }
+            _ => lines.push(name),
+        }
+    }
+    lines
 }
 
 /// Returns rows as CSV, after one header.
@@ -204,6 +289,45 @@ mod tests {
             // Not even a word is lost for nothing.
             assert!(width >= 150 || widest >= Some(usize::from(width) - 2), "{width}:\n{shown}");
         }
+    }
+
+    #[test]
+    fn no_tag_is_ever_cut() {
+        let names: Vec<_> =
+            (0..60).map(|at| format!("release-{at:02}-{}", "x".repeat(at))).collect();
+        for width in [40, 80, 120] {
+            let WholeTags { cell, below } = WholeTags::new(&names[..40], 8, Some(width));
+            assert_eq!(cell, "40 tags");
+            for line in &below {
+                assert!(line.len() <= usize::from(width) - 2 || !line.contains(' '), "{line}");
+            }
+            let all = below.join(" ");
+            let named: Vec<_> = all.split(", ").collect();
+            assert_eq!(named, &names[..40]);
+        }
+        let many = WholeTags::new(&names, 8, Some(80)).below.join(" ");
+        assert!(many.ends_with(", 10 more (`--format json` has all)"), "{many}");
+        let short = WholeTags { cell: "1.0, 1".to_owned(), below: Vec::new() };
+        assert_eq!(WholeTags::new(&["1.0", "1"], 8, Some(80)), short);
+        let piped = WholeTags::new(&names, 8, None);
+        assert_eq!((piped.cell, piped.below), (names.join(", "), Vec::new()));
+    }
+
+    #[test]
+    fn what_a_row_has_no_room_for_follows_it() {
+        let row = |cells: &[&str], below: &[&str]| TableRow {
+            cells: cells.iter().map(|cell| (*cell).to_owned()).collect(),
+            below: below.iter().map(|line| (*line).to_owned()).collect(),
+        };
+        let long = "a/repository/whose/name/is/long/enough/for/two/lines";
+        let rows = || {
+            vec![row(&["a", "045416244822", "1.0"], &[]), row(&[long, "1", "2 tags"], &["b, c"])]
+        };
+        let shown = table_with_lines(&COLUMNS, rows(), Some(40));
+        let lines: Vec<_> = shown.lines().collect();
+        assert!(lines[1].starts_with("a ") && lines[2].contains('…'), "{shown}");
+        assert_eq!(lines[3..], [format!("  {long}"), "  b, c".to_owned()], "{shown}");
+        assert_eq!(table_with_lines(&COLUMNS, rows(), None).lines().count(), 3);
     }
 
     #[test]

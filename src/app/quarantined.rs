@@ -8,8 +8,9 @@ use super::live::LiveError;
 use super::wiring::{Client, Reading, Surroundings, record_settings};
 use super::{Signals, identity};
 use crate::config::JudgingSettings;
+use crate::domain::image_reference::{ImageReference, NamedImage};
 use crate::domain::names::RegistryId;
-use crate::quarantined::{Listing, Reader, ReaderParts};
+use crate::quarantined::{self, Listing, NotNamed, Reader, ReaderParts};
 use crate::registry::{EcrRegistry, UntagBy};
 use crate::shutdown::Shutdown;
 use crate::sweep::{OnAdvance, Selection};
@@ -52,6 +53,21 @@ pub(crate) fn reader(
         clock: of.clock,
         shutdown: of.shutdown,
     }))
+}
+
+/// Returns the reference to the image that a person names, also by the beginning of its digest.
+///
+/// # Errors
+/// [`LiveError::NotChosen`] if the name does not say which image is meant, else the call that
+/// failed.
+pub(crate) async fn whole(
+    reader: &Reader<EcrRegistry>,
+    named: &NamedImage,
+) -> Result<ImageReference, LiveError> {
+    quarantined::whole(reader, named).await.map_err(|error| match error {
+        NotNamed::Unclear(problem) => LiveError::NotChosen(problem),
+        NotNamed::Call(error) => LiveError::Call { error },
+    })
 }
 
 /// Lists what is in quarantine in the repositories of the policy that are selected. At a signal,

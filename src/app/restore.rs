@@ -9,8 +9,9 @@ use super::live::LiveError;
 use super::wiring::Client;
 use super::{Signals, identity, quarantined};
 use crate::ask::{AskedAll, Asker, AskerParts, Chosen, Filters, Finder, NotChosen, Wish};
+use crate::aws::own_principal;
 use crate::config::JudgingSettings;
-use crate::domain::image_reference::ImageReference;
+use crate::domain::image_reference::NamedImage;
 use crate::domain::names::{RegistryId, Tag};
 use crate::inspect::CallPace;
 use crate::quarantined::Reader;
@@ -25,7 +26,7 @@ pub(crate) enum Choice {
     /// Those that a person names.
     Named {
         /// Their names.
-        images: Vec<ImageReference>,
+        images: Vec<NamedImage>,
         /// The only tags to give back. If there are none, all that were removed.
         only: BTreeSet<Tag>,
     },
@@ -45,6 +46,14 @@ pub(crate) struct Choosing {
     pub chosen: Vec<Chosen>,
     /// The rules that judged the images in quarantine, chosen or not.
     pub rules: BTreeSet<String>,
+    /// The findings that the records of images in quarantine name.
+    pub findings: BTreeSet<String>,
+    /// The notices of images in quarantine.
+    pub notices: BTreeSet<String>,
+    /// The globs that match no repository of the policy.
+    pub unmatched: Vec<String>,
+    /// The repositories of the policy, if there are such globs.
+    pub covered: BTreeSet<String>,
     /// The number of images in quarantine.
     pub quarantined: usize,
     /// The number of images without records that were not chosen, because a filter was given.
@@ -64,10 +73,11 @@ pub(crate) struct Restoring {
     sdk: SdkConfig,
     client: Client,
     own: RegistryId,
+    principal: String,
 }
 
 impl Restoring {
-    /// Asks STS for the caller's account. Nothing is changed.
+    /// Asks STS who calls. Nothing is changed.
     ///
     /// # Errors
     /// The call that failed.
@@ -76,14 +86,21 @@ impl Restoring {
         sdk: &SdkConfig,
     ) -> Result<Self, LiveError> {
         let client = Client::new(sdk, settings.aws.clone(), &settings.policy, None)?;
-        let own = identity::caller(&client.aws).await?;
-        Ok(Self { settings, sdk: sdk.clone(), client, own })
+        let (own, principal) =
+            tokio::try_join!(identity::caller(&client.aws), own_principal(&client.aws))?;
+        Ok(Self { settings, sdk: sdk.clone(), client, own, principal })
     }
 
     /// Returns the caller's account and Region.
     #[must_use]
     pub(crate) fn own(&self) -> &RegistryId {
         &self.own
+    }
+
+    /// Returns the unique id of the caller's role or user, as SQS names senders.
+    #[must_use]
+    pub(crate) fn principal(&self) -> &str {
+        &self.principal
     }
 
     /// Chooses images. Nothing is changed.
@@ -164,15 +181,18 @@ impl Restoring {
 
 async fn named(
     finder: &Finder<'_, EcrRegistry>,
-    images: &[ImageReference],
+    images: &[NamedImage],
     shutdown: &Shutdown,
 ) -> Result<Choosing, LiveError> {
     let mut choosing = Choosing::default();
     for named in images {
-        let chosen = finder.find(named).await.map_err(|error| match error {
-            NotChosen::BadInput(problem) => LiveError::NotChosen(problem),
-            NotChosen::Call(error) => LiveError::Call { error },
-        });
+        let chosen = match quarantined::whole(finder.reader, named).await {
+            Ok(named) => finder.find(&named).await.map_err(|error| match error {
+                NotChosen::BadInput(problem) => LiveError::NotChosen(problem),
+                NotChosen::Call(error) => LiveError::Call { error },
+            }),
+            Err(error) => Err(error),
+        };
         if shutdown.is_draining() {
             choosing.is_interrupted = true;
             return Ok(choosing);
@@ -204,6 +224,7 @@ async fn in_bulk(
             None => {}
         }
     }
+    let facts = || listing.images.iter().filter_map(|image| image.facts.as_ref());
     Ok(Choosing {
         chosen,
         unrecorded,
@@ -211,11 +232,10 @@ async fn in_bulk(
         is_interrupted: listing.is_interrupted,
         repositories: listing.repositories,
         quarantined: listing.images.len(),
-        rules: listing
-            .images
-            .iter()
-            .filter_map(|image| image.facts.as_ref())
-            .map(|facts| facts.rule.clone())
-            .collect(),
+        rules: facts().map(|facts| facts.rule.clone()).collect(),
+        findings: facts().flat_map(|facts| facts.finding_ids.iter().cloned()).collect(),
+        notices: facts().map(|facts| facts.notice.clone()).collect(),
+        unmatched: listing.unmatched.clone(),
+        covered: listing.covered.clone(),
     })
 }

@@ -96,6 +96,17 @@ impl AskedAll {
         self.images.iter().any(|one| one.stage == Stage::Sent)
     }
 
+    /// Names requests that were sent and have no answer, as the worker's log names them.
+    #[must_use]
+    pub(crate) fn unanswered(&self) -> String {
+        let mut open = self.images.iter().filter(|one| one.stage == Stage::Sent);
+        let first = open.next().map(|one| one.request.as_str()).unwrap_or_default();
+        match open.count() {
+            0 => format!("request {first}"),
+            more => format!("request {first} and {more} more"),
+        }
+    }
+
     /// Returns the number of messages that were sent, answered or not.
     #[must_use]
     pub(crate) fn sent(&self) -> usize {

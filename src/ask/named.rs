@@ -54,7 +54,11 @@ impl<R: Registry> Finder<'_, R> {
                 let image = self.reader.image(&repository, digest).await?;
                 let image = image.ok_or_else(|| {
                     let name = &repository.name;
-                    NotChosen::BadInput(format!("{name}@{digest}: there is no such image"))
+                    NotChosen::BadInput(format!(
+                        "{name}@{digest}: there is no such image in {} {}; `tagwarden list` shows \
+                         what is in quarantine there",
+                        repository.account, repository.region
+                    ))
                 })?;
                 self.chosen(&image, None)
             }
@@ -86,17 +90,19 @@ impl<R: Registry> Finder<'_, R> {
             (Some(image), _) => self.chosen(image, Some(tag)),
             (None, []) if naming.unread > 0 => Err(NotChosen::BadInput(format!(
                 "{name}: no record that can be read names this tag; {} images in quarantine could \
-                 not be read",
+                 not be read; run it again, or name the image by its digest, which the notice has",
                 naming.unread
             ))),
             (None, []) => Err(NotChosen::BadInput(format!(
                 "{name}: no image in {} {} has this tag, and no record says that it was removed \
-                 from one",
+                 from one; is it the right account and Region? `tagwarden list` shows what is in \
+                 quarantine there",
                 repository.account, repository.region
             ))),
             (None, unrecorded) => Err(NotChosen::BadInput(format!(
                 "{name}: no record says from which image this tag was removed; it may be one of \
-                 those that were quarantined before there were records: {}",
+                 those that were quarantined before there were records; the notice has the digest, \
+                 and then name it by that: {}",
                 listed(&repository.name.to_string(), unrecorded.iter())
             ))),
         }
@@ -126,7 +132,8 @@ impl<R: Registry> Finder<'_, R> {
             Wish::GiveBack if quarantined.is_none() && image.history.quarantines().is_empty() => {
                 let name = tag.map_or(name, |tag| format!("{}:{tag}", image.repository.name));
                 return Err(NotChosen::BadInput(format!(
-                    "{name} is not in quarantine: no tag of it was removed"
+                    "{name} is not in quarantine: no tag of it was removed, so there is nothing to \
+                     give back; `tagwarden explain {name}` judges it, and --until holds it"
                 )));
             }
             Wish::GiveBack | Wish::Hold { .. } => {}
@@ -184,7 +191,10 @@ fn never_removed(image: &RecordedImage, name: &str, tag: &Tag) -> String {
     let removed: Vec<_> =
         image.removed_tags().iter().take(LISTED).map(|one| one.tag.to_string()).collect();
     let removed = if removed.is_empty() { "none".to_owned() } else { removed.join(", ") };
-    format!("--tag: no record says that {tag} was removed from {name}; now missing: {removed}")
+    format!(
+        "--tag: no record says that {tag} was removed from {name}; choose of those that are \
+         missing now: {removed}"
+    )
 }
 
 fn listed<'a>(repository: &str, digests: impl ExactSizeIterator<Item = &'a Digest>) -> String {

@@ -10,13 +10,15 @@ use super::asked::{Asked, AskedAll, End, Stage};
 use super::by_hand;
 use super::request::{Chosen, Standing, Wish};
 use crate::domain::names::{RegistryId, Tag};
-use crate::table::{self, Column, count, table};
+use crate::table::{self, Column, TableRow, WholeTags, count, table_with_lines};
 
 /// The document's name and version.
 const SCHEMA: &str = "tagwarden.restored/1";
 /// The widths that texts keep at a terminal, so that a table has 80 columns.
 const REPOSITORY: u16 = 10;
 const TAGS: u16 = 8;
+/// The room for tags beside their outcome.
+const RESULT_TAGS: u16 = 16;
 const RULE: u16 = 4;
 /// The id of most findings is shown.
 const WORST: u16 = 14;
@@ -113,24 +115,26 @@ impl Report {
         let columns = [
             Column::at_least(REPOSITORY, "REPOSITORY"),
             Column::fixed("IMAGE"),
-            Column::at_least(TAGS, "TAGS"),
+            Column::fixed("TAGS"),
             Column::fixed("SINCE"),
             Column::at_least(RULE, "RULE"),
             Column::at_least(WORST, "WORST"),
             Column::fixed("STATE"),
         ];
         let rows = self.images.iter().map(|row| {
-            vec![
+            let tags = WholeTags::new(&row.tags, TAGS, width);
+            let cells = vec![
                 self.place(row),
                 table::digest(&row.digest, width),
-                table::tags(&row.tags, width),
+                tags.cell,
                 shown_time(row.since.as_deref(), width),
                 row.rule.clone().unwrap_or_default(),
                 row.worst.clone().unwrap_or_default(),
                 row.standing.shortly().to_owned(),
-            ]
+            ];
+            TableRow { cells, below: tags.below }
         });
-        let table = table(&columns, rows.collect(), width);
+        let table = table_with_lines(&columns, rows.collect(), width);
         let askable = || self.images.iter().filter(|row| row.standing == Standing::Askable);
         let tags: usize = askable().map(|row| row.tags.len()).sum();
         let places: BTreeSet<_> = askable().map(|row| row.place().0).collect();
@@ -138,18 +142,15 @@ impl Report {
         let tags = count(tags as u64, "tag", "tags");
         let repositories = count(places.len() as u64, "repository", "repositories");
         let what = match self.asks {
+            _ if askable().next().is_none() => "Nothing to ask the worker for".to_owned(),
             "withdraw" => format!("{images} in {repositories} to ask the worker about"),
             _ => format!("{images}, {tags} in {repositories} to ask the worker for"),
         };
         let others = Standing::NOT_ASKED.into_iter().filter_map(|standing| {
             let images = self.images.iter().filter(|row| row.standing == standing).count();
-            (images > 0).then(|| format!("{images} {}", standing.in_words()))
+            (images > 0).then(|| format!("\nNot asked about: {images} {}.", standing.in_words()))
         });
-        let others: Vec<_> = others.collect();
-        let others = match others.is_empty() {
-            true => String::new(),
-            false => format!("\nNot asked about: {}.", others.join("; ")),
-        };
+        let others: String = others.collect();
         let judged = match (self.asks, askable().next()) {
             ("give_back", Some(_)) => {
                 "\nThe worker judges each of them then, and refuses what it would remove again."
@@ -165,25 +166,63 @@ impl Report {
         let columns = [
             Column::free("REPOSITORY"),
             Column::fixed("IMAGE"),
-            Column::free("TAGS"),
+            Column::fixed("TAGS"),
             Column::fixed("OUTCOME"),
         ];
         let asked: Vec<_> = self.images.iter().filter(|row| row.outcome.is_some()).collect();
         let rows = asked.iter().flat_map(|row| {
             row.results().into_iter().map(|(tags, outcome)| {
                 let digest = table::digest(&row.digest, width);
-                vec![self.place(row), digest, table::tags(&tags, width), outcome]
+                let tags = WholeTags::new(&tags, RESULT_TAGS, width);
+                let cells = vec![self.place(row), digest, tags.cell, outcome];
+                TableRow { cells, below: tags.below }
             })
         });
-        let table = table(&columns, rows.collect(), width);
+        let table = table_with_lines(&columns, rows.collect(), width);
         let problems = asked.iter().filter_map(|row| {
             let digest = table::digest(&row.digest, width);
             Some((format!("{} {digest}", self.place(row)), row.problem.clone()?))
         });
         let problems = table::notes(problems, width);
-        let parts = [table, problems, self.counts().to_string()];
+        let parts = [table, problems, self.next(), self.counts().to_string()];
         let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         parts.join("\n")
+    }
+
+    /// Returns what to do about refusals, and what the end of a hold means.
+    fn next(&self) -> String {
+        let first = |outcome| self.images.iter().find(|row| row.outcome == Some(outcome));
+        if first("withdrawn").is_some() {
+            return "No tag is removed now. If the image violates the policy, its tags are removed\n\
+                    at the next event about it, or by the next sweep. Whether it does:\n  \
+                    tagwarden explain IMAGE\n"
+                .to_owned();
+        }
+        let Some(name) = first("refused").map(|row| self.name(row)) else { return String::new() };
+        match self.asks {
+            "hold" => format!(
+                "Refused: ask again as the reason says; a hold lasts restore.max_hold at most.\n  \
+                 tagwarden explain {name}\n"
+            ),
+            "withdraw" => format!("Refused: its holds and records:\n  tagwarden explain {name}\n"),
+            _ => format!(
+                "Refused: push the tag again with the fixes, or add an exception to the policy,\n\
+                 or hold it; and what the policy says of it now:\n  tagwarden restore {name} \\\n    \
+                 --until 3d --reason \"...\" --owner \"...\"\n  tagwarden explain {name}\n"
+            ),
+        }
+    }
+
+    /// Returns the name of an image for a command line.
+    fn name(&self, row: &Row) -> String {
+        let host = match row.account == self.account && row.region == self.region {
+            true => String::new(),
+            false => format!("{}.dkr.ecr.{}.amazonaws.com/", row.account, row.region),
+        };
+        match row.tags.first() {
+            Some(tag) => format!("{host}{}:{tag}", row.repository),
+            None => format!("{host}{}@{}", row.repository, row.digest),
+        }
     }
 
     /// Returns the commands for the images whose tags the worker does not give back.

@@ -74,11 +74,18 @@ impl Standing {
         match self {
             Self::Askable => "signed",
             Self::Closed => "done before",
-            Self::NotSigned => "without a record that the worker has signed",
-            Self::Unrecorded => "quarantined before there were records",
-            Self::Archived => "archived: restore from the archive first",
-            Self::TooManyArtifacts => "with more artifacts than the worker reads",
-            Self::NotHeld => "not held",
+            Self::NotSigned => "without a record that the worker has signed: by hand, as below",
+            Self::Unrecorded => "quarantined before there were records: by hand, as below",
+            Self::Archived => {
+                "archived: take it out of the archive first (aws ecr update-image-storage-class \
+                 --target-storage-class STANDARD), then run this again"
+            }
+            Self::TooManyArtifacts => {
+                "with more artifacts than the worker reads: by hand, as below"
+            }
+            Self::NotHeld => {
+                "not held, so there is no hold to end; `tagwarden explain IMAGE` shows its holds"
+            }
         }
     }
 

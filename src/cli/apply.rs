@@ -14,7 +14,7 @@ use clap::Args;
 use super::audit_log::AuditLog;
 use super::bad_input::BadInput;
 use super::plan::{policy_note, width};
-use super::progress::{self, Progress};
+use super::progress::{self, Acts, Progress};
 use super::{
     BAD_INPUT, FAILED, Format, Screen, failed, live_failed, print, print_verdicts, quoted,
 };
@@ -36,7 +36,8 @@ const HELP: &str = "\
 Exit codes:
   0  every image is as the plan wants it
   1  something was not done, or the work was interrupted: run it again to go on
-  2  the plan or the configuration cannot be used, or nobody agreed; nothing was changed
+  2  the plan or the configuration cannot be used, or nobody agreed; nothing was
+     changed
 
 Examples:
   tagwarden plan --out plan.json
@@ -99,7 +100,7 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
         Err(error) => return failed(FAILED, error),
     };
     let progress = Progress::of("images", screen);
-    progress::log(&progress, audit, screen);
+    progress::log(&progress, audit.map_or(Acts::Shown, Acts::To), screen);
     let step = |step: crate::sweep::Advance| progress.step(&step);
     let applied = Box::pin(application.run(signals, &step)).await;
     progress.end();

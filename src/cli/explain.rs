@@ -36,7 +36,8 @@ Examples:
   tagwarden explain team/app@sha256:...
   tagwarden explain event.json
   tagwarden --config policy.toml explain --live event.json
-  aws sqs receive-message --queue-url URL --query 'Messages[0].Body' --output text | tagwarden explain";
+  aws sqs receive-message --queue-url URL --output text \\
+    --query 'Messages[0].Body' | tagwarden explain";
 
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]

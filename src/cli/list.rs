@@ -7,11 +7,12 @@ use clap::{Args, ValueEnum};
 
 use super::bad_input::BadInput;
 use super::plan::width;
-use super::progress::{self, Progress};
+use super::progress::{self, Acts, Progress};
 use super::{BAD_INPUT, FAILED, Screen, failed, live_failed, print, selection, unused_file};
 use crate::app::{self, quarantined};
 use crate::config::{JudgingSettings, Sources};
 use crate::domain::names::Region;
+use crate::domain::text::escaped;
 use crate::quarantined::{ListDocument, list_text};
 use crate::sweep::{Advance, Selection};
 
@@ -24,7 +25,8 @@ Exit codes:
 Examples:
   tagwarden list --region eu-west-1
   tagwarden list --repository 'team/*' --format csv > quarantine.csv
-  tagwarden list --format json | jq '.images[] | select(.since > \"2026-11-30\")'";
+  tagwarden list --format json |
+    jq '.images[] | select(.since > \"2026-11-30\")'";
 
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
@@ -65,7 +67,7 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
         Err(error) => return failed(FAILED, error),
     };
     let progress = Progress::of("repositories", screen);
-    progress::log(&progress, None, screen);
+    progress::log(&progress, Acts::Hidden, screen);
     let sdk = app::aws_in_region(arguments.region.as_ref()).await;
     let step = |step: Advance| progress.step(&step);
     let listed = Box::pin(quarantined::list(settings, selection, &sdk, signals, &step)).await;
@@ -74,6 +76,12 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
         Ok(listed) => listed,
         Err(error) => return live_failed(&error),
     };
+    if let Some(problem) = selection::mistyped(&listing.unmatched, &listing.covered) {
+        if listing.repositories == 0 {
+            return failed(BAD_INPUT, problem);
+        }
+        eprintln!("note: {}", escaped(&problem, &[]));
+    }
     let document = ListDocument::new(own, now, arguments.repository.clone(), listing);
     let printed = match arguments.format {
         Form::Text => print(&list_text(&document, width())),
@@ -86,9 +94,6 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
     let listing = document.listing();
     if listing.is_interrupted {
         return failed(FAILED, "interrupted");
-    }
-    if listing.is_whole() && listing.repositories == 0 && !arguments.repository.is_empty() {
-        return failed(BAD_INPUT, "--repository matches no repository that the policy covers");
     }
     match printed {
         ExitCode::SUCCESS if !listing.is_whole() => ExitCode::from(FAILED),

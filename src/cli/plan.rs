@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 
 use super::bad_input::BadInput;
 use super::out_file::OutFile;
-use super::progress::{self, Progress};
+use super::progress::{self, Acts, Progress};
 use super::{
     BAD_INPUT, FAILED, Screen, WOULD_UNTAG, failed, live_failed, print, print_verdicts, quoted,
     selection, unused_file,
@@ -97,7 +97,7 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
         Err(error) => return failed(FAILED, error),
     };
     let progress = Progress::of("repositories", screen);
-    progress::log(&progress, None, screen);
+    progress::log(&progress, Acts::Hidden, screen);
     let queue = judging.own.clone();
     let sdk = app::aws_in_region(arguments.region.as_ref()).await;
     let step = |step: crate::sweep::Advance| progress.step(&step);

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -21,7 +21,19 @@ use crate::telemetry::logs::{self, LogFormat};
 /// and the error that ends the command says what is missing.
 const FILTER: &str = "warn,aws_config=off";
 
-/// Writes the progress of a command to standard error.
+/// Where the record of every act goes.
+#[derive(Debug)]
+pub(super) enum Acts {
+    /// Nowhere: the command does not act itself, or the worker records it.
+    Hidden,
+    /// To standard error.
+    Shown,
+    /// To a file.
+    To(AuditLog),
+}
+
+/// Writes the progress of a command to standard error. There is no bar as long as there is nothing
+/// to count.
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
     /// The bar. `None` means that standard error is no terminal.
@@ -34,13 +46,17 @@ impl Progress {
     /// Creates a progress that counts these units.
     pub(super) fn of(units: &str, screen: &Screen) -> Self {
         let is_shown = io::stderr().is_terminal() && !screen.is_quiet();
-        let bar = is_shown.then(|| ProgressBar::new(0).with_style(style(units)));
+        let bar = is_shown.then(|| {
+            ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden())
+                .with_style(style(units))
+        });
         Self { bar, images: Arc::default(), is_quiet: screen.is_quiet() }
     }
 
     /// Begins again after its end, and counts these units.
     pub(super) fn restart(&self, units: &str) {
         if let Some(bar) = &self.bar {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
             bar.reset();
             bar.set_length(0);
             bar.set_message("");
@@ -49,7 +65,13 @@ impl Progress {
     }
 
     pub(super) fn step(&self, step: &Advance) {
-        let Some(bar) = &self.bar else {
+        if let (Some(bar), Advance::More(1..)) = (&self.bar, step) {
+            if bar.is_hidden() {
+                bar.set_draw_target(ProgressDrawTarget::stderr());
+            }
+        }
+        let bar = self.bar.as_ref().filter(|bar| !bar.is_hidden());
+        let Some(bar) = bar else {
             if let (Advance::Failed(problem), false) = (step, self.is_quiet) {
                 drop(writeln!(io::stderr(), "failed: {}", escaped(problem, &[])));
             }
@@ -92,14 +114,18 @@ impl Write for Progress {
     }
 }
 
-/// Installs a log subscriber for the messages of the worker's parts. The record of every act goes
-/// to `audit` if it is given.
-pub(super) fn log(progress: &Progress, audit: Option<AuditLog>, screen: &Screen) {
+/// Installs a log subscriber for the messages of the worker's parts, and for the record of every
+/// act.
+pub(super) fn log(progress: &Progress, acts: Acts, screen: &Screen) {
     let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|filter| !filter.is_empty());
     let filter = wanted.and_then(|filter| filter.parse::<EnvFilter>().ok());
     let filter = filter.unwrap_or_else(|| EnvFilter::new(screen.filter(FILTER)));
-    // No option and no variable leaves out the record of an act.
-    let records = if audit.is_some() { "off" } else { "info" };
+    // No option and no variable leaves out the record of an act that is to be shown.
+    let (records, audit) = match acts {
+        Acts::Hidden => ("off", None),
+        Acts::Shown => ("info", None),
+        Acts::To(audit) => ("off", Some(audit)),
+    };
     let filter = match format!("{}={records}", logs::AUDIT).parse() {
         Ok(directive) => filter.add_directive(directive),
         Err(_) => filter,

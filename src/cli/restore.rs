@@ -7,6 +7,7 @@
 
 mod arguments;
 mod order;
+mod senders;
 mod times;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -18,7 +19,7 @@ use tokio::sync::oneshot;
 pub(super) use self::arguments::Arguments;
 use self::order::Order;
 use super::plan::width;
-use super::progress::{self, Progress};
+use super::progress::{self, Acts, Progress};
 use super::{BAD_INPUT, FAILED, Format, Screen, failed, live_failed, print, print_verdicts};
 use crate::app;
 use crate::app::restore::{Choosing, Restoring};
@@ -41,8 +42,15 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
         Err(error) => return failed(FAILED, error),
     };
     let progress = Progress::of("repositories", screen);
-    progress::log(&progress, order.audit.take(), screen);
-    let chosen = Box::pin(choose(order, &progress, &mut signals)).await;
+    // The worker records what it does; the request by itself changes nothing.
+    let acts = match order.audit.take() {
+        Some(audit) => Acts::To(audit),
+        None if screen.is_verbose() => Acts::Shown,
+        None => Acts::Hidden,
+    };
+    progress::log(&progress, acts, screen);
+    let how = How { dry_run: arguments.dry_run, is_quiet: screen.is_quiet() };
+    let chosen = Box::pin(choose(order, how, &progress, &mut signals)).await;
     progress.end();
     let Chosen { restoring, all, patience, queue, is_partial } = match chosen {
         Ok(chosen) => chosen,
@@ -92,32 +100,57 @@ struct Chosen {
     is_partial: bool,
 }
 
+/// How much is done and said.
+#[derive(Clone, Copy)]
+struct How {
+    dry_run: bool,
+    is_quiet: bool,
+}
+
 /// Chooses the images.
 ///
 /// # Errors
 /// The exit code, after the reason was reported.
 async fn choose(
     order: Order,
+    how: How,
     progress: &Progress,
     signals: &mut app::Signals,
 ) -> Result<Chosen, ExitCode> {
-    let Order { settings, choice, wish, typed, patience, queue, .. } = order;
+    let Order { settings, choice, wish, typed, patience, queue, senders, .. } = order;
     let queue_account = settings.own.as_ref().map(|own| own.account.clone());
     let sdk = app::aws_from_environment().await;
     let restoring = Box::pin(Restoring::prepare(settings, &sdk)).await;
     let restoring = restoring.map_err(|error| live_failed(&error))?;
+    if !how.is_quiet {
+        eprintln!("{}", escaped(&senders.says(restoring.principal()), &[]));
+    }
+    match senders.check(restoring.principal()) {
+        Ok(()) => {}
+        Err(problem) if how.dry_run => eprintln!("note: {}", escaped(&problem, &[])),
+        Err(problem) => {
+            return Err(failed(BAD_INPUT, format_args!("nothing was sent: {problem}")));
+        }
+    }
     let step = |step: Advance| progress.step(&step);
     let choosing = Box::pin(restoring.choose(choice, &wish, signals, &step)).await;
     progress.end();
     let choosing = choosing.map_err(|error| live_failed(&error))?;
-    let Choosing { quarantined, unrecorded, is_partial, is_interrupted, .. } = choosing;
+    let Choosing { unrecorded, is_partial, is_interrupted, .. } = choosing;
     if is_interrupted {
         return Err(failed(FAILED, "interrupted; nothing was sent"));
     }
     if let Some(queue) = queue_account.filter(|account| *account != restoring.own().account) {
         eprintln!("note: queue.url names account {queue}, which is another one");
     }
-    typed.check(&choosing).map_err(|problem| failed(BAD_INPUT, problem))?;
+    match typed.check(&choosing) {
+        Ok(None) => {}
+        Ok(Some(problem)) => eprintln!("note: {}", escaped(&problem, &[])),
+        Err(problem) => return Err(failed(BAD_INPUT, problem)),
+    }
+    if choosing.chosen.is_empty() {
+        eprintln!("{}", escaped(&typed.nothing(&choosing), &[]));
+    }
     if unrecorded > 0 {
         let (were, fit) = match unrecorded {
             1 => ("1 image was".to_owned(), "fits"),
@@ -126,10 +159,6 @@ async fn choose(
         eprintln!("note: {were} quarantined before there were records, and {fit} no filter");
     }
     let all = AskedAll::new(wish, choosing.chosen);
-    if all.images.is_empty() {
-        let images = count(quarantined as u64, "image in quarantine", "images in quarantine");
-        eprintln!("nothing to restore: none of {images} fits");
-    }
     Ok(Chosen { restoring, all, patience, queue, is_partial })
 }
 
@@ -145,9 +174,10 @@ fn show(arguments: &Arguments, report: &Report, text: &str, screen: &Screen) -> 
         Format::Text => {
             let by_hand = report.by_hand().map(|commands| {
                 format!(
-                    "\n\nThe worker gives nothing back without a record that it has signed. With \
-                     credentials that\nmay use ecr:BatchGetImage and ecr:PutImage, in any shell, \
-                     once the policy accepts the image:\n\n{commands}"
+                    "\n\nThe worker does not give these back: it has not signed their records, or\n\
+                     cannot read them all. By hand: let the policy accept the image first, by an\n\
+                     exception, or its tags are removed again. Then, with credentials that may\n\
+                     use ecr:BatchGetImage and ecr:PutImage, in any shell:\n\n{commands}"
                 )
             });
             let text = format!("{text}{}", by_hand.unwrap_or_default());
@@ -178,13 +208,14 @@ fn ended(end: &End, all: &AskedAll, queue: &str) -> String {
         End::NoAnswer { patience, failed } => {
             let patience = humantime::format_duration(*patience);
             let failed = failed.as_ref().map(|failed| format!(" (the last look failed: {failed})"));
+            let requests = all.unanswered();
             format!(
                 "{sent}, and no answer yet for {patience}{}: the worker may be stopped, or \
                  waits for findings, or has refused without a record: because you are no sender \
                  (restore.senders), the image is gone, the repository is full, or the image has \
-                 too many refusals; its audit log and its notice `refused` say which; run it again \
-                 later, which does nothing twice; a request that waits in the queue for more than \
-                 an hour is refused as too old",
+                 too many refusals; its audit log and its notice `refused` say which ({requests}); \
+                 run it again later, which does nothing twice; a request that waits in the queue \
+                 for more than an hour is refused as too old",
                 failed.unwrap_or_default()
             )
         }
@@ -218,6 +249,8 @@ async fn agreed(account: &str, signals: &mut app::Signals) -> Result<(), String>
     match line {
         Ok(Ok(line)) if line.trim() == account => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),
-        Ok(Ok(_)) | Err(_) => Err(format!("that is not {account}")),
+        Ok(Ok(_)) | Err(_) => {
+            Err(format!("that is not {account}; run it again and type this number, or add --yes"))
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! The options that select repositories, checked.
 
+use std::collections::BTreeSet;
+
 use super::bad_input::BadInput;
-use crate::config::JudgingSettings;
+use crate::config::{JudgingSettings, closest};
 use crate::domain::globs::Globs;
 use crate::domain::names::Region;
 
@@ -14,6 +16,33 @@ pub(super) fn globs(texts: &[String]) -> Result<Globs, BadInput> {
         return Err("--repository: is empty; leave it out for all".to_owned().into());
     }
     Globs::new(texts.iter().cloned()).map_err(|error| format!("--repository: {error}").into())
+}
+
+/// Says that globs match none of the repositories that the policy covers, and which was probably
+/// meant. Returns `None` if each of them matches one.
+pub(super) fn mistyped(unmatched: &[String], covered: &BTreeSet<String>) -> Option<String> {
+    if unmatched.is_empty() {
+        return None;
+    }
+    let globs: Vec<_> = unmatched.iter().map(|glob| format!("{glob:?}")).collect();
+    let problem =
+        format!("--repository: {} matches no repository that the policy", globs.join(", "));
+    if covered.is_empty() {
+        return Some(format!(
+            "{problem} covers: there is none; is it the right account and Region?"
+        ));
+    }
+    let looked = match covered.len() {
+        1 => "it covers 1".to_owned(),
+        all => format!("it covers {all}"),
+    };
+    let meant = unmatched.iter().find_map(|glob| closest(glob, covered.iter().map(String::as_str)));
+    Some(format!("{problem} covers ({looked}){}", did_you_mean(meant)))
+}
+
+/// Returns a question to be added to an error, or nothing.
+pub(super) fn did_you_mean(meant: Option<&str>) -> String {
+    meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default()
 }
 
 /// Returns the Region of `--region`, if the policy covers it.

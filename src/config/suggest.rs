@@ -6,7 +6,7 @@ const LEAST: f64 = 0.8;
 
 /// Returns the word that is most like the one given, if one is like it at all. Case and the kind
 /// of separator make no difference, because these are what people mistype.
-pub(super) fn closest<'a>(
+pub(crate) fn closest<'a>(
     given: &str,
     words: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {

@@ -4,6 +4,7 @@
 //! of calls. In each, the calls keep to `sweep.calls_per_second`.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -13,6 +14,7 @@ use super::image::{QuarantinedImage, RecordedImage};
 use super::repository::{Found, Paces, RepositoryReader, Stop};
 use crate::aws::AwsError;
 use crate::clock::Clock;
+use crate::domain::globs::Globs;
 use crate::domain::names::{Digest, RegistryId, Repository, Tag};
 use crate::domain::policy::Policy;
 use crate::domain::record::RestoreKeys;
@@ -66,6 +68,10 @@ pub(crate) struct Listing {
     /// The number of images with our mark, without records, and with tags. Whether any tag of
     /// theirs was removed is not known.
     pub unclear: u64,
+    /// The globs of the selection that match no repository of the policy, if all could be listed.
+    pub unmatched: Vec<String>,
+    /// The names of all repositories of the policy, if there are such globs.
+    pub covered: BTreeSet<String>,
     /// What could not be read.
     pub failed: Vec<Unreadable>,
     /// Whether the work was ended by a signal.
@@ -154,6 +160,13 @@ impl<R: Registry> Reader<R> {
             }
             listing.registries.push(registry_id);
         }
+        if listing.failed.is_empty() {
+            let names: Vec<_> = registries.iter().flatten().map(|one| one.name.as_str()).collect();
+            listing.unmatched = unmatched(&selection.repositories, &names);
+        }
+        if !listing.unmatched.is_empty() {
+            listing.covered = self.covered(selection).await;
+        }
         let registries = registries.into_iter().map(|repositories| {
             let paces = Arc::new(Paces::new(self.0.calls_per_second));
             let reads = repositories.into_iter().map(move |repository| {
@@ -176,6 +189,16 @@ impl<R: Registry> Reader<R> {
         drop(read);
         listing.sort();
         Ok(listing)
+    }
+
+    /// Returns the names of all repositories of the policy, whichever are selected.
+    async fn covered(&self, selection: &Selection) -> BTreeSet<String> {
+        let ReaderParts { inventory, policy, own, .. } = &self.0;
+        let region = selection.region.clone();
+        let all = Selection { region, ..Selection::default() };
+        let listed = listed(inventory, policy, own, &all, &|_| {}).await.into_iter();
+        let listed = listed.filter_map(|one| one.repositories.ok()).flatten();
+        listed.map(|repository| repository.name.to_string()).collect()
     }
 
     /// Reads an image and its records, whether or not it is in quarantine. Returns `None` if there
@@ -206,6 +229,20 @@ impl<R: Registry> Reader<R> {
         tag: &Tag,
     ) -> Result<Option<Digest>, AwsError> {
         self.0.ecr.unguarded().resolve(repository, tag).await
+    }
+
+    /// Lists the images of a repository that bear our mark. A repository that does not exist has
+    /// none.
+    ///
+    /// # Errors
+    /// The call that failed.
+    pub(crate) async fn marked(&self, repository: &Repository) -> Result<Vec<Digest>, AwsError> {
+        let paces = Paces::new(self.0.calls_per_second);
+        match self.of(repository, &paces).marked(&mut |_| {}).await {
+            Ok(marked) => Ok(marked.into_iter().map(|image| image.digest).collect()),
+            Err(Stop::Signal) => Ok(Vec::new()),
+            Err(Stop::Call(error)) => Err(error),
+        }
     }
 
     /// Finds the images of a repository whose records name a tag, whatever became of it since.
@@ -337,6 +374,14 @@ impl Listing {
             by_registry.then_with(|| place(one).cmp(&place(other)))
         });
     }
+}
+
+/// Returns the globs that match none of these names.
+fn unmatched(globs: &Globs, names: &[&str]) -> Vec<String> {
+    let matches = |pattern: &String| {
+        Globs::new([pattern.clone()]).is_ok_and(|glob| names.iter().any(|name| glob.admit(name)))
+    };
+    globs.patterns().iter().filter(|pattern| !matches(pattern)).cloned().collect()
 }
 
 fn order(registry_id: &RegistryId) -> (&str, &str) {

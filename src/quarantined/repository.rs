@@ -150,7 +150,13 @@ impl<R: Registry> RepositoryReader<'_, R> {
     }
 
     /// Lists the images that bear our mark.
-    async fn marked(&self, each: &mut (impl FnMut(Found) + Send)) -> Result<Vec<Image>, Stop> {
+    ///
+    /// # Errors
+    /// [`Stop`] says why not all were listed.
+    pub(super) async fn marked(
+        &self,
+        each: &mut (impl FnMut(Found) + Send),
+    ) -> Result<Vec<Image>, Stop> {
         let (mut marked, mut token) = (Vec::new(), None::<String>);
         for _ in 0..MAX_PAGES {
             self.wait(&self.paces.describe).await?;

@@ -8,10 +8,12 @@ use super::image::{Facts, QuarantinedImage};
 use super::reader::{Listing, Unreadable};
 use crate::domain::names::{RegistryId, Repository};
 use crate::domain::record::{HoldInForce, Trust};
-use crate::table::{self, Column, count, number};
+use crate::table::{self, Column, TableRow, WholeTags, count, number};
 
 /// The width at which severity and id of a finding are shown.
 const WORST: u16 = 24;
+/// The room for the names of removed tags beside all other columns.
+const REMOVED: u16 = 10;
 /// The notes that are printed at a terminal below the table.
 const MAX_NOTES: usize = 20;
 
@@ -28,15 +30,12 @@ pub(crate) fn list_text(document: &ListDocument, width: Option<u16>) -> String {
 
 /// Returns a table of images in quarantine in lines of at most this width. `own` is the caller's
 /// account and Region, which are not named.
-fn table_of<'a>(
-    images: impl IntoIterator<Item = &'a QuarantinedImage>,
-    own: &RegistryId,
-    width: Option<u16>,
-) -> String {
+fn table_of(images: &[QuarantinedImage], own: &RegistryId, width: Option<u16>) -> String {
+    let any_signed = any_signed(images);
     let columns = [
         Column::free("REPOSITORY"),
         Column::fixed("IMAGE"),
-        Column::at_least(8, "REMOVED"),
+        Column::fixed("REMOVED"),
         Column::at_least(WORST, "WORST"),
         Column::fixed("SINCE (UTC)"),
         Column::free("RULE"),
@@ -45,24 +44,27 @@ fn table_of<'a>(
     ];
     // At a terminal the notes follow the table, and `explain` says the rest.
     let columns = if width.is_some() { &columns[..5] } else { &columns[..] };
-    let rows = images.into_iter().map(|image| {
+    let rows = images.iter().map(|image| {
         let tags: Vec<_> = image.removed.iter().map(|removed| removed.tag.as_str()).collect();
-        let tags = if image.facts.is_some() { table::tags(&tags, width) } else { "?".to_owned() };
+        let tags = match image.facts {
+            Some(_) => WholeTags::new(&tags, REMOVED, width),
+            None => WholeTags { cell: "?".to_owned(), below: Vec::new() },
+        };
         let of = |field: fn(&Facts) -> &str| image.facts.as_ref().map(field).unwrap_or_default();
         let mut row = vec![
             place(&image.repository, own),
             table::digest(image.digest.as_str(), width),
-            tags,
+            tags.cell,
             image.facts.as_ref().map(worst).unwrap_or_default(),
             image.since().map(minute).unwrap_or_default(),
             of(|facts| &facts.rule).to_owned(),
             of(|facts| &facts.notice).to_owned(),
-            remarks(image).join("; "),
+            remarks(image, any_signed).join("; "),
         ];
         row.truncate(columns.len());
-        row
+        TableRow { cells: row, below: tags.below }
     });
-    table::table(columns, rows.collect(), width)
+    table::table_with_lines(columns, rows.collect(), width)
 }
 
 fn head(document: &ListDocument) -> String {
@@ -81,10 +83,11 @@ fn head(document: &ListDocument) -> String {
 /// Returns what is to be said of single images and of what could not be read.
 fn notes(document: &ListDocument, width: Option<u16>) -> String {
     let ListDocument { own, listing, .. } = document;
+    let any_signed = any_signed(&listing.images);
     let mut rows = Vec::new();
     if width.is_some() {
         rows.extend(listing.images.iter().filter_map(|image| {
-            let remarks = remarks(image);
+            let remarks = remarks(image, any_signed);
             let digest = table::digest(image.digest.as_str(), width);
             let subject = format!("{} {digest}", place(&image.repository, own));
             (!remarks.is_empty()).then(|| (subject, remarks.join("; ")))
@@ -110,14 +113,26 @@ fn notes(document: &ListDocument, width: Option<u16>) -> String {
     notes
 }
 
+/// Returns whether any removed tag is on a record with a signature.
+fn any_signed(images: &[QuarantinedImage]) -> bool {
+    images.iter().flat_map(|image| &image.removed).any(|removed| removed.is_signed)
+}
+
 /// Returns what is to be said of an image beyond the columns of the table.
-fn remarks(image: &QuarantinedImage) -> Vec<String> {
+fn remarks(image: &QuarantinedImage, any_signed: bool) -> Vec<String> {
     let mut remarks = Vec::new();
     if !image.is_in_quarantine {
         remarks.push("none of its tags is missing".to_owned());
     }
     if image.facts.is_none() {
         remarks.push("quarantined without records: its former tags are not known".to_owned());
+    }
+    // If nothing is signed, it is said once and not of each image.
+    let unsigned = image.removed.iter().filter(|removed| any_signed && !removed.is_signed).count();
+    if unsigned > 0 && unsigned == image.removed.len() {
+        remarks.push("not signed: no worker gives its tags back".to_owned());
+    } else if unsigned > 0 {
+        remarks.push(format!("{unsigned} of its tags not signed: no worker gives them back"));
     }
     remarks.extend(image.hold.as_ref().map(held));
     if !image.tags.is_empty() {
@@ -185,13 +200,25 @@ fn conclusion(document: &ListDocument) -> String {
     lines.join("\n")
 }
 
-/// Says what to type next, for the first image whose tags are known.
+/// Says what to type next, for the first image whose tags a worker gives back; if there is none,
+/// for the first whose tags are known.
 fn next(document: &ListDocument) -> Option<String> {
     let Listing { images, .. } = &document.listing;
-    let image = images.iter().find(|image| !image.removed.is_empty())?;
-    let tag = &image.removed.first()?.tag;
-    let name = command_name(&image.repository, &document.own);
-    Some(format!("Why: tagwarden explain {name}:{tag}\nBack: tagwarden restore {name}:{tag}"))
+    let signed = images
+        .iter()
+        .filter(|image| !image.is_cut)
+        .find_map(|image| Some((image, image.removed.iter().find(|removed| removed.is_signed)?)));
+    let first = || images.iter().find_map(|image| Some((image, image.removed.first()?)));
+    let (image, removed) = signed.or_else(first)?;
+    let name = format!("{}:{}", command_name(&image.repository, &document.own), removed.tag);
+    let why = format!("Why: tagwarden explain {name}");
+    Some(match signed {
+        Some(_) => format!("{why}\nBack: tagwarden restore {name}"),
+        None => format!(
+            "{why}\nBack: by hand, because nothing here is signed by the worker; the commands:\n\
+             \x20     tagwarden restore {name}"
+        ),
+    })
 }
 
 /// Returns the name of a repository for a command line: with its registry unless that is the

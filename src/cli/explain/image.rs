@@ -7,7 +7,7 @@ use super::{Arguments, conclude};
 use crate::app::{self, live, quarantined};
 use crate::cli::{Screen, live_failed};
 use crate::config::{JudgingSettings, Sources};
-use crate::domain::image_reference::ImageReference;
+use crate::domain::image_reference::NamedImage;
 use crate::explain::Explainer;
 use crate::shutdown::Shutdown;
 
@@ -15,14 +15,14 @@ use crate::shutdown::Shutdown;
 ///
 /// # Errors
 /// Returns the reason why it names neither.
-pub(super) fn named(target: &Path) -> Result<Option<ImageReference>, String> {
+pub(super) fn named(target: &Path) -> Result<Option<NamedImage>, String> {
     let Some(text) = target.to_str().filter(|text| *text != "-") else { return Ok(None) };
     // If there is such a file, it is meant. No image's name looks like a path or ends like a file.
     let is_path = text.starts_with(['/', '.']) || text.ends_with(".json");
     if is_path || target.exists() {
         return Ok(None);
     }
-    match ImageReference::parse(text) {
+    match NamedImage::parse(text) {
         Ok(reference) => Ok(Some(reference)),
         Err(error) => Err(format!("{text} is neither a file nor an image: {error}")),
     }
@@ -33,7 +33,7 @@ pub(super) async fn main(
     settings: JudgingSettings,
     sources: &Sources,
     limits: &[(String, String)],
-    named: &ImageReference,
+    named: &NamedImage,
     screen: &Screen,
 ) -> ExitCode {
     let sdk = app::aws_from_environment().await;
@@ -48,7 +48,11 @@ pub(super) async fn main(
         Ok(reader) => reader,
         Err(error) => return live_failed(&error),
     };
-    let looked = match live::look_at_image(settings, &sdk, own.clone(), named, &reader).await {
+    let named = match quarantined::whole(&reader, named).await {
+        Ok(named) => named,
+        Err(error) => return live_failed(&error),
+    };
+    let looked = match live::look_at_image(settings, &sdk, own.clone(), &named, &reader).await {
         Ok(looked) => looked,
         Err(error) => return live_failed(&error),
     };

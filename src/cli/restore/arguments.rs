@@ -7,27 +7,32 @@ use clap::Args;
 use crate::cli::Format;
 
 const HELP: &str = "\
-All tags that were removed from an image come back, unless --tag or --since says which. The worker
-decides: it gives back only what its own records name, only if whoever sends may restore
-(restore.senders), and only if the image is within the policy now, or is held by --until.
+All tags that were removed from an image come back, unless --tag or --since
+says which. The worker decides: it gives back only what its own records name,
+only if whoever sends may restore (restore.senders), and only if the image is
+within the policy now, or is held by --until.
 
 Exit codes:
-  0  every tag is back, or is on another image now and was left alone; or nothing was to be done
-  1  something was refused, not sent or not answered, or the work was interrupted: run it again to
-     go on, which does nothing twice
-  2  the command line or the configuration cannot be used, or nobody agreed; nothing was sent
+  0  every tag is back, or is on another image now and was left alone; or
+     nothing was to be done
+  1  something was refused, not sent or not answered, or the work was
+     interrupted: run it again to go on, which does nothing twice
+  2  the command line or the configuration cannot be used, whoever asks may not,
+     or nobody agreed; nothing was sent
 
 Examples:
   tagwarden restore team/app:1.2.3
   tagwarden restore --since 01:00 --repository 'team/*' --dry-run
   tagwarden restore --rule strict --since 8h
-  tagwarden restore team/app:1.2.3 --until 2026-12-07 --reason 'SEC-99' --owner me@example.com
+  tagwarden restore team/app:1.2.3 --until 2026-12-07 \\
+    --reason 'SEC-99' --owner me@example.com
   tagwarden restore team/app:1.2.3 --withdraw";
 
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(in crate::cli) struct Arguments {
-    /// An image, such as team/app:1.2.3, also by a tag that was removed from it
+    /// An image, such as team/app:1.2.3, also by a tag that was removed from it, or
+    /// team/app@sha256:0123abcd by the first digits, 8 or more, of its digest
     #[arg(value_name = "IMAGE")]
     pub(super) images: Vec<String>,
     /// In bulk: what was removed since a time: 2026-11-30T01:00:00Z, a date, a time of today in UTC
@@ -71,10 +76,10 @@ pub(in crate::cli) struct Arguments {
     /// Do not wait for the worker's answers
     #[arg(long, conflicts_with = "dry_run")]
     pub(super) no_follow: bool,
-    /// Give up if no further image is answered for this long
+    /// Give up if no further image is answered for this long; see also --no-follow
     #[arg(long, value_name = "DURATION", default_value = "10m", conflicts_with = "no_follow")]
     pub(super) timeout: String,
-    /// Append the record of every message to this file, as JSON lines; default: to standard error
+    /// Append the record of every message to this file, as JSON lines; -v shows it
     #[arg(long, value_name = "FILE")]
     pub(super) audit_log: Option<PathBuf>,
     /// The form of what is printed

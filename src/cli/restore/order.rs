@@ -4,19 +4,22 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use super::arguments::Arguments;
+use super::senders::KnownSenders;
 use super::times;
 use crate::app::restore::{Choice, Choosing};
 use crate::ask::{Filters, Wish};
 use crate::cli::audit_log::AuditLog;
 use crate::cli::bad_input::BadInput;
+use crate::cli::selection::{did_you_mean, mistyped};
 use crate::clock::Clock;
-use crate::config::{self, JudgingSettings, Origin, Sources};
+use crate::config::{self, JudgingSettings, Origin, Sources, closest};
 use crate::domain::globs::Globs;
-use crate::domain::image_reference::ImageReference;
+use crate::domain::image_reference::NamedImage;
 use crate::domain::names::Tag;
 use crate::domain::policy::Policy;
 use crate::domain::record::{LONGEST_NAME, LONGEST_REASON};
 use crate::sweep::Selection;
+use crate::table::count;
 
 /// What the command line and the configuration ask for.
 pub(super) struct Order {
@@ -27,6 +30,8 @@ pub(super) struct Order {
     /// How long to wait for a further answer, if at all.
     pub(super) patience: Option<Duration>,
     pub(super) audit: Option<AuditLog>,
+    /// Who may ask, as far as it is known here.
+    pub(super) senders: KnownSenders,
     /// The URL of the worker's queue, if it is given.
     pub(super) queue: String,
     /// How the times were read, for the person who typed them.
@@ -35,31 +40,68 @@ pub(super) struct Order {
 
 /// What may have been mistyped, and shows only when the registry was read.
 pub(super) struct Typed {
-    rule: Option<String>,
-    has_repositories: bool,
+    filters: Filters,
     /// The rules of the policy.
     rules: BTreeSet<String>,
 }
 
 impl Typed {
-    /// Checks that what was typed exists.
+    /// Checks that what was typed exists. Returns what is to be said if a part of it does not.
     ///
     /// # Errors
     /// Says what does not exist.
-    pub(super) fn check(&self, choosing: &Choosing) -> Result<(), String> {
-        if self.has_repositories && choosing.repositories == 0 && !choosing.is_partial {
-            return Err("--repository matches no repository that the policy covers".to_owned());
-        }
-        let Some(rule) = &self.rule else { return Ok(()) };
+    pub(super) fn check(&self, choosing: &Choosing) -> Result<Option<String>, String> {
+        let mistyped = mistyped(&choosing.unmatched, &choosing.covered);
+        let mistyped = match mistyped {
+            Some(problem) if choosing.repositories == 0 => return Err(problem),
+            mistyped => mistyped,
+        };
+        let Some(rule) = &self.filters.rule else { return Ok(mistyped) };
         if self.rules.contains(rule) || choosing.rules.contains(rule) || choosing.is_partial {
-            return Ok(());
+            return Ok(mistyped);
         }
         let known: Vec<_> = self.rules.union(&choosing.rules).map(String::as_str).collect();
         Err(format!(
             "--rule: no rule of the policy and no image in quarantine has the name {rule:?}; there \
-             are: {}",
-            known.join(", ")
+             are: {}{}",
+            known.join(", "),
+            did_you_mean(closest(rule, known.iter().copied()))
         ))
+    }
+
+    /// Says what was looked through if nothing fits.
+    pub(super) fn nothing(&self, choosing: &Choosing) -> String {
+        let Filters { since, rule, cve, notice } = &self.filters;
+        let given = [
+            since.map(|since| format!("--since {}", times::written(since))),
+            rule.as_ref().map(|rule| format!("--rule {rule}")),
+            cve.as_ref().map(|cve| format!("--cve {cve}")),
+            notice.as_ref().map(|notice| format!("--notice {notice}")),
+        ];
+        let given: Vec<_> = given.into_iter().flatten().collect();
+        let meant = |typed: &Option<String>, known: &BTreeSet<String>| {
+            let typed = typed
+                .as_ref()
+                .filter(|typed| !known.iter().any(|known| known.eq_ignore_ascii_case(typed)))?;
+            closest(typed, known.iter().map(String::as_str)).map(str::to_owned)
+        };
+        let meant = meant(cve, &choosing.findings).or_else(|| meant(notice, &choosing.notices));
+        let Choosing { quarantined, repositories, .. } = choosing;
+        let repositories = count(*repositories, "repository", "repositories");
+        match (*quarantined as u64, given.as_slice()) {
+            (0, _) => format!("nothing to restore: nothing is in quarantine in {repositories}"),
+            (images, []) => format!(
+                "nothing to restore among {} in quarantine in {repositories}",
+                count(images, "image", "images")
+            ),
+            (images, given) => format!(
+                "nothing to restore: looked through {} in quarantine in {repositories}, and none \
+                 fits {} (`tagwarden list` shows them){}",
+                count(images, "image", "images"),
+                given.join(" "),
+                did_you_mean(meant.as_deref())
+            ),
+        }
     }
 }
 
@@ -87,6 +129,8 @@ pub(super) fn order(arguments: &Arguments, sources: &Sources) -> Result<Order, B
         cve: arguments.cve.clone(),
         notice: arguments.notice.clone(),
     };
+    let senders = KnownSenders::new(&wish, &settings, sources)?;
+    let typed = filters.clone();
     let choice = choice(arguments, filters)?;
     let queue = settings.queue.as_ref().map(|queue| queue.url.clone());
     if queue.is_none() && !arguments.dry_run {
@@ -96,20 +140,22 @@ pub(super) fn order(arguments: &Arguments, sources: &Sources) -> Result<Order, B
     }
     let patience = humantime::parse_duration(&arguments.timeout)
         .map_err(|_| format!("--timeout: {:?} is no duration, such as 10m", arguments.timeout))?;
+    if patience.is_zero() {
+        let problem = "--timeout: 0 leaves the worker no time to answer; give a duration such as \
+                       10m, or --no-follow, which sends and does not wait";
+        return Err(problem.to_owned().into());
+    }
     let audit = arguments.audit_log.as_deref().map(AuditLog::open).transpose()?;
     let rules = settings.policy.rules.as_slice().iter().map(|rule| rule.name.clone());
     let rules = rules.chain([Policy::BASE.to_owned()]).collect();
     Ok(Order {
-        typed: Typed {
-            rule: arguments.rule.clone(),
-            has_repositories: !arguments.repository.is_empty(),
-            rules,
-        },
+        typed: Typed { filters: typed, rules },
         settings,
         choice,
         wish,
         patience: (!arguments.no_follow).then_some(patience),
         audit,
+        senders,
         queue: queue.unwrap_or_default(),
         read_as,
     })
@@ -136,7 +182,23 @@ fn check_blanks(arguments: &Arguments) -> Result<(), String> {
     ];
     let given = given.into_iter().flatten().chain(lists.into_iter().flatten());
     match given.into_iter().find(|(_, text)| text.trim().is_empty()) {
-        Some((name, _)) => Err(format!("{name}: is empty; leave it out, or say which")),
+        Some(("--until", _)) => Err("--until: is empty; say until when the image is to be left \
+                                     alone, such as --until 3d or --until 2026-12-07"
+            .to_owned()),
+        Some(("--reason", _)) => {
+            Err("--reason: is empty; everybody who meets the held image reads \
+                                      it in records and notices, such as --reason 'prod down, \
+                                      SEC-99'"
+                .to_owned())
+        }
+        Some(("--owner", _)) => {
+            Err("--owner: is empty; say who answers for the hold and is asked \
+                                     when it ends, such as --owner me@example.com"
+                .to_owned())
+        }
+        Some((name, _)) => Err(format!(
+            "{name}: is empty, as a variable is that is not set; leave it out, or say which"
+        )),
         None => Ok(()),
     }
 }
@@ -165,9 +227,9 @@ fn choice(arguments: &Arguments, filters: Filters) -> Result<Choice, String> {
                 .to_owned())
         }
         (names, false) => {
-            let images = names.iter().map(|name| {
-                ImageReference::parse(name).map_err(|error| format!("{name}: {error}"))
-            });
+            let images = names
+                .iter()
+                .map(|name| NamedImage::parse(name).map_err(|error| format!("{name}: {error}")));
             let only = arguments
                 .tag
                 .iter()
@@ -223,7 +285,8 @@ fn check_length(
     let last = now.checked_add(most).map(times::written).unwrap_or_default();
     let most = humantime::format_duration(most);
     Err(format!(
-        "--until: {} is too far away: {MAX_HOLD} is {most}, which is until {last}",
+        "--until: {} is too far away: {MAX_HOLD} is {most}, which is until {last}; hold it no \
+         longer than that and again later, or add an exception to the policy",
         times::written(until)
     )
     .into())

@@ -27,8 +27,10 @@ pub(super) fn since(text: &str, now: SystemTime) -> Result<SystemTime, String> {
     if at > now {
         let read = written(at);
         return Err(format!(
-            "--since: {text} is {read}, which is still to come; now is {}",
-            written(now)
+            "--since: {text} is {read}, which is still to come; now is {}; all times are in UTC; \
+             give an age such as 8h, or the date too, as in {}",
+            written(now),
+            written(at.checked_sub(Duration::from_secs(DAY)).unwrap_or(now).min(now))
         ));
     }
     Ok(at)
@@ -50,7 +52,8 @@ pub(super) fn until(text: &str, now: SystemTime) -> Result<SystemTime, String> {
     if at <= now {
         let read = written(at);
         return Err(format!(
-            "--until: {text} is {read}, which has passed; now is {}",
+            "--until: {text} is {read}, which has passed; now is {}; give a later time, or a \
+             duration such as 3d",
             written(now)
         ));
     }

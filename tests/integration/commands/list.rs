@@ -314,6 +314,29 @@ async fn unusable_command_line_is_refused_before_any_call() {
     assert_eq!(world.sim.calls().len(), 0);
     let shown = list(&world, &["--repository", "nothing/*"]).await;
     assert!(shown.code == 2 && shown.stderr.contains("matches no repository"), "{shown:?}");
+    let shown = list(&world, &["--repository", "teem/app"]).await;
+    let problem = "--repository: \"teem/app\" matches no repository that the policy covers (it \
+                   covers 1); did you mean `team/app`?";
+    assert_eq!(shown.complaint(2), problem);
+    let shown = list(&world, &["--repository", "team/*", "--repository", "teem/app"]).await;
+    assert_eq!((shown.code, shown.stderr), (0, format!("note: {problem}\n")));
+}
+
+#[tokio::test]
+async fn restore_is_advised_only_where_the_worker_gives_tags_back() {
+    let world = night().await;
+    let unsigned = world.marked(&world.repository, &["0.9"]);
+    let record = Record::Quarantine(Box::new(removal(&["0.9"])));
+    let record = manifest(&world.repository, &unsigned, &record, None);
+    world.sim.push_manifest(&world.repository, &[], &record);
+    let shown = list(&world, &[]).await;
+    let by_hand = "\nBack: by hand, because nothing here is signed by the worker; the commands:\n\
+                   \x20     tagwarden restore team/app:0.9\n";
+    assert!(shown.stdout.ends_with(by_hand), "{shown:?}");
+    world.quarantined(&world.repository, &["1.0"]);
+    let shown = list(&world, &[]).await;
+    assert!(shown.stdout.contains("not signed: no worker gives its tags back"), "{shown:?}");
+    assert!(shown.stdout.ends_with("\nBack: tagwarden restore team/app:1.0\n"), "{shown:?}");
 }
 
 #[tokio::test]

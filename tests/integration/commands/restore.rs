@@ -55,9 +55,8 @@ async fn image_is_given_back_by_a_tag_that_it_has_lost() {
         "request": id,
     });
     assert_eq!(requests, [expected], "the worker knows the tags from its records");
-    // Who asked for what is on record before it is sent.
-    assert!(shown.stderr.contains("asking the worker"), "{shown:?}");
-    assert!(shown.stderr.contains(id), "{shown:?}");
+    // The worker's log has it, and the terminal only if somebody wants it.
+    assert!(!shown.stderr.contains("asking the worker"), "{shown:?}");
     // The command itself has changed nothing.
     let mut called = quarantine.world.changes();
     called.retain(|operation| operation != "ListImageReferrers");
@@ -76,6 +75,9 @@ async fn image_is_named_in_every_way_that_explain_takes() {
         format!("team/app:{mark}"),
         format!("{host}/team/app:1.0"),
         format!("{host}/team/app@{digest}"),
+        format!("team/app@{}", &digest[..15]),
+        format!("team/app@{}", &digest[7..19]),
+        format!("{host}/team/app:{}", &mark[..23]),
     ] {
         let shown = quarantine.restore(&[&name, "--dry-run", "--format", "json"]).await;
         assert_eq!(shown.code, 0, "{name} {shown:?}");
@@ -100,6 +102,8 @@ async fn names_that_do_not_say_which_image_are_refused_with_what_could_be_meant(
         ("team/other:1.0", vec!["no image in 111122223333 eu-west-1 has this tag"]),
         ("team/app:2.0", vec!["is not in quarantine"]),
         (&format!("team/app@{active}"), vec!["is not in quarantine"]),
+        ("team/app@sha256:0123abc", vec!["8 digits or more", "tagwarden list"]),
+        ("team/app@sha256:00000000", vec!["begins so; for another image give the whole digest"]),
         (&format!("team/app@sha256:{}", "9".repeat(64)), vec!["no such image"]),
         ("team/app", vec!["neither a tag nor a digest"]),
         (&one, vec!["names no repository"]),
@@ -135,16 +139,30 @@ async fn nothing_is_chosen_by_what_is_empty_or_mistyped() {
         (&["--notice", ""], "--notice: is empty"),
         (&["--since", ""], "--since: is empty"),
         (&["--since", "yesterday"], "\"yesterday\" is not a time"),
-        (&["--since", "2999-01-01"], "still to come"),
+        (&["--since", "2999-01-01"], "still to come; now is "),
+        (&["--since", "2999-01-01"], "in UTC; give an age such as 8h, or the date too"),
         (&["team/app:1.0", "--rule", "base"], "give one or the other"),
         (&["team/app:1.0", "--since", "1h"], "give one or the other"),
         (&["team/app:1.0", "--tag", ""], "--tag: is empty"),
         (&["team/app:1.0", "--tag", "a b"], "--tag: "),
         (&["team/app:1.0", "--tag", "2.0"], "no record says that 2.0 was removed from team/app@"),
         (&["team/app:1.0", "--timeout", "soon"], "--timeout: "),
+        (&["team/app:1.0", "--timeout", "0"], "or --no-follow"),
+        (&["team/app:1.0", "--timeout", "0s"], "or --no-follow"),
         (&["team/app:1.0", "--until", "tomorrow", "--reason", "x", "--owner", "y"], "--until: "),
         (&["team/app:1.0", "--until", "2020-01-01", "--reason", "x", "--owner", "y"], "has passed"),
-        (&["team/app:1.0", "--until", "1d", "--reason", "", "--owner", "y"], "--reason: is empty"),
+        (
+            &["team/app:1.0", "--until", "1d", "--reason", "", "--owner", "y"],
+            "--reason: is empty; everybody who meets the held image reads it in records and \
+             notices, such as --reason 'prod down, SEC-99'",
+        ),
+        (
+            &["team/app:1.0", "--until", "1d", "--reason", "x", "--owner", ""],
+            "such as --owner me@example.com",
+        ),
+        (&["team/app:1.0", "--until", "", "--reason", "x", "--owner", "y"], "such as --until 3d"),
+        (&["--repository", "teem/app", "--yes"], "did you mean `team/app`?"),
+        (&["--rule", "bas", "--yes"], "there are: base; did you mean `base`?"),
     ] {
         let shown = quarantine.restore(arguments).await;
         let problem = shown.complaint(2);
@@ -165,6 +183,75 @@ async fn nothing_is_chosen_by_what_is_empty_or_mistyped() {
         assert_eq!((shown.code, shown.stdout.as_str()), (2, ""), "{arguments:?} {shown:?}");
     }
     assert!(quarantine.requests().is_empty());
+}
+
+#[tokio::test]
+async fn whoever_may_not_ask_is_refused_at_once_if_the_list_is_known() {
+    let mut quarantine = Quarantine::with("restore.senders = ['AROAEXAMPLEID12345678']").await;
+    quarantine.image(&["1.0"]);
+    let shown = quarantine.restore(&["team/app:1.0"]).await;
+    let id = shown.stderr.split(' ').find(|word| word.starts_with("AIDA")).expect("an id");
+    let id = id.trim_end_matches(',').to_owned();
+    let said = format!("you ask as {id}, which restore.senders has to list\n");
+    assert!(shown.stderr.starts_with(&said), "{shown:?}");
+    let problem = shown.complaint(2);
+    let refused = format!(
+        "nothing was sent: the worker would refuse: restore.senders does not list {id} \
+         (TAGWARDEN_CONFIG_TEXT); use a role that it lists, or have {id} added to it"
+    );
+    assert!(problem.starts_with(&refused), "{problem}");
+    assert!(quarantine.world.sim.calls_of("DescribeImages").is_empty(), "nothing was read");
+    let shown = quarantine.restore(&["team/app:1.0", "--dry-run"]).await;
+    assert!(
+        shown.code == 0 && shown.stderr.contains("\nnote: the worker would refuse"),
+        "{shown:?}"
+    );
+    let variables = &mut quarantine.world.variables;
+    variables.insert("TAGWARDEN__RESTORE__SENDERS".to_owned(), id.clone());
+    let shown = quarantine.answered(&["team/app:1.0"], &[Answer::Restores]).await;
+    assert_eq!(shown.code, 0, "{shown:?}");
+    // Another list says who may hold.
+    let variables = &mut quarantine.world.variables;
+    let other = "AROAEXAMPLEID12345678".to_owned();
+    variables.insert("TAGWARDEN__RESTORE__HOLD_SENDERS".to_owned(), other);
+    for arguments in [
+        [&["team/app:1.0", "--until", "1d"], &HOLD[..]].concat(),
+        vec!["team/app:1.0", "--withdraw"],
+    ] {
+        let shown = quarantine.restore(&arguments).await;
+        let problem = shown.complaint(2);
+        assert!(problem.contains("restore.hold_senders does not list"), "{problem}");
+    }
+    assert_eq!(quarantine.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn filter_that_nothing_fits_says_what_was_looked_through() {
+    let quarantine = Quarantine::new().await;
+    quarantine.image(&["1.0"]);
+    quarantine.image_by(&["2.0"], "strict");
+    for (arguments, said) in [
+        (
+            &["--cve", "CVE-2026-bass"][..],
+            "nothing to restore: looked through 2 images in quarantine in 1 repository, and none \
+             fits --cve CVE-2026-bass (`tagwarden list` shows them); did you mean `CVE-2026-base`?\n",
+        ),
+        (
+            &["--rule", "strict", "--notice", "notice-base"],
+            "fits --rule strict --notice notice-base (",
+        ),
+        (&["--notice", "notice-strikt"], "; did you mean `notice-strict`?\n"),
+        (&["--since", "1m"], "none fits --since 20"),
+    ] {
+        let shown = quarantine.restore(arguments).await;
+        assert_eq!((shown.code, shown.stdout.as_str()), (0, ""), "{shown:?}");
+        assert!(shown.stderr.contains(said), "{said} in {shown:?}");
+    }
+    let both = ["--repository", "team/app", "--repository", "teem/app", "--dry-run"];
+    let shown = quarantine.restore(&both).await;
+    let note = "note: --repository: \"teem/app\" matches no repository that the policy covers (it \
+                covers 1); did you mean `team/app`?\n";
+    assert!(shown.code == 0 && shown.stderr.contains(note), "{shown:?}");
 }
 
 #[tokio::test]
@@ -250,6 +337,9 @@ async fn each_result_is_named_and_a_refusal_is_no_success() {
         assert!(shown.stdout.contains(words), "{words} {shown:?}");
     }
     assert!(shown.stdout.contains("it would be removed again"), "{shown:?}");
+    let next = "\nRefused: push the tag again with the fixes, or add an exception to the policy,\n\
+                or hold it; and what the policy says of it now:\n  tagwarden restore team/app:";
+    assert!(shown.stdout.contains(next), "{shown:?}");
     // What is closed is not asked for again, and what was refused is.
     let again = quarantine.answered(&arguments, &[Answer::Restores]).await;
     assert_eq!((again.code, last_line(&again)), (0, "1 restored"), "{again:?}");
@@ -298,8 +388,9 @@ async fn image_without_a_signed_record_is_left_to_people_with_the_commands_for_i
     let place = format!("ACCOUNT={ACCOUNT} REGION={REGION} REPOSITORY=team/app\nDIGEST=");
     assert!(shown.stdout.contains(&format!("{place}{unsigned}\ngive_back 1.0 latest\n")));
     assert!(shown.stdout.contains(&format!("{place}{unrecorded}\n# give_back TAG...\n")));
-    let said = "\nNot asked about: 1 without a record that the worker has signed; 1 quarantined \
-                before there were records.\n";
+    let said = "Nothing to ask the worker for.\n\
+                Not asked about: 1 without a record that the worker has signed: by hand, as below.\n\
+                Not asked about: 1 quarantined before there were records: by hand, as below.\n";
     assert!(shown.stderr.contains(said), "{shown:?}");
     assert!(quarantine.requests().is_empty());
     // The same for one that is named.
@@ -318,6 +409,7 @@ async fn archived_image_is_not_asked_about() {
         let shown = quarantine.restore(which).await;
         assert_eq!(shown.code, 1, "{shown:?}");
         assert!(shown.stderr.contains("  archived"), "{shown:?}");
+        assert!(shown.stderr.contains("aws ecr update-image-storage-class"), "{shown:?}");
         assert!(!shown.stdout.contains("give_back"), "{shown:?}");
     }
     assert!(quarantine.requests().is_empty());
@@ -342,6 +434,9 @@ async fn hold_is_asked_for_with_its_end_reason_and_owner() {
     let withdraw = ["team/app:1.0", "--withdraw"];
     let shown = quarantine.answered(&withdraw, &[Answer::Restores]).await;
     assert_eq!((shown.code, last_line(&shown)), (0, "1 no longer held"), "{shown:?}");
+    let said = "No tag is removed now. If the image violates the policy, its tags are removed\n\
+                at the next event about it, or by the next sweep. ";
+    assert!(shown.stdout.contains(said), "{shown:?}");
     assert_eq!(quarantine.requests()[2]["withdraw"], true);
 }
 
@@ -371,7 +466,8 @@ async fn only_an_image_that_is_held_has_a_hold_to_end() {
     quarantine.image(&["1.0"]);
     let shown = quarantine.restore(&["team/app:1.0", "--withdraw"]).await;
     assert_eq!(shown.code, 0, "{shown:?}");
-    assert!(shown.stderr.contains("\nNot asked about: 1 not held.\n"), "{shown:?}");
+    let said = "\nNot asked about: 1 not held, so there is no hold to end; `tagwarden explain";
+    assert!(shown.stderr.contains(said), "{shown:?}");
     assert!(quarantine.requests().is_empty());
 }
 
@@ -408,6 +504,9 @@ async fn worker_that_does_not_answer_ends_the_wait() {
     let said = "error: 1 of 1 message sent, and no answer yet for 1ms: the worker may be stopped, \
                 or waits for findings, or has refused without a record: ";
     assert!(shown.stderr.contains(said), "{shown:?}");
+    let request = quarantine.requests()[0]["request"].as_str().expect("an id").to_owned();
+    let named = format!(" say which (request {request}); ");
+    assert!(shown.stderr.contains(&named), "{shown:?}");
     for reason in ["no sender", "is gone", "is full", "too many refusals", "too old"] {
         assert!(shown.stderr.contains(reason), "{reason} in {shown:?}");
     }
@@ -527,6 +626,9 @@ async fn command_needs_no_mode_and_no_topic() {
 #[tokio::test]
 async fn audit_log_has_a_line_for_every_message() {
     let quarantine = Quarantine::new().await;
+    quarantine.image(&["2.0"]);
+    let shown = quarantine.answered(&["-v", "team/app:2.0"], &[Answer::Restores]).await;
+    assert!(shown.stderr.contains("asking the worker"), "{shown:?}");
     let digest = quarantine.image(&["1.0"]);
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("audit.jsonl").to_string_lossy().into_owned();
@@ -546,7 +648,7 @@ async fn audit_log_has_a_line_for_every_message() {
     ] {
         assert_eq!(line[name], value, "{name} of {line:#}");
     }
-    assert_eq!(line["request"], quarantine.requests()[0]["request"]);
+    assert_eq!(line["request"], quarantine.requests()[1]["request"]);
 }
 
 #[tokio::test]

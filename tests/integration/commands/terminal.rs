@@ -32,13 +32,26 @@ fn terminal(width: u16) -> (OwnedFd, OwnedFd) {
 /// Runs a command at a terminal of this width on which somebody types a text. Standard error is a
 /// pipe.
 async fn at_terminal(arguments: &[&str], variables: &Variables, width: u16, text: &str) -> Shown {
+    run_at_terminal(arguments, variables, (width, false), text).await
+}
+
+/// Runs a command like [`at_terminal`]; `with_errors` has standard error at the terminal too.
+async fn run_at_terminal(
+    arguments: &[&str],
+    variables: &Variables,
+    (width, with_errors): (u16, bool),
+    text: &str,
+) -> Shown {
     let (master, slave) = terminal(width);
     let mut typing = File::from(master.try_clone().expect("a terminal"));
     typing.write_all(text.as_bytes()).expect("a terminal");
     let stdin: OwnedFd = slave.try_clone().expect("a terminal");
     let mut command = tagwarden(arguments, variables);
-    let child = command.stdin(Stdio::from(stdin)).stdout(Stdio::from(slave)).spawn();
-    let child = child.expect("the binary can be started");
+    command.stdin(Stdio::from(stdin));
+    if with_errors {
+        command.stderr(Stdio::from(slave.try_clone().expect("a terminal")));
+    }
+    let child = command.stdout(Stdio::from(slave)).spawn().expect("the binary can be started");
     // The terminal ends when nobody else has it open.
     drop(command);
     let read = tokio::task::spawn_blocking(move || {
@@ -56,6 +69,52 @@ async fn at_terminal(arguments: &[&str], variables: &Variables, width: u16, text
         stdout: read.await.expect("no panic"),
         stderr: String::from_utf8(ended.stderr).expect("UTF-8"),
     }
+}
+
+const LONG: &str = "a-release-2026-11-30-with-a-rather-long-name-for-a-tag";
+
+#[tokio::test]
+async fn help_fits_the_terminal() {
+    let commands = [&["--help"][..], &["restore", "--help"], &["explain", "--help"]];
+    let commands = commands.into_iter().chain([&["list", "--help"][..], &["check", "-h"]]);
+    for arguments in commands {
+        // No size is what a terminal has that nobody looks at.
+        for (width, most) in [(80, 80), (120, 120), (0, 80)] {
+            let shown = at_terminal(arguments, &Variables::new(), width, "").await;
+            let lines = shown.stdout.lines().map(|line| line.replace("\u{1b}[1m", ""));
+            let lines = lines.map(|line| line.replace("\u{1b}[4m", "").replace("\u{1b}[0m", ""));
+            let widest = lines.max_by_key(|line| line.chars().count()).expect("help");
+            assert!(widest.chars().count() <= most, "{arguments:?} {width}: {widest:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_but_the_answer_is_at_the_terminal() {
+    let quarantine = Quarantine::new().await;
+    let repository = quarantine.world.repository.clone();
+    let mut variables = quarantine.world.variables.clone();
+    variables.insert("TERM".to_owned(), "xterm".to_owned());
+    quarantine.marked(&repository, "before records");
+    // There is no bar about nothing, and nothing twice.
+    let arguments = ["restore", "--repository", "*"];
+    let shown = run_at_terminal(&arguments, &variables, (80, true), "").await;
+    assert_eq!(shown.code, 1, "{shown:?}");
+    assert!(!shown.stdout.contains("0/0"), "{shown:?}");
+    for once in ["\ngive_back() (", "# give_back TAG...", "Not asked about: 1 quarantined"] {
+        assert_eq!(shown.stdout.matches(once).count(), 1, "{once}: {shown:?}");
+    }
+    // The worker records what it does.
+    quarantine.image(&["1.0"]);
+    let arguments = ["restore", "team/app:1.0"];
+    let asked = run_at_terminal(&arguments, &variables, (80, true), "");
+    let (shown, ()) = tokio::join!(asked, quarantine.answer(&[Answer::Restores]));
+    assert!(
+        shown.stdout.contains("1 restored") && shown.stdout.contains("0/1 images"),
+        "{shown:?}"
+    );
+    assert!(!shown.stdout.contains("asking the worker"), "{shown:?}");
+    assert!(!shown.stdout.contains("0/0"), "{shown:?}");
 }
 
 #[tokio::test]
@@ -89,7 +148,7 @@ async fn plan_fits_the_terminal() {
 #[tokio::test]
 async fn list_fits_the_terminal() {
     let world = night().await;
-    let long = "a-release-2026-11-30-with-a-rather-long-name-for-a-tag";
+    let long = LONG;
     world.quarantined(&world.repository, &[long, "b", "c", "d"]);
     let (digest, _) = world.quarantined(&world.repository, &["1.0"]);
     world.record(&world.repository, &digest, hold("one", 5));
@@ -107,6 +166,7 @@ async fn list_fits_the_terminal() {
             "held until ",
             "quarantined without records",
             "tagwarden restore team/app:",
+            &format!("  {long}, b, c, d\n"),
         ] {
             assert!(shown.stdout.contains(expected), "{expected}: {}", shown.stdout);
         }
@@ -140,18 +200,21 @@ async fn restore_of_many_goes_on_only_if_the_account_number_is_typed() {
     let shown = at_terminal(&["restore", "team/app:1.0", "--no-follow"], &variables, 80, "").await;
     assert_eq!(shown.code, 0, "one image is asked for without a question: {shown:?}");
     assert!(!shown.stderr.contains("Type the account number"), "{shown:?}");
-    quarantine.image(&["a-release-2026-11-30-with-a-rather-long-name-for-a-tag", "b", "c", "d"]);
+    quarantine.image(&[LONG, "b", "c", "d"]);
     for typed in ["\n", "y\n", "yes\n", "111122223334\n", "\u{4}"] {
         let shown = at_terminal(&arguments, &variables, 80, typed).await;
         assert_eq!(shown.code, 2, "{typed:?} {shown:?}");
         assert!(shown.stderr.contains("Type the account number to go on: "), "{shown:?}");
         assert!(shown.stderr.contains("nothing was sent: "), "{shown:?}");
         assert_eq!(quarantine.requests().len(), 1, "{typed:?}");
-        let (table, _) = shown.stderr.split_once("\n\n").expect("a table");
-        assert!(table.starts_with("REPOSITORY ") && table.lines().count() == 3, "{table}");
+        let (_, said) = shown.stderr.split_once('\n').expect("who asks");
+        let (table, _) = said.split_once("\n\n").expect("a table");
+        assert!(table.starts_with("REPOSITORY ") && table.lines().count() == 4, "{table}");
+        let below = format!("  {LONG}, b, c, d");
         for line in table.lines() {
             assert!(line.chars().count() <= 80, "{line:?}\n{table}");
-            assert!(line.ends_with("STATE") || line.ends_with("signed"), "{table}");
+            let is_row = line.ends_with("STATE") || line.ends_with("signed");
+            assert!(is_row || line == below, "{table}");
         }
         assert!(table.contains("  CVE-2026-base") && table.contains("  base  "), "{table}");
     }
