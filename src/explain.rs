@@ -16,6 +16,7 @@ mod notes;
 mod offline;
 mod render;
 mod terms;
+mod today;
 
 use serde::Serialize;
 
@@ -35,6 +36,7 @@ pub(crate) use self::history::Past;
 pub(crate) use self::image::ExplainedImage;
 use self::live::Live;
 pub(crate) use self::offline::offline;
+pub(crate) use self::today::Today;
 
 /// The decision about one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -241,6 +243,7 @@ impl Explainer<'_> {
             explanation.notes.extend(notes::absent(repository, tag, &past.naming));
         }
         explanation.history = past.histories(repository, self.own, image);
+        self.judge_today(&mut explanation, repository, (image, live), past);
         explanation.notes.extend(notes::of_past(repository, past));
         // Otherwise its history says so.
         if let (Live::Inspected(all), Some(_)) = (live, &past.problem) {
@@ -248,6 +251,40 @@ impl Explainer<'_> {
             explanation.notes.extend(works);
         }
         explanation
+    }
+
+    /// Adds what would become of removed tags if they were given back now.
+    fn judge_today(
+        &self,
+        explanation: &mut Explanation,
+        repository: &Repository,
+        (image, live): (&TagOrDigest, &Live),
+        past: &Past,
+    ) {
+        for Today { digest, judged } in &past.today {
+            let TagOrDigest::Tag(tag) = image else { continue };
+            let today = self.if_given_back(
+                repository,
+                Some(tag),
+                judged.as_deref().map_err(String::as_str),
+            );
+            let history = explanation.history.iter_mut();
+            if let Some(of) = history.into_iter().find(|of| of.is_of(digest)) {
+                of.if_given_back = Some(today);
+            }
+            let all = judged.as_deref().unwrap_or_default();
+            let last = all.len().saturating_sub(1);
+            let all = all.iter().enumerate();
+            let all = all.map(|(at, one)| self.inspected(repository, Some(digest), one, at < last));
+            explanation.images.extend(all);
+        }
+        if let (TagOrDigest::Digest(digest), Live::Inspected(all)) = (image, live) {
+            let today = self.if_given_back(repository, None, Ok(all));
+            let history = explanation.history.iter_mut();
+            if let Some(of) = history.into_iter().find(|of| of.is_of(digest)) {
+                of.if_given_back = Some(today);
+            }
+        }
     }
 
     fn inspections(

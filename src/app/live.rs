@@ -11,13 +11,13 @@ use crate::check::{Lifecycle, iam, scope};
 use crate::config::JudgingSettings;
 use crate::domain::image_reference::{ImageReference, TagOrDigest};
 use crate::domain::names::{
-    AccountId, InvalidName, Region, RegistryId, Repository, RepositoryName,
+    AccountId, Digest, InvalidName, Region, RegistryId, Repository, RepositoryName, Tag,
 };
 use crate::domain::origin::Origin;
 use crate::domain::policy::{Mode, Policy};
 use crate::event::{Claim, ImageEvent};
-use crate::explain::Past;
 use crate::explain::live::{Live, inspect};
+use crate::explain::{Past, Today};
 use crate::inspect::{Freshness, Request, Urgency};
 use crate::notify::SnsNotifier;
 use crate::outcome::{Attempt, Failure};
@@ -161,7 +161,32 @@ pub(crate) async fn look_at_image(
         TagOrDigest::Digest(digest) => (Some(digest.clone()), Vec::new()),
         TagOrDigest::Tag(tag) => (None, vec![tag.clone()]),
     };
-    let request = Request {
+    let request = request_about(&repository, digest, tags);
+    let Surroundings { policy, own, .. } = &surroundings;
+    let live = inspect(&inspector, &safeguards, (policy, own), &request).await?;
+    let mut past = match &live {
+        Live::OutOfScope(_) => Past::unread(now, reader.max_hold()),
+        _ => Past::read(reader, &repository, &named.image, now).await,
+    };
+    // Whoever asks about a vanished tag wants to know whether it may come back.
+    if let (TagOrDigest::Tag(tag), None) = (&named.image, &past.named) {
+        for digest in past.missing(tag) {
+            let request = request_about(&repository, Some(digest.clone()), Vec::new());
+            let judged = inspect(&inspector, &safeguards, (policy, own), &request).await;
+            let judged = match judged {
+                Ok(Live::Inspected(all)) => Ok(all),
+                Ok(Live::Cleared | Live::OutOfScope(_)) => Ok(Vec::new()),
+                Err(failure) => Err(format!("{failure}{}", failure.advice())),
+            };
+            past.today.push(Today { digest, judged });
+        }
+    }
+    Ok(NamedImage { repository, live, past })
+}
+
+/// Returns the request to inspect an image, or what has these tags, without an event.
+fn request_about(repository: &Repository, digest: Option<Digest>, tags: Vec<Tag>) -> Request {
+    Request {
         repository: repository.clone(),
         digest,
         tags,
@@ -179,14 +204,7 @@ pub(crate) async fn look_at_image(
         attempt: Attempt::ONLY,
         urgency: Urgency::Immediate,
         only: None,
-    };
-    let Surroundings { policy, own, .. } = &surroundings;
-    let live = inspect(&inspector, &safeguards, (policy, own), &request).await?;
-    let past = match &live {
-        Live::OutOfScope(_) => Past::unread(now, reader.max_hold()),
-        _ => Past::read(reader, &repository, &named.image, now).await,
-    };
-    Ok(NamedImage { repository, live, past })
+    }
 }
 
 /// The result of trying every permission.

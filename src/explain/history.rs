@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use super::today::{IfGivenBack, Today};
 use crate::aws::AwsError;
 use crate::domain::image_reference::TagOrDigest;
 use crate::domain::names::{Digest, RegistryId, Repository, Tag};
@@ -28,6 +29,9 @@ pub(crate) struct Past {
     pub named: Option<RecordedImage>,
     /// If a tag is named, the images whose records name it.
     pub naming: NamingTag,
+    /// If a tag is named that is on no image, how the images are judged now from which it can be
+    /// given back.
+    pub today: Vec<Today>,
     /// Why not everything could be read.
     pub problem: Option<String>,
     /// The time of day.
@@ -78,6 +82,11 @@ pub(super) struct ExplainedHistory {
     pub(super) pull: String,
     /// The command that gives the tags back, without those options that only some need.
     pub(super) restore: Option<String>,
+    /// What would become of the tags if they were given back now.
+    pub(super) if_given_back: Option<IfGivenBack>,
+    /// Whether a worker gives the tags back, as far as signatures and the number of artifacts say.
+    #[serde(skip)]
+    pub(super) is_for_worker: bool,
     /// The last day to which the image can be held from now on.
     #[serde(skip)]
     pub(super) until: String,
@@ -133,7 +142,7 @@ impl Past {
     #[must_use]
     pub(crate) fn unread(now: SystemTime, max_hold: Duration) -> Self {
         let naming = NamingTag::default();
-        Self { named: None, naming, problem: None, now, max_hold }
+        Self { named: None, naming, today: Vec::new(), problem: None, now, max_hold }
     }
 
     /// Reads what the registry remembers about an image or a tag of this repository. A failure does
@@ -170,6 +179,14 @@ impl Past {
         past
     }
 
+    /// Returns the images from which a tag was removed that can be given back.
+    pub(crate) fn missing(&self, tag: &Tag) -> Vec<Digest> {
+        let misses =
+            |of: &&RecordedImage| of.removed_tags().iter().any(|removed| removed.tag == *tag);
+        let naming = self.naming.images.iter().filter(misses);
+        naming.map(|of| of.image.digest.clone()).collect()
+    }
+
     /// Returns the histories to show: that of the image that is named, and those of the images
     /// whose records name the tag.
     pub(super) fn histories(
@@ -196,6 +213,11 @@ impl Past {
 }
 
 impl ExplainedHistory {
+    /// Returns whether it is the history of this image.
+    pub(super) fn is_of(&self, digest: &Digest) -> bool {
+        self.digest == digest.as_str()
+    }
+
     fn new(
         past: &Past,
         of: &RecordedImage,
@@ -221,6 +243,8 @@ impl ExplainedHistory {
         let verified = history.trust() == Trust::Verified;
         let shown = |all: usize| all.saturating_sub(MAX_RECORDS);
         let until = past.now + past.max_hold;
+        let mut asked = open.iter().filter(|one| tag.is_none_or(|tag| one.tag == *tag));
+        let is_for_worker = !*is_cut && asked.any(|removed| removed.is_signed);
         let restore = match (tag, tag_now) {
             (Some(tag), Some(TagNow::Removed)) => Some(format!("{name}:{tag}")),
             (Some(_), _) => None,
@@ -261,6 +285,8 @@ impl ExplainedHistory {
             too_many_artifacts: *is_cut,
             pull: repository.pull_name(&image.digest),
             restore: restore.map(|image| format!("tagwarden restore {image}")),
+            if_given_back: None,
+            is_for_worker,
             until: time(until).chars().take("2030-12-31".len()).collect(),
             name: name.to_owned(),
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::history::{ExplainedHistory, ExplainedHold, ExplainedOutcome, ExplainedRemoval, TagNow};
+use super::today::Verdict;
 use crate::domain::record::RecordedFinding;
 use crate::domain::text::escaped;
 
@@ -61,7 +62,7 @@ impl ExplainedHistory {
         }
     }
 
-    /// What became of the image, and what to type next.
+    /// What became of the image.
     fn state(&self) -> Vec<(&'static str, String)> {
         let mut lines = Vec::new();
         if self.more_records > 0 {
@@ -90,15 +91,54 @@ impl ExplainedHistory {
         };
         lines.push(("now", format!("{now}; pull by digest works:")));
         lines.push(("", self.pull.clone()));
-        if let Some(restore) = &self.restore {
-            lines.push(("give back", restore.clone()));
-            let hold = format!("--until {} --reason \"...\" --owner \"...\"", self.until);
-            lines.push(("", format!("to hold it, add {hold}")));
-            if !self.signed {
-                let why = "no worker does it, because not every record is signed";
-                lines.push(("", format!("{why}: `restore` prints what to run")));
+        lines
+    }
+
+    /// Says what would become of the tags if they were given back now.
+    pub(super) fn today(&self) -> Option<&'static str> {
+        self.restore.as_ref()?;
+        Some(match self.if_given_back.as_ref().map(|today| today.verdict) {
+            Some(Verdict::RemovedAgain) => {
+                "removed; it still violates the policy, and would be removed again"
             }
+            Some(Verdict::Stays) => "removed; the policy of today lets it stay",
+            Some(Verdict::Unknown) | None => {
+                "removed; whether the policy of today lets it stay is not known"
+            }
+        })
+    }
+
+    /// Says what to type next.
+    pub(super) fn next(&self) -> Vec<(&'static str, String)> {
+        let Some(restore) = &self.restore else { return Vec::new() };
+        let verdict = self.if_given_back.as_ref().map(|today| today.verdict);
+        let is_removed_again = verdict == Some(Verdict::RemovedAgain);
+        let mut lines = Vec::new();
+        if !self.is_for_worker {
+            let why = match self.too_many_artifacts {
+                true => "too many artifacts are attached to it",
+                false => "no record of it is signed",
+            };
+            lines.push(("give back", format!("not by the worker: {why}")));
+            lines.push(("", "this prints the commands to give it back by hand:".to_owned()));
+            lines.push(("", restore.clone()));
+            if is_removed_again {
+                lines.push(("first", "have an exception, or it is removed again".to_owned()));
+            }
+            return lines;
         }
+        let hold = [
+            ("hold it", format!("{restore} \\")),
+            ("", format!("  --until {} --reason \"...\" --owner \"...\"", self.until)),
+        ];
+        if is_removed_again {
+            lines.push(("best", "rebuild it with the fixes, and push the tag again".to_owned()));
+            lines.extend(hold);
+            lines.push(("give back", "is refused without a hold or an exception".to_owned()));
+            return lines;
+        }
+        lines.push(("give back", restore.clone()));
+        lines.extend(hold);
         lines
     }
 }

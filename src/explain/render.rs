@@ -6,6 +6,9 @@ use super::image::ExplainedImage;
 use super::{Explanation, Verdict};
 use crate::domain::text::escaped;
 
+/// The reasons that are named at the top. The image has them all.
+const MAX_REASONS: usize = 3;
+
 impl Verdict {
     /// Returns the verdict in words.
     fn in_words(self) -> &'static str {
@@ -33,11 +36,20 @@ impl Verdict {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for history in &self.history {
-            writeln!(f, "{history}")?;
-        }
         let mut line = |label: &str, value: &str| writeln!(f, "{label:<11}{}", escaped(value, &[]));
-        line("verdict", self.verdict.in_words())?;
+        // The first is what a vanished tag was removed from last.
+        let first = self.history.first();
+        let vanished = first.filter(|_| self.verdict == Verdict::Absent);
+        let today = vanished.and_then(|first| first.today());
+        line("verdict", today.unwrap_or_else(|| self.verdict.in_words()))?;
+        if let Some(today) = vanished.and_then(|first| first.if_given_back.as_ref()) {
+            for why in today.because.iter().take(MAX_REASONS) {
+                line("because", why)?;
+            }
+        }
+        for (label, text) in first.map(|first| first.next()).unwrap_or_default() {
+            line(label, &text)?;
+        }
         line("judged", self.judged)?;
         if let Some(event) = &self.event {
             let mut parts = vec![format!("{} {}", event.source, event.detail_type)];
@@ -64,6 +76,9 @@ impl fmt::Display for Explanation {
         }
         for image in &self.images {
             write!(f, "\n{image}")?;
+        }
+        for history in &self.history {
+            write!(f, "\n{history}")?;
         }
         if self.policy.is_empty() || !self.lists_keys {
             return Ok(());

@@ -58,6 +58,13 @@ async fn vanished_tag_is_explained_by_its_record() {
         (&json!(image), &json!("removed"), &json!(["3", "3.0.0"]), &json!(true))
     );
     assert_eq!(history["restore"], "tagwarden restore team/app:3.0.0");
+    let today =
+        json!({"verdict": "removed_again", "because": ["critical 1 exceeds the limit of 0"]});
+    assert_eq!(history["if_given_back"], today);
+    assert_eq!(
+        (&document["verdict"], &document["images"][0]["verdict"], &document["images"][0]["digest"]),
+        (&json!("absent"), &json!("already_quarantined"), &json!(image))
+    );
     let removal = &history["removals"][0];
     assert_eq!(
         (&removal["rule"], &removal["notice"]),
@@ -95,7 +102,7 @@ async fn digest_and_mark_lead_to_the_history_of_the_image() {
                 "             and 4 more findings that count\n",
                 "  now        quarantined; missing: 2.0; pull by digest works:\n",
                 &format!("             {host}/team/app@{index}\n"),
-                &format!("  give back  tagwarden restore team/app@{index}\n"),
+                &format!("hold it    tagwarden restore team/app@{index} \\\n"),
             ],
         );
     }
@@ -163,7 +170,53 @@ async fn what_became_of_a_tag_is_told() {
         ],
     );
     let shown = explain(&world, "team/app:1").await;
-    says(&shown, &["  give back  tagwarden restore team/app:1\n"]);
+    says(&shown, &["hold it    tagwarden restore team/app:1 \\\n"]);
+}
+
+#[tokio::test]
+async fn vanished_tag_is_judged_by_the_policy_of_today() {
+    let mut world = night().await;
+    let (image, _) = world.quarantined(&world.repository, &["1.0"]);
+    let order = |shown: &Shown, parts: &[&str]| {
+        let at: Vec<_> = parts.iter().map(|part| shown.stdout.find(part)).collect();
+        assert!(at.iter().all(Option::is_some) && at.is_sorted(), "{parts:?} {}", shown.stdout);
+    };
+    let shown = explain(&world, "team/app:1.0").await;
+    let still = "verdict    removed; it still violates the policy, and would be removed again\n";
+    assert!(shown.stdout.starts_with(still), "{shown:?}");
+    let history = "team/app:1.0 was removed from ";
+    order(
+        &shown,
+        &["because    critical 1", "best       rebuild it", "hold it", "judged", history],
+    );
+    let set = |world: &mut World, text: &str| {
+        world.variables.insert("TAGWARDEN_CONFIG_TEXT".to_owned(), text.to_owned());
+    };
+    let unlimited = "policy.max_findings = { critical = 'unlimited', high = 'unlimited' }";
+    for (config, why) in [
+        (unlimited, "no limit is exceeded"),
+        ("policy.protected_tags = ['1.*']", "1.0 is protected"),
+    ] {
+        set(&mut world, config);
+        let shown = explain(&world, "team/app:1.0").await;
+        let stays = "verdict    removed; the policy of today lets it stay\n";
+        assert!(shown.stdout.starts_with(stays), "{shown:?}");
+        order(&shown, &[why, "give back  tagwarden restore team/app:1.0\n", "hold it", history]);
+    }
+    world.variables.remove("TAGWARDEN_CONFIG_TEXT");
+    let unread = FaultRule::on("DescribeImageScanFindings").error("AccessDeniedException");
+    world.sim.set_faults(unread);
+    let shown = explain(&world, "team/app:1.0").await;
+    let unknown = "verdict    removed; whether the policy of today lets it stay is not known\n";
+    assert!(shown.code == 0 && shown.stdout.starts_with(unknown), "{shown:?}");
+    world.sim.clear_faults();
+    // The first digits of its digest are enough.
+    for name in [format!("team/app@{}", &image[7..19]), format!("team/app:{}", &mark(&image)[..19])]
+    {
+        says(&explain(&world, &name).await, &["already quarantined", &image]);
+    }
+    let shown = world.run(&["explain", "team/app@sha256:00000000"], "").await;
+    assert!(shown.complaint(2).contains("give the whole digest"), "{shown:?}");
 }
 
 #[tokio::test]
@@ -174,7 +227,17 @@ async fn forged_record_is_not_taken_for_ours() {
     let forged = manifest(&world.repository, &image, &forged, None);
     world.sim.push_manifest(&world.repository, &[], &forged);
     let shown = explain(&world, "team/app:1.0").await;
-    says(&shown, &["  certainty  not verified: anybody who can push", "no worker does it"]);
+    says(
+        &shown,
+        &[
+            "  certainty  not verified: anybody who can push",
+            "\ngive back  not by the worker: no record of it is signed\n",
+            "\n           this prints the commands to give it back by hand:\n",
+            "\n           tagwarden restore team/app:1.0\n",
+            "\nfirst      have an exception, or it is removed again\n",
+        ],
+    );
+    assert!(!shown.stdout.contains("--until"), "{shown:?}");
     let key = ("TAGWARDEN__RESTORE__KEY".to_owned(), super::quarantine::KEY.to_owned());
     world.variables.extend([key]);
     let shown = explain(&world, &format!("team/app@{image}")).await;
