@@ -65,10 +65,10 @@ impl Progress {
     }
 
     pub(super) fn step(&self, step: &Advance) {
-        if let (Some(bar), Advance::More(1..)) = (&self.bar, step) {
-            if bar.is_hidden() {
-                bar.set_draw_target(ProgressDrawTarget::stderr());
-            }
+        if let (Some(bar), Advance::More(1..)) = (&self.bar, step)
+            && bar.is_hidden()
+        {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
         }
         let bar = self.bar.as_ref().filter(|bar| !bar.is_hidden());
         let Some(bar) = bar else {
