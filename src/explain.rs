@@ -36,6 +36,7 @@ pub(crate) use self::history::Past;
 pub(crate) use self::image::ExplainedImage;
 use self::live::Live;
 pub(crate) use self::offline::offline;
+use self::today::IfGivenBack;
 pub(crate) use self::today::Today;
 
 /// The decision about one image.
@@ -263,7 +264,8 @@ impl Explainer<'_> {
     ) {
         for Today { digest, judged } in &past.today {
             let TagOrDigest::Tag(tag) = image else { continue };
-            let today = self.if_given_back(
+            let today = IfGivenBack::of(
+                self.policy,
                 repository,
                 Some(tag),
                 judged.as_deref().map_err(String::as_str),
@@ -279,7 +281,7 @@ impl Explainer<'_> {
             explanation.images.extend(all);
         }
         if let (TagOrDigest::Digest(digest), Live::Inspected(all)) = (image, live) {
-            let today = self.if_given_back(repository, None, Ok(all));
+            let today = IfGivenBack::of(self.policy, repository, None, Ok(all));
             let history = explanation.history.iter_mut();
             if let Some(of) = history.into_iter().find(|of| of.is_of(digest)) {
                 of.if_given_back = Some(today);

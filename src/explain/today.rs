@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::Explainer;
 use crate::domain::names::{Digest, Repository, Tag};
+use crate::domain::policy::Policy;
 use crate::inspect::{Inspection, Violation};
 
 /// How an image is judged now that has lost the tag which somebody names.
@@ -39,23 +39,21 @@ impl IfGivenBack {
     fn new(verdict: Verdict, because: impl Into<String>) -> Self {
         Self { verdict, because: vec![because.into()] }
     }
-}
 
-impl Explainer<'_> {
     /// Returns what would become of a tag of this image, or if none is named, of its removed tags.
-    pub(super) fn if_given_back(
-        &self,
+    pub(super) fn of(
+        policy: &Policy,
         repository: &Repository,
         tag: Option<&Tag>,
         judged: Result<&[Inspection], &str>,
-    ) -> IfGivenBack {
-        let of = |verdict, why: &str| IfGivenBack::new(verdict, why);
+    ) -> Self {
+        let of = |verdict, why: &str| Self::new(verdict, why);
         let inspection = match judged {
             Ok(all) => all.last().unwrap_or(&Inspection::Absent),
             Err(problem) => return of(Verdict::Unknown, problem),
         };
         match inspection {
-            Inspection::Violation(violation) => self.violating(repository, tag, violation),
+            Inspection::Violation(violation) => Self::violating(policy, repository, tag, violation),
             Inspection::Clean(..) => of(Verdict::Stays, "no limit is exceeded"),
             Inspection::NotAnImage => of(Verdict::Stays, "it is not a container image"),
             Inspection::Wait(_, why, _)
@@ -68,19 +66,19 @@ impl Explainer<'_> {
     }
 
     fn violating(
-        &self,
+        policy: &Policy,
         repository: &Repository,
         tag: Option<&Tag>,
         violation: &Violation,
-    ) -> IfGivenBack {
+    ) -> Self {
         let Violation { plan, evaluation, .. } = violation;
-        let terms = self.policy.terms(&repository.name).1;
+        let terms = policy.terms(&repository.name).1;
         if let Some(why) = tag.and_then(|tag| terms.keeps(tag)) {
-            return IfGivenBack::new(Verdict::Stays, why);
+            return Self::new(Verdict::Stays, why);
         }
         if !plan.blockers.is_empty() {
-            return IfGivenBack { verdict: Verdict::Stays, because: plan.blockers.clone() };
+            return Self { verdict: Verdict::Stays, because: plan.blockers.clone() };
         }
-        IfGivenBack { verdict: Verdict::RemovedAgain, because: evaluation.reasons.clone() }
+        Self { verdict: Verdict::RemovedAgain, because: evaluation.reasons.clone() }
     }
 }
