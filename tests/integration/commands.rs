@@ -18,6 +18,7 @@ mod operator;
 mod permissions;
 mod plan;
 mod quarantine;
+mod readme;
 mod restore;
 mod schema;
 pub(crate) mod support;

@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 /// The example's program. `cargo test` builds it, because its package is a default member of the
 /// workspace; for `cargo test -p tagwarden` or `--test integration` alone, run
 /// `cargo build --example local` first.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().and_then(std::path::Path::parent).unwrap();
     let program = profile.join("examples/local");
@@ -20,7 +20,7 @@ fn program() -> PathBuf {
 }
 
 /// Starts the example.
-fn start(arguments: &[&str]) -> Child {
+pub(crate) fn start(arguments: &[&str]) -> Child {
     Command::new(program())
         .args(arguments)
         .env_remove("RUST_LOG")
@@ -33,7 +33,7 @@ fn start(arguments: &[&str]) -> Child {
 }
 
 /// Runs the example to its end with something on its standard input.
-async fn run(arguments: &[&str], input: &str) -> Output {
+pub(crate) async fn run(arguments: &[&str], input: &str) -> Output {
     let mut child = start(arguments);
     // A program that does not read its input may have ended already.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes()).await;
@@ -41,7 +41,7 @@ async fn run(arguments: &[&str], input: &str) -> Output {
 }
 
 /// The standard output of a successful run.
-fn shown(output: &Output) -> String {
+pub(crate) fn shown(output: &Output) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{:?}: {errors}", output.status);
     assert_eq!(errors, "", "the log is shown only on request");

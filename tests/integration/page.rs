@@ -5,6 +5,7 @@
 
 mod browser;
 mod documents;
+mod pictures;
 
 use std::io::Write as _;
 use std::path::PathBuf;

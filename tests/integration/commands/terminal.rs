@@ -31,7 +31,12 @@ fn terminal(width: u16) -> (OwnedFd, OwnedFd) {
 
 /// Runs a command at a terminal of this width on which somebody types a text. Standard error is a
 /// pipe.
-async fn at_terminal(arguments: &[&str], variables: &Variables, width: u16, text: &str) -> Shown {
+pub(super) async fn at_terminal(
+    arguments: &[&str],
+    variables: &Variables,
+    width: u16,
+    text: &str,
+) -> Shown {
     run_at_terminal(arguments, variables, (width, false), text).await
 }
 

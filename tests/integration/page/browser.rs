@@ -28,22 +28,24 @@ pub(super) struct Browser {
     profile: tempfile::TempDir,
 }
 
-fn installed() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
+/// Where Chromium is. Returns `None`, and says so, if it is not installed.
+pub(super) fn installed() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<_> = std::env::split_paths(&path).collect();
     let files = NAMES.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
-    files.into_iter().find(|file| file.is_file())
+    let program = files.into_iter().find(|file| file.is_file());
+    if program.is_none() {
+        // The macros would leave it to the output of the test, which nobody sees if it passes.
+        let why = "SKIPPED: Chromium is not installed (Debian's package chromium)\n";
+        std::io::stderr().write_all(why.as_bytes()).expect("standard error");
+    }
+    program
 }
 
 impl Browser {
     /// Starts Chromium. Returns `None` if it is not installed.
     pub(super) fn start() -> Option<Self> {
-        let Some(program) = installed() else {
-            // The macros would leave it to the output of the test, which nobody sees if it passes.
-            let why = "SKIPPED: Chromium is not installed (Debian's package chromium)\n";
-            std::io::stderr().write_all(why.as_bytes()).expect("standard error");
-            return None;
-        };
+        let program = installed()?;
         let profile = tempfile::tempdir().expect("a folder for the profile");
         let errors = std::fs::File::create(profile.path().join("stderr")).expect("a file");
         let mut command = Command::new("sh");
