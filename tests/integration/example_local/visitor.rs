@@ -148,7 +148,8 @@ async fn visitor_lists_explains_and_gives_back_what_was_removed() {
     for part in [
         "6 images in quarantine, 8 tags",
         "team/shop:3.0.0 was removed from sha256:",
-        "give back  tagwarden restore team/shop:3.0.0\n",
+        "would be removed again",
+        "hold it    tagwarden restore team/shop:3.0.0 \\\n",
         "\n1 restored\n",
     ] {
         assert!(shown.contains(part), "{part} is missing: {shown}");
