@@ -54,8 +54,8 @@ class Example:
         self.aws = one(r"AWS_ENDPOINT_URL=(\S+)")
         self.worker = one(r"http://(\S+)/metrics")
         self.repository = one(r"aws ecr put-image --repository-name (\S+)")
-        self.manifest = one(r"--image-manifest \\\n\s+'(.+)'")
-        self.queue = one(r"--queue-url (\S+)")
+        self.manifest = one(r"--image-manifest \\\n\s+'([^']+)'")
+        self.queue = one(r"export TAGWARDEN__QUEUE__URL=\\?\s*(\S+)").strip("'")
 
     def call(self, target, version, parameters):
         headers = {"X-Amz-Target": target, "Content-Type": f"application/x-amz-json-{version}"}
