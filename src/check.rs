@@ -10,6 +10,7 @@ pub mod render;
 pub mod scope;
 mod unmatched;
 mod warnings;
+pub mod widening;
 
 use std::time::SystemTime;
 
@@ -89,6 +90,8 @@ impl Report {
             policy,
         }));
         let mut warnings = warnings::warnings(settings, now);
+        let widening = widening::widening(&entries).into_iter();
+        warnings.extend(widening.map(|one| Warning::about(one.key, one.message)));
         warnings.extend(unread_findings(settings, place).map(Warning::general));
         warnings.extend(policies.iter().filter_map(|RolePolicy { of, policy }| {
             let too_long = policy.too_long()?;
@@ -97,7 +100,7 @@ impl Report {
         for warning in &mut warnings {
             warning.at = warning.place.as_deref().and_then(|key| places.of(key));
         }
-        let setting = |Entry { key, value, origin }| Setting {
+        let setting = |Entry { key, value, origin, .. }| Setting {
             key,
             value,
             is_given: matches!(origin, Origin::File(_) | Origin::Variable(_)),

@@ -23,9 +23,10 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use tracing::error;
+use tracing::{error, warn};
 
 use self::screen::Screen;
+use crate::check::widening::{Widening, widening};
 use crate::config::{self, ConfigError, Settings, Sources};
 use crate::domain::text::escaped;
 use crate::telemetry::export::Export;
@@ -111,7 +112,7 @@ pub async fn main(arguments: Arguments) -> ExitCode {
     let (sources, screen) = (Sources::from_process(arguments.config), arguments.screen);
     match arguments.command {
         Command::Run => match Settings::load(&sources) {
-            Ok(settings) => run(settings, &screen).await,
+            Ok(settings) => run(settings, &sources, &screen).await,
             Err(error) => misconfigured(&error, &screen),
         },
         Command::Check(arguments) => check::main(arguments, sources, &screen).await,
@@ -211,7 +212,7 @@ fn print_coloured(text: &str) -> ExitCode {
     }
 }
 
-async fn run(settings: Settings, screen: &Screen) -> ExitCode {
+async fn run(settings: Settings, sources: &Sources, screen: &Screen) -> ExitCode {
     let signals = match app::Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return failed(FAILED, error),
@@ -230,6 +231,10 @@ async fn run(settings: Settings, screen: &Screen) -> ExitCode {
         Err(error) => return failed(FAILED, format_args!("cannot set up logs: {error}")),
     };
     telemetry::logs::log_panics();
+    // The sources have been read just before.
+    for Widening { key, message } in widening(&config::effective(sources).unwrap_or_default()) {
+        warn!(key, why = message, "a variable widens what the configuration file says");
+    }
     let sdk = app::aws_from_environment().await;
     // The future is boxed because the futures below are deep, and grow with every layer of the SDK.
     match Box::pin(app::run(settings, signals, &sdk, export)).await {

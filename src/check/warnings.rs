@@ -38,7 +38,7 @@ impl Warning {
     }
 
     /// A warning that is a sentence of its own, about this key.
-    fn about(key: String, message: String) -> Self {
+    pub(super) fn about(key: String, message: String) -> Self {
         Self { place: Some(key.clone()), key: Some(key), message, at: None }
     }
 

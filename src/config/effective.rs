@@ -48,6 +48,8 @@ pub struct Entry {
     pub value: String,
     /// The source of the value.
     pub origin: Origin,
+    /// The value that the file gives, if a variable replaces it.
+    pub replaced: Option<String>,
 }
 
 /// Returns every key with its value, in the order of [`schema`]. Arrays of tables contribute only
@@ -125,7 +127,10 @@ impl Walk {
             Some(value) => written(value, schema),
             None => String::new(),
         };
-        self.entries.push(Entry { key, value, origin });
+        let is_replaced = matches!(origin, Origin::Variable(_));
+        let in_file = place.in_file.filter(|_| is_replaced && !SECRETS.contains(&key.as_str()));
+        let replaced = in_file.map(|value| written(value, schema));
+        self.entries.push(Entry { key, value, origin, replaced });
     }
 }
 

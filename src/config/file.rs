@@ -289,6 +289,9 @@ pub(super) struct RawRepositories {
     pub(super) include: Option<List>,
     /// Globs of repositories that are left alone
     pub(super) exclude: List,
+    /// ARNs of the repositories that the worker's own images are pulled from, which are left alone
+    #[schemars(extend("minItems" = 1))]
+    pub(super) own_images: Option<List>,
 }
 
 /// Limits on the tags that all tasks together remove in an hour

@@ -92,6 +92,8 @@ pub enum OutOfScope {
     Region,
     /// `policy.repositories` leaves it out.
     Repository,
+    /// It holds images that the worker itself is started from.
+    OwnImages,
 }
 
 impl OutOfScope {
@@ -102,6 +104,7 @@ impl OutOfScope {
             Self::Account => "the account is not in policy.accounts",
             Self::Region => "the Region is not in policy.regions",
             Self::Repository => "the repository is left out by policy.repositories",
+            Self::OwnImages => "the repository is one of policy.repositories.own_images",
         }
     }
 }
@@ -256,6 +259,9 @@ pub struct Policy {
     pub include: Globs,
     /// The repositories that the policy does not cover, even if `include` names them.
     pub exclude: Globs,
+    /// The repositories of the images that the worker's own task is started from. Without their
+    /// tags ECS could not start it again, so the policy never covers them.
+    pub own_images: BTreeSet<Repository>,
     /// The repositories that pulls fill from another registry, in addition to those that the prefix
     /// of a pull-through cache rule names.
     pub pull_through: Globs,
@@ -278,6 +284,9 @@ impl Policy {
         let name = repository.name.as_str();
         if !self.include.admit(name) || self.exclude.matching(name).is_some() {
             return Err(OutOfScope::Repository);
+        }
+        if self.own_images.contains(repository) {
+            return Err(OutOfScope::OwnImages);
         }
         Ok(())
     }

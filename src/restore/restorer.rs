@@ -118,7 +118,7 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
                 Ok(Some(Outcome::RestoreRefused))
             }
             // Its tags may have been removed before the policy left it out.
-            Err(OutOfScope::Repository) | Ok(()) => Ok(None),
+            Err(OutOfScope::Repository | OutOfScope::OwnImages) | Ok(()) => Ok(None),
         }
     }
 

@@ -100,6 +100,10 @@ fn every_change_of_the_policy_changes_the_fingerprint() {
         ("high = 'unlimited'", "high = 0"),
         ("include = ['team/*']", "include = ['team/a*']"),
         ("exclude = ['team/secret']", ""),
+        (
+            "exclude = ['team/secret']",
+            "own_images = ['arn:aws:ecr:eu-west-1:111122223333:repository/a']",
+        ),
         ("name = 'legacy'", "name = 'old'"),
         ("repositories = ['team/legacy*']", "repositories = ['team/old*']"),
         ("tags = ['v*']", ""),

@@ -109,7 +109,11 @@ fn full() -> Value {
     rule["name"] = json!("legacy");
     rule["repositories"] = json!(["legacy/*"]);
     rule["tags"] = json!(["pr-*"]);
-    policy["repositories"] = json!({"include": ["team/*"], "exclude": ["team/x"]});
+    policy["repositories"] = json!({
+        "include": ["team/*"],
+        "exclude": ["team/x"],
+        "own_images": ["arn:aws:ecr:eu-west-1:111122223333:repository/tagwarden"],
+    });
     policy["pull_through"] = json!(["library/*"]);
     policy["accounts"] = json!(["111122223333"]);
     policy["regions"] = json!(["eu-west-1"]);

@@ -16,7 +16,7 @@ use crate::config::value::{
 use crate::domain::exception::{Day, Exception};
 use crate::domain::findings::{Score, Severity};
 use crate::domain::limits::Limits;
-use crate::domain::names::{AccountId, Digest, Region};
+use crate::domain::names::{AccountId, Digest, InvalidName, Region, Repository, RepositoryArn};
 use crate::domain::policy::{
     Action, InUse, IndexRule, Mode, Policy, Replicated, Rule, RuleSettings, Unscanned,
 };
@@ -41,6 +41,9 @@ pub(super) fn policy(mut raw: RawPolicy) -> Result<Policy, Mistakes> {
     let exceptions: Vec<_> = exceptions.collect();
     let include = all.add(globs_or_all("policy.repositories.include", raw.repositories.include));
     let exclude = all.add(globs("policy.repositories.exclude", raw.repositories.exclude));
+    let own_images = raw.repositories.own_images;
+    let own_images = names("policy.repositories.own_images", own_images, own_repository);
+    let own_images = all.add(own_images);
     let pull_through = all.add(globs("policy.pull_through", raw.pull_through));
     let accounts = all.add(names("policy.accounts", raw.accounts, AccountId::parse));
     let regions = all.add(names("policy.regions", raw.regions, Region::parse));
@@ -51,11 +54,16 @@ pub(super) fn policy(mut raw: RawPolicy) -> Result<Policy, Mistakes> {
             exceptions: exceptions.into_iter().collect::<Option<_>>()?,
             include: include?,
             exclude: exclude?,
+            own_images: own_images?.unwrap_or_default(),
             pull_through: pull_through?,
             accounts: accounts?,
             regions: regions?,
         })
     })
+}
+
+fn own_repository(arn: String) -> Result<Repository, InvalidName> {
+    RepositoryArn::parse(&arn).map(|arn| arn.repository)
 }
 
 fn rule(at: usize, mut raw: RawRule, base: &RuleSettings) -> Result<Rule, Mistakes> {

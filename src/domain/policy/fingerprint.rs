@@ -62,6 +62,9 @@ struct Canonical<'a> {
     exceptions: Vec<CanonicalException<'a>>,
     include: &'a [String],
     exclude: &'a [String],
+    /// Left out if there are none, so that older fingerprints stay what they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    own_images: Vec<String>,
     pull_through: &'a [String],
     accounts: Option<Vec<&'a str>>,
     regions: Option<Vec<&'a str>>,
@@ -108,8 +111,8 @@ struct CanonicalException<'a> {
 
 impl<'a> Canonical<'a> {
     fn new(policy: &'a Policy) -> Self {
-        let Policy { base, rules, exceptions, include, exclude, pull_through, accounts, regions } =
-            policy;
+        let Policy { base, rules, exceptions, include, exclude, own_images, .. } = policy;
+        let Policy { pull_through, accounts, regions, .. } = policy;
         let accounts = accounts.as_ref().map(|all| all.iter().map(|one| one.as_str()).collect());
         let regions = regions.as_ref().map(|all| all.iter().map(|one| one.as_str()).collect());
         Self {
@@ -119,6 +122,7 @@ impl<'a> Canonical<'a> {
             exceptions: exceptions.as_slice().iter().map(CanonicalException::new).collect(),
             include: include.patterns(),
             exclude: exclude.patterns(),
+            own_images: own_images.iter().map(ToString::to_string).collect(),
             pull_through: pull_through.patterns(),
             accounts,
             regions,

@@ -37,6 +37,7 @@ fn reach_defaults_to_own_account_in_all_regions() {
         regions: Some([Region::parse("eu-west-1").unwrap()].into()),
         include: globs(&["team/*"]),
         exclude: globs(&["team/secret*"]),
+        own_images: [repository("444455556666", "eu-west-1", "team/own")].into(),
         ..Policy::default()
     };
     let reach =
@@ -46,6 +47,7 @@ fn reach_defaults_to_own_account_in_all_regions() {
     assert_eq!(reach("444455556666", "us-east-1", "team/a"), Err(OutOfScope::Region));
     assert_eq!(reach("444455556666", "eu-west-1", "other"), Err(OutOfScope::Repository));
     assert_eq!(reach("444455556666", "eu-west-1", "team/secret"), Err(OutOfScope::Repository));
+    assert_eq!(reach("444455556666", "eu-west-1", "team/own"), Err(OutOfScope::OwnImages));
 }
 
 #[test]
