@@ -25,7 +25,8 @@ ACCOUNT, REGION = cloudformation.ACCOUNT, cloudformation.REGION
 
 
 def alarm(properties):
-    call("cloudwatch").put_metric_alarm(**properties | {"Threshold": float(properties["Threshold"])})
+    numbers = {"Threshold": float(properties["Threshold"]), "EvaluationPeriods": int(properties["EvaluationPeriods"])}
+    call("cloudwatch").put_metric_alarm(**properties | numbers)
 
 
 def queue_policy(properties):
@@ -69,6 +70,19 @@ def scaling_policy(properties):
     )
 
 
+def metric_filter(properties):
+    given = dict(properties)
+    transformations = [
+        {name[0].lower() + name[1:]: value for name, value in one.items()} for one in given["MetricTransformations"]
+    ]
+    call("logs").put_metric_filter(
+        filterName=given["MetricTransformations"][0]["MetricName"],
+        logGroupName=given["LogGroupName"],
+        filterPattern=given["FilterPattern"],
+        metricTransformations=transformations,
+    )
+
+
 def schedule(properties):
     call("scheduler").create_schedule(**properties)
 
@@ -79,6 +93,7 @@ LACKING = {
     "AWS::ApplicationAutoScaling::ScalingPolicy": scaling_policy,
     "AWS::CloudWatch::Alarm": alarm,
     "AWS::Events::EventBusPolicy": bus_policy,
+    "AWS::Logs::MetricFilter": metric_filter,
     "AWS::S3::BucketPolicy": bucket_policy,
     "AWS::Scheduler::Schedule": schedule,
     "AWS::SNS::TopicPolicy": topic_policy,
@@ -121,6 +136,8 @@ def create(name, path, parameters):
     # moto passes the bus itself to the rule instead of its name.
     text = json.dumps(body | {"Resources": known}).replace('{"Ref": "EventBus"}', f'"{name}"')
     for one, made in stack.made()["resources"].items():
+        if made["Type"] == "AWS::CloudWatch::Alarm":
+            text = text.replace(f'{{"Ref": "{one}"}}', json.dumps(made["Properties"]["AlarmName"]))
         if made["Type"] in NAMED:
             text = text.replace(f'{{"Ref": "{one}"}}', json.dumps(NAMED[made["Type"]](made["Properties"])))
     client = call("cloudformation")

@@ -213,6 +213,10 @@ class Stack:
                 return own["Name"]
             case "AWS::Events::EventBus", "Arn":
                 return arn(f"event-bus/{own['Name']}")
+            case "AWS::ECS::Cluster", "Arn":
+                return arn(f"cluster/{own['ClusterName']}")
+            case "AWS::CloudWatch::Alarm", "Ref":
+                return own["AlarmName"]
             case ("AWS::ECS::Cluster" | "AWS::ECS::Service"), ("Ref" | "Name"):
                 return own.get("ClusterName") or own["ServiceName"]
         return f"{name}.{attribute}"

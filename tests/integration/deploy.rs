@@ -2,7 +2,9 @@
 //! which are installed from PyPI below `target/`; and held against what the worker does, asks for
 //! and counts.
 
+mod agree;
 mod alarms;
+mod change;
 mod events;
 mod guide;
 mod role;

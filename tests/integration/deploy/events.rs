@@ -60,9 +60,16 @@ fn is_assessed(event: &Value) -> bool {
     matches!(parse(&event.to_string(), &own), Ok(Parsed::Assess(_)))
 }
 
+/// The rules that bring work. The others keep what ECS says of the tasks.
+pub(super) fn work_rules(stack: &Value) -> Vec<(&str, &Value)> {
+    let mut rules = of_type(stack, "AWS::Events::Rule");
+    rules.retain(|(_, rule)| rule["EventPattern"]["source"] != json!(["aws.ecs"]));
+    rules
+}
+
 /// The rules of the default bus.
 fn rules(stack: &Value) -> Vec<(&str, &Value)> {
-    let mut rules = of_type(stack, "AWS::Events::Rule");
+    let mut rules = work_rules(stack);
     rules.retain(|(_, rule)| rule.get("EventBusName").is_none());
     rules
 }
@@ -83,6 +90,74 @@ fn every_assessed_event_matches_one_rule_and_few_others_match() {
     assert_eq!(used.len(), 4, "{used:?}");
 }
 
+/// An event of ECS about a task of the stack (ECS developer guide, "Task state change events").
+fn task_event(cluster: &str, status: &str, code: &str, reason: &str) -> Value {
+    json!({
+        "version": "0", "id": "3317b2af-7005-947d-b652-f55e762e571a", "source": "aws.ecs",
+        "detail-type": "ECS Task State Change", "account": "111122223333",
+        "time": "2026-11-30T12:00:00Z", "region": "eu-west-1",
+        "resources": ["arn:aws:ecs:eu-west-1:111122223333:task/tagwarden/c13b4cb40f1f4fe4a2971f76ae5a47ad"],
+        "detail": {
+            "clusterArn": format!("arn:aws:ecs:eu-west-1:111122223333:cluster/{cluster}"),
+            "lastStatus": status, "desiredStatus": "STOPPED", "stopCode": code, "stoppedReason": reason,
+        },
+    })
+}
+
+#[test]
+fn tasks_that_end_by_themselves_are_counted_and_those_that_ecs_stops_are_not() {
+    let Some(tools) = Tools::new() else { return };
+    let stack = tools.stack(&[]);
+    let pattern = &stack["resources"]["TaskStoppedRule"]["Properties"]["EventPattern"];
+    let matches = |event: &Value| {
+        let input = json!({"pattern": pattern, "event": event}).to_string();
+        tools.json(&["tests/deploy/matches.py"], &input) == json!(true)
+    };
+    let crashed = ["EssentialContainerExited", "Essential container in task exited"];
+    for (cluster, status, [code, reason], counts) in [
+        ("tagwarden", "STOPPED", crashed, true),
+        ("tagwarden", "STOPPED", ["TaskFailedToStart", "CannotPullContainerError: ..."], true),
+        (
+            "tagwarden",
+            "STOPPED",
+            ["ServiceSchedulerInitiated", "Task failed container health checks"],
+            true,
+        ),
+        (
+            "tagwarden",
+            "STOPPED",
+            ["ServiceSchedulerInitiated", "Scaling activity initiated by deployment"],
+            false,
+        ),
+        ("tagwarden", "STOPPED", ["UserInitiated", "Task stopped by user"], false),
+        ("tagwarden", "DEPROVISIONING", crashed, false),
+        ("other", "STOPPED", crashed, false),
+    ] {
+        let event = task_event(cluster, status, code, reason);
+        assert_eq!(matches(&event), counts, "{event}");
+    }
+}
+
+#[test]
+fn deployment_of_the_service_that_fails_is_counted() {
+    let Some(tools) = Tools::new() else { return };
+    let stack = tools.stack(&[]);
+    let pattern = &stack["resources"]["DeploymentFailedRule"]["Properties"]["EventPattern"];
+    for (service, name, counts) in [
+        ("tagwarden/tagwarden", "SERVICE_DEPLOYMENT_FAILED", true),
+        ("tagwarden/tagwarden", "SERVICE_DEPLOYMENT_COMPLETED", false),
+        ("other/tagwarden", "SERVICE_DEPLOYMENT_FAILED", false),
+    ] {
+        let event = json!({
+            "source": "aws.ecs", "detail-type": "ECS Deployment State Change",
+            "resources": [format!("arn:aws:ecs:eu-west-1:111122223333:service/{service}")],
+            "detail": {"eventType": "ERROR", "eventName": name, "deploymentId": "ecs-svc/123"},
+        });
+        let input = json!({"pattern": pattern, "event": event}).to_string();
+        assert_eq!(tools.json(&["tests/deploy/matches.py"], &input), json!(counts), "{event}");
+    }
+}
+
 #[test]
 fn no_rule_depends_on_severities() {
     let Some(tools) = Tools::new() else { return };
@@ -97,7 +172,7 @@ fn no_rule_depends_on_severities() {
 fn no_rule_passes_a_request_of_ours() {
     let Some(tools) = Tools::new() else { return };
     let (stack, member) = (tools.stack(&["CreateEventBus=true"]), tools.member(&[]));
-    for rules in [of_type(&stack, "AWS::Events::Rule"), of_type(&member, "AWS::Events::Rule")] {
+    for rules in [work_rules(&stack), work_rules(&member)] {
         assert!(rules.len() >= 4);
         for (name, rule) in &rules {
             // Whoever may put events would restore and hold images otherwise.
@@ -139,7 +214,7 @@ fn other_accounts_and_regions_forward_the_same_events() {
             "{name}"
         );
     }
-    let mut on_bus = of_type(&stack, "AWS::Events::Rule");
+    let mut on_bus = work_rules(&stack);
     on_bus.retain(|(_, rule)| rule["EventBusName"] == "tagwarden");
     for (name, event) in events() {
         if !takers(&forwarded, &event).is_empty() {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tagwarden::aws::Operation;
 use tokio::net::TcpListener;
 
+use super::events::work_rules;
 use super::sweep::input;
 use super::task::{check, environment};
 use super::tools::{Tools, list, of_type};
@@ -70,6 +71,9 @@ fn texts(value: &Value) -> Vec<&str> {
 fn grants(document: &Value) -> Grants {
     let mut grants = Grants::new();
     for statement in list(&document["Statement"]) {
+        if statement["Effect"] == "Deny" {
+            continue;
+        }
         assert_eq!(statement["Effect"], "Allow");
         let mut condition = statement.get("Condition").cloned().unwrap_or_default();
         let account = &condition["StringEquals"]["aws:ResourceAccount"];
@@ -263,11 +267,41 @@ async fn role_in_other_accounts_grants_what_check_needs_there() {
 }
 
 #[test]
+fn own_images_are_denied_to_the_worker_whatever_the_repositories() {
+    let Some(tools) = Tools::new() else { return };
+    let own = "arn:aws:ecr:eu-west-1:111122223333:repository/tagwarden,\
+               arn:aws:ecr:eu-west-1:111122223333:repository/mirror/router";
+    for more in ["Repositories=*", "Repositories=tagwarden,mirror/*"] {
+        let parameters = ["Mode=enforce", &format!("ImageRepositoryArns={own}"), more];
+        let stack = tools.stack(&parameters);
+        let worker = policies(&stack, "TaskRole")[0];
+        let denied = list(&worker["Statement"]).iter().filter(|one| one["Effect"] == "Deny");
+        let [denied] = denied.collect::<Vec<_>>()[..] else { panic!("{worker:#}") };
+        assert_eq!(denied["Action"], json!(["ecr:BatchDeleteImage", "ecr:PutImage"]));
+        assert_eq!(denied["Resource"], json!(own.split(',').collect::<Vec<_>>()));
+        assert_eq!(denied.get("Condition"), None);
+        let task = environment(&tools.task_definition(&parameters));
+        assert_eq!(task["TAGWARDEN__POLICY__REPOSITORIES__OWN_IMAGES"], own);
+    }
+}
+
+/// The statements of a stack's roles that allow something.
+fn allowed(stack: &Value) -> String {
+    let mut text = String::new();
+    for (_, role) in of_type(stack, "AWS::IAM::Role") {
+        for policy in list(&role["Policies"]) {
+            let all = list(&policy["PolicyDocument"]["Statement"]).iter();
+            all.filter(|one| one["Effect"] == "Allow").for_each(|one| text += &one.to_string());
+        }
+    }
+    text
+}
+
+#[test]
 fn read_only_role_is_enough_for_audit() {
     let Some(tools) = Tools::new() else { return };
     for stack in [tools.stack(&["Mode=audit"]), tools.member(&["Mode=audit"])] {
-        let all = of_type(&stack, "AWS::IAM::Role");
-        let text = serde_json::to_string(&all).expect("JSON");
+        let text = allowed(&stack);
         assert!(text.contains("ecr:DescribeImages"));
         assert!(!PUTS.iter().any(|action| text.contains(action)));
         assert!(!text.contains("ecr:BatchDeleteImage"));
@@ -279,16 +313,15 @@ fn read_only_role_is_enough_for_audit() {
 #[test]
 fn restores_in_audit_mode_put_images_and_delete_none() {
     let Some(tools) = Tools::new() else { return };
-    let allowed = ["Mode=audit", "RestoreInAudit=true"];
-    let with_operators = [&allowed[..], &[OPERATORS]].concat();
-    for stack in [tools.stack(&with_operators), tools.member(&allowed)] {
-        let all = of_type(&stack, "AWS::IAM::Role");
-        let text = serde_json::to_string(&all).expect("JSON");
+    let in_audit = ["Mode=audit", "RestoreInAudit=true"];
+    let with_operators = [&in_audit[..], &[OPERATORS]].concat();
+    for stack in [tools.stack(&with_operators), tools.member(&in_audit)] {
+        let text = allowed(&stack);
         assert!(PUTS.iter().all(|action| text.contains(action)));
         assert!(!text.contains("ecr:BatchDeleteImage"));
     }
     // Without anybody who may ask, the worker needs no more.
-    let nobody = serde_json::to_string(&tools.stack(&allowed)).expect("JSON");
+    let nobody = allowed(&tools.stack(&in_audit));
     assert!(!nobody.contains("ecr:PutImage"));
 }
 
@@ -312,7 +345,7 @@ async fn task_role_grants_the_calls_of_a_run_and_nothing_else() {
     let sim = Sim::default();
     let (url, _) = sim.create_queue_with_redrive("tagwarden", 10, &[]);
     let topic = sim.create_topic("tagwarden");
-    for (name, rule) in of_type(&stack, "AWS::Events::Rule") {
+    for (name, rule) in work_rules(&stack) {
         sim.put_rule(name, rule["EventPattern"].clone(), "tagwarden");
     }
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

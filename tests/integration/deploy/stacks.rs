@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use tagwarden::domain::record::RestoreKeys;
 
+use super::events::work_rules;
 use super::tools::{Tools, list, of_type, path};
 
 const DAYS_14: u64 = 14 * 24 * 60 * 60;
@@ -59,6 +60,7 @@ fn moto_creates_both_stacks_and_delivers_events_through_them() {
                 "AWS::ApplicationAutoScaling::ScalingPolicy",
                 "AWS::CloudWatch::Alarm",
                 "AWS::Events::EventBusPolicy",
+                "AWS::Logs::MetricFilter",
                 "AWS::S3::BucketPolicy",
                 "AWS::SNS::TopicPolicy",
                 "AWS::SQS::QueuePolicy",
@@ -97,15 +99,24 @@ fn moto_creates_both_stacks_and_delivers_events_through_them() {
 /// The names of the alarms of both stacks and of the scaling policy, in order.
 fn expected_alarms() -> Vec<String> {
     let names = [
+        "access-refused",
+        "crash-loop",
         "dead-letters",
+        "deployment-failed",
+        "error-lines",
+        "exceptions",
+        "holds-ending",
         "leases-lost",
         "limit-reached",
+        "metrics-missing",
         "no-scan-events",
         "not-ready",
         "notices-failing",
         "oldest-message",
         "oldest-message-day",
         "overreach",
+        "panics",
+        "sweep-missing",
         "tasks-missing",
         "undelivered-events",
     ];
@@ -187,7 +198,7 @@ fn only_the_rules_of_the_stack_send_and_failed_deliveries_are_kept() {
     for stack in [tools.stack(&[]), tools.stack(&EVERYTHING), tools.member(&[])] {
         let mut senders = BTreeSet::new();
         let mut undelivered = BTreeSet::new();
-        for (name, rule) in of_type(&stack, "AWS::Events::Rule") {
+        for (name, rule) in work_rules(&stack) {
             let bus = rule["EventBusName"].as_str().map(|bus| format!("{bus}/"));
             senders.insert(format!(
                 "arn:aws:events:eu-west-1:111122223333:rule/{}{name}",
@@ -235,6 +246,12 @@ fn messages_received_ten_times_move_to_the_dead_letter_queue() {
 /// Every string of a document that contains an ARN.
 fn arns(document: &Value, found: &mut Vec<String>) {
     match document {
+        // A resource policy of CloudWatch Logs is a text.
+        Value::String(text)
+            if text.starts_with('{') && serde_json::from_str::<Value>(text).is_ok() =>
+        {
+            arns(&serde_json::from_str(text).expect("JSON"), found);
+        }
         Value::String(text) => found.extend(text.contains("arn:").then(|| text.clone())),
         Value::Array(items) => items.iter().for_each(|item| arns(item, found)),
         Value::Object(members) => members.values().for_each(|member| arns(member, found)),

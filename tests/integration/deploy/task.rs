@@ -6,7 +6,9 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::tools::{Tools, list, path, text};
-use crate::process::{Variables, tagwarden, within_deadline};
+use crate::process::{
+    Variables, Worker, tagwarden, variables as worker_variables, within_deadline,
+};
 use crate::python::Python;
 
 const FILE: &str = "task-definition.json";
@@ -121,6 +123,42 @@ async fn limit_applies_to_all_tasks_together() {
     assert_eq!(report["warnings"], serde_json::json!([]), "{report:#}");
 }
 
+#[tokio::test]
+async fn repositories_of_the_text_count_unless_the_parameter_is_given() {
+    let Some(tools) = Tools::new() else { return };
+    let include = "policy.repositories.include";
+    let widened =
+        |report: &Value| list(&report["warnings"]).iter().any(|one| one["key"] == include);
+    for (given, counts, warns) in [
+        (&[][..], "[\"team/*\"]", false),
+        (&["Repositories=team/a"], "[\"team/a\"]", false),
+        (&["Repositories=team/*,other"], "[\"team/*\", \"other\"]", true),
+    ] {
+        let mut variables = environment(&tools.task_definition(given));
+        let text = "[policy.repositories]\ninclude = ['team/*']";
+        variables.insert("TAGWARDEN_CONFIG_TEXT".to_owned(), text.to_owned());
+        let report = check(&variables).await;
+        assert_eq!(setting(&report, include), counts, "{given:?}");
+        assert_eq!(widened(&report), warns, "{given:?} {:#}", report["warnings"]);
+    }
+}
+
+#[tokio::test]
+async fn worker_that_starts_warns_of_a_variable_that_widens_the_text() {
+    let Some(tools) = Tools::new() else { return };
+    let given = ["Repositories=team/*,other"];
+    // Nothing answers there, and the warning comes before the first call.
+    let mut variables = worker_variables("http://127.0.0.1:1", "eu-west-1", "", "");
+    let task = environment(&tools.task_definition(&given));
+    variables.extend(task.into_iter().filter(|(name, _)| name.starts_with("TAGWARDEN__")));
+    let text = "[policy.repositories]\ninclude = ['team/*']";
+    variables.insert("TAGWARDEN_CONFIG_TEXT".to_owned(), text.to_owned());
+    let mut worker = Worker::start(&variables).await;
+    let warning =
+        worker.logged("a variable widens what the configuration file says", |_| true).await;
+    assert_eq!(warning["key"], "policy.repositories.include");
+}
+
 #[test]
 fn worker_is_confined() {
     let Some(tools) = Tools::new() else { return };
@@ -155,6 +193,30 @@ fn memory_of_the_other_containers_is_bounded() {
 }
 
 #[test]
+fn log_lines_that_wait_fit_into_the_memory_of_the_task() {
+    let Some(tools) = Tools::new() else { return };
+    let file: Value = serde_json::from_str(&text(FILE)).expect("JSON");
+    let sizes = ["small", "medium", "large"].map(|size| format!("TaskSize={size}"));
+    let made = sizes.iter().map(|size| tools.task_definition(&[size]));
+    for task in made.chain([file]) {
+        let whole: u64 = task["memory"].as_str().and_then(|text| text.parse().ok()).expect("MiB");
+        let most = |name: &str| container(&task, name)["memory"].as_u64().expect("MiB");
+        let options = &container(&task, "worker")["logConfiguration"]["options"];
+        let lines = options["log-driver-buffer-limit"].as_str().expect("text");
+        let lines: u64 = lines.parse().expect("a number");
+        // The limit counts lines (AWS blog, "Configuring Amazon ECS logs for high throughput"), and
+        // the container runtime cuts a line after 16 KiB.
+        let waiting = (lines * 16).div_ceil(1024);
+        // docs/performance.md: the worker stays below that whatever findings images have.
+        let worker = 100;
+        let needed = waiting + worker + most("router") + most("collector");
+        assert!(needed <= whole, "{lines} lines need {needed} MiB of {whole}");
+        // A router that stalls for some seconds of a burst costs no line.
+        assert!(lines >= 1024, "{lines}");
+    }
+}
+
+#[test]
 fn configuration_text_comes_from_the_parameter_of_the_installer() {
     let Some(tools) = Tools::new() else { return };
     let secret = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:tagwarden-AbCdEf";
@@ -170,9 +232,21 @@ fn configuration_text_comes_from_the_parameter_of_the_installer() {
         let stack = tools.stack(&[&given]);
         let role = &stack["resources"]["ExecutionRole"]["Properties"]["Policies"][0];
         let statements = list(&role["PolicyDocument"]["Statement"]);
-        let reads: Vec<_> =
-            statements.iter().filter(|statement| statement["Resource"] == from).collect();
+        let is_read = |statement: &&Value| statement["Action"] == serde_json::json!([action]);
+        let reads = statements.iter().filter(is_read).filter(|statement| {
+            let resource = &statement["Resource"];
+            // All versions: ECS may have to start tasks of the one before.
+            resource == from || *resource == serde_json::json!([from, format!("{from}/*")])
+        });
+        let reads: Vec<_> = reads.collect();
         assert_eq!(reads.len(), 1);
+        let versioned = tools.task_definition(&[&given, "ConfigVersion=0123abcd"]);
+        let pinned = match action {
+            "ssm:GetParameters" => format!("{from}/0123abcd"),
+            // ECS developer guide, "Pass Secrets Manager secrets through environment variables".
+            _ => format!("{from}:::0123abcd"),
+        };
+        assert_eq!(secrets(&versioned)[1]["valueFrom"], pinned);
         assert_eq!(reads[0]["Action"], serde_json::json!([action]));
         assert_eq!(statements.len(), 5, "{statements:#?}");
     }
