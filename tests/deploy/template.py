@@ -49,8 +49,8 @@ class Stack:
     def __init__(self, template, given, name=STACK):
         given = dict(given)
         self.template = template
-        self.name = name
         self.region = given.pop("AWS::Region", REGION)
+        self.name = given.pop("AWS::StackName", name)
         others = (names for start, names in PARTITIONS.items() if self.region.startswith(start))
         self.partition, self.suffix = next(others, ("aws", "amazonaws.com"))
         self.pseudo = {

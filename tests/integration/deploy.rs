@@ -1,14 +1,17 @@
-//! What is under deploy/, checked with the tools of its ecosystem: cfn-lint, botocore and moto,
-//! which are installed from PyPI below `target/`; and held against what the worker does, asks for
-//! and counts.
+//! What is under deploy/, checked with the tools of its ecosystem: cfn-lint, checkov, botocore and
+//! moto, which are installed from PyPI below `target/`; and held against what the worker does, asks
+//! for and counts.
 
+mod access;
 mod agree;
 mod alarms;
 mod change;
+mod checkov;
 mod events;
 mod guide;
 mod role;
 mod stacks;
+mod staging;
 mod sweep;
 mod task;
 mod tools;

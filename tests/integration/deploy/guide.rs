@@ -27,16 +27,19 @@ fn names(template: &Value, section: &str) -> BTreeSet<String> {
 #[test]
 fn every_parameter_and_output_of_the_guides_exists() {
     let Some(tools) = Tools::new() else { return };
-    let load = |name: &str| {
-        let program = "import json, sys; sys.path.insert(0, 'tests/deploy'); import template; \
-                       print(json.dumps(template.load(sys.argv[1])))";
-        tools.json(&["-c", program, name], "")
-    };
-    let (central, member) = (load("deploy/tagwarden.yaml"), load("deploy/member.yaml"));
+    let [central, member, access] = ["tagwarden", "member", "access"]
+        .map(|name| tools.template(&format!("deploy/{name}.yaml")));
     let (mut parameters, mut outputs) = (0, 0);
     for command in commands() {
         if let Some((before, given)) = command.split_once("--parameter-overrides") {
-            let template = if before.contains("member.yaml") { &member } else { &central };
+            let of = |file: &str| before.contains(file);
+            let template = if of("member.yaml") {
+                &member
+            } else if of("access.yaml") {
+                &access
+            } else {
+                &central
+            };
             let known = names(template, "Parameters");
             for (name, _) in given.split_whitespace().filter_map(|one| one.split_once('=')) {
                 assert!(known.contains(name), "no parameter {name}: {command}");

@@ -15,6 +15,8 @@ use crate::process::{Worker, variables, within_deadline};
 
 const ACCOUNT: &str = "111122223333";
 const KEY: &str = "KmsKeyArn=arn:aws:kms:eu-west-1:111122223333:key/1234abcd";
+const LOG_KEY: &str = "LogKmsKeyArn=arn:aws:kms:eu-west-1:111122223333:key/5678efab";
+const REGIONS: &str = "Regions=us-east-1,eu-north-1";
 const CHINESE_KEY: &str = "KmsKeyArn=arn:aws-cn:kms:cn-north-1:111122223333:key/1234abcd";
 const MEMBERS: [&str; 2] =
     ["MemberAccounts=444455556666,777788889999", "MemberExternalId=external"];
@@ -39,11 +41,14 @@ const OTHER_CONTAINERS: [(&str, &[&str]); 4] = [
     ("xray:PutTraceSegments", &["*"]),
 ];
 
-fn others(region: &str) -> Grants {
+fn others(region: &str, has_log_key: bool) -> Grants {
     let on = |on: &[&str]| on.iter().map(|on| on.replace("eu-west-1", region)).collect();
+    let key = format!("arn:aws:kms:{region}:111122223333:key by s3.{region}.amazonaws.com");
+    let key = ("kms:GenerateDataKey".to_owned(), BTreeSet::from([key]));
     OTHER_CONTAINERS
         .iter()
         .map(|(action, resources)| ((*action).to_owned(), on(resources)))
+        .chain(has_log_key.then_some(key))
         .collect()
 }
 
@@ -77,13 +82,22 @@ fn grants(document: &Value) -> Grants {
         assert_eq!(statement["Effect"], "Allow");
         let mut condition = statement.get("Condition").cloned().unwrap_or_default();
         let account = &condition["StringEquals"]["aws:ResourceAccount"];
-        let account = account.as_str().map(str::to_owned);
-        if account.is_some() {
+        let accounts: Vec<Option<String>> = match account {
+            Value::Null => vec![None],
+            accounts => texts(accounts).into_iter().map(|one| Some(one.to_owned())).collect(),
+        };
+        // So are Regions, because a list cannot be made of each Region with each name.
+        let regions = condition.pointer("/StringEquals/aws:RequestedRegion").cloned();
+        let regions = regions.as_ref().map_or_else(|| vec!["*"], |some| texts(some));
+        if accounts != [None] {
             condition = Value::Null;
         }
         for action in texts(&statement["Action"]) {
             assert!(!action.contains('*'), "{action}");
-            for resource in texts(&statement["Resource"]) {
+            let resources = texts(&statement["Resource"]);
+            let each =
+                accounts.iter().flat_map(|account| resources.iter().map(move |on| (account, *on)));
+            for (account, resource) in each {
                 let mut parts: Vec<_> = resource.splitn(6, ':').collect();
                 if let [_, partition, service, _, owner, _] = &mut parts[..] {
                     *partition = "aws";
@@ -96,6 +110,14 @@ fn grants(document: &Value) -> Grants {
                     }
                 }
                 let mut what = parts.join(":");
+                if account.is_some() && parts[3] == "*" {
+                    let resources = grants.entry(action.to_owned()).or_default();
+                    resources.extend(regions.iter().map(|region| {
+                        parts[3] = region;
+                        parts.join(":")
+                    }));
+                    continue;
+                }
                 if let Some(service) = condition.pointer("/StringEquals/kms:ViaService") {
                     what = format!("{what} by {}", texts(service).join(" "));
                 } else {
@@ -135,11 +157,15 @@ async fn task_role_grants_what_check_and_the_other_containers_need() {
         &["Mode=audit", "RestoreInAudit=true", OPERATORS, "Repositories=team/*,app"],
         &["Mode=audit", "RestoreInAudit=true", OTHER_SENDERS],
         &["Mode=audit", "RestoreInAudit=true", OPERATORS, MEMBERS[0], MEMBERS[1]],
+        &["Mode=enforce", REGIONS, "CreateEventBus=true", "Repositories=team/*,app", LOG_KEY],
+        &["Mode=enforce", REGIONS, MEMBERS[0], MEMBERS[1], "Replicated=follow"],
+        &["Mode=audit", REGIONS, "RestoreInAudit=true", OPERATORS],
     ] {
         let stack = tools.stack(parameters);
         let [own, theirs] = policies(&stack, "TaskRole")[..] else { panic!("{parameters:?}") };
         let region = parameters.iter().find_map(|one| one.strip_prefix("AWS::Region="));
-        assert_eq!(grants(theirs), others(region.unwrap_or("eu-west-1")));
+        let has_log_key = parameters.contains(&LOG_KEY);
+        assert_eq!(grants(theirs), others(region.unwrap_or("eu-west-1"), has_log_key));
         let report = check(&environment(&tools.task_definition(parameters))).await;
         let mut asked = report["policies"][0]["policy"].clone();
         if !parameters.iter().any(|one| one.starts_with("KmsKeyArn=")) {
@@ -191,6 +217,7 @@ async fn operators_role_grants_what_check_prints_and_changes_no_image() {
         &["Mode=enforce", OPERATORS][..],
         &["Mode=enforce", OPERATORS, "Repositories=team/*,app"],
         &["Mode=audit", "RestoreInAudit=true", OPERATORS, KEY],
+        &["Mode=enforce", OPERATORS, REGIONS],
     ] {
         let stack = tools.stack(parameters);
         let [granted] = policies(&stack, "OperatorRole")[..] else { panic!("{parameters:?}") };
@@ -263,6 +290,43 @@ async fn role_in_other_accounts_grants_what_check_needs_there() {
         let assumed =
             environment(&task)["TAGWARDEN__AWS__ASSUME_ROLE"].replace("{account}", ACCOUNT);
         assert_eq!(member["outputs"]["RoleArn"]["Value"], assumed);
+    }
+}
+
+#[test]
+fn execution_role_pulls_the_agent_of_guardduty_only_if_told() {
+    let Some(tools) = Tools::new() else { return };
+    let agent = "arn:aws:ecr:eu-west-1:*:repository/aws-guardduty-agent-fargate";
+    let watched = tools.stack(&["GuardDutyAgent=true", "TaskSize=medium"]);
+    let [granted] = policies(&watched, "ExecutionRole")[..] else { panic!("{watched:#}") };
+    // GuardDuty user guide, "Prerequisites for AWS Fargate support".
+    let granted = grants(granted);
+    for action in
+        ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+    {
+        assert!(granted[action].contains(agent), "{action}: {granted:#?}");
+    }
+    assert!(!tools.stack(&[]).to_string().contains("guardduty"));
+}
+
+#[test]
+fn every_role_has_the_path_and_the_boundary_that_are_asked_for() {
+    let Some(tools) = Tools::new() else { return };
+    let boundary = "arn:aws:iam::111122223333:policy/boundary";
+    let parameters = ["RolePath=/apps/", &format!("PermissionsBoundaryArn={boundary}")];
+    let everything = [&super::stacks::EVERYTHING[..], &parameters].concat();
+    for (stack, least) in [(tools.stack(&everything), 4), (tools.member(&parameters), 2)] {
+        let roles = of_type(&stack, "AWS::IAM::Role");
+        assert_eq!(roles.len(), least);
+        for (name, role) in roles {
+            assert_eq!(role["PermissionsBoundary"], boundary, "{name}");
+            assert_eq!(role["Path"], "/apps/", "{name}");
+        }
+    }
+    for stack in [tools.stack(&super::stacks::EVERYTHING), tools.member(&[])] {
+        for (name, role) in of_type(&stack, "AWS::IAM::Role") {
+            assert_eq!(role.get("PermissionsBoundary"), None, "{name}");
+        }
     }
 }
 

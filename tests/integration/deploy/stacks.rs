@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use tagwarden::domain::record::RestoreKeys;
 
 use super::events::work_rules;
-use super::tools::{Tools, list, of_type, path};
+use super::tools::{Tools, list, of_type, path, text};
 
 const DAYS_14: u64 = 14 * 24 * 60 * 60;
 
 /// Everything that a parameter can switch on.
-pub(crate) const EVERYTHING: [&str; 17] = [
+pub(crate) const EVERYTHING: [&str; 25] = [
     "CreateVpcEndpoints=true",
     "RouteTableIds=rtb-0a",
     "NatSubnetId=subnet-0a",
@@ -29,13 +29,21 @@ pub(crate) const EVERYTHING: [&str; 17] = [
     "OperatorArns=arn:aws:iam::111122223333:role/on-call",
     "RestoreSenders=AROAEXAMPLECHAT000001",
     "HoldSenders=AIDAEXAMPLEID12345678",
+    "Regions=us-east-1",
+    "LogKmsKeyArn=arn:aws:kms:eu-west-1:111122223333:key/5678efab",
+    "AuditLock=GOVERNANCE",
+    "AuditAccessLogBucket=access-logs",
+    "ProxyUrl=http://proxy.example.com:3128",
+    "ProxyCidr=10.0.8.0/24",
+    "GuardDutyAgent=true",
+    "TaskSize=medium",
 ];
 
 #[test]
 fn cfn_lint_finds_nothing() {
     let Some(tools) = Tools::new() else { return };
     let regions = ["eu-west-1", "us-east-1", "us-gov-west-1", "cn-north-1"];
-    let templates = ["deploy/tagwarden.yaml", "deploy/member.yaml"];
+    let templates = ["deploy/access.yaml", "deploy/tagwarden.yaml", "deploy/member.yaml"];
     let program = "import cfnlint.runner; cfnlint.runner.main()";
     let command =
         [&["-c", program, "--regions"], &regions[..], &["--template"], &templates[..]].concat();
@@ -122,6 +130,7 @@ fn expected_alarms() -> Vec<String> {
     ];
     let own = names.map(|name| format!("tagwarden-{name}"));
     let mut all = own.to_vec();
+    all.push("tagwarden-member-no-scan-events".to_owned());
     all.push("tagwarden-member-undelivered-events".to_owned());
     all.sort();
     all
@@ -139,6 +148,13 @@ fn contradictory_parameters_are_refused_before_anything_is_created() {
             "ListenerArn needs LoadBalancerSecurityGroupId",
         ),
         (&["MemberAccounts=444455556666"], "MemberAccounts needs MemberExternalId"),
+        (&["CreateEventBus=true"], "CreateEventBus needs Regions"),
+        (&["ProxyUrl=http://proxy.example.com:3128"], "ProxyUrl needs ProxyCidr"),
+        (&["ProxyUrl=http://user:word@proxy.example.com:3128"], "ProxyUrl: http://user:word"),
+        (&["GuardDutyAgent=true"], "GuardDutyAgent needs TaskSize medium or large"),
+        (&["Regions=Frankfurt"], "Regions: Frankfurt is not"),
+        (&["RolePath=apps"], "RolePath: apps is not"),
+        (&["RouterImage=fluent-bit"], "RouterImage: fluent-bit is not"),
         (
             &[
                 "ConfigParameterName=/a",
@@ -304,6 +320,50 @@ fn audit_records_are_private_and_outlive_the_stack() {
 }
 
 #[test]
+fn logs_and_audit_records_are_encrypted_with_a_key_of_ones_own() {
+    let Some(tools) = Tools::new() else { return };
+    let key = "arn:aws:kms:eu-west-1:111122223333:key/5678efab";
+    let stack = tools.stack(&EVERYTHING);
+    let groups = of_type(&stack, "AWS::Logs::LogGroup");
+    assert!(groups.len() >= 4);
+    for (name, group) in groups {
+        assert_eq!(group["KmsKeyId"], key, "{name}");
+    }
+    let encryption = |stack: &Value| {
+        let bucket = &stack["resources"]["AuditBucket"]["Properties"]["BucketEncryption"];
+        bucket["ServerSideEncryptionConfiguration"][0]["ServerSideEncryptionByDefault"].clone()
+    };
+    assert_eq!(encryption(&stack), json!({"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}));
+    let bare = tools.stack(&[]);
+    assert_eq!(encryption(&bare), json!({"SSEAlgorithm": "AES256"}));
+    assert!(!bare["resources"].to_string().contains("KmsKeyId"));
+}
+
+#[test]
+fn audit_records_can_be_locked_and_their_readers_be_logged() {
+    let Some(tools) = Tools::new() else { return };
+    for mode in ["GOVERNANCE", "COMPLIANCE"] {
+        let stack = tools.stack(&[&format!("AuditLock={mode}"), "AuditDays=30"]);
+        let bucket = &stack["resources"]["AuditBucket"]["Properties"];
+        assert_eq!(bucket["ObjectLockEnabled"], true);
+        let retention = &bucket["ObjectLockConfiguration"]["Rule"]["DefaultRetention"];
+        assert_eq!(*retention, json!({"Mode": mode, "Days": "30"}));
+    }
+    // S3 refuses objects to be locked that come without a checksum.
+    let router = text("deploy/fluent-bit.conf");
+    assert!(router.lines().any(|line| line.split_whitespace().eq(["send_content_md5", "On"])));
+    let everything = tools.stack(&EVERYTHING);
+    let bucket = &everything["resources"]["AuditBucket"]["Properties"];
+    let log = json!({"DestinationBucketName": "access-logs", "LogFilePrefix": "tagwarden-audit/"});
+    assert_eq!(bucket["LoggingConfiguration"], log);
+    let bare = tools.stack(&[]);
+    let bucket = &bare["resources"]["AuditBucket"]["Properties"];
+    for option in ["ObjectLockEnabled", "ObjectLockConfiguration", "LoggingConfiguration"] {
+        assert_eq!(bucket.get(option), None, "{option}");
+    }
+}
+
+#[test]
 fn only_security_groups_that_the_installer_names_reach_a_task() {
     let Some(tools) = Tools::new() else { return };
     let ingress = |stack: &Value| -> Vec<_> {
@@ -358,33 +418,94 @@ fn tasks_scale_by_backlog_or_keep_a_fixed_number() {
 }
 
 #[test]
-fn every_called_service_has_an_endpoint() {
+fn missing_scans_of_each_account_and_region_are_seen_there() {
     let Some(tools) = Tools::new() else { return };
-    let stack = tools.stack(&EVERYTHING);
-    let endpoints = of_type(&stack, "AWS::EC2::VPCEndpoint").into_iter().map(|(_, endpoint)| {
+    for hours in ["6", "24"] {
+        let hours = format!("NoScanEventsHours={hours}");
+        let (central, member) = (tools.stack(&[&hours]), tools.member(&[&hours]));
+        let [here, there] =
+            [&central, &member].map(|stack| &stack["resources"]["NoScanEvents"]["Properties"]);
+        // It counts by the same figures, of its own rules, which have the same names.
+        assert_eq!(here["Metrics"], there["Metrics"]);
+        assert_eq!(there["AlarmName"], here["AlarmName"]);
+    }
+    let topic = "arn:aws:sns:eu-west-1:111122223333:alarms";
+    let member = tools.member(&[&format!("AlarmTopicArn={topic}")]);
+    for (name, alarm) in of_type(&member, "AWS::CloudWatch::Alarm") {
+        assert_eq!(alarm["AlarmActions"], json!([topic]), "{name}");
+        assert_eq!(alarm["OKActions"], json!([topic]), "{name}");
+    }
+    let off = tools.member(&["NoScanEventsHours=0"]);
+    assert_eq!(off["resources"].get("NoScanEvents"), None);
+}
+
+/// The services that have an endpoint.
+fn endpoints(stack: &Value) -> BTreeSet<String> {
+    let all = of_type(stack, "AWS::EC2::VPCEndpoint").into_iter();
+    all.map(|(_, endpoint)| {
         let name = endpoint["ServiceName"].as_str().expect("a name");
         name.strip_prefix("com.amazonaws.eu-west-1.").expect("of this Region").to_owned()
-    });
-    let services = [
-        "ecr.api",
-        "ecr.dkr",
-        "kms",
-        "logs",
-        "monitoring",
-        "s3",
-        "secretsmanager",
-        "sns",
-        "sqs",
-        "ssm",
-        "sts",
-        "xray",
-    ];
-    assert_eq!(endpoints.collect::<BTreeSet<_>>(), services.map(str::to_owned).into());
-    // The service depends on each of them.
-    let after = stack["resources"]["Service"]["Metadata"]["After"].to_string();
-    for (name, _) in of_type(&stack, "AWS::EC2::VPCEndpoint") {
-        assert!(after.contains(name), "{name}: {after}");
+    })
+    .collect()
+}
+
+#[test]
+fn every_called_service_has_an_endpoint_and_no_other() {
+    let Some(tools) = Tools::new() else { return };
+    // Metrics are lines of the log, and services ask KMS themselves: neither is called.
+    let always = ["ecr.api", "ecr.dkr", "logs", "s3", "secretsmanager", "sns", "sqs", "xray"]
+        .map(str::to_owned);
+    let least = ["CreateVpcEndpoints=true", "RouteTableIds=rtb-0a"];
+    let with = |more: &[&'static str]| [&least[..], more].concat();
+    for (parameters, more) in [
+        (with(&[]), &[][..]),
+        (with(&["ConfigParameterName=/tagwarden/config"]), &["ssm"]),
+        (with(&["MemberAccounts=444455556666", "MemberExternalId=external"]), &["sts"]),
+        // By it the worker knows itself among the senders.
+        (with(&["Mode=enforce", "RestoreSenders=AROAEXAMPLECHAT000001"]), &["sts"]),
+        (EVERYTHING.to_vec(), &["ssm", "sts"]),
+    ] {
+        let stack = tools.stack(&parameters);
+        let wanted = always.iter().cloned().chain(more.iter().map(|one| (*one).to_owned()));
+        assert_eq!(endpoints(&stack), wanted.collect(), "{parameters:?}");
+        // The service depends on each of them.
+        let after = stack["resources"]["Service"]["Metadata"]["After"].to_string();
+        for (name, _) in of_type(&stack, "AWS::EC2::VPCEndpoint") {
+            assert!(after.contains(name), "{name}: {after}");
+        }
     }
+}
+
+#[test]
+fn endpoints_are_in_the_subnets_that_are_given_for_them() {
+    let Some(tools) = Tools::new() else { return };
+    let both = "SubnetIds=subnet-0a,subnet-0b,subnet-0c";
+    let parameters = ["CreateVpcEndpoints=true", "RouteTableIds=rtb-0a", both];
+    let subnets = |stack: &Value| -> BTreeSet<String> {
+        let all = of_type(stack, "AWS::EC2::VPCEndpoint").into_iter();
+        let interfaces = all.filter(|(_, one)| one["VpcEndpointType"] == "Interface");
+        interfaces.map(|(_, one)| one["SubnetIds"].to_string()).collect()
+    };
+    let same = tools.stack(&parameters);
+    assert_eq!(subnets(&same), [r#"["subnet-0a","subnet-0b","subnet-0c"]"#.to_owned()].into());
+    // AWS refuses two of one zone, which tasks may have.
+    let own = [&parameters[..], &["EndpointSubnetIds=subnet-0a,subnet-0b"]].concat();
+    assert_eq!(subnets(&tools.stack(&own)), [r#"["subnet-0a","subnet-0b"]"#.to_owned()].into());
+}
+
+/// Bytes of a template that CloudFormation takes in a request (its quotas, "Template body size").
+const IN_A_REQUEST: usize = 51_200;
+/// The same from S3.
+const FROM_S3: usize = 1_000_000;
+
+#[test]
+fn templates_are_no_longer_than_cloudformation_accepts() {
+    let size = |name: &str| text(name).len();
+    for name in ["deploy/access.yaml", "deploy/member.yaml"] {
+        assert!(size(name) <= IN_A_REQUEST, "{name}: {}", size(name));
+    }
+    // The guide deploys it from a bucket.
+    assert!(size("deploy/tagwarden.yaml") <= FROM_S3);
 }
 
 #[test]

@@ -96,7 +96,8 @@ async fn worker_has_time_to_stop_and_the_others_outlive_it() {
     assert!(stop("worker") > seconds(setting(&report, "shutdown.grace")));
     let depends = list(&container(&task, "worker")["dependsOn"]);
     // Without a listening router, the last log lines of a worker that cannot start would be lost.
-    for (name, condition) in [("router", "HEALTHY"), ("collector", "START")] {
+    // A collector that cannot start is not started again, so a task with one is given up.
+    for (name, condition) in [("router", "HEALTHY"), ("collector", "HEALTHY")] {
         assert!(stop(name) >= 60);
         let on_it = depends.iter().find(|one| one["containerName"] == name).expect("a dependency");
         assert_eq!(on_it["condition"], condition);
@@ -159,6 +160,57 @@ async fn worker_that_starts_warns_of_a_variable_that_widens_the_text() {
     assert_eq!(warning["key"], "policy.repositories.include");
 }
 
+#[tokio::test]
+async fn worker_covers_the_regions_that_the_stack_names() {
+    let Some(tools) = Tools::new() else { return };
+    for (parameters, regions) in [
+        (&["Regions=us-east-1,eu-north-1"][..], "[\"eu-west-1\", \"us-east-1\", \"eu-north-1\"]"),
+        (
+            &["Regions=us-gov-east-1", "CreateEventBus=true", "AWS::Region=us-gov-west-1"],
+            "[\"us-gov-west-1\", \"us-gov-east-1\"]",
+        ),
+    ] {
+        let report = check(&environment(&tools.task_definition(parameters))).await;
+        assert_eq!(setting(&report, "policy.regions"), regions);
+    }
+    let alone = environment(&tools.task_definition(&[]));
+    assert_eq!(alone.get("TAGWARDEN__POLICY__REGIONS"), None);
+}
+
+#[test]
+fn every_container_uses_the_proxy_and_only_its_port_is_open() {
+    let Some(tools) = Tools::new() else { return };
+    let parameters = ["ProxyUrl=http://proxy.example.com:3128", "ProxyCidr=10.0.8.0/24"];
+    let task = tools.task_definition(&parameters);
+    // Fluent Bit knows the proxy of plain HTTP only, and uses it for HTTPS as well (its manual, "HTTP
+    // proxy").
+    for (name, proxy) in
+        [("worker", "HTTPS_PROXY"), ("router", "HTTP_PROXY"), ("collector", "HTTPS_PROXY")]
+    {
+        assert_eq!(variable(&task, name, proxy), "http://proxy.example.com:3128", "{name}");
+        // The task's credentials, the collector, and the router's own health.
+        assert_eq!(variable(&task, name, "NO_PROXY"), "localhost,127.0.0.1,169.254.170.2");
+    }
+    let stack = tools.stack(&parameters);
+    let way_out = &stack["resources"]["ProxyEgress"]["Properties"];
+    assert_eq!((&way_out["FromPort"], &way_out["ToPort"]), (&"3128".into(), &"3128".into()));
+    assert_eq!(way_out["CidrIp"], "10.0.8.0/24");
+    assert!(!tools.task_definition(&[]).to_string().contains("PROXY"));
+    assert_eq!(tools.stack(&[])["resources"].get("ProxyEgress"), None);
+}
+
+#[test]
+fn share_of_a_single_task_is_said_where_the_limit_is_set() {
+    let Some(tools) = Tools::new() else { return };
+    let template = tools.template("deploy/tagwarden.yaml");
+    let said = |name: &str| template["Parameters"][name]["Description"].as_str().expect("text");
+    let default = |name: &str| template["Parameters"][name]["Default"].as_u64().expect("a number");
+    let (limit, tasks) = (default("UntagsPerHour"), default("MaxTasks"));
+    let share = format!("one task alone untags {} of {limit} with MaxTasks={tasks}", limit / tasks);
+    assert!(said("UntagsPerHour").contains(&share), "{}", said("UntagsPerHour"));
+    assert!(said("MaxTasks").contains("UntagsPerHour is divided by it"), "{}", said("MaxTasks"));
+}
+
 #[test]
 fn worker_is_confined() {
     let Some(tools) = Tools::new() else { return };
@@ -209,7 +261,9 @@ fn log_lines_that_wait_fit_into_the_memory_of_the_task() {
         let waiting = (lines * 16).div_ceil(1024);
         // docs/performance.md: the worker stays below that whatever findings images have.
         let worker = 100;
-        let needed = waiting + worker + most("router") + most("collector");
+        // GuardDuty adds an agent to tasks that are not small (the rule GuardDutyNeedsMemory).
+        let agent = if whole > 512 { 128 } else { 0 };
+        let needed = waiting + worker + most("router") + most("collector") + agent;
         assert!(needed <= whole, "{lines} lines need {needed} MiB of {whole}");
         // A router that stalls for some seconds of a burst costs no line.
         assert!(lines >= 1024, "{lines}");

@@ -105,6 +105,21 @@ impl Tools {
         self.json(&[&script, &MEMBER[..], parameters].concat(), "")
     }
 
+    /// A template as it is written.
+    #[track_caller]
+    pub(crate) fn template(&self, name: &str) -> Value {
+        let program = "import json, sys; sys.path.insert(0, 'tests/deploy'); import template; \
+                       print(json.dumps(template.load(sys.argv[1])))";
+        self.json(&["-c", program, name], "")
+    }
+
+    /// The resources that CloudFormation creates from the template of who may do what.
+    #[track_caller]
+    pub(crate) fn access(&self, parameters: &[&str]) -> Value {
+        let script = ["tests/deploy/template.py", "deploy/access.yaml"];
+        self.json(&[&script[..], &["TemplateBucket=templates"][..], parameters].concat(), "")
+    }
+
     /// The error that these parameters cause.
     pub(crate) fn refused(&self, template: &str, parameters: &[&str]) -> String {
         let script = ["tests/deploy/template.py", template];
