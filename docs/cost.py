@@ -14,6 +14,8 @@ INPUTS = {  # dollars are list prices of eu-west-1, as in install.md; the rest i
     "line": (649, "log bytes of a clean event", "measured 623 with traces, and 26 that CloudWatch adds to a line"),
     "lines": (2871, "log bytes of a violating event, 4 lines", "measured 2,467 without traces; 75 a line for them, and 26"),
     "emf": (3000, "log bytes of metrics, a minute and task", "as in install.md"),
+    "cluster": (19, "metrics of Container Insights for the cluster and its service", "counted, as in install.md"),
+    "task": (6, "metrics of Container Insights for each task", "counted, as in install.md"),
     "pollers": (5, "receives that Lambda keeps under way", "assumed: AWS's minimum"),
     "window": (5, "seconds in which Lambda gathers a batch", "assumed, in Lambda's favour"),
     "floor": (0.001, "seconds of an invocation, beside its events", "assumed"),
@@ -30,6 +32,7 @@ INPUTS = {  # dollars are list prices of eu-west-1, as in install.md; the rest i
     "usd_sns": (0.50e-6, "a publish", "list price"),
     "usd_mail": (2.00e-5, "an e-mail", "list price"),
     "usd_log": (0.57e-9, "a byte of CloudWatch Logs", "list price"),
+    "usd_metric": (0.30, "a metric", "list price"),
     "usd_bus": (0.0, "an event of an AWS service on the default bus", "list price; forwarded 1.00e-6"),
     "usd_call": (0.20e-6, "an invocation of Lambda", "list price"),
     "usd_gb": (1.33334e-5, "a GB-second of Lambda, ARM", "list price"),
@@ -61,6 +64,8 @@ def month(day):
     bus = events * I["usd_bus"]
     bytes_ = events * ((1 - I["violating"]) * I["line"] + I["violating"] * I["lines"])
     logs = (bytes_ + I["tasks"] * MONTH / 60 * I["emf"]) * I["usd_log"]
+    # The alarm TasksMissing and autoscaling need the count of tasks, which only Container Insights has.
+    insights = (I["cluster"] + I["task"] * I["tasks"]) * I["usd_metric"]
     traces = (events + settled) * I["usd_trace"]
 
     invocations = events / batch(rate / I["pollers"], I["window"])
@@ -70,20 +75,20 @@ def month(day):
     busy += events * ((1 - I["violating"]) * I["clean"] + I["violating"] * I["acting"])
     function = invocations * I["usd_call"] + busy * I["size"] * I["usd_gb"]
     written = (bytes_ + invocations * I["platform"]) * I["usd_log"]
-    worker, other = even + fargate + address + sns + bus + logs, sqs + function + sns + bus + written
-    return [sns, bus, even, bursts, fargate, address, logs, worker, sqs, function, written, other, traces]
+    worker, other = even + fargate + address + sns + bus + logs + insights, sqs + function + sns + bus + written
+    return [sns, bus, even, bursts, fargate, address, logs, insights, worker, sqs, function, written, other, traces]
 
 
 def main():
     print("| name | value | what | where from |\n|---|---|---|---|")
     for name, (value, what, source) in INPUTS.items():
         print(f"| `{name}` | {value:g} | {what} | {source} |")
-    heads = "events a day|SNS|EventBridge|SQS|SQS, bursts|Fargate|address|logs|**worker**"
+    heads = "events a day|SNS|EventBridge|SQS|SQS, bursts|Fargate|address|logs|Container Insights|**worker**"
     heads += "|SQS, Lambda|Lambda|logs, Lambda|**Lambda**|X-Ray"
-    print(f"\n| {heads.replace('|', ' | ')} |\n|{'---:|' * 14}")
+    print(f"\n| {heads.replace('|', ' | ')} |\n|{'---:|' * 15}")
     for day in (1_000, 10_000, 100_000, 1_000_000, 10_000_000):
         cells = [f"{usd:,.2f}" for usd in month(day)]
-        cells[7], cells[11] = f"**{cells[7]}**", f"**{cells[11]}**"
+        cells[8], cells[12] = f"**{cells[8]}**", f"**{cells[12]}**"
         print(f"| {day:,} | {' | '.join(cells)} |")
 
 
