@@ -127,3 +127,20 @@ fn every_command_in_the_pages_exists_with_its_options() {
     }
     assert!(count > 50, "{count}");
 }
+
+#[test]
+fn every_deployment_in_the_pages_keeps_the_tags_of_its_stack() {
+    let mut count = 0;
+    for page in files("docs", &[".md"]) {
+        let content = text(&page);
+        for block in split(&content).1 {
+            let commands = block.text.replace("\\\n", " ");
+            for command in commands.lines().filter(|line| line.contains("cloudformation deploy ")) {
+                // AWS removes the tags of a stack that `deploy` is not given again.
+                assert!(command.contains(" --tags "), "{page}: {command}");
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 3, "{count}");
+}

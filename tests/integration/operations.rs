@@ -131,7 +131,8 @@ fn page_for_everybody_fits_a_screen_and_is_linked() {
 
 #[test]
 fn outputs_and_parameters_in_commands_exist_in_the_stack() {
-    let (worker, member) = (text("deploy/tagwarden.yaml"), text("deploy/member.yaml"));
+    let worker = text("deploy/tagwarden.yaml");
+    let templates = [&worker, &text("deploy/member.yaml"), &text("deploy/access.yaml")];
     let (_, outputs) = worker.split_once("\nOutputs:").expect("outputs");
     let all = commands().concat();
     for name in names(&all, "$(output ") {
@@ -139,6 +140,10 @@ fn outputs_and_parameters_in_commands_exist_in_the_stack() {
     }
     let overrides = all.split("--parameter-overrides").skip(1);
     let overrides: String = overrides.filter_map(|rest| rest.split("\n\n").next()).collect();
+    let set = all.lines().filter_map(|line| line.split_once("deploy/stack.sh set "));
+    let set: Vec<_> = set.map(|(_, rest)| rest).collect();
+    assert!(set.len() > 3, "{set:?}");
+    let overrides = format!("{overrides} {}", set.join(" "));
     let given = overrides.split_whitespace().filter_map(|word| word.split_once('='));
     let given: BTreeSet<_> =
         given.map(|(name, _)| name).filter(|name| !name.contains('$')).collect();
@@ -151,7 +156,8 @@ fn outputs_and_parameters_in_commands_exist_in_the_stack() {
     };
     for name in given.into_iter().chain(spoken.map(|(name, _)| name)).filter(parameter) {
         let line = format!("\n  {name}:\n    Type: ");
-        assert!(worker.contains(&line) || member.contains(&line), "no parameter {name}");
+        let is_there = templates.iter().any(|template| template.contains(&line));
+        assert!(is_there, "no parameter {name}");
     }
 }
 

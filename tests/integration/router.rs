@@ -167,7 +167,7 @@ fn collector_matches_only_values_that_the_labels_have() {
         }
         checked += 1;
     }
-    assert_eq!(checked, 2);
+    assert_eq!(checked, 3);
 }
 
 #[test]

@@ -61,7 +61,11 @@ fn page(metrics: &BTreeMap<String, Metric>) -> String {
         let _ = writeln!(page, "| `{name}` | {kind} | {} | {help} |", labels.join(", "));
     }
     page.push_str("\n### Values of labels\n");
-    for (name, metric) in metrics.iter().filter(|(_, metric)| metric.kind == "counter") {
+    // Those of a histogram are those of the counter beside it, and the version is that of a release.
+    let has_words = |(name, metric): &(&String, &Metric)| {
+        metric.kind != "histogram" && *name != "tagwarden_build_info"
+    };
+    for (name, metric) in metrics.iter().filter(has_words) {
         for (label, values) in &metric.labels {
             let values: Vec<_> = values.iter().map(|value| format!("`{value}`")).collect();
             let _ = write!(page, "\n- `{name}`, `{label}`: {}", values.join(", "));
