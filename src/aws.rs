@@ -40,7 +40,7 @@ use crate::telemetry::traces;
 
 pub(crate) use attempts::CountAttempts;
 pub use error::{AwsError, ErrorClass};
-pub(crate) use identity::own_principal;
+pub(crate) use identity::Caller;
 pub use operation::Operation;
 pub(crate) use permission::{Permission, Tried};
 

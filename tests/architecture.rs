@@ -53,7 +53,6 @@ const AWS_FILES: &[&str] = &[
     "aws/error.rs",
     "aws/identity.rs",
     "app.rs",
-    "app/identity.rs",
     "app/live.rs",
     "app/restore.rs",
     "app/quarantined.rs",

@@ -9,7 +9,6 @@ use super::live::LiveError;
 use super::wiring::Client;
 use super::{Signals, identity, quarantined};
 use crate::ask::{AskedAll, Asker, AskerParts, Chosen, Filters, Finder, NotChosen, Wish};
-use crate::aws::own_principal;
 use crate::config::JudgingSettings;
 use crate::domain::image_reference::NamedImage;
 use crate::domain::names::{RegistryId, Tag};
@@ -86,8 +85,8 @@ impl Restoring {
         sdk: &SdkConfig,
     ) -> Result<Self, LiveError> {
         let client = Client::new(sdk, settings.aws.clone(), &settings.policy, None)?;
-        let (own, principal) =
-            tokio::try_join!(identity::caller(&client.aws), own_principal(&client.aws))?;
+        let (caller, own) = identity::caller_and_registry(&client.aws).await?;
+        let principal = caller.principal()?;
         Ok(Self { settings, sdk: sdk.clone(), client, own, principal })
     }
 

@@ -6,7 +6,7 @@ use tokio::sync::OnceCell;
 
 use super::refusal::{Refusal, Stop};
 use super::{Asked, PrincipalId};
-use crate::aws::{Aws, AwsError, own_principal};
+use crate::aws::{Aws, AwsError, Caller};
 
 /// Who may ask.
 #[derive(Debug)]
@@ -47,6 +47,6 @@ impl Senders {
     }
 
     async fn own(&self) -> Result<&String, AwsError> {
-        self.own.get_or_try_init(|| own_principal(&self.aws)).await
+        self.own.get_or_try_init(async || Caller::ask(&self.aws).await?.principal()).await
     }
 }

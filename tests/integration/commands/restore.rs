@@ -201,6 +201,7 @@ async fn whoever_may_not_ask_is_refused_at_once_if_the_list_is_known() {
     );
     assert!(problem.starts_with(&refused), "{problem}");
     assert!(quarantine.world.sim.calls_of("DescribeImages").is_empty(), "nothing was read");
+    assert_eq!(quarantine.world.sim.calls_of("GetCallerIdentity").len(), 1);
     let shown = quarantine.restore(&["team/app:1.0", "--dry-run"]).await;
     assert!(
         shown.code == 0 && shown.stderr.contains("\nnote: the worker would refuse"),
