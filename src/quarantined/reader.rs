@@ -144,8 +144,8 @@ impl<R: Registry> Reader<R> {
         let ReaderParts { inventory, policy, own, .. } = &self.0;
         let all = selection.all;
         let mut listing = Listing::default();
-        let mut registries = Vec::new();
-        for Listed { registry_id, repositories } in
+        let (mut registries, mut others) = (Vec::new(), Vec::new());
+        for Listed { registry_id, repositories, left_out } in
             listed(inventory, policy, own, selection, on).await
         {
             match repositories {
@@ -159,13 +159,15 @@ impl<R: Registry> Reader<R> {
                 }),
             }
             listing.registries.push(registry_id);
+            others.extend(left_out);
         }
         if listing.failed.is_empty() {
             let names: Vec<_> = registries.iter().flatten().map(|one| one.name.as_str()).collect();
             listing.unmatched = unmatched(&selection.repositories, &names);
         }
         if !listing.unmatched.is_empty() {
-            listing.covered = self.covered(selection).await;
+            let all = registries.iter().flatten().chain(&others);
+            listing.covered = all.map(|one| one.name.to_string()).collect();
         }
         let registries = registries.into_iter().map(|repositories| {
             let paces = Arc::new(Paces::new(self.0.calls_per_second));
@@ -189,16 +191,6 @@ impl<R: Registry> Reader<R> {
         drop(read);
         listing.sort();
         Ok(listing)
-    }
-
-    /// Returns the names of all repositories of the policy, whichever are selected.
-    async fn covered(&self, selection: &Selection) -> BTreeSet<String> {
-        let ReaderParts { inventory, policy, own, .. } = &self.0;
-        let region = selection.region.clone();
-        let all = Selection { region, ..Selection::default() };
-        let listed = listed(inventory, policy, own, &all, &|_| {}).await.into_iter();
-        let listed = listed.filter_map(|one| one.repositories.ok()).flatten();
-        listed.map(|repository| repository.name.to_string()).collect()
     }
 
     /// Reads an image and its records, whether or not it is in quarantine. Returns `None` if there

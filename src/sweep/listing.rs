@@ -48,6 +48,8 @@ pub(crate) struct Listed {
     pub registry_id: RegistryId,
     /// Its repositories, or the reason why they cannot be listed.
     pub repositories: Result<Vec<Repository>, AwsError>,
+    /// Those of the policy that are not selected.
+    pub left_out: Vec<Repository>,
 }
 
 /// Lists the repositories of the policy that are selected. `own` is the caller's account and
@@ -64,19 +66,20 @@ pub(crate) async fn listed<R: Registry>(
     let registries =
         registries.filter(|one| region.as_ref().is_none_or(|region| one.region == *region));
     let lists = registries.map(|registry_id| async move {
-        let mut repositories = inventory.covered(&registry_id).await;
-        match &mut repositories {
-            Ok(repositories) => {
-                repositories.retain(|one| only.admit(one.name.as_str()));
-                on(Advance::More(repositories.len()));
+        let is_selected = |one: &Repository| only.admit(one.name.as_str());
+        match inventory.covered(&registry_id).await {
+            Ok(all) => {
+                let (selected, left_out) = all.into_iter().partition::<Vec<_>, _>(is_selected);
+                on(Advance::More(selected.len()));
+                Listed { registry_id, repositories: Ok(selected), left_out }
             }
             Err(error) => {
                 let RegistryId { account, region } = &registry_id;
                 let problem = format!("{account}/{region}: {error}{}", error.advice());
                 on(Advance::Failed(problem));
+                Listed { registry_id, repositories: Err(error), left_out: Vec::new() }
             }
         }
-        Listed { registry_id, repositories }
     });
     stream::iter(lists).buffer_unordered(REGISTRIES_AT_ONCE).collect().await
 }

@@ -103,7 +103,7 @@ impl<R: Registry> Planner<R> {
         document.all = self.selection.all;
         let mut registries = Vec::new();
         let PlanParts { inventory, policy, own, .. } = &self.parts;
-        for Listed { registry_id, repositories } in
+        for Listed { registry_id, repositories, .. } in
             listed(inventory, policy, own, &self.selection, on).await
         {
             document.covers(&registry_id);

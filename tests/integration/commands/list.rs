@@ -314,6 +314,7 @@ async fn unusable_command_line_is_refused_before_any_call() {
     assert_eq!(world.sim.calls().len(), 0);
     let shown = list(&world, &["--repository", "nothing/*"]).await;
     assert!(shown.code == 2 && shown.stderr.contains("matches no repository"), "{shown:?}");
+    assert_eq!(world.sim.calls_of("DescribeRepositories").len(), 1);
     let shown = list(&world, &["--repository", "teem/app"]).await;
     let problem = "--repository: \"teem/app\" matches no repository that the policy covers (it \
                    covers 1); did you mean `team/app`?";
