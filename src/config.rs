@@ -37,7 +37,7 @@ pub use self::load::{check_variables, listen_address, places};
 pub use self::schema::schema;
 pub use self::settings::{JudgingSettings, Settings};
 pub use self::sources::{FILE_VARIABLE, Sources, TEXT_VARIABLE};
-pub(crate) use self::suggest::closest;
+pub(crate) use self::suggest::{closest, did_you_mean};
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::bad_input::BadInput;
-use crate::config::{JudgingSettings, closest};
+use crate::config::{JudgingSettings, closest, did_you_mean};
 use crate::domain::globs::Globs;
 use crate::domain::names::Region;
 
@@ -38,11 +38,6 @@ pub(super) fn mistyped(unmatched: &[String], covered: &BTreeSet<String>) -> Opti
     };
     let meant = unmatched.iter().find_map(|glob| closest(glob, covered.iter().map(String::as_str)));
     Some(format!("{problem} covers ({looked}){}", did_you_mean(meant)))
-}
-
-/// Returns a question to be added to an error, or nothing.
-pub(super) fn did_you_mean(meant: Option<&str>) -> String {
-    meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default()
 }
 
 /// Returns the Region of `--region`, if the policy covers it.

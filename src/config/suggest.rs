@@ -23,7 +23,7 @@ fn plain(word: &str) -> String {
 }
 
 /// Returns "; did you mean ...?" to be added to an error, or nothing.
-pub(super) fn did_you_mean(word: Option<&str>) -> String {
+pub(crate) fn did_you_mean(word: Option<&str>) -> String {
     word.map(|word| format!("; did you mean `{word}`?")).unwrap_or_default()
 }
 
