@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Changes a stack of tagwarden, and says what became of it. Needs bash, version 2 of the AWS command line, and jq.
+# Changes a stack of tagwarden, and says what became of it. Needs bash, version 2 of the AWS command
+# line, and jq.
 set -euo pipefail
 
 usage() {
@@ -46,8 +47,8 @@ read_service() {
   aws ecs describe-services --cluster "$(output ClusterName)" --services "$(output ServiceName)" --query 'services[0]' --output json
 }
 
-# The variables that the worker's container has, as NAME=VALUE. What comes from secrets is not among them, and need not be: a key is
-# made up, so that a text that needs one is checked as in the task.
+# The variables that the worker's container has, as NAME=VALUE. What comes from secrets is not among
+# them, and need not be: a key is made up, so that a text that needs one is checked as in the task.
 read_environment() {
   local definition
   definition=$(read_service | jq -r '.taskDefinition // empty') || definition=''
@@ -70,7 +71,8 @@ check_text() {
     refuse "the worker would not start with $1 (exit code $?)"
 }
 
-# Keeps a text under a name of its own, which is never written again: a task definition that names it goes on meaning this text.
+# Keeps a text under a name of its own, which is never written again: a task definition that names
+# it goes on meaning this text.
 keep_text() {
   local file=$1 name secret key said
   name=$(parameter ConfigParameterName) secret=$(parameter ConfigSecretArn) key=$(parameter ConfigKmsKeyArn)
@@ -165,7 +167,8 @@ await() {
       ;;
   esac
   is_worker || { say "done: $STACK is $status"; return; }
-  # A service is stable as well after ECS has put the old tasks back, so it has to be this task definition's deployment that is complete.
+  # A service is stable as well after ECS has put the old tasks back, so it has to be this task
+  # definition's deployment that is complete.
   expected=$(aws cloudformation describe-stack-resource --stack-name "$STACK" --logical-resource-id TaskDefinition \
     --query StackResourceDetail.PhysicalResourceId --output text)
   if [[ -z $deployment ]]; then
