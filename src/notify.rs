@@ -18,10 +18,11 @@ mod settings;
 mod sns;
 mod undo;
 
-pub use self::answer::{Advice, Answer, AnsweredRefusal, HoldAnswer, LeftTag, WayBack};
+pub use self::answer::{Advice, AnsweredRefusal, HoldAnswer, LeftTag, RestoreAnswer, WayBack};
 pub(crate) use self::dispatch::{Announced, Dispatcher, Topic, Undelivered};
 pub(crate) use self::notice::id_of;
 pub use self::notice::{Notice, NoticeTags, notice_id};
 pub(crate) use self::notifier::Notifier;
 pub use self::settings::{NoticeFormat, NotifySettings, TopicSettings};
 pub(crate) use self::sns::SnsNotifier;
+pub(crate) use self::undo::hold_command;

@@ -15,9 +15,10 @@
 
 mod actions;
 mod answering;
-mod asked;
 mod given;
+mod holding;
 mod judging;
+mod received;
 mod refusal;
 mod restorer;
 mod scene;
@@ -25,6 +26,6 @@ mod senders;
 mod settings;
 
 pub(crate) use self::actions::declare;
-pub(crate) use self::asked::Asked;
+pub(crate) use self::received::ReceivedOrder;
 pub(crate) use self::restorer::{Restorer, RestorerParts};
 pub(crate) use self::settings::{PrincipalId, RestoreSettings};

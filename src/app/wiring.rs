@@ -108,7 +108,10 @@ pub(super) fn record_settings(records: Records, restore: &RestoreSettings) -> Re
         is_required: records == Records::Required,
         keys: keys.clone(),
         max_hold: *max_hold,
-        way_back: if takes_requests { WayBack::Restore { holds } } else { WayBack::ByHand },
+        way_back: match takes_requests {
+            true => WayBack::Restore { longest_hold: holds.then_some(*max_hold) },
+            false => WayBack::ByHand,
+        },
     }
 }
 

@@ -424,7 +424,8 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         let mut notice = blank_notice(policy, request, &image.digest, action);
         notice.media_type.clone_from(&image.media_type);
         notice.reasons = vec![reason];
-        notice.tags.kept = image.tags.clone();
+        let kept = image.tags.iter().filter(|tag| !tag.is_quarantine_of(&image.digest));
+        notice.tags.kept = kept.cloned().collect();
         Ok(dispatcher.notify(notice).await?)
     }
 }

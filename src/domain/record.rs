@@ -9,6 +9,8 @@
 //! - [`Closing`] says what became of removed tags: a restore gave them back, or they had moved.
 //! - [`Hold`] promises to leave an image alone until a time.
 //! - [`Withdrawal`] ends a hold early.
+//! - [`Notification`] says which outcomes of a request the team knows, because whether a notice was
+//!   sent has to be known by the task that looks at the image once more.
 //!
 //! Records are only ever added. [`History`] reads the records of one image together: which tags are
 //! open, which hold is in force, which requests were answered. No clock decides the order. A
@@ -29,7 +31,7 @@ mod manifest;
 pub use annotations::InvalidRecord;
 pub use facts::{
     Closing, Hold, LONGEST_NAME, LONGEST_REASON, MAX_CLOSED, MAX_FINDINGS, MAX_REASONS, MAX_TAGS,
-    Quarantined, Record, RecordKind, RecordedFinding, Refusal, Withdrawal,
+    Notification, Quarantined, Record, RecordKind, RecordedFinding, Refusal, Withdrawal,
 };
 pub use history::{Artifact, History, Noted, OpenTag, Trust, Unverified};
 pub use id::record_id;

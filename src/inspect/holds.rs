@@ -5,6 +5,7 @@
 //! without the keys cannot tell a hold from a forgery, so it shows the hold as not verified and
 //! leaves the image alone, because the worker will decide.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -13,8 +14,10 @@ use tracing::{info, warn};
 
 use super::{RecordStore, Remembered, Request, Urgency};
 use crate::clock::Clock;
-use crate::domain::names::{Digest, Repository, Tag};
+use crate::domain::names::{Digest, Repository, Tag, joined};
 use crate::domain::record::{HoldInForce, KnownRecords};
+use crate::domain::text::escaped;
+use crate::notify::hold_command;
 use crate::outcome::Failure;
 use crate::registry::Registry;
 
@@ -69,7 +72,7 @@ impl<R: Registry> Holds<R> {
         tags: &[Tag],
     ) -> Result<HoldCheck, Failure> {
         let remembered = self.records.read(request, image).await?;
-        let hold = self.in_force(request, image, &remembered);
+        let hold = self.in_force(request, image, tags, &remembered);
         let known = KnownRecords::of(&remembered.history, remembered.is_cut, tags);
         Ok(HoldCheck { known, hold })
     }
@@ -78,6 +81,7 @@ impl<R: Registry> Holds<R> {
         &self,
         request: &Request,
         image: &Digest,
+        tags: &[Tag],
         Remembered { history, is_cut }: &Remembered,
     ) -> Option<HoldInForce> {
         let name = &request.repository.name;
@@ -102,7 +106,13 @@ impl<R: Registry> Holds<R> {
         let hold = HoldInForce::of(history, now, self.records.settings().max_hold);
         match &hold {
             Some(hold) if request.urgency != Urgency::Immediate => {
-                self.warn_of_end(request, image, hold, now);
+                let recorded = || history.quarantines().iter().flat_map(|noted| &noted.record.tags);
+                let named: BTreeSet<_> = match tags {
+                    [] => recorded().cloned().collect(),
+                    tags => tags.iter().cloned().collect(),
+                };
+                let named: Vec<_> = named.into_iter().collect();
+                self.warn_of_end(request, image, &named, hold, now);
             }
             None if !history.holds().is_empty() => {
                 info!(
@@ -118,8 +128,15 @@ impl<R: Registry> Holds<R> {
         hold
     }
 
-    /// Warns once a day that a hold ends soon.
-    fn warn_of_end(&self, request: &Request, image: &Digest, hold: &HoldInForce, now: SystemTime) {
+    /// Warns once a day that a hold ends soon, and how it is prolonged.
+    fn warn_of_end(
+        &self,
+        request: &Request,
+        image: &Digest,
+        tags: &[Tag],
+        hold: &HoldInForce,
+        now: SystemTime,
+    ) {
         let left = hold.until.duration_since(now).unwrap_or_default();
         if left > SOON {
             return;
@@ -130,12 +147,18 @@ impl<R: Registry> Holds<R> {
             return;
         }
         self.warned.insert(key, now);
+        let repository = &request.repository;
+        let longest = self.records.settings().max_hold;
         warn!(
-            repository = %request.repository.name,
+            account = %repository.account,
+            region = %repository.region,
+            repository = %repository.name,
             digest = %image,
+            tags = joined(tags),
             until = %humantime::format_rfc3339_seconds(hold.until),
-            owner = hold.owner,
-            reason = hold.reason,
+            owner = %escaped(&hold.owner, &[]),
+            reason = %escaped(&hold.reason, &[]),
+            prolong = hold_command(repository, image, longest),
             "{}",
             match left <= VERY_SOON {
                 true => "a hold ends within 3 days: then the image loses its tags",

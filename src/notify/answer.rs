@@ -1,6 +1,8 @@
 //! What a notice says about restoring: how removed tags can be given back, and the answer to a
 //! request to do so.
 
+use std::time::Duration;
+
 use crate::domain::names::Tag;
 use crate::domain::record::Hold;
 
@@ -9,9 +11,9 @@ use crate::domain::record::Hold;
 pub enum WayBack {
     /// By `tagwarden restore`: a signed record names the tags, and the worker takes requests.
     Restore {
-        /// Whether anybody may ask to hold the image, so that its tags are given back while it
-        /// still violates the policy.
-        holds: bool,
+        /// The longest hold that somebody may ask for, so that the image has its tags while it still
+        /// violates the policy; `None` if nobody may.
+        longest_hold: Option<Duration>,
     },
     /// By hand: the worker takes no requests (`restore.key` or `restore.senders` is missing), or
     /// would refuse one for this image.
@@ -32,7 +34,7 @@ impl WayBack {
 
 /// The answer to a request to give tags back, to hold an image, or to end its hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct RestoreAnswer {
     /// The id of the request.
     pub request: String,
     /// Who sent it, as SQS names the sender.
@@ -41,7 +43,8 @@ pub struct Answer {
     pub asked: Vec<Tag>,
     /// Tags that were given back.
     pub restored: Vec<Tag>,
-    /// Tags that the image had already.
+    /// Tags that the image had before, or that a delivery of this request which was killed midway
+    /// has given back: that cannot be told apart.
     pub present: Vec<Tag>,
     /// Tags that another image has now. They were left alone.
     pub superseded: Vec<Tag>,
@@ -53,7 +56,7 @@ pub struct Answer {
     pub refusal: Option<AnsweredRefusal>,
 }
 
-impl Answer {
+impl RestoreAnswer {
     /// Returns the answer to a request of this sender, before anything was done.
     #[must_use]
     pub fn new(request: impl Into<String>, sender: impl Into<String>) -> Self {
@@ -98,6 +101,8 @@ pub enum HoldAnswer {
     None,
     /// This hold is in force.
     Held(Hold),
+    /// A hold was asked for, and this one was in force before and lasts at least as long.
+    Already(Hold),
     /// The hold was ended early.
     Withdrawn,
 }

@@ -10,7 +10,7 @@ use crate::domain::notice::NoticeAction;
 use crate::domain::origin::Origin;
 use crate::domain::policy::Mode;
 use crate::domain::text::hex;
-use crate::notify::{Answer, WayBack};
+use crate::notify::{RestoreAnswer, WayBack};
 
 /// The tags of the image, grouped by what happened to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub struct Notice {
     /// How the tags that were removed can be given back.
     pub way_back: WayBack,
     /// The answer to a request, if the notice is one: its action is `Restored` or `Refused`.
-    pub answer: Option<Box<Answer>>,
+    pub answer: Option<Box<RestoreAnswer>>,
     /// Number of findings by severity.
     pub counts: SeverityCounts,
     /// The reasons in words; exceeded limits come first.

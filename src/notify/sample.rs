@@ -1,7 +1,10 @@
 //! A sample notice for tests: a quarantined image with every kind of finding.
 
+use std::time::Duration;
+
 use super::{
-    Advice, Answer, AnsweredRefusal, HoldAnswer, LeftTag, Notice, NoticeTags, WayBack, notice_id,
+    Advice, AnsweredRefusal, HoldAnswer, LeftTag, Notice, NoticeTags, RestoreAnswer, WayBack,
+    notice_id,
 };
 use crate::domain::evaluation::{Evaluation, Exceeded};
 use crate::domain::exception::ExceptionId;
@@ -107,7 +110,7 @@ pub(crate) fn notice() -> Notice {
 
 /// Returns the notice that two tags were given back and that the image is held.
 pub(crate) fn restored() -> Notice {
-    let answer = Answer {
+    let answer = RestoreAnswer {
         restored: tags(&["1.2.3", "latest"]),
         present: tags(&["prod"]),
         superseded: tags(&["edge"]),
@@ -115,8 +118,8 @@ pub(crate) fn restored() -> Notice {
             tag: tags(&["beta"]).remove(0),
             reason: "ECR refuses to put it: the repository is full".to_owned(),
         }],
-        hold: held(),
-        ..Answer::new("request-1", "AROAEXAMPLEID12345678")
+        hold: HoldAnswer::Held(hold()),
+        ..RestoreAnswer::new("request-1", "AROAEXAMPLEID12345678")
     };
     let tags = NoticeTags {
         kept: tags(&["prod", "1.2.3", "latest"]),
@@ -134,14 +137,15 @@ pub(crate) fn refused() -> Notice {
             .to_owned(),
         advice: Advice::AskForHold,
     };
-    let answer = Answer {
+    let answer = RestoreAnswer {
         asked: tags(&["1.2.3", "latest"]),
         refusal: Some(refusal),
-        ..Answer::new("request-1", "AROAEXAMPLEID12345678")
+        ..RestoreAnswer::new("request-1", "AROAEXAMPLEID12345678")
     };
     let tags = NoticeTags { quarantine: notice().tags.quarantine, ..NoticeTags::default() };
     let action = NoticeAction::Refused;
-    Notice { action, tags, answer: Some(Box::new(answer)), ..asked() }
+    let way_back = WayBack::Restore { longest_hold: Some(Duration::from_secs(7 * 24 * 3600)) };
+    Notice { action, tags, way_back, answer: Some(Box::new(answer)), ..asked() }
 }
 
 /// Returns the sample with a request as its event.
@@ -159,16 +163,16 @@ fn asked() -> Notice {
 }
 
 /// Returns a hold that is in force.
-pub(super) fn held() -> HoldAnswer {
+pub(super) fn hold() -> Hold {
     let time = |text| humantime::parse_rfc3339(text).unwrap();
-    HoldAnswer::Held(Hold {
+    Hold {
         until: time("2026-12-07T00:00:00Z"),
         issued: time("2026-11-30T03:10:00Z"),
         reason: "the shop is down without it, SEC-99".to_owned(),
         owner: "team-shop@example.com".to_owned(),
         request: "request-1".to_owned(),
         sender: "AROAEXAMPLEID12345678".to_owned(),
-    })
+    }
 }
 
 /// Returns the sample of a notice with this action.

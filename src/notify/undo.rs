@@ -7,7 +7,10 @@
 //! worker evaluates the image once more. The commands are in the documentation ([`PAGE`]) and take
 //! only what every notice has.
 
+use std::time::Duration;
+
 use super::{Advice, Notice, WayBack};
+use crate::domain::names::{Digest, Repository};
 use crate::domain::notice::NoticeAction;
 use crate::domain::text::DOCS;
 use crate::event::restore::{RestoreAction, RestoreOrder};
@@ -50,7 +53,7 @@ impl Undo {
 fn way(notice: &Notice) -> Option<WayBack> {
     if let Some(answer) = &notice.answer {
         return match answer.refusal.as_ref()?.advice {
-            Advice::AskForHold => Some(WayBack::Restore { holds: true }),
+            Advice::AskForHold => Some(notice.way_back),
             Advice::ByHand => Some(WayBack::ByHand),
             Advice::AskSomebodyElse | Advice::AskAgain | Advice::AskOtherwise | Advice::Nothing => {
                 None
@@ -66,13 +69,54 @@ fn way(notice: &Notice) -> Option<WayBack> {
 /// Returns the command with the name by which the image can be pulled, because that says the
 /// account and the Region too.
 fn command(notice: &Notice, way: WayBack) -> Option<String> {
-    let hold = match way {
-        WayBack::Restore { holds: true } => " --until DATE --reason TEXT --owner WHO",
-        WayBack::Restore { holds: false } => "",
-        WayBack::ByHand | WayBack::RecordsOff | WayBack::NoRoom => return None,
-    };
+    let Notice { repository, digest, .. } = notice;
+    match way {
+        WayBack::Restore { longest_hold: Some(longest) } => {
+            Some(hold_command(repository, digest, longest))
+        }
+        WayBack::Restore { longest_hold: None } => Some(restore_command(repository, digest)),
+        WayBack::ByHand | WayBack::RecordsOff | WayBack::NoRoom => None,
+    }
+}
+
+fn restore_command(repository: &Repository, digest: &Digest) -> String {
+    format!("tagwarden restore {}", repository.pull_name(digest))
+}
+
+/// Returns the command that asks for a hold of three days, or for a shorter one if holds may not be
+/// so long. People have to fill in only why, and who answers for it.
+#[must_use]
+pub(crate) fn hold_command(repository: &Repository, digest: &Digest, longest: Duration) -> String {
+    let command = restore_command(repository, digest);
+    let until = in_units(usual_hold(longest));
+    format!("{command} --until {until} --reason \"...\" --owner \"...\"")
+}
+
+/// The hold that commands ask for.
+const USUAL_HOLD: Duration = Duration::from_secs(3 * DAY);
+const DAY: u64 = 24 * HOUR;
+const HOUR: u64 = 3600;
+
+/// Returns the length of a hold that is granted if holds may be so long. The worker counts it from
+/// the queue's time, so the longest one would fail if the asker's clock is ahead.
+fn usual_hold(longest: Duration) -> Duration {
+    if longest > USUAL_HOLD { USUAL_HOLD } else { Duration::from_secs(longest.as_secs() / 24 * 23) }
+}
+
+fn in_units(of: Duration) -> String {
+    match of.as_secs() {
+        seconds if seconds.is_multiple_of(DAY) => format!("{}d", seconds / DAY),
+        seconds if seconds.is_multiple_of(HOUR) => format!("{}h", seconds / HOUR),
+        seconds => format!("{seconds}s"),
+    }
+}
+
+/// Returns the command that says why an image violates the policy and what was done to it, if the
+/// notice leaves that open and the image is kept.
+pub(super) fn explain_command(notice: &Notice) -> Option<String> {
+    let is_gone = notice.action == NoticeAction::Deleted;
     let image = notice.repository.pull_name(&notice.digest);
-    Some(format!("tagwarden restore {image}{hold}"))
+    (!is_gone).then(|| format!("tagwarden explain {image}"))
 }
 
 fn message(notice: &Notice) -> String {

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::info;
 
-use super::Asked;
+use super::ReceivedOrder;
 use super::actions::RestoreAct;
 use super::refusal::Refusal;
 use super::scene::Scene;
@@ -21,9 +21,10 @@ use crate::domain::text::escaped;
 use crate::enforce::blank_notice;
 use crate::event::restore::RestoreAction;
 use crate::inspect::Request;
-use crate::notify::{Advice, Answer, AnsweredRefusal, Dispatcher, HoldAnswer, Notifier, WayBack};
+use crate::notify::{
+    Advice, AnsweredRefusal, Dispatcher, HoldAnswer, Notifier, RestoreAnswer, WayBack,
+};
 use crate::outcome::Failure;
-use crate::registry::Recording;
 use crate::telemetry::instruments::Instruments;
 use crate::telemetry::logs::AUDIT;
 
@@ -34,6 +35,14 @@ const MAX_SENDERS: usize = 100;
 
 /// When the team was last notified of a sender.
 type Notified = Mutex<Option<Instant>>;
+
+/// Whether a record about a request was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    Yes,
+    /// ECR does not take it, for this reason.
+    No(String),
+}
 
 /// Answers requests.
 #[derive(Debug)]
@@ -62,20 +71,21 @@ impl<N: Notifier> Answering<N> {
     pub(super) async fn restored(
         &self,
         scene: &Scene<'_>,
-        answer: Answer,
-        recorded: &Recording,
+        answer: RestoreAnswer,
+        recorded: &Written,
     ) -> Result<(), Failure> {
         let Scene { request, image, .. } = scene;
         let action = NoticeAction::Restored;
         let mut notice = blank_notice(&self.policy, request, &image.digest, action);
         notice.media_type.clone_from(&image.media_type);
-        notice.tags.kept.clone_from(&image.tags);
+        let kept = image.tags.iter().filter(|tag| !tag.is_quarantine_of(&image.digest));
+        notice.tags.kept.extend(kept.cloned());
         let new = answer.restored.iter().filter(|tag| !image.tags.contains(tag));
         notice.tags.kept.extend(new.cloned());
-        if let Recording::Full(why) = recorded {
+        if let Written::No(why) = recorded {
             notice.reasons.push(format!(
-                "the outcome could not be recorded, because the repository is full ({why}): lists \
-                 go on to show these tags as removed"
+                "the outcome could not be recorded ({why}): lists go on to show these tags as \
+                 removed"
             ));
         }
         notice.answer = Some(Box::new(answer));
@@ -86,11 +96,11 @@ impl<N: Notifier> Answering<N> {
     pub(super) async fn withdrawn(
         &self,
         scene: &Scene<'_>,
-        recorded: &Recording,
+        recorded: &Written,
     ) -> Result<(), Failure> {
         let asked = scene.asked;
         let hold = HoldAnswer::Withdrawn;
-        let answer = Answer { hold, ..Answer::new(asked.id(), asked.sender()) };
+        let answer = RestoreAnswer { hold, ..RestoreAnswer::new(asked.id(), asked.sender()) };
         audit_result(&answer, asked);
         self.restored(scene, answer, recorded).await
     }
@@ -99,7 +109,7 @@ impl<N: Notifier> Answering<N> {
     /// an hour for each sender, because anybody who can send to the queue can write them.
     pub(super) async fn refuse(
         &self,
-        asked: &Asked<'_>,
+        asked: &ReceivedOrder<'_>,
         request: &Request,
         refusal: &Refusal,
         tags: BTreeSet<Tag>,
@@ -121,18 +131,19 @@ impl<N: Notifier> Answering<N> {
         let mut notice = blank_notice(&self.policy, request, digest, NoticeAction::Refused);
         let reason = refusal.to_string();
         notice.reasons.push(reason.clone());
+        notice.way_back = self.way_back;
         let advice = match (refusal.advice(), self.way_back) {
             // If nobody may ask for a hold, an exception for the image is the only way.
-            (Advice::AskForHold, WayBack::ByHand | WayBack::Restore { holds: false }) => {
+            (Advice::AskForHold, WayBack::ByHand | WayBack::Restore { longest_hold: None }) => {
                 Advice::ByHand
             }
             (advice, _) => advice,
         };
         let answered = AnsweredRefusal { reason, advice };
-        let answer = Answer {
+        let answer = RestoreAnswer {
             asked: tags.into_iter().collect(),
             refusal: Some(answered),
-            ..Answer::new(asked.id(), asked.sender())
+            ..RestoreAnswer::new(asked.id(), asked.sender())
         };
         notice.answer = Some(Box::new(answer));
         let delivered = self.dispatcher.notify(notice).await;
@@ -150,7 +161,7 @@ fn is_due(notified: Option<Instant>) -> bool {
 /// Writes an audit line about a request, which names it, its sender and the image.
 macro_rules! audit {
     ($asked:expr, $message:literal, $($fields:tt)*) => {{
-        let asked: &Asked<'_> = $asked;
+        let asked: &ReceivedOrder<'_> = $asked;
         let repository = &asked.order.repository;
         info!(
             target: AUDIT,
@@ -170,7 +181,7 @@ macro_rules! audit {
 /// Writes the audit line of what is about to be done, because the process may die before it could
 /// write one later.
 pub(super) fn audit_grant(
-    asked: &Asked<'_>,
+    asked: &ReceivedOrder<'_>,
     what: &'static str,
     tags: &BTreeSet<Tag>,
     hold: Option<&Hold>,
@@ -187,7 +198,7 @@ pub(super) fn audit_grant(
 }
 
 /// Writes the audit line of a refused request.
-fn audit_refusal(asked: &Asked<'_>, refusal: &Refusal) {
+fn audit_refusal(asked: &ReceivedOrder<'_>, refusal: &Refusal) {
     let (until, owner, reason) = match &asked.order.action {
         RestoreAction::Hold { until, owner, reason, .. } => {
             (Some(*until), Some(owner.as_str()), Some(reason.as_str()))
@@ -205,7 +216,7 @@ fn audit_refusal(asked: &Asked<'_>, refusal: &Refusal) {
 }
 
 /// Writes the audit line of what was done.
-pub(super) fn audit_result(answer: &Answer, asked: &Asked<'_>) {
+pub(super) fn audit_result(answer: &RestoreAnswer, asked: &ReceivedOrder<'_>) {
     let left: Vec<_> = answer.left.iter().map(|left| left.tag.clone()).collect();
     audit!(
         asked,
@@ -214,7 +225,7 @@ pub(super) fn audit_result(answer: &Answer, asked: &Asked<'_>) {
         present = joined(&answer.present),
         superseded = joined(&answer.superseded),
         left = joined(&left),
-        held = matches!(answer.hold, HoldAnswer::Held(_)),
+        held = matches!(answer.hold, HoldAnswer::Held(_) | HoldAnswer::Already(_)),
         withdrawn = answer.hold == HoldAnswer::Withdrawn,
     );
 }

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use super::Asked;
+use super::ReceivedOrder;
 use crate::domain::names::Tag;
 use crate::domain::record::{Closing, History, Refusal as RecordedRefusal};
-use crate::notify::{Answer, HoldAnswer, LeftTag};
+use crate::notify::{HoldAnswer, LeftTag, RestoreAnswer};
 
 /// What became of each tag of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Given {
     /// Given back now.
     pub(super) restored: BTreeSet<Tag>,
-    /// The image had it already.
+    /// The image had it before, or an earlier delivery that was killed midway gave it back.
     pub(super) present: BTreeSet<Tag>,
     /// Another image has it, and keeps it.
     pub(super) superseded: BTreeSet<Tag>,
@@ -51,7 +51,7 @@ impl Given {
     }
 
     /// Returns the outcome to record. It closes the records that name tags which are on an image.
-    pub(super) fn outcome(&self, asked: &Asked<'_>, history: &History) -> Closing {
+    pub(super) fn outcome(&self, asked: &ReceivedOrder<'_>, history: &History) -> Closing {
         let settled = [&self.restored, &self.present, &self.superseded];
         let settled = settled.into_iter().flatten().cloned().collect();
         Closing {
@@ -63,21 +63,33 @@ impl Given {
         }
     }
 
+    /// Returns the outcome to record when the request broke off. It closes the records that name
+    /// tags which were given back, and does not answer the request.
+    pub(super) fn part(&self, asked: &ReceivedOrder<'_>, history: &History) -> Closing {
+        Closing {
+            part_of: Some(asked.id().to_owned()),
+            sender: Some(asked.sender()),
+            closes: history.open_records_of(&self.restored),
+            restored: self.restored.clone(),
+            ..Closing::default()
+        }
+    }
+
     /// Returns the answer for a notice.
-    pub(super) fn answer(self, asked: &Asked<'_>, hold: HoldAnswer) -> Answer {
-        Answer {
+    pub(super) fn answer(self, asked: &ReceivedOrder<'_>, hold: HoldAnswer) -> RestoreAnswer {
+        RestoreAnswer {
             restored: self.restored.into_iter().collect(),
             present: self.present.into_iter().collect(),
             superseded: self.superseded.into_iter().collect(),
             left: self.left,
             hold,
-            ..Answer::new(asked.id(), asked.sender())
+            ..RestoreAnswer::new(asked.id(), asked.sender())
         }
     }
 }
 
 /// Returns an outcome of a request that closes nothing.
-pub(super) fn closing(asked: &Asked<'_>, refused: Option<RecordedRefusal>) -> Closing {
+pub(super) fn closing(asked: &ReceivedOrder<'_>, refused: Option<RecordedRefusal>) -> Closing {
     Closing {
         request: Some(asked.id().to_owned()),
         sender: Some(asked.sender()),

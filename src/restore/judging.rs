@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::Asked;
-use super::refusal::{Refusal, Stop};
+use super::ReceivedOrder;
+use super::refusal::{NotDone, Refusal};
 use super::scene::Scene;
 use crate::assess::Assessor;
 use crate::clock::Clock;
@@ -41,7 +41,7 @@ impl<R: Registry, N: Notifier> Judge<R, N> {
         &self,
         scene: &Scene<'_>,
         tags: &BTreeSet<Tag>,
-    ) -> Result<Judgement, Stop> {
+    ) -> Result<Judgement, NotDone> {
         let Self { assessor, inspector, safeguards, policy, .. } = self;
         let request = scene.request;
         let is_kept = request.settings(policy).mode == Mode::Audit
@@ -87,7 +87,7 @@ impl<R: Registry, N: Notifier> Judge<R, N> {
     }
 
     /// Waits for findings as events do, and refuses the request when that has taken too long.
-    fn wait(&self, asked: &Asked<'_>, reason: String) -> Stop {
+    fn wait(&self, asked: &ReceivedOrder<'_>, reason: String) -> NotDone {
         let age = asked.sent_at.map(|sent| self.clock.since_by_queue(sent)).unwrap_or_default();
         match wait_for_findings(asked.attempt, age) {
             Some(again) => Failure::Pending { reason, again }.into(),

@@ -92,9 +92,9 @@ pub(super) enum Refusal {
     /// The hold of the request was withdrawn before the request was carried out.
     #[error("its hold was withdrawn before it was carried out")]
     Withdrawn,
-    /// The repository takes no more records.
-    #[error("the repository is full, so that this cannot be recorded: {0}")]
-    NoRoom(String),
+    /// ECR does not take a record without which nothing may be done.
+    #[error("it cannot be recorded: {0}")]
+    NotRecorded(String),
     /// The registry takes none of the tags.
     #[error("{0}")]
     NoTagTaken(String),
@@ -135,7 +135,7 @@ impl Refusal {
                 | Self::Gone
                 | Self::Archived
                 | Self::TooManyArtifacts
-                | Self::NoRoom(_)
+                | Self::NotRecorded(_)
         );
         // What the registry did not take is in the outcome of the tags.
         let is_known = matches!(self, Self::NoTagTaken(_) | Self::Before(_));
@@ -153,7 +153,7 @@ impl Refusal {
             | Self::TooManyArtifacts
             | Self::NoKey
             | Self::NothingToGiveBack { unsigned: 1.. }
-            | Self::NoRoom(_) => Advice::ByHand,
+            | Self::NotRecorded(_) => Advice::ByHand,
             Self::Gone | Self::NothingToGiveBack { .. } | Self::NotHeld => Advice::Nothing,
             Self::StillViolates(_) | Self::NotJudged(_) => Advice::AskForHold,
             Self::OutOfScope(_)
@@ -169,7 +169,7 @@ impl Refusal {
 
 /// The reason why a request is not carried out.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(super) enum NotDone {
     /// It is refused for good. The tags are those removed ones that were asked for, if they are
     /// known. They stay removed.
     Refused(Refusal, BTreeSet<Tag>),
@@ -177,13 +177,13 @@ pub(super) enum Stop {
     Failed(Failure),
 }
 
-impl From<Refusal> for Stop {
+impl From<Refusal> for NotDone {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal, BTreeSet::new())
     }
 }
 
-impl From<Failure> for Stop {
+impl From<Failure> for NotDone {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }

@@ -1,24 +1,31 @@
 //! Carries out one request: who asks, what is there, what may be done, doing it, and the answer.
 
+mod second_look;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tracing::warn;
+
 use super::actions::RestoreAct;
-use super::answering::{Answering, audit_grant, audit_result};
+use super::answering::{Answering, Written, audit_grant, audit_result};
 use super::given::{Given, closing};
+use super::holding::{WantedHold, wanted_hold};
 use super::judging::{Judge, Judgement};
-use super::refusal::{Refusal, Stop};
+use super::refusal::{NotDone, Refusal};
 use super::scene::Scene;
 use super::senders::Senders;
-use super::{Asked, RestoreSettings};
+use super::{ReceivedOrder, RestoreSettings};
 use crate::assess::Assessor;
 use crate::aws::Aws;
 use crate::clock::Clock;
 use crate::domain::image::StorageStatus;
-use crate::domain::names::Tag;
+use crate::domain::names::{Digest, Tag, joined};
 use crate::domain::policy::{OutOfScope, Policy};
-use crate::domain::record::{Hold, Record, Refusal as RecordedRefusal, Withdrawal};
+use crate::domain::record::{
+    Hold, Notification, Record, Refusal as RecordedRefusal, Withdrawal, record_id,
+};
 use crate::enforce::write_record;
 use crate::event::restore::RestoreAction;
 use crate::inspect::{EcrCalls, Inspector, RecordStore, Remembered, Request, Safeguards};
@@ -85,17 +92,17 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
     ///
     /// # Errors
     /// [`Failure`] if the message has to come again.
-    pub(crate) async fn restore(&self, asked: &Asked<'_>) -> Result<Outcome, Failure> {
+    pub(crate) async fn restore(&self, asked: &ReceivedOrder<'_>) -> Result<Outcome, Failure> {
         let request = asked.request();
         let (refusal, tags) = match self.carry_out(asked, &request).await {
             Ok(outcome) => return Ok(outcome),
-            Err(Stop::Refused(refusal, tags)) => (refusal, tags),
-            Err(Stop::Failed(Failure::Rejected(error)))
+            Err(NotDone::Refused(refusal, tags)) => (refusal, tags),
+            Err(NotDone::Failed(Failure::Rejected(error)))
                 if error.is("RepositoryNotFoundException") =>
             {
                 (Refusal::Gone, BTreeSet::new())
             }
-            Err(Stop::Failed(failure)) => return Err(failure),
+            Err(NotDone::Failed(failure)) => return Err(failure),
         };
         self.answering.refuse(asked, &request, &refusal, tags).await?;
         Ok(Outcome::RestoreRefused)
@@ -109,7 +116,7 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
     /// [`Failure`] if the message has to come again.
     pub(crate) async fn refuse_out_of_scope(
         &self,
-        asked: &Asked<'_>,
+        asked: &ReceivedOrder<'_>,
     ) -> Result<Option<Outcome>, Failure> {
         match self.parts.assessor.check_scope(&asked.order.repository) {
             Err(why @ (OutOfScope::Account | OutOfScope::Region)) => {
@@ -122,7 +129,11 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
         }
     }
 
-    async fn carry_out(&self, asked: &Asked<'_>, request: &Request) -> Result<Outcome, Stop> {
+    async fn carry_out(
+        &self,
+        asked: &ReceivedOrder<'_>,
+        request: &Request,
+    ) -> Result<Outcome, NotDone> {
         let RestorerParts { assessor, records, clock, .. } = &self.parts;
         self.senders.check(asked).await?;
         let sent_at = asked.sent_at.ok_or(Refusal::NoTime)?;
@@ -139,12 +150,12 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
             false => self.decide(&scene, sent_at).await,
         };
         match done {
-            Err(Stop::Refused(refusal, _)) => {
+            Err(NotDone::Refused(refusal, _)) => {
                 if refusal.is_recorded() && scene.has_room() {
                     let refused = Some(RecordedRefusal(refusal.to_string()));
                     self.record(&scene, &Record::Outcome(closing(asked, refused))).await?;
                 }
-                Err(Stop::Refused(refusal, scene.open_tags()))
+                Err(NotDone::Refused(refusal, scene.open_tags()))
             }
             done => done,
         }
@@ -153,9 +164,9 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
     /// Reads the image and its records.
     async fn scene<'a>(
         &self,
-        asked: &'a Asked<'a>,
+        asked: &'a ReceivedOrder<'a>,
         request: &'a Request,
-    ) -> Result<Scene<'a>, Stop> {
+    ) -> Result<Scene<'a>, NotDone> {
         let RestorerParts { inspector, ecr, records, .. } = &self.parts;
         let digest = &asked.order.digest;
         let image = inspector.evaluator().image(request, digest).await?.ok_or(Refusal::Gone)?;
@@ -172,19 +183,22 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
     }
 
     /// Carries out a request that was not carried out before.
-    async fn decide(&self, scene: &Scene<'_>, sent_at: SystemTime) -> Result<Outcome, Stop> {
+    async fn decide(&self, scene: &Scene<'_>, sent_at: SystemTime) -> Result<Outcome, NotDone> {
         if self.parts.records.keys().is_none() {
             return Err(Refusal::NoKey.into());
         }
         if scene.asked.order.action == RestoreAction::Withdraw {
             return self.withdraw(scene).await;
         }
-        let wanted = self.wanted_hold(scene, sent_at)?;
-        let is_wanted = wanted.is_some();
-        let hold = wanted.clone().or_else(|| self.hold_in_force(scene).cloned());
-        let mut tags = scene.open_tags();
-        let present = scene.named_and_present(&tags);
-        if tags.is_empty() && present.is_empty() && wanted.is_none() {
+        let (now, max_hold) = (self.parts.clock.now(), self.parts.records.settings().max_hold);
+        let wanted = wanted_hold(scene, sent_at, now, max_hold)?;
+        let is_own = matches!(wanted, WantedHold::New(_) | WantedHold::Written(_));
+        let hold = wanted.hold().or_else(|| self.hold_in_force(scene)).cloned();
+        let before = scene.given_before();
+        let mut tags = scene.tags_to_give_back(&before);
+        let present = scene.named_and_present([&tags, &before.restored]);
+        let is_there = !present.is_empty() || !before.restored.is_empty();
+        if tags.is_empty() && !is_there && wanted == WantedHold::None {
             let unsigned = scene.history.unverified().len();
             return Err(Refusal::NothingToGiveBack { unsigned }.into());
         }
@@ -192,18 +206,24 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
             Some(_) => Judgement::default(),
             None => self.judge.judge(scene, &tags).await?,
         };
-        if !removed_again.is_empty() && removed_again == tags && present.is_empty() {
+        if !removed_again.is_empty() && removed_again == tags && !is_there {
             return Err(Refusal::StillViolates(why).into());
         }
         tags.retain(|tag| !removed_again.contains(tag));
         audit_grant(scene.asked, "give back", &tags, hold.as_ref());
-        if let Some(hold) = wanted
-            && scene.own_hold().is_none()
-        {
-            self.must_record(scene, &Record::Hold(hold)).await?;
+        if let WantedHold::New(hold) = &wanted {
+            self.must_record(scene, &Record::Hold(hold.clone())).await?;
             self.count(scene, RestoreAct::Held, 1);
         }
-        let mut given = self.give_back(scene, tags).await?;
+        let mut given = match self.give_back(scene, tags).await {
+            (given, Ok(())) => given,
+            (given, Err(failure)) => {
+                self.record_part(scene, &given).await;
+                return Err(failure.into());
+            }
+        };
+        let is_new = is_own || !given.restored.is_empty();
+        given.restored.extend(before.restored);
         given.present.extend(present);
         self.count(scene, RestoreAct::Refused, removed_again.len());
         given.left.extend(
@@ -213,57 +233,31 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
         );
         given.left.extend(scene.named_and_unknown(&given));
         let outcome = given.outcome(scene.asked, &scene.history);
-        let is_recorded = is_wanted || !outcome.closes.is_empty() || scene.has_room();
+        let is_recorded = is_own || !outcome.closes.is_empty() || scene.has_room();
         let recorded = match is_recorded {
-            true => self.record(scene, &Record::Outcome(outcome)).await?,
-            false => Recording::Confirmed,
+            true => self.record(scene, &Record::Outcome(outcome.clone())).await?,
+            false => Written::Yes,
         };
         if given.is_nothing() && hold.is_none() {
             return Err(Refusal::NoTagTaken(given.why_left().unwrap_or_default()).into());
         }
-        let held = hold.clone().map_or(HoldAnswer::None, HoldAnswer::Held);
+        let held = match (wanted, hold) {
+            (WantedHold::Granted(hold), _) => HoldAnswer::Already(hold),
+            (_, Some(hold)) => HoldAnswer::Held(hold),
+            (_, None) => HoldAnswer::None,
+        };
+        // If nothing is new, the request that came before has its own second look.
+        let is_looked_at =
+            held != HoldAnswer::None && is_new && is_recorded && !scene.asked.attempt.is_last();
         self.answer(scene, given, held, &recorded).await?;
-        match hold {
-            Some(_) if is_recorded && !scene.asked.attempt.is_last() => {
+        match is_looked_at {
+            true => {
+                self.note_notified(scene, [record_id(&Record::Outcome(outcome).annotations())])
+                    .await;
                 Err(Failure::SecondLook { again: self.parts.visibility }.into())
             }
-            _ => Ok(Outcome::Restored),
+            false => Ok(Outcome::Restored),
         }
-    }
-
-    /// Returns the hold that is asked for, if it may be granted. A hold that an earlier delivery
-    /// has written is that hold, whatever the message says.
-    fn wanted_hold(&self, scene: &Scene<'_>, sent_at: SystemTime) -> Result<Option<Hold>, Refusal> {
-        let asked = scene.asked;
-        let RestoreAction::Hold { until, reason, owner, .. } = &asked.order.action else {
-            return Ok(None);
-        };
-        let now = self.parts.clock.now();
-        if let Some(written) = scene.own_hold() {
-            return match written.until > now {
-                true => Ok(Some(written.clone())),
-                false => Err(Refusal::HoldIsPast(written.until)),
-            };
-        }
-        // The time of sending is the same at every delivery, and so are the bytes of the record.
-        let issued = sent_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let issued = SystemTime::UNIX_EPOCH + Duration::from_secs(issued.as_secs());
-        let most = self.parts.records.settings().max_hold;
-        if *until <= now || *until <= issued {
-            return Err(Refusal::HoldIsPast(*until));
-        }
-        let latest = issued + most;
-        if *until > latest {
-            return Err(Refusal::HoldIsTooLong { most, latest });
-        }
-        Ok(Some(Hold {
-            until: *until,
-            issued,
-            reason: reason.clone(),
-            owner: owner.clone(),
-            request: asked.id().to_owned(),
-            sender: asked.sender(),
-        }))
     }
 
     fn hold_in_force<'a>(&self, scene: &'a Scene<'_>) -> Option<&'a Hold> {
@@ -273,9 +267,14 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
         Some(&hold.record)
     }
 
-    /// Gives tags back one by one, each only if no image has it.
-    async fn give_back(&self, scene: &Scene<'_>, tags: BTreeSet<Tag>) -> Result<Given, Failure> {
-        let Scene { request, image, manifest, .. } = scene;
+    /// Gives tags back one by one, each only if no image has it. Returns what was done before a call
+    /// failed too.
+    async fn give_back(
+        &self,
+        scene: &Scene<'_>,
+        tags: BTreeSet<Tag>,
+    ) -> (Given, Result<(), Failure>) {
+        let Scene { asked, request, image, manifest, .. } = scene;
         let mut given = Given::default();
         for tag in tags {
             if image.tags.contains(&tag) {
@@ -283,27 +282,72 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
                 continue;
             }
             let give = |registry| R::give_back(registry, &request.repository, manifest, &tag);
-            match self.parts.ecr.call(request, give).await {
+            let reason = match self.parts.ecr.call(request, give).await {
                 Ok(GivingBack::Confirmed) => {
                     self.count(scene, RestoreAct::TagRestored, 1);
                     given.restored.insert(tag);
+                    continue;
                 }
                 Ok(GivingBack::Taken(_)) => {
                     self.count(scene, RestoreAct::TagSuperseded, 1);
                     given.superseded.insert(tag);
+                    continue;
                 }
-                Ok(GivingBack::RefusedForGood(reason)) => {
-                    self.count(scene, RestoreAct::Refused, 1);
-                    given.left.push(LeftTag { tag, reason });
-                }
-                Err(failure) => return Err(failure),
-            }
+                Ok(GivingBack::RefusedForGood(reason)) => reason,
+                // Nobody would be answered if the message went to the dead-letter queue.
+                Err(Failure::Rejected(error)) if asked.attempt.is_last() => error.to_string(),
+                Err(failure) => return (given, Err(failure)),
+            };
+            self.count(scene, RestoreAct::Refused, 1);
+            given.left.push(LeftTag { tag, reason });
         }
-        Ok(given)
+        (given, Ok(()))
+    }
+
+    /// Records tags that were given back before a call failed, so that the next delivery knows them
+    /// from tags that were there before. If that fails too, it cannot tell them apart.
+    async fn record_part(&self, scene: &Scene<'_>, given: &Given) {
+        if given.restored.is_empty() {
+            return;
+        }
+        let part = given.part(scene.asked, &scene.history);
+        let problem = match self.record(scene, &Record::Outcome(part)).await {
+            Ok(Written::Yes) => return,
+            Ok(Written::No(why)) => why,
+            Err(failure) => failure.to_string(),
+        };
+        warn!(
+            request = scene.asked.id(),
+            digest = %scene.image.digest,
+            tags = joined(&given.restored.iter().cloned().collect::<Vec<_>>()),
+            error = problem,
+            "cannot record which tags were given back before a call failed"
+        );
+    }
+
+    /// Records that the team was notified of these outcomes, for the task that looks once more. If
+    /// that fails, the team is notified twice.
+    async fn note_notified(&self, scene: &Scene<'_>, outcomes: impl IntoIterator<Item = Digest>) {
+        let notification = Notification {
+            request: scene.asked.id().to_owned(),
+            outcomes: outcomes.into_iter().collect(),
+            at: self.parts.clock.now(),
+        };
+        let problem = match self.record(scene, &Record::Notification(notification)).await {
+            Ok(Written::Yes) => return,
+            Ok(Written::No(why)) => why,
+            Err(failure) => failure.to_string(),
+        };
+        warn!(
+            request = scene.asked.id(),
+            digest = %scene.image.digest,
+            error = problem,
+            "cannot record that the team was notified; it may be notified again"
+        );
     }
 
     /// Ends every hold of the image.
-    async fn withdraw(&self, scene: &Scene<'_>) -> Result<Outcome, Stop> {
+    async fn withdraw(&self, scene: &Scene<'_>) -> Result<Outcome, NotDone> {
         let now = self.parts.clock.now();
         let (asked, history) = (scene.asked, &scene.history);
         let holds = history.holds().iter().map(|noted| &noted.record);
@@ -321,61 +365,12 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
                 sender: asked.sender(),
             };
             self.must_record(scene, &Record::Withdrawal(withdrawal)).await?;
-            self.count(scene, RestoreAct::Withdrawn, 1);
         }
         let recorded = self.record(scene, &Record::Outcome(closing(asked, None))).await?;
+        // Once for the request, however many holds there were.
+        self.count(scene, RestoreAct::Withdrawn, 1);
         self.answering.withdrawn(scene, &recorded).await?;
         Ok(Outcome::Withdrawn)
-    }
-
-    /// Looks once more at an image whose request has an outcome. While a hold is in force, tags
-    /// that another task has removed meanwhile are given back.
-    async fn look_again(&self, scene: &Scene<'_>) -> Result<Outcome, Stop> {
-        let is_repeated = scene.asked.attempt.is_repeated();
-        let before = Given::of_outcomes(scene.outcomes());
-        if scene.outcomes().next().is_none() {
-            return Err(Refusal::Withdrawn.into());
-        }
-        if let Some(RecordedRefusal(why)) = scene.recorded_refusal(&before) {
-            return match is_repeated {
-                true => Err(Refusal::Before(why.clone()).into()),
-                false => Ok(Outcome::RestoreRefused),
-            };
-        }
-        if scene.asked.order.action == RestoreAction::Withdraw {
-            if is_repeated {
-                self.answering.withdrawn(scene, &Recording::Confirmed).await?;
-            }
-            return Ok(Outcome::Withdrawn);
-        }
-        let hold = self.hold_in_force(scene);
-        let mut missing = BTreeSet::new();
-        if hold.is_some() {
-            missing.extend(scene.open_tags());
-            missing.extend(before.restored.iter().chain(&before.present).cloned());
-            missing.retain(|tag| !scene.image.tags.contains(tag));
-        }
-        audit_grant(scene.asked, "look again", &missing, hold);
-        if let Some(hold) = hold {
-            let given = self.give_back(scene, missing).await?;
-            if !given.is_nothing() {
-                let outcome = given.outcome(scene.asked, &scene.history);
-                let recorded = self.record(scene, &Record::Outcome(outcome)).await?;
-                let hold = HoldAnswer::Held(hold.clone());
-                self.answer(scene, given, hold, &recorded).await?;
-            }
-        }
-        // The first delivery may have ended before it could notify.
-        if is_repeated {
-            let is_withdrawn = hold.is_none() && scene.history.is_withdrawn(scene.asked.id());
-            let hold = match hold {
-                Some(hold) => HoldAnswer::Held(hold.clone()),
-                None if is_withdrawn => HoldAnswer::Withdrawn,
-                None => HoldAnswer::None,
-            };
-            self.answer(scene, before, hold, &Recording::Confirmed).await?;
-        }
-        Ok(Outcome::Restored)
     }
 
     /// Notifies the team of what became of the tags and of the hold.
@@ -384,23 +379,34 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
         scene: &Scene<'_>,
         given: Given,
         hold: HoldAnswer,
-        recorded: &Recording,
+        recorded: &Written,
     ) -> Result<(), Failure> {
         let answer = given.answer(scene.asked, hold);
         audit_result(&answer, scene.asked);
         self.answering.restored(scene, answer, recorded).await
     }
 
-    async fn record(&self, scene: &Scene<'_>, record: &Record) -> Result<Recording, Failure> {
+    async fn record(&self, scene: &Scene<'_>, record: &Record) -> Result<Written, Failure> {
         let RestorerParts { ecr, records, .. } = &self.parts;
-        write_record(ecr, records, scene.request, &scene.manifest, record).await
+        match write_record(ecr, records, scene.request, &scene.manifest, record).await {
+            Ok(Recording::Confirmed) => Ok(Written::Yes),
+            Ok(Recording::Full(why)) => Ok(Written::No(format!("the repository is full: {why}"))),
+            // Nobody would be answered if the message went to the dead-letter queue. Before that,
+            // the message comes again, because an upload that broke off begins anew.
+            Err(Failure::Rejected(error))
+                if scene.asked.attempt.is_last() && !error.is("RepositoryNotFoundException") =>
+            {
+                Ok(Written::No(format!("ECR rejects the record: {error}")))
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Writes a record without which nothing may be done.
-    async fn must_record(&self, scene: &Scene<'_>, record: &Record) -> Result<(), Stop> {
+    async fn must_record(&self, scene: &Scene<'_>, record: &Record) -> Result<(), NotDone> {
         match self.record(scene, record).await? {
-            Recording::Confirmed => Ok(()),
-            Recording::Full(why) => Err(Refusal::NoRoom(why).into()),
+            Written::Yes => Ok(()),
+            Written::No(why) => Err(Refusal::NotRecorded(why).into()),
         }
     }
 

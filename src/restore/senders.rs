@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use tokio::sync::OnceCell;
 
-use super::refusal::{Refusal, Stop};
-use super::{Asked, PrincipalId};
+use super::refusal::{NotDone, Refusal};
+use super::{PrincipalId, ReceivedOrder};
 use crate::aws::{Aws, AwsError, Caller};
 
 /// Who may ask.
@@ -27,7 +27,7 @@ impl Senders {
 
     /// Checks that the sender of a request may ask for it. The worker's own role may not, even if a
     /// list names it, because everything that runs in the worker's task can send as that role.
-    pub(super) async fn check(&self, asked: &Asked<'_>) -> Result<(), Stop> {
+    pub(super) async fn check(&self, asked: &ReceivedOrder<'_>) -> Result<(), NotDone> {
         let sender = asked.principal().ok_or(Refusal::NoSender)?;
         let (list, key) = match asked.is_about_a_hold() {
             true => (&self.may_hold, "restore.hold_senders"),
@@ -40,7 +40,7 @@ impl Senders {
             Ok(own) if own == sender => Err(Refusal::OwnRole(sender.to_owned()).into()),
             Ok(_) => Ok(()),
             Err(error) if error.class.is_transient() && !asked.attempt.is_last() => {
-                Err(Stop::Failed(error.into()))
+                Err(NotDone::Failed(error.into()))
             }
             Err(error) => Err(Refusal::UnknownRole(error.to_string()).into()),
         }

@@ -39,7 +39,7 @@ use crate::notify::Notifier;
 use crate::outcome::{Attempt, Disposition, Failure, Outcome, disposition};
 use crate::queue::{HeldLease, Message, Queue, SettleError, Settlement, Settler};
 use crate::registry::Registry;
-use crate::restore::{Asked, Restorer};
+use crate::restore::{ReceivedOrder, Restorer};
 use crate::shutdown::Shutdown;
 use crate::sweep::Coordinator;
 use crate::telemetry::instruments::{self, Instruments};
@@ -365,7 +365,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
         urgency: Urgency,
     ) -> Processed<'a> {
         let message = &one.message;
-        let asked = Asked {
+        let asked = ReceivedOrder {
             order,
             origin,
             message_id: &message.id,

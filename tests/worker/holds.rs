@@ -352,6 +352,16 @@ async fn end_of_a_hold_is_warned_of_once_a_day_from_two_weeks_before() {
         };
         world.run_while(test).await;
         assert_eq!(world.tags(&digest).len(), 2);
+        let warning = log.lines().into_iter().find(|line| line["prolong"].is_string());
+        let Some(warning) = warning else { continue };
+        assert_eq!(warning["repository"], "team/app");
+        assert_eq!(warning["tags"], "1.0");
+        assert_eq!(warning["owner"], "me@example.com");
+        assert_eq!(warning["reason"], "prod down");
+        let image = format!("{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/team/app@{digest}");
+        let prolong =
+            format!("tagwarden restore {image} --until 3d --reason \"...\" --owner \"...\"");
+        assert_eq!(warning["prolong"], prolong);
     }
 }
 

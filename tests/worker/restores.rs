@@ -14,6 +14,7 @@ use tagwarden::domain::record::{
 use super::support::{QUEUE, World, critical, quarantine, settled};
 
 mod holds;
+mod interrupted;
 mod judged;
 mod records;
 mod refused;
@@ -203,7 +204,13 @@ async fn tags_come_back_to_an_image_that_is_within_the_policy() {
         assert_eq!(outcomes[0]["restored"], r#"["1.0","latest"]"#);
         assert_eq!(outcomes[0]["request"], id);
         assert!(outcomes[0].contains_key("mac"));
-        // Each tag is read, and put once, and the outcome comes last.
+        // The image is read, and then each tag once before it is put.
+        let reads = world.sim.calls_of("DescribeImages").into_iter();
+        let of_tags = reads.filter(|call| call.request["imageIds"][0]["imageTag"].is_string());
+        assert_eq!(of_tags.count(), 2);
+        let kept = &notice["tags"]["kept"];
+        assert_eq!(*kept, json!(["1.0", "latest"]), "the quarantine tag is not one of them");
+        // Each tag is put once, and the outcome comes last.
         let tags = [Some("1.0".to_owned()), Some("latest".to_owned()), None];
         assert_eq!(puts(&world), tags, "{mutability}");
     }

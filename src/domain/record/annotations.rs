@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::facts::{
     Closing, Hold, LONGEST_NAME, LONGEST_REASON, MAX_CLOSED, MAX_FINDINGS, MAX_REASONS, MAX_TAGS,
-    Quarantined, Record, RecordKind, RecordedFinding, Refusal, Withdrawal,
+    Notification, Quarantined, Record, RecordKind, RecordedFinding, Refusal, Withdrawal,
 };
 use super::id::MAC;
 use super::keys::KEY;
@@ -48,6 +48,7 @@ const EVENT_TIME: &str = "tagwarden.event-time";
 const NOTICE: &str = "tagwarden.notice";
 const POLICY: &str = "tagwarden.policy";
 const AFTER_OUTCOMES: &str = "tagwarden.after-outcomes";
+const PART_OF: &str = "tagwarden.part-of";
 const REQUEST: &str = "tagwarden.request";
 const SENDER: &str = "tagwarden.sender";
 const CLOSES: &str = "tagwarden.closes";
@@ -60,6 +61,8 @@ const ISSUED: &str = "tagwarden.issued";
 const REASON: &str = "tagwarden.reason";
 const OWNER: &str = "tagwarden.owner";
 const WITHDRAWS: &str = "tagwarden.withdraws";
+const OUTCOMES: &str = "tagwarden.outcomes";
+const AT: &str = "tagwarden.at";
 
 /// The most bytes of a list in a record. A thousand of the longest tags take fewer.
 const LONGEST_LIST: usize = 320_000;
@@ -79,6 +82,7 @@ impl Record {
             Self::Outcome(record) => record.write(&mut fields),
             Self::Hold(record) => record.write(&mut fields),
             Self::Withdrawal(record) => record.write(&mut fields),
+            Self::Notification(record) => record.write(&mut fields),
         }
         fields.0
     }
@@ -99,6 +103,7 @@ impl Record {
             RecordKind::Outcome => Self::Outcome(Closing::read(&mut fields)?),
             RecordKind::Hold => Self::Hold(Hold::read(&mut fields)?),
             RecordKind::Withdrawal => Self::Withdrawal(Withdrawal::read(&mut fields)?),
+            RecordKind::Notification => Self::Notification(Notification::read(&mut fields)?),
         };
         if fields.0.is_empty() { Ok(record) } else { Err(InvalidRecord::Unknown) }
     }
@@ -177,6 +182,7 @@ impl Quarantined {
 impl Closing {
     fn write(&self, fields: &mut Fields) {
         fields.optional(REQUEST, self.request.as_deref());
+        fields.optional(PART_OF, self.part_of.as_deref());
         fields.optional(SENDER, self.sender.as_deref());
         fields.json(CLOSES, &texts(&self.closes, Digest::as_str, MAX_CLOSED));
         fields.json(RESTORED, &texts(&self.restored, Tag::as_str, MAX_TAGS));
@@ -190,6 +196,7 @@ impl Closing {
     fn read(fields: &mut Fields) -> Result<Self, InvalidRecord> {
         Ok(Self {
             request: fields.taken(REQUEST)?,
+            part_of: fields.taken(PART_OF)?,
             sender: fields.taken(SENDER)?,
             closes: fields.names(CLOSES, MAX_CLOSED, Digest::parse)?,
             restored: fields.names(RESTORED, MAX_TAGS, Tag::parse)?,
@@ -234,6 +241,22 @@ impl Withdrawal {
             withdraws: fields.required(WITHDRAWS)?,
             request: fields.required(REQUEST)?,
             sender: fields.required(SENDER)?,
+        })
+    }
+}
+
+impl Notification {
+    fn write(&self, fields: &mut Fields) {
+        fields.text(REQUEST, &self.request);
+        fields.json(OUTCOMES, &texts(&self.outcomes, Digest::as_str, MAX_CLOSED));
+        fields.time(AT, self.at);
+    }
+
+    fn read(fields: &mut Fields) -> Result<Self, InvalidRecord> {
+        Ok(Self {
+            request: fields.required(REQUEST)?,
+            outcomes: fields.names(OUTCOMES, MAX_CLOSED, Digest::parse)?,
+            at: fields.required_time(AT)?,
         })
     }
 }

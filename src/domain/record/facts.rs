@@ -33,6 +33,8 @@ pub enum RecordKind {
     Hold,
     /// A [`Withdrawal`].
     Withdrawal,
+    /// A [`Notification`].
+    Notification,
 }
 
 /// One record.
@@ -46,6 +48,8 @@ pub enum Record {
     Hold(Hold),
     /// A hold ends early.
     Withdrawal(Withdrawal),
+    /// The team knows what became of a request.
+    Notification(Notification),
 }
 
 impl Record {
@@ -57,6 +61,7 @@ impl Record {
             Self::Outcome(_) => RecordKind::Outcome,
             Self::Hold(_) => RecordKind::Hold,
             Self::Withdrawal(_) => RecordKind::Withdrawal,
+            Self::Notification(_) => RecordKind::Notification,
         }
     }
 }
@@ -131,15 +136,20 @@ impl RecordedFinding {
 /// What became of removed tags. It closes each tag that it names but those of a refusal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Closing {
-    /// The request that asked for it; `None` if a removal found that the tags had moved.
+    /// The request that asked for it and that it answers; `None` if a removal found that the tags
+    /// had moved, and if it is only a part.
     pub request: Option<String>,
+    /// The request that broke off after it had given these tags back. It is answered by another
+    /// outcome, when its message has come again.
+    pub part_of: Option<String>,
     /// Who sent the request, as SQS names the sender.
     pub sender: Option<String>,
     /// The ids of the records that it closes.
     pub closes: BTreeSet<Digest>,
     /// Tags that were given back.
     pub restored: BTreeSet<Tag>,
-    /// Tags that the image had already.
+    /// Tags that the image had before, or that a delivery of the request which was killed midway
+    /// gave back.
     pub present: BTreeSet<Tag>,
     /// Tags that another image has now. They were left alone.
     pub superseded: BTreeSet<Tag>,
@@ -185,4 +195,16 @@ pub struct Withdrawal {
     pub request: String,
     /// Who sent the request, as SQS names the sender.
     pub sender: String,
+}
+
+/// The team was notified of what became of a request, and the image is looked at once more a while
+/// later. Only this tells the task that looks what the task before it has said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notification {
+    /// The request.
+    pub request: String,
+    /// The ids of the outcomes that the team was notified of.
+    pub outcomes: BTreeSet<Digest>,
+    /// When the team was notified, by the worker's clock. The second look is due a while later.
+    pub at: SystemTime,
 }

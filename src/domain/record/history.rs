@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
-use super::facts::{Closing, Hold, Quarantined, Record, Withdrawal};
+use super::facts::{Closing, Hold, Notification, Quarantined, Record, Withdrawal};
 use super::id::{MAC, record_id};
 use super::{InvalidRecord, RestoreKeys};
 use crate::domain::names::{Digest, Repository, Tag};
@@ -79,6 +79,7 @@ pub struct History {
     outcomes: Vec<Noted<Closing>>,
     holds: Vec<Noted<Hold>>,
     withdrawals: Vec<Noted<Withdrawal>>,
+    notifications: Vec<Noted<Notification>>,
     unverified: Vec<Unverified>,
 }
 
@@ -101,6 +102,7 @@ impl History {
             outcomes: Vec::new(),
             holds: Vec::new(),
             withdrawals: Vec::new(),
+            notifications: Vec::new(),
             unverified: Vec::new(),
         };
         for Artifact { digest, annotations, pushed_at } in artifacts {
@@ -119,6 +121,7 @@ impl History {
             outcomes: in_order(history.outcomes),
             holds: in_order(history.holds),
             withdrawals: in_order(history.withdrawals),
+            notifications: in_order(history.notifications),
             ..history
         }
     }
@@ -132,6 +135,9 @@ impl History {
             Record::Hold(record) => self.holds.push(Noted { id, pushed_at, record }),
             Record::Withdrawal(record) => {
                 self.withdrawals.push(Noted { id, pushed_at, record });
+            }
+            Record::Notification(record) => {
+                self.notifications.push(Noted { id, pushed_at, record });
             }
         }
     }
@@ -149,6 +155,7 @@ impl History {
             && self.outcomes.is_empty()
             && self.holds.is_empty()
             && self.withdrawals.is_empty()
+            && self.notifications.is_empty()
             && self.unverified.is_empty()
     }
 
@@ -169,6 +176,15 @@ impl History {
     #[must_use]
     pub fn holds(&self) -> &[Noted<Hold>] {
         &self.holds
+    }
+
+    /// Returns what the team was notified of, and when, for a request.
+    pub fn notifications_of<'a>(
+        &'a self,
+        request: &'a str,
+    ) -> impl Iterator<Item = &'a Notification> {
+        let all = self.notifications.iter().map(|noted| &noted.record);
+        all.filter(move |one| one.request == request)
     }
 
     /// Returns the artifacts that count for nothing.
@@ -212,13 +228,31 @@ impl History {
     /// from the future, and one that was withdrawn are never in force.
     #[must_use]
     pub fn hold(&self, now: SystemTime, max_hold: Duration) -> Option<&Noted<Hold>> {
-        let in_force = self.holds.iter().filter(|noted| {
+        self.in_force(now, max_hold).max_by_key(|noted| noted.record.until)
+    }
+
+    /// Returns the hold that is in force now, lasts longest, and has this owner and reason. A
+    /// request for no longer a hold than that asks for nothing new.
+    #[must_use]
+    pub fn hold_like(
+        &self,
+        owner: &str,
+        reason: &str,
+        now: SystemTime,
+        max_hold: Duration,
+    ) -> Option<&Noted<Hold>> {
+        let is_like = |hold: &Hold| hold.owner == owner && hold.reason == reason;
+        let like = self.in_force(now, max_hold).filter(|noted| is_like(&noted.record));
+        like.max_by_key(|noted| noted.record.until)
+    }
+
+    fn in_force(&self, now: SystemTime, max_hold: Duration) -> impl Iterator<Item = &Noted<Hold>> {
+        self.holds.iter().filter(move |noted| {
             let Hold { until, issued, request, .. } = &noted.record;
             let length = until.duration_since(*issued).unwrap_or_default();
             let ahead = issued.duration_since(now).unwrap_or_default();
             *until > now && length <= max_hold && ahead <= SKEW && !self.is_withdrawn(request)
-        });
-        in_force.max_by_key(|noted| noted.record.until)
+        })
     }
 
     /// Returns whether the hold of this request was withdrawn.

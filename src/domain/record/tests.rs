@@ -109,7 +109,18 @@ fn every_record_is_read_back_as_it_was_written() {
         present: tags(&["c"]),
         ..Closing::default()
     });
-    for record in [quarantined(&["1.0", "latest"], 2), refused, hold("r", 3), withdrawal("r")] {
+    let part = Record::Outcome(Closing {
+        part_of: Some("request-1".to_owned()),
+        restored: tags(&["a"]),
+        ..Closing::default()
+    });
+    let notification = Record::Notification(Notification {
+        request: "request-1".to_owned(),
+        outcomes: [digest('b')].into(),
+        at: at(1),
+    });
+    let removal = quarantined(&["1.0", "latest"], 2);
+    for record in [removal, refused, part, hold("r", 3), withdrawal("r"), notification] {
         for keys in [None, Some(keys(KEY_A))] {
             let artifact = stored(&record, &repository("team/app"), keys.as_ref());
             assert_eq!(Record::read(&artifact.annotations), Ok(record.clone()));

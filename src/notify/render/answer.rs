@@ -3,24 +3,25 @@
 use super::words::{Style, enumerated};
 use crate::domain::names::Tag;
 use crate::domain::record::Hold;
-use crate::notify::{Advice, Answer, HoldAnswer, LeftTag};
+use crate::notify::{Advice, HoldAnswer, LeftTag, RestoreAnswer};
 
 /// The maximum number of tags in a line.
 const TAGS: usize = 10;
 
 /// Returns what was done, as the rest of a subject that begins with the name of the image.
-pub(super) fn event(answer: &Answer) -> &'static str {
+pub(super) fn event(answer: &RestoreAnswer) -> &'static str {
     match (&answer.hold, answer.restored.is_empty()) {
         (HoldAnswer::Withdrawn, _) => ": its hold has ended",
         (HoldAnswer::Held(_), true) => " held for a time",
-        (HoldAnswer::Held(_), false) => " restored for a time",
-        (HoldAnswer::None, true) => ": nothing to restore",
+        (HoldAnswer::Already(_), true) => " held already",
+        (HoldAnswer::Held(_) | HoldAnswer::Already(_), false) => " restored for a time",
+        (HoldAnswer::None, true) => ": nothing left to restore",
         (HoldAnswer::None, false) => " restored",
     }
 }
 
 /// Returns what was done, in sentences. `image` is its name.
-pub(super) fn done(answer: &Answer, image: &str, (was, the_tags): (&str, &str)) -> String {
+pub(super) fn done(answer: &RestoreAnswer, image: &str, (was, the_tags): (&str, &str)) -> String {
     match (&answer.hold, answer.restored.is_empty()) {
         (HoldAnswer::Withdrawn, _) => format!(
             "The hold of {image} was ended at somebody's request. If the image violates this \
@@ -30,13 +31,17 @@ pub(super) fn done(answer: &Answer, image: &str, (was, the_tags): (&str, &str)) 
             "{image} {was} held at somebody's request: until the hold ends, tagwarden removes none \
              of its tags, whether or not the image violates this registry's policy."
         ),
-        (HoldAnswer::Held(_), false) => format!(
+        (HoldAnswer::Already(_), true) => format!(
+            "Somebody asked to hold {image}, and a hold that lasts at least as long was in force \
+             already: nothing was changed."
+        ),
+        (HoldAnswer::Held(_) | HoldAnswer::Already(_), false) => format!(
             "{image} {was} restored for a time: tagwarden gave {the_tags} back at somebody's \
              request. Until the hold ends it removes none, whether or not the image violates this \
              registry's policy."
         ),
         (HoldAnswer::None, true) => format!(
-            "Somebody asked to restore {image}, and there was nothing to do: no tag was given back."
+            "Somebody asked to restore {image}, and nothing was left to do when tagwarden looked."
         ),
         (HoldAnswer::None, false) => format!(
             "{image} {was} restored: tagwarden gave {the_tags} back at somebody's request, because \
@@ -46,19 +51,22 @@ pub(super) fn done(answer: &Answer, image: &str, (was, the_tags): (&str, &str)) 
 }
 
 /// Returns what the answer says besides, with labels, in the order of their weight.
-pub(super) fn lines(answer: &Answer, style: Style) -> Vec<(&'static str, String)> {
+pub(super) fn lines(answer: &RestoreAnswer, style: Style) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     if let Some(refusal) = &answer.refusal {
         lines.push(("Why", style.text(&refusal.reason)));
     }
-    if let HoldAnswer::Held(hold) = &answer.hold {
-        lines.push(("Held", held(hold, style)));
+    match &answer.hold {
+        HoldAnswer::Held(hold) => lines.push(("Held", held(hold, style))),
+        HoldAnswer::Already(hold) => lines.push(("Already held", held(hold, style))),
+        HoldAnswer::None | HoldAnswer::Withdrawn => {}
     }
     let most = style.cut.items.min(TAGS);
     let tags = |list: &[Tag]| enumerated(list, most, ", ", |tag| (style.name)(tag.as_str()));
     for (label, list, why) in [
         ("Still removed", &answer.asked, ""),
-        ("Already there", &answer.present, ""),
+        // A delivery that was killed midway may have given them back.
+        ("There by now", &answer.present, ""),
         ("Left alone", &answer.superseded, ": pushed anew since, and now on another image"),
     ] {
         if !list.is_empty() {
@@ -86,12 +94,12 @@ fn held(hold: &Hold, style: Style) -> String {
 }
 
 /// Returns what people should do.
-pub(super) fn next_step(answer: &Answer) -> &'static str {
+pub(super) fn next_step(answer: &RestoreAnswer) -> &'static str {
     if let Some(refusal) = &answer.refusal {
         return advice(refusal.advice);
     }
     match answer.hold {
-        HoldAnswer::Held(_) => {
+        HoldAnswer::Held(_) | HoldAnswer::Already(_) => {
             "Rebuild the image with fixed packages and push it before the hold ends."
         }
         HoldAnswer::Withdrawn => "Rebuild the image with fixed packages and push it again.",

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::subject::{subject, title};
 use super::summary::{
-    Back, back, kept_because, kept_label, next_step, pull, reasons, updates, what, works,
+    Back, back, explain, kept_because, kept_label, next_step, pull, reasons, updates, what, works,
 };
 use super::words::{Style, and_more, counting, enumerated, finding_name, plain};
 use super::{Audience, Cut};
@@ -128,6 +128,9 @@ fn with(notice: &Notice, contact: Option<&str>, cut: Cut) -> String {
     }
     if let Some(because) = kept_because(notice, style) {
         line(kept_label(notice), &because);
+    }
+    if let Some(command) = explain(notice) {
+        line("Why in detail", &code(&command));
     }
     if let Some(works) = works(notice) {
         let pull = pull(notice).map(|pull| format!(" {}", code(&pull))).unwrap_or_default();

@@ -7,8 +7,8 @@ use super::subject::subject;
 use crate::domain::evaluation::Exceeded;
 use crate::domain::findings::{Finding, Package, Score};
 use crate::domain::text::start;
-use crate::notify::undo::Undo;
-use crate::notify::{Answer, HoldAnswer, Notice};
+use crate::notify::undo::{Undo, explain_command};
+use crate::notify::{HoldAnswer, Notice, RestoreAnswer};
 
 /// Cuts lists and notes how many items of each are left out.
 #[derive(Debug)]
@@ -88,6 +88,7 @@ pub(super) fn document(notice: &Notice, contact: Option<&str>, cut: Cut) -> Valu
         "exceeded": evaluation.iter().flat_map(|evaluation| &evaluation.exceeded).map(exceeded)
             .collect::<Vec<_>>(),
         "worst": worst,
+        "explain": explain_command(notice),
         "undo": undo,
         "answer": answer,
         "contact": contact,
@@ -108,16 +109,17 @@ pub(super) fn document(notice: &Notice, contact: Option<&str>, cut: Cut) -> Valu
     document
 }
 
-fn answer(answer: &Answer, shears: &mut Shears) -> Value {
+fn answer(answer: &RestoreAnswer, shears: &mut Shears) -> Value {
     let cut = shears.cut;
     let text = |text: &String| Value::from(start(text, cut.chars));
     let tag = |tag: &_| Value::from(ToString::to_string(tag));
     let hold = match &answer.hold {
         HoldAnswer::None => Value::Null,
-        HoldAnswer::Held(hold) => json!({
+        HoldAnswer::Held(hold) | HoldAnswer::Already(hold) => json!({
             "until": humantime::format_rfc3339_seconds(hold.until).to_string(),
             "reason": text(&hold.reason),
             "owner": text(&hold.owner),
+            "already": matches!(answer.hold, HoldAnswer::Already(_)),
         }),
         HoldAnswer::Withdrawn => json!({"withdrawn": true}),
     };

@@ -7,7 +7,7 @@ use super::words::{Reasons, Style, enumerated, is_before_removal, named, removed
 use crate::domain::evaluation::Exceeded;
 use crate::domain::names::Tag;
 use crate::domain::notice::NoticeAction;
-use crate::notify::undo::Undo;
+use crate::notify::undo::{Undo, explain_command};
 use crate::notify::{Notice, WayBack};
 
 /// The maximum number of tags in a sentence.
@@ -168,6 +168,11 @@ pub(super) fn kept_label(notice: &Notice) -> &'static str {
     }
 }
 
+/// Returns the command that says more about why, unless the notice says that tags are back.
+pub(super) fn explain(notice: &Notice) -> Option<String> {
+    explain_command(notice).filter(|_| notice.action != NoticeAction::Restored)
+}
+
 /// Returns what still works after tags were removed. If [`pull`] has a name, it comes next.
 pub(super) fn works(notice: &Notice) -> Option<&'static str> {
     match notice.action {
@@ -242,11 +247,11 @@ pub(super) fn back(notice: &Notice) -> Option<Back> {
         )
     };
     let words = match way {
-        WayBack::Restore { holds: true } => format!(
-            "for a limited time, by the command below, if you may ask for it; for longer, by an \
-             exception, see {page}"
+        WayBack::Restore { longest_hold: Some(_) } => format!(
+            "for a limited time, by the command below with your reason and name, if you may ask \
+             for it; for longer, by an exception, see {page}"
         ),
-        WayBack::Restore { holds: false } => format!(
+        WayBack::Restore { longest_hold: None } => format!(
             "by the command below, if you may ask for it, once the image is within the policy. An \
              exception does that, see {page}"
         ),
@@ -260,7 +265,7 @@ pub(super) fn back(notice: &Notice) -> Option<Back> {
              repository has no room for a record of them.",
         ),
     };
-    let has_hold = way == WayBack::Restore { holds: true };
+    let has_hold = matches!(way, WayBack::Restore { longest_hold: Some(_) });
     let after = "Once the image is within the policy, leave out --until, --reason and --owner.";
     Some(Back { words, command, after: has_hold.then_some(after) })
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::Cut;
 use super::summary::{
-    Back, back, kept_because, kept_label, next_step, pull, reasons, updates, what, works,
+    Back, back, explain, kept_because, kept_label, next_step, pull, reasons, updates, what, works,
 };
 use super::words::{Reasons, Style, and_more, counting, finding_line, plain, tag_lines};
 use crate::notify::Notice;
@@ -36,6 +36,9 @@ fn summary(out: &mut String, notice: &Notice, contact: Option<&str>, style: Styl
     }
     if let Some(because) = kept_because(notice, style) {
         line(kept_label(notice), &because);
+    }
+    if let Some(command) = explain(notice) {
+        line("Why in detail", &command);
     }
     if let Some(works) = works(notice) {
         let pull = pull(notice).map(|pull| format!("\n  {pull}")).unwrap_or_default();

@@ -114,7 +114,8 @@ impl EcrRegistry {
         }
     }
 
-    async fn describe(
+    /// Describes the images with these ids by one call. Returns `None` if one of them is missing.
+    pub(super) async fn describe(
         &self,
         repository: &Repository,
         ids: &[ImageIdentifier],

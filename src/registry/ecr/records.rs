@@ -19,7 +19,7 @@ use aws_sdk_ecr::types::{
 use super::EcrRegistry;
 use super::answers::{failure_of, none_if_missing};
 use super::batches::{Answered, as_large_as_fits};
-use super::manifests::by_digest;
+use super::manifests::{by_digest, by_tag};
 use crate::aws::{AwsError, ErrorClass, Operation};
 use crate::domain::names::{Digest, Repository, Tag};
 use crate::domain::record::{
@@ -28,7 +28,7 @@ use crate::domain::record::{
 };
 use crate::registry::{
     Candidate, GivingBack, MAX_PAGE, MAX_REFERRER_BYTES, MAX_REFERRER_PAGES, Manifest, Recording,
-    Referrers, Registry as _, UntaggedPage,
+    Referrers, UntaggedPage,
 };
 
 /// Most referrers in one page (ECR API reference, ListImageReferrers).
@@ -240,7 +240,7 @@ pub(super) async fn give_back(
     manifest: &Manifest,
     tag: &Tag,
 ) -> Result<GivingBack, AwsError> {
-    if let Some(digest) = registry.resolve(repository, tag).await? {
+    if let Some(digest) = holder(registry, repository, tag).await? {
         return Ok(held_by(digest, manifest));
     }
     let place = registry.place(repository).await;
@@ -261,9 +261,9 @@ pub(super) async fn give_back(
         Err(error) => error,
     };
     match error.code.as_deref() {
+        // ECR misses layers of an image that it has only for a time.
         Some(
             "LimitExceededException"
-            | "LayersNotFoundException"
             | "ReferencedImagesNotFoundException"
             | "ImageArchivedException",
         ) => return Ok(GivingBack::RefusedForGood(error.to_string())),
@@ -286,10 +286,33 @@ async fn read_again(
     tag: &Tag,
     error: AwsError,
 ) -> Result<GivingBack, AwsError> {
-    match registry.resolve(repository, tag).await? {
+    match holder(registry, repository, tag).await? {
         Some(digest) => Ok(held_by(digest, manifest)),
         None => Err(error),
     }
+}
+
+/// Returns the image, archived or not, that has a tag now. Most tags that are given back are
+/// absent, so archived images are asked for in the same call.
+async fn holder(
+    registry: &EcrRegistry,
+    repository: &Repository,
+    tag: &Tag,
+) -> Result<Option<Digest>, AwsError> {
+    let (ids, any) = ([by_tag(tag)], Some(ImageStatusFilter::Any));
+    let details = match registry.describe(repository, &ids, any).await {
+        // A registry without an archive may not know the filter.
+        Err(error) if error.class == ErrorClass::Rejected => {
+            registry.describe(repository, &ids, None).await?
+        }
+        details => details?,
+    };
+    let Some(detail) = details.and_then(|details| details.into_iter().next()) else {
+        return Ok(None);
+    };
+    let digest = Digest::parse(detail.image_digest.unwrap_or_default());
+    let unexpected = |error| AwsError::unexpected(Operation::DescribeImages, format!("{error}"));
+    digest.map(Some).map_err(unexpected)
 }
 
 fn held_by(digest: Digest, manifest: &Manifest) -> GivingBack {

@@ -14,7 +14,7 @@ use tagwarden::domain::policy::Mode;
 use tagwarden::domain::record::Hold;
 use tagwarden::notify::render::{Audience, Rendered, render};
 use tagwarden::notify::{
-    Advice, Answer, AnsweredRefusal, HoldAnswer, LeftTag, Notice, NoticeFormat, NoticeTags,
+    Advice, AnsweredRefusal, HoldAnswer, LeftTag, Notice, NoticeFormat, NoticeTags, RestoreAnswer,
     WayBack, notice_id,
 };
 
@@ -126,7 +126,7 @@ fn programs_can_read_it(notice: &Notice, body: &str) {
     let [untagged, claimed, would_untag, kept] = lists(&notice.tags);
     let answer = notice.answer.as_deref();
     assert_eq!(document["answer"].is_null(), answer.is_none());
-    let answered = |of: fn(&Answer) -> usize| answer.map_or(0, of);
+    let answered = |of: fn(&RestoreAnswer) -> usize| answer.map_or(0, of);
     for (pointer, name, given) in [
         ("/tags/untagged", "tags.untagged", untagged.len()),
         ("/tags/claimed", "tags.claimed", claimed.len()),
@@ -320,8 +320,8 @@ impl Choices<'_> {
         }
     }
 
-    fn answer(&mut self) -> Answer {
-        let mut answer = Answer::new(self.text(), self.text());
+    fn answer(&mut self) -> RestoreAnswer {
+        let mut answer = RestoreAnswer::new(self.text(), self.text());
         answer.asked = self.tags();
         answer.restored = self.tags();
         answer.present = self.tags();
@@ -373,8 +373,8 @@ impl Choices<'_> {
         let event_id = self.text();
         let way_back = self.one(&[
             WayBack::ByHand,
-            WayBack::Restore { holds: true },
-            WayBack::Restore { holds: false },
+            WayBack::Restore { longest_hold: Some(Duration::from_secs(604_800)) },
+            WayBack::Restore { longest_hold: None },
             WayBack::RecordsOff,
             WayBack::NoRoom,
         ]);

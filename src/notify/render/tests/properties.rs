@@ -10,7 +10,7 @@ use crate::domain::findings::{Package, SeverityCounts};
 use crate::domain::origin::Origin;
 use crate::domain::record::Hold;
 use crate::domain::text::is_unseen;
-use crate::notify::{Advice, Answer, AnsweredRefusal, HoldAnswer, LeftTag, WayBack};
+use crate::notify::{Advice, AnsweredRefusal, HoldAnswer, LeftTag, RestoreAnswer, WayBack};
 
 /// Texts that the packages of other people could bring.
 fn text() -> impl Strategy<Value = String> {
@@ -117,7 +117,7 @@ fn evaluation() -> impl Strategy<Value = Evaluation> {
     )
 }
 
-fn any_answer() -> impl Strategy<Value = Answer> {
+fn any_answer() -> impl Strategy<Value = RestoreAnswer> {
     let hold = (text(), text(), 0..4_000_000_000_u64).prop_map(|(reason, owner, until)| Hold {
         until: SystemTime::UNIX_EPOCH + Duration::from_secs(until),
         issued: SystemTime::UNIX_EPOCH,
@@ -146,24 +146,26 @@ fn any_answer() -> impl Strategy<Value = Answer> {
         tags.into_iter().map(left).collect()
     });
     (text(), text(), tags, left, hold, proptest::option::of(refusal)).prop_map(
-        |(request, sender, (asked, restored, present, superseded), left, hold, refusal)| Answer {
-            request,
-            sender,
-            asked,
-            restored,
-            present,
-            superseded,
-            left,
-            hold,
-            refusal,
+        |(request, sender, (asked, restored, present, superseded), left, hold, refusal)| {
+            RestoreAnswer {
+                request,
+                sender,
+                asked,
+                restored,
+                present,
+                superseded,
+                left,
+                hold,
+                refusal,
+            }
         },
     )
 }
 
 fn any_way_back() -> impl Strategy<Value = WayBack> {
     select(vec![
-        WayBack::Restore { holds: true },
-        WayBack::Restore { holds: false },
+        WayBack::Restore { longest_hold: Some(std::time::Duration::from_secs(86_400)) },
+        WayBack::Restore { longest_hold: None },
         WayBack::ByHand,
         WayBack::RecordsOff,
         WayBack::NoRoom,

@@ -1,12 +1,18 @@
 //! What notices say of ways to give tags back, and of requests to do so.
 
+use std::time::Duration;
+
 use super::*;
 use crate::event::restore::{RestoreAction, RestoreOrder};
-use crate::notify::{Advice, Answer, AnsweredRefusal, HoldAnswer, LeftTag, WayBack};
+use crate::notify::{Advice, AnsweredRefusal, HoldAnswer, LeftTag, RestoreAnswer, WayBack};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const BY_HOLD: WayBack =
+    WayBack::Restore { longest_hold: Some(Duration::from_secs(7 * 24 * 3600)) };
 
 #[test]
 fn quarantined_image_whose_tags_the_worker_gives_back() {
-    let way_back = WayBack::Restore { holds: true };
+    let way_back = BY_HOLD;
     insta::assert_snapshot!(shown(&Notice { way_back, ..notice() }));
 }
 
@@ -25,8 +31,9 @@ fn way_back(way_back: WayBack) -> String {
 #[test]
 fn each_way_back_is_said_in_words() {
     let ways = [
-        WayBack::Restore { holds: true },
-        WayBack::Restore { holds: false },
+        BY_HOLD,
+        WayBack::Restore { longest_hold: Some(DAY) },
+        WayBack::Restore { longest_hold: None },
         WayBack::ByHand,
         WayBack::RecordsOff,
         WayBack::NoRoom,
@@ -36,19 +43,20 @@ fn each_way_back_is_said_in_words() {
 
 #[test]
 fn each_answer_says_what_was_done_and_what_to_do() {
-    let asked = |answer: Answer, action| {
+    let asked = |answer: RestoreAnswer, action| {
         let answer = Some(Box::new(answer));
         let notice = Notice { answer, action, evaluation: None, ..sample::restored() };
-        let notice = Notice { reasons: vec![], ..notice };
+        let notice = Notice { reasons: vec![], way_back: BY_HOLD, ..notice };
         let rendered = render(&notice, NoticeFormat::Text, NOBODY);
         format!("{}\n{}", rendered.subject, rendered.body.split("\nDetails").next().unwrap())
     };
-    let new = || Answer::new("request-1", "AROAEXAMPLEID12345678");
+    let new = || RestoreAnswer::new("request-1", "AROAEXAMPLEID12345678");
     let done = [
-        Answer { restored: tags(&["1.0"]), ..new() },
-        Answer { present: tags(&["1.0", "1.1"]), superseded: tags(&["2.0"]), ..new() },
-        Answer { hold: sample::held(), present: tags(&["1.0"]), ..new() },
-        Answer { hold: HoldAnswer::Withdrawn, ..new() },
+        RestoreAnswer { restored: tags(&["1.0"]), ..new() },
+        RestoreAnswer { present: tags(&["1.0", "1.1"]), superseded: tags(&["2.0"]), ..new() },
+        RestoreAnswer { hold: HoldAnswer::Held(sample::hold()), present: tags(&["1.0"]), ..new() },
+        RestoreAnswer { hold: HoldAnswer::Already(sample::hold()), ..new() },
+        RestoreAnswer { hold: HoldAnswer::Withdrawn, ..new() },
     ];
     let advice = [
         Advice::AskForHold,
@@ -58,7 +66,7 @@ fn each_answer_says_what_was_done_and_what_to_do() {
         Advice::ByHand,
         Advice::Nothing,
     ];
-    let refused = advice.map(|advice| Answer {
+    let refused = advice.map(|advice| RestoreAnswer {
         asked: tags(&["1.0"]),
         refusal: Some(AnsweredRefusal { reason: "of some reason".to_owned(), advice }),
         ..new()
@@ -91,7 +99,7 @@ fn notice_that_is_the_only_list_names_every_removed_tag() {
         (WayBack::RecordsOff, true),
         (WayBack::NoRoom, true),
         (WayBack::ByHand, false),
-        (WayBack::Restore { holds: true }, false),
+        (BY_HOLD, false),
     ] {
         let notice = Notice { way_back, ..notice.clone() };
         for format in [NoticeFormat::Text, NoticeFormat::Json] {
@@ -134,7 +142,10 @@ fn variables(notice: &Notice, audience: Audience<'_>) -> Value {
 
 #[test]
 fn custom_action_of_a_channel_can_ask_for_the_tags_and_for_no_hold() {
-    let restore = |holds| Notice { way_back: WayBack::Restore { holds }, ..notice() };
+    let restore = |holds: bool| {
+        let way_back = WayBack::Restore { longest_hold: holds.then_some(DAY) };
+        Notice { way_back, ..notice() }
+    };
     let order = RestoreOrder {
         request: None,
         repository: notice().repository,
@@ -163,7 +174,7 @@ fn custom_action_of_a_channel_can_ask_for_the_tags_and_for_no_hold() {
 
 #[test]
 fn longest_restore_message_is_a_variable() {
-    let mut notice = Notice { way_back: WayBack::Restore { holds: true }, ..notice() };
+    let mut notice = Notice { way_back: BY_HOLD, ..notice() };
     notice.repository.name = RepositoryName::parse("a".repeat(256)).unwrap();
     let message = variables(&notice, TEAM)[1].as_str().unwrap().to_owned();
     assert!(message.len() <= 600, "{}", message.len());

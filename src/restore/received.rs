@@ -14,7 +14,7 @@ use crate::outcome::Attempt;
 
 /// A request to restore an image, and the message that brought it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct ReceivedOrder<'a> {
     /// What the message asks for.
     pub order: &'a RestoreOrder,
     /// The source and type of the message.
@@ -33,7 +33,7 @@ pub(crate) struct Asked<'a> {
     pub urgency: Urgency,
 }
 
-impl Asked<'_> {
+impl ReceivedOrder<'_> {
     /// Returns the id of the request, the same at every delivery.
     pub(super) fn id(&self) -> &str {
         self.order.request.as_deref().unwrap_or(self.message_id)
