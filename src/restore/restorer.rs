@@ -252,8 +252,7 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
         self.answer(scene, given, held, &recorded).await?;
         match is_looked_at {
             true => {
-                self.note_notified(scene, [record_id(&Record::Outcome(outcome).annotations())])
-                    .await;
+                self.note_notified(scene, [self.id_of(scene, &Record::Outcome(outcome))]).await;
                 Err(Failure::SecondLook { again: self.parts.visibility }.into())
             }
             false => Ok(Outcome::Restored),
@@ -399,6 +398,16 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
                 Ok(Written::No(format!("ECR rejects the record: {error}")))
             }
             Err(failure) => Err(failure),
+        }
+    }
+
+    /// Returns the id of a record as the image's records have it, which covers the key.
+    fn id_of(&self, scene: &Scene<'_>, record: &Record) -> Digest {
+        let (repository, digest) = (&scene.request.repository, &scene.image.digest);
+        let said = record.annotations();
+        match self.parts.records.keys() {
+            Some(keys) => record_id(&keys.sign(repository, digest, said)),
+            None => record_id(&said),
         }
     }
 

@@ -132,7 +132,8 @@ impl RestoreKeys {
     }
 
     /// Adds the signature to the annotations of a record about this image.
-    pub(super) fn sign(
+    #[must_use]
+    pub fn sign(
         &self,
         repository: &Repository,
         image: &Digest,

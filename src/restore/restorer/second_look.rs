@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Restorer;
-use crate::domain::record::{Hold, Record, Refusal as RecordedRefusal, record_id};
+use crate::domain::record::{Hold, Record, Refusal as RecordedRefusal};
 use crate::event::restore::RestoreAction;
 use crate::notify::{HoldAnswer, Notifier};
 use crate::outcome::{Failure, Outcome};
@@ -103,7 +103,7 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
         if !given.is_nothing() {
             let outcome = Record::Outcome(given.outcome(scene.asked, &scene.history));
             recorded = self.record(scene, &outcome).await?;
-            told = Some(record_id(&outcome.annotations()));
+            told = Some(self.id_of(scene, &outcome));
         }
         // The next delivery notifies of the outcome that was written.
         done?;
