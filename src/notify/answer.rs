@@ -11,8 +11,8 @@ use crate::domain::record::Hold;
 pub enum WayBack {
     /// By `tagwarden restore`: a signed record names the tags, and the worker takes requests.
     Restore {
-        /// The longest hold that somebody may ask for, so that the image has its tags while it still
-        /// violates the policy; `None` if nobody may.
+        /// The longest hold that somebody may ask for, so that the image has its tags while it
+        /// still violates the policy; `None` if nobody may.
         longest_hold: Option<Duration>,
     },
     /// By hand: the worker takes no requests (`restore.key` or `restore.senders` is missing), or

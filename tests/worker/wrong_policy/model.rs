@@ -163,6 +163,8 @@ impl Model {
                 self.outcomes.entry(image).or_default().push(outcome);
             }
             "hold" => *self.holds.entry(image).or_default() += 1,
+            // It closes nothing and keeps nothing.
+            "notification" => {}
             kind => self.wrong.push(format!("a record of the kind {kind}")),
         }
     }
