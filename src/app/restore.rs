@@ -167,6 +167,7 @@ impl Restoring {
             registry: self.registry(),
             pace: CallPace::new(self.settings.sweep.calls_per_second),
             shutdown: shutdown.clone(),
+            clock: self.client.clock.clone(),
             patience,
         };
         let work = Box::pin(Asker::new(parts, all).run(on));

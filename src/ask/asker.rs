@@ -14,6 +14,7 @@ use super::asked::{Asked, AskedAll, End, Stage};
 use super::request::{Chosen, Wish};
 use crate::aws::{AwsError, ErrorClass};
 use crate::backoff::{Backoff, Retries};
+use crate::clock::Clock;
 use crate::domain::names::joined;
 use crate::domain::record::History;
 use crate::inspect::CallPace;
@@ -43,6 +44,8 @@ pub(crate) struct AskerParts<Q, R> {
     pub pace: CallPace,
     /// Stops the work at a signal.
     pub shutdown: Shutdown,
+    /// Says which holds are in force.
+    pub clock: Clock,
     /// How long to wait for a further answer. `None` means that answers are not waited for.
     pub patience: Option<Duration>,
 }
@@ -160,7 +163,7 @@ impl<Q, R: Registry> AskerParts<Q, R> {
         self.pace.wait().await;
         let referrers = self.registry.referrers(repository, digest).await?;
         let history = History::read(repository, digest, referrers.artifacts, None);
-        Ok(Answer::of(&history, &asked.request, wish))
+        Ok(Answer::of(&history, &asked.request, wish, self.clock.now()))
     }
 }
 

@@ -302,7 +302,7 @@ impl Row {
     fn results(&self) -> Vec<(Vec<&String>, String)> {
         let closed = [
             (&self.restored, "restored"),
-            (&self.present, "already there"),
+            (&self.present, "there by now"),
             (&self.superseded, "left alone: pushed anew"),
         ];
         let rest = self.tags.iter().filter(|tag| closed.iter().all(|(of, _)| !of.contains(tag)));
@@ -344,7 +344,7 @@ impl fmt::Display for Counts<'_> {
             (of("restored"), "restored"),
             (of("held"), "held"),
             (of("withdrawn"), "no longer held"),
-            (of("present"), "already there"),
+            (of("present"), "there by now"),
             (of("superseded"), "left alone"),
             (of("refused"), "refused"),
             (of("sent"), "without an answer"),

@@ -25,7 +25,7 @@ const VERDICTS: [(&str, AnsiColor); 22] = [
     ("quarantined", AnsiColor::Green),
     ("done before", AnsiColor::Green),
     ("restored", AnsiColor::Green),
-    ("already there", AnsiColor::Green),
+    ("there by now", AnsiColor::Green),
     ("hold ended", AnsiColor::Green),
 ];
 

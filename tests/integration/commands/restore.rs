@@ -331,9 +331,9 @@ async fn each_result_is_named_and_a_refusal_is_no_success() {
     let arguments = ["--repository", "*", "--yes"];
     let shown = quarantine.answered(&arguments, &answers).await;
     assert_eq!(shown.code, 1, "{shown:?}");
-    let counts = "1 restored, 1 already there, 1 left alone, 1 refused";
+    let counts = "1 restored, 1 there by now, 1 left alone, 1 refused";
     assert_eq!(last_line(&shown), counts, "{shown:?}");
-    for words in ["  restored\n", "  already there\n", "  left alone: pushed anew\n", "  refused\n"]
+    for words in ["  restored\n", "  there by now\n", "  left alone: pushed anew\n", "  refused\n"]
     {
         assert!(shown.stdout.contains(words), "{words} {shown:?}");
     }
