@@ -266,8 +266,8 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
         Some(&hold.record)
     }
 
-    /// Gives tags back one by one, each only if no image has it. Returns what was done before a call
-    /// failed too.
+    /// Gives tags back one by one, each only if no image has it. Returns what was done before a
+    /// call failed too.
     async fn give_back(
         &self,
         scene: &Scene<'_>,
