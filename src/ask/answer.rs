@@ -78,7 +78,9 @@ fn held_until(
     let own = history.holds().iter().find(|noted| noted.record.request == request);
     let like = || match wish {
         // The worker decides how long a hold may last, and has granted this one.
-        Wish::Hold { owner, reason, .. } => history.hold_like(owner, reason, now, Duration::MAX),
+        Wish::Hold { owner, reason, until } => {
+            history.hold_like(owner, reason, *until, now, Duration::MAX)
+        }
         Wish::GiveBack | Wish::Withdraw => None,
     };
     own.or_else(like).map(|noted| noted.record.until)
@@ -153,9 +155,13 @@ mod tests {
             reason: "prod down".to_owned(),
             owner: "me".to_owned(),
         };
-        let records = [outcome(&[], &["1.0"]), hold(2 * HOUR, "me"), hold(3 * HOUR, "you")];
-        assert_eq!(of(&records, &wish).unwrap().held_until, Some(now() + 2 * HOUR));
-        assert_eq!(of(&records, &Wish::GiveBack).unwrap().held_until, None);
-        assert_eq!(of(&records[..1], &wish).unwrap().held_until, None);
+        let held_until = |holds: &[Record], wish| {
+            of(&[&[outcome(&[], &["1.0"])], holds].concat(), wish).unwrap().held_until
+        };
+        let holds = [hold(HOUR / 2, "me"), hold(2 * HOUR, "me"), hold(3 * HOUR, "you")];
+        assert_eq!(held_until(&holds, &wish), Some(now() + 2 * HOUR));
+        assert_eq!(held_until(&holds, &Wish::GiveBack), None);
+        assert_eq!(held_until(&holds[..1], &wish), None, "it is shorter");
+        assert_eq!(held_until(&[], &wish), None);
     }
 }

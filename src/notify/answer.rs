@@ -1,9 +1,10 @@
 //! What a notice says about restoring: how removed tags can be given back, and the answer to a
 //! request to do so.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::domain::names::Tag;
+use crate::domain::names::{Digest, Tag};
 use crate::domain::record::Hold;
 
 /// How the tags that a pass removed can be given back.
@@ -54,6 +55,9 @@ pub struct RestoreAnswer {
     pub hold: HoldAnswer,
     /// Why nothing was done, if the request was refused.
     pub refusal: Option<AnsweredRefusal>,
+    /// The recorded outcomes that it notifies of. A topic that has heard of them all the same is
+    /// not notified again; an outcome of a second look is news, even if it names the same tags.
+    pub outcomes: BTreeSet<Digest>,
 }
 
 impl RestoreAnswer {
@@ -70,6 +74,7 @@ impl RestoreAnswer {
             left: Vec::new(),
             hold: HoldAnswer::None,
             refusal: None,
+            outcomes: BTreeSet::new(),
         }
     }
 

@@ -104,8 +104,9 @@ type NewsKey = [u8; 32];
 /// Returns what makes a notice the same news.
 ///
 /// When something was removed, that is its id and the removed tags: it is repeated for a topic that
-/// failed, and the others need not hear it again. When nothing was removed, it is the image, the
-/// tags and the reasons, whatever event led there.
+/// failed, and the others need not hear it again. The answer to a request is as new as the outcomes
+/// that it notifies of. When nothing was removed, it is the image, the tags and the reasons,
+/// whatever event led there.
 fn key(topic: &str, notice: &Notice) -> NewsKey {
     let Notice { id, action, repository, digest, reasons, tags, answer, .. } = notice;
     let word = action.as_str();
@@ -116,9 +117,8 @@ fn key(topic: &str, notice: &Notice) -> NewsKey {
             format!("{topic} {word} {id} {removed:?}")
         }
         NoticeAction::Restored | NoticeAction::Refused => {
-            let mut restored: Vec<_> = answer.iter().flat_map(|answer| &answer.restored).collect();
-            restored.sort();
-            format!("{topic} {word} {id} {restored:?}")
+            let outcomes: Vec<_> = answer.iter().flat_map(|answer| &answer.outcomes).collect();
+            format!("{topic} {word} {id} {outcomes:?}")
         }
         NoticeAction::WouldUntag | NoticeAction::Blocked | NoticeAction::Unscanned => {
             let mut tags: Vec<_> = tags.kept.iter().chain(&tags.would_untag).collect();
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn answer_to_one_request_is_news_again_only_if_more_tags_were_given_back() {
+    fn answer_to_one_request_is_news_again_only_with_another_outcome() {
         let history = NotificationHistory::default();
         let answer = restored();
         history.heard(TOPIC, &answer);
@@ -166,8 +166,8 @@ mod tests {
         again.answer.as_mut().unwrap().restored.reverse();
         again.tags.kept.clear();
         assert!(history.has_heard(TOPIC, &again));
-        again.answer.as_mut().unwrap().restored.pop();
-        assert!(!history.has_heard(TOPIC, &again), "other tags");
+        again.answer.as_mut().unwrap().outcomes = [answer.digest.clone()].into();
+        assert!(!history.has_heard(TOPIC, &again), "another outcome");
         let other = Notice { id: "another".to_owned(), ..answer.clone() };
         assert!(!history.has_heard(TOPIC, &other), "another request");
         let refused = Notice { action: NoticeAction::Refused, ..answer };

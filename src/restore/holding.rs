@@ -59,9 +59,7 @@ pub(super) fn wanted_hold(
     if until > latest {
         return Err(Refusal::HoldIsTooLong { most, latest });
     }
-    if let Some(like) = scene.history.hold_like(owner, reason, now, most)
-        && like.record.until >= until
-    {
+    if let Some(like) = scene.history.hold_like(owner, reason, until, now, most) {
         return Ok(WantedHold::Granted(like.record.clone()));
     }
     Ok(WantedHold::New(Hold {

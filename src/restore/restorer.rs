@@ -29,7 +29,7 @@ use crate::domain::record::{
 use crate::enforce::write_record;
 use crate::event::restore::RestoreAction;
 use crate::inspect::{EcrCalls, Inspector, RecordStore, Remembered, Request, Safeguards};
-use crate::notify::{Dispatcher, HoldAnswer, LeftTag, Notifier};
+use crate::notify::{Dispatcher, HoldAnswer, LeftTag, Notifier, RestoreAnswer};
 use crate::outcome::{Failure, Outcome};
 use crate::registry::{GivingBack, Recording, Registry};
 use crate::telemetry::instruments::Instruments;
@@ -249,10 +249,11 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
         // If nothing is new, the request that came before has its own second look.
         let is_looked_at =
             held != HoldAnswer::None && is_new && is_recorded && !scene.asked.attempt.is_last();
-        self.answer(scene, given, held, &recorded).await?;
+        let outcomes = BTreeSet::from([self.id_of(scene, &Record::Outcome(outcome))]);
+        self.answer(scene, given, held, &outcomes, &recorded).await?;
         match is_looked_at {
             true => {
-                self.note_notified(scene, [self.id_of(scene, &Record::Outcome(outcome))]).await;
+                self.note_notified(scene, outcomes).await;
                 Err(Failure::SecondLook { again: self.parts.visibility }.into())
             }
             false => Ok(Outcome::Restored),
@@ -326,10 +327,10 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
 
     /// Records that the team was notified of these outcomes, for the task that looks once more. If
     /// that fails, the team is notified twice.
-    async fn note_notified(&self, scene: &Scene<'_>, outcomes: impl IntoIterator<Item = Digest>) {
+    async fn note_notified(&self, scene: &Scene<'_>, outcomes: BTreeSet<Digest>) {
         let notification = Notification {
             request: scene.asked.id().to_owned(),
-            outcomes: outcomes.into_iter().collect(),
+            outcomes,
             at: self.parts.clock.now(),
         };
         let problem = match self.record(scene, &Record::Notification(notification)).await {
@@ -372,15 +373,17 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
         Ok(Outcome::Withdrawn)
     }
 
-    /// Notifies the team of what became of the tags and of the hold.
+    /// Notifies the team of what became of the tags and of the hold, by these outcomes.
     async fn answer(
         &self,
         scene: &Scene<'_>,
         given: Given,
         hold: HoldAnswer,
+        outcomes: &BTreeSet<Digest>,
         recorded: &Written,
     ) -> Result<(), Failure> {
-        let answer = given.answer(scene.asked, hold);
+        let outcomes = outcomes.clone();
+        let answer = RestoreAnswer { outcomes, ..given.answer(scene.asked, hold) };
         audit_result(&answer, scene.asked);
         self.answering.restored(scene, answer, recorded).await
     }

@@ -231,17 +231,19 @@ impl History {
         self.in_force(now, max_hold).max_by_key(|noted| noted.record.until)
     }
 
-    /// Returns the hold that is in force now, lasts longest, and has this owner and reason. A
-    /// request for no longer a hold than that asks for nothing new.
+    /// Returns the hold that is in force now, lasts at least until then, and has this owner and
+    /// reason. A request for such a hold asks for nothing new.
     #[must_use]
     pub fn hold_like(
         &self,
         owner: &str,
         reason: &str,
+        until: SystemTime,
         now: SystemTime,
         max_hold: Duration,
     ) -> Option<&Noted<Hold>> {
-        let is_like = |hold: &Hold| hold.owner == owner && hold.reason == reason;
+        let is_like =
+            |hold: &Hold| hold.owner == owner && hold.reason == reason && hold.until >= until;
         let like = self.in_force(now, max_hold).filter(|noted| is_like(&noted.record));
         like.max_by_key(|noted| noted.record.until)
     }

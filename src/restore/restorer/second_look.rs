@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Restorer;
+use crate::domain::names::Digest;
 use crate::domain::record::{Hold, Record, Refusal as RecordedRefusal};
 use crate::event::restore::RestoreAction;
 use crate::notify::{HoldAnswer, Notifier};
@@ -49,13 +50,13 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
         // message it may be at it now.
         let is_left_untold = is_repeated && !untold.is_empty();
         if is_left_untold {
-            self.tell(scene, hold).await?;
+            self.tell(scene, hold, &untold).await?;
         }
         let Some(hold) = hold else { return Ok(Outcome::Restored) };
-        if is_left_untold {
-            self.note_notified(scene, untold.iter().cloned()).await;
-        }
         let wait = if untold.is_empty() { self.time_left(scene) } else { self.parts.visibility };
+        if is_left_untold {
+            self.note_notified(scene, untold).await;
+        }
         if wait > EARLY && !scene.asked.attempt.is_last() {
             return Err(Failure::SecondLook { again: wait }.into());
         }
@@ -72,7 +73,12 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
     }
 
     /// Notifies the team of the outcomes that it does not know.
-    async fn tell(&self, scene: &Scene<'_>, hold: Option<&Hold>) -> Result<(), Failure> {
+    async fn tell(
+        &self,
+        scene: &Scene<'_>,
+        hold: Option<&Hold>,
+        untold: &BTreeSet<Digest>,
+    ) -> Result<(), Failure> {
         let given = Given::of_outcomes(scene.untold_outcomes().map(|noted| &noted.record));
         let is_withdrawn = hold.is_none() && scene.history.is_withdrawn(scene.asked.id());
         let hold = match hold {
@@ -80,7 +86,7 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
             None if is_withdrawn => HoldAnswer::Withdrawn,
             None => HoldAnswer::None,
         };
-        self.answer(scene, given, hold, &Written::Yes).await
+        self.answer(scene, given, hold, untold, &Written::Yes).await
     }
 
     /// Gives back the tags that another task has removed meanwhile.
@@ -98,17 +104,17 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
         }
         audit_grant(scene.asked, "look again", &missing, Some(hold));
         let (given, done) = self.give_back(scene, missing).await;
-        let mut told = None;
+        let mut told = BTreeSet::new();
         let mut recorded = Written::Yes;
         if !given.is_nothing() {
             let outcome = Record::Outcome(given.outcome(scene.asked, &scene.history));
             recorded = self.record(scene, &outcome).await?;
-            told = Some(self.id_of(scene, &outcome));
+            told.insert(self.id_of(scene, &outcome));
         }
         // The next delivery notifies of the outcome that was written.
         done?;
         let hold = HoldAnswer::Held(hold.clone());
-        self.answer(scene, given, hold, &recorded).await?;
+        self.answer(scene, given, hold, &told, &recorded).await?;
         self.note_notified(scene, told).await;
         Ok(Outcome::Restored)
     }

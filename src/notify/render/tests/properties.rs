@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use proptest::collection::vec;
@@ -157,6 +158,7 @@ fn any_answer() -> impl Strategy<Value = RestoreAnswer> {
                 left,
                 hold,
                 refusal,
+                outcomes: BTreeSet::new(),
             }
         },
     )
