@@ -144,10 +144,6 @@ pub(crate) fn held(world: &World, digest: &str, request: &str) {
     attach(world, digest, &Record::Hold(hold), keys(KEY).as_ref());
 }
 
-pub(crate) fn is_outcome(record: &Referrer) -> bool {
-    record.annotations.get("tagwarden.kind").is_some_and(|kind| kind == "outcome")
-}
-
 /// The annotations of the records of this kind, oldest first, without the prefix of their names.
 fn records(world: &World, digest: &str, kind: &str) -> Vec<BTreeMap<String, String>> {
     let referrers = world.sim.referrers(&world.repository, digest).into_iter();

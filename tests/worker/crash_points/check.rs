@@ -316,10 +316,13 @@ fn changes(calls: &[Call]) -> BTreeSet<(&'static str, String, String)> {
         changes.extend(untagged(call).into_iter().map(|(digest, tag)| ("untag", digest, tag)));
         if call.operation == "PutImage" && recorded(call).is_empty() {
             let text = |name: &str| call.request[name].as_str().unwrap_or("none").to_owned();
-            // What an outcome says depends on where a crash was.
-            let is_outcome = text("imageManifest").contains(r#""tagwarden.kind":"outcome""#);
-            let digest = if is_outcome { "outcome".to_owned() } else { text("imageDigest") };
-            changes.insert(("put", digest, text("imageTag")));
+            let manifest = text("imageManifest");
+            // What these say depends on where a crash was, and when.
+            let kind = ["outcome", "notification"]
+                .into_iter()
+                .find(|kind| manifest.contains(&format!(r#""tagwarden.kind":"{kind}""#)));
+            let what = kind.map_or_else(|| text("imageDigest"), str::to_owned);
+            changes.insert(("put", what, text("imageTag")));
         }
     }
     changes

@@ -15,7 +15,7 @@ use tagwarden::shutdown::Shutdown;
 use tokio::time::timeout;
 
 use super::scenes::Scene;
-use crate::restores::{HOLDER, is_outcome, send};
+use crate::restores::{HOLDER, send};
 use crate::support::{ACCOUNT, QUEUE, REGION, World};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -123,16 +123,26 @@ pub(super) fn run(scene: &Scene, crashes: &[Crash]) -> Result<Record, String> {
 }
 
 /// The images, and what is attached to them but records of removals, whose names are compared
-/// instead, and outcomes, which say what a crash left to do.
+/// instead, and outcomes, which say what a crash left to do. Notifications, which have the time in
+/// them, go by the name of what they are about.
 fn images(world: &World) -> BTreeSet<String> {
     let images = world.sim.images(&world.repository);
-    let records = images.iter().flat_map(|digest| world.sim.referrers(&world.repository, digest));
-    let left_out = records.filter(|record| {
-        let kind = record.annotations.get("tagwarden.kind");
-        is_outcome(record) || kind.is_some_and(|kind| kind == "quarantine")
+    let records = images.iter().flat_map(|of| {
+        let records = world.sim.referrers(&world.repository, of).into_iter();
+        records.map(move |record| (of, record))
     });
-    let left_out: BTreeSet<_> = left_out.map(|record| record.digest).collect();
-    images.into_iter().filter(|digest| !left_out.contains(digest)).collect()
+    let names: BTreeMap<_, _> = records
+        .filter_map(|(of, record)| match record.annotations.get("tagwarden.kind")?.as_str() {
+            "outcome" | "quarantine" => Some((record.digest, None)),
+            "notification" => Some((record.digest, Some(format!("notification about {of}")))),
+            _ => None,
+        })
+        .collect();
+    let named = images.iter().filter_map(|digest| match names.get(digest) {
+        Some(name) => name.clone(),
+        None => Some(digest.clone()),
+    });
+    named.collect()
 }
 
 fn on_a_runtime<T>(work: impl Future<Output = T>) -> T {
