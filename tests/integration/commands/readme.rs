@@ -14,7 +14,7 @@ use crate::process::{variables, within_deadline};
 
 /// Each command of a code block, which a test runs.
 const DEMO: &str = "cargo run --example local";
-const PLAN: &str = "cargo run -- plan --region eu-west-1 --html report.html";
+const PLAN: &str = "tagwarden plan --region eu-west-1 --html report.html";
 /// The widest line, and the terminal of the samples.
 const WIDTH: u16 = 100;
 /// Stands for what a sample leaves out.
@@ -170,7 +170,7 @@ async fn sample_of_the_plan_is_what_it_prints_for_the_demo_in_audit_mode() {
 
     let page = folder.path().join("report.html").to_string_lossy().into_owned();
     let command = PLAN.replace("report.html", &page);
-    let arguments: Vec<_> = command.split(' ').skip(3).collect();
+    let arguments: Vec<_> = command.split(' ').skip(1).collect();
     let shown = at_terminal(&arguments, &variables, WIDTH, "").await;
     assert_eq!(shown.code, 3, "{shown:?}");
     assert_was_printed(&sample_of(PLAN), &shown.stdout);
