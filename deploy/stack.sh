@@ -16,7 +16,7 @@ usage:
 
 variables:
   STACK       the stack, default tagwarden; for deploy/member.yaml the name of its stack
-  TAGWARDEN   the program that checks, default tagwarden
+  TAGWARDEN   the program that checks, default tagwarden; deploy/tagwarden.sh takes it out of WORKER_IMAGE
   INTERVAL    seconds between looks at a change, default 10
   PATIENCE    looks before it is given up, default 360
 
@@ -66,7 +66,7 @@ check_text() {
   local -a variables=()
   read_environment
   mapfile -t variables <"$work/environment"
-  env -i PATH="$PATH" HOME="${HOME:-/}" AWS_REGION="${AWS_REGION:-$(aws configure get region || true)}" \
+  env -i PATH="$PATH" HOME="${HOME:-/}" WORKER_IMAGE="${WORKER_IMAGE:-}" AWS_REGION="${AWS_REGION:-$(aws configure get region || true)}" \
     "${variables[@]}" TAGWARDEN_CONFIG_TEXT="$(cat "$1")" "$TAGWARDEN" check >&2 ||
     refuse "the worker would not start with $1 (exit code $?)"
 }

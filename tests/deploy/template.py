@@ -215,6 +215,12 @@ class Stack:
                 return arn(f"event-bus/{own['Name']}")
             case "AWS::ECS::Cluster", "Arn":
                 return arn(f"cluster/{own['ClusterName']}")
+            case "AWS::ECR::Repository", "Arn":
+                return f"arn:{self.partition}:ecr:{self.region}:{ACCOUNT}:repository/{own['RepositoryName']}"
+            case "AWS::ECR::Repository", "RepositoryUri":
+                return f"{ACCOUNT}.dkr.ecr.{self.region}.{self.suffix}/{own['RepositoryName']}"
+            case "AWS::CodeBuild::Project", "Ref":
+                return own["Name"]
             case "AWS::CloudWatch::Alarm", "Ref":
                 return own["AlarmName"]
             case ("AWS::ECS::Cluster" | "AWS::ECS::Service"), ("Ref" | "Name"):

@@ -86,7 +86,8 @@ fn calls(page: &str) -> Vec<Vec<String>> {
         let line = line.trim().trim_start_matches("$ ");
         let rest = line
             .strip_prefix("tagwarden ")
-            .or_else(|| line.split_once("cargo run --release -- ").map(|(_, rest)| rest))?;
+            .or_else(|| line.split_once("cargo run --release -- ").map(|(_, rest)| rest))
+            .or_else(|| line.split_once("deploy/tagwarden.sh ").map(|(_, rest)| rest))?;
         let words = rest.split_whitespace().map(|word| word.trim_end_matches(['.', ',', ';']));
         let words = words.take_while(|word| !["|", ">", "#", "&&", ";"].contains(word));
         Some(words.map(str::to_owned).collect::<Vec<_>>())

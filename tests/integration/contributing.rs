@@ -15,7 +15,8 @@ use yaml_rust2::{Yaml, YamlLoader};
 
 use crate::python::Python;
 
-const WORKFLOWS: [&str; 2] = [".github/workflows/ci.yml", ".github/workflows/release.yml"];
+const WORKFLOWS: [&str; 3] =
+    [".github/workflows/ci.yml", ".github/workflows/release.yml", ".github/workflows/deploy.yml"];
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -107,7 +108,7 @@ fn workflows_and_forms_conform_to_the_schemas_of_github() {
     let forms: Vec<_> = forms.map(|name| format!("{folder}/{name}")).collect();
     assert!(forms.len() >= 3, "{forms:?}");
     let workflows: Vec<_> = names(".github/workflows").into_iter().collect();
-    assert_eq!(workflows, ["ci.yml", "release.yml"]);
+    assert_eq!(workflows, ["ci.yml", "deploy.yml", "release.yml"]);
     for (schema, files) in [
         ("vendor.github-workflows", WORKFLOWS.map(str::to_owned).to_vec()),
         ("vendor.github-issue-forms", forms),
@@ -164,6 +165,11 @@ fn jobs_have_few_permissions_and_an_end() {
         "image: id-token write",
         "release: contents write",
         "release: id-token write",
+        "image: id-token write",
+        "gate: id-token write",
+        "deploy: id-token write",
+        "name: id-token write",
+        "failed: id-token write",
     ];
     assert_eq!(writing, expected);
 }
@@ -184,6 +190,50 @@ fn nothing_is_published_without_a_tag() {
         guarded += usize::from(publishes);
     }
     assert_eq!(guarded, 3, "log in, push, sign");
+}
+
+/// What a job waits for, itself or by another.
+fn waits_for(jobs: &[(String, Yaml)], name: &str) -> BTreeSet<String> {
+    let job = &jobs.iter().find(|(job, _)| job == name).expect("a job").1;
+    let needs = match &job["needs"] {
+        Yaml::String(one) => vec![one.clone()],
+        many => many
+            .as_vec()
+            .into_iter()
+            .flatten()
+            .filter_map(|one| one.as_str().map(str::to_owned))
+            .collect(),
+    };
+    let further: Vec<_> = needs.iter().flat_map(|need| waits_for(jobs, need)).collect();
+    needs.into_iter().chain(further).collect()
+}
+
+#[test]
+fn nothing_is_deployed_that_is_not_checked_judged_and_approved() {
+    let jobs = jobs(WORKFLOWS[2]);
+    let job = |name: &str| &jobs.iter().find(|(job, _)| job == name).expect("a job").1;
+    let before = ["checks", "gate", "image"].map(str::to_owned);
+    assert_eq!(waits_for(&jobs, "deploy"), before.into());
+    assert_eq!(waits_for(&jobs, "image"), ["checks".to_owned()].into());
+    assert_eq!(job("checks")["uses"].as_str(), Some("./.github/workflows/ci.yml"));
+    // Its own rights come from this environment alone, which asks for the approval.
+    let environments = ["image", "gate", "deploy", "name", "failed"]
+        .map(|name| job(name)["environment"].as_str().expect("an environment"));
+    let (build, deploy) = ("tagwarden-build", "tagwarden-deploy");
+    assert_eq!(environments, [build, build, deploy, build, build]);
+    // A step that may fail, or a job that begins after a failure, would be a way past the gate.
+    let workflow = text(WORKFLOWS[2]);
+    assert!(!workflow.contains("continue-on-error") && !workflow.contains("always()"));
+    let run = |name: &str| -> Vec<String> {
+        let steps = job(name)["steps"].as_vec().expect("steps").iter();
+        steps.filter_map(|step| step["run"].as_str().map(str::to_owned)).collect()
+    };
+    assert!(run("gate")[0].contains("deploy/pipeline.sh scanned"), "{:?}", run("gate"));
+    assert!(run("gate")[1].contains("deploy/pipeline.sh signed"), "{:?}", run("gate"));
+    for (name, _) in &jobs {
+        let condition = job(name)["if"].as_str();
+        assert_eq!(condition.is_some(), ["checks", "failed"].contains(&&**name), "{name}");
+    }
 }
 
 #[test]

@@ -32,6 +32,7 @@ const COMMANDS: &[(&str, Who, &[&str])] = &[
         &["application-autoscaling:RegisterScalableTarget"],
     ),
     ("chatbot create-custom-action", Other("who administers the chat"), &[]),
+    ("cloudformation describe-change-set", Deployer, &["cloudformation:DescribeChangeSet"]),
     (
         "cloudformation deploy",
         Deployer,
@@ -60,7 +61,11 @@ const COMMANDS: &[(&str, Who, &[&str])] = &[
     ("cloudwatch disable-alarm-actions", OnCall, &["cloudwatch:DisableAlarmActions"]),
     ("cloudwatch enable-alarm-actions", OnCall, &["cloudwatch:EnableAlarmActions"]),
     ("ec2 describe-subnets", Other("once, an administrator"), &[]),
+    // They need no permission.
+    ("configure export-credentials", Both, &[]),
+    ("configure get", Both, &[]),
     ("ecr batch-delete-image", Other("who owns the repository"), &[]),
+    ("ecr batch-get-image", Other("the pipeline's role that builds"), &[]),
     ("ecr create-repository", Other("once, an administrator"), &[]),
     ("ecr describe-image-replication-status", OnCall, &["ecr:DescribeImageReplicationStatus"]),
     (
@@ -69,9 +74,12 @@ const COMMANDS: &[(&str, Who, &[&str])] = &[
         // ECR asks Inspector in the caller's name.
         &["ecr:DescribeImageScanFindings", "inspector2:ListCoverage", "inspector2:ListFindings"],
     ),
+    ("ecr describe-image-signing-status", Other("the pipeline's role that judges"), &[]),
     ("ecr describe-images", OnCall, &["ecr:DescribeImages"]),
     ("ecr get-login-password", Deployer, &["ecr:GetAuthorizationToken"]),
     ("ecr get-registry-scanning-configuration", OnCall, &["ecr:GetRegistryScanningConfiguration"]),
+    ("ecr put-registry-scanning-configuration", Other("once, an administrator"), &[]),
+    ("ecr put-image", Other("the pipeline's role that builds"), &[]),
     ("ecr register-pull-time-update-exclusion", Other("once, an administrator"), &[]),
     ("ecs describe-services", Both, &["ecs:DescribeServices"]),
     ("ecs describe-task-definition", Deployer, &["ecs:DescribeTaskDefinition"]),

@@ -15,12 +15,12 @@ const NEW: &str = "arn:aws:ecs:eu-west-1:111122223333:task-definition/tagwarden:
 const GOOD: &str = "[policy]\nprotected_tags = ['prod-*']\n";
 
 /// The files from which the stand-in answers.
-struct Stub {
+pub(super) struct Stub {
     folder: TempDir,
 }
 
 impl Stub {
-    fn new(tools: &Tools, parameters: &[&str]) -> Self {
+    pub(super) fn new(tools: &Tools, parameters: &[&str]) -> Self {
         let stub = Self { folder: tempfile::tempdir().expect("a folder") };
         stub.write("definition.json", &tools.task_definition(parameters));
         stub.stack("before", "UPDATE_COMPLETE");
@@ -41,7 +41,7 @@ impl Stub {
         stub
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(super) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -94,12 +94,12 @@ impl Stub {
         command.output().expect("bash")
     }
 
-    fn calls(&self) -> String {
+    pub(super) fn calls(&self) -> String {
         fs::read_to_string(self.file("calls")).unwrap_or_default()
     }
 
     /// The calls that change something.
-    fn changes(&self) -> Vec<String> {
+    pub(super) fn changes(&self) -> Vec<String> {
         let changes = |call: &&str| {
             ["put-", "update-", "deploy ", "delete-"].iter().any(|verb| call.contains(verb))
         };

@@ -7,8 +7,13 @@ use serde_json::Value;
 use super::tools::{Tools, text};
 
 /// The pages with commands for operators.
-const GUIDES: [&str; 4] =
-    ["docs/install.md", "docs/operations.md", "docs/runbook.md", "docs/telemetry.md"];
+const GUIDES: [&str; 5] = [
+    "docs/install.md",
+    "docs/operations.md",
+    "docs/pipeline.md",
+    "docs/runbook.md",
+    "docs/telemetry.md",
+];
 
 /// The commands of the guides: the lines of their code blocks, with continued lines joined.
 fn commands() -> Vec<String> {
@@ -27,7 +32,7 @@ fn names(template: &Value, section: &str) -> BTreeSet<String> {
 #[test]
 fn every_parameter_and_output_of_the_guides_exists() {
     let Some(tools) = Tools::new() else { return };
-    let [central, member, access] = ["tagwarden", "member", "access"]
+    let [central, member, access, pipeline] = ["tagwarden", "member", "access", "pipeline"]
         .map(|name| tools.template(&format!("deploy/{name}.yaml")));
     let (mut parameters, mut outputs) = (0, 0);
     for command in commands() {
@@ -37,6 +42,8 @@ fn every_parameter_and_output_of_the_guides_exists() {
                 &member
             } else if of("access.yaml") {
                 &access
+            } else if of("pipeline.yaml") {
+                &pipeline
             } else {
                 &central
             };

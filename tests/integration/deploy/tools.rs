@@ -28,6 +28,14 @@ pub(crate) const MEMBER: [&str; 4] = [
     "ExternalId=external",
 ];
 
+/// The same for the template of the pipeline.
+pub(crate) const PIPELINE: [&str; 4] = [
+    "AWS::StackName=tagwarden-pipeline",
+    "DeployerPolicyArn=arn:aws:iam::111122223333:policy/deployer",
+    "CloudFormationRoleArn=arn:aws:iam::111122223333:role/cloudformation",
+    "NotificationEmail=team@example.com",
+];
+
 /// A file of the repository.
 pub(crate) fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -120,10 +128,21 @@ impl Tools {
         self.json(&[&script[..], &["TemplateBucket=templates"][..], parameters].concat(), "")
     }
 
+    /// The resources that CloudFormation creates from the template of the pipeline.
+    #[track_caller]
+    pub(crate) fn pipeline(&self, parameters: &[&str]) -> Value {
+        let script = ["tests/deploy/template.py", "deploy/pipeline.yaml"];
+        self.json(&[&script, &PIPELINE[..], parameters].concat(), "")
+    }
+
     /// The error that these parameters cause.
     pub(crate) fn refused(&self, template: &str, parameters: &[&str]) -> String {
         let script = ["tests/deploy/template.py", template];
-        let required: &[_] = if template.ends_with("member.yaml") { &[] } else { &REQUIRED };
+        let required: &[_] = match template {
+            "deploy/member.yaml" => &[],
+            "deploy/pipeline.yaml" => &PIPELINE,
+            _ => &REQUIRED,
+        };
         let output = self.run(&[&script, required, parameters].concat(), "");
         assert!(!output.status.success(), "{parameters:?} are accepted");
         String::from_utf8_lossy(&output.stderr).trim().to_owned()
