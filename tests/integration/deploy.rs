@@ -8,6 +8,7 @@ mod alarms;
 mod change;
 mod checkov;
 mod events;
+mod frameworks;
 mod guide;
 mod pipeline;
 mod role;
