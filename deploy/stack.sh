@@ -42,6 +42,7 @@ read_stack() {
 parameter() { jq -r --arg name "$1" '[.Parameters[]? | select(.ParameterKey == $name).ParameterValue][0] // ""' "$work/stack"; }
 output() { jq -r --arg name "$1" '[.Outputs[]? | select(.OutputKey == $name).OutputValue][0] // ""' "$work/stack"; }
 is_worker() { [[ -n $(output ServiceName) ]]; }
+is_appconfig() { [[ -n $(output ConfigApplicationId) ]]; }
 
 read_service() {
   aws ecs describe-services --cluster "$(output ClusterName)" --services "$(output ServiceName)" --query 'services[0]' --output json
@@ -49,6 +50,7 @@ read_service() {
 
 # The variables that the worker's container has, as NAME=VALUE. What comes from secrets is not among
 # them, and need not be: a key is made up, so that a text that needs one is checked as in the task.
+# The file of AppConfig is in the task only.
 read_environment() {
   local definition
   definition=$(read_service | jq -r '.taskDefinition // empty') || definition=''
@@ -56,18 +58,25 @@ read_environment() {
   aws ecs describe-task-definition --task-definition "$definition" --query taskDefinition --output json >"$work/definition" ||
     refuse "the task definition $definition cannot be read"
   jq -r '.containerDefinitions[] | select(.name == "worker") |
-    (.environment[] | select(.name | startswith("TAGWARDEN")) | "\(.name)=\(.value)"),
+    (.environment[] | select((.name | startswith("TAGWARDEN")) and (.name | IN("TAGWARDEN_CONFIG", "TAGWARDEN__WATCH") | not)) | "\(.name)=\(.value)"),
     (.secrets[]? | select(.name == "TAGWARDEN__RESTORE__KEY") | "\(.name)=\("0123456789abcdef" * 4)")' \
     "$work/definition" >"$work/environment"
 }
 
 # Checks a text as the task would read it: with its variables and no others.
 check_text() {
-  local -a variables=()
+  local -a variables=() options=()
   read_environment
   mapfile -t variables <"$work/environment"
+  if is_appconfig; then
+    # The task has it as a file of this name, and the validator of AppConfig reads JSON only.
+    [[ $1 == *.json ]] || refuse "$1 is not JSON, and AppConfig takes nothing else here (docs/appconfig.md)"
+    options=(--config "$1")
+  else
+    variables+=(TAGWARDEN_CONFIG_TEXT="$(cat "$1")")
+  fi
   env -i PATH="$PATH" HOME="${HOME:-/}" WORKER_IMAGE="${WORKER_IMAGE:-}" AWS_REGION="${AWS_REGION:-$(aws configure get region || true)}" \
-    "${variables[@]}" TAGWARDEN_CONFIG_TEXT="$(cat "$1")" "$TAGWARDEN" check >&2 ||
+    "${variables[@]}" "$TAGWARDEN" check ${options[0]+"${options[@]}"} >&2 ||
     refuse "the worker would not start with $1 (exit code $?)"
 }
 
@@ -76,6 +85,12 @@ check_text() {
 keep_text() {
   local file=$1 name secret key said
   name=$(parameter ConfigParameterName) secret=$(parameter ConfigSecretArn) key=$(parameter ConfigKmsKeyArn)
+  if is_appconfig; then
+    version=$(aws appconfig create-hosted-configuration-version --application-id "$(output ConfigApplicationId)" \
+      --configuration-profile-id "$(output ConfigProfileId)" --content-type application/json --content "fileb://$file" --query VersionNumber --output text /dev/null) ||
+      refuse "the text cannot be kept in AppConfig"
+    return
+  fi
   if [[ -n $secret ]]; then
     # 32 to 64 characters, and the same text gives the same version.
     version=$(sha256sum "$file" | cut -c1-64)
@@ -92,10 +107,30 @@ keep_text() {
   fi
 }
 
+# The texts in AppConfig, with the time at which each was deployed last.
+kept_in_appconfig() {
+  aws appconfig list-deployments --application-id "$(output ConfigApplicationId)" --environment-id "$(output ConfigEnvironmentId)" \
+    --output json >"$work/deployments" || return
+  aws appconfig list-hosted-configuration-versions --application-id "$(output ConfigApplicationId)" \
+    --configuration-profile-id "$(output ConfigProfileId)" --output json |
+    jq --slurpfile deployments "$work/deployments" '[.Items[] | (.VersionNumber | tostring) as $version | {version: $version,
+      at: ([$deployments[0].Items[] | select(.ConfigurationVersion == $version and .State == "COMPLETE") | .CompletedAt] | max // "never")}]'
+}
+# The version that is in force; in AppConfig that of the deployment that was completed last.
+in_force() {
+  if is_appconfig; then
+    kept_in_appconfig | jq -r '[.[] | select(.at != "never")] | max_by(.at).version // ""'
+  else
+    parameter ConfigVersion
+  fi
+}
+
 is_kept() {
   local name secret
   name=$(parameter ConfigParameterName) secret=$(parameter ConfigSecretArn)
-  if [[ -n $secret ]]; then
+  if is_appconfig; then
+    kept_in_appconfig | jq -e --arg version "$1" 'any(.version == $version)' >/dev/null
+  elif [[ -n $secret ]]; then
     aws secretsmanager list-secret-version-ids --secret-id "$secret" --include-deprecated --query 'Versions[].VersionId' --output json |
       jq -e --arg version "$1" 'index($version) != null' >/dev/null
   else
@@ -106,8 +141,10 @@ is_kept() {
 versions() {
   local name secret current
   read_stack
-  name=$(parameter ConfigParameterName) secret=$(parameter ConfigSecretArn) current=$(parameter ConfigVersion)
-  if [[ -n $secret ]]; then
+  name=$(parameter ConfigParameterName) secret=$(parameter ConfigSecretArn) current=$(in_force)
+  if is_appconfig; then
+    kept_in_appconfig
+  elif [[ -n $secret ]]; then
     aws secretsmanager list-secret-version-ids --secret-id "$secret" --include-deprecated --output json |
       jq '[.Versions[] | {at: .CreatedDate, version: .VersionId}]'
   else
@@ -225,6 +262,33 @@ change() {
   await "$before" "$since"
 }
 
+# Deploys a version in AppConfig, and waits until it can no longer be taken back by an alarm.
+deploy_in_appconfig() {
+  local version=$1 number look state=''
+  number=$(aws appconfig start-deployment --application-id "$(output ConfigApplicationId)" \
+    --environment-id "$(output ConfigEnvironmentId)" --configuration-profile-id "$(output ConfigProfileId)" \
+    --deployment-strategy-id "$(output ConfigStrategyId)" --configuration-version "$version" --query DeploymentNumber --output text) ||
+    refuse "AppConfig does not deploy version $version"
+  say "deployment $number: tasks have the text within a minute; its alarms are watched for ten more"
+  for ((look = 0; look < PATIENCE; look++)); do
+    aws appconfig get-deployment --application-id "$(output ConfigApplicationId)" --environment-id "$(output ConfigEnvironmentId)" \
+      --deployment-number "$number" --output json >"$work/deployment" ||
+      echo '{}' >"$work/deployment"
+    state=$(jq -r '.State // ""' "$work/deployment")
+    case $state in
+      COMPLETE) say "done: deployment $number is complete" && return ;;
+      ROLLED_BACK | REVERTED) break ;;
+    esac
+    sleep "$INTERVAL"
+  done
+  say "What AppConfig says:"
+  jq -r '.EventLog[:8][]? | "  \(.OccurredAt // "") \(.EventType): \(.Description // "")"' "$work/deployment" >&2
+  say "Why the worker refused the text, if it did:"
+  say "  aws logs tail /tagwarden/$STACK/worker --since 1h --filter-pattern '{ \$.level = \"ERROR\" }'"
+  [[ $state == ROLLED_BACK || $state == REVERTED ]] || failed "deployment $number is still ${state:-unknown} after $PATIENCE looks"
+  failed "deployment $number is $state: the text from before is in force again"
+}
+
 policy() {
   local version='' previous
   read_stack
@@ -237,9 +301,9 @@ policy() {
     check_text "$1"
     keep_text "$1"
   fi
-  previous=$(parameter ConfigVersion)
+  previous=$(in_force)
   say "version $version${previous:+, before it $previous}"
-  change ConfigVersion="$version"
+  if is_appconfig; then deploy_in_appconfig "$version"; else change ConfigVersion="$version"; fi
   [[ -z $previous || $previous == "$version" ]] || say "to go back: deploy/stack.sh policy --version $previous"
 }
 

@@ -22,6 +22,9 @@ import boto3  # noqa: E402
 from moto import mock_aws  # noqa: E402
 
 ACCOUNT, REGION = cloudformation.ACCOUNT, cloudformation.REGION
+OTHER_REGION = "us-east-1"
+# The Region that is called.
+here = REGION
 
 
 def alarm(properties):
@@ -83,6 +86,12 @@ def metric_filter(properties):
     )
 
 
+def pull_time_exclusion(properties):
+    """moto's ECR lacks this call, so only its parameters are checked."""
+    call("ecr").meta.service_model.operation_model("RegisterPullTimeUpdateExclusion")
+    assert properties["PrincipalArn"].startswith(f"arn:aws:iam::{ACCOUNT}:role/"), properties
+
+
 def schedule(properties):
     call("scheduler").create_schedule(**properties)
 
@@ -92,6 +101,7 @@ LACKING = {
     "AWS::ApplicationAutoScaling::ScalableTarget": scalable_target,
     "AWS::ApplicationAutoScaling::ScalingPolicy": scaling_policy,
     "AWS::CloudWatch::Alarm": alarm,
+    "AWS::ECR::PullTimeUpdateExclusion": pull_time_exclusion,
     "AWS::Events::EventBusPolicy": bus_policy,
     "AWS::Logs::MetricFilter": metric_filter,
     "AWS::S3::BucketPolicy": bucket_policy,
@@ -112,7 +122,7 @@ NAMED = {"AWS::SecretsManager::Secret": secret}
 
 
 def call(service):
-    return boto3.client(service, REGION)
+    return boto3.client(service, here)
 
 
 class Made(cloudformation.Stack):
@@ -126,15 +136,32 @@ class Made(cloudformation.Stack):
         return super().physical(name, attribute)
 
 
+def pruned(node, stack):
+    """The same without those members of lists that are left out, which moto takes for something."""
+    if isinstance(node, dict):
+        return {key: pruned(value, stack) for key, value in node.items()}
+    if not isinstance(node, list):
+        return node
+    nothing = {"Ref": "AWS::NoValue"}
+
+    def is_left_out(one):
+        if not isinstance(one, dict) or "Fn::If" not in one:
+            return False
+        condition, then, otherwise = one["Fn::If"]
+        return (then if stack.holds(condition) else otherwise) == nothing
+
+    return [pruned(one, stack) for one in node if not is_left_out(one)]
+
+
 def create(name, path, parameters):
     """Creates a stack. The resources that moto does not support are created last."""
     body = cloudformation.load(path)
     resources = body["Resources"]
-    stack = Made(body, parameters, name)
+    stack = Made(body, parameters | {"AWS::Region": here}, name)
     assert stack.broken_rules() == [], stack.broken_rules()
     known = {one: made for one, made in resources.items() if made["Type"] not in LACKING | NAMED}
     # moto passes the bus itself to the rule instead of its name.
-    text = json.dumps(body | {"Resources": known}).replace('{"Ref": "EventBus"}', f'"{name}"')
+    text = json.dumps(body | {"Resources": pruned(known, stack)}).replace('{"Ref": "EventBus"}', f'"{name}"')
     for one, made in stack.made()["resources"].items():
         if made["Type"] == "AWS::CloudWatch::Alarm":
             text = text.replace(f'{{"Ref": "{one}"}}', json.dumps(made["Properties"]["AlarmName"]))
@@ -189,15 +216,15 @@ def network():
     }
 
 
-def delivered(queue_url, bus, event):
-    """The messages of the queue after an event is put on a bus."""
+def delivered(queue_url, bus, event, region=REGION):
+    """The messages of the queue after an event is put on a bus of a Region."""
     entry = {
         "EventBusName": bus,
         "Source": event["source"],
         "DetailType": event["detail-type"],
         "Detail": json.dumps(event["detail"]),
     }
-    call("events").put_events(Entries=[entry])
+    boto3.client("events", region).put_events(Entries=[entry])
     messages = call("sqs").receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=0)
     messages = messages.get("Messages", [])
     for message in messages:
@@ -221,6 +248,7 @@ def restore(outputs):
 
 
 def main():
+    global here
     central, member, task = sys.argv[1:]
     repository = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/tagwarden"
     options = {
@@ -245,8 +273,12 @@ def main():
     report["restore"] = restore(outputs)
     trust = {"WorkerRoleArn": outputs["TaskRoleArn"], "ExternalId": "external"}
     forward = {"Mode": "enforce", "EventBusArn": outputs["EventBusArn"]}
+    here = OTHER_REGION
     report["member"] = create("tagwarden-member", member, trust | forward)
-    report["delivered_with_member"] = delivered(outputs["QueueUrl"], "default", event)
+    names = [one["AlarmName"] for one in call("cloudwatch").describe_alarms()["MetricAlarms"]]
+    report["alarms_of_member"] = sorted(names)
+    here = REGION
+    report["delivered_from_member"] = delivered(outputs["QueueUrl"], "default", event, OTHER_REGION)
     made = call("scheduler").get_schedule(Name="tagwarden-sweep")
     report["schedule"] = {name: made[name] for name in ("ScheduleExpression", "FlexibleTimeWindow", "State")}
     report["schedule"]["sends_to"] = made["Target"]["Arn"]

@@ -223,6 +223,8 @@ class Stack:
                 return own["Name"]
             case "AWS::CloudWatch::Alarm", "Ref":
                 return own["AlarmName"]
+            case "AWS::CloudWatch::Alarm", "Arn":
+                return f"arn:{self.partition}:cloudwatch:{self.region}:{ACCOUNT}:alarm:{own['AlarmName']}"
             case ("AWS::ECS::Cluster" | "AWS::ECS::Service"), ("Ref" | "Name"):
                 return own.get("ClusterName") or own["ServiceName"]
         return f"{name}.{attribute}"

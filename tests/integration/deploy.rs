@@ -5,11 +5,14 @@
 mod access;
 mod agree;
 mod alarms;
+mod appconfig;
 mod change;
 mod checkov;
 mod events;
 mod frameworks;
 mod guide;
+mod organisation;
+mod outputs;
 mod pipeline;
 mod role;
 mod stacks;

@@ -7,8 +7,14 @@ use std::path::Path;
 use std::process::Command;
 
 /// The pages with commands for operators.
-const GUIDES: [&str; 4] =
-    ["docs/install.md", "docs/operations.md", "docs/runbook.md", "docs/telemetry.md"];
+const GUIDES: [&str; 6] = [
+    "docs/appconfig.md",
+    "docs/install.md",
+    "docs/operations.md",
+    "docs/organisation.md",
+    "docs/runbook.md",
+    "docs/telemetry.md",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

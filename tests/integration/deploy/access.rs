@@ -23,6 +23,9 @@ enum Who {
 }
 use Who::{Both, Deployer, OnCall, Other};
 
+const MANAGEMENT: &str = "who administers the organization";
+const DELEGATED: &str = "who administers StackSets: it gives rights in all accounts";
+
 /// Each command of the documentation, who types it, and the actions that it takes. A new command
 /// has to be added here, and what it takes to the policy.
 const COMMANDS: &[(&str, Who, &[&str])] = &[
@@ -31,6 +34,19 @@ const COMMANDS: &[(&str, Who, &[&str])] = &[
         OnCall,
         &["application-autoscaling:RegisterScalableTarget"],
     ),
+    (
+        "appconfig create-hosted-configuration-version",
+        Deployer,
+        &["appconfig:CreateHostedConfigurationVersion"],
+    ),
+    ("appconfig get-deployment", Deployer, &["appconfig:GetDeployment"]),
+    ("appconfig list-deployments", Deployer, &["appconfig:ListDeployments"]),
+    (
+        "appconfig list-hosted-configuration-versions",
+        Deployer,
+        &["appconfig:ListHostedConfigurationVersions"],
+    ),
+    ("appconfig start-deployment", Deployer, &["appconfig:StartDeployment"]),
     ("chatbot create-custom-action", Other("who administers the chat"), &[]),
     ("cloudformation describe-change-set", Deployer, &["cloudformation:DescribeChangeSet"]),
     (
@@ -46,6 +62,11 @@ const COMMANDS: &[(&str, Who, &[&str])] = &[
             "s3:PutObject",
         ],
     ),
+    ("cloudformation activate-organizations-access", Other(MANAGEMENT), &[]),
+    ("cloudformation create-stack-instances", Other(DELEGATED), &[]),
+    ("cloudformation create-stack-set", Other(DELEGATED), &[]),
+    ("cloudformation delete-stack-instances", Other(DELEGATED), &[]),
+    ("cloudformation delete-stack-set", Other(DELEGATED), &[]),
     ("cloudformation delete-stack", Other("an administrator: it ends the service"), &[]),
     ("cloudformation describe-stack-events", Deployer, &["cloudformation:DescribeStackEvents"]),
     ("cloudformation describe-stack-resource", Deployer, &["cloudformation:DescribeStackResource"]),
@@ -55,6 +76,8 @@ const COMMANDS: &[(&str, Who, &[&str])] = &[
         Other("somebody who may read all resources: it reads each in the caller's name"),
         &[],
     ),
+    ("cloudformation list-stack-instances", Other(DELEGATED), &[]),
+    ("cloudformation update-stack-set", Other(DELEGATED), &[]),
     ("cloudformation update-stack", Deployer, &["cloudformation:UpdateStack", "iam:PassRole"]),
     ("cloudformation wait", Other("as delete-stack"), &[]),
     ("cloudwatch describe-alarms", OnCall, &["cloudwatch:DescribeAlarms"]),
@@ -116,6 +139,8 @@ const COMMANDS: &[(&str, Who, &[&str])] = &[
     ("sqs purge-queue", OnCall, &["sqs:PurgeQueue"]),
     ("sqs receive-message", OnCall, &["sqs:ReceiveMessage"]),
     ("sqs send-message", OnCall, &["sqs:SendMessage"]),
+    ("organizations describe-organization", Other(DELEGATED), &[]),
+    ("organizations register-delegated-administrator", Other(MANAGEMENT), &[]),
     (
         "sqs start-message-move-task",
         OnCall,
@@ -285,6 +310,7 @@ fn rights_reach_what_is_named_after_the_stack() {
             let resource = resource.as_str().expect("an ARN").to_owned();
             // These are narrowed by a condition, or name what another stack or nobody names.
             let elsewhere = [
+                "AppConfig",
                 "Configuration",
                 "HandRoleToCloudFormation",
                 "Images",

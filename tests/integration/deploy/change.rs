@@ -68,6 +68,31 @@ impl Stub {
         );
     }
 
+    /// The stack keeps its text in AppConfig.
+    fn appconfig(&self, state: &str) {
+        for when in ["before", "after"] {
+            let text = fs::read_to_string(self.file(&format!("stack-{when}.json"))).expect("JSON");
+            let mut stack: Value = serde_json::from_str(&text).expect("JSON");
+            let outputs = stack["Outputs"].as_array_mut().expect("outputs");
+            for (name, id) in [
+                ("Application", "app1"),
+                ("Environment", "env1"),
+                ("Profile", "pro1"),
+                ("Strategy", "str1"),
+            ] {
+                outputs.push(json!({"OutputKey": format!("Config{name}Id"), "OutputValue": id}));
+            }
+            self.write(&format!("stack-{when}.json"), &stack);
+        }
+        self.write(
+            "deployment.json",
+            &json!({"State": state, "EventLog": [{
+                "EventType": "ROLLBACK_STARTED", "OccurredAt": "2026-11-30T12:00:00Z",
+                "Description": "tagwarden-error-lines went into ALARM",
+            }]}),
+        );
+    }
+
     fn service(&self, when: &str, id: &str, definition: &str, state: &str) {
         self.write(&format!("service-{when}.json"), &json!({
             "taskDefinition": definition,
@@ -101,7 +126,9 @@ impl Stub {
     /// The calls that change something.
     pub(super) fn changes(&self) -> Vec<String> {
         let changes = |call: &&str| {
-            ["put-", "update-", "deploy ", "delete-"].iter().any(|verb| call.contains(verb))
+            ["put-", "update-", "deploy ", "delete-", "create-", "start-"]
+                .iter()
+                .any(|verb| call.contains(verb))
         };
         self.calls().lines().filter(changes).map(str::to_owned).collect()
     }
@@ -248,4 +275,79 @@ fn environment_of_the_task_can_be_used_by_a_person() {
         "{text}"
     );
     assert!(!text.contains("RESTORE__KEY"), "{text}");
+}
+
+#[test]
+fn text_in_appconfig_is_checked_kept_deployed_and_awaited() {
+    let Some(tools) = Tools::new() else { return };
+    let stub = Stub::new(&tools, &[]);
+    stub.appconfig("COMPLETE");
+    let file = stub.file("tagwarden.json");
+    // Longer than a variable may be.
+    let many = vec!["prod-*"; 20_000];
+    let text = json!({"policy": {"protected_tags": many}}).to_string();
+    fs::write(&file, &text).expect("a file");
+    let output = stub.run(&["policy", &file.display().to_string()]);
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("done: deployment 7 is complete"), "{said}");
+    assert!(said.contains("to go back: deploy/stack.sh policy --version 1"), "{said}");
+    let changes = stub.changes();
+    let [kept, started] = &changes[..] else { panic!("{changes:#?}") };
+    assert!(kept.contains("--application-id app1 --configuration-profile-id pro1"), "{kept}");
+    assert!(kept.contains("--content-type application/json"), "{kept}");
+    assert_eq!(fs::read_to_string(stub.file("text")).expect("text"), text);
+    let ids = "--environment-id env1 --configuration-profile-id pro1 --deployment-strategy-id str1";
+    assert!(started.contains(ids) && started.contains("--configuration-version 3"), "{started}");
+}
+
+#[test]
+fn text_that_appconfig_takes_back_is_told_as_failed_with_the_reasons() {
+    let Some(tools) = Tools::new() else { return };
+    for (state, complaint) in
+        [("ROLLED_BACK", "the text from before is in force again"), ("BAKING", "is still BAKING")]
+    {
+        let stub = Stub::new(&tools, &[]);
+        stub.appconfig(state);
+        let output = stub.run(&["policy", "--version", "1"]);
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(complaint) && !said.contains("done:"), "{said}");
+        assert!(said.contains("tagwarden-error-lines went into ALARM"), "{said}");
+    }
+}
+
+#[test]
+fn text_that_cannot_work_never_reaches_appconfig() {
+    let Some(tools) = Tools::new() else { return };
+    for (name, text, complaint) in [
+        ("tagwarden.json", r#"{"policy": {"protected_tag": ["prod-*"]}}"#, "protected_tag"),
+        ("tagwarden.json", r#"{"policy": {"protected_tags": ["prod-*"]"#, "tagwarden.json"),
+        ("tagwarden.toml", GOOD, "is not JSON"),
+    ] {
+        let stub = Stub::new(&tools, &[]);
+        stub.appconfig("COMPLETE");
+        fs::write(stub.file(name), text).expect("a file");
+        let output = stub.run(&["policy", &stub.file(name).display().to_string()]);
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(complaint) && said.contains("nothing is changed"), "{said}");
+        assert_eq!(stub.changes(), [""; 0]);
+    }
+    let stub = Stub::new(&tools, &[]);
+    stub.appconfig("COMPLETE");
+    let output = stub.run(&["policy", "--version", "4"]);
+    assert_eq!((output.status.code(), stub.changes().len()), (Some(2), 0), "{}", said(&output));
+}
+
+#[test]
+fn versions_in_appconfig_mark_the_one_that_was_completed_last() {
+    let Some(tools) = Tools::new() else { return };
+    let stub = Stub::new(&tools, &[]);
+    stub.appconfig("COMPLETE");
+    let output = stub.run(&["versions"]);
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["  never 2", "  never 3", "* 2026-11-29T12:00:00Z 1"]);
 }

@@ -60,10 +60,11 @@ fn is_assessed(event: &Value) -> bool {
     matches!(parse(&event.to_string(), &own), Ok(Parsed::Assess(_)))
 }
 
-/// The rules that bring work. The others keep what ECS says of the tasks.
+/// The rules that bring work. The others keep what ECS says of the tasks, and pass on alarms.
 pub(super) fn work_rules(stack: &Value) -> Vec<(&str, &Value)> {
     let mut rules = of_type(stack, "AWS::Events::Rule");
-    rules.retain(|(_, rule)| rule["EventPattern"]["source"] != json!(["aws.ecs"]));
+    let others = [json!(["aws.ecs"]), json!(["aws.cloudwatch"])];
+    rules.retain(|(_, rule)| !others.contains(&rule["EventPattern"]["source"]));
     rules
 }
 
@@ -208,11 +209,11 @@ fn other_accounts_and_regions_forward_the_same_events() {
             .map(|(name, rule)| (name.to_owned(), rule["EventPattern"].clone()))
             .collect()
     };
-    let forwarded = of_type(&member, "AWS::Events::Rule");
+    let forwarded = work_rules(&member);
     assert_eq!(patterns(forwarded.clone()), patterns(rules(&stack)));
     for (name, rule) in &forwarded {
         assert_eq!(
-            rule["Targets"][0]["Arn"], "arn:aws:events:eu-west-1:111122223333:event-bus/tagwarden",
+            rule["Targets"][0]["Arn"], "arn:aws:events:eu-west-1:999900001111:event-bus/tagwarden",
             "{name}"
         );
     }

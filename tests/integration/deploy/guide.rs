@@ -7,9 +7,11 @@ use serde_json::Value;
 use super::tools::{Tools, text};
 
 /// The pages with commands for operators.
-const GUIDES: [&str; 5] = [
+const GUIDES: [&str; 7] = [
+    "docs/appconfig.md",
     "docs/install.md",
     "docs/operations.md",
+    "docs/organisation.md",
     "docs/pipeline.md",
     "docs/runbook.md",
     "docs/telemetry.md",

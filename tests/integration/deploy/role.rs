@@ -288,7 +288,7 @@ async fn role_in_other_accounts_grants_what_check_needs_there() {
         assert_eq!(grants(granted), asked_here, "{mode} {in_audit}");
         let trust = &member["resources"]["WorkerRole"]["Properties"]["AssumeRolePolicyDocument"];
         let trust = &trust["Statement"][0];
-        assert_eq!(trust["Principal"]["AWS"], "arn:aws:iam::111122223333:role/tagwarden-TaskRole");
+        assert_eq!(trust["Principal"]["AWS"], "arn:aws:iam::999900001111:role/tagwarden-TaskRole");
         assert_eq!(trust["Condition"], json!({"StringEquals": {"sts:ExternalId": "external"}}));
         let assumed =
             environment(&task)["TAGWARDEN__AWS__ASSUME_ROLE"].replace("{account}", ACCOUNT);
@@ -318,7 +318,7 @@ fn every_role_has_the_path_and_the_boundary_that_are_asked_for() {
     let boundary = "arn:aws:iam::111122223333:policy/boundary";
     let parameters = ["RolePath=/apps/", &format!("PermissionsBoundaryArn={boundary}")];
     let everything = [&super::stacks::EVERYTHING[..], &parameters].concat();
-    for (stack, least) in [(tools.stack(&everything), 4), (tools.member(&parameters), 2)] {
+    for (stack, least) in [(tools.stack(&everything), 5), (tools.member(&parameters), 2)] {
         let roles = of_type(&stack, "AWS::IAM::Role");
         assert_eq!(roles.len(), least);
         for (name, role) in roles {

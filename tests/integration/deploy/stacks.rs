@@ -1,17 +1,16 @@
 //! The CloudFormation templates.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use tagwarden::domain::record::RestoreKeys;
 
-use super::events::work_rules;
-use super::tools::{Tools, list, of_type, path, text};
+use super::tools::{MEMBER, Tools, list, of_type, path, text};
 
 const DAYS_14: u64 = 14 * 24 * 60 * 60;
 
 /// Everything that a parameter can switch on.
-pub(crate) const EVERYTHING: [&str; 25] = [
+pub(crate) const EVERYTHING: [&str; 28] = [
     "CreateVpcEndpoints=true",
     "RouteTableIds=rtb-0a",
     "NatSubnetId=subnet-0a",
@@ -23,9 +22,12 @@ pub(crate) const EVERYTHING: [&str; 25] = [
     "AlarmEmail=on-call@example.com",
     "MemberAccounts=444455556666,777788889999",
     "MemberExternalId=external",
+    "OrganizationId=o-a1b2c3d4e5",
     "KmsKeyArn=arn:aws:kms:eu-west-1:111122223333:key/1234abcd",
     "ConfigKmsKeyArn=arn:aws:kms:eu-west-1:111122223333:key/1234abcd",
-    "ConfigParameterName=/tagwarden/config",
+    "AppConfig=use",
+    "RouterOutputsArn=arn:aws:ssm:eu-west-1:111122223333:parameter/tagwarden/outputs",
+    "RouterDestinationArns=arn:aws:firehose:eu-west-1:111122223333:deliverystream/logs,arn:aws:es:eu-west-1:111122223333:domain/logs/*",
     "OperatorArns=arn:aws:iam::111122223333:role/on-call",
     "RestoreSenders=AROAEXAMPLECHAT000001",
     "HoldSenders=AIDAEXAMPLEID12345678",
@@ -76,7 +78,14 @@ fn moto_creates_both_stacks_and_delivers_events_through_them() {
                 "AWS::SecretsManager::Secret",
             ][..],
         ),
-        ("member", &["AWS::CloudWatch::Alarm", "AWS::SQS::QueuePolicy"]),
+        (
+            "member",
+            &[
+                "AWS::CloudWatch::Alarm",
+                "AWS::ECR::PullTimeUpdateExclusion",
+                "AWS::SQS::QueuePolicy",
+            ],
+        ),
     ] {
         assert_eq!(made[stack]["status"], "CREATE_COMPLETE", "{made:#}");
         assert_eq!(made[stack]["made_by_calls"], json!(types));
@@ -90,9 +99,10 @@ fn moto_creates_both_stacks_and_delivers_events_through_them() {
     );
     assert_eq!(made["delivered_from_default_bus"], 1, "{made:#}");
     assert_eq!(made["delivered_from_own_bus"], 1, "{made:#}");
-    // In moto both stacks are in one account and Region, so the event also arrives through the bus.
-    assert_eq!(made["delivered_with_member"], 2, "{made:#}");
+    assert_eq!(made["delivered_from_member"], 1, "{made:#}");
     assert_eq!(made["alarms"], json!(expected_alarms()), "{made:#}");
+    let of_member = ["tagwarden-member-no-scan-events", "tagwarden-member-undelivered-events"];
+    assert_eq!(made["alarms_of_member"], json!(of_member), "{made:#}");
     assert_eq!(
         made["schedule"],
         json!({
@@ -104,9 +114,9 @@ fn moto_creates_both_stacks_and_delivers_events_through_them() {
     );
 }
 
-/// The names of the alarms of both stacks and of the scaling policy, in order.
-fn expected_alarms() -> Vec<String> {
-    let names = [
+/// The names of the alarms of the worker's stack, in order.
+fn expected_alarms() -> [String; 20] {
+    [
         "access-refused",
         "crash-loop",
         "dead-letters",
@@ -127,13 +137,8 @@ fn expected_alarms() -> Vec<String> {
         "sweep-missing",
         "tasks-missing",
         "undelivered-events",
-    ];
-    let own = names.map(|name| format!("tagwarden-{name}"));
-    let mut all = own.to_vec();
-    all.push("tagwarden-member-no-scan-events".to_owned());
-    all.push("tagwarden-member-undelivered-events".to_owned());
-    all.sort();
-    all
+    ]
+    .map(|name| format!("tagwarden-{name}"))
 }
 
 #[test]
@@ -147,10 +152,16 @@ fn contradictory_parameters_are_refused_before_anything_is_created() {
             &["ListenerArn=arn:aws:elasticloadbalancing:eu-west-1:111122223333:listener/app/a/b/c"],
             "ListenerArn needs LoadBalancerSecurityGroupId",
         ),
-        (&["MemberAccounts=444455556666"], "MemberAccounts needs MemberExternalId"),
+        (&["MemberAccounts=444455556666"], "OrganizationId need MemberExternalId"),
+        (&["OrganizationId=o-a1b2c3d4e5"], "OrganizationId need MemberExternalId"),
+        (&["OrganizationId=ou-a1b2-c3d4e5f6"], "OrganizationId: ou-a1b2-c3d4e5f6 is not"),
         (&["CreateEventBus=true"], "CreateEventBus needs Regions"),
         (&["ProxyUrl=http://proxy.example.com:3128"], "ProxyUrl needs ProxyCidr"),
         (&["ProxyUrl=http://user:word@proxy.example.com:3128"], "ProxyUrl: http://user:word"),
+        (&["AppConfig=use"], "AppConfig=use needs TaskSize medium or large"),
+        (&["AppConfig=use", "TaskSize=medium", "ConfigParameterName=/a"], "AppConfig=use excludes"),
+        (&["RouterOutputsArn=/tagwarden/outputs"], "RouterOutputsArn: /tagwarden/outputs is not"),
+        (&["RouterDestinationArns=logs"], "RouterDestinationArns: logs is not"),
         (&["GuardDutyAgent=true"], "GuardDutyAgent needs TaskSize medium or large"),
         (&["Regions=Frankfurt"], "Regions: Frankfurt is not"),
         (&["RolePath=apps"], "RolePath: apps is not"),
@@ -172,12 +183,10 @@ fn contradictory_parameters_are_refused_before_anything_is_created() {
         let said = tools.refused(central, parameters);
         assert!(said.contains(complaint), "{parameters:?}: {said}");
     }
-    let trust =
-        ["Mode=audit", "EventBusArn=arn:aws:events:eu-west-1:111122223333:event-bus/tagwarden"];
-    let said = tools.refused("deploy/member.yaml", &trust);
-    assert!(said.contains("CreateRole needs WorkerRoleArn"), "{said}");
+    let said = tools.refused("deploy/member.yaml", &MEMBER[..2]);
+    assert!(said.contains("WorkerRoleArn has no default"), "{said}");
     // The installer has to choose the mode.
-    let said = tools.refused("deploy/member.yaml", &trust[1..]);
+    let said = tools.refused("deploy/member.yaml", &MEMBER[1..]);
     assert!(said.contains("Mode has no default"), "{said}");
 }
 
@@ -212,22 +221,27 @@ fn every_queue_keeps_14_days_is_encrypted_and_requires_tls() {
 fn only_the_rules_of_the_stack_send_and_failed_deliveries_are_kept() {
     let Some(tools) = Tools::new() else { return };
     for stack in [tools.stack(&[]), tools.stack(&EVERYTHING), tools.member(&[])] {
-        let mut senders = BTreeSet::new();
+        // The rules that send to each queue, and those that leave there what they could not send.
+        let mut senders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let mut undelivered = BTreeSet::new();
-        for (name, rule) in work_rules(&stack) {
+        let mut rules = of_type(&stack, "AWS::Events::Rule");
+        rules.retain(|(_, rule)| rule["EventPattern"]["source"] != json!(["aws.ecs"]));
+        for (name, rule) in rules {
             let bus = rule["EventBusName"].as_str().map(|bus| format!("{bus}/"));
-            senders.insert(format!(
-                "arn:aws:events:eu-west-1:111122223333:rule/{}{name}",
-                bus.unwrap_or_default()
-            ));
+            let bus = bus.unwrap_or_default();
+            let sender = format!("arn:aws:events:eu-west-1:111122223333:rule/{bus}{name}");
             for target in list(&rule["Targets"]) {
                 assert_eq!(target["RetryPolicy"]["MaximumRetryAttempts"], 185);
                 let kept = target["DeadLetterConfig"]["Arn"].as_str().expect("a queue");
                 undelivered.insert(kept.to_owned());
                 assert_ne!(target["Arn"], kept);
+                for to in [kept, target["Arn"].as_str().expect("an ARN")] {
+                    senders.entry(to.to_owned()).or_default().insert(sender.clone());
+                }
             }
         }
-        assert!(senders.len() >= 4 && undelivered.len() == 1, "{senders:?} {undelivered:?}");
+        assert_eq!(undelivered.len(), 1, "{undelivered:?}");
+        assert!(senders.values().map(BTreeSet::len).min() >= Some(1), "{senders:?}");
         let mut receivers = 0;
         for (_, policy) in of_type(&stack, "AWS::SQS::QueuePolicy") {
             let Some(allow) = policy["PolicyDocument"]["Statement"].get(1) else { continue };
@@ -235,7 +249,9 @@ fn only_the_rules_of_the_stack_send_and_failed_deliveries_are_kept() {
             assert_eq!(allow["Action"], "sqs:SendMessage");
             let allowed = list(&allow["Condition"]["ArnEquals"]["aws:SourceArn"]);
             let allowed = allowed.iter().map(|arn| arn.as_str().expect("an ARN").to_owned());
-            assert_eq!(allowed.collect::<BTreeSet<_>>(), senders);
+            let of_this = &senders[allow["Resource"].as_str().expect("an ARN")];
+            assert!(of_this.len() >= 4, "{senders:?}");
+            assert_eq!(&allowed.collect::<BTreeSet<_>>(), of_this);
             receivers += 1;
         }
         let forwards = of_type(&stack, "AWS::SQS::Queue").len() == 1;
@@ -284,8 +300,8 @@ fn templates_are_valid_in_every_partition() {
         let image = format!("ImageRepositoryArns={image}");
         let members = ["MemberAccounts=444455556666", "MemberExternalId=external"];
         let parameters = [&members[..], &[&region, &image, "ConfigParameterName=/a"]].concat();
-        let bus = format!("EventBusArn=arn:{partition}:events:x-y-1:111122223333:event-bus/t");
-        let role = format!("WorkerRoleArn=arn:{partition}:iam::111122223333:role/t");
+        let bus = format!("EventBusArn=arn:{partition}:events:x-y-1:999900001111:event-bus/t");
+        let role = format!("WorkerRoleArn=arn:{partition}:iam::999900001111:role/t");
         for (made, least) in
             [(tools.stack(&parameters), 40), (tools.member(&[&region, &bus, &role]), 15)]
         {
@@ -463,7 +479,9 @@ fn every_called_service_has_an_endpoint_and_no_other() {
         (with(&["MemberAccounts=444455556666", "MemberExternalId=external"]), &["sts"]),
         // By it the worker knows itself among the senders.
         (with(&["Mode=enforce", "RestoreSenders=AROAEXAMPLECHAT000001"]), &["sts"]),
-        (EVERYTHING.to_vec(), &["ssm", "sts"]),
+        (with(&["AppConfig=prepare"]), &[]),
+        (with(&["AppConfig=use", "TaskSize=medium"]), &["appconfigdata"]),
+        (EVERYTHING.to_vec(), &["appconfigdata", "ssm", "sts"]),
     ] {
         let stack = tools.stack(&parameters);
         let wanted = always.iter().cloned().chain(more.iter().map(|one| (*one).to_owned()));

@@ -261,8 +261,9 @@ fn log_lines_that_wait_fit_into_the_memory_of_the_task() {
         let waiting = (lines * 16).div_ceil(1024);
         // docs/performance.md: the worker stays below that whatever findings images have.
         let worker = 100;
-        // GuardDuty adds an agent to tasks that are not small (the rule GuardDutyNeedsMemory).
-        let agent = if whole > 512 { 128 } else { 0 };
+        // GuardDuty and AppConfig add agents to tasks that are not small (the rules
+        // GuardDutyNeedsMemory and OnlyAppConfig).
+        let agent = if whole > 512 { 128 + 96 } else { 0 };
         let needed = waiting + worker + most("router") + most("collector") + agent;
         assert!(needed <= whole, "{lines} lines need {needed} MiB of {whole}");
         // A router that stalls for some seconds of a burst costs no line.
@@ -347,19 +348,24 @@ fn key_is_generated_and_reaches_the_container_of_the_worker_alone() {
 }
 
 #[test]
-fn containers_share_no_processes_and_no_files_with_the_one_that_has_the_key() {
+fn containers_share_no_processes_and_the_one_that_has_the_key_writes_no_file_of_others() {
     let Some(tools) = Tools::new() else { return };
     let file: Value = serde_json::from_str(&text(FILE)).expect("JSON");
     for task in
         [tools.task_definition(&[]), tools.task_definition(&super::stacks::EVERYTHING), file]
     {
         // A container that shares processes can read the variables of the others in /proc.
-        for shared in ["pidMode", "ipcMode", "volumes"] {
+        for shared in ["pidMode", "ipcMode"] {
             assert_eq!(task.get(shared), None, "{shared}");
         }
         for one in list(&task["containerDefinitions"]) {
-            for shared in ["mountPoints", "volumesFrom", "links"] {
+            for shared in ["volumesFrom", "links"] {
                 assert_eq!(one.get(shared), None, "{shared} of {}", one["name"]);
+            }
+            let has_key = one["secrets"].to_string().contains(RESTORE_KEY);
+            let mounts = one.get("mountPoints").map(list).unwrap_or_default();
+            for mount in mounts.iter().filter(|_| has_key) {
+                assert_eq!(mount["readOnly"], true, "{mount} of {}", one["name"]);
             }
             let linux = &one["linuxParameters"];
             assert_eq!(linux["capabilities"].get("add"), None, "{}", one["name"]);
@@ -390,8 +396,14 @@ fn router_starts_with_its_configuration_in_a_file() {
     let mut shell = Command::new("/bin/sh");
     let status = shell.args(["-c", &here]).env("ROUTER_CONFIG", config).status();
     assert!(status.expect("an end").success(), "{here}");
-    let written = fs::read_to_string(elsewhere).expect("a file");
+    let written = fs::read_to_string(&elsewhere).expect("a file");
     assert_eq!(written.trim_end(), config.trim_end());
+    let more = "[OUTPUT]\n    Name http\n    Header Authorization Bearer \"$HOME\"";
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", &here]).env("ROUTER_CONFIG", config).env("ROUTER_OUTPUTS", more);
+    assert!(shell.status().expect("an end").success(), "{here}");
+    let with_more = fs::read_to_string(&elsewhere).expect("a file");
+    assert_eq!(with_more.trim_end(), format!("{config}\n{more}").trim_end());
     let kept = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
     let source = text("deploy/fluent-bit.conf");
     assert!(written.trim_end().lines().eq(source.lines().filter(kept)), "{written}");

@@ -23,8 +23,8 @@ const REQUIRED: [&str; 5] = [
 /// The same for the template for other accounts.
 pub(crate) const MEMBER: [&str; 4] = [
     "Mode=enforce",
-    "EventBusArn=arn:aws:events:eu-west-1:111122223333:event-bus/tagwarden",
-    "WorkerRoleArn=arn:aws:iam::111122223333:role/tagwarden-TaskRole",
+    "EventBusArn=arn:aws:events:eu-west-1:999900001111:event-bus/tagwarden",
+    "WorkerRoleArn=arn:aws:iam::999900001111:role/tagwarden-TaskRole",
     "ExternalId=external",
 ];
 
