@@ -6,6 +6,7 @@
 pub mod iam;
 mod lifecycle;
 mod pattern;
+mod registries;
 pub mod render;
 pub mod scope;
 mod unmatched;

@@ -30,5 +30,6 @@ pub mod plan;
 pub mod policy;
 pub(crate) mod reconcile;
 pub mod record;
+pub mod registries;
 pub(crate) mod replication;
 pub mod text;

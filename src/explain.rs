@@ -125,6 +125,9 @@ pub(crate) struct Explanation {
     event: Option<ExplainedEvent>,
     repository: Option<ExplainedRepository>,
     rule: Option<String>,
+    /// The accounts and Regions in which the rule applies, unless it applies in all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule_applies_in: Option<String>,
     /// What happens to the message.
     message: Option<&'static str>,
     images: Vec<ExplainedImage>,
@@ -198,6 +201,7 @@ impl Explanation {
             event,
             repository: None,
             rule: None,
+            rule_applies_in: None,
             message: lists_keys.then_some(Verdict::Ignored.message()),
             images: Vec::new(),
             history: Vec::new(),
@@ -325,14 +329,17 @@ impl Explainer<'_> {
     /// Adds what the policy says of a repository.
     fn of(&self, repository: &Repository, explanation: Explanation) -> Explanation {
         let Repository { account, region, name } = repository;
+        let rule = self.policy.terms(repository).0;
+        let applied = self.policy.rules.as_slice().iter().find(|one| one.name == rule);
         Explanation {
             repository: Some(ExplainedRepository {
                 account: account.to_string(),
                 region: region.to_string(),
                 name: name.to_string(),
             }),
-            rule: Some(self.policy.terms(name).0.to_owned()),
-            policy: self.keys(name),
+            rule: Some(rule.to_owned()),
+            rule_applies_in: applied.and_then(|rule| rule.registries.to_text()),
+            policy: self.keys(repository),
             ..explanation
         }
     }
@@ -397,7 +404,7 @@ impl Explainer<'_> {
     }
 
     fn verdict(&self, repository: &Repository, plan: &Plan) -> Verdict {
-        let audit = self.policy.terms(&repository.name).1.mode == Mode::Audit;
+        let audit = self.policy.terms(repository).1.mode == Mode::Audit;
         match plan.course() {
             _ if plan.hold.is_some() => Verdict::Held,
             Course::Marked => Verdict::AlreadyQuarantined,

@@ -20,6 +20,7 @@ use tagwarden::domain::notice::NoticeAction;
 use tagwarden::domain::origin::Origin;
 use tagwarden::domain::plan::Plan;
 use tagwarden::domain::policy::{Mode, Policy, Reporting, Rule, RuleSettings};
+use tagwarden::domain::registries::Registries;
 use tagwarden::event::{self, Parsed};
 use tagwarden::notify::render::{Audience, render};
 use tagwarden::notify::{Notice, NoticeFormat, NoticeTags, WayBack, notice_id};
@@ -69,13 +70,13 @@ fn judging(criterion: &mut Criterion) {
     let counts: SeverityCounts =
         Severity::ALL.into_iter().skip(2).map(|severity| (severity, 9)).collect();
     let at_a_glance = |counts: &SeverityCounts| {
-        policy.terms(&repository.name).1.clear(counts, Reporting::AbsentIsZero)
+        policy.terms(&repository).1.clear(counts, Reporting::AbsentIsZero)
     };
     assert!(at_a_glance(&counts));
 
     let digest = digest();
     let subject = Subject {
-        repository: &repository.name,
+        repository: &repository,
         digests: &[&digest],
         pushed_at: None,
         now: SystemTime::UNIX_EPOCH + NOW,
@@ -151,6 +152,7 @@ fn policy() -> Policy {
         } else {
             globs(&["team/*"])
         },
+        registries: Registries::default(),
         sets_mode: false,
         terms: RuleSettings::default(),
     };
@@ -159,6 +161,7 @@ fn policy() -> Policy {
         digest: None,
         package: if number < 10 { Globs::default() } else { globs(&["lib*"]) },
         repositories: globs(&["team/*"]),
+        registries: Registries::default(),
         reason: "not reachable".to_owned(),
         owner: "security".to_owned(),
         expires: Day::parse("2026-12-01").expect("a day"),

@@ -346,7 +346,7 @@ fn samples(policy: &Policy, own: &RegistryId) -> Vec<(Repository, Mode)> {
         });
         let covered = repositories.filter(|one| policy.check_scope(one, own).is_ok());
         samples.extend(covered.map(|one| {
-            let mode = policy.terms(&one.name).1.mode;
+            let mode = policy.terms(&one).1.mode;
             (one, mode)
         }));
     }

@@ -78,7 +78,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     pub(crate) fn is_cleared_at_a_glance(&self, event: &ImageEvent) -> bool {
         let Stages { inspector, .. } = &self.stages;
         self.check_scope(&event.repository).is_ok()
-            && inspector.evaluator().is_cleared(&event.repository.name, &event.claim)
+            && inspector.evaluator().is_cleared(&event.repository, &event.claim)
     }
 
     /// Returns why the policy does not cover a repository.

@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 
 use super::pattern::{Pattern, PatternIndex};
+use super::registries::outside;
 use crate::domain::globs::Globs;
+use crate::domain::names::RegistryId;
 use crate::domain::policy::{Mode, Policy, Rule, RuleSettings};
 
 /// Returns the repositories that a policy covers, as patterns that IAM understands. Excluded
@@ -21,7 +23,11 @@ pub fn covered(policy: &Policy) -> Vec<String> {
 pub fn changed(policy: &Policy) -> Vec<String> {
     let included = included(policy);
     let rules: Vec<_> = policy.rules.as_slice().iter().map(patterns).collect();
-    let of_rules: PatternIndex<'_> = rules.iter().flatten().map(|one| (0, one)).collect();
+    let everywhere = policy.rules.as_slice().iter().zip(&rules);
+    let everywhere = everywhere.filter(|(rule, _)| rule.registries.are_all());
+    let of_rules: PatternIndex<'_> =
+        everywhere.flat_map(|(_, of_rule)| of_rule).map(|one| (0, one)).collect();
+    // A rule for some registries says nothing of the others.
     let by_a_rule = |one: &Pattern| of_rules.covering(one).next().is_some();
     if acts(&policy.base) && !included.iter().all(by_a_rule) {
         return in_iam(&included);
@@ -34,14 +40,16 @@ pub fn changed(policy: &Policy) -> Vec<String> {
             let both = left.flat_map(|one| included.iter().filter_map(|other| meet(one, other)));
             changed.extend(both);
         }
-        earlier.extend(of_rule.iter().map(|one| (0, one)));
+        if rule.registries.are_all() {
+            earlier.extend(of_rule.iter().map(|one| (0, one)));
+        }
     }
     in_iam(&changed)
 }
 
 /// Returns the positions of the rules that never apply, and the reasons.
 #[must_use]
-pub fn never_counting(policy: &Policy) -> Vec<(usize, String)> {
+pub fn never_counting(policy: &Policy, own: Option<&RegistryId>) -> Vec<(usize, String)> {
     let included = included(policy);
     let excluded: Vec<_> = all_of(&policy.exclude);
     let out = |one: &Pattern| {
@@ -51,16 +59,17 @@ pub fn never_counting(policy: &Policy) -> Vec<(usize, String)> {
     let rules: Vec<_> = policy.rules.as_slice().iter().map(patterns).collect();
     let mut earlier = PatternIndex::default();
     let mut never = Vec::new();
-    for (at, of_rule) in rules.iter().enumerate() {
-        if let Some(before) = first_for_all(&earlier, of_rule) {
-            let name = policy.rules.as_slice().get(before).map(|rule| rule.name.as_str());
-            never.push((
-                at,
-                format!(
-                    "policy.rules[{before}] ({}) matches all its repositories first",
-                    name.unwrap_or_default()
-                ),
-            ));
+    let all = policy.rules.as_slice();
+    for (at, (rule, of_rule)) in all.iter().zip(&rules).enumerate() {
+        let covers = |before: &usize| {
+            all.get(*before).is_some_and(|before| before.registries.cover(&rule.registries))
+        };
+        if let Some(before) = first_for_all(&earlier, of_rule, covers) {
+            let name = all.get(before).map(|rule| rule.name.as_str()).unwrap_or_default();
+            let why = format!("policy.rules[{before}] ({name}) matches all its repositories first");
+            never.push((at, why));
+        } else if let Some(why) = outside(policy, own, &rule.registries) {
+            never.push((at, why));
         } else if of_rule.iter().all(out) {
             never.push((at, "policy.repositories leaves out all its repositories".to_owned()));
         }
@@ -69,10 +78,14 @@ pub fn never_counting(policy: &Policy) -> Vec<(usize, String)> {
     never
 }
 
-/// Returns the first rule that covers all of these patterns by itself.
-fn first_for_all(earlier: &PatternIndex<'_>, of_rule: &[Pattern]) -> Option<usize> {
+/// Returns the first of the rules that may, which covers all of these patterns by itself.
+fn first_for_all(
+    earlier: &PatternIndex<'_>,
+    of_rule: &[Pattern],
+    may: impl Fn(&usize) -> bool,
+) -> Option<usize> {
     let (first, others) = of_rule.split_first()?;
-    let mut rules: BTreeSet<usize> = earlier.covering(first).collect();
+    let mut rules: BTreeSet<usize> = earlier.covering(first).filter(may).collect();
     for one in others {
         let covering: BTreeSet<usize> = earlier.covering(one).collect();
         rules.retain(|rule| covering.contains(rule));

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::scope;
 use super::unmatched::{Names, reason};
+use super::{registries, scope};
 use crate::config::JudgingSettings;
 use crate::domain::exception::Standing;
 use crate::domain::globs::Globs;
@@ -52,7 +52,7 @@ impl Warning {
 pub(super) fn warnings(settings: &JudgingSettings, now: SystemTime) -> Vec<Warning> {
     let policy = &settings.policy;
     let mut warnings = exceptions(policy, now);
-    for (at, why) in scope::never_counting(policy) {
+    for (at, why) in scope::never_counting(policy, settings.own.as_ref()) {
         let name = policy.rules.as_slice().get(at).map(|rule| rule.name.as_str());
         let name = name.unwrap_or_default();
         let key = format!("policy.rules[{at}]");
@@ -98,6 +98,8 @@ pub(super) fn warnings(settings: &JudgingSettings, now: SystemTime) -> Vec<Warni
     let topics = &settings.notify.topics;
     let taken = |action: &NoticeAction| topics.iter().any(|topic| topic.actions.contains(action));
     let unread = NoticeAction::ALL.into_iter().filter(|one| !topics.is_empty() && !taken(one));
+    let of_registries = registries::warnings(settings).into_iter();
+    warnings.extend(of_registries.map(|(key, message)| Warning::about(key, message)));
     warnings.extend(unread.map(|action| {
         let message = format!("no topic receives notices of the action {}", action.as_str());
         Warning::about("notify.topics".to_owned(), message)
@@ -242,6 +244,7 @@ fn exceptions(policy: &Policy, now: SystemTime) -> Vec<Warning> {
     let everything = all().filter(|(_, exception)| {
         let is_every = |globs: &Globs| globs.is_empty() || globs.patterns() == ["*"];
         exception.digest.is_none()
+            && exception.registries.are_all()
             && [&exception.id, &exception.package, &exception.repositories]
                 .into_iter()
                 .all(is_every)

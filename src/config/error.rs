@@ -8,7 +8,7 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet};
 
 use super::mistake::{Aspect, Mistake, Mistakes};
-use super::source_text::SourceText;
+use super::source_text::{SourceText, list_of};
 use super::variables::{self, Variables};
 use crate::domain::text::escaped;
 
@@ -63,8 +63,7 @@ impl Places {
 
     fn find(&self, key: &str, aspect: Aspect) -> Location {
         // A variable gives a list as a whole.
-        let whole = key.strip_suffix(']').and_then(|key| key.rsplit_once('['));
-        let whole = whole.map_or(key, |(list, _)| list);
+        let whole = list_of(key).unwrap_or(key);
         if self.variables.sets(whole) {
             return variables::name_of(whole).map_or(Location::Unknown, Location::Variable);
         }

@@ -87,6 +87,16 @@ pub(super) struct RawTopic {
     /// Globs of repositories whose notices it receives; default: all
     #[schemars(extend("minItems" = 1))]
     pub(super) repositories: Option<List>,
+    /// Accounts whose notices it receives; default: all
+    #[schemars(extend("minItems" = 1))]
+    pub(super) accounts: Option<List>,
+    /// Regions whose notices it receives; default: all
+    #[schemars(extend("minItems" = 1))]
+    pub(super) regions: Option<List>,
+    /// Severities whose notices it receives, which are those about images with such a finding that
+    /// counts, and those about no violation; default: all
+    #[schemars(schema_with = "schema::severities")]
+    pub(super) severities: Option<List>,
     /// Actions whose notices it receives; default: all
     #[schemars(extend("items" = {"type": "string", "enum": ACTIONS}))]
     pub(super) actions: List,
@@ -233,6 +243,12 @@ with_rule_settings! {
         /// Globs of the repositories that it applies to (required). `*` also matches `/`
         #[schemars(extend("minItems" = 1))]
         pub(super) repositories: List,
+        /// Accounts in which it applies; default: all
+        #[schemars(extend("minItems" = 1))]
+        pub(super) accounts: Option<List>,
+        /// Regions in which it applies; default: all
+        #[schemars(extend("minItems" = 1))]
+        pub(super) regions: Option<List>,
         /// Globs of the tags that may be removed; default: all
         #[schemars(extend("minItems" = 1))]
         pub(super) tags: Option<List>,
@@ -269,6 +285,12 @@ pub(super) struct RawException {
     /// Globs of repositories; default: all
     #[schemars(extend("minItems" = 1))]
     pub(super) repositories: Option<List>,
+    /// Accounts in which it applies; default: all
+    #[schemars(extend("minItems" = 1))]
+    pub(super) accounts: Option<List>,
+    /// Regions in which it applies; default: all
+    #[schemars(extend("minItems" = 1))]
+    pub(super) regions: Option<List>,
     /// Reason why it is accepted (required)
     #[schemars(length(min = 1, max = 500))]
     pub(super) reason: Option<String>,

@@ -36,6 +36,11 @@ pub(super) fn fixable_only(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"anyOf": [word(&["none", "all"]), severities]})
 }
 
+pub(super) fn severities(_: &mut SchemaGenerator) -> Schema {
+    let one = word(&Severity::ALL.map(Severity::as_key));
+    json_schema!({"type": "array", "items": one, "minItems": 1})
+}
+
 pub(super) fn max_findings(_: &mut SchemaGenerator) -> Schema {
     let limit = |severity: Severity| {
         let limit = json!({

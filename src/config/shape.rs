@@ -10,6 +10,7 @@ use super::mistake::{Aspect, Mistake};
 use super::schema::schema;
 use super::source_text::is_public;
 use super::suggest::closest;
+use super::value::QUOTES;
 
 /// The settings that fit, and the mistakes in the others.
 pub(super) struct Shaped {
@@ -107,7 +108,11 @@ impl Fitting<'_> {
             Value::Array(items) if takes("array") => {
                 let other = items.iter().find(|item| !item.is_string()).unwrap_or(&Value::Null);
                 let problem = format!("holds {}; expected {example}", kind(other));
-                self.mistakes.push(Mistake::value(key, problem));
+                let mistake = Mistake::value(key, problem);
+                self.mistakes.push(match other {
+                    Value::Number(_) => mistake.help(QUOTES),
+                    _ => mistake,
+                });
                 None
             }
             // A variable writes a list as text with commas, and every other value as text.

@@ -16,6 +16,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::mistake::Mistake;
 use super::node::{Inner, Node};
+use super::value::QUOTES;
 use super::yaml;
 use crate::domain::text::start;
 
@@ -79,6 +80,11 @@ fn all_within(node: &Node) -> Vec<Range<usize>> {
         Inner::List(list) => list.iter().flat_map(all_within).collect(),
     };
     within.into_iter().chain([whole]).collect()
+}
+
+/// Returns the key of the list that an item such as `policy.accounts[3]` belongs to.
+pub(super) fn list_of(key: &str) -> Option<&str> {
+    key.strip_suffix(']')?.rsplit_once('[').map(|(list, _)| list)
 }
 
 /// A configuration file.
@@ -169,7 +175,9 @@ impl SourceText {
 
     /// Returns the place of a key's value, or of the closest value around it.
     pub(super) fn value_of(&self, key: &str) -> Option<Range<usize>> {
-        self.find(key).map(Node::shown).or_else(|| self.parent_of(key))
+        // A list may be written as one text.
+        let list = || self.find(list_of(key)?);
+        self.find(key).or_else(list).map(Node::shown).or_else(|| self.parent_of(key))
     }
 
     /// Returns the place of the table of a list that should hold a key.
@@ -224,7 +232,13 @@ fn json_syntax(text: &str) -> Result<(), Mistake> {
 
 fn of_toml(text: &str) -> Result<Node, Mistake> {
     let table = DeTable::parse(text).map_err(|error| {
-        Mistake::general(format!("is not valid TOML: {}", error.message())).at(error.span())
+        let mistake = Mistake::general(format!("is not valid TOML: {}", error.message()));
+        let rest = error.span().and_then(|at| text.as_bytes().get(at.start..));
+        let mistake = match rest {
+            Some([b'0', next, ..]) if next.is_ascii_digit() => mistake.help(QUOTES),
+            _ => mistake,
+        };
+        mistake.at(error.span())
     })?;
     Ok(Node { key: 0..0, value: table.span(), inner: of_table(table.get_ref()) })
 }

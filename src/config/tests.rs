@@ -5,7 +5,7 @@ use super::*;
 use crate::domain::evaluation::Subject;
 use crate::domain::findings::{Findings, Severity};
 use crate::domain::names::Region;
-use crate::domain::names::RepositoryName;
+use crate::domain::names::sample;
 use crate::domain::notice::NoticeAction;
 use crate::domain::policy::{Action, InUse, IndexRule, Mode, RuleSettings, Unscanned};
 use crate::notify::{NoticeFormat, TopicSettings};
@@ -77,7 +77,7 @@ fn one_line(error: &ConfigError) -> String {
 /// Returns whether this many findings exceed the limit in this repository.
 fn violates_in(settings: &Settings, repository: &str, severity: Severity, count: u64) -> bool {
     let subject = Subject {
-        repository: &RepositoryName::parse(repository).unwrap(),
+        repository: &sample::repository(repository),
         digests: &[],
         pushed_at: None,
         now: std::time::SystemTime::UNIX_EPOCH,
@@ -92,7 +92,7 @@ fn violates(settings: &Settings, severity: Severity, count: u64) -> bool {
 
 /// Returns the name of the rule for this repository, and its settings.
 fn terms<'a>(settings: &'a Settings, repository: &str) -> (&'a str, &'a RuleSettings) {
-    settings.policy.terms(&RepositoryName::parse(repository).unwrap())
+    settings.policy.terms(&sample::repository(repository))
 }
 
 fn file(extension: &str, text: &str) -> tempfile::NamedTempFile {

@@ -7,14 +7,20 @@ use std::time::Duration;
 use config::Value;
 
 use super::file::List;
-use super::mistake::{Aspect, Mistake};
+use super::mistake::{Aspect, Gather, Mistake, Mistakes};
 use super::suggest::closest;
+use crate::domain::findings::Severity;
 use crate::domain::globs::Globs;
-use crate::domain::names::InvalidName;
+use crate::domain::names::{AccountId, InvalidName, KNOWN_REGIONS, Region};
+use crate::domain::registries::Registries;
 use crate::domain::text::start;
 
 /// The number of characters of a value that an error quotes.
 const SHOWN: usize = 200;
+
+/// Advice about a number in a list of texts, such as the id of an account.
+pub(super) const QUOTES: &str = "write it in quotes, such as \"012345678901\": without quotes it is a \
+                                 number, which has no leading zeros";
 
 /// The longest glob in bytes. A repository's name has at most 256 characters, a tag 300.
 const LONGEST_GLOB: usize = 1000;
@@ -88,14 +94,68 @@ pub(super) fn names<T: Ord>(
     key: &str,
     raw: Option<List>,
     parse: impl Fn(String) -> Result<T, InvalidName>,
+    meant: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<BTreeSet<T>>, Mistake> {
     let Some(raw) = raw else { return Ok(None) };
     if raw.0.is_empty() {
         let problem = "is an empty list; leave it out for the default".to_owned();
         return Err(Mistake::value(key, problem));
     }
-    let names = raw.0.into_iter().map(parse).collect::<Result<_, _>>();
-    names.map(Some).map_err(|error| Mistake::value(key, error.to_string()))
+    let mut names = BTreeSet::new();
+    for (at, name) in raw.0.into_iter().enumerate() {
+        let meant = meant(&name);
+        let wrong = |error: InvalidName| {
+            // The item's own place, because lists of accounts are long.
+            Mistake::value(&format!("{key}[{at}]"), error.to_string()).meant(meant.as_deref())
+        };
+        names.insert(parse(name).map_err(wrong)?);
+    }
+    Ok(Some(names))
+}
+
+/// Returns the severity of this name.
+pub(super) fn severity(word: &str) -> Option<Severity> {
+    Severity::ALL.into_iter().find(|known| known.as_key() == word)
+}
+
+/// Returns the severities of these names. `expected` says what else would be right.
+pub(super) fn severities(
+    key: &str,
+    words: &[String],
+    expected: &str,
+) -> Result<BTreeSet<Severity>, Mistake> {
+    words.iter().map(|word| severity(word)).collect::<Option<_>>().ok_or_else(|| {
+        let unknown = words.iter().find(|word| severity(word).is_none());
+        let known = Severity::ALL.map(Severity::as_key);
+        let meant = unknown.and_then(|word| closest(word, known));
+        let expected = format!("{expected} {}", known.join(", "));
+        wrong(key, &words.join(", "), &expected).meant(meant)
+    })
+}
+
+/// Returns the registries that these lists admit; a list that is left out admits all.
+pub(super) fn registries(
+    key: &str,
+    accounts: Option<List>,
+    regions: Option<List>,
+) -> Result<Registries, Mistakes> {
+    let mut all = Gather::default();
+    let accounts =
+        all.add(names(&format!("{key}.accounts"), accounts, AccountId::parse, meant_account));
+    let regions = all.add(names(&format!("{key}.regions"), regions, Region::parse, |region| {
+        closest(region, KNOWN_REGIONS).map(str::to_owned)
+    }));
+    all.finish(|| Some(Registries { accounts: accounts?, regions: regions? }))
+}
+
+/// Returns the account that somebody probably meant: spreadsheets drop leading zeros, and the AWS
+/// console shows accounts with dashes.
+fn meant_account(written: &str) -> Option<String> {
+    let is_separator = |c: char| c == '-' || c == ' ';
+    let digits: String = written.chars().filter(|c| !is_separator(*c)).take(13).collect();
+    let is_whole = digits.bytes().all(|byte| byte.is_ascii_digit());
+    // A number with more zeros in front is more likely one that lost digits.
+    (is_whole && (9..=12).contains(&digits.len())).then(|| format!("{digits:0>12}"))
 }
 
 pub(super) fn wrong(key: &str, value: &str, expected: &str) -> Mistake {

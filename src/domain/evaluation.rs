@@ -19,7 +19,7 @@ use std::time::SystemTime;
 
 use super::exception::{Concerning, Exception, ExceptionId, Exceptions};
 use super::findings::{Finding, FindingRef, Findings, Severity, SeverityCounts};
-use super::names::{Digest, RepositoryName};
+use super::names::{Digest, Repository};
 use super::policy::{Policy, RuleSettings};
 
 /// The most findings that an evaluation lists as the worst.
@@ -31,7 +31,7 @@ const KEPT: usize = 20;
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     /// The repository, which selects the rule.
-    pub repository: &'a RepositoryName,
+    pub repository: &'a Repository,
     /// The digests of the image and of the index that it is judged for, if any. Exceptions may name
     /// either.
     pub digests: &'a [&'a Digest],
@@ -143,11 +143,15 @@ impl Policy {
     /// ```
     /// # use std::time::SystemTime;
     /// # use tagwarden::domain::findings::{Findings, Severity};
-    /// # use tagwarden::domain::names::RepositoryName;
+    /// # use tagwarden::domain::names::{AccountId, Region, Repository, RepositoryName};
     /// # use tagwarden::domain::evaluation::Subject;
     /// # use tagwarden::domain::policy::Policy;
     /// let counts = [(Severity::High, 4), (Severity::Low, 9)].into_iter().collect();
-    /// let repository = RepositoryName::parse("team/app")?;
+    /// let repository = Repository {
+    ///     account: AccountId::parse("111122223333")?,
+    ///     region: Region::parse("eu-west-1")?,
+    ///     name: RepositoryName::parse("team/app")?,
+    /// };
     /// let now = SystemTime::UNIX_EPOCH;
     /// let subject = Subject { repository: &repository, digests: &[], pushed_at: None, now };
     /// let evaluation = Policy::default().judge(&subject, &Findings::new(counts, vec![]));

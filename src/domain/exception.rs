@@ -16,7 +16,8 @@ use std::time::{Duration, SystemTime};
 
 use super::findings::FindingRef;
 use super::globs::{GlobIndex, Globs};
-use super::names::{Digest, RepositoryName};
+use super::names::{Digest, Repository};
+use super::registries::Registries;
 
 /// An exception is about to expire when it ends within this time.
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -81,6 +82,8 @@ pub struct Exception {
     pub package: Globs,
     /// The names of repositories; empty matches all.
     pub repositories: Globs,
+    /// The registries in which it applies.
+    pub registries: Registries,
     /// The reason for the exception, for people.
     pub reason: String,
     /// The person or team that is responsible for the exception.
@@ -105,13 +108,14 @@ impl Exception {
     /// of the image and of the index that it is judged for.
     pub(super) fn concerns(
         &self,
-        repository: &RepositoryName,
+        repository: &Repository,
         digests: &[&Digest],
         now: SystemTime,
     ) -> bool {
         self.standing(now) != Standing::Expired
             && self.digest.as_ref().is_none_or(|digest| digests.contains(&digest))
-            && self.repositories.admit(repository.as_str())
+            && self.repositories.admit(repository.name.as_str())
+            && self.registries.admit(repository)
     }
 
     /// Returns whether the exception covers all findings of one image, listed or not.
@@ -181,7 +185,7 @@ impl Exceptions {
     /// Returns the exceptions that apply to one image at one time.
     pub(super) fn concerning<'a>(
         &'a self,
-        repository: &'a RepositoryName,
+        repository: &'a Repository,
         digests: &'a [&'a Digest],
         now: SystemTime,
     ) -> Concerning<'a> {
@@ -219,7 +223,7 @@ const MAX_PACKAGES: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Concerning<'a> {
     exceptions: &'a Exceptions,
-    repository: &'a RepositoryName,
+    repository: &'a Repository,
     digests: &'a [&'a Digest],
     now: SystemTime,
     /// The positions of exceptions that apply to the image and name no finding.

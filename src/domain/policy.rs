@@ -1,9 +1,9 @@
 //! The team's policy: which repositories it covers, and the terms by which their images are judged.
 //!
-//! A policy has base terms and rules. The first rule that matches a repository replaces the base
-//! terms for it. The policy covers the configured accounts, Regions and repositories; without
-//! configured accounts it covers the worker's own account. Invariant 7: nothing outside this reach
-//! is ever touched, even if an event names it.
+//! A policy has base terms and rules. The first rule that matches a repository in its account and
+//! Region replaces the base terms for it. The policy covers the configured accounts, Regions and
+//! repositories; without configured accounts it covers the worker's own account. Invariant 7:
+//! nothing outside this reach is ever touched, even if an event names it.
 
 mod fingerprint;
 
@@ -14,7 +14,8 @@ use super::exception::Exceptions;
 use super::findings::{Score, Severity, SeverityCounts};
 use super::globs::{GlobIndex, Globs};
 use super::limits::Limits;
-use super::names::{AccountId, Region, RegistryId, Repository, RepositoryName, Tag};
+use super::names::{AccountId, Region, RegistryId, Repository, Tag};
+use super::registries::Registries;
 
 pub use self::fingerprint::Fingerprint;
 
@@ -207,6 +208,8 @@ pub struct Rule {
     pub name: String,
     /// The repositories that the rule matches; empty matches all.
     pub repositories: Globs,
+    /// The registries in which it matches.
+    pub registries: Registries,
     /// Whether the rule sets a mode of its own. Otherwise `terms.mode` is that of the base policy.
     pub sets_mode: bool,
     /// The terms for their images.
@@ -218,8 +221,8 @@ pub struct Rule {
 pub struct Rules {
     all: Vec<Rule>,
     by_repository: GlobIndex,
-    /// The position of the first rule that names no repositories and so matches all.
-    for_all: Option<usize>,
+    /// The positions of the rules that name no repositories and so match all.
+    for_all: Vec<usize>,
 }
 
 impl Rules {
@@ -230,10 +233,12 @@ impl Rules {
     }
 
     /// Returns the first rule that matches a repository.
-    fn first_for(&self, repository: &RepositoryName) -> Option<&Rule> {
-        let matching = self.by_repository.matching(repository.as_str());
-        let first = matching.into_iter().chain(self.for_all).min()?;
-        self.all.get(first)
+    fn first_for(&self, repository: &Repository) -> Option<&Rule> {
+        let matching = self.by_repository.matching(repository.name.as_str());
+        let matching = matching.iter().chain(&self.for_all);
+        let rules = matching.filter_map(|at| Some((at, self.all.get(*at)?)));
+        let rules = rules.filter(|(_, rule)| rule.registries.admit(repository));
+        rules.min_by_key(|(at, _)| **at).map(|(_, rule)| rule)
     }
 }
 
@@ -241,7 +246,8 @@ impl FromIterator<Rule> for Rules {
     fn from_iter<T: IntoIterator<Item = Rule>>(rules: T) -> Self {
         let all: Vec<_> = rules.into_iter().collect();
         let by_repository = GlobIndex::new(all.iter().map(|rule| &rule.repositories).enumerate());
-        let for_all = all.iter().position(|rule| rule.repositories.is_empty());
+        let for_all = all.iter().enumerate().filter(|(_, rule)| rule.repositories.is_empty());
+        let for_all = for_all.map(|(at, _)| at).collect();
         Self { all, by_repository, for_all }
     }
 }
@@ -348,7 +354,7 @@ impl Policy {
 
     /// Returns the terms for a repository, and the name of the rule that sets them.
     #[must_use]
-    pub fn terms(&self, repository: &RepositoryName) -> (&str, &RuleSettings) {
+    pub fn terms(&self, repository: &Repository) -> (&str, &RuleSettings) {
         match self.rules.first_for(repository) {
             Some(rule) => (&rule.name, &rule.terms),
             None => (Self::BASE, &self.base),

@@ -2,6 +2,7 @@
 
 use super::image::{ExplainedImage, strings};
 use super::{Explainer, Verdict};
+use crate::domain::findings::SeverityCounts;
 use crate::domain::names::{RegistryId, Repository};
 use crate::domain::notice::NoticeAction;
 use crate::domain::plan::Plan;
@@ -45,7 +46,9 @@ impl Explainer<'_> {
             let publish = |topic: &&TopicSettings| {
                 format!("sns Publish {} to {}", action.as_str(), topic.arn)
             };
-            image.calls.extend(self.topics_for(repository, action).map(|topic| publish(&topic)));
+            let topics = self.topics_for(repository, action, image.violation.as_ref());
+            let calls: Vec<_> = topics.map(|topic| publish(&topic)).collect();
+            image.calls.extend(calls);
             if self.topics.is_empty() {
                 image.calls.push(format!("sns Publish {}", action.as_str()));
             }
@@ -61,7 +64,7 @@ impl Explainer<'_> {
 
     /// Returns the action of the notice about this image, if there is one.
     fn told(&self, repository: &Repository, image: &ExplainedImage) -> Option<NoticeAction> {
-        let terms = self.policy.terms(&repository.name).1;
+        let terms = self.policy.terms(repository).1;
         let deletes = terms.action == Action::Delete && image.kept.is_empty();
         match image.verdict {
             Verdict::Untag if deletes => Some(NoticeAction::Deleted),
@@ -90,11 +93,9 @@ impl Explainer<'_> {
         &self,
         repository: &Repository,
         action: NoticeAction,
+        violation: Option<&SeverityCounts>,
     ) -> impl Iterator<Item = &TopicSettings> {
-        let name = repository.name.clone();
-        self.topics.iter().filter(move |topic| {
-            topic.repositories.admit(name.as_str()) && topic.actions.contains(&action)
-        })
+        self.topics.iter().filter(move |topic| topic.takes(repository, action, violation))
     }
 
     /// Returns notes about actions whose notices no topic receives, although there are topics.
@@ -103,12 +104,11 @@ impl Explainer<'_> {
         for image in images {
             let Some(action) = self.told(repository, image) else { continue };
             let note = format!(
-                "no topic receives notices of the action {} about this repository, so nobody is \
-                 notified",
+                "no topic receives notices of the action {} about this image, so nobody is notified",
                 action.as_str()
             );
             if !self.topics.is_empty()
-                && self.topics_for(repository, action).next().is_none()
+                && self.topics_for(repository, action, image.violation.as_ref()).next().is_none()
                 && !notes.contains(&note)
             {
                 notes.push(note);

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Verdict;
 use crate::domain::evaluation::Evaluation;
 use crate::domain::exception::Exceptions;
-use crate::domain::findings::{Finding, NO_FIX, Score};
+use crate::domain::findings::{Finding, NO_FIX, Score, SeverityCounts};
 use crate::domain::image::{Image, ImageKind};
 use crate::domain::image_index::Child;
 use crate::domain::names::{Digest, Tag};
@@ -31,6 +31,9 @@ pub(crate) struct ExplainedImage {
     pub(super) kept: Vec<String>,
     pub(super) kept_because: Vec<String>,
     pub(super) calls: Vec<String>,
+    /// The findings that count, if they violate the policy. They decide which topics are notified.
+    #[serde(skip)]
+    pub(super) violation: Option<SeverityCounts>,
 }
 
 #[derive(Debug, Serialize)]
@@ -102,6 +105,9 @@ pub(super) struct ExplainedException {
     pub(super) expires: String,
     pub(super) owner: String,
     pub(super) reason: String,
+    /// The accounts and Regions in which it applies, unless it applies in all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) applies_in: Option<String>,
 }
 
 impl ExplainedImage {
@@ -124,6 +130,7 @@ impl ExplainedImage {
             kept: Vec::new(),
             kept_because: Vec::new(),
             calls: Vec::new(),
+            violation: None,
         }
     }
 
@@ -132,6 +139,7 @@ impl ExplainedImage {
         self.findings = evaluation.worst.iter().map(ExplainedFinding::new).collect();
         let counted = evaluation.counted.iter().map(|(_, count)| count).sum::<u64>();
         self.more_findings = counted.saturating_sub(self.findings.len() as u64);
+        self.violation = evaluation.violates().then(|| evaluation.counted.clone());
         self.set_aside = evaluation.notes.clone();
         let used = evaluation.exceptions.iter();
         let used = used.filter_map(|&id| Some((id.position(), exceptions.get(id)?)));
@@ -142,6 +150,7 @@ impl ExplainedImage {
                 expires: exception.expires.to_string(),
                 owner: exception.owner.clone(),
                 reason: exception.reason.clone(),
+                applies_in: exception.registries.to_text(),
             })
             .collect();
         self

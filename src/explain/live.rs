@@ -35,7 +35,7 @@ pub(crate) async fn inspect<R: Registry>(
     if let Err(why) = policy.check_scope(&request.repository, own) {
         return Ok(Live::OutOfScope(why));
     }
-    if inspector.evaluator().is_cleared(&request.repository.name, &request.claim) {
+    if inspector.evaluator().is_cleared(&request.repository, &request.claim) {
         return Ok(Live::Cleared);
     }
     let mut all = Vec::new();

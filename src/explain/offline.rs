@@ -27,7 +27,7 @@ pub(crate) fn offline(
         explanation.concludes(Verdict::OutOfScope);
         return explanation;
     }
-    let terms = explainer.policy.terms(&event.repository.name).1;
+    let terms = explainer.policy.terms(&event.repository).1;
     let findings = match &event.claim {
         Claim::Complete { counts: Some(counts), reporting } => {
             if terms.clear(counts, *reporting) {
@@ -142,7 +142,7 @@ fn judged(
     let policy = explainer.policy;
     let digests: Vec<_> = event.digest.iter().collect();
     let subject =
-        Subject { repository: &event.repository.name, digests: &digests, pushed_at: None, now };
+        Subject { repository: &event.repository, digests: &digests, pushed_at: None, now };
     let evaluation = policy.judge(&subject, findings);
     let image = |verdict| {
         let image = ExplainedImage::new(verdict, None).judged(&evaluation, &policy.exceptions);
@@ -156,7 +156,7 @@ fn judged(
         // something open.
         return image(Verdict::Unknown);
     }
-    let terms = policy.terms(&event.repository.name).1;
+    let terms = policy.terms(&event.repository).1;
     let Some(digest) = event.digest.clone() else {
         let image = by_tags(event, terms, image(Verdict::Unknown));
         return explainer.with_calls(&event.repository, image, None);

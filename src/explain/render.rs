@@ -61,7 +61,8 @@ impl fmt::Display for Explanation {
             line("repository", &format!("{name} in {account} {region}"))?;
         }
         if let Some(rule) = &self.rule {
-            line("rule", rule)?;
+            let applies_in = self.rule_applies_in.as_ref().map(|all| format!(", for {all}"));
+            line("rule", &format!("{rule}{}", applies_in.unwrap_or_default()))?;
         }
         if let Some(message) = self.message {
             line("message", message)?;
@@ -122,11 +123,17 @@ impl fmt::Display for ExplainedImage {
             line("set aside", note)?;
         }
         for used in &self.exceptions {
+            let applies_in = used.applies_in.as_ref().map(|all| format!(", for {all}"));
             line(
                 "exception",
                 &format!(
-                    "policy.exceptions[{}], {} until {} ({}: {})",
-                    used.position, used.exception, used.expires, used.owner, used.reason
+                    "policy.exceptions[{}], {} until {}{} ({}: {})",
+                    used.position,
+                    used.exception,
+                    used.expires,
+                    applies_in.unwrap_or_default(),
+                    used.owner,
+                    used.reason
                 ),
             )?;
         }

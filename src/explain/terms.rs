@@ -1,15 +1,18 @@
 //! The keys of the configuration that mattered, with their values.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::Explainer;
 use crate::domain::exception::Exception;
 use crate::domain::findings::Severity;
 use crate::domain::globs::Globs;
-use crate::domain::names::RepositoryName;
+use crate::domain::names::Repository;
 use crate::domain::policy::{
     Action, InUse, IndexRule, Policy, Replicated, RuleSettings, Unscanned,
 };
+use crate::domain::registries::Registries;
 
 /// The number of exceptions that are named one by one.
 const NAMED: usize = 5;
@@ -33,8 +36,8 @@ impl Key {
 
 impl Explainer<'_> {
     /// Returns every key that has an influence on images in this repository.
-    pub(super) fn keys(&self, name: &RepositoryName) -> Vec<Key> {
-        let (rule, terms) = self.policy.terms(name);
+    pub(super) fn keys(&self, repository: &Repository) -> Vec<Key> {
+        let (rule, terms) = self.policy.terms(repository);
         let base = values(&self.policy.base);
         let mut keys: Vec<_> = values(terms)
             .into_iter()
@@ -47,6 +50,12 @@ impl Explainer<'_> {
         if let Some(at) = self.policy.rules.as_slice().iter().position(|one| one.name == rule) {
             let tags = Key::new(format!("policy.rules[{at}].tags"), globs(&terms.tags, "all"));
             keys.push(Key { by_rule: true, ..tags });
+            let applies_in = self.policy.rules.as_slice().get(at).map(|rule| &rule.registries);
+            let lists = applies_in.map(lists).into_iter().flatten();
+            keys.extend(lists.map(|(name, value)| Key {
+                by_rule: true,
+                ..Key::new(format!("policy.rules[{at}].{name}"), value)
+            }));
         }
         keys.extend(self.check_scope());
         keys.extend(self.limits.iter().map(|(key, value)| Key {
@@ -115,6 +124,16 @@ fn values(terms: &RuleSettings) -> Vec<(&'static str, String)> {
         ("grace", none(terms.grace.map(|grace| humantime::format_duration(grace).to_string()))),
         ("unscanned", word(terms.unscanned == Unscanned::Tell, "tell", "ignore")),
     ]
+}
+
+/// Returns the accounts and Regions of a limit, each with the name of its key.
+fn lists(limit: &Registries) -> Vec<(&'static str, String)> {
+    fn joined<T: ToString>(all: &BTreeSet<T>) -> String {
+        all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+    let accounts = limit.accounts.as_ref().map(|all| ("accounts", joined(all)));
+    let regions = limit.regions.as_ref().map(|all| ("regions", joined(all)));
+    accounts.into_iter().chain(regions).collect()
 }
 
 fn globs(globs: &Globs, empty: &str) -> String {

@@ -72,7 +72,7 @@ impl IfGivenBack {
         violation: &Violation,
     ) -> Self {
         let Violation { plan, evaluation, .. } = violation;
-        let terms = policy.terms(&repository.name).1;
+        let terms = policy.terms(repository).1;
         if let Some(why) = tag.and_then(|tag| terms.keeps(tag)) {
             return Self::new(Verdict::Stays, why);
         }

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::domain::evaluation::Subject;
 use crate::domain::image::Image;
 use crate::domain::image_index::Index;
-use crate::domain::names::{Digest, RepositoryName, Tag};
+use crate::domain::names::{Digest, Repository, Tag};
 use crate::domain::plan::{Claimed, Deciding, Decision, Plan, Scanning};
 use crate::domain::policy::{Policy, Reporting};
 use crate::event::Claim;
@@ -53,7 +53,7 @@ impl<R: Registry> Evaluator<R> {
     /// Returns whether the event's own counts show that no limit is exceeded, so that no call to
     /// ECR is needed.
     #[must_use]
-    pub(crate) fn is_cleared(&self, repository: &RepositoryName, claim: &Claim) -> bool {
+    pub(crate) fn is_cleared(&self, repository: &Repository, claim: &Claim) -> bool {
         match claim {
             Claim::Complete { counts: Some(counts), reporting } => {
                 self.policy.terms(repository).1.clear(counts, *reporting)
@@ -196,7 +196,7 @@ impl<R: Registry> Evaluator<R> {
         claimed: Claimed<'_>,
     ) -> Decision {
         let subject = Subject {
-            repository: &request.repository.name,
+            repository: &request.repository,
             digests,
             pushed_at: snapshot.image().pushed_at,
             now: self.clock.now(),

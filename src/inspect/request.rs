@@ -114,6 +114,6 @@ impl Request {
     /// Returns the settings that judge the images of the repository.
     #[must_use]
     pub(crate) fn settings<'a>(&self, policy: &'a Policy) -> &'a RuleSettings {
-        policy.terms(&self.repository.name).1
+        policy.terms(&self.repository).1
     }
 }

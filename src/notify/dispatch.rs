@@ -19,7 +19,6 @@ use super::{Notice, Notifier};
 use crate::aws::AwsError;
 use crate::backoff::{Retries, Stopping};
 use crate::domain::names::{Digest, Repository, Tag, joined};
-use crate::domain::notice::NoticeAction;
 use crate::health::{Health, Pause};
 use crate::notify::{NoticeFormat, TopicSettings};
 use crate::shutdown::Shutdown;
@@ -48,13 +47,13 @@ impl<N> Topic<N> {
 
     /// Whether it gets every notice, and so the summaries of sweeps.
     fn wants_all(&self) -> bool {
-        let TopicSettings { repositories, actions, .. } = &self.settings;
-        repositories.is_empty() && NoticeAction::ALL.iter().all(|action| actions.contains(action))
+        self.settings.takes_all()
     }
 
     fn wants(&self, notice: &Notice) -> bool {
-        let TopicSettings { repositories, actions, .. } = &self.settings;
-        repositories.admit(notice.repository.name.as_str()) && actions.contains(&notice.action)
+        let violation = notice.evaluation.as_ref().filter(|evaluation| evaluation.violates());
+        let counted = violation.map(|evaluation| &evaluation.counted);
+        self.settings.takes(&notice.repository, notice.action, counted)
     }
 }
 

@@ -196,7 +196,7 @@ impl<R: Registry, N: Notifier> Applier<R, N> {
         if let Err(why) = policy.check_scope(&planned.repository, own) {
             return Standing::Refused(why.as_str().to_owned());
         }
-        let (rule, settings) = policy.terms(&planned.repository.name);
+        let (rule, settings) = policy.terms(&planned.repository);
         if settings.mode == Mode::Audit {
             return Standing::Refused(format!(
                 "the mode of {rule} is audit, which changes nothing"

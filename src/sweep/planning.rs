@@ -156,7 +156,7 @@ impl<R: Registry> Planner<R> {
     /// Inspects all images of a repository.
     async fn inspect(&self, repository: Repository, paces: &Paces, on: OnAdvance<'_>) -> Inspected {
         let PlanParts { inventory, policy, shutdown, .. } = &self.parts;
-        let (rule, _) = policy.terms(&repository.name);
+        let (rule, _) = policy.terms(&repository);
         let request = request(&repository, None, &self.origin, self.freshness);
         let (mut tally, mut images) = (Tally::default(), Vec::new());
         let mut token: Option<String> = None;

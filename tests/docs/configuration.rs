@@ -100,8 +100,8 @@ fn take_shared_keys(schema: &mut Value) -> Vec<String> {
     let of_policy = schema["properties"]["policy"]["properties"].clone();
     let rules = &mut schema["properties"]["policy"]["properties"]["rules"]["items"]["properties"];
     let rules = rules.as_object_mut().expect("keys of rules");
-    let names =
-        rules.keys().filter(|name| *name != "repositories" && of_policy.get(name).is_some());
+    let is_own = |name: &str| ["accounts", "regions", "repositories"].contains(&name);
+    let names = rules.keys().filter(|name| !is_own(name) && of_policy.get(name).is_some());
     let shared: Vec<_> = names.cloned().collect();
     rules.retain(|name, _| !shared.contains(name));
     shared

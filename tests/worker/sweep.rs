@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use aws_sim::{FaultRule, RepoKey, ScanResult};
 use serde_json::{Value, json};
+use tagwarden::shutdown::Shutdown;
 
 use super::support::{ACCOUNT, REGION, World, critical, quarantine};
 
@@ -245,6 +246,32 @@ async fn every_account_and_region_of_the_policy_is_swept() {
         assert_eq!(world.sim.tags(repository, digest).unwrap(), [quarantine(digest)]);
     }
     assert_eq!(published(&world).0.len(), 4, "a summary for each registry");
+}
+
+#[tokio::test(start_paused = true)]
+async fn registry_that_refuses_stops_the_sweep_of_no_other() {
+    let world = World::new()
+        .set("POLICY__ACCOUNTS", "111122223333,444455556666")
+        .set("POLICY__REGIONS", "eu-west-1,us-east-1");
+    let mut bad: Vec<(RepoKey, String)> = Vec::new();
+    for account in ["444455556666", ACCOUNT] {
+        for region in ["eu-west-1", "us-east-1"] {
+            let repository = world.sim.create_repository_in(account, region, "team/there");
+            bad.push((repository.clone(), world.image_in(&repository, &["1.0"], critical())));
+        }
+    }
+    let refused = FaultRule::always().account("444455556666").error("AccessDeniedException");
+    world.sim.set_faults(refused);
+    let app = world.app();
+    let test = async {
+        world.send(&sweep());
+        let is_done = |(repository, digest): &(RepoKey, String)| {
+            world.sim.tags(repository, digest).is_some_and(|tags| tags == [quarantine(digest)])
+        };
+        world.sim.wait_until(|_| bad[2..].iter().all(is_done)).await;
+        assert!(!bad[..2].iter().any(is_done));
+    };
+    world.work(&app, &Shutdown::default(), test).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

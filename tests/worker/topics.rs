@@ -389,3 +389,46 @@ async fn worker_waits_if_one_topic_refuses_and_the_other_is_unreachable() {
     };
     world.work(&app, &Shutdown::default(), test).await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn topic_of_a_place_or_a_severity_gets_the_notices_of_these_alone() {
+    let world = World::new().with_topics(&[
+        ("all", ""),
+        ("here", &format!("accounts = [\"{ACCOUNT}\"]\nregions = [\"{REGION}\"]")),
+        ("elsewhere", "accounts = [\"444455556666\"]"),
+        ("far", "regions = [\"us-east-1\"]"),
+        ("pager", "severities = [\"critical\"]"),
+    ]);
+    let severe = world.image(&["1.0"], critical());
+    world.send(&basic(&severe, &["1.0"], &json!({"CRITICAL": 1})));
+    let high = ScanResult::basic(&[("HIGH", 1)]);
+    let lesser = world.image(&["2.0"], high);
+    world.send(&basic(&lesser, &["2.0"], &json!({"HIGH": 1})));
+
+    world.run_to_the_end().await;
+
+    let of = |name: &str| {
+        let notices = world.notices_of(&arn(name)).into_iter();
+        let mut of: Vec<_> = notices
+            .map(|notice| notice["image"]["digest"].as_str().unwrap_or_default().to_owned())
+            .collect();
+        of.sort();
+        of
+    };
+    let mut both = vec![severe.clone(), lesser];
+    both.sort();
+    assert_eq!((of("all"), of("here")), (both.clone(), both));
+    assert_eq!(of("pager"), [severe]);
+    assert!(of("elsewhere").is_empty() && of("far").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn topic_of_a_severity_gets_what_is_about_no_violation() {
+    let world = World::new().with_topics(&[("pager", "severities = [\"critical\"]")]);
+    let digest = world.image(&["1.0"], ScanResult::status("FAILED"));
+    world.send(&basic(&digest, &["1.0"], &json!({"HIGH": 1})));
+
+    world.run_to_the_end().await;
+
+    assert_eq!(actions_of(&world, "pager"), ["unscanned"]);
+}

@@ -116,6 +116,12 @@ fn every_change_of_the_policy_changes_the_fingerprint() {
         ("reason = 'not reachable'", "reason = 'other'"),
         ("owner = 'team'", "owner = 'others'"),
         ("expires = 2026-12-31", "expires = 2026-12-30"),
+        ("tags = ['v*']", "tags = ['v*']\naccounts = ['111122223333']"),
+        ("tags = ['v*']", "tags = ['v*']\naccounts = ['444455556666']"),
+        ("tags = ['v*']", "tags = ['v*']\nregions = ['eu-west-1']"),
+        ("owner = 'team'", "owner = 'team'\naccounts = ['111122223333']"),
+        ("owner = 'team'", "owner = 'team'\nregions = ['eu-west-1']"),
+        ("owner = 'team'", "owner = 'team'\nregions = ['us-east-1']"),
         ("sha256:aa", "sha256:ab"),
     ] {
         assert!(FULL.contains(from), "{from}");

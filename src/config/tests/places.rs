@@ -30,8 +30,48 @@ const TOML: &[Case] = &[
     ("[policy]\nmin_score = 70", 2, "policy.min_score", "a number from 0 to 10"),
     ("[policy]\nfixable_only = true", 2, "policy.fixable_only", "expected none, all, or a list"),
     ("[policy]\naccounts = [111122223333]", 2, "policy.accounts", "expected a list of strings"),
-    ("[policy]\naccounts = [\"1234\"]", 2, "policy.accounts", "12 digits"),
-    ("[policy]\nregions = [\"europe\"]", 2, "policy.regions", "such as eu-west-1"),
+    ("[policy]\naccounts = [\"1234\"]", 2, "policy.accounts[0]", "12 digits"),
+    (
+        "[policy]\naccounts = [\n\"111122223333\",\n\"12345678901\",\n]",
+        4,
+        "policy.accounts[1]",
+        "`012345678901`",
+    ),
+    (
+        "[policy]\naccounts = \"111122223333, 4444-5555-6666\"",
+        2,
+        "policy.accounts[1]",
+        "`444455556666`",
+    ),
+    ("[policy]\naccounts = [\n111122223333]", 2, "policy.accounts", "write it in quotes"),
+    ("[policy]\naccounts = 111122223333", 2, "policy.accounts", "expected a list of strings"),
+    ("[policy]\nregions = [\"europe\"]", 2, "policy.regions[0]", "such as eu-west-1"),
+    ("[policy]\nregions = [\n\"EU-West-1\"]", 3, "policy.regions[0]", "did you mean `eu-west-1`?"),
+    (
+        "[[policy.rules]]\nrepositories = [\"a\"]\naccounts = [\n\"111122223333\",\n\"11112222333\",\n]",
+        5,
+        "policy.rules[0].accounts[1]",
+        "12 digits",
+    ),
+    (
+        "[[policy.exceptions]]\nid = \"CVE-1\"\nregions = [\"frankfurt\"]\nreason = \"r\"\nowner = \"o\"\n\
+         expires = 2026-12-31",
+        3,
+        "policy.exceptions[0].regions[0]",
+        "such as eu-west-1",
+    ),
+    (
+        "[[notify.topics]]\narn = \"arn:aws:sns:eu-west-1:111122223333:t\"\nseverities = [\"kritical\"]",
+        3,
+        "notify.topics[0].severities",
+        "did you mean `critical`?",
+    ),
+    (
+        "[[policy.rules]]\nrepositories = [\"a\"]\naccounts = []",
+        3,
+        "policy.rules[0].accounts",
+        "leave it out",
+    ),
     ("[policy]\naccounts = []", 2, "policy.accounts", "leave it out for the default"),
     ("[policy.rules]\nrepositories = [\"a\"]", 1, "policy.rules", "[[policy.rules]]"),
     ("[[policy.rules]]\nname = \"x\"", 1, "policy.rules[0].repositories", "is missing"),
@@ -75,6 +115,13 @@ const YAML: &[Case] = &[
     ("policy:\n  max_findings:\n    high: many\n", 3, "policy.max_findings.high", "or unlimited"),
     ("policy:\n  rules:\n    - name: é\n", 3, "policy.rules[0].repositories", "is missing"),
     ("policy:\n  protected_tags: [prod-*, 'é[']\n", 2, "policy.protected_tags", "release-*"),
+    (
+        "policy:\n  accounts:\n    - '111122223333'\n    - 012345678901\n",
+        2,
+        "policy.accounts",
+        "write it in quotes",
+    ),
+    ("policy:\n  accounts: 012345678901\n", 2, "policy.accounts", "expected a list of strings"),
     ("limits: [1]\n", 1, "limits", "expected a table of keys"),
 ];
 
@@ -197,4 +244,15 @@ fn a_file_that_ends_within_a_character_is_an_error_with_its_place() {
         assert!(one_line(&error).starts_with("is not valid JSON"), "{error}");
         assert!(error.to_string().contains(".json:1:"), "{error}");
     }
+}
+
+#[test]
+fn an_account_that_begins_with_zero_and_has_no_quotes_is_advised_to_have_some() {
+    let error =
+        load_file(".toml", "[policy]\naccounts = [\n012345678901]").unwrap_err().to_string();
+    assert!(error.contains("is not valid TOML: unexpected leading zero"), "{error}");
+    assert!(error.contains(".toml:3:1") && error.contains("write it in quotes"), "{error}");
+    // YAML drops the zero, and says so.
+    let error = load_file(".yaml", "policy:\n  accounts: [012345678901]").unwrap_err().to_string();
+    assert!(error.contains("holds 12345678901") && error.contains("no leading zeros"), "{error}");
 }

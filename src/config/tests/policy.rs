@@ -244,3 +244,17 @@ fn an_exception_needs_an_id_or_a_digest_and_matches_any_otherwise() {
     let by_digest = exception(&format!("digest = 'sha256:{}'", "a".repeat(64)));
     assert!(by_digest.id.is_empty() && by_digest.digest.is_some());
 }
+
+#[test]
+fn a_rule_and_an_exception_are_limited_to_accounts_and_regions() {
+    let text = "[[policy.rules]]\nrepositories = ['*']\naccounts = ['444455556666']\n\
+                [[policy.exceptions]]\nid = 'CVE-1'\nregions = ['us-east-1']\nreason = 'a'\n\
+                owner = 'b'\nexpires = 2026-12-31";
+    let policy = load_toml(text).policy;
+    let rule = &policy.rules.as_slice()[0].registries;
+    assert_eq!(rule.accounts.as_ref().map(|all| all.len()), Some(1));
+    assert_eq!(rule.regions, None);
+    let exception = &policy.exceptions.as_slice()[0].registries;
+    assert_eq!(exception.accounts, None);
+    assert_eq!(exception.regions.as_ref().map(|all| all.len()), Some(1));
+}

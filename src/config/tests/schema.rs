@@ -109,6 +109,8 @@ fn full() -> Value {
     rule["name"] = json!("legacy");
     rule["repositories"] = json!(["legacy/*"]);
     rule["tags"] = json!(["pr-*"]);
+    rule["accounts"] = json!(["111122223333"]);
+    rule["regions"] = json!(["eu-west-1"]);
     policy["repositories"] = json!({
         "include": ["team/*"],
         "exclude": ["team/x"],
@@ -121,7 +123,8 @@ fn full() -> Value {
         json!([rule, {"repositories": ["*"], "fixable_only": "all", "min_score": "none"}]);
     policy["exceptions"] = json!([{
         "id": "CVE-2021-44228", "digest": format!("sha256:{}", "a".repeat(64)), "package": "log4j*",
-        "repositories": ["team/*"], "reason": "not reachable", "owner": "security",
+        "repositories": ["team/*"], "accounts": ["111122223333"], "regions": ["eu-west-1"],
+        "reason": "not reachable", "owner": "security",
         "expires": "2026-12-31",
     }]);
     json!({
@@ -130,6 +133,8 @@ fn full() -> Value {
             "topic_arn": TOPIC, "format": "json", "contact": "#security, or security@example.com",
             "topics": [{
                 "arn": format!("{TOPIC}-chat"), "format": "chat", "repositories": ["team/*"],
+                "accounts": ["111122223333"], "regions": ["eu-west-1"],
+                "severities": ["critical", "high"],
                 "actions": [
                     "quarantined", "deleted", "would_untag", "blocked", "unscanned", "failed",
                     "restored", "refused",

@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 
 use crate::config::file::{FORMATS, List, RawNotify, RawTopic};
 use crate::config::mistake::{Gather, Mistake, Mistakes};
-use crate::config::value::{again, choice, given, globs_or_all, missing, wrong};
+use crate::config::value::{
+    again, choice, given, globs_or_all, missing, registries, severities, wrong,
+};
 use crate::domain::globs::Globs;
 use crate::domain::names::{AccountId, Region};
 use crate::domain::notice::NoticeAction;
+use crate::domain::registries::Registries;
 use crate::domain::text::is_unseen;
 use crate::notify::{NoticeFormat, NotifySettings, TopicSettings};
 
@@ -25,10 +28,16 @@ pub(super) fn notify(raw: RawNotify, needed: bool) -> Result<NotifySettings, Mis
     let mut topics: Vec<TopicSettings> = Vec::new();
     if let Some(arn) = raw.topic_arn.filter(|arn| !arn.trim().is_empty()) {
         if let Some(region) = all.add(topic_region("notify.topic_arn", &arn)) {
-            let (repositories, actions) = (Globs::default(), NoticeAction::ALL.into());
-            let contact = contact.clone();
-            let format = inherited;
-            topics.push(TopicSettings { region, arn, format, contact, repositories, actions });
+            topics.push(TopicSettings {
+                region,
+                arn,
+                format: inherited,
+                contact: contact.clone(),
+                repositories: Globs::default(),
+                registries: Registries::default(),
+                severities: None,
+                actions: NoticeAction::ALL.into(),
+            });
         }
     } else if raw.topics.is_empty() && needed {
         let expected = format!("{TOPIC_EXAMPLE}, or one of notify.topics in the file");
@@ -51,13 +60,18 @@ fn topic(
     inherited: NoticeFormat,
     contact: Option<String>,
 ) -> Result<TopicSettings, Mistakes> {
-    let key = |name: &str| format!("{key}.{name}");
+    let here = key;
+    let key = |name: &str| format!("{here}.{name}");
     let mut all = Gather::default();
     let arn = raw.arn.filter(|arn| !arn.trim().is_empty());
     let arn = all.add(arn.ok_or_else(|| missing(&key("arn"), TOPIC_EXAMPLE)));
     let region = arn.as_ref().and_then(|arn| all.add(topic_region(&key("arn"), arn)));
     let format = all.add(raw.format.map_or(Ok(inherited), |raw| format(&key("format"), &raw)));
     let repositories = all.add(globs_or_all(&key("repositories"), raw.repositories));
+    let registries = all.add(registries(here, raw.accounts, raw.regions));
+    let severities =
+        raw.severities.map(|List(words)| severities(&key("severities"), &words, "a list of"));
+    let severities = all.add(severities.transpose());
     let actions = all.add(actions(&key("actions"), &raw.actions));
     all.finish(|| {
         Some(TopicSettings {
@@ -66,6 +80,8 @@ fn topic(
             format: format?,
             contact,
             repositories: repositories?,
+            registries: registries?,
+            severities: severities?,
             actions: actions?,
         })
     })

@@ -9,17 +9,18 @@ use config::Value;
 use crate::config::bounds::MAX_KEPT;
 use crate::config::file::{List, RawException, RawPolicy, RawRule, RawRuleSettings};
 use crate::config::mistake::{Gather, Mistake, Mistakes};
-use crate::config::suggest::closest;
 use crate::config::value::{
-    again, choice, globs, globs_or_all, missing, names, whole_number, within, wrong,
+    again, choice, globs, globs_or_all, missing, names, registries, severities, severity,
+    whole_number, within, wrong,
 };
 use crate::domain::exception::{Day, Exception};
 use crate::domain::findings::{Score, Severity};
 use crate::domain::limits::Limits;
-use crate::domain::names::{AccountId, Digest, InvalidName, Region, Repository, RepositoryArn};
+use crate::domain::names::{Digest, InvalidName, Repository, RepositoryArn};
 use crate::domain::policy::{
     Action, InUse, IndexRule, Mode, Policy, Replicated, Rule, RuleSettings, Unscanned,
 };
+use crate::domain::registries::Registries;
 
 /// Ten years. A longer grace makes no sense.
 const LONGEST_GRACE: Duration = Duration::from_secs(3650 * 24 * 3600);
@@ -42,12 +43,12 @@ pub(super) fn policy(mut raw: RawPolicy) -> Result<Policy, Mistakes> {
     let include = all.add(globs_or_all("policy.repositories.include", raw.repositories.include));
     let exclude = all.add(globs("policy.repositories.exclude", raw.repositories.exclude));
     let own_images = raw.repositories.own_images;
-    let own_images = names("policy.repositories.own_images", own_images, own_repository);
+    let own_images = names("policy.repositories.own_images", own_images, own_repository, |_| None);
     let own_images = all.add(own_images);
     let pull_through = all.add(globs("policy.pull_through", raw.pull_through));
-    let accounts = all.add(names("policy.accounts", raw.accounts, AccountId::parse));
-    let regions = all.add(names("policy.regions", raw.regions, Region::parse));
+    let covered = all.add(registries("policy", raw.accounts, raw.regions));
     all.finish(|| {
+        let Registries { accounts, regions } = covered?;
         Some(Policy {
             base: base?,
             rules: rules.into_iter().collect(),
@@ -56,8 +57,8 @@ pub(super) fn policy(mut raw: RawPolicy) -> Result<Policy, Mistakes> {
             exclude: exclude?,
             own_images: own_images?.unwrap_or_default(),
             pull_through: pull_through?,
-            accounts: accounts?,
-            regions: regions?,
+            accounts,
+            regions,
         })
     })
 }
@@ -79,6 +80,7 @@ fn rule(at: usize, mut raw: RawRule, base: &RuleSettings) -> Result<Rule, Mistak
         true => Err(missing(&repositories, "globs of repositories such as team/*")),
         false => globs_of_it(),
     });
+    let registries = all.add(registries(&key, raw.accounts, raw.regions));
     let tags = all.add(globs_or_all(&format!("{key}.tags"), raw.tags));
     let name = raw.name.unwrap_or_else(|| format!("rules[{at}]"));
     let fits = !name.trim().is_empty() && name.len() <= 128 && !name.contains(char::is_control);
@@ -88,7 +90,8 @@ fn rule(at: usize, mut raw: RawRule, base: &RuleSettings) -> Result<Rule, Mistak
     }
     all.finish(|| {
         let terms = RuleSettings { tags: tags?, ..terms? };
-        Some(Rule { name, repositories: repositories?, sets_mode, terms })
+        let (repositories, registries) = (repositories?, registries?);
+        Some(Rule { name, repositories, registries, sets_mode, terms })
     })
 }
 
@@ -173,24 +176,11 @@ fn grace(key: &str, written: &str) -> Result<Option<Duration>, Mistake> {
     known.map(Some).ok_or_else(|| wrong(key, written, expected))
 }
 
-fn severity(word: &str) -> Option<Severity> {
-    Severity::ALL.into_iter().find(|known| known.as_key() == word)
-}
-
-fn severities() -> String {
-    Severity::ALL.map(Severity::as_key).join(", ")
-}
-
 fn severity_set(key: &str, words: &List) -> Result<BTreeSet<Severity>, Mistake> {
     match words.0.as_slice() {
         [word] if word == "none" => Ok(BTreeSet::new()),
         [word] if word == "all" => Ok(Severity::ALL.into()),
-        words => words.iter().map(|word| severity(word)).collect::<Option<_>>().ok_or_else(|| {
-            let unknown = words.iter().find(|word| severity(word).is_none());
-            let meant = unknown.and_then(|word| closest(word, Severity::ALL.map(Severity::as_key)));
-            let expected = format!("none, all, or a list of {}", severities());
-            wrong(key, &words.join(", "), &expected).meant(meant)
-        }),
+        words => severities(key, words, "none, all, or a list of"),
     }
 }
 
@@ -244,6 +234,8 @@ fn exception(at: usize, raw: RawException) -> Result<Exception, Mistakes> {
     let digest = all.add(digest.transpose());
     let package = all.add(pattern("package", raw.package));
     let repositories = all.add(globs_or_all(&key("repositories"), raw.repositories));
+    let here = format!("policy.exceptions[{at}]");
+    let registries = all.add(registries(&here, raw.accounts, raw.regions));
     let expected = "a sentence that says why it is accepted";
     let reason = all.add(text("reason", raw.reason, expected));
     let expected = "who is responsible for it, such as a team or an address";
@@ -260,6 +252,7 @@ fn exception(at: usize, raw: RawException) -> Result<Exception, Mistakes> {
             digest: digest?,
             package: package?,
             repositories: repositories?,
+            registries: registries?,
             reason: reason?,
             owner: owner?,
             expires: expires?,

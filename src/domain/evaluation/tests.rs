@@ -8,6 +8,8 @@ use super::super::limits::Limits;
 use super::super::policy::Rule;
 use super::*;
 use crate::domain::exception::tests::exception;
+use crate::domain::names::sample;
+use crate::domain::registries::Registries;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -15,8 +17,8 @@ fn now() -> SystemTime {
     humantime::parse_rfc3339("2026-11-01T00:00:00Z").unwrap()
 }
 
-fn repository() -> RepositoryName {
-    RepositoryName::parse("team/app").unwrap()
+fn repository() -> Repository {
+    sample::repository("team/app")
 }
 
 fn digest(of: char) -> Digest {
@@ -232,6 +234,7 @@ fn rule_of_the_repository_sets_the_terms() {
         rules: [Rule {
             name: "lenient".to_owned(),
             repositories: Globs::new(["team/*".to_owned()]).unwrap(),
+            registries: Registries::default(),
             sets_mode: false,
             terms: lenient,
         }]

@@ -1,5 +1,7 @@
 use super::super::findings::{Finding, FindingList, Package, Severity};
 use super::*;
+use crate::domain::names::sample::repository;
+use crate::domain::names::{AccountId, Region};
 
 /// Returns an exception for an id that ends on 2026-12-01.
 pub(in crate::domain) fn exception(id: &str) -> Exception {
@@ -8,6 +10,7 @@ pub(in crate::domain) fn exception(id: &str) -> Exception {
         digest: None,
         package: Globs::default(),
         repositories: Globs::default(),
+        registries: Registries::default(),
         reason: "not reachable".to_owned(),
         owner: "security".to_owned(),
         expires: Day::parse("2026-12-01").unwrap(),
@@ -48,7 +51,7 @@ fn finding_is_covered_only_if_every_package_is() {
     let covering = |finding: &Finding, exceptions: &[&Exception]| {
         let exceptions: Exceptions = exceptions.iter().copied().cloned().collect();
         let list: FindingList = [finding.clone()].into_iter().collect();
-        let repository = RepositoryName::parse("team/app").unwrap();
+        let repository = repository("team/app");
         let now = at("2026-11-01T00:00:00Z");
         let mut concerning = exceptions.concerning(&repository, &[], now);
         let covering = list.iter().flat_map(|finding| concerning.covering(finding));
@@ -64,4 +67,19 @@ fn finding_is_covered_only_if_every_package_is() {
     finding.unnamed_package = true;
     assert_eq!(covering(&finding, &[&openssl, &libssl]), NONE, "one has no name");
     assert_eq!(covering(&finding, &[&openssl, &libssl, &exception("*")]), [0, 1, 2]);
+}
+
+#[test]
+fn exception_counts_only_in_its_accounts_and_regions() {
+    let concerned = |accounts: Option<&str>, regions: Option<&str>| {
+        let registries = Registries {
+            accounts: accounts.map(|one| [AccountId::parse(one).unwrap()].into()),
+            regions: regions.map(|one| [Region::parse(one).unwrap()].into()),
+        };
+        let exception = Exception { registries, ..exception("CVE-1") };
+        exception.concerns(&repository("team/app"), &[], at("2026-11-01T00:00:00Z"))
+    };
+    assert!(concerned(Some("111122223333"), Some("eu-west-1")));
+    assert!(!concerned(Some("444455556666"), None));
+    assert!(!concerned(None, Some("us-east-1")));
 }

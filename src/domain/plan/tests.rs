@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::super::findings::{Package, Score, Severity};
 use super::super::globs::Globs;
 use super::super::limits::Limits;
-use super::super::names::RepositoryName;
+use super::super::names::sample;
 use std::time::SystemTime;
 
 use super::*;
@@ -35,7 +35,7 @@ fn findings(critical: u64) -> Findings {
 }
 
 fn decided(policy: &Policy, scan: &Scan, claimed: Claimed<'_>) -> Decision {
-    let repository = RepositoryName::parse("team/app").unwrap();
+    let repository = sample::repository("team/app");
     let now = SystemTime::UNIX_EPOCH;
     let subject = Subject { repository: &repository, digests: &[], pushed_at: None, now };
     decide(policy, &subject, scan, claimed)
@@ -217,7 +217,7 @@ fn fields_that_the_event_leaves_out_come_from_ecr() {
     let mut policy = Policy::default();
     policy.base.grace = Some(14 * day);
     policy.base.fixable_only = [Severity::High].into();
-    let repository = RepositoryName::parse("team/app").unwrap();
+    let repository = sample::repository("team/app");
     let now = SystemTime::UNIX_EPOCH + 100 * day;
     let pushed_at = Some(now - 30 * day);
     let subject = Subject { repository: &repository, digests: &[], pushed_at, now };
@@ -290,7 +290,7 @@ fn image_with_too_many_findings_is_never_clean() {
     let mut whole = crate::domain::exception::tests::exception("CVE-1");
     (whole.id, whole.digest) = (Globs::default(), Some(digest.clone()));
     let policy = Policy { exceptions: [whole].into_iter().collect(), ..Policy::default() };
-    let repository = RepositoryName::parse("team/app").unwrap();
+    let repository = sample::repository("team/app");
     let (digests, now) = ([&digest], SystemTime::UNIX_EPOCH);
     let subject = Subject { repository: &repository, digests: &digests, pushed_at: None, now };
     let decision = decide(&policy, &subject, &low, Claimed::Nothing);
@@ -304,7 +304,7 @@ fn deciding_in_steps_gives_the_same_decision() {
     let scan = Scan::Active(Findings::new(SeverityCounts::default(), list));
     let claimed = Finding::new("CVE-7", Severity::Critical);
     let claimed = Claimed::Finding(&claimed);
-    let repository = RepositoryName::parse("team/app").unwrap();
+    let repository = sample::repository("team/app");
     let now = SystemTime::UNIX_EPOCH;
     let subject = Subject { repository: &repository, digests: &[], pushed_at: None, now };
     let mut deciding = Deciding::new(&policy, subject, &scan, claimed);

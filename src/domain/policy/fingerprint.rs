@@ -7,6 +7,7 @@
 //! lists does, because the first rule that matches applies. The mode of the base policy is left
 //! out: a plan may be made in audit mode or without a mode, and says the same.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
@@ -15,6 +16,8 @@ use sha2::{Digest as _, Sha256};
 use super::{Action, InUse, IndexRule, Mode, Policy, Replicated, Rule, RuleSettings, Unscanned};
 use crate::domain::exception::Exception;
 use crate::domain::findings::Severity;
+use crate::domain::names::{AccountId, Region};
+use crate::domain::registries::Registries;
 use crate::domain::text::hex;
 
 /// Begins the canonical form. It changes with the form, so that two forms never agree by chance.
@@ -66,6 +69,13 @@ struct Canonical<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     own_images: Vec<String>,
     pull_through: &'a [String],
+    #[serde(flatten)]
+    registries: CanonicalRegistries<'a>,
+}
+
+/// Accounts and Regions, or `None` for the default.
+#[derive(Serialize)]
+struct CanonicalRegistries<'a> {
     accounts: Option<Vec<&'a str>>,
     regions: Option<Vec<&'a str>>,
 }
@@ -91,6 +101,9 @@ struct CanonicalSettings<'a> {
 struct CanonicalRule<'a> {
     name: &'a str,
     repositories: &'a [String],
+    /// Left out if there is no limit, so that older fingerprints stay what they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registries: Option<CanonicalRegistries<'a>>,
     /// The rule's own mode, which does not follow that of the base policy.
     mode: Option<&'static str>,
     settings: CanonicalSettings<'a>,
@@ -102,6 +115,9 @@ struct CanonicalException<'a> {
     digest: Option<&'a str>,
     package: &'a [String],
     repositories: &'a [String],
+    /// Left out if there is no limit, so that older fingerprints stay what they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registries: Option<CanonicalRegistries<'a>>,
     reason: &'a str,
     owner: &'a str,
     expires: String,
@@ -113,8 +129,6 @@ impl<'a> Canonical<'a> {
     fn new(policy: &'a Policy) -> Self {
         let Policy { base, rules, exceptions, include, exclude, own_images, .. } = policy;
         let Policy { pull_through, accounts, regions, .. } = policy;
-        let accounts = accounts.as_ref().map(|all| all.iter().map(|one| one.as_str()).collect());
-        let regions = regions.as_ref().map(|all| all.iter().map(|one| one.as_str()).collect());
         Self {
             form: FORM,
             base: CanonicalSettings::new(base),
@@ -124,8 +138,25 @@ impl<'a> Canonical<'a> {
             exclude: exclude.patterns(),
             own_images: own_images.iter().map(ToString::to_string).collect(),
             pull_through: pull_through.patterns(),
-            accounts,
-            regions,
+            registries: CanonicalRegistries::new(accounts.as_ref(), regions.as_ref()),
+        }
+    }
+}
+
+impl<'a> CanonicalRegistries<'a> {
+    /// Returns the form of a limit, or nothing if there is none.
+    fn limit(registries: &'a Registries) -> Option<Self> {
+        let Registries { accounts, regions } = registries;
+        (!registries.are_all()).then(|| Self::new(accounts.as_ref(), regions.as_ref()))
+    }
+
+    fn new(
+        accounts: Option<&'a BTreeSet<AccountId>>,
+        regions: Option<&'a BTreeSet<Region>>,
+    ) -> Self {
+        Self {
+            accounts: accounts.map(|all| all.iter().map(|one| one.as_str()).collect()),
+            regions: regions.map(|all| all.iter().map(|one| one.as_str()).collect()),
         }
     }
 }
@@ -173,10 +204,11 @@ impl<'a> CanonicalSettings<'a> {
 
 impl<'a> CanonicalRule<'a> {
     fn new(rule: &'a Rule) -> Self {
-        let Rule { name, repositories, sets_mode, terms } = rule;
+        let Rule { name, repositories, registries, sets_mode, terms } = rule;
         Self {
             name,
             repositories: repositories.patterns(),
+            registries: CanonicalRegistries::limit(registries),
             mode: sets_mode.then_some(terms.mode).map(Mode::as_str),
             settings: CanonicalSettings::new(terms),
         }
@@ -185,12 +217,14 @@ impl<'a> CanonicalRule<'a> {
 
 impl<'a> CanonicalException<'a> {
     fn new(exception: &'a Exception) -> Self {
-        let Exception { id, digest, package, repositories, reason, owner, expires } = exception;
+        let Exception { id, digest, package, repositories, registries, reason, owner, expires } =
+            exception;
         Self {
             id: id.patterns(),
             digest: digest.as_ref().map(|digest| digest.as_str()),
             package: package.patterns(),
             repositories: repositories.patterns(),
+            registries: CanonicalRegistries::limit(registries),
             reason,
             owner,
             expires: expires.to_string(),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::names::RepositoryName;
 
 fn globs(patterns: &[&str]) -> Globs {
     Globs::new(patterns.iter().map(ToString::to_string)).unwrap()
@@ -68,6 +69,7 @@ fn first_matching_rule_sets_the_terms() {
     let rule = |name: &str, repositories: &[&str]| Rule {
         name: name.to_owned(),
         repositories: globs(repositories),
+        registries: Registries::default(),
         sets_mode: false,
         terms: RuleSettings::default(),
     };
@@ -75,10 +77,35 @@ fn first_matching_rule_sets_the_terms() {
         rules: [rule("legacy", &["legacy/*", "old"]), rule("all", &["*"])].into_iter().collect(),
         ..Policy::default()
     };
-    let by = |name: &str| policy.terms(&RepositoryName::parse(name).unwrap()).0.to_owned();
+    let here = |name: &str| repository("111122223333", "eu-west-1", name);
+    let by = |name: &str| policy.terms(&here(name)).0.to_owned();
     assert_eq!(
         (by("legacy/a"), by("old"), by("team")),
         ("legacy".into(), "old".replace("old", "legacy"), "all".into())
     );
-    assert_eq!(Policy::default().terms(&RepositoryName::parse("a").unwrap()).0, "base");
+    assert_eq!(Policy::default().terms(&here("a")).0, "base");
+}
+
+#[test]
+fn rule_of_other_registries_leaves_the_repository_to_the_next_rule() {
+    let rule = |name: &str, account: Option<&str>, region: Option<&str>| Rule {
+        name: name.to_owned(),
+        repositories: globs(&["*"]),
+        registries: Registries {
+            accounts: account.map(|one| [AccountId::parse(one).unwrap()].into()),
+            regions: region.map(|one| [Region::parse(one).unwrap()].into()),
+        },
+        sets_mode: false,
+        terms: RuleSettings::default(),
+    };
+    let rules = [
+        rule("sandbox", Some("444455556666"), None),
+        rule("america", None, Some("us-east-1")),
+        rule("all", None, None),
+    ];
+    let policy = Policy { rules: rules.into_iter().collect(), ..Policy::default() };
+    let by = |account, region| policy.terms(&repository(account, region, "a")).0.to_owned();
+    assert_eq!(by("444455556666", "us-east-1"), "sandbox");
+    assert_eq!(by("111122223333", "us-east-1"), "america");
+    assert_eq!(by("111122223333", "eu-west-1"), "all");
 }

@@ -215,7 +215,7 @@ fn completed_exception_is_accepted_and_keeps_the_image() {
     let policy = load(&text).unwrap().policy;
     let list = notice.evaluation.unwrap().worst;
     let subject = Subject {
-        repository: &notice.repository.name,
+        repository: &notice.repository,
         digests: &[&notice.digest],
         pushed_at: None,
         now: SystemTime::UNIX_EPOCH,

@@ -106,6 +106,44 @@ async fn likely_mistakes_are_warned_of() {
             "policy.repositories.include = ['team/*']\n[[policy.rules]]\nrepositories = ['legacy/*']",
             "policy.repositories leaves out all its repositories",
         ),
+        (
+            "policy.accounts = ['111122223333']\n[[policy.rules]]\nrepositories = ['*']\naccounts = ['444455556666']",
+            "policy.rules[0] (rules[0]) never applies: policy.accounts leaves out every place",
+        ),
+        (
+            "policy.regions = ['eu-west-1']\n[[policy.exceptions]]\nid = 'CVE-1'\nregions = ['us-east-1']\nreason = 'a'\nowner = 'b'\nexpires = '2100-01-01'",
+            "policy.exceptions[0] (CVE-1) never applies: policy.regions leaves out every place",
+        ),
+        (
+            "[[policy.rules]]\nrepositories = ['*']\naccounts = ['444455556666']",
+            "without policy.accounts, only the worker's own account 111122223333 is covered",
+        ),
+        (
+            "policy.accounts = ['111122223333']\n[[policy.rules]]\nrepositories = ['*']\n\
+             accounts = ['111122223333', '111122223334']",
+            "policy.rules[0].accounts names 111122223334, which policy.accounts leaves out; did \
+             you mean `111122223333`?",
+        ),
+        (
+            "[[policy.rules]]\nrepositories = ['*']\nregions = ['eu-wset-1']",
+            "policy.rules[0].regions names eu-wset-1, which is no Region that tagwarden knows; \
+             did you mean `eu-west-1`?",
+        ),
+        (
+            "policy.regions = ['eu-west-1', 'eu-central1']",
+            "policy.regions names eu-central1, which is no Region",
+        ),
+        (
+            "[[policy.rules]]\nname = 'wide'\nrepositories = ['*']\n\
+             accounts = ['111122223333']\n[[policy.rules]]\nname = 'late'\n\
+             repositories = ['team/*']\naccounts = ['111122223333']\nregions = ['eu-west-1']",
+            "policy.rules[1] (late) never applies: policy.rules[0] (wide) matches all its",
+        ),
+        (
+            "[[notify.topics]]\narn = 'arn:aws:sns:eu-west-1:111122223333:far'\n\
+             accounts = ['444455556666']",
+            "111122223333:far receives nothing: without policy.accounts",
+        ),
         ("policy.protected_tags = ['team/app:prod-*']", "no tag has a `/`"),
         ("policy.protected_tags = ['prod-*, v1-*']", "it holds a comma"),
         ("policy.protected_tags = ['*']", "protects every tag: no tag is ever removed"),
@@ -129,9 +167,45 @@ async fn likely_mistakes_are_warned_of() {
         assert_eq!(warnings.len(), 1, "{config}: {warnings:?}");
         assert!(warnings[0].contains(expected), "{config}: {warnings:?}");
     }
-    let fine =
-        "[[policy.rules]]\nrepositories = ['team/?']\n[[policy.rules]]\nrepositories = ['team/*']";
-    assert_eq!(warnings(fine).await, [] as [&str; 0]);
+    for fine in [
+        "[[policy.rules]]\nrepositories = ['team/?']\n[[policy.rules]]\nrepositories = ['team/*']",
+        "[[policy.rules]]\nrepositories = ['*']\nregions = ['us-east-1']\n\
+         [[policy.rules]]\nrepositories = ['team/*']",
+    ] {
+        assert_eq!(warnings(fine).await, [] as [&str; 0], "{fine}");
+    }
+}
+
+#[tokio::test]
+async fn accounts_and_severities_that_no_topic_receives_are_warned_of() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("policy.toml").to_string_lossy().into_owned();
+    let text = "[policy]\naccounts = ['111122223333']\nmax_findings.medium = 5\n\
+                [[notify.topics]]\narn = 'arn:aws:sns:eu-west-1:111122223333:pager'\n\
+                severities = ['critical', 'high']\n[[notify.topics]]\n\
+                arn = 'arn:aws:sns:eu-west-1:111122223333:far'\naccounts = ['444455556666']\n";
+    fs::write(&path, text).expect("a file");
+    let shown = run(&["check", &path, "--format", "json"], &Variables::new(), "").await;
+    let report = shown.json();
+    let messages = report["warnings"].as_array().expect("warnings").iter();
+    let messages: Vec<_> = messages.map(|one| one["message"].as_str().expect("text")).collect();
+    assert_eq!(
+        messages,
+        ["topic arn:aws:sns:eu-west-1:111122223333:far receives nothing: policy.accounts leaves \
+             out every place in which it would",]
+    );
+    let alone = text.split("[[notify.topics]]\narn = 'arn:aws:sns:eu-west-1:111122223333:far'");
+    fs::write(&path, alone.take(1).collect::<String>()).expect("a file");
+    let shown = run(&["check", &path], &Variables::new(), "").await;
+    let warning = "no topic receives notices about images with medium findings alone";
+    assert!(shown.stdout.contains(warning), "{shown:?}");
+    let moved =
+        text.replace("accounts = ['111122223333']\nmax", "accounts = ['999988887777']\nmax");
+    let moved = moved.replace("severities = ['critical', 'high']", "accounts = ['111122223333']");
+    fs::write(&path, moved).expect("a file");
+    let shown = run(&["check", &path], &Variables::new(), "").await;
+    let warning = "no topic receives notices about the account 999988887777";
+    assert!(shown.stdout.contains(warning), "{shown:?}");
 }
 
 #[tokio::test]
