@@ -14,7 +14,7 @@ use tagwarden::clock::Clock;
 use tempfile::TempDir;
 
 use crate::commands::held;
-use crate::commands::support::{World, bare, run};
+use crate::commands::support::{ACCOUNT, World, bare, run};
 use crate::python::Python;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -59,6 +59,10 @@ impl Example {
         // From the stack, like the queue and the topic. It would serve nobody without senders.
         if text.contains("\n[restore]\n") {
             world.variables.insert("TAGWARDEN__RESTORE__KEY".to_owned(), held::KEY.to_owned());
+        }
+        if text.contains("\n[[notify.topics]]\n") {
+            let topic = "arn:aws:sns:eu-west-1:111122223333:tagwarden".to_owned();
+            world.variables.insert("TAGWARDEN__NOTIFY__TOPIC_ARN".to_owned(), topic);
         }
         Self { world, file, text, _folder: folder }
     }
@@ -134,9 +138,10 @@ fn seen(days: u32, severity: &str) -> Finding {
 async fn every_policy_passes_check_and_begins_with_its_schema() {
     let audit = "policy.mode is audit: notices say which tags would be removed, and no tag is \
                  removed";
-    let examples: [(&str, u64, u64, &[&str]); 5] = [
+    let examples: [(&str, u64, u64, &[&str]); 6] = [
         ("exceptions-with-owners.toml", 0, 3, &[]),
         ("fixable-only.toml", 0, 0, &[]),
+        ("many-accounts.toml", 3, 1, &[]),
         ("protected-releases.toml", 1, 0, &[]),
         ("start-in-audit.toml", 0, 0, &[audit]),
         ("strict-and-loose.toml", 3, 0, &[]),
@@ -291,5 +296,36 @@ async fn protected_releases_keep_what_runs_and_what_to_roll_back_to() {
         ("nightly/app:prod-eu", critical(), "untag prod-eu by nightly", "critical 1"),
     ] {
         example.judges(image, scan, decision, reason).await;
+    }
+}
+
+#[tokio::test]
+async fn many_accounts_are_judged_by_the_rules_and_exceptions_of_each() {
+    const PRODUCTION: &str = "012345678901";
+    const SANDBOX: &str = "444455556666";
+    let example = Example::new("many-accounts.toml").await;
+    let log4j =
+        || enhanced(Finding::new("CVE-2021-44228", "CRITICAL").in_package("log4j-core", "2.14.1"));
+    let excess = "critical 1 exceeds the limit of 0";
+    for (account, region, tag, scan, decision, reason) in [
+        (ACCOUNT, "eu-west-1", "1", basic("HIGH", 3), "keep by base", ""),
+        (PRODUCTION, "us-east-1", "2", basic("HIGH", 1), "untag 2 by production", "limit of 0"),
+        (PRODUCTION, "eu-west-1", "3", log4j(), "keep by production", "accounts 012345678901"),
+        (PRODUCTION, "us-east-1", "4", log4j(), "untag 4 by production", excess),
+        (ACCOUNT, "eu-west-1", "5", log4j(), "untag 5 by base", excess),
+        (SANDBOX, "eu-west-1", "6", basic("CRITICAL", 5), "keep by sandbox", ""),
+        (SANDBOX, "us-east-1", "7", log4j(), "would_untag 7 by sandbox-in-america", excess),
+        ("777788889999", "eu-west-1", "8", log4j(), "out_of_reach by base", ""),
+    ] {
+        let repository = example.world.sim.create_repository_in(account, region, "team/app");
+        let digest = example.world.sim.push_image(&repository, &[tag], tag);
+        example.world.sim.set_findings(&repository, &digest, scan);
+        let image = format!("{account}.dkr.ecr.{region}.amazonaws.com/team/app");
+        example.decides(&format!("{image}:{tag}"), decision, reason).await;
+        if account == SANDBOX {
+            let arguments = ["explain", &format!("{image}:{tag}"), "--config", &example.file];
+            let shown = example.world.run(&arguments, "").await;
+            assert!(shown.stdout.contains(", for accounts 444455556666"), "{shown:?}");
+        }
     }
 }

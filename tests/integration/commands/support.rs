@@ -136,7 +136,7 @@ impl World {
 
     /// The operations that were called, without those that only read.
     pub(crate) fn changes(&self) -> Vec<String> {
-        let reads = ["Describe", "Get", "BatchGet", "List"];
+        let reads = ["AssumeRole", "Describe", "Get", "BatchGet", "List"];
         let all = self.sim.calls().into_iter().map(|call| call.operation);
         all.filter(|operation| !reads.iter().any(|read| operation.starts_with(read))).collect()
     }
