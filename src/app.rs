@@ -20,12 +20,14 @@ pub(crate) mod quarantined;
 pub(crate) mod restore;
 mod start;
 pub(crate) mod sweep;
+mod watch;
 mod wiring;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::{AppName, BehaviorVersion, SdkConfig};
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -34,13 +36,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 pub use self::error::RunError;
+use self::watch::{Watch, WatchParts};
 use self::wiring::{Client, Reading, Surroundings, dispatcher, record_settings};
 use crate::aws::{Aws, Operation};
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{Settings, WatchedFile};
 use crate::domain::names::Region;
 use crate::health::Health;
 use crate::http;
+use crate::in_use::PolicyInUse;
 use crate::notify::SnsNotifier;
 use crate::notify::Topic;
 use crate::queue::Settler;
@@ -83,6 +87,9 @@ pub struct App {
     health: Arc<Health>,
     instruments: Arc<Instruments>,
     queue: Arc<SqsQueue>,
+    policy: PolicyInUse,
+    /// The configuration file to watch, until the work begins.
+    watched: Mutex<Option<WatchedFile>>,
 }
 
 impl App {
@@ -106,9 +113,10 @@ impl App {
         if sdk.region().is_none_or(|region| Region::parse(region.as_ref()).is_err()) {
             return Err(RunError::NoRegion);
         }
-        let client =
-            Client::new(sdk, settings.aws.clone(), &settings.policy, export.take_metrics())?;
+        let client = Client::new(sdk, settings.aws.clone(), export.take_metrics())?;
         let Client { aws, clock, instruments } = client;
+        let policy = PolicyInUse::new(settings.policy.clone());
+        instruments.uses(&policy.current());
         let queue = SqsQueue::new(
             aws.clone(),
             settings.queue.url.clone(),
@@ -120,6 +128,8 @@ impl App {
         Ok(Self {
             health: Arc::new(Health::new(limit, Arc::clone(&instruments))),
             queue: Arc::new(queue),
+            policy,
+            watched: Mutex::default(),
             settings,
             aws,
             clock,
@@ -127,9 +137,15 @@ impl App {
         })
     }
 
+    /// Watches the configuration file while the worker works.
+    #[must_use]
+    pub fn watching(self, file: Option<WatchedFile>) -> Self {
+        Self { watched: Mutex::new(file), ..self }
+    }
+
     /// Returns the HTTP routes of health and metrics.
     pub fn router(&self) -> axum::Router {
-        http::router(Arc::clone(&self.health), Arc::clone(&self.instruments))
+        http::router(Arc::clone(&self.health), Arc::clone(&self.instruments), self.policy.clone())
     }
 
     /// Returns the metrics, as `/metrics` shows them.
@@ -184,11 +200,12 @@ impl App {
             region = %info.registry_id.region,
             max_receive_count = info.max_receive_count,
             mode = self.settings.policy.base.mode.as_str(),
+            policy = self.policy.current().fingerprint().as_str(),
             "ready"
         );
         let (deletes, delete_entries) = Batcher::new(Operation::DeleteMessageBatch);
         let (changes, change_entries) = Batcher::new(Operation::ChangeMessageVisibilityBatch);
-        let poller = self.poller(info, topics, shutdown, Settler { deletes, changes });
+        let (poller, watch) = self.poller(info, topics, shutdown, Settler { deletes, changes });
         let mut tasks = JoinSet::new();
         let queue = Arc::clone(&self.queue);
         tasks.spawn(send_batches(delete_entries, move |entries| {
@@ -200,11 +217,14 @@ impl App {
             let queue = Arc::clone(&queue);
             async move { queue.change_visibility(&entries).await }
         }));
-        let (policy, clock) = (self.settings.policy.clone(), self.clock.clone());
+        let (policy, clock) = (self.policy.clone(), self.clock.clone());
         let (instruments, stop) = (Arc::clone(&self.instruments), shutdown.clone());
         tasks.spawn(async move {
-            exception_watch::watch(policy.exceptions.as_slice(), &clock, &instruments, &stop).await;
+            exception_watch::watch(policy, &clock, &instruments, &stop).await;
         });
+        if let Some(file) = self.watched.lock().take() {
+            tasks.spawn(Watch::new(watch, file).run());
+        }
         let poller = tasks.spawn(poller.run());
         while let Some(ended) = tasks.join_next_with_id().await {
             // After the poller has ended, nobody waits for calls that the batchers may still
@@ -222,10 +242,10 @@ impl App {
         topics: Vec<Topic<SnsNotifier>>,
         shutdown: &Shutdown,
         settler: Settler,
-    ) -> Poller<SqsQueue, EcrRegistry, SnsNotifier> {
+    ) -> (Poller<SqsQueue, EcrRegistry, SnsNotifier>, WatchParts<EcrRegistry>) {
         let settings = &self.settings;
         let of = Surroundings {
-            policy: Arc::new(settings.policy.clone()),
+            policy: self.policy.clone(),
             records: record_settings(settings.records, &settings.restore),
             own: info.registry_id,
             health: Arc::clone(&self.health),
@@ -243,7 +263,7 @@ impl App {
             inventory: reading.inventory(&of),
             ecr: Arc::clone(&reading.ecr),
             dispatcher: Arc::clone(&dispatcher),
-            policy: Arc::clone(&of.policy),
+            policy: of.policy.clone(),
             own: of.own.clone(),
             visibility,
             clock: of.clock.clone(),
@@ -251,10 +271,20 @@ impl App {
             instruments: Arc::clone(&of.instruments),
         };
         let assessor = Arc::new(reading.assessor(&of, &dispatcher, settings.limits));
+        let watch = WatchParts {
+            policy: of.policy.clone(),
+            assessor: Arc::clone(&assessor),
+            dispatcher: Arc::clone(&dispatcher),
+            aws: self.aws.clone(),
+            own: of.own.clone(),
+            shutdown: of.shutdown.clone(),
+            instruments: Arc::clone(&of.instruments),
+        };
         let shared = worker::ProcessorParts {
             restorer: reading.restorer(&of, &assessor, &dispatcher, (&self.aws, settings)),
             assessor,
             coordinator: Coordinator::new(sweeps, settings.sweep, max_in_flight),
+            policy: of.policy,
             settler,
             visibility,
             max_receive_count: info.max_receive_count,
@@ -264,7 +294,7 @@ impl App {
             clock: of.clock,
             instruments: of.instruments,
         };
-        Poller::new(Arc::clone(&self.queue), shared, max_in_flight)
+        (Poller::new(Arc::clone(&self.queue), shared, max_in_flight), watch)
     }
 }
 
@@ -274,6 +304,7 @@ impl App {
 /// Returns the reason why the worker could not begin or did not end in order.
 pub async fn run(
     settings: Settings,
+    watched: Option<WatchedFile>,
     mut signals: Signals,
     sdk: &SdkConfig,
     mut export: Export,
@@ -283,7 +314,7 @@ pub async fn run(
         .await
         .map_err(|error| RunError::Listen { address: listen, error })?;
     let address = listener.local_addr().unwrap_or(listen);
-    let app = App::exporting(settings, sdk, &mut export)?;
+    let app = App::exporting(settings, sdk, &mut export)?.watching(watched);
     info!(version = env!("CARGO_PKG_VERSION"), %address, "listening");
     let shutdown = Shutdown::default();
     let stop_server = CancellationToken::new();

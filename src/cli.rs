@@ -27,7 +27,7 @@ use tracing::{error, warn};
 
 use self::screen::Screen;
 use crate::check::widening::{Widening, widening};
-use crate::config::{self, ConfigError, Settings, Sources};
+use crate::config::{self, ConfigError, Settings, Sources, WatchedFile};
 use crate::domain::text::escaped;
 use crate::telemetry::export::Export;
 use crate::{app, http, telemetry};
@@ -60,7 +60,11 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Work until SIGTERM or SIGINT
-    Run,
+    Run {
+        /// Use a changed configuration file without a restart, like the key `watch`
+        #[arg(long)]
+        watch: bool,
+    },
     /// Check a configuration: every mistake with its line, warnings, and the IAM policy it needs
     Check(check::Arguments),
     /// Judge an image or an event and explain why, without changing anything
@@ -109,12 +113,17 @@ pub fn arguments() -> Arguments {
 
 /// Runs the command that the arguments name.
 pub async fn main(arguments: Arguments) -> ExitCode {
-    let (sources, screen) = (Sources::from_process(arguments.config), arguments.screen);
+    let (mut sources, screen) = (Sources::from_process(arguments.config), arguments.screen);
     match arguments.command {
-        Command::Run => match Settings::load(&sources) {
-            Ok(settings) => run(settings, &sources, &screen).await,
-            Err(error) => misconfigured(&error, &screen),
-        },
+        Command::Run { watch } => {
+            if watch {
+                sources.watch();
+            }
+            match Settings::load_watched(&sources) {
+                Ok((settings, file)) => run(settings, file, &sources, &screen).await,
+                Err(error) => misconfigured(&error, &screen),
+            }
+        }
         Command::Check(arguments) => check::main(arguments, sources, &screen).await,
         Command::Explain(arguments) => explain::main(arguments, &sources, &screen).await,
         Command::Plan(arguments) => Box::pin(plan::main(arguments, &sources, &screen)).await,
@@ -212,7 +221,12 @@ fn print_coloured(text: &str) -> ExitCode {
     }
 }
 
-async fn run(settings: Settings, sources: &Sources, screen: &Screen) -> ExitCode {
+async fn run(
+    settings: Settings,
+    file: Option<WatchedFile>,
+    sources: &Sources,
+    screen: &Screen,
+) -> ExitCode {
     let signals = match app::Signals::listen() {
         Ok(signals) => signals,
         Err(error) => return failed(FAILED, error),
@@ -237,7 +251,7 @@ async fn run(settings: Settings, sources: &Sources, screen: &Screen) -> ExitCode
     }
     let sdk = app::aws_from_environment().await;
     // The future is boxed because the futures below are deep, and grow with every layer of the SDK.
-    match Box::pin(app::run(settings, signals, &sdk, export)).await {
+    match Box::pin(app::run(settings, file, signals, &sdk, export)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!(%error, "cannot go on");

@@ -1,10 +1,10 @@
 //! Health and metrics over HTTP, for load balancers, Prometheus and the container's health check.
 //!
 //! `/healthz` answers whether the polling loop still runs (invariant 13), `/readyz` whether
-//! anything stands in the way of work, and `/metrics` what the instruments have counted. Target
-//! groups use `/healthz` and never `/readyz`, because a paused worker is alive, and to replace it
-//! would mend nothing. `serve` is the listener, and [`healthcheck`] is the client behind the
-//! container's health check.
+//! anything stands in the way of work and which policy is in use, and `/metrics` what the
+//! instruments have counted. Target groups use `/healthz` and never `/readyz`, because a paused
+//! worker is alive, and to replace it would mend nothing. `serve` is the listener, and
+//! [`healthcheck`] is the client behind the container's health check.
 
 pub mod serve;
 
@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::health::Health;
+use crate::in_use::PolicyInUse;
 use crate::telemetry::instruments::Instruments;
 
 pub use serve::serve;
@@ -33,15 +34,20 @@ pub use serve::serve;
 struct Shown {
     health: Arc<Health>,
     instruments: Arc<Instruments>,
+    policy: PolicyInUse,
 }
 
 /// Returns the routes.
-pub fn router(health: Arc<Health>, instruments: Arc<Instruments>) -> Router {
+pub(crate) fn router(
+    health: Arc<Health>,
+    instruments: Arc<Instruments>,
+    policy: PolicyInUse,
+) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(Shown { health, instruments })
+        .with_state(Shown { health, instruments, policy })
 }
 
 async fn healthz(State(shown): State<Shown>) -> impl IntoResponse {
@@ -56,10 +62,12 @@ async fn healthz(State(shown): State<Shown>) -> impl IntoResponse {
 }
 
 async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
-    match shown.health.ready() {
-        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
-        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
-    }
+    let (status, word) = match shown.health.ready() {
+        Ok(()) => (StatusCode::OK, "ready"),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason),
+    };
+    let policy = shown.policy.current();
+    (status, format!("{word}\npolicy {}\n", policy.fingerprint().as_str()))
 }
 
 async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {

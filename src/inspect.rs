@@ -23,7 +23,7 @@ mod safeguards;
 mod shared_cache;
 
 pub(crate) use self::ecr_calls::EcrCalls;
-pub(crate) use self::evaluator::Evaluator;
+pub(crate) use self::evaluator::{Evaluator, is_cleared};
 pub(crate) use self::findings_memory::Evictable;
 pub(crate) use self::freshness::Started;
 pub(crate) use self::holds::{HoldCheck, Holds, TOO_MANY};

@@ -105,6 +105,7 @@ pub mod event;
 pub(crate) mod explain;
 pub(crate) mod health;
 pub mod http;
+pub(crate) mod in_use;
 pub(crate) mod inspect;
 pub mod notify;
 pub(crate) mod outcome;

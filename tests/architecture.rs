@@ -24,7 +24,7 @@ const FLOORS: &[&[&str]] = &[
     &["inspect"],
     &["outcome"],
     &["notify", "queue", "registry", "http"],
-    &["health"],
+    &["health", "in_use"],
     &["aws", "backoff", "bounded"],
     &["telemetry", "shutdown"],
     &["clock", "event", "table"],

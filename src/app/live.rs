@@ -2,6 +2,8 @@
 //! now, and `tagwarden check --live` tries every permission. They use the worker's own parts, so
 //! that their answers are those of the worker. No call here changes anything.
 
+use std::sync::Arc;
+
 use aws_config::SdkConfig;
 
 use super::wiring::{Client, Reading, Surroundings, record_settings};
@@ -14,7 +16,7 @@ use crate::domain::names::{
     AccountId, Digest, InvalidName, Region, RegistryId, Repository, RepositoryName, Tag,
 };
 use crate::domain::origin::Origin;
-use crate::domain::policy::{Mode, Policy};
+use crate::domain::policy::{Mode, Policy, PolicyVersion};
 use crate::event::{Claim, ImageEvent};
 use crate::explain::live::{Live, inspect};
 use crate::explain::{Past, Today};
@@ -97,7 +99,7 @@ pub(crate) async fn look(
     own: RegistryId,
     event: &ImageEvent,
 ) -> Result<Live, LiveError> {
-    let client = Client::new(sdk, settings.aws, &settings.policy, None)?;
+    let client = Client::new(sdk, settings.aws, None)?;
     let shutdown = Shutdown::default();
     let records = record_settings(settings.records, &settings.restore);
     let surroundings =
@@ -105,9 +107,15 @@ pub(crate) async fn look(
     let registry = EcrRegistry::new(client.aws, own, UntagBy::TagAndDigest);
     let Reading { inspector, safeguards, .. } = Reading::new(&surroundings, registry);
     let freshness = Freshness::now(None);
-    let request = Request::of_event(event, None, freshness, Attempt::ONLY, Urgency::Immediate);
-    let Surroundings { policy, own, .. } = &surroundings;
-    Ok(inspect(&inspector, &safeguards, (policy, own), &request).await?)
+    let request = Request::of_event(
+        event,
+        None,
+        freshness,
+        Attempt::ONLY,
+        Urgency::Immediate,
+        surroundings.policy.current(),
+    );
+    Ok(inspect(&inspector, &safeguards, &surroundings.own, &request).await?)
 }
 
 /// Returns the worker's own account and Region: those of the queue, or of the caller.
@@ -121,7 +129,7 @@ pub(crate) async fn own_registry(
     if let Some(own) = &settings.own {
         return Ok(own.clone());
     }
-    let client = Client::new(sdk, settings.aws.clone(), &settings.policy, None)?;
+    let client = Client::new(sdk, settings.aws.clone(), None)?;
     Ok(identity::caller(&client.aws).await?)
 }
 
@@ -149,7 +157,7 @@ pub(crate) async fn look_at_image(
 ) -> Result<NamedImage, LiveError> {
     let shutdown = Shutdown::default();
     let records = record_settings(settings.records, &settings.restore);
-    let client = Client::new(sdk, settings.aws, &settings.policy, None)?;
+    let client = Client::new(sdk, settings.aws, None)?;
     let now = client.clock.now();
     let surroundings =
         Surroundings::of_command(settings.policy, records, own.clone(), shutdown, &client);
@@ -161,9 +169,10 @@ pub(crate) async fn look_at_image(
         TagOrDigest::Digest(digest) => (Some(digest.clone()), Vec::new()),
         TagOrDigest::Tag(tag) => (None, vec![tag.clone()]),
     };
-    let request = request_about(&repository, digest, tags);
-    let Surroundings { policy, own, .. } = &surroundings;
-    let live = inspect(&inspector, &safeguards, (policy, own), &request).await?;
+    let policy = surroundings.policy.current();
+    let request = request_about(&repository, digest, tags, &policy);
+    let own = &surroundings.own;
+    let live = inspect(&inspector, &safeguards, own, &request).await?;
     let mut past = match &live {
         Live::OutOfScope(_) => Past::unread(now, reader.max_hold()),
         _ => Past::read(reader, &repository, &named.image, now).await,
@@ -171,8 +180,9 @@ pub(crate) async fn look_at_image(
     // Whoever asks about a vanished tag wants to know whether it may come back.
     if let (TagOrDigest::Tag(tag), None) = (&named.image, &past.named) {
         for digest in past.missing(tag) {
-            let request = request_about(&repository, Some(digest.clone()), Vec::new());
-            let judged = inspect(&inspector, &safeguards, (policy, own), &request).await;
+            let policy = surroundings.policy.current();
+            let request = request_about(&repository, Some(digest.clone()), Vec::new(), &policy);
+            let judged = inspect(&inspector, &safeguards, own, &request).await;
             let judged = match judged {
                 Ok(Live::Inspected(all)) => Ok(all),
                 Ok(Live::Cleared | Live::OutOfScope(_)) => Ok(Vec::new()),
@@ -185,7 +195,12 @@ pub(crate) async fn look_at_image(
 }
 
 /// Returns the request to inspect an image, or what has these tags, without an event.
-fn request_about(repository: &Repository, digest: Option<Digest>, tags: Vec<Tag>) -> Request {
+fn request_about(
+    repository: &Repository,
+    digest: Option<Digest>,
+    tags: Vec<Tag>,
+    policy: &Arc<PolicyVersion>,
+) -> Request {
     Request {
         repository: repository.clone(),
         digest,
@@ -204,6 +219,7 @@ fn request_about(repository: &Repository, digest: Option<Digest>, tags: Vec<Tag>
         attempt: Attempt::ONLY,
         urgency: Urgency::Immediate,
         only: None,
+        policy: Arc::clone(policy),
     }
 }
 
@@ -230,7 +246,7 @@ pub(crate) async fn try_permissions(
     settings: &JudgingSettings,
     sdk: &SdkConfig,
 ) -> Result<Trial, LiveError> {
-    let Client { aws, clock, .. } = Client::new(sdk, settings.aws.clone(), &settings.policy, None)?;
+    let Client { aws, clock, .. } = Client::new(sdk, settings.aws.clone(), None)?;
     let mut trial = match &settings.queue {
         Some(queue) => {
             let (url, visibility) = (queue.url.clone(), queue.visibility_timeout);

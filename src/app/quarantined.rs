@@ -37,7 +37,7 @@ pub(crate) fn reader(
     own: RegistryId,
     shutdown: Shutdown,
 ) -> Result<Reader<EcrRegistry>, LiveError> {
-    let client = Client::new(sdk, settings.aws, &settings.policy, None)?;
+    let client = Client::new(sdk, settings.aws, None)?;
     let records = record_settings(settings.records, &settings.restore);
     let of = Surroundings::of_command(settings.policy, records, own.clone(), shutdown, &client);
     let registry = EcrRegistry::new(client.aws, own.clone(), UntagBy::TagAndDigest);
@@ -45,7 +45,7 @@ pub(crate) fn reader(
     Ok(Reader::new(ReaderParts {
         inventory: reading.inventory(&of),
         ecr: reading.ecr,
-        policy: of.policy,
+        policy: of.policy.current(),
         own,
         keys: settings.restore.keys,
         max_hold: settings.restore.max_hold,
@@ -82,7 +82,7 @@ pub(crate) async fn list(
     mut signals: Signals,
     on: OnAdvance<'_>,
 ) -> Result<Listed, LiveError> {
-    let client = Client::new(sdk, settings.aws.clone(), &settings.policy, None)?;
+    let client = Client::new(sdk, settings.aws.clone(), None)?;
     let shutdown = Shutdown::default();
     let work = async {
         let own = identity::caller(&client.aws).await?;

@@ -84,7 +84,7 @@ impl Restoring {
         settings: JudgingSettings,
         sdk: &SdkConfig,
     ) -> Result<Self, LiveError> {
-        let client = Client::new(sdk, settings.aws.clone(), &settings.policy, None)?;
+        let client = Client::new(sdk, settings.aws.clone(), None)?;
         let (caller, own) = identity::caller_and_registry(&client.aws).await?;
         let principal = caller.principal()?;
         Ok(Self { settings, sdk: sdk.clone(), client, own, principal })

@@ -31,7 +31,7 @@ pub(crate) async fn plan(
     mut signals: Signals,
     on: OnAdvance<'_>,
 ) -> Result<Document, LiveError> {
-    let client = Client::new(sdk, judging.aws, &judging.policy, None)?;
+    let client = Client::new(sdk, judging.aws, None)?;
     let shutdown = Shutdown::default();
     let work = async {
         let own = identity::caller(&client.aws).await?;
@@ -42,7 +42,7 @@ pub(crate) async fn plan(
         let registry = EcrRegistry::new(client.aws.clone(), own.clone(), UntagBy::TagAndDigest);
         let parts = PlanParts {
             inventory: Reading::new(&of, registry).inventory(&of),
-            policy: Arc::clone(&of.policy),
+            policy: of.policy.current(),
             own,
             shutdown: of.shutdown,
             calls_per_second: judging.sweep.calls_per_second,
@@ -84,7 +84,7 @@ impl Application {
                 sdk.to_builder().region(aws_config::Region::new(region)).build()
             }
         };
-        let client = Client::new(&sdk, settings.aws.clone(), &settings.policy, None)?;
+        let client = Client::new(&sdk, settings.aws.clone(), None)?;
         let own = identity::caller(&client.aws).await?;
         Refusal::check_registry(&plan, &own)?;
         Ok(Self { settings, plan, client, own })
@@ -139,7 +139,7 @@ impl Application {
             let parts = ApplyParts {
                 inventory: reading.inventory(&of),
                 assessor: reading.assessor(&of, &dispatcher, settings.limits),
-                policy: Arc::clone(&of.policy),
+                policy: of.policy.current(),
                 own,
                 health: Arc::clone(&of.health),
                 shutdown: of.shutdown.clone(),

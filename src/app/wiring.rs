@@ -14,6 +14,7 @@ use crate::domain::names::RegistryId;
 use crate::domain::policy::Policy;
 use crate::enforce::{self, Enforcer, LimitSettings};
 use crate::health::Health;
+use crate::in_use::PolicyInUse;
 use crate::inspect::{
     self, EcrCalls, Evaluator, Holds, Inspector, RecordSettings, RecordStore, Replicas, Safeguards,
 };
@@ -42,13 +43,12 @@ impl Client {
     pub(super) fn new(
         sdk: &SdkConfig,
         settings: AwsSettings,
-        policy: &Policy,
         export: Option<MetricExport>,
     ) -> Result<Self, RunError> {
         let (Some(_), Some(clock)) = (sdk.region(), Aws::clock_of(sdk)) else {
             return Err(RunError::NoRegion);
         };
-        let instruments = Arc::new(instruments(policy, export)?);
+        let instruments = Arc::new(instruments(export)?);
         let aws = Aws::new(sdk, settings, Arc::clone(&instruments));
         Ok(Self { aws, clock, instruments })
     }
@@ -57,7 +57,7 @@ impl Client {
 /// What every part knows of the process and the policy.
 #[derive(Clone, Debug)]
 pub(super) struct Surroundings {
-    pub(super) policy: Arc<Policy>,
+    pub(super) policy: PolicyInUse,
     pub(super) records: RecordSettings,
     pub(super) own: RegistryId,
     pub(super) health: Arc<Health>,
@@ -77,7 +77,7 @@ impl Surroundings {
     ) -> Self {
         let instruments = Arc::clone(&client.instruments);
         Self {
-            policy: Arc::new(policy),
+            policy: PolicyInUse::new(policy),
             records,
             own,
             health: Arc::new(Health::new(Duration::MAX, Arc::clone(&instruments))),
@@ -121,7 +121,6 @@ impl<R: Registry> Reading<R> {
         let ecr = Arc::new(EcrCalls::new(registry, of.own.clone(), health, shutdown.clone()));
         let evaluator = Arc::new(Evaluator::new(
             Arc::clone(&ecr),
-            Arc::clone(&of.policy),
             of.clock.clone(),
             shutdown.clone(),
             Arc::clone(&of.instruments),
@@ -135,7 +134,6 @@ impl<R: Registry> Reading<R> {
             Arc::clone(&inspector),
             Arc::clone(&replicas),
             Arc::clone(&holds),
-            Arc::clone(&of.policy),
         ));
         Self { ecr, inspector, safeguards, replicas, records, holds }
     }
@@ -155,7 +153,7 @@ impl<R: Registry> Reading<R> {
             ecr: Arc::clone(&self.ecr),
             records: Arc::clone(&self.records),
             dispatcher: Arc::clone(dispatcher),
-            policy: Arc::clone(&of.policy),
+            policy: of.policy.clone(),
             aws: aws.clone(),
             visibility: settings.queue.visibility_timeout,
             clock: of.clock.clone(),
@@ -169,7 +167,6 @@ impl<R: Registry> Reading<R> {
             Arc::clone(&self.ecr),
             Arc::clone(&self.inspector),
             Arc::clone(&self.safeguards),
-            Arc::clone(&of.policy),
             of.own.clone(),
             of.shutdown.clone(),
         )
@@ -187,7 +184,6 @@ impl<R: Registry> Reading<R> {
             records: Arc::clone(&self.records),
             holds: Arc::clone(&self.holds),
             dispatcher: Arc::clone(dispatcher),
-            policy: Arc::clone(&of.policy),
             health: Arc::clone(&of.health),
             clock: of.clock.clone(),
             instruments: Arc::clone(&of.instruments),
@@ -197,7 +193,6 @@ impl<R: Registry> Reading<R> {
             safeguards: Arc::clone(&self.safeguards),
             enforcer: Enforcer::new(shared, limits),
             dispatcher: Arc::clone(dispatcher),
-            policy: Arc::clone(&of.policy),
             own: of.own.clone(),
             clock: of.clock.clone(),
             instruments: Arc::clone(&of.instruments),
@@ -227,8 +222,8 @@ pub(super) fn dispatcher_of_command<N: Notifier>(
 }
 
 /// Builds the metrics, with every combination of labels at zero.
-fn instruments(policy: &Policy, export: Option<MetricExport>) -> Result<Instruments, MetricsError> {
-    let instruments = Instruments::exporting(&policy.exceptions, export)?;
+fn instruments(export: Option<MetricExport>) -> Result<Instruments, MetricsError> {
+    let instruments = Instruments::exporting(export)?;
     aws::declare(&instruments);
     inspect::declare(&instruments);
     enforce::declare(&instruments);

@@ -18,9 +18,11 @@ use crate::domain::names::{Digest, RegistryId, Repository, Tag, joined};
 use crate::domain::notice::NoticeAction;
 use crate::domain::plan::Course;
 use crate::domain::policy::{Mode, OutOfScope, Policy, Unscanned};
-use crate::enforce::{Enforcer, Target, blank_notice};
+use crate::enforce::{Enforcer, LimitSettings, Target, blank_notice};
 use crate::event::ImageEvent;
-use crate::inspect::{Inspection, Inspector, Request, Safeguards, Started, Verdict, Violation};
+use crate::inspect::{
+    Inspection, Inspector, Request, Safeguards, Started, Verdict, Violation, is_cleared,
+};
 use crate::notify::{Dispatcher, Notifier};
 use crate::outcome::{Failure, Outcome, graver, wait_for_findings};
 use crate::registry::Registry;
@@ -35,7 +37,6 @@ pub(crate) struct Stages<R, N> {
     pub safeguards: Arc<Safeguards<R>>,
     pub enforcer: Enforcer<R, N>,
     pub dispatcher: Arc<Dispatcher<N>>,
-    pub policy: Arc<Policy>,
     /// The worker's own registry.
     pub own: RegistryId,
     pub clock: Clock,
@@ -62,8 +63,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
     /// Creates an assessor of these stages.
     #[must_use]
     pub(crate) fn new(stages: Stages<R, N>) -> Self {
-        let (dispatcher, policy) = (Arc::clone(&stages.dispatcher), Arc::clone(&stages.policy));
-        let refusals = Refusals::new(dispatcher, policy);
+        let refusals = Refusals::new(Arc::clone(&stages.dispatcher));
         Self { stages, single_flight: SingleFlight::default(), refusals }
     }
 
@@ -72,22 +72,29 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         self.single_flight.tidy();
     }
 
+    /// Uses these limits for the removals that begin from now on.
+    pub(crate) fn limit(&self, limits: LimitSettings) {
+        self.stages.enforcer.limit(limits);
+    }
+
     /// Returns whether an event needs no call to ECR: the policy covers it, and its own counts show
     /// that no limit is exceeded.
     #[must_use]
-    pub(crate) fn is_cleared_at_a_glance(&self, event: &ImageEvent) -> bool {
-        let Stages { inspector, .. } = &self.stages;
-        self.check_scope(&event.repository).is_ok()
-            && inspector.evaluator().is_cleared(&event.repository, &event.claim)
+    pub(crate) fn is_cleared_at_a_glance(&self, policy: &Policy, event: &ImageEvent) -> bool {
+        self.check_scope(policy, &event.repository).is_ok()
+            && is_cleared(policy, &event.repository, &event.claim)
     }
 
     /// Returns why the policy does not cover a repository.
     ///
     /// # Errors
     /// [`OutOfScope`] if it does not.
-    pub(crate) fn check_scope(&self, repository: &Repository) -> Result<(), OutOfScope> {
-        let Stages { policy, own, .. } = &self.stages;
-        policy.check_scope(repository, own)
+    pub(crate) fn check_scope(
+        &self,
+        policy: &Policy,
+        repository: &Repository,
+    ) -> Result<(), OutOfScope> {
+        policy.check_scope(repository, &self.stages.own)
     }
 
     /// Returns whether this process removed tags of an image, or may have, without the team being
@@ -319,8 +326,8 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         request: &Request,
         violation: Violation,
     ) -> Result<Outcome, Failure> {
-        let Stages { safeguards, enforcer, dispatcher, policy, .. } = &self.stages;
-        let enforces = request.settings(policy).mode == Mode::Enforce;
+        let Stages { safeguards, enforcer, dispatcher, .. } = &self.stages;
+        let enforces = request.settings().mode == Mode::Enforce;
         if enforces {
             // This comes before the image is read for the last time, because the wait may be long.
             dispatcher.wait_until_notifiable().await?;
@@ -374,7 +381,8 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             repository = %request.repository.name,
             digest = %violation.image.digest,
             cause = violation.cause.as_ref().map(|child| child.digest.as_str()),
-            mode = request.settings(&self.stages.policy).mode.as_str(),
+            mode = request.settings().mode.as_str(),
+            policy = %request.policy.fingerprint(),
             rule = violation.evaluation.rule,
             reasons = violation.evaluation.reasons.join("; "),
             untag = joined(&plan.untag),
@@ -407,7 +415,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         image: &Image,
         reason: String,
     ) -> Result<Outcome, Failure> {
-        if request.settings(&self.stages.policy).unscanned == Unscanned::Tell {
+        if request.settings().unscanned == Unscanned::Tell {
             self.notify_unjudged(request, image, reason, NoticeAction::Unscanned).await?;
         }
         Ok(Outcome::Unscanned)
@@ -420,12 +428,11 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
         reason: String,
         action: NoticeAction,
     ) -> Result<(), Failure> {
-        let Stages { policy, dispatcher, .. } = &self.stages;
-        let mut notice = blank_notice(policy, request, &image.digest, action);
+        let mut notice = blank_notice(request, &image.digest, action);
         notice.media_type.clone_from(&image.media_type);
         notice.reasons = vec![reason];
         let kept = image.tags.iter().filter(|tag| !tag.is_quarantine_of(&image.digest));
         notice.tags.kept = kept.cloned().collect();
-        Ok(dispatcher.notify(notice).await?)
+        Ok(self.stages.dispatcher.notify(notice).await?)
     }
 }

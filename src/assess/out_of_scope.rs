@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use crate::domain::names::{Digest, RegistryId};
 use crate::domain::notice::NoticeAction;
-use crate::domain::policy::{OutOfScope, Policy};
+use crate::domain::policy::OutOfScope;
 use crate::enforce::blank_notice;
 use crate::inspect::Request;
 use crate::notify::{Dispatcher, Notifier};
@@ -32,13 +32,12 @@ const MAX_REGISTRIES: usize = 100;
 #[derive(Debug)]
 pub(super) struct Refusals<N> {
     dispatcher: Arc<Dispatcher<N>>,
-    policy: Arc<Policy>,
     notified: Mutex<HashMap<RegistryId, Instant>>,
 }
 
 impl<N: Notifier> Refusals<N> {
-    pub(super) fn new(dispatcher: Arc<Dispatcher<N>>, policy: Arc<Policy>) -> Self {
-        Self { dispatcher, policy, notified: Mutex::default() }
+    pub(super) fn new(dispatcher: Arc<Dispatcher<N>>) -> Self {
+        Self { dispatcher, notified: Mutex::default() }
     }
 
     /// Refuses an event. The first event of an account or Region that names an image notifies the
@@ -67,7 +66,7 @@ impl<N: Notifier> Refusals<N> {
             let why = why.as_str();
             let RegistryId { account, region } = &registry_id;
             warn!(%account, %region, why, "events are refused");
-            let mut notice = blank_notice(&self.policy, request, digest, NoticeAction::Unscanned);
+            let mut notice = blank_notice(request, digest, NoticeAction::Unscanned);
             notice.reasons.push(format!(
                 "{why}: events of account {}, Region {} are refused, and you are notified of this \
                  once a day; add it to the policy, or keep its events from the queue",

@@ -11,6 +11,9 @@
 //!   that assessment reported the same tags as claimed. If it waited for findings, it inspects
 //!   anew, because the retry exists to look again.
 //! - A failure is shared only with messages that waited for it.
+//! - A message that is judged by another policy, because a watched file has changed it meanwhile,
+//!   shares nothing. The right to assess an image does not depend on the policy, so two policies
+//!   never work on one image at once.
 //!
 //! Results are kept for a minute. No correctness rests on the sharing: another task, or this one
 //! after a restart, assesses again.
@@ -26,6 +29,7 @@ use tracing::Span;
 
 use crate::bounded::Slots;
 use crate::domain::names::{Digest, Repository, Tag};
+use crate::domain::policy::Fingerprint;
 use crate::inspect::{Evictable, Request, ScanSnapshot, Started};
 use crate::outcome::{Failure, Outcome};
 use crate::telemetry::traces::{self, SpanPlace};
@@ -79,6 +83,9 @@ pub(super) enum Reusable {
 struct Last {
     started: Started,
     ended: Instant,
+    /// The fingerprint of the policy by which it was done. A message that is judged by another
+    /// policy shares nothing of it.
+    policy: Fingerprint,
     /// The span in which it was done.
     place: Option<SpanPlace>,
     /// The tags that its event named, if its message had been delivered before. Only then it also
@@ -89,7 +96,10 @@ struct Last {
 
 impl Last {
     fn serves(&self, request: &Request) -> bool {
-        let Request { freshness, attempt, tags, .. } = request;
+        let Request { freshness, attempt, tags, policy, .. } = request;
+        if self.policy != *policy.fingerprint() {
+            return false;
+        }
         let is_recent = match (&self.result.sharing, &self.result.result) {
             (Sharing::Nothing, _) => false,
             (Sharing::Snapshot(snapshot), _) => {
@@ -149,8 +159,8 @@ impl Flight {
     ) -> Result<Outcome, Failure> {
         let claimed = request.attempt.is_repeated().then(|| request.tags.clone());
         let (ended, place) = (Instant::now(), SpanPlace::of(&Span::current()));
-        let own = result.result.clone();
-        *self.0 = Some(Last { started, ended, place, claimed, result });
+        let (policy, own) = (request.policy.fingerprint().clone(), result.result.clone());
+        *self.0 = Some(Last { started, ended, policy, place, claimed, result });
         own
     }
 }
@@ -200,6 +210,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::domain::names::sample::repository;
     use crate::domain::origin::Origin;
+    use crate::domain::policy::{Policy, PolicyVersion};
     use crate::event::Claim;
     use crate::inspect::{Freshness, Urgency};
     use crate::outcome::Attempt;
@@ -226,6 +237,7 @@ mod tests {
             attempt: Attempt::ONLY,
             urgency: Urgency::Queued,
             only: None,
+            policy: Arc::new(PolicyVersion::new(Policy::default())),
         };
         let flights = SingleFlight::default();
         let enter = || flights.enter(&request.repository, &digest);

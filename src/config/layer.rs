@@ -8,6 +8,7 @@ use super::variables::names_an_item;
 
 /// The defaults. A key that is absent here is required, or has no value by default.
 pub(super) const DEFAULTS: &str = r#"
+watch = false
 [queue]
 max_in_flight = 32
 visibility_timeout = "60s"

@@ -3,12 +3,12 @@
 //! The file is parsed before it is merged with the others, so that an error names it and
 //! `effective` knows which values it gives.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use config::{Config, FileFormat};
 
+use super::content::Content;
 use super::error::{ConfigError, Places};
 use super::layer::{DEFAULTS, Layer, one_line, parse};
 use super::mistake::{Mistake, Mistakes};
@@ -16,9 +16,6 @@ use super::schema::schema;
 use super::source_text::SourceText;
 use super::variables::{Variables, empty};
 use super::{FILE_VARIABLE, Sources, TEXT_VARIABLE};
-
-/// The largest file in bytes. The largest task definition that ECS accepts is a sixteenth of it.
-const MAX_BYTES: u64 = 1 << 20;
 
 /// The layers of all sources.
 pub(super) struct Layers {
@@ -40,13 +37,24 @@ impl Layers {
     /// # Errors
     /// Returns an error if the file cannot be read, because its keys are not known then.
     pub(super) fn read(sources: &Sources) -> Result<Self, ConfigError> {
+        Self::with(sources, |path| Content::read(path))
+    }
+
+    /// Reads every source, and the configuration file by `read`.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be read, because its keys are not known then.
+    pub(super) fn with(
+        sources: &Sources,
+        read: impl FnOnce(&Path) -> Content,
+    ) -> Result<Self, ConfigError> {
         let (variables, mistakes) = Variables::read(&sources.environment, &schema());
         let whole = |text: Option<Arc<SourceText>>, mistake: Mistake| {
             let all = mistakes.iter().cloned().chain([mistake]).collect();
             let places = Places::new(text, variables.clone());
             ConfigError::new(Mistakes(all), places)
         };
-        let file = match configuration_file(sources) {
+        let file = match configuration_file(sources, read) {
             Ok(file) => file,
             Err(NoFile { text, mistake }) => return Err(whole(text, mistake)),
         };
@@ -80,7 +88,10 @@ impl From<Mistake> for NoFile {
 }
 
 /// Returns the configuration file that the sources name, if any.
-fn configuration_file(sources: &Sources) -> Result<Option<(Arc<SourceText>, Config)>, NoFile> {
+fn configuration_file(
+    sources: &Sources,
+    read: impl FnOnce(&Path) -> Content,
+) -> Result<Option<(Arc<SourceText>, Config)>, NoFile> {
     let named = |name: &'static str| match sources.environment.get(name) {
         // An empty variable is what a shell makes of one that is not set. Without the file that
         // somebody meant, the defaults would be in force.
@@ -102,7 +113,8 @@ fn configuration_file(sources: &Sources) -> Result<Option<(Arc<SourceText>, Conf
     }
     let (parsed, format) = match (option.or(variable), text) {
         (Some((source, path)), _) => {
-            let (text, format) = read_file(source, &path)?;
+            let format = format_of(source, &path)?;
+            let text = read(&path).into_text(&path)?;
             (SourceText::parse(path.display().to_string(), text, format, true), format)
         }
         (None, Some((name, text))) => {
@@ -120,33 +132,18 @@ fn configuration_file(sources: &Sources) -> Result<Option<(Arc<SourceText>, Conf
     }
 }
 
-fn read_file(source: &str, path: &Path) -> Result<(String, FileFormat), Mistake> {
+/// Returns the format of a file, by its name.
+fn format_of(source: &str, path: &Path) -> Result<FileFormat, Mistake> {
     if path.as_os_str().is_empty() {
         return Err(Mistake::general(format!("{source} is empty")).help("name a file"));
     }
-    let wrong = |problem: &str| Mistake::general(format!("{} {problem}", path.display()));
-    let format = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("toml") => FileFormat::Toml,
-        Some("yaml" | "yml") => FileFormat::Yaml,
-        Some("json") => FileFormat::Json,
-        _ => {
-            return Err(wrong(
-                "is no configuration file: its name must end in .toml, .yaml, .yml or .json",
-            ));
-        }
-    };
-    let unreadable = |error: std::io::Error| wrong(&format!("cannot be read: {error}"));
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(wrong("exceeds 1 MiB, the most that is read"));
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("toml") => Ok(FileFormat::Toml),
+        Some("yaml" | "yml") => Ok(FileFormat::Yaml),
+        Some("json") => Ok(FileFormat::Json),
+        _ => Err(Mistake::general(format!(
+            "{} is no configuration file: its name must end in .toml, .yaml, .yml or .json",
+            path.display()
+        ))),
     }
-    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        return Err(wrong("is UTF-16 text, as PowerShell writes it: save it as UTF-8"));
-    }
-    // Editors on Windows begin UTF-8 files with a mark of the byte order.
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").map(<[u8]>::to_vec).unwrap_or(bytes);
-    let text = String::from_utf8(bytes).map_err(|_| wrong("is not UTF-8 text"))?;
-    Ok((text, format))
 }

@@ -2,12 +2,15 @@
 
 use std::net::SocketAddr;
 
+use super::content::check_end;
 use super::error::Places;
 use super::layers::Layers;
 use super::mistake::{Gather, Mistake};
 use super::schema::schema;
+use super::source_text::SourceText;
+use super::sources::WATCH;
 use super::validate::{Purpose, check, listen};
-use super::{ConfigError, JudgingSettings, Settings, Sources, shape, variables};
+use super::{ConfigError, FILE_VARIABLE, JudgingSettings, Settings, Sources, shape, variables};
 
 impl JudgingSettings {
     /// Reads every source, and checks every key. The queue, the topics and the mode may be missing.
@@ -34,14 +37,23 @@ impl Settings {
     /// # Errors
     /// Returns every mistake.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
-        let checked = load(sources, Purpose::Working)?;
-        let JudgingSettings { notify, policy, limits, sweep, untag_by, aws, .. } = checked;
+        load(sources, Purpose::Working)?.try_into()
+    }
+}
+
+impl TryFrom<JudgingSettings> for Settings {
+    type Error = ConfigError;
+
+    /// Returns the settings of a worker.
+    fn try_from(checked: JudgingSettings) -> Result<Self, ConfigError> {
+        let JudgingSettings { watch, notify, policy, limits, sweep, untag_by, aws, .. } = checked;
         let JudgingSettings { queue, records, restore, listen, grace, log_format, .. } = checked;
         // The check has found a queue.
         let queue = queue.ok_or_else(|| {
             ConfigError::new(Mistake::general("there is no queue").into(), Places::default())
         })?;
         Ok(Self {
+            watch,
             queue,
             notify,
             policy,
@@ -59,7 +71,18 @@ impl Settings {
 }
 
 fn load(sources: &Sources, purpose: Purpose) -> Result<JudgingSettings, ConfigError> {
-    let layers = Layers::read(sources)?;
+    check_layers(Layers::read(sources)?, sources, purpose)
+}
+
+/// Checks every key of these layers.
+///
+/// # Errors
+/// Returns every mistake.
+pub(super) fn check_layers(
+    layers: Layers,
+    sources: &Sources,
+    purpose: Purpose,
+) -> Result<JudgingSettings, ConfigError> {
     let mut all = Gather::default();
     all.add_all(layers.mistakes);
     // Only a file can give a key a wrong shape, and a variable must not hide that.
@@ -70,9 +93,23 @@ fn load(sources: &Sources, purpose: Purpose) -> Result<JudgingSettings, ConfigEr
         raw.policy.forget_mode();
     }
     let checked = all.add(check(raw, purpose, sources.region().as_ref()));
+    if checked.as_ref().is_some_and(|checked| checked.watch) {
+        all.add(can_be_watched(sources, layers.text.as_deref()));
+    }
     all.add(sources.one_kind_of_endpoint());
     all.finish(|| checked)
         .map_err(|mistakes| ConfigError::new(mistakes, Places::new(layers.text, layers.variables)))
+}
+
+/// Checks that there is a file to watch, and that its end is there.
+fn can_be_watched(sources: &Sources, text: Option<&SourceText>) -> Result<(), Mistake> {
+    match (sources.path(), text) {
+        // Half a JSON document is none, and JSON has no comments.
+        (Some(path), Some(_)) if path.extension().is_some_and(|it| it == "json") => Ok(()),
+        (Some(_), Some(text)) => check_end(&text.text),
+        _ => Err(Mistake::value(WATCH, "is true, and there is no configuration file to watch")
+            .help(format!("name a file by --config or {FILE_VARIABLE}"))),
+    }
 }
 
 /// Reads the places of all keys.

@@ -18,6 +18,8 @@ use crate::telemetry::logs::LogFormat;
 /// The whole configuration, after all checks.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Whether a changed configuration file is used without a restart.
+    pub watch: bool,
     /// The queue.
     pub queue: QueueSettings,
     /// The topics that notices are published to.
@@ -47,6 +49,8 @@ pub struct Settings {
 /// The whole configuration after all checks, for commands that need no queue, topics or mode.
 #[derive(Clone, Debug)]
 pub struct JudgingSettings {
+    /// Whether a worker uses a changed configuration file without a restart.
+    pub watch: bool,
     /// The queue, if its URL is given.
     pub queue: Option<QueueSettings>,
     /// The topics that notices are published to. The list is empty if none is given.

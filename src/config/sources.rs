@@ -4,12 +4,16 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::mistake::Mistake;
+use super::variables::name_of;
 use crate::domain::names::Region;
 
 /// The environment variable that holds the path of the configuration file.
 pub const FILE_VARIABLE: &str = "TAGWARDEN_CONFIG";
 /// The environment variable that holds the text of the configuration file, as TOML.
 pub const TEXT_VARIABLE: &str = "TAGWARDEN_CONFIG_TEXT";
+
+/// The key that makes the worker watch its file.
+pub(super) const WATCH: &str = "watch";
 
 /// The variables of the AWS SDK that choose a kind of endpoint.
 const ENDPOINT_KINDS: [&str; 2] = ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"];
@@ -43,12 +47,25 @@ impl Sources {
         Self { file, environment }
     }
 
+    /// Returns the path of the configuration file, if one is named.
+    #[must_use]
+    pub fn path(&self) -> Option<PathBuf> {
+        let variable = self.environment.get(FILE_VARIABLE).filter(|path| !path.is_empty());
+        self.file.clone().or_else(|| variable.map(PathBuf::from))
+    }
+
+    /// Makes the worker watch its configuration file, as the key `watch` does.
+    pub fn watch(&mut self) {
+        if let Some(name) = name_of(WATCH) {
+            self.environment.insert(name, "true".to_owned());
+        }
+    }
+
     /// Returns the name of the configuration file, or of the variable that holds its text.
     #[must_use]
     pub fn file_name(&self) -> Option<String> {
         let named = |name: &str| self.environment.get(name).filter(|value| !value.is_empty());
-        let file = self.file.as_ref().map(|file| file.display().to_string());
-        let file = file.or_else(|| named(FILE_VARIABLE).cloned());
+        let file = self.path().map(|file| file.display().to_string());
         file.or_else(|| named(TEXT_VARIABLE).map(|_| TEXT_VARIABLE.to_owned()))
     }
 

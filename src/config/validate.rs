@@ -51,6 +51,9 @@ pub(super) fn check(
     region: Option<&Region>,
 ) -> Result<JudgingSettings, Mistakes> {
     let mut all = Gather::default();
+    let watch = all.add(given("watch", raw.watch).and_then(|watch| {
+        choice("watch", &watch.to_string(), &[("true", true), ("false", false)])
+    }));
     let mode = raw.policy.mode().map(str::to_owned);
     if mode.is_none() && purpose != Purpose::Reading {
         all.add::<()>(Err(no_mode()));
@@ -91,6 +94,7 @@ pub(super) fn check(
     all.finish(|| {
         let (queue, policy) = (queue?, policy?);
         Some(JudgingSettings {
+            watch: watch?,
             own: queue.as_ref().and_then(|queue| registry_of(&queue.url, region)),
             mode: mode.map(|_| policy.base.mode),
             queue,

@@ -45,7 +45,7 @@ impl fmt::Display for Day {
 }
 
 /// Whether an exception still applies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Standing {
     /// The exception applies for more than 14 days.
     Active,

@@ -6,6 +6,7 @@
 //! nothing outside this reach is ever touched, even if an event names it.
 
 mod fingerprint;
+mod version;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use super::names::{AccountId, Region, RegistryId, Repository, Tag};
 use super::registries::Registries;
 
 pub use self::fingerprint::Fingerprint;
+pub use self::version::PolicyVersion;
 
 /// Whether the worker acts or only reports what it would do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::domain::names::{Tag, joined};
 use crate::domain::notice::NoticeAction;
 use crate::domain::plan::Plan;
-use crate::domain::policy::{Mode, Policy};
+use crate::domain::policy::Mode;
 use crate::domain::reconcile::AnsweredId;
 use crate::domain::record::HoldInForce;
 use crate::health::Health;
@@ -40,7 +40,6 @@ pub(crate) struct EnforcerParts<R, N> {
     /// The holds on images.
     pub holds: Arc<Holds<R>>,
     pub dispatcher: Arc<Dispatcher<N>>,
-    pub policy: Arc<Policy>,
     /// Stops all removals after an over-reach.
     pub health: Arc<Health>,
     pub clock: Clock,
@@ -64,9 +63,13 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
             Arc::clone(&shared.records),
             Arc::clone(&shared.holds),
             Arc::clone(&shared.instruments),
-            &shared.policy,
         );
         Self { shared, recorder, quota: Quota::new(limits) }
+    }
+
+    /// Uses these limits for the removals that begin from now on.
+    pub(crate) fn limit(&self, limits: LimitSettings) {
+        self.quota.limit(limits);
     }
 
     /// Marks the image, records the removal, removes its tags, notifies the team, and deletes the
@@ -166,7 +169,7 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
             kept = joined(&target.plan.untag),
             "held"
         );
-        if target.request.settings(&self.shared.policy).mode == Mode::Enforce {
+        if target.request.settings().mode == Mode::Enforce {
             let mut tags = self.tags_after(target, Vec::new());
             if !tags.claimed.is_empty() {
                 tags.kept.extend_from_slice(&target.plan.untag);
@@ -461,13 +464,13 @@ impl<R: Registry, N: Notifier> Enforcer<R, N> {
 
     fn notice(&self, target: Target<'_>, action: NoticeAction, tags: NoticeTags) -> Notice {
         let way_back = self.recorder.way_back(target.plan.records.as_ref());
-        notice(&self.shared.policy, target, action, tags, way_back)
+        notice(target, action, tags, way_back)
     }
 
     fn tags_after(&self, target: Target<'_>, untagged: Vec<Tag>) -> NoticeTags {
         let digest = &target.violation.image.digest;
         let lost = self.shared.dispatcher.left_to_notify(target.repository(), digest);
-        tags_after(target.request.settings(&self.shared.policy), target, untagged, lost)
+        tags_after(target, untagged, lost)
     }
 
     fn count(&self, action: ImageAction, count: usize) {

@@ -4,24 +4,19 @@ use crate::domain::evaluation::Evaluation;
 use crate::domain::findings::SeverityCounts;
 use crate::domain::names::{Digest, Tag};
 use crate::domain::notice::NoticeAction;
-use crate::domain::policy::{Policy, RuleSettings};
 use crate::enforce::Target;
 use crate::inspect::{Request, TOO_MANY};
 use crate::notify::{Notice, NoticeTags, WayBack, notice_id};
 
 /// Returns a notice about an image of which only the digest is known.
 #[must_use]
-pub(crate) fn blank_notice(
-    policy: &Policy,
-    request: &Request,
-    digest: &Digest,
-    action: NoticeAction,
-) -> Notice {
+pub(crate) fn blank_notice(request: &Request, digest: &Digest, action: NoticeAction) -> Notice {
     let repository = &request.repository;
     Notice {
         id: notice_id(repository, digest, &request.event_id),
         action,
-        mode: request.settings(policy).mode,
+        mode: request.settings().mode,
+        policy: request.policy.fingerprint().clone(),
         repository: repository.clone(),
         digest: digest.clone(),
         media_type: None,
@@ -39,7 +34,6 @@ pub(crate) fn blank_notice(
 
 /// Returns a notice about a violating image, whose removed tags can be given back in this way.
 pub(super) fn notice(
-    policy: &Policy,
     target: Target<'_>,
     action: NoticeAction,
     tags: NoticeTags,
@@ -72,7 +66,7 @@ pub(super) fn notice(
         reasons,
         evaluation: Some(violation.evaluation.clone()),
         media_type: violation.image.media_type.clone(),
-        ..blank_notice(policy, request, &violation.image.digest, action)
+        ..blank_notice(request, &violation.image.digest, action)
     }
 }
 
@@ -80,7 +74,6 @@ pub(super) fn notice(
 ///
 /// `left_to_notify` are tags that it lost before and of which nobody was notified.
 pub(super) fn tags_after(
-    settings: &RuleSettings,
     target: Target<'_>,
     untagged: Vec<Tag>,
     left_to_notify: Vec<Tag>,
@@ -97,7 +90,7 @@ pub(super) fn tags_after(
             && is_its_own
             && !image.tags.contains(tag)
             && !tag.is_quarantine_of(&image.digest)
-            && settings.keeps(tag).is_none()
+            && request.settings().keeps(tag).is_none()
     });
     let mut claimed: Vec<_> = claimed.cloned().collect();
     for tag in left_to_notify {

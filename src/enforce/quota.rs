@@ -74,7 +74,7 @@ impl Reservation<'_> {
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         let mut usages = self.quota.usages();
-        let Usages { all, repositories } = &mut *usages;
+        let Usages { all, repositories, .. } = &mut *usages;
         for usage in repositories.get_mut(self.repository).into_iter().chain([all]) {
             if usage.window == self.window {
                 usage.used = usage.used.saturating_sub(self.left);
@@ -145,6 +145,7 @@ impl Usage {
 
 #[derive(Debug, Default)]
 struct Usages {
+    limits: LimitSettings,
     all: Usage,
     repositories: HashMap<Repository, Usage>,
 }
@@ -152,14 +153,19 @@ struct Usages {
 /// The limits and how much of them is used.
 #[derive(Debug)]
 pub(super) struct Quota {
-    limits: LimitSettings,
     start: Instant,
     usages: Mutex<Usages>,
 }
 
 impl Quota {
     pub(super) fn new(limits: LimitSettings) -> Self {
-        Self { limits, start: Instant::now(), usages: Mutex::default() }
+        let usages = Mutex::new(Usages { limits, ..Usages::default() });
+        Self { start: Instant::now(), usages }
+    }
+
+    /// Uses these limits from now on. What is reserved or booked stays so.
+    pub(super) fn limit(&self, limits: LimitSettings) {
+        self.usages().limits = limits;
     }
 
     fn usages(&self) -> MutexGuard<'_, Usages> {
@@ -169,27 +175,10 @@ impl Quota {
     /// Makes a deferral news again, because the team could not be notified of it.
     pub(super) fn undelivered(&self, repository: &Repository, deferral: &Deferral) {
         let mut usages = self.usages();
-        let Usages { all, repositories } = &mut *usages;
+        let Usages { all, repositories, .. } = &mut *usages;
         let usage = if deferral.here { repositories.get_mut(repository) } else { Some(all) };
         if let Some(usage) = usage {
             usage.is_notified = false;
-        }
-    }
-
-    /// Returns in words which limit is reached.
-    fn reached(&self, here: bool) -> String {
-        let LimitSettings { untags_per_hour, untags_per_hour_per_repository, tasks } = self.limits;
-        let (name, limit) = if here {
-            (PER_REPOSITORY, untags_per_hour_per_repository)
-        } else {
-            (PER_HOUR, untags_per_hour)
-        };
-        let limit = limit.unwrap_or_default();
-        match (tasks.get(), self.limits.share(limit)) {
-            (1, _) => format!("{name} of {limit} is reached"),
-            (tasks, share) => {
-                format!("{name} of {limit}, {share} for each of {tasks} tasks, is reached")
-            }
         }
     }
 
@@ -203,15 +192,16 @@ impl Quota {
         let past = self.start.elapsed();
         let window = past.as_secs() / WINDOW.as_secs();
         let mut usages = self.usages();
-        let Usages { all, repositories } = &mut *usages;
+        let Usages { limits: settings, all, repositories } = &mut *usages;
         if repositories.len() >= MAX_REPOSITORIES {
             repositories.retain(|_, usage| usage.window == window || !usage.booked.is_empty());
         }
         all.enter(window);
         let here = repositories.entry(repository.clone()).or_default();
         here.enter(window);
-        let LimitSettings { untags_per_hour, untags_per_hour_per_repository, .. } = self.limits;
-        let share = |limit: Option<usize>| limit.map(|limit| self.limits.share(limit));
+        let settings = *settings;
+        let LimitSettings { untags_per_hour, untags_per_hour_per_repository, .. } = settings;
+        let share = |limit: Option<usize>| limit.map(|limit| settings.share(limit));
         let limits = [
             (true, share(untags_per_hour_per_repository), here),
             (false, share(untags_per_hour), all),
@@ -228,13 +218,30 @@ impl Quota {
                 let start = WINDOW.saturating_mul(u32::try_from(window).unwrap_or(u32::MAX));
                 return Admission::Later(Deferral {
                     here,
-                    reason: self.reached(here),
+                    reason: reached(settings, here),
                     again: start.saturating_sub(past) + Duration::from_secs(1),
                     is_news: !std::mem::replace(&mut usage.is_notified, true),
                 });
             }
         }
         Admission::Now(Reservation { quota: self, repository, window, left: room })
+    }
+}
+
+/// Returns in words which limit is reached.
+fn reached(limits: LimitSettings, here: bool) -> String {
+    let LimitSettings { untags_per_hour, untags_per_hour_per_repository, tasks } = limits;
+    let (name, limit) = if here {
+        (PER_REPOSITORY, untags_per_hour_per_repository)
+    } else {
+        (PER_HOUR, untags_per_hour)
+    };
+    let limit = limit.unwrap_or_default();
+    match (tasks.get(), limits.share(limit)) {
+        (1, _) => format!("{name} of {limit} is reached"),
+        (tasks, share) => {
+            format!("{name} of {limit}, {share} for each of {tasks} tasks, is reached")
+        }
     }
 }
 

@@ -16,7 +16,6 @@ use super::actions::ImageAction;
 use crate::aws::{AwsError, Operation};
 use crate::domain::image_index::Child;
 use crate::domain::names::{Tag, joined};
-use crate::domain::policy::{Fingerprint, Policy};
 use crate::domain::record::{
     Closing, HoldInForce, KnownRecords, MANIFEST_TYPE, Quarantined, Record, RecordManifest,
     RecordedFinding, SubjectDescriptor,
@@ -83,22 +82,18 @@ pub(super) struct Recorder<R> {
     records: Arc<RecordStore<R>>,
     holds: Arc<Holds<R>>,
     instruments: Arc<Instruments>,
-    /// The fingerprint of the policy, which every record carries.
-    policy: String,
 }
 
 impl<R: Registry> Recorder<R> {
-    /// Creates a recorder of removals under this policy.
+    /// Creates a recorder of removals.
     #[must_use]
     pub(super) fn new(
         ecr: Arc<EcrCalls<R>>,
         records: Arc<RecordStore<R>>,
         holds: Arc<Holds<R>>,
         instruments: Arc<Instruments>,
-        policy: &Policy,
     ) -> Self {
-        let policy = Fingerprint::of(policy).as_str().to_owned();
-        Self { ecr, records, holds, instruments, policy }
+        Self { ecr, records, holds, instruments }
     }
 
     /// Returns how the tags can be given back that are removed from an image of which this is
@@ -266,7 +261,7 @@ impl<R: Registry> Recorder<R> {
             event: request.event_id.clone(),
             event_time: request.origin.time.clone(),
             notice: notice_id(&request.repository, &violation.image.digest, &request.event_id),
-            policy: self.policy.clone(),
+            policy: request.policy.fingerprint().as_str().to_owned(),
             after_outcomes: known.outcomes,
         }
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::domain::image::ImageKind;
 use crate::domain::names::RegistryId;
-use crate::domain::policy::{OutOfScope, Policy};
-use crate::inspect::{Inspection, Inspector, Request, Safeguards};
+use crate::domain::policy::OutOfScope;
+use crate::inspect::{Inspection, Inspector, Request, Safeguards, is_cleared};
 use crate::outcome::Failure;
 use crate::registry::Registry;
 
@@ -29,13 +29,13 @@ pub(crate) enum Live {
 pub(crate) async fn inspect<R: Registry>(
     inspector: &Arc<Inspector<R>>,
     safeguards: &Safeguards<R>,
-    (policy, own): (&Policy, &RegistryId),
+    own: &RegistryId,
     request: &Request,
 ) -> Result<Live, Failure> {
-    if let Err(why) = policy.check_scope(&request.repository, own) {
+    if let Err(why) = request.policy.check_scope(&request.repository, own) {
         return Ok(Live::OutOfScope(why));
     }
-    if inspector.evaluator().is_cleared(&request.repository, &request.claim) {
+    if is_cleared(&request.policy, &request.repository, &request.claim) {
         return Ok(Live::Cleared);
     }
     let mut all = Vec::new();

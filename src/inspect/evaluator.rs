@@ -1,4 +1,4 @@
-//! Reads an image and its findings from ECR, and evaluates them by the policy.
+//! Reads an image and its findings from ECR, and evaluates them by the request's policy.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,11 +24,10 @@ use crate::telemetry::instruments::Instruments;
 /// The findings that are judged at a time, before heartbeats and health checks get a chance to run.
 const FINDINGS_AT_ONCE: usize = 500;
 
-/// Reads images from ECR and evaluates them by the policy.
+/// Reads images from ECR and evaluates them by the policy of the request.
 #[derive(Debug)]
 pub(crate) struct Evaluator<R> {
     ecr: Arc<EcrCalls<R>>,
-    policy: Arc<Policy>,
     clock: Clock,
     instruments: Arc<Instruments>,
     memory: FindingsMemory,
@@ -36,30 +35,17 @@ pub(crate) struct Evaluator<R> {
 }
 
 impl<R: Registry> Evaluator<R> {
-    /// Creates an evaluator by this policy.
+    /// Creates an evaluator.
     #[must_use]
     pub(crate) fn new(
         ecr: Arc<EcrCalls<R>>,
-        policy: Arc<Policy>,
         clock: Clock,
         shutdown: Shutdown,
         instruments: Arc<Instruments>,
     ) -> Self {
         let repository_index = RepositoryIndex::new(Arc::clone(&ecr), clock.clone(), shutdown);
         let memory = FindingsMemory::default();
-        Self { ecr, policy, clock, instruments, memory, repository_index }
-    }
-
-    /// Returns whether the event's own counts show that no limit is exceeded, so that no call to
-    /// ECR is needed.
-    #[must_use]
-    pub(crate) fn is_cleared(&self, repository: &Repository, claim: &Claim) -> bool {
-        match claim {
-            Claim::Complete { counts: Some(counts), reporting } => {
-                self.policy.terms(repository).1.clear(counts, *reporting)
-            }
-            _ => false,
-        }
+        Self { ecr, clock, instruments, memory, repository_index }
     }
 
     /// Returns the image that the request names, else those that its tags point to now, or did
@@ -108,7 +94,7 @@ impl<R: Registry> Evaluator<R> {
             Decision::Unscanned(reason) => Inspection::Unscanned(image, reason),
             Decision::Violation(evaluation) => {
                 let (counts, in_use) = (snapshot.counts(), snapshot.in_use());
-                let plan = Plan::new(request.settings(&self.policy), &image, in_use);
+                let plan = Plan::new(request.settings(), &image, in_use);
                 let cause = None;
                 let violation = Violation { image, cause, evaluation, counts, in_use, plan };
                 Inspection::Violation(Box::new(violation))
@@ -201,7 +187,7 @@ impl<R: Registry> Evaluator<R> {
             pushed_at: snapshot.image().pushed_at,
             now: self.clock.now(),
         };
-        let mut deciding = Deciding::new(&self.policy, subject, snapshot.scan(), claimed);
+        let mut deciding = Deciding::new(&request.policy, subject, snapshot.scan(), claimed);
         let decision = loop {
             match deciding.step(FINDINGS_AT_ONCE) {
                 Some(decision) => break decision,
@@ -210,15 +196,24 @@ impl<R: Registry> Evaluator<R> {
         };
         if let Decision::Keep(evaluation) | Decision::Violation(evaluation) = &decision {
             for &at in &evaluation.exceptions {
-                self.instruments.exception_matched(at);
+                if let Some(exception) = request.policy.exceptions.get(at) {
+                    self.instruments.exception_matched(at, exception);
+                }
             }
         }
         decision
     }
+}
 
-    /// Returns the policy that it judges by.
-    pub(super) fn policy(&self) -> &Policy {
-        &self.policy
+/// Returns whether the event's own counts show that no limit of the policy is exceeded, so that no
+/// call to ECR is needed.
+#[must_use]
+pub(crate) fn is_cleared(policy: &Policy, repository: &Repository, claim: &Claim) -> bool {
+    match claim {
+        Claim::Complete { counts: Some(counts), reporting } => {
+            policy.terms(repository).1.clear(counts, *reporting)
+        }
+        _ => false,
     }
 }
 

@@ -64,7 +64,7 @@ impl<'a, R: Registry> IndexInspection<'a, R> {
     /// If an exception names the index, the image is inspected with the others instead, because
     /// then it may not violate the policy as a part of the index.
     pub(super) fn caused_by(mut self, child: &Child, violation: &Violation) -> Self {
-        if self.evaluator.policy().exceptions.name(&self.image.digest) {
+        if self.request.policy.exceptions.name(&self.image.digest) {
             return self;
         }
         let Violation { evaluation, counts, in_use, .. } = violation;
@@ -205,14 +205,14 @@ impl<'a, R: Registry> IndexInspection<'a, R> {
 
     /// Returns whether no other image can change the verdict.
     fn is_settled(&self) -> bool {
-        let settings = self.request.settings(self.evaluator.policy());
+        let settings = self.request.settings();
         settings.index == IndexRule::Any
             && settings.in_use == InUse::Untag
             && self.tally.worst.is_some()
     }
 
     fn verdict(self) -> InspectedIndex {
-        let settings = self.request.settings(self.evaluator.policy());
+        let settings = self.request.settings();
         InspectedIndex { inspection: self.tally.verdict(settings, self.image), basic: self.basic }
     }
 }

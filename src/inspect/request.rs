@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::domain::names::{Digest, Repository, Tag};
 use crate::domain::origin::Origin;
-use crate::domain::policy::{Policy, RuleSettings};
+use crate::domain::policy::{PolicyVersion, RuleSettings};
 use crate::event::{Claim, ImageEvent};
 use crate::outcome::Attempt;
 
@@ -69,6 +69,8 @@ pub(crate) struct Request {
     /// The images of the repository and the tags that a person agreed to remove; `None` if the
     /// policy alone decides.
     pub only: Option<Arc<BTreeSet<(Digest, Tag)>>>,
+    /// The policy that answers the question, from its beginning to its end.
+    pub policy: Arc<PolicyVersion>,
 }
 
 impl Request {
@@ -80,6 +82,7 @@ impl Request {
         freshness: Freshness,
         attempt: Attempt,
         urgency: Urgency,
+        policy: Arc<PolicyVersion>,
     ) -> Self {
         let event_id = event.origin.id.as_deref().or(message_id).unwrap_or_default();
         Self {
@@ -94,6 +97,7 @@ impl Request {
             attempt,
             urgency,
             only: None,
+            policy,
         }
     }
 
@@ -113,7 +117,7 @@ impl Request {
 
     /// Returns the settings that judge the images of the repository.
     #[must_use]
-    pub(crate) fn settings<'a>(&self, policy: &'a Policy) -> &'a RuleSettings {
-        policy.terms(&self.repository).1
+    pub(crate) fn settings(&self) -> &RuleSettings {
+        self.policy.terms(&self.repository).1
     }
 }

@@ -8,7 +8,7 @@ use super::pull_through::PullThrough;
 use super::{
     EcrCalls, HoldCheck, Holds, Inspection, Inspector, PulledThrough, Replicas, Request, Violation,
 };
-use crate::domain::policy::{Policy, Replicated};
+use crate::domain::policy::Replicated;
 use crate::domain::replication::listed;
 use crate::outcome::Failure;
 use crate::registry::Registry;
@@ -20,7 +20,6 @@ pub(crate) struct Safeguards<R> {
     inspector: Arc<Inspector<R>>,
     replicas: Arc<Replicas<R>>,
     holds: Arc<Holds<R>>,
-    policy: Arc<Policy>,
     pull_through: PullThrough,
 }
 
@@ -31,9 +30,8 @@ impl<R: Registry> Safeguards<R> {
         inspector: Arc<Inspector<R>>,
         replicas: Arc<Replicas<R>>,
         holds: Arc<Holds<R>>,
-        policy: Arc<Policy>,
     ) -> Self {
-        Self { ecr, inspector, replicas, holds, policy, pull_through: PullThrough::default() }
+        Self { ecr, inspector, replicas, holds, pull_through: PullThrough::default() }
     }
 
     /// Returns the violation with the blockers in its plan.
@@ -46,7 +44,7 @@ impl<R: Registry> Safeguards<R> {
         request: &Request,
         mut violation: Violation,
     ) -> Result<Violation, Failure> {
-        let settings = request.settings(&self.policy);
+        let settings = request.settings();
         let plan = &mut violation.plan;
         // An earlier delivery that marked the image may still have to delete it.
         let acts = !plan.untag.is_empty() || (plan.delete && request.attempt.is_repeated());
@@ -107,7 +105,7 @@ impl<R: Registry> Safeguards<R> {
     /// [`Failure`] if ECR cannot be asked.
     pub(crate) async fn pulled_through(&self, request: &Request) -> Result<PulledThrough, Failure> {
         let registry = self.ecr.unguarded();
-        let pulled = self.pull_through.of(registry, &self.policy, &request.repository).await;
+        let pulled = self.pull_through.of(registry, &request.policy, &request.repository).await;
         pulled.map_err(Failure::Transient)
     }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use tracing::{debug, info, warn};
 
 use super::history::NotificationHistory;
@@ -89,7 +90,7 @@ pub(crate) struct Announced {
 /// Sends notices to topics.
 #[derive(Debug)]
 pub(crate) struct Dispatcher<N> {
-    topics: Vec<Topic<N>>,
+    topics: Mutex<Arc<Vec<Topic<N>>>>,
     history: NotificationHistory,
     gate: RemovalGate,
     health: Arc<Health>,
@@ -116,6 +117,7 @@ fn audit(notice: &Notice) {
         cause = notice.cause.as_ref().map(|child| child.digest.as_str()),
         action = notice.action.as_str(),
         mode = notice.mode.as_str(),
+        policy = %notice.policy,
         rule = evaluation.as_ref().map(|evaluation| evaluation.rule.as_str()),
         reasons = notice.reasons.join("; "),
         untagged = joined(&tags.untagged),
@@ -141,6 +143,7 @@ impl<N: Notifier> Dispatcher<N> {
         instruments: Arc<Instruments>,
     ) -> Self {
         let (history, gate) = Default::default();
+        let topics = Mutex::new(Arc::new(topics));
         Self { topics, history, gate, health, shutdown, instruments, gives_up: false, queue: None }
     }
 
@@ -148,6 +151,17 @@ impl<N: Notifier> Dispatcher<N> {
     #[must_use]
     pub(crate) fn asked_by(self, queue: String) -> Self {
         Self { queue: Some(queue), ..self }
+    }
+
+    /// Notifies these topics from now on. A notice that is being sent again goes to them too.
+    pub(crate) fn use_topics(&self, topics: Vec<Topic<N>>) {
+        *self.topics.lock() = Arc::new(topics);
+        // It was the topics of before that refused.
+        self.health.resume(Pause::Topic);
+    }
+
+    fn topics(&self) -> Arc<Vec<Topic<N>>> {
+        Arc::clone(&self.topics.lock())
     }
 
     /// Gives a notice up after some attempts when every topic refuses us, because a person waits
@@ -185,7 +199,7 @@ impl<N: Notifier> Dispatcher<N> {
         mut heard: BTreeSet<String>,
     ) -> Announced {
         let mut result = Ok(());
-        for topic in self.topics.iter().filter(|topic| topic.wants_all()) {
+        for topic in self.topics().iter().filter(|topic| topic.wants_all()) {
             let arn = topic.settings.arn.as_str();
             if heard.contains(arn) {
                 continue;
@@ -234,31 +248,48 @@ impl<N: Notifier> Dispatcher<N> {
     }
 
     async fn deliver(&self, notice: &Notice) -> Result<(), Undelivered> {
-        let is_due = |topic: &&Topic<N>| {
-            topic.wants(notice) && !self.history.has_heard(&topic.settings.arn, notice)
-        };
-        let mut left: Vec<_> = self.topics.iter().filter(is_due).collect();
-        if left.is_empty() {
-            // No topic was asked, so nothing is learned of whether they still refuse us.
-            debug!("no topic is left to notify");
-            return Ok(());
-        }
         let has_acted = !notice.tags.untagged.is_empty() || notice.answer.is_some();
         let mut attempts = if has_acted { ATTEMPTS_AFTER_ACTS } else { 1 };
         let mut retries = Retries::of_refused_call();
         // Dropped with the last attempt: until then this notice is the probe.
         let mut closed = None;
+        let mut accepted = BTreeSet::new();
         loop {
-            let published = left.into_iter().map(|topic| self.publish(topic, notice));
-            let failed: Vec<_> = join_all(published).await.into_iter().flatten().collect();
-            let (topics, errors): (Vec<_>, Vec<_>) = failed.into_iter().unzip();
+            // They may be others than at the attempt before.
+            let all = self.topics();
+            let is_due = |topic: &&Topic<N>| {
+                let arn = &topic.settings.arn;
+                topic.wants(notice)
+                    && !accepted.contains(arn)
+                    && !self.history.has_heard(arn, notice)
+            };
+            let left: Vec<_> = all.iter().filter(is_due).collect();
+            if left.is_empty() {
+                // No topic was asked, so nothing is learned of whether they still refuse us.
+                debug!("no topic is left to notify");
+                return Ok(());
+            }
+            let published = left.iter().map(|topic| self.publish(topic, notice));
+            let (mut refused, mut errors) = (None, Vec::new());
+            for (topic, result) in left.iter().zip(join_all(published).await) {
+                let arn = &topic.settings.arn;
+                match result {
+                    Ok(()) => {
+                        accepted.insert(arn.clone());
+                    }
+                    Err(error) => {
+                        refused.get_or_insert_with(|| arn.clone());
+                        errors.push(error);
+                    }
+                }
+            }
             let Some(gravest) =
                 errors.iter().find(|error| !error.class.is_refusal()).or(errors.first())
             else {
                 self.health.resume(Pause::Topic);
                 return Ok(());
             };
-            if self.topics.iter().all(|topic| topic.refuses.load(Ordering::Relaxed)) {
+            if all.iter().all(|topic| topic.refuses.load(Ordering::Relaxed)) {
                 self.health.pause(Pause::Topic, gravest);
                 closed.get_or_insert_with(|| self.gate.close());
                 if self.gives_up {
@@ -272,8 +303,7 @@ impl<N: Notifier> Dispatcher<N> {
                 self.health.resume(Pause::Topic);
                 attempts -= 1;
                 if gravest.class.is_refusal() {
-                    let topic = topics.first().map(|topic| topic.settings.arn.clone());
-                    let (topic, error) = (topic.unwrap_or_default(), gravest.clone());
+                    let (topic, error) = (refused.unwrap_or_default(), gravest.clone());
                     return Err(Undelivered::Refused { topic, error });
                 }
                 if attempts == 0 || !gravest.class.is_transient() {
@@ -281,17 +311,12 @@ impl<N: Notifier> Dispatcher<N> {
                 }
                 warn!(notice_id = notice.id, error = %gravest, "cannot notify yet");
             }
-            left = topics;
             retries.wait(&self.shutdown).await?;
         }
     }
 
-    /// Sends a notice to one topic; returns the topic with the error if that fails.
-    async fn publish<'a>(
-        &self,
-        topic: &'a Topic<N>,
-        notice: &Notice,
-    ) -> Option<(&'a Topic<N>, AwsError)> {
+    /// Sends a notice to one topic.
+    async fn publish(&self, topic: &Topic<N>, notice: &Notice) -> Result<(), AwsError> {
         let TopicSettings { format, contact, .. } = &topic.settings;
         let audience = Audience { contact: contact.as_deref(), queue: self.queue.as_deref() };
         let rendered = render(notice, *format, audience);
@@ -305,11 +330,11 @@ impl<N: Notifier> Dispatcher<N> {
                 let topic = topic.settings.arn.as_str();
                 info!(notice_id = notice.id, topic, sns_message_id, "notified");
                 self.history.heard(topic, notice);
-                None
+                Ok(())
             }
             Err(error) => {
                 self.history.missed(&topic.settings.arn, notice);
-                Some((topic, error))
+                Err(error)
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::domain::image_index::Child;
 use crate::domain::names::{Digest, Repository, Tag};
 use crate::domain::notice::NoticeAction;
 use crate::domain::origin::Origin;
-use crate::domain::policy::Mode;
+use crate::domain::policy::{Fingerprint, Mode};
 use crate::domain::text::hex;
 use crate::notify::{RestoreAnswer, WayBack};
 
@@ -37,6 +37,8 @@ pub struct Notice {
     pub action: NoticeAction,
     /// The mode of the policy.
     pub mode: Mode,
+    /// The fingerprint of the policy by which the image was judged.
+    pub policy: Fingerprint,
     /// The repository of the image.
     pub repository: Repository,
     /// The image whose tags were, or would be, removed.

@@ -12,7 +12,7 @@ use crate::domain::findings::{Finding, Package, Score, Severity};
 use crate::domain::names::{AccountId, Digest, Region, Repository, RepositoryName, Tag};
 use crate::domain::notice::NoticeAction;
 use crate::domain::origin::Origin;
-use crate::domain::policy::Mode;
+use crate::domain::policy::{Fingerprint, Mode};
 use crate::domain::record::Hold;
 
 pub(super) fn digest(digit: &str) -> Digest {
@@ -81,6 +81,7 @@ pub(crate) fn notice() -> Notice {
         id: notice_id(&repository, &digest, "event-1"),
         action: NoticeAction::Quarantined,
         mode: Mode::Enforce,
+        policy: Fingerprint::sample(),
         media_type: Some("application/vnd.oci.image.manifest.v1+json".to_owned()),
         cause: None,
         tags: NoticeTags {

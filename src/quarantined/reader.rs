@@ -16,7 +16,7 @@ use crate::aws::AwsError;
 use crate::clock::Clock;
 use crate::domain::globs::Globs;
 use crate::domain::names::{Digest, RegistryId, Repository, Tag};
-use crate::domain::policy::Policy;
+use crate::domain::policy::PolicyVersion;
 use crate::domain::record::RestoreKeys;
 use crate::inspect::EcrCalls;
 use crate::registry::Registry;
@@ -36,7 +36,7 @@ pub(crate) struct ReaderParts<R> {
     /// The registry.
     pub ecr: Arc<EcrCalls<R>>,
     /// The policy, which says which repositories are covered.
-    pub policy: Arc<Policy>,
+    pub policy: Arc<PolicyVersion>,
     /// The caller's account and Region.
     pub own: RegistryId,
     /// The keys that verify records. The caller has none, as a rule.

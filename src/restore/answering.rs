@@ -15,7 +15,6 @@ use super::scene::Scene;
 use crate::bounded::Slots;
 use crate::domain::names::{Tag, joined};
 use crate::domain::notice::NoticeAction;
-use crate::domain::policy::Policy;
 use crate::domain::record::Hold;
 use crate::domain::text::escaped;
 use crate::enforce::blank_notice;
@@ -48,7 +47,6 @@ pub(super) enum Written {
 #[derive(Debug)]
 pub(super) struct Answering<N> {
     dispatcher: Arc<Dispatcher<N>>,
-    policy: Arc<Policy>,
     instruments: Arc<Instruments>,
     /// How removed tags can be given back, by the settings.
     way_back: WayBack,
@@ -58,13 +56,12 @@ pub(super) struct Answering<N> {
 impl<N: Notifier> Answering<N> {
     pub(super) fn new(
         dispatcher: Arc<Dispatcher<N>>,
-        policy: Arc<Policy>,
         instruments: Arc<Instruments>,
         way_back: WayBack,
     ) -> Self {
         let is_fresh = |notified: &Notified| !is_due(*notified.lock());
         let turned_away = Slots::new(MAX_SENDERS, is_fresh);
-        Self { dispatcher, policy, instruments, way_back, turned_away }
+        Self { dispatcher, instruments, way_back, turned_away }
     }
 
     /// Notifies the team of what was done.
@@ -76,7 +73,7 @@ impl<N: Notifier> Answering<N> {
     ) -> Result<(), Failure> {
         let Scene { request, image, .. } = scene;
         let action = NoticeAction::Restored;
-        let mut notice = blank_notice(&self.policy, request, &image.digest, action);
+        let mut notice = blank_notice(request, &image.digest, action);
         notice.media_type.clone_from(&image.media_type);
         let kept = image.tags.iter().filter(|tag| !tag.is_quarantine_of(&image.digest));
         notice.tags.kept.extend(kept.cloned());
@@ -115,7 +112,7 @@ impl<N: Notifier> Answering<N> {
         tags: BTreeSet<Tag>,
     ) -> Result<(), Failure> {
         audit_refusal(asked, refusal);
-        let mode = request.settings(&self.policy).mode;
+        let mode = request.settings().mode;
         RestoreAct::Refused.count(&self.instruments, mode, 1);
         let sender = asked.principal().unwrap_or_default().to_owned();
         let notified =
@@ -128,7 +125,7 @@ impl<N: Notifier> Answering<N> {
             *at = Some(Instant::now());
         }
         let digest = &asked.order.digest;
-        let mut notice = blank_notice(&self.policy, request, digest, NoticeAction::Refused);
+        let mut notice = blank_notice(request, digest, NoticeAction::Refused);
         let reason = refusal.to_string();
         notice.reasons.push(reason.clone());
         notice.way_back = self.way_back;

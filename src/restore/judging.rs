@@ -9,7 +9,7 @@ use super::scene::Scene;
 use crate::assess::Assessor;
 use crate::clock::Clock;
 use crate::domain::names::Tag;
-use crate::domain::policy::{Mode, Policy};
+use crate::domain::policy::Mode;
 use crate::inspect::{Inspection, Inspector, Safeguards};
 use crate::notify::Notifier;
 use crate::outcome::{Failure, wait_for_findings};
@@ -21,7 +21,6 @@ pub(super) struct Judge<R, N> {
     pub(super) assessor: Arc<Assessor<R, N>>,
     pub(super) inspector: Arc<Inspector<R>>,
     pub(super) safeguards: Arc<Safeguards<R>>,
-    pub(super) policy: Arc<Policy>,
     pub(super) clock: Clock,
 }
 
@@ -42,10 +41,10 @@ impl<R: Registry, N: Notifier> Judge<R, N> {
         scene: &Scene<'_>,
         tags: &BTreeSet<Tag>,
     ) -> Result<Judgement, NotDone> {
-        let Self { assessor, inspector, safeguards, policy, .. } = self;
+        let Self { assessor, inspector, safeguards, .. } = self;
         let request = scene.request;
-        let is_kept = request.settings(policy).mode == Mode::Audit
-            || assessor.check_scope(&request.repository).is_err();
+        let is_kept = request.settings().mode == Mode::Audit
+            || assessor.check_scope(&request.policy, &request.repository).is_err();
         if is_kept || tags.is_empty() {
             return Ok(Judgement::default());
         }

@@ -1,10 +1,12 @@
 //! A request to restore an image, with what the queue says of its message.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::time::Instant;
 
 use crate::domain::origin::Origin;
+use crate::domain::policy::PolicyVersion;
 use crate::domain::record::LONGEST_NAME;
 use crate::domain::text::start;
 use crate::event::Claim;
@@ -58,8 +60,8 @@ impl ReceivedOrder<'_> {
         }
     }
 
-    /// Returns the question whether the image violates the policy.
-    pub(super) fn request(&self) -> Request {
+    /// Returns the question whether the image violates this policy.
+    pub(super) fn request(&self, policy: Arc<PolicyVersion>) -> Request {
         Request {
             repository: self.order.repository.clone(),
             digest: Some(self.order.digest.clone()),
@@ -72,6 +74,7 @@ impl ReceivedOrder<'_> {
             attempt: self.attempt,
             urgency: self.urgency,
             only: None,
+            policy,
         }
     }
 }

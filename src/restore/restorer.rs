@@ -22,12 +22,13 @@ use crate::aws::Aws;
 use crate::clock::Clock;
 use crate::domain::image::StorageStatus;
 use crate::domain::names::{Digest, Tag, joined};
-use crate::domain::policy::{OutOfScope, Policy};
+use crate::domain::policy::OutOfScope;
 use crate::domain::record::{
     Hold, Notification, Record, Refusal as RecordedRefusal, Withdrawal, record_id,
 };
 use crate::enforce::write_record;
 use crate::event::restore::RestoreAction;
+use crate::in_use::PolicyInUse;
 use crate::inspect::{EcrCalls, Inspector, RecordStore, Remembered, Request, Safeguards};
 use crate::notify::{Dispatcher, HoldAnswer, LeftTag, Notifier, RestoreAnswer};
 use crate::outcome::{Failure, Outcome};
@@ -48,7 +49,7 @@ pub(crate) struct RestorerParts<R, N> {
     pub ecr: Arc<EcrCalls<R>>,
     pub records: Arc<RecordStore<R>>,
     pub dispatcher: Arc<Dispatcher<N>>,
-    pub policy: Arc<Policy>,
+    pub policy: PolicyInUse,
     /// To find out the worker's own role.
     pub aws: Aws,
     /// How long a received message stays invisible.
@@ -74,7 +75,6 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
         let senders = Senders::new(parts.aws.clone(), senders, hold_senders);
         let answering = Answering::new(
             Arc::clone(&parts.dispatcher),
-            Arc::clone(&parts.policy),
             Arc::clone(&parts.instruments),
             parts.records.settings().way_back,
         );
@@ -82,7 +82,6 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
             assessor: Arc::clone(&parts.assessor),
             inspector: Arc::clone(&parts.inspector),
             safeguards: Arc::clone(&parts.safeguards),
-            policy: Arc::clone(&parts.policy),
             clock: parts.clock.clone(),
         };
         Self { parts, senders, judge, answering }
@@ -93,7 +92,7 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
     /// # Errors
     /// [`Failure`] if the message has to come again.
     pub(crate) async fn restore(&self, asked: &ReceivedOrder<'_>) -> Result<Outcome, Failure> {
-        let request = asked.request();
+        let request = asked.request(self.parts.policy.current());
         let (refusal, tags) = match self.carry_out(asked, &request).await {
             Ok(outcome) => return Ok(outcome),
             Err(NotDone::Refused(refusal, tags)) => (refusal, tags),
@@ -118,10 +117,14 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
         &self,
         asked: &ReceivedOrder<'_>,
     ) -> Result<Option<Outcome>, Failure> {
-        match self.parts.assessor.check_scope(&asked.order.repository) {
+        let RestorerParts { assessor, policy, .. } = &self.parts;
+        let policy = policy.current();
+        match assessor.check_scope(&policy, &asked.order.repository) {
             Err(why @ (OutOfScope::Account | OutOfScope::Region)) => {
                 let refusal = Refusal::OutOfScope(why);
-                self.answering.refuse(asked, &asked.request(), &refusal, BTreeSet::new()).await?;
+                self.answering
+                    .refuse(asked, &asked.request(policy), &refusal, BTreeSet::new())
+                    .await?;
                 Ok(Some(Outcome::RestoreRefused))
             }
             // Its tags may have been removed before the policy left it out.
@@ -423,7 +426,6 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
     }
 
     fn count(&self, scene: &Scene<'_>, act: RestoreAct, count: usize) {
-        let RestorerParts { policy, instruments, .. } = &self.parts;
-        act.count(instruments, scene.request.settings(policy).mode, count);
+        act.count(&self.parts.instruments, scene.request.settings().mode, count);
     }
 }

@@ -21,7 +21,7 @@ use crate::assess::Assessor;
 use crate::domain::coverage::Coverage;
 use crate::domain::names::{Digest, InvalidName, RegistryId, Repository, Tag};
 use crate::domain::origin::Origin;
-use crate::domain::policy::{Mode, Policy};
+use crate::domain::policy::{Mode, PolicyVersion};
 use crate::health::Health;
 use crate::inspect::{CallPace, Freshness, Request};
 use crate::notify::Notifier;
@@ -40,7 +40,7 @@ pub(crate) struct ApplyParts<R, N> {
     /// Acts on them.
     pub assessor: Assessor<R, N>,
     /// The policy.
-    pub policy: Arc<Policy>,
+    pub policy: Arc<PolicyVersion>,
     /// The caller's account and Region.
     pub own: RegistryId,
     /// Stops the work after an over-reach.
@@ -136,7 +136,8 @@ impl<R: Registry, N: Notifier> Applier<R, N> {
     }
 
     fn request(&self, planned: &Planned) -> Request {
-        request(&planned.repository, Some(&planned.digest), &self.origin, self.freshness)
+        let ApplyParts { policy, .. } = &self.parts;
+        request(&planned.repository, Some(&planned.digest), &self.origin, self.freshness, policy)
     }
 
     /// Acts on an image as the worker does. The request names all planned tags, so that the notice

@@ -28,9 +28,10 @@ use crate::bounded::Slots;
 use crate::clock::Clock;
 use crate::domain::coverage::{Census, Coverage};
 use crate::domain::names::{RegistryId, Repository};
-use crate::domain::policy::{Mode, Policy};
+use crate::domain::policy::{Mode, Policy, PolicyVersion};
 use crate::event::Claim;
 use crate::event::sweep::{self, Found, LONGEST_ID, MAX_SLICES, Order, Part, Slice, Step};
+use crate::in_use::PolicyInUse;
 use crate::inspect::{CallPace, EcrCalls, Freshness, Request, Urgency};
 use crate::notify::{Dispatcher, Notifier};
 use crate::outcome::{Attempt, Failure, Outcome};
@@ -58,7 +59,7 @@ pub(crate) struct CoordinatorParts<Q, R, N> {
     pub ecr: Arc<EcrCalls<R>>,
     /// Notifies the team of the summary.
     pub dispatcher: Arc<Dispatcher<N>>,
-    pub policy: Arc<Policy>,
+    pub policy: PolicyInUse,
     /// The worker's own registry.
     pub own: RegistryId,
     /// How long a received message stays invisible.
@@ -73,7 +74,7 @@ pub(crate) struct CoordinatorParts<Q, R, N> {
 pub(crate) struct Coordinator<Q, R, N> {
     queue: Arc<Q>,
     inventory: Inventory<R>,
-    policy: Arc<Policy>,
+    policy: PolicyInUse,
     own: RegistryId,
     shutdown: Shutdown,
     instruments: Arc<Instruments>,
@@ -95,17 +96,11 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
     ) -> Self {
         let CoordinatorParts { queue, inventory, ecr, dispatcher, policy, own, .. } = shared;
         let CoordinatorParts { visibility, clock, shutdown, instruments, .. } = shared;
-        let rescans = Rescans::new(
-            ecr,
-            Arc::clone(&policy),
-            settings.rescan_after,
-            clock.clone(),
-            shutdown.clone(),
-        );
+        let rescans = Rescans::new(ecr, settings.rescan_after, clock.clone(), shutdown.clone());
         let aggregator = Aggregator::new(
             Arc::clone(&queue),
             dispatcher,
-            policy.base.mode,
+            policy.current().base.mode,
             visibility,
             clock,
             Arc::clone(&instruments),
@@ -154,16 +149,19 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
             Step::Result(found) => Some(&found.registry_id),
             Step::Told(told) => Some(&told.registry_id),
         };
+        let policy = &self.policy.current();
         if let Some(Err(why)) =
-            registry.map(|registry_id| self.policy.check_registry(registry_id, &self.own))
+            registry.map(|registry_id| policy.check_registry(registry_id, &self.own))
         {
             return Ok(Outcome::OutOfScope(why));
         }
         match &order.step {
-            Step::All => self.sweep_all(order, taking).await,
-            Step::Registry(registry_id) => self.sweep_registry(order, registry_id, taking).await,
+            Step::All => self.sweep_all(policy, order, taking).await,
+            Step::Registry(registry_id) => {
+                self.sweep_registry(policy, order, registry_id, taking).await
+            }
             Step::Repository(slice) => {
-                let request = &request(message, attempt, order, &slice.repository);
+                let request = &request(message, attempt, order, &slice.repository, policy);
                 self.sweep_slice(request, order, slice, taking).await
             }
             Step::Result(found) => {
@@ -180,10 +178,11 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
     /// Sends one message for each account and Region of the policy.
     async fn sweep_all(
         &self,
+        policy: &Policy,
         order: &Order,
         taking: Option<Taking<'_>>,
     ) -> Result<Outcome, Failure> {
-        let registries = self.policy.registries(&self.own).into_iter();
+        let registries = policy.registries(&self.own).into_iter();
         let messages: Vec<_> = registries
             .map(|registry_id| {
                 now(Order { step: Step::Registry(registry_id), ..order.clone() }.body())
@@ -199,12 +198,13 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
     /// repositories take.
     async fn sweep_registry(
         &self,
+        policy: &Policy,
         order: &Order,
         registry_id: &RegistryId,
         taking: Option<Taking<'_>>,
     ) -> Result<Outcome, Failure> {
         let RegistryId { account, region } = registry_id;
-        let covered = self.inventory.covered(registry_id).await?;
+        let covered = self.inventory.covered(policy, registry_id).await?;
         let of = u32::try_from(covered.len()).unwrap_or(u32::MAX);
         info!(sweep = order.sweep, %account, %region, repositories = of, "sweep of a registry");
         let apart = self.apart();
@@ -249,7 +249,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
         };
         let pace = self.pace(&request.repository.registry_id());
         // This task's policy is checked too, because the task that sent the step may have another.
-        let is_covered = self.policy.check_scope(&request.repository, &self.own).is_ok();
+        let is_covered = request.policy.check_scope(&request.repository, &self.own).is_ok();
         let inspect = async {
             match is_covered {
                 true => self.inventory.page(request, slice.next_token.as_deref(), &pace).await,
@@ -304,7 +304,7 @@ impl<Q: Queue, R: Registry, N: Notifier> Coordinator<Q, R, N> {
         image: &InventoryEntry,
     ) -> Option<Outgoing> {
         let body = || sweep::image(order, &request.repository, &image.image.digest, &image.untag);
-        let enforces = || request.settings(&self.policy).mode == Mode::Enforce;
+        let enforces = || request.settings().mode == Mode::Enforce;
         let acts = image.coverage == Coverage::Untag || (image.is_unresolved && enforces());
         acts.then(|| now(body()))
     }
@@ -336,8 +336,14 @@ fn named(message: &Message, order: &Order) -> Order {
     order
 }
 
-/// Returns the question that a slice of this repository asks.
-fn request(message: &Message, attempt: Attempt, order: &Order, repository: &Repository) -> Request {
+/// Returns the question that a slice of this repository asks, by this policy.
+fn request(
+    message: &Message,
+    attempt: Attempt,
+    order: &Order,
+    repository: &Repository,
+    policy: &Arc<PolicyVersion>,
+) -> Request {
     Request {
         repository: repository.clone(),
         digest: None,
@@ -350,6 +356,7 @@ fn request(message: &Message, attempt: Attempt, order: &Order, repository: &Repo
         attempt,
         urgency: Urgency::Queued,
         only: None,
+        policy: Arc::clone(policy),
     }
 }
 

@@ -108,39 +108,37 @@ pub(crate) struct Inventory<R> {
     ecr: Arc<EcrCalls<R>>,
     inspector: Arc<Inspector<R>>,
     safeguards: Arc<Safeguards<R>>,
-    policy: Arc<Policy>,
     own: RegistryId,
     shutdown: Shutdown,
 }
 
 impl<R: Registry> Inventory<R> {
-    /// Creates an inventory of the images that this policy covers, for a worker in the registry
-    /// `own`.
+    /// Creates an inventory for a worker in the registry `own`.
     #[must_use]
     pub(crate) fn new(
         ecr: Arc<EcrCalls<R>>,
         inspector: Arc<Inspector<R>>,
         safeguards: Arc<Safeguards<R>>,
-        policy: Arc<Policy>,
         own: RegistryId,
         shutdown: Shutdown,
     ) -> Self {
-        Self { ecr, inspector, safeguards, policy, own, shutdown }
+        Self { ecr, inspector, safeguards, own, shutdown }
     }
 
-    /// Returns the repositories of a registry that the policy covers, by name.
+    /// Returns the repositories of a registry that this policy covers, by name.
     ///
     /// # Errors
     /// The call that failed.
     pub(crate) async fn covered(
         &self,
+        policy: &Policy,
         registry_id: &RegistryId,
     ) -> Result<Vec<Repository>, AwsError> {
         let RegistryId { account, region } = registry_id;
         let names = self.ecr.unguarded().repositories(registry_id).await?.into_iter();
         let mut covered: Vec<_> = names
             .map(|name| Repository { account: account.clone(), region: region.clone(), name })
-            .filter(|repository| self.policy.check_scope(repository, &self.own).is_ok())
+            .filter(|repository| policy.check_scope(repository, &self.own).is_ok())
             .collect();
         covered.sort();
         Ok(covered)
@@ -338,7 +336,7 @@ impl<R: Registry> Inventory<R> {
             } else {
                 Coverage::Blocked
             }
-        } else if request.settings(&self.policy).mode == Mode::Audit {
+        } else if request.settings().mode == Mode::Audit {
             Coverage::WouldUntag
         } else {
             Coverage::Untag

@@ -67,7 +67,7 @@ pub(crate) async fn listed<R: Registry>(
         registries.filter(|one| region.as_ref().is_none_or(|region| one.region == *region));
     let lists = registries.map(|registry_id| async move {
         let is_selected = |one: &Repository| only.admit(one.name.as_str());
-        match inventory.covered(&registry_id).await {
+        match inventory.covered(policy, &registry_id).await {
             Ok(all) => {
                 let (selected, left_out) = all.into_iter().partition::<Vec<_>, _>(is_selected);
                 on(Advance::More(selected.len()));

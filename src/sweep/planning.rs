@@ -16,7 +16,7 @@ use crate::aws::AwsError;
 use crate::domain::coverage::Coverage;
 use crate::domain::names::{Digest, RegistryId, Repository};
 use crate::domain::origin::Origin;
-use crate::domain::policy::Policy;
+use crate::domain::policy::PolicyVersion;
 use crate::event::{Claim, sweep};
 use crate::inspect::{CallPace, Freshness, Request, Urgency};
 use crate::outcome::{Attempt, Failure};
@@ -33,7 +33,7 @@ pub(crate) struct PlanParts<R> {
     /// Inspects the images.
     pub inventory: Inventory<R>,
     /// The policy.
-    pub policy: Arc<Policy>,
+    pub policy: Arc<PolicyVersion>,
     /// The caller's account and Region.
     pub own: RegistryId,
     /// Stops the work at a signal.
@@ -157,7 +157,7 @@ impl<R: Registry> Planner<R> {
     async fn inspect(&self, repository: Repository, paces: &Paces, on: OnAdvance<'_>) -> Inspected {
         let PlanParts { inventory, policy, shutdown, .. } = &self.parts;
         let (rule, _) = policy.terms(&repository);
-        let request = request(&repository, None, &self.origin, self.freshness);
+        let request = request(&repository, None, &self.origin, self.freshness, policy);
         let (mut tally, mut images) = (Tally::default(), Vec::new());
         let mut token: Option<String> = None;
         let failure = loop {
@@ -202,6 +202,7 @@ pub(super) fn request(
     digest: Option<&Digest>,
     origin: &Origin,
     freshness: Freshness,
+    policy: &Arc<PolicyVersion>,
 ) -> Request {
     Request {
         repository: repository.clone(),
@@ -215,6 +216,7 @@ pub(super) fn request(
         attempt: Attempt::ONLY,
         urgency: Urgency::Immediate,
         only: None,
+        policy: Arc::clone(policy),
     }
 }
 

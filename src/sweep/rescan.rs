@@ -14,7 +14,7 @@ use super::inventory::InventoryEntry;
 use crate::aws::ErrorClass;
 use crate::clock::Clock;
 use crate::domain::names::RegistryId;
-use crate::domain::policy::{Mode, Policy};
+use crate::domain::policy::Mode;
 use crate::inspect::{CallPace, EcrCalls, Request};
 use crate::registry::{Registry, ScanAnswer};
 use crate::shutdown::Shutdown;
@@ -28,7 +28,6 @@ const MAX_REGISTRIES: usize = 1_000;
 #[derive(Debug)]
 pub(super) struct Rescans<R> {
     ecr: Arc<EcrCalls<R>>,
-    policy: Arc<Policy>,
     after: Option<Duration>,
     clock: Clock,
     shutdown: Shutdown,
@@ -41,12 +40,11 @@ impl<R: Registry> Rescans<R> {
     /// asks for none.
     pub(super) fn new(
         ecr: Arc<EcrCalls<R>>,
-        policy: Arc<Policy>,
         after: Option<Duration>,
         clock: Clock,
         shutdown: Shutdown,
     ) -> Self {
-        Self { ecr, policy, after, clock, shutdown, not_here: Cache::new(MAX_REGISTRIES) }
+        Self { ecr, after, clock, shutdown, not_here: Cache::new(MAX_REGISTRIES) }
     }
 
     /// Asks for scans of these images until the worker stops.
@@ -69,7 +67,7 @@ impl<R: Registry> Rescans<R> {
     async fn ask_for(&self, request: &Request, image: &InventoryEntry, pace: &CallPace) {
         // An image that violates the policy is enforced first, because ECR shows no findings of an
         // image while it scans it. In audit mode no scan is asked for, because a scan is a change.
-        let is_audit = request.settings(&self.policy).mode == Mode::Audit;
+        let is_audit = request.settings().mode == Mode::Audit;
         if image.coverage.violates() || is_audit {
             return;
         }

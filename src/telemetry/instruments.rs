@@ -4,6 +4,8 @@
 //! declares the sets that it counts by, at the start, by a method `declare_...`: so every
 //! combination of a counter's labels is at zero, because an alert on a rate needs a first sample.
 
+mod policy;
+
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -12,10 +14,12 @@ use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider as 
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use prometheus::{Registry, TextEncoder};
 
+use self::policy::PolicyShown;
 use super::export::MetricExport;
 use super::logs;
 use crate::domain::coverage::{Census, Coverage};
-use crate::domain::exception::{Exception, ExceptionId, Exceptions, Standing};
+use crate::domain::exception::{Exception, ExceptionId, Standing};
+use crate::domain::policy::PolicyVersion;
 
 /// Builds each instrument with its name, unit and description.
 struct Builder<'a>(&'a Meter);
@@ -77,12 +81,13 @@ pub struct Instruments {
     paused: Gauge<u64>,
     draining: Gauge<u64>,
     overreach: Counter<u64>,
-    exception_matches: Counter<u64>,
     exceptions: Gauge<u64>,
     swept_images: Counter<u64>,
     images: Gauge<u64>,
     sweep_last_end: Gauge<f64>,
-    exception_labels: Vec<[KeyValue; 2]>,
+    config_changes: Counter<u64>,
+    config_refused: Gauge<u64>,
+    policy: PolicyShown,
 }
 
 impl fmt::Debug for Instruments {
@@ -97,12 +102,12 @@ impl fmt::Debug for Instruments {
 pub struct MetricsError(#[from] opentelemetry_sdk::error::OTelSdkError);
 
 impl Instruments {
-    /// Builds the instruments with a registry of their own, for a policy with these exceptions.
+    /// Builds the instruments with a registry of their own.
     ///
     /// # Errors
     /// Returns an error if the exporter refuses its registry.
-    pub fn new(exceptions: &Exceptions) -> Result<Self, MetricsError> {
-        Self::exporting(exceptions, None)
+    pub fn new() -> Result<Self, MetricsError> {
+        Self::exporting(None)
     }
 
     /// Builds the instruments in the same way and also sends their values by this exporter, as
@@ -110,10 +115,7 @@ impl Instruments {
     ///
     /// # Errors
     /// Returns an error if the exporter refuses its registry.
-    pub fn exporting(
-        exceptions: &Exceptions,
-        export: Option<MetricExport>,
-    ) -> Result<Self, MetricsError> {
+    pub fn exporting(export: Option<MetricExport>) -> Result<Self, MetricsError> {
         let registry = Registry::new();
         let exporter = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
@@ -184,10 +186,6 @@ impl Instruments {
                 "tagwarden_overreach",
                 "Deletes that removed more than was requested; the first stops all removals",
             ),
-            exception_matches: build.counter(
-                "tagwarden_exception_matches",
-                "Judgements in which an exception of the policy covered a finding",
-            ),
             exceptions: build
                 .gauge("tagwarden_exceptions", "Exceptions of the policy, by standing"),
             swept_images: build
@@ -200,12 +198,15 @@ impl Instruments {
                 "tagwarden_sweep_last_end_timestamp",
                 "Unix time of the end of the last sweep that this task reported",
             ),
-            exception_labels: exceptions
-                .as_slice()
-                .iter()
-                .enumerate()
-                .map(exception_labels)
-                .collect(),
+            config_changes: build.counter(
+                "tagwarden_config_changes",
+                "Changes of the watched configuration file, by outcome",
+            ),
+            config_refused: build.gauge(
+                "tagwarden_config_refused",
+                "1 while the watched configuration file is refused and an older one is in use",
+            ),
+            policy: PolicyShown::build(&meter),
             registry,
             provider,
         };
@@ -228,13 +229,10 @@ impl Instruments {
             counter.add(0, &[]);
         }
         self.in_flight.add(0, &[]);
-        for gauge in [&self.ready, &self.paused, &self.draining] {
+        for gauge in [&self.ready, &self.paused, &self.draining, &self.config_refused] {
             gauge.record(0, &[]);
         }
         self.poll_last_success.record(0.0, &[]);
-        for exception in &self.exception_labels {
-            self.exception_matches.add(0, exception);
-        }
         for standing in Standing::ALL {
             self.exceptions_standing(standing.as_str(), 0);
         }
@@ -245,6 +243,7 @@ impl Instruments {
         self.sweep_last_end.record(0.0, &[]);
         for told in [true, false] {
             self.notices.add(0, &[notice_label(told)]);
+            self.config_changes.add(0, &[config_label(told)]);
             self.lease_extensions.add(0, &[extension_label(told)]);
         }
     }
@@ -346,10 +345,24 @@ impl Instruments {
     }
 
     /// Counts that this exception of the policy covered a finding.
-    pub fn exception_matched(&self, exception: ExceptionId) {
-        if let Some(labels) = self.exception_labels.get(exception.position()) {
-            self.exception_matches.add(1, labels);
-        }
+    pub fn exception_matched(&self, id: ExceptionId, exception: &Exception) {
+        self.policy.matched(id, exception);
+    }
+
+    /// Shows this policy as the one in use.
+    pub fn uses(&self, policy: &PolicyVersion) {
+        self.policy.show(policy);
+    }
+
+    /// Counts that a changed configuration file was used, or was refused.
+    pub fn config_changed(&self, used: bool) {
+        self.config_changes.add(1, &[config_label(used)]);
+        self.config_refused(!used);
+    }
+
+    /// Records whether the configuration file is refused and an older one is in use.
+    pub fn config_refused(&self, refused: bool) {
+        self.config_refused.record(u64::from(refused), &[]);
     }
 
     /// Records the number of exceptions with this standing.
@@ -472,10 +485,8 @@ fn call_labels(
     ]
 }
 
-/// Returns the labels of an exception. The position distinguishes exceptions of the same name.
-fn exception_labels((at, exception): (usize, &Exception)) -> [KeyValue; 2] {
-    let position = i64::try_from(at).unwrap_or(i64::MAX);
-    [KeyValue::new("exception", exception.to_string()), KeyValue::new("position", position)]
+fn config_label(used: bool) -> KeyValue {
+    KeyValue::new("outcome", if used { "used" } else { "refused" })
 }
 
 fn notice_label(published: bool) -> KeyValue {

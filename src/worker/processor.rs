@@ -31,9 +31,11 @@ use crate::backoff::Retries;
 use crate::clock::Clock;
 use crate::domain::names::{Digest, RegistryId, Repository};
 use crate::domain::origin::Origin;
+use crate::domain::policy::PolicyVersion;
 use crate::event::restore::RestoreOrder;
 use crate::event::{self, ImageEvent, Kind, Malformed, Parsed};
 use crate::health::{Health, Pause};
+use crate::in_use::PolicyInUse;
 use crate::inspect::{Freshness, Request, Urgency};
 use crate::notify::Notifier;
 use crate::outcome::{Attempt, Disposition, Failure, Outcome, disposition};
@@ -51,6 +53,7 @@ pub(crate) struct ProcessorParts<Q, R, N> {
     pub assessor: Arc<Assessor<R, N>>,
     pub restorer: Restorer<R, N>,
     pub coordinator: Coordinator<Q, R, N>,
+    pub policy: PolicyInUse,
     /// Extends and settles leases.
     pub settler: Settler,
     /// How long a received message stays invisible.
@@ -165,7 +168,8 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
         let kind = parsed.as_ref().map_or(Kind::Malformed, Parsed::kind);
         let fast_path = match &parsed {
             Ok(Parsed::Assess(event)) => {
-                let is_clean = self.shared.assessor.is_cleared_at_a_glance(event);
+                let ProcessorParts { assessor, policy, .. } = &self.shared;
+                let is_clean = assessor.is_cleared_at_a_glance(&policy.current(), event);
                 is_clean.then_some(Outcome::Clean)
             }
             Ok(Parsed::Ignored { reason, .. }) => Some(Outcome::Ignored(reason)),
@@ -327,10 +331,17 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
         }
     }
 
-    fn request(&self, message: &Message, event: &ImageEvent, urgency: Urgency) -> Request {
+    /// Returns the question that a message asks, by this policy.
+    fn request(
+        &self,
+        message: &Message,
+        event: &ImageEvent,
+        urgency: Urgency,
+        policy: Arc<PolicyVersion>,
+    ) -> Request {
         let Message { sent_at, received_at, .. } = *message;
-        let freshness = Freshness { sent_at, received_at };
-        Request::of_event(event, Some(&message.id), freshness, self.attempt(message), urgency)
+        let (freshness, attempt) = (Freshness { sent_at, received_at }, self.attempt(message));
+        Request::of_event(event, Some(&message.id), freshness, attempt, urgency, policy)
     }
 
     /// Assesses the image when its repository has a slot for it.
@@ -341,15 +352,17 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
         permit: Permit,
         urgency: Urgency,
     ) -> Processed<'a> {
-        let assessor = &self.shared.assessor;
-        let request = || self.request(&one.message, event, urgency);
-        if let Err(why) = assessor.check_scope(&event.repository) {
-            let request = request();
+        let ProcessorParts { assessor, policy, .. } = &self.shared;
+        let request = |policy| self.request(&one.message, event, urgency, policy);
+        let current = policy.current();
+        if let Err(why) = assessor.check_scope(&current, &event.repository) {
+            let request = request(current);
             let refused = self.guarded(assessor.refuse_out_of_scope(&request, why)).await;
             return unnamed(refused.flatten(), Held::Permit(permit));
         }
+        // A message may wait long for its slot, and is judged by the policy in use after that.
         let work = || async {
-            let request = request();
+            let request = request(policy.current());
             self.assess_guarded(&request).await
         };
         self.in_slot(one, &event.repository, permit, urgency, work).await

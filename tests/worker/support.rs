@@ -267,6 +267,14 @@ impl World {
     }
 }
 
+/// The answer of `/readyz` without its last line, which is the fingerprint of the policy.
+pub fn without_policy(text: &str) -> String {
+    let (ready, policy) = text.trim_end().rsplit_once('\n').unwrap();
+    let fingerprint = policy.strip_prefix("policy ").unwrap();
+    assert!(fingerprint.len() == 64 && fingerprint.chars().all(|c| c.is_ascii_hexdigit()), "{text}");
+    format!("{ready}\n")
+}
+
 /// The log at level `info`.
 #[derive(Clone, Debug, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);

@@ -128,6 +128,7 @@ fn full() -> Value {
         "expires": "2026-12-31",
     }]);
     json!({
+        "watch": true,
         "queue": {"url": QUEUE, "max_in_flight": 8, "visibility_timeout": "2m"},
         "notify": {
             "topic_arn": TOPIC, "format": "json", "contact": "#security, or security@example.com",

@@ -37,6 +37,11 @@ impl Fingerprint {
         Self(hex(&Sha256::digest(canonical)))
     }
 
+    #[cfg(test)]
+    pub(crate) fn sample() -> Self {
+        Self("5a".repeat(32))
+    }
+
     /// Returns all 64 hexadecimal digits.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -71,6 +71,7 @@ pub(super) fn document(notice: &Notice, contact: Option<&str>, cut: Cut) -> Valu
         "id": text(&notice.id),
         "action": notice.action.as_str(),
         "mode": notice.mode.as_str(),
+        "policy": notice.policy.as_str(),
         "summary": subject(notice),
         "image": {
             "account": notice.repository.account.as_str(),

@@ -125,6 +125,7 @@ fn footer(out: &mut String, notice: &Notice, cut: Cut) {
     }
     let _ = writeln!(out, ")");
     let _ = write!(out, "  Notice: {}, mode {}", plain(&notice.id), notice.mode.as_str());
+    let _ = write!(out, ", policy {}", notice.policy);
     if let Some(evaluation) = &notice.evaluation {
         let _ = write!(out, ", rule {}", plain(&evaluation.rule));
     }

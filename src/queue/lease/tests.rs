@@ -7,7 +7,6 @@ use tokio::task::JoinSet;
 use super::super::batch;
 use super::*;
 use crate::aws::Operation;
-use crate::domain::exception::Exceptions;
 use crate::telemetry::traces::Delivery;
 
 const VISIBILITY: Duration = Duration::from_secs(60);
@@ -341,7 +340,7 @@ async fn queue_sees_one_settle_inside_the_lease_under_every_combination_of_fault
     ];
     // Before, at and after each instant at which something happens in a lease of a minute.
     let works = [0, 29, 30, 31, 39, 41, 54, 55, 56, 61, 84, 91, 115, 180];
-    let instruments = Instruments::new(&Exceptions::default()).unwrap();
+    let instruments = Instruments::new().unwrap();
     let mut cases = 0;
     for work in works.map(Duration::from_secs) {
         for first in beats {

@@ -18,7 +18,6 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use serde_json::json;
 use tagwarden::aws::{Aws, AwsError, AwsSettings};
-use tagwarden::domain::exception::Exceptions;
 use tagwarden::domain::findings::{Reading, Scan};
 use tagwarden::domain::names::{
     AccountId, Digest, Region, RegistryId, Repository, RepositoryName, Tag,
@@ -166,7 +165,7 @@ fn registry(canned: &Canned) -> EcrRegistry {
         .time_source(SystemTimeSource::new())
         .sleep_impl(TokioSleep::new())
         .build();
-    let instruments = Arc::new(Instruments::new(&Exceptions::default()).unwrap());
+    let instruments = Arc::new(Instruments::new().unwrap());
     let aws = Aws::new(&sdk, AwsSettings::default(), instruments);
     EcrRegistry::new(aws, registry_id(), UntagBy::TagAndDigest)
 }

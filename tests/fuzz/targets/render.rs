@@ -10,7 +10,7 @@ use tagwarden::domain::image_index::Child;
 use tagwarden::domain::names::{AccountId, Digest, Region, Repository, RepositoryName, Tag};
 use tagwarden::domain::notice::NoticeAction;
 use tagwarden::domain::origin::Origin;
-use tagwarden::domain::policy::Mode;
+use tagwarden::domain::policy::{Fingerprint, Mode, Policy};
 use tagwarden::domain::record::Hold;
 use tagwarden::notify::render::{Audience, Rendered, render};
 use tagwarden::notify::{
@@ -384,6 +384,7 @@ impl Choices<'_> {
             id: notice_id(&repository, &digest, &event_id),
             action,
             mode,
+            policy: Fingerprint::of(&Policy::default()),
             media_type: self.option(Self::text),
             cause: self.option(|choices| Child {
                 digest: choices.digest(),

@@ -37,7 +37,7 @@ fn queue(failure: Option<ErrorClass>) -> (Settler, Asked, JoinSet<()>) {
 async fn deleted(failure: ErrorClass) -> (SettleError, Vec<Duration>) {
     let start = Instant::now();
     let (settler, asked, _tasks) = queue(Some(failure));
-    let instruments = Instruments::new(&Exceptions::default()).unwrap();
+    let instruments = Instruments::new().unwrap();
     let mut lease = HeldLease::new(&message(), VISIBILITY, &settler, &instruments);
     let error = lease.settle(Settlement::Delete).await.unwrap_err();
     let asked = asked.lock().unwrap().iter().map(|&(_, at)| at - start).collect();
@@ -67,7 +67,7 @@ async fn only_a_refusal_keeps_the_lease() {
 #[tokio::test(start_paused = true)]
 async fn abandoned_delete_makes_the_message_visible_at_once() {
     let (settler, asked, _tasks) = queue(None);
-    let instruments = Instruments::new(&Exceptions::default()).unwrap();
+    let instruments = Instruments::new().unwrap();
     let mut lease = HeldLease::new(&message(), VISIBILITY, &settler, &instruments);
     tokio::select! {
         biased;
