@@ -210,13 +210,12 @@ mod tests {
     use crate::clock::Clock;
     use crate::domain::names::sample::repository;
     use crate::domain::origin::Origin;
-    use crate::domain::policy::{Policy, PolicyVersion};
+    use crate::domain::policy::{Policy, PolicyVersion, RuleSettings, Unscanned};
     use crate::event::Claim;
     use crate::inspect::{Freshness, Urgency};
     use crate::outcome::Attempt;
 
-    #[tokio::test(start_paused = true)]
-    async fn result_from_before_an_undisturbed_time_serves_nobody() {
+    fn request() -> Request {
         let digest = Digest::parse(format!("sha256:{}", "a".repeat(64))).unwrap();
         let origin = Origin {
             id: None,
@@ -225,9 +224,9 @@ mod tests {
             time: None,
             at: None,
         };
-        let request = Request {
+        Request {
             repository: repository("team/app"),
-            digest: Some(digest.clone()),
+            digest: Some(digest),
             tags: Vec::new(),
             claim: Claim::Nothing,
             origin,
@@ -238,14 +237,39 @@ mod tests {
             urgency: Urgency::Queued,
             only: None,
             policy: Arc::new(PolicyVersion::new(Policy::default())),
-        };
-        let flights = SingleFlight::default();
-        let enter = || flights.enter(&request.repository, &digest);
+        }
+    }
+
+    async fn enter(flights: &SingleFlight, request: &Request) -> Flight {
+        flights.enter(&request.repository, request.digest.as_ref().unwrap()).await
+    }
+
+    async fn land(flights: &SingleFlight, request: &Request) {
         let result = FlightResult { result: Ok(Outcome::Quarantined), sharing: Sharing::Result };
         let started = Started::now(&Clock::of_this_machine());
-        let _ = enter().await.land(started, &request, result);
-        assert!(enter().await.reusable(&request).is_some());
-        drop(enter().await.undisturbed());
-        assert!(enter().await.reusable(&request).is_none());
+        let _ = enter(flights, request).await.land(started, request, result);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn result_from_before_an_undisturbed_time_serves_nobody() {
+        let (flights, request) = (SingleFlight::default(), request());
+        land(&flights, &request).await;
+        assert!(enter(&flights, &request).await.reusable(&request).is_some());
+        drop(enter(&flights, &request).await.undisturbed());
+        assert!(enter(&flights, &request).await.reusable(&request).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn result_by_another_policy_serves_nobody() {
+        let (flights, request) = (SingleFlight::default(), request());
+        land(&flights, &request).await;
+        let unscanned = Unscanned::Ignore;
+        let base = RuleSettings { unscanned, ..RuleSettings::default() };
+        let other = PolicyVersion::new(Policy { base, ..Policy::default() });
+        let by_other = Request { policy: Arc::new(other), ..request.clone() };
+        assert!(enter(&flights, &by_other).await.reusable(&by_other).is_none());
+        let same = PolicyVersion::new(Policy::default());
+        let by_same = Request { policy: Arc::new(same), ..request };
+        assert!(enter(&flights, &by_same).await.reusable(&by_same).is_some());
     }
 }

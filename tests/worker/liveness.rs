@@ -17,7 +17,7 @@ use tagwarden::config::{Settings, Sources};
 use tagwarden::shutdown::Shutdown;
 use tokio::time::{Instant, sleep};
 
-use super::support::{QUEUE, without_policy, World, basic, quarantine};
+use super::support::{QUEUE, World, basic, quarantine, without_policy};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);

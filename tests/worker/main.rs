@@ -54,4 +54,5 @@ mod sweep;
 #[expect(dead_code, reason = "`tests/integration` uses the rest")]
 mod texts;
 mod topics;
+mod watch;
 mod wrong_policy;

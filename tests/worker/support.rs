@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -110,6 +111,18 @@ impl World {
         let sources = Sources { file: None, environment: self.variables.clone() };
         let sdk = self.sim.sdk_config_as(access_key);
         App::new(Settings::load(&sources).unwrap(), &sdk).unwrap()
+    }
+
+    /// A worker that watches this file. A mode of its policy is the worker's mode.
+    pub fn app_watching(&self, file: &Path) -> App {
+        let mut environment = self.variables.clone();
+        environment.insert("TAGWARDEN__WATCH".to_owned(), "true".to_owned());
+        if std::fs::read_to_string(file).unwrap().contains("mode = ") {
+            environment.remove("TAGWARDEN__POLICY__MODE");
+        }
+        let sources = Sources { file: Some(file.to_owned()), environment };
+        let (settings, file) = Settings::load_watched(&sources).unwrap();
+        App::new(settings, &self.sim.sdk_config()).unwrap().watching(file)
     }
 
     /// Pushes an image with this scan result, without an event.
@@ -271,7 +284,10 @@ impl World {
 pub fn without_policy(text: &str) -> String {
     let (ready, policy) = text.trim_end().rsplit_once('\n').unwrap();
     let fingerprint = policy.strip_prefix("policy ").unwrap();
-    assert!(fingerprint.len() == 64 && fingerprint.chars().all(|c| c.is_ascii_hexdigit()), "{text}");
+    assert!(
+        fingerprint.len() == 64 && fingerprint.chars().all(|c| c.is_ascii_hexdigit()),
+        "{text}"
+    );
     format!("{ready}\n")
 }
 
