@@ -20,6 +20,7 @@ pub(crate) mod quarantined;
 pub(crate) mod restore;
 mod start;
 pub(crate) mod sweep;
+mod topics;
 mod watch;
 mod wiring;
 

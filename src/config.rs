@@ -3,8 +3,8 @@
 //! Settings come from three layers, and the later one wins: the defaults, one file, and environment
 //! variables (`layers`, `variables`). `shape` compares the merged layers with the schema and gives
 //! them the types of `file`, and `validate` checks the values. `schema` describes the file for
-//! editors, and `effective` lists every key with its value and its source. `watched` compares a changed
-//! file with the one in use.
+//! editors, and `effective` lists every key with its value and its source. `watched` compares a
+//! changed file with the one in use.
 //!
 //! A key that is unknown, has the wrong type or contradicts another is a `mistake`. All mistakes
 //! are gathered, `source_text` finds their places in the file, and `error` shows them together.

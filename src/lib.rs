@@ -80,8 +80,8 @@
 //!   [`outcome`]: the table that maps each outcome to what becomes of its message.
 //! - [`queue`], [`registry`] and [`notify`]: the adapters to SQS, ECR and SNS. [`http`]: health and
 //!   metrics. [`aws`]: clients, timeouts and error classes.
-//! - [`health`], [`shutdown`], [`backoff`], [`bounded`], [`telemetry`], [`clock`] and [`table`]:
-//!   what the rooms above share.
+//! - [`health`], [`in_use`] (the policy in use), [`shutdown`], [`backoff`], [`bounded`],
+//!   [`telemetry`], [`clock`] and [`table`]: what the rooms above share.
 //! - [`event`] and [`domain`]: pure. They import nothing but `domain`.
 
 #![expect(

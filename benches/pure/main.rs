@@ -4,6 +4,8 @@
 //! everything is done once, and what comes of it is held against what is meant to be measured.
 #![expect(clippy::expect_used, reason = "a measurement that cannot go on has failed")]
 
+mod many_exceptions;
+
 use std::hint::black_box;
 use std::time::{Duration, SystemTime};
 
@@ -95,6 +97,7 @@ fn judging(criterion: &mut Criterion) {
         bencher.iter(|| policy.judge(&subject, black_box(&findings)));
     });
     group.finish();
+    many_exceptions::measure(criterion, &subject);
 }
 
 fn planning(criterion: &mut Criterion) {

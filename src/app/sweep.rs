@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aws_config::SdkConfig;
 
 use super::live::LiveError;
-use super::start::{missing_publish, usable_topics};
+use super::topics::{missing_publish, usable_topics};
 use super::wiring::{Client, Reading, Surroundings, dispatcher_of_command, record_settings};
 use super::{Signals, identity};
 use crate::config::JudgingSettings;

@@ -1,11 +1,11 @@
 //! Uses a changed configuration file without a restart.
 //!
 //! The content of the file is read every second, because files change in many ways: they are
-//! written in place, replaced by a rename, or a link of a mounted volume is switched. A content that
-//! was the same for five seconds is checked as a whole by `config`, and then it is used as a whole:
-//! the policy by one swap of [`PolicyInUse`], which every assessment reads once. A content that
-//! cannot be used changes nothing. The log, a metric and a notice to the operators say why, once
-//! for each content.
+//! written in place, replaced by a rename, or a link of a mounted volume is switched. A content
+//! that was the same for five seconds is checked as a whole by `config`, and then it is used as a
+//! whole: the policy by one swap of [`PolicyInUse`], which every assessment reads once. A content
+//! that cannot be used changes nothing. The log, a metric and a notice to the operators say why,
+//! once for each content.
 
 mod refusal;
 
@@ -17,8 +17,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
-use self::refusal::Refusal;
-use super::start::usable_topics;
+use self::refusal::{AGAIN, Refusal};
+use super::topics::usable_topics;
 use crate::assess::Assessor;
 use crate::aws::Aws;
 use crate::config::{Change, Content, ContentId, WatchedFile};
@@ -36,9 +36,6 @@ const EVERY: Duration = Duration::from_secs(1);
 /// How long a content has to stay the same, because a file that is being written is a part of
 /// itself.
 const STEADY: Duration = Duration::from_secs(5);
-/// The pause after which operators are notified again if a topic did not accept the notice, and
-/// after which topics that could not be reached are tried again.
-const AGAIN: Duration = Duration::from_secs(60);
 
 /// The parts whose settings change with the file.
 #[derive(Debug)]

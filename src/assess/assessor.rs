@@ -382,7 +382,7 @@ impl<R: Registry, N: Notifier> Assessor<R, N> {
             digest = %violation.image.digest,
             cause = violation.cause.as_ref().map(|child| child.digest.as_str()),
             mode = request.settings().mode.as_str(),
-            policy = %request.policy.fingerprint(),
+            policy = request.policy.fingerprint().as_str(),
             rule = violation.evaluation.rule,
             reasons = violation.evaluation.reasons.join("; "),
             untag = joined(&plan.untag),

@@ -17,9 +17,7 @@ use super::schema_keys::principal_id;
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 #[schemars(title = "tagwarden configuration")]
 pub(super) struct RawSettings {
-    /// Use a changed file without a restart. Of its keys only those of `policy`, `limits` and
-    /// `notify.topics` may change so, and not all of these. A file in TOML or YAML has to end with
-    /// the line `# end`
+    /// Use a changed configuration file without a restart; in TOML and YAML it ends with `# end`
     #[schemars(with = "Option<bool>")]
     pub(super) watch: Option<Value>,
     pub(super) queue: RawQueue,

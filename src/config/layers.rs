@@ -37,7 +37,7 @@ impl Layers {
     /// # Errors
     /// Returns an error if the file cannot be read, because its keys are not known then.
     pub(super) fn read(sources: &Sources) -> Result<Self, ConfigError> {
-        Self::with(sources, |path| Content::read(path))
+        Self::with(sources, Content::read)
     }
 
     /// Reads every source, and the configuration file by `read`.

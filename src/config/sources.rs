@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::mistake::Mistake;
-use super::variables::name_of;
 use crate::domain::names::Region;
 
 /// The environment variable that holds the path of the configuration file.
@@ -14,6 +13,8 @@ pub const TEXT_VARIABLE: &str = "TAGWARDEN_CONFIG_TEXT";
 
 /// The key that makes the worker watch its file.
 pub(super) const WATCH: &str = "watch";
+/// The environment variable that sets it.
+const WATCH_VARIABLE: &str = "TAGWARDEN__WATCH";
 
 /// The variables of the AWS SDK that choose a kind of endpoint.
 const ENDPOINT_KINDS: [&str; 2] = ["AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT"];
@@ -56,9 +57,7 @@ impl Sources {
 
     /// Makes the worker watch its configuration file, as the key `watch` does.
     pub fn watch(&mut self) {
-        if let Some(name) = name_of(WATCH) {
-            self.environment.insert(name, "true".to_owned());
-        }
+        self.environment.insert(WATCH_VARIABLE.to_owned(), "true".to_owned());
     }
 
     /// Returns the name of the configuration file, or of the variable that holds its text.

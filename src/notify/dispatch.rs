@@ -117,7 +117,7 @@ fn audit(notice: &Notice) {
         cause = notice.cause.as_ref().map(|child| child.digest.as_str()),
         action = notice.action.as_str(),
         mode = notice.mode.as_str(),
-        policy = %notice.policy,
+        policy = notice.policy.as_str(),
         rule = evaluation.as_ref().map(|evaluation| evaluation.rule.as_str()),
         reasons = notice.reasons.join("; "),
         untagged = joined(&tags.untagged),

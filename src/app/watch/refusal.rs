@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::AGAIN;
 use crate::config::ContentId;
 use crate::domain::names::RegistryId;
 use crate::domain::policy::Fingerprint;
@@ -16,6 +16,9 @@ use crate::domain::text::{escaped, start};
 use crate::notify::render::{Rendered, trusted};
 use crate::notify::{Announced, Dispatcher, NoticeFormat, Notifier, id_of};
 
+/// The pause after which operators are notified again if a topic did not accept the notice, and
+/// after which topics that could not be reached are tried again.
+pub(super) const AGAIN: Duration = Duration::from_secs(60);
 /// The word for this notice in its attributes.
 const ACTION: &str = "config_refused";
 /// The most problems that a notice lists, and the most characters of each.
