@@ -21,7 +21,7 @@ use tagwarden::domain::names::{
 use tagwarden::domain::notice::NoticeAction;
 use tagwarden::domain::origin::Origin;
 use tagwarden::domain::plan::Plan;
-use tagwarden::domain::policy::{Mode, Policy, Reporting, Rule, RuleSettings};
+use tagwarden::domain::policy::{Fingerprint, Mode, Policy, Reporting, Rule, RuleSettings};
 use tagwarden::domain::registries::Registries;
 use tagwarden::event::{self, Parsed};
 use tagwarden::notify::render::{Audience, render};
@@ -210,6 +210,7 @@ fn notice() -> Notice {
         id: notice_id(&repository, &digest, "event-1"),
         action: NoticeAction::Quarantined,
         mode: Mode::Enforce,
+        policy: Fingerprint::of(&Policy::default()),
         media_type: Some("application/vnd.oci.image.manifest.v1+json".to_owned()),
         cause: None,
         tags: NoticeTags {

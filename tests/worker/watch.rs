@@ -56,7 +56,7 @@ fn allowing(critical: usize) -> String {
 fn metric(app: &App, sample: &str) -> String {
     let metrics = app.instruments().render().unwrap();
     let found = metrics.lines().find_map(|line| line.strip_prefix(sample));
-    found.unwrap_or_else(|| panic!("no {sample} in {metrics}")).trim().to_owned()
+    found.expect(sample).trim().to_owned()
 }
 
 /// The fingerprint of the policy in use.
