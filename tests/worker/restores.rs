@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use aws_sim::{FaultRule, Referrer, RepoKey, ScanResult, SimConfig};
+use aws_sim::{FaultRule, RepoKey, ScanResult, SimConfig};
 use serde_json::{Value, json};
 use tagwarden::domain::findings::SeverityCounts;
 use tagwarden::domain::names::{AccountId, Digest, Region, Repository, RepositoryName, Tag};
