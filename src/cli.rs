@@ -2,6 +2,7 @@
 //! exit code. Everything that is printed is escaped, because names and errors may contain
 //! characters that control a terminal.
 
+mod agreed;
 mod apply;
 mod audit_log;
 mod bad_input;

@@ -119,7 +119,12 @@ struct ExplainedEvent {
 #[derive(Debug, Serialize)]
 pub(crate) struct Explanation {
     schema: &'static str,
+    /// Where the policy is from.
+    policy_source: String,
     verdict: Verdict,
+    /// Why the tag that was asked about stays on an image that has lost others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag_kept: Option<String>,
     judged: &'static str,
     /// The event; `None` if an image is explained.
     event: Option<ExplainedEvent>,
@@ -174,6 +179,11 @@ impl Explanation {
         self.notes.push(note);
     }
 
+    /// Says where the policy is from.
+    pub(crate) fn judged_by(&mut self, source: String) {
+        self.policy_source = source;
+    }
+
     /// Lists the keys of the policy in the text too.
     pub(crate) fn list_keys(&mut self) {
         self.lists_keys = true;
@@ -196,7 +206,9 @@ impl Explanation {
         });
         Self {
             schema: "tagwarden.explain/1",
+            policy_source: String::new(),
             verdict: Verdict::Ignored,
+            tag_kept: None,
             judged,
             event,
             repository: None,
@@ -284,7 +296,17 @@ impl Explainer<'_> {
             let all = all.map(|(at, one)| self.inspected(repository, Some(digest), one, at < last));
             explanation.images.extend(all);
         }
-        if let (TagOrDigest::Digest(digest), Live::Inspected(all)) = (image, live) {
+        let named = match image {
+            TagOrDigest::Digest(digest) => Some(digest),
+            // The tag is on an image that may have lost others.
+            TagOrDigest::Tag(_) => past.named.as_ref().map(|named| &named.image.digest),
+        };
+        if let (TagOrDigest::Tag(tag), Verdict::AlreadyQuarantined) = (image, explanation.verdict)
+            && named.is_some_and(|digest| !tag.is_quarantine_of(digest))
+        {
+            explanation.tag_kept = self.policy.terms(repository).1.keeps(tag);
+        }
+        if let (Some(digest), Live::Inspected(all)) = (named, live) {
             let today = IfGivenBack::of(self.policy, repository, None, Ok(all));
             let history = explanation.history.iter_mut();
             if let Some(of) = history.into_iter().find(|of| of.is_of(digest)) {

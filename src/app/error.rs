@@ -12,7 +12,9 @@ use crate::telemetry::instruments::MetricsError;
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The environment names no Region.
-    #[error("no AWS Region: set AWS_REGION, or choose a profile that has one")]
+    #[error(
+        "no AWS Region: set AWS_REGION, which is missing or empty, or choose a profile with one"
+    )]
     NoRegion,
     /// The address for health and metrics cannot be bound.
     #[error("cannot listen on {address} (http.listen): {error}")]

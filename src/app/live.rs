@@ -10,7 +10,7 @@ use super::wiring::{Client, Reading, Surroundings, record_settings};
 use super::{RunError, identity};
 use crate::aws::{AwsError, Tried};
 use crate::check::{Lifecycle, iam, scope};
-use crate::config::JudgingSettings;
+use crate::config::{JudgingSettings, closest, did_you_mean};
 use crate::domain::image_reference::{ImageReference, TagOrDigest};
 use crate::domain::names::{
     AccountId, Digest, InvalidName, Region, RegistryId, Repository, RepositoryName, Tag,
@@ -20,7 +20,7 @@ use crate::domain::policy::{Mode, Policy, PolicyVersion};
 use crate::event::{Claim, ImageEvent};
 use crate::explain::live::{Live, inspect};
 use crate::explain::{Past, Today};
-use crate::inspect::{Freshness, Request, Urgency};
+use crate::inspect::{Freshness, Inspection, Request, Urgency};
 use crate::notify::SnsNotifier;
 use crate::outcome::{Attempt, Failure};
 use crate::quarantined::Reader;
@@ -177,6 +177,11 @@ pub(crate) async fn look_at_image(
         Live::OutOfScope(_) => Past::unread(now, reader.max_hold()),
         _ => Past::read(reader, &repository, &named.image, now).await,
     };
+    if matches!(&live, Live::Inspected(all) if all.iter().all(|one| matches!(one, Inspection::Absent)))
+        && past.is_empty()
+    {
+        exists(reader, &repository).await?;
+    }
     // Whoever asks about a vanished tag wants to know whether it may come back.
     if let (TagOrDigest::Tag(tag), None) = (&named.image, &past.named) {
         for digest in past.missing(tag) {
@@ -192,6 +197,22 @@ pub(crate) async fn look_at_image(
         }
     }
     Ok(NamedImage { repository, live, past })
+}
+
+/// Checks that a repository exists in which nothing was found. If the repositories cannot be
+/// listed, it is not known that it does not.
+async fn exists(reader: &Reader<EcrRegistry>, repository: &Repository) -> Result<(), LiveError> {
+    let registry_id = repository.registry_id();
+    let Ok(covered) = reader.covered(&registry_id).await else { return Ok(()) };
+    if covered.contains(repository) {
+        return Ok(());
+    }
+    let names = covered.iter().map(|repository| repository.name.as_str());
+    let meant = did_you_mean(closest(repository.name.as_str(), names));
+    Err(LiveError::NotChosen(format!(
+        "there is no repository {} in {} {}; is it the right account and Region?{meant}",
+        repository.name, registry_id.account, registry_id.region
+    )))
 }
 
 /// Returns the request to inspect an image, or what has these tags, without an event.

@@ -10,7 +10,7 @@ use crate::assess::{Assessor, Stages};
 use crate::aws::{self, Aws, AwsSettings};
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::domain::names::RegistryId;
+use crate::domain::names::{Region, RegistryId};
 use crate::domain::policy::Policy;
 use crate::enforce::{self, Enforcer, LimitSettings};
 use crate::health::Health;
@@ -45,7 +45,9 @@ impl Client {
         settings: AwsSettings,
         export: Option<MetricExport>,
     ) -> Result<Self, RunError> {
-        let (Some(_), Some(clock)) = (sdk.region(), Aws::clock_of(sdk)) else {
+        // An empty AWS_REGION is a Region to the SDK.
+        let region = sdk.region().and_then(|region| Region::parse(region.as_ref()).ok());
+        let (Some(_), Some(clock)) = (region, Aws::clock_of(sdk)) else {
             return Err(RunError::NoRegion);
         };
         let instruments = Arc::new(instruments(export)?);

@@ -192,11 +192,12 @@ impl Report {
     /// Returns what to do about refusals, and what the end of a hold means.
     fn next(&self) -> String {
         let first = |outcome| self.images.iter().find(|row| row.outcome == Some(outcome));
-        if first("withdrawn").is_some() {
-            return "No tag is removed now. If the image violates the policy, its tags are removed\n\
-                    at the next event about it, or by the next sweep. Whether it does:\n  \
-                    tagwarden explain IMAGE\n"
-                .to_owned();
+        if let Some(name) = first("withdrawn").map(|row| self.name(row)) {
+            return format!(
+                "No tag is removed now. If the image violates the policy, its tags are removed\n\
+                 at the next event about it, or by the next sweep. Whether it does:\n  \
+                 tagwarden explain {name}\n"
+            );
         }
         let Some(name) = first("refused").map(|row| self.name(row)) else { return String::new() };
         match self.asks {

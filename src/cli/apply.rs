@@ -4,13 +4,13 @@
 //! terminal types the account number, or `--yes` stands for it. Whatever else is given, nothing is
 //! changed.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
 
+use super::agreed::agreed;
 use super::audit_log::AuditLog;
 use super::bad_input::BadInput;
 use super::plan::{policy_note, width};
@@ -31,6 +31,11 @@ use crate::table::count;
 
 /// The largest plan that is read.
 const MAX_BYTES: u64 = 1 << 30;
+
+/// Without the key, records are not signed, and the worker refuses them.
+const NO_KEY: &str =
+    "  note    no restore.key here: what this removes can be given back only by hand
+          (docs/undo.md)";
 
 const HELP: &str = "\
 Exit codes:
@@ -76,6 +81,7 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
         Ok(order) => order,
         Err(problem) => return problem.report(screen),
     };
+    let has_key = settings.restore.keys.is_some();
     let (limits, policy) = (settings.limits, Fingerprint::of(&settings.policy));
     let sdk = app::aws_from_environment().await;
     let application = match Box::pin(Application::prepare(settings, plan, &sdk)).await {
@@ -85,20 +91,23 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
         }
         Err(error) => return live_failed(&error),
     };
+    let mut signals = match app::Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return failed(FAILED, error),
+    };
     if application.plan().removals().images > 0 {
         let source = format!("{source} (sha256 {policy})");
         let summary = summary(&arguments.plan, &application, &source, limits, now);
         eprintln!("{}", escaped(&summary, &['\n']));
+        if !has_key {
+            eprintln!("{NO_KEY}");
+        }
         if !arguments.yes
-            && let Err(problem) = agreed(application.own().account.as_str())
+            && let Err(problem) = agreed(application.own().account.as_str(), &mut signals).await
         {
-            return failed(BAD_INPUT, problem);
+            return failed(BAD_INPUT, format_args!("nothing was changed: {problem}"));
         }
     }
-    let signals = match app::Signals::listen() {
-        Ok(signals) => signals,
-        Err(error) => return failed(FAILED, error),
-    };
     let progress = Progress::of("images", screen);
     progress::log(&progress, audit.map_or(Acts::Shown, Acts::To), screen);
     let step = |step: crate::sweep::Advance| progress.step(&step);
@@ -211,25 +220,4 @@ fn in_words(limits: LimitSettings) -> String {
         .map(|most| format!("{} tags an hour in one repository", limits.share(most)));
     let limits: Vec<_> = all.into_iter().chain(each).collect();
     if limits.is_empty() { "none".to_owned() } else { limits.join(", ") }
-}
-
-/// Asks a person at the terminal for the account number.
-fn agreed(account: &str) -> Result<(), String> {
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
-        return Err(
-            "nothing was changed: standard input is no terminal; --yes carries out the plan \
-             without asking"
-                .to_owned(),
-        );
-    }
-    eprint!("Type the account number to go on: ");
-    drop(std::io::stderr().flush());
-    let mut line = String::new();
-    let read =
-        stdin.read_line(&mut line).map_err(|error| format!("nothing was changed: {error}"))?;
-    if read == 0 || line.trim() != account {
-        return Err(format!("nothing was changed: that is not {account}"));
-    }
-    Ok(())
 }

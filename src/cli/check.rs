@@ -1,21 +1,25 @@
 //! The command `tagwarden check`. It needs neither a queue nor topics, so that a policy can be
 //! checked where it is written.
 
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::{
     BAD_INPUT, FAILED, Format, Screen, failed, live_failed, misconfigured, print, print_coloured,
-    unused_file,
+    quoted, unused_file,
 };
 use crate::app::{self, live};
 use crate::check::render::Details;
 use crate::check::{Lifecycle, Report, iam};
 use crate::clock::Clock;
-use crate::config::{self, JudgingSettings, Sources};
+use crate::config::{self, FILE_VARIABLE, JudgingSettings, Sources, TEXT_VARIABLE};
 use crate::queue::QueueSettings;
+
+/// The bytes of a file that tell a plan from a configuration.
+const START: u64 = 200;
 
 const HELP: &str = "\
 Exit codes:
@@ -53,6 +57,23 @@ pub(super) async fn main(arguments: Arguments, mut sources: Sources, screen: &Sc
     if let Some(file) = arguments.file {
         if sources.file.is_some() {
             return failed(BAD_INPUT, "FILE and --config are both given; give one of them");
+        }
+        let is_set = |name: &&str| sources.environment.contains_key(*name);
+        if let Some(name) = [FILE_VARIABLE, TEXT_VARIABLE].iter().find(|name| is_set(name)) {
+            let file = file.display();
+            return failed(
+                BAD_INPUT,
+                format_args!("{file} is given, and {name} is set; to check {file}: unset {name}"),
+            );
+        }
+        if is_plan(&file) {
+            let (file, name) = (file.display(), quoted(&file));
+            return failed(
+                BAD_INPUT,
+                format_args!(
+                    "{file} is a plan, no configuration; to carry it out: tagwarden apply {name}"
+                ),
+            );
         }
         sources.file = Some(file);
     }
@@ -92,4 +113,16 @@ pub(super) async fn main(arguments: Arguments, mut sources: Sources, screen: &Sc
         return ExitCode::from(FAILED);
     }
     printed
+}
+
+/// Returns whether a file begins like a saved plan, whose first member says which form it has.
+fn is_plan(file: &Path) -> bool {
+    let mut start = Vec::new();
+    let opened = std::fs::File::open(file);
+    let read = opened.and_then(|opened| opened.take(START).read_to_end(&mut start));
+    let start = String::from_utf8_lossy(&start);
+    read.is_ok()
+        && start.trim_start().starts_with('{')
+        && start.contains("\"schema\"")
+        && start.contains("\"tagwarden.plan/")
 }

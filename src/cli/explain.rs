@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::plan::policy_note;
 use super::{
     BAD_INPUT, FAILED, Format, Screen, WOULD_UNTAG, failed, live_failed, misconfigured, print,
     print_verdicts,
@@ -18,8 +19,10 @@ use crate::app::{self, live};
 use crate::clock::Clock;
 use crate::config::{self, ConfigError, JudgingSettings, Sources};
 use crate::domain::names::{AccountId, Region, RegistryId};
+use crate::domain::policy::Fingerprint;
 use crate::event::{self, ImageEvent, Kind, Parsed};
 use crate::explain::{Explainer, Explanation, offline};
+use crate::sweep::DEFAULTS;
 
 /// The largest event that is read, SQS's own limit.
 const MAX_BYTES: u64 = 1 << 20;
@@ -81,18 +84,33 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
         Ok(parsed) => parsed,
         Err(error) => {
             let name = name(file);
-            let hint = hint(&body);
+            let hint = hint(file, &body);
             return failed(
                 BAD_INPUT,
                 format_args!("{name} is no event for tagwarden: {error}{hint}"),
             );
         }
     };
-    let explanation = match explained(&arguments, settings, &limits, known, own, &parsed).await {
+    let source = match policy_source(sources, &settings) {
+        Ok(source) => source,
+        Err(error) => return misconfigured(&error, screen),
+    };
+    let mut explanation = match explained(&arguments, settings, &limits, known, own, &parsed).await
+    {
         Ok(explanation) => explanation,
         Err(error) => return live_failed(&error),
     };
+    explanation.judged_by(source);
     conclude(&explanation, arguments.format, screen)
+}
+
+/// Says by whose policy an explanation judges. The worker may have another.
+fn policy_source(sources: &Sources, settings: &JudgingSettings) -> Result<String, ConfigError> {
+    let note = policy_note(sources, &settings.policy, settings.mode)?;
+    Ok(match note.source.as_str() {
+        DEFAULTS => "the default policy; the worker's may differ".to_owned(),
+        source => format!("{source} (sha256 {})", Fingerprint::short(&note.fingerprint)),
+    })
 }
 
 /// Prints an explanation, and returns the exit code for it.
@@ -115,7 +133,11 @@ fn limits(sources: &Sources) -> Result<Vec<(String, String)>, ConfigError> {
 }
 
 /// Returns a hint if the text is something that is easily mistaken for an event.
-fn hint(body: &str) -> &'static str {
+fn hint(file: &Path, body: &str) -> &'static str {
+    let extension = file.extension().and_then(|extension| extension.to_str());
+    if matches!(extension, Some("toml" | "yaml" | "yml")) {
+        return "; this is a configuration: `tagwarden check FILE` checks it";
+    }
     let members: Option<serde_json::Map<String, serde_json::Value>> =
         serde_json::from_str(body).ok();
     let has = |name| members.as_ref().is_some_and(|members| members.contains_key(name));

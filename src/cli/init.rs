@@ -56,6 +56,13 @@ pub(super) fn main(arguments: Arguments, sources: &Sources, screen: &Screen) -> 
     if let Err(error) = config::check_variables(sources) {
         return misconfigured(&error, screen);
     }
+    let given = [("--queue-url", &arguments.queue_url), ("--topic-arn", &arguments.topic_arn)];
+    for (name, value) in given {
+        if value.as_ref().is_some_and(|value| value.trim().is_empty()) {
+            let problem = "is empty, as a variable is that is not set; leave it out, or give it";
+            return failed(BAD_INPUT, format_args!("{name}: {problem}"));
+        }
+    }
     let file = arguments.file.clone();
     if file.extension().is_none_or(|extension| extension != "toml") {
         let name = file.display();

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -88,6 +88,16 @@ impl Progress {
         }
     }
 
+    /// Says something without breaking the bar.
+    pub(super) fn say(&self, text: &str) {
+        let text = escaped(text, &[]);
+        match &self.bar {
+            _ if self.is_quiet => {}
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+
     pub(super) fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -96,8 +106,15 @@ impl Progress {
 }
 
 fn style(units: &str) -> ProgressStyle {
-    let template = format!("{{wide_bar}} {{pos}}/{{len}} {units}{{msg}}, {{eta}} left");
-    ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    let template = format!("{{wide_bar}} {{pos}}/{{len}} {units}{{msg}}{{left}}");
+    let style = ProgressStyle::with_template(&template);
+    // Before the first unit is done, nothing is known of the time that is left.
+    let left = |state: &ProgressState, to: &mut dyn std::fmt::Write| {
+        if state.pos() > 0 {
+            write!(to, ", {:#} left", HumanDuration(state.eta())).unwrap_or_default();
+        }
+    };
+    style.map_or_else(|_| ProgressStyle::default_bar(), |style| style.with_key("left", left))
 }
 
 /// Writes log lines to standard error without breaking the bar.

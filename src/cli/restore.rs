@@ -10,14 +10,14 @@ mod order;
 mod senders;
 mod times;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::convert::Infallible;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-use tokio::sync::oneshot;
 
 pub(super) use self::arguments::Arguments;
 use self::order::Order;
+use super::agreed::agreed;
 use super::plan::width;
 use super::progress::{self, Acts, Progress};
 use super::{BAD_INPUT, FAILED, Format, Screen, failed, live_failed, print, print_verdicts};
@@ -28,6 +28,10 @@ use crate::config::Sources;
 use crate::domain::text::escaped;
 use crate::sweep::Advance;
 use crate::table::count;
+
+/// How long the worker usually takes at most: then somebody who waits wants to know what may be
+/// wrong.
+const DOUBT: Duration = Duration::from_secs(5);
 
 pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Screen) -> ExitCode {
     let mut order = match order::order(&arguments, sources) {
@@ -52,7 +56,7 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
     let how = How { dry_run: arguments.dry_run, is_quiet: screen.is_quiet() };
     let chosen = Box::pin(choose(order, how, &progress, &mut signals)).await;
     progress.end();
-    let Chosen { restoring, all, patience, queue, is_partial } = match chosen {
+    let Chosen { restoring, all, patience, queue, doubt, is_partial } = match chosen {
         Ok(chosen) => chosen,
         Err(code) => return code,
     };
@@ -71,8 +75,25 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
         return failed(BAD_INPUT, format_args!("nothing was sent: {problem}"));
     }
     progress.restart("images");
-    let step = |step: Advance| progress.step(&step);
-    let asked = Box::pin(restoring.ask(all, patience, &mut signals, &step)).await;
+    let has_answer = AtomicBool::new(false);
+    let step = |step: Advance| {
+        if matches!(step, Advance::Image) {
+            has_answer.store(true, Ordering::Relaxed);
+        }
+        progress.step(&step);
+    };
+    let asking = Box::pin(restoring.ask(all, patience, &mut signals, &step));
+    let doubting = async {
+        tokio::time::sleep((patience.unwrap_or_default() / 10).min(DOUBT)).await;
+        if patience.is_some() && !has_answer.load(Ordering::Relaxed) {
+            progress.say(&format!("no answer yet; {doubt}"));
+        }
+        std::future::pending::<Infallible>().await
+    };
+    let asked = tokio::select! {
+        asked = asking => asked,
+        never = doubting => match never {},
+    };
     progress.end();
     let all = match asked {
         Ok(all) => all,
@@ -81,6 +102,9 @@ pub(super) async fn main(arguments: Arguments, sources: &Sources, screen: &Scree
     let report = Report::new(restoring.own(), &all, false);
     let printed = show(&arguments, &report, &report.outcomes(width()), screen);
     if let Some(end) = &all.end {
+        if matches!(end, End::NoAnswer { .. }) {
+            eprintln!("{}", escaped(&causes(&doubt), &['\n']));
+        }
         return failed(FAILED, ended(end, &all, &queue));
     }
     match printed {
@@ -96,6 +120,8 @@ struct Chosen {
     all: AskedAll,
     patience: Option<Duration>,
     queue: String,
+    /// The question about the sender if there is no answer.
+    doubt: String,
     /// Whether something could not be read.
     is_partial: bool,
 }
@@ -159,7 +185,8 @@ async fn choose(
         eprintln!("note: {were} quarantined before there were records, and {fit} no filter");
     }
     let all = AskedAll::new(wish, choosing.chosen);
-    Ok(Chosen { restoring, all, patience, queue, is_partial })
+    let doubt = senders.doubt(restoring.principal());
+    Ok(Chosen { restoring, all, patience, queue, doubt, is_partial })
 }
 
 /// Says that not everything was read.
@@ -189,6 +216,16 @@ fn show(arguments: &Arguments, report: &Report, text: &str, screen: &Screen) -> 
     }
 }
 
+/// Says why there may be no answer, a line for each cause.
+fn causes(doubt: &str) -> String {
+    format!(
+        "No answer. Either the worker refused without a record:\n  {doubt}\n  \
+         the image is gone, or has too many refusals\n  the repository is full\n  \
+         the request is too old: it waited in the queue for more than an hour\n\
+         or it has not come to it:\n  it is stopped, or waits for findings"
+    )
+}
+
 /// Says why the work ended early, and what to do.
 fn ended(end: &End, all: &AskedAll, queue: &str) -> String {
     let askable = all.askable().count();
@@ -210,47 +247,10 @@ fn ended(end: &End, all: &AskedAll, queue: &str) -> String {
             let failed = failed.as_ref().map(|failed| format!(" (the last look failed: {failed})"));
             let requests = all.unanswered();
             format!(
-                "{sent}, and no answer yet for {patience}{}: the worker may be stopped, or \
-                 waits for findings, or has refused without a record: because you are no sender \
-                 (restore.senders), the image is gone, the repository is full, or the image has \
-                 too many refusals; its audit log and its notice `refused` say which ({requests}); \
-                 run it again later, which does nothing twice; a request that waits in the queue \
-                 for more than an hour is refused as too old",
+                "{sent}, and no answer for {patience}{}; the worker's audit log and its notice \
+                 `refused` say more ({requests}); run it again later, which does nothing twice",
                 failed.unwrap_or_default()
             )
-        }
-    }
-}
-
-/// Asks a person at the terminal for the account number.
-async fn agreed(account: &str, signals: &mut app::Signals) -> Result<(), String> {
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
-        return Err("standard input is no terminal; --yes restores without asking".to_owned());
-    }
-    eprint!("Type the account number to go on: ");
-    drop(std::io::stderr().flush());
-    // The signals are caught already, so that one of them has to end the question. The thread ends
-    // with the process.
-    let (typed, typing) = oneshot::channel();
-    std::thread::spawn(move || {
-        let mut line = String::new();
-        let read = stdin.read_line(&mut line).map(|_| line);
-        drop(typed.send(read));
-    });
-    let line = tokio::select! {
-        biased;
-        _ = signals.next() => {
-            eprintln!();
-            return Err("interrupted".to_owned());
-        }
-        typed = typing => typed,
-    };
-    match line {
-        Ok(Ok(line)) if line.trim() == account => Ok(()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Ok(Ok(_)) | Err(_) => {
-            Err(format!("that is not {account}; run it again and type this number, or add --yes"))
         }
     }
 }

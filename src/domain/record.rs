@@ -32,6 +32,7 @@ pub use annotations::InvalidRecord;
 pub use facts::{
     Closing, Hold, LONGEST_NAME, LONGEST_REASON, MAX_CLOSED, MAX_FINDINGS, MAX_REASONS, MAX_TAGS,
     Notification, Quarantined, Record, RecordKind, RecordedFinding, Refusal, Withdrawal,
+    says_something,
 };
 pub use history::{Artifact, History, Noted, OpenTag, Trust, Unverified};
 pub use id::record_id;

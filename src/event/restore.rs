@@ -18,7 +18,7 @@ use super::{MAX_TAGS, Malformed, Parsed};
 use crate::domain::names::{
     AccountId, Digest, InvalidName, Region, RegistryId, Repository, RepositoryName, Tag,
 };
-use crate::domain::record::{LONGEST_NAME, LONGEST_REASON};
+use crate::domain::record::{LONGEST_NAME, LONGEST_REASON, says_something};
 use crate::domain::text::is_unseen;
 
 /// The `detail-type` of the message.
@@ -251,9 +251,10 @@ fn time(text: &str) -> Result<SystemTime, Malformed> {
 
 fn line(field: &str, text: &str, most: usize) -> Result<String, Malformed> {
     let length = text.chars().count();
-    if text.trim().is_empty() || length > most || text.contains(is_unseen) {
+    if !says_something(text) || length > most || text.contains(is_unseen) {
         return Err(Malformed::new(format!(
-            "{field} is not a line of 1 to {most} characters without invisible ones"
+            "{field} is not a line of 1 to {most} characters without invisible ones, with a letter \
+             or a digit"
         )));
     }
     Ok(text.to_owned())

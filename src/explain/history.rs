@@ -179,6 +179,12 @@ impl Past {
         past
     }
 
+    /// Returns whether nothing was found.
+    pub(crate) fn is_empty(&self) -> bool {
+        let NamingTag { images, without_records, unread, .. } = &self.naming;
+        self.named.is_none() && images.is_empty() && without_records.is_empty() && *unread == 0
+    }
+
     /// Returns the images from which a tag was removed that can be given back.
     pub(crate) fn missing(&self, tag: &Tag) -> Vec<Digest> {
         let misses =

@@ -29,10 +29,12 @@ impl fmt::Display for ExplainedHistory {
                 line(&label, &text)?;
             }
         }
-        for removal in removals {
+        let mut others: Vec<_> = removals.collect();
+        others.sort_by_key(|removal| &removal.at);
+        for removal in others {
             let at = removal.at.as_deref().unwrap_or("at an unknown time");
             let tags = named(&removal.tags, removal.more_tags);
-            line("before", &format!("{at}: {tags} (rule {})", removal.rule))?;
+            line("also", &format!("{at}: {tags} (rule {})", removal.rule))?;
         }
         for outcome in &self.outcomes {
             for (label, text) in outcome.lines() {

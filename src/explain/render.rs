@@ -41,7 +41,13 @@ impl fmt::Display for Explanation {
         let first = self.history.first();
         let vanished = first.filter(|_| self.verdict == Verdict::Absent);
         let today = vanished.and_then(|first| first.today());
-        line("verdict", today.unwrap_or_else(|| self.verdict.in_words()))?;
+        line("policy", &self.policy_source)?;
+        match (&self.tag_kept, today) {
+            (Some(why), _) => {
+                line("verdict", &format!("kept: {why}; the image has lost other tags"))?
+            }
+            (None, today) => line("verdict", today.unwrap_or_else(|| self.verdict.in_words()))?,
+        }
         if let Some(today) = vanished.and_then(|first| first.if_given_back.as_ref()) {
             for why in today.because.iter().take(MAX_REASONS) {
                 line("because", why)?;

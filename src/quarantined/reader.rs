@@ -131,6 +131,17 @@ impl<R: Registry> Reader<R> {
         self.0.max_hold
     }
 
+    /// Returns the repositories of a registry that the policy covers, by name.
+    ///
+    /// # Errors
+    /// The call that failed.
+    pub(crate) async fn covered(
+        &self,
+        registry_id: &RegistryId,
+    ) -> Result<Vec<Repository>, AwsError> {
+        self.0.inventory.covered(&self.0.policy, registry_id).await
+    }
+
     /// Reads the selected repositories of the policy, or as many as there is time for until the
     /// process is told to stop.
     ///

@@ -213,7 +213,10 @@ fn next(document: &ListDocument) -> Option<String> {
     let name = format!("{}:{}", command_name(&image.repository, &document.own), removed.tag);
     let why = format!("Why: tagwarden explain {name}");
     Some(match signed {
-        Some(_) => format!("{why}\nBack: tagwarden restore {name}"),
+        Some(_) => format!(
+            "{why}\nBack: tagwarden restore {name}\n\
+             \x20     which is refused if the policy would remove it again: explain says whether"
+        ),
         None => format!(
             "{why}\nBack: by hand, because nothing here is signed by the worker; the commands:\n\
              \x20     tagwarden restore {name}"

@@ -214,6 +214,9 @@ const BEFORE: &str = "done_before";
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { now, before, not, untried } = *self;
+        if now + before + not + untried == 0 {
+            return f.write_str("nothing to do");
+        }
         if before > 0 {
             write!(f, "{before} done before, ")?;
         }

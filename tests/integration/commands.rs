@@ -5,6 +5,7 @@ mod apply;
 mod check;
 mod explain;
 mod filled;
+mod first_sight;
 pub(crate) mod held;
 mod history;
 mod iam;

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{Arguments, conclude};
+use super::{Arguments, conclude, policy_source};
 use crate::app::{self, live, quarantined};
-use crate::cli::{Screen, live_failed};
+use crate::cli::{Screen, live_failed, misconfigured};
 use crate::config::{JudgingSettings, Sources};
 use crate::domain::image_reference::NamedImage;
 use crate::explain::Explainer;
@@ -36,6 +36,10 @@ pub(super) async fn main(
     named: &NamedImage,
     screen: &Screen,
 ) -> ExitCode {
+    let source = match policy_source(sources, &settings) {
+        Ok(source) => source,
+        Err(error) => return misconfigured(&error, screen),
+    };
     let sdk = app::aws_from_environment().await;
     let own = match live::own_registry(&settings, &sdk).await {
         Ok(own) => own,
@@ -65,8 +69,6 @@ pub(super) async fn main(
     if !has_mode {
         explanation.note("policy.mode is not set: this is what `enforce` would do".to_owned());
     }
-    if sources.file_name().is_none() {
-        explanation.note("no configuration file is given: the policy has its defaults".to_owned());
-    }
+    explanation.judged_by(source);
     conclude(&explanation, arguments.format, screen)
 }

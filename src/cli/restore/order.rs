@@ -17,7 +17,7 @@ use crate::domain::globs::Globs;
 use crate::domain::image_reference::NamedImage;
 use crate::domain::names::Tag;
 use crate::domain::policy::Policy;
-use crate::domain::record::{LONGEST_NAME, LONGEST_REASON};
+use crate::domain::record::{LONGEST_NAME, LONGEST_REASON, says_something};
 use crate::sweep::Selection;
 use crate::table::count;
 
@@ -181,26 +181,34 @@ fn check_blanks(arguments: &Arguments) -> Result<(), String> {
         many("--tag", &arguments.tag),
     ];
     let given = given.into_iter().flatten().chain(lists.into_iter().flatten());
-    match given.into_iter().find(|(_, text)| text.trim().is_empty()) {
+    let is_blank = |name: &str, text: &str| match name {
+        "--reason" | "--owner" => !says_something(text),
+        _ => text.trim().is_empty(),
+    };
+    match given.into_iter().find(|(name, text)| is_blank(name, text)) {
         Some(("--until", _)) => Err("--until: is empty; say until when the image is to be left \
                                      alone, such as --until 3d or --until 2026-12-07"
             .to_owned()),
-        Some(("--reason", _)) => {
-            Err("--reason: is empty; everybody who meets the held image reads \
-                                      it in records and notices, such as --reason 'prod down, \
-                                      SEC-99'"
-                .to_owned())
-        }
-        Some(("--owner", _)) => {
-            Err("--owner: is empty; say who answers for the hold and is asked \
-                                     when it ends, such as --owner me@example.com"
-                .to_owned())
-        }
+        Some(("--reason", text)) => Err(format!(
+            "--reason: {}; everybody who meets the held image reads it in records and notices, \
+             such as --reason 'prod down, SEC-99'",
+            blank(&text)
+        )),
+        Some(("--owner", text)) => Err(format!(
+            "--owner: {}; say who answers for the hold and is asked when it ends, such as --owner \
+             me@example.com",
+            blank(&text)
+        )),
         Some((name, _)) => Err(format!(
             "{name}: is empty, as a variable is that is not set; leave it out, or say which"
         )),
         None => Ok(()),
     }
+}
+
+/// Says what is wrong with a text that says nothing.
+fn blank(text: &str) -> &'static str {
+    if text.trim().is_empty() { "is empty" } else { "has neither a letter nor a digit" }
 }
 
 /// Returns which images are meant.

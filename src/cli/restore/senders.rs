@@ -61,8 +61,13 @@ impl KnownSenders {
         }
     }
 
+    /// Asks whether the list is the reason why there is no answer.
+    pub(super) fn doubt(&self, principal: &str) -> String {
+        format!("is {principal} in {}?", self.key)
+    }
+
     /// Says who asks, in the form that the list takes.
     pub(super) fn says(&self, principal: &str) -> String {
-        format!("you ask as {principal}, which {} has to list", self.key)
+        format!("you ask as {principal}; the worker looks for it in {}", self.key)
     }
 }

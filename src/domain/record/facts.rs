@@ -21,6 +21,13 @@ pub const LONGEST_REASON: usize = 256;
 /// The most characters of a name in a record: of an owner, a request, an event or a rule.
 pub const LONGEST_NAME: usize = 128;
 
+/// Returns whether a text can be a reason or the name of an owner: dots, such as those of an
+/// example that was pasted as it is, tell nobody anything.
+#[must_use]
+pub fn says_something(text: &str) -> bool {
+    text.chars().any(char::is_alphanumeric)
+}
+
 /// The kind of a record, as its annotation writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]

@@ -97,6 +97,8 @@ fn what_cannot_be_carried_out_as_it_is_written_is_malformed() {
         (and(hold(), "until", json!("tomorrow")), "detail.until is not a time such as"),
         (and(hold(), "until", json!("1969-12-31")), "detail.until is not a time such as"),
         (and(hold(), "reason", json!(" ")), "detail.reason is not a line of 1 to 256"),
+        (and(hold(), "reason", json!("...")), "detail.reason is not a line of 1 to 256"),
+        (and(hold(), "owner", json!("...")), "detail.owner is not a line of 1 to 128"),
         (and(hold(), "reason", json!("a\nb")), "detail.reason is not a line"),
         (and(hold(), "owner", json!("a\u{202e}b")), "detail.owner is not a line of 1 to 128"),
         (and(hold(), "owner", json!("x".repeat(129))), "detail.owner is not a line"),

@@ -191,6 +191,9 @@ impl Text<'_> {
             conclusion.push_str("Interrupted: this is what was found so far. Nothing was changed.");
             return conclusion;
         }
+        if totals.repositories == 0 && failed.is_empty() {
+            conclusion.push_str("No repository was read. Is it the right account and Region?\n");
+        }
         let Removals { images, tags, repositories } = self.document.removals();
         let what = match images {
             0 => "no tags to remove".to_owned(),

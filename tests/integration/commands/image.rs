@@ -44,7 +44,7 @@ async fn neither_queue_nor_configuration_is_needed() {
     world.variables.retain(|name, _| !name.starts_with("TAGWARDEN"));
     let shown = explain(&world, "team/app:1.0").await;
     assert_eq!(shown.code, 3, "{shown:?}");
-    for note in ["policy.mode is not set", "the policy has its defaults"] {
+    for note in ["policy.mode is not set", "the default policy"] {
         assert!(shown.stdout.contains(note), "{}", shown.stdout);
     }
 }

@@ -337,7 +337,10 @@ async fn restore_is_advised_only_where_the_worker_gives_tags_back() {
     world.quarantined(&world.repository, &["1.0"]);
     let shown = list(&world, &[]).await;
     assert!(shown.stdout.contains("not signed: no worker gives its tags back"), "{shown:?}");
-    assert!(shown.stdout.ends_with("\nBack: tagwarden restore team/app:1.0\n"), "{shown:?}");
+    assert!(shown.stdout.contains("\nBack: tagwarden restore team/app:1.0\n"), "{shown:?}");
+    let doubt =
+        "\n      which is refused if the policy would remove it again: explain says whether\n";
+    assert!(shown.stdout.ends_with(doubt), "{shown:?}");
 }
 
 #[tokio::test]

@@ -191,8 +191,8 @@ async fn whoever_may_not_ask_is_refused_at_once_if_the_list_is_known() {
     quarantine.image(&["1.0"]);
     let shown = quarantine.restore(&["team/app:1.0"]).await;
     let id = shown.stderr.split(' ').find(|word| word.starts_with("AIDA")).expect("an id");
-    let id = id.trim_end_matches(',').to_owned();
-    let said = format!("you ask as {id}, which restore.senders has to list\n");
+    let id = id.trim_end_matches(';').to_owned();
+    let said = format!("you ask as {id}; the worker looks for it in restore.senders\n");
     assert!(shown.stderr.starts_with(&said), "{shown:?}");
     let problem = shown.complaint(2);
     let refused = format!(
@@ -502,13 +502,15 @@ async fn worker_that_does_not_answer_ends_the_wait() {
     quarantine.image(&["1.0"]);
     let shown = quarantine.restore(&["team/app:1.0", "--timeout", "1ms"]).await;
     assert_eq!((shown.code, last_line(&shown)), (1, "1 without an answer"), "{shown:?}");
-    let said = "error: 1 of 1 message sent, and no answer yet for 1ms: the worker may be stopped, \
-                or waits for findings, or has refused without a record: ";
+    let said = "error: 1 of 1 message sent, and no answer for 1ms; ";
     assert!(shown.stderr.contains(said), "{shown:?}");
     let request = quarantine.requests()[0]["request"].as_str().expect("an id").to_owned();
-    let named = format!(" say which (request {request}); ");
+    let named = format!(" say more (request {request}); ");
     assert!(shown.stderr.contains(&named), "{shown:?}");
-    for reason in ["no sender", "is gone", "is full", "too many refusals", "too old"] {
+    assert_eq!(shown.stderr.matches("no answer yet; is AIDA").count(), 1, "{shown:?}");
+    for reason in
+        [" in restore.senders?\n", "is gone", "is full", "too many refusals", "too old", "stopped"]
+    {
         assert!(shown.stderr.contains(reason), "{reason} in {shown:?}");
     }
     let shown = quarantine.restore(&["team/app:1.0", "--no-follow"]).await;
@@ -539,7 +541,7 @@ async fn many_images_are_asked_for_in_batches_of_ten() {
         quarantine.image(&[&format!("v{at}")]);
     }
     let shown = quarantine.restore(&["--rule", "base"]).await;
-    let problem = "nothing was sent: standard input is no terminal; --yes restores without asking";
+    let problem = "nothing was sent: standard input is no terminal; --yes goes on without asking";
     assert_eq!(shown.complaint(2), problem, "more than one image needs an agreement");
     assert!(shown.stderr.contains("\n25 images, 25 tags in 1 repository to ask"), "{shown:?}");
     assert!(quarantine.requests().is_empty());

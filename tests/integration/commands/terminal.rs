@@ -18,7 +18,7 @@ use super::support::Shown;
 use crate::process::{Signal, Variables, send_signal, tagwarden, within_deadline};
 
 /// A terminal of this width: where people are, and where programs are.
-fn terminal(width: u16) -> (OwnedFd, OwnedFd) {
+pub(super) fn terminal(width: u16) -> (OwnedFd, OwnedFd) {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&master).expect("a terminal");
     unlockpt(&master).expect("a terminal");
