@@ -149,7 +149,7 @@ fn any_action() -> impl Strategy<Value = RestoreAction> {
         let tag = "[a-z0-9][a-z0-9.]{0,8}".prop_map(|text| Tag::parse(text).unwrap());
         prop::option::of(prop::collection::btree_set(tag, 1..4))
     };
-    let hold = (tags(), 0..4_000_000_000_u64, "[ -~é]{0,20}x", "[!-~]{1,20}");
+    let hold = (tags(), 0..4_000_000_000_u64, "[ -~é]{0,20}x", "[!-~]{0,19}[a-z0-9]");
     prop_oneof![
         tags().prop_map(|tags| RestoreAction::GiveBack { tags }),
         Just(RestoreAction::Withdraw),
