@@ -242,8 +242,9 @@ impl History {
         now: SystemTime,
         max_hold: Duration,
     ) -> Option<&Noted<Hold>> {
-        let is_like =
-            |hold: &Hold| hold.owner == owner && hold.reason == reason && hold.until >= until;
+        // Records have whole seconds, and requests may have fractions.
+        let lasts = |hold: &Hold| hold.until + Duration::from_secs(1) > until;
+        let is_like = |hold: &Hold| hold.owner == owner && hold.reason == reason && lasts(hold);
         let like = self.in_force(now, max_hold).filter(|noted| is_like(&noted.record));
         like.max_by_key(|noted| noted.record.until)
     }
