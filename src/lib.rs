@@ -55,7 +55,7 @@
 //! let parsed = event::parse(body, &RegistryId { account, region: Region::parse("eu-west-1")? })?;
 //! let image = parsed.event().ok_or("the event is about no image")?;
 //! let Claim::Complete { counts: Some(counts), .. } = &image.claim else { panic!("no counts") };
-//! let (repository, now) = (&image.repository.name, std::time::SystemTime::UNIX_EPOCH);
+//! let (repository, now) = (&image.repository, std::time::SystemTime::UNIX_EPOCH);
 //! let subject = Subject { repository, digests: &[], pushed_at: None, now };
 //! let evaluation = Policy::default().judge(&subject, &Findings::new(counts.clone(), []));
 //! assert_eq!(evaluation.reasons, ["critical 1 exceeds the limit of 0"]);
