@@ -15,13 +15,13 @@ use tracing::{debug, info, warn};
 
 use super::history::NotificationHistory;
 use super::removal_gate::RemovalGate;
-use super::render::{Audience, Rendered, render};
+use super::render::{Announcement, Audience, render};
 use super::{Notice, Notifier};
 use crate::aws::AwsError;
 use crate::backoff::{Retries, Stopping};
 use crate::domain::names::{Digest, Repository, Tag, joined};
 use crate::health::{Health, Pause};
-use crate::notify::{NoticeFormat, TopicSettings};
+use crate::notify::TopicSettings;
 use crate::shutdown::Shutdown;
 use crate::telemetry::instruments::Instruments;
 use crate::telemetry::logs::AUDIT;
@@ -190,22 +190,22 @@ impl<N: Notifier> Dispatcher<N> {
     }
 
     /// Announces something that is not about one image to every topic that gets all notices, except
-    /// to those in `heard`. `render` takes the format of a topic and the contact of its readers.
-    #[tracing::instrument(name = "tell", skip_all, fields(notice_id = id))]
+    /// to those in `heard`.
+    #[tracing::instrument(name = "tell", skip_all, fields(notice_id = announcement.id()))]
     pub(crate) async fn announce(
         &self,
-        id: &str,
-        render: impl Fn(NoticeFormat, Option<&str>) -> Rendered,
+        announcement: &(impl Announcement + Sync),
         mut heard: BTreeSet<String>,
     ) -> Announced {
-        let mut result = Ok(());
+        let (id, mut result) = (announcement.id(), Ok(()));
         for topic in self.topics().iter().filter(|topic| topic.wants_all()) {
             let arn = topic.settings.arn.as_str();
             if heard.contains(arn) {
                 continue;
             }
             let TopicSettings { format, contact, .. } = &topic.settings;
-            let published = topic.notifier.publish(&render(*format, contact.as_deref())).await;
+            let published =
+                topic.notifier.publish(&announcement.render(*format, contact.as_deref())).await;
             self.instruments.notice(published.is_ok());
             match published {
                 Ok(sns_message_id) => {

@@ -4,6 +4,7 @@
 //! SNS refuses a message that is too large. So each format is rendered with ever shorter lists and
 //! texts until it fits, and a cut list says how much is missing.
 
+mod announcement;
 mod answer;
 mod chat;
 mod document;
@@ -15,7 +16,7 @@ mod words;
 
 use std::collections::BTreeMap;
 
-pub(crate) use self::chat::trusted;
+pub(crate) use self::announcement::Announcement;
 use super::Notice;
 use crate::notify::NoticeFormat;
 

@@ -227,9 +227,7 @@ impl<Q: Queue, N: Notifier> Aggregator<Q, N> {
             return Ok(Outcome::Swept);
         };
         let _sending = SendingSummary { gathering: &self.gathering, key };
-        let render = |format, contact: Option<&str>| summary.render(format, contact);
-        let Announced { heard, result } =
-            self.dispatcher.announce(&summary.id(), render, heard).await;
+        let Announced { heard, result } = self.dispatcher.announce(summary.as_ref(), heard).await;
         self.gathering().of(key).heard(heard);
         result?;
         let Summary { registry_id, census, is_late, .. } = summary.as_ref();

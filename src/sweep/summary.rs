@@ -7,7 +7,7 @@
 //! restart.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
@@ -15,8 +15,8 @@ use serde_json::{Map, Value, json};
 use crate::domain::coverage::{Census, Coverage};
 use crate::domain::names::{RegistryId, RepositoryName};
 use crate::domain::policy::Mode;
-use crate::notify::render::{Rendered, trusted};
-use crate::notify::{NoticeFormat, id_of};
+use crate::notify::id_of;
+use crate::notify::render::Announcement;
 
 /// The maximum number of repositories that a summary names.
 const WORST: usize = 10;
@@ -82,41 +82,12 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    /// Returns the id, which is always the same for the same numbers and differs for others.
-    #[must_use]
-    pub(super) fn id(&self) -> String {
-        let Self { registry_id, sweep, swept, repositories, is_late, .. } = self;
-        let mut parts = vec![
-            registry_id.account.to_string(),
-            registry_id.region.to_string(),
-            sweep.clone(),
-            self.began.clone().unwrap_or_default(),
-            format!("{swept} of {repositories}, late {is_late}"),
-        ];
-        let counts = self.census.iter();
-        parts.extend(counts.map(|(coverage, images)| format!("{} {images}", coverage.as_str())));
-        parts.extend(self.cut.iter().map(ToString::to_string));
-        id_of(parts)
-    }
-
     fn violating(&self) -> u64 {
         self.census.sum(Coverage::violates)
     }
 
     fn gaps(&self) -> u64 {
         self.census.sum(Coverage::is_gap)
-    }
-
-    fn subject(&self) -> String {
-        let RegistryId { account, region } = &self.registry_id;
-        let late = if self.is_late { " (late)" } else { "" };
-        let verb = if self.violating() == 1 { "violates" } else { "violate" };
-        let subject = format!(
-            "Images in {account} {region}{late}: {} {verb} the vulnerability policy, {} not scanned",
-            self.violating(),
-            self.gaps()
-        );
-        subject.chars().take(99).collect()
     }
 
     /// Returns whether all repositories have answered.
@@ -143,24 +114,6 @@ impl Summary {
             format!("{:>7}  {}{}", self.census.of(coverage), meaning(coverage), changed(coverage))
         };
         Coverage::ALL.into_iter().filter(is_shown).map(line).collect()
-    }
-
-    /// Renders the summary in this format, with the contact that its readers can ask.
-    #[must_use]
-    pub(super) fn render(&self, format: NoticeFormat, contact: Option<&str>) -> Rendered {
-        Rendered {
-            subject: self.subject(),
-            body: match format {
-                NoticeFormat::Text => self.text(contact),
-                NoticeFormat::Json => self.document(contact).to_string(),
-                NoticeFormat::Chat => self.chat(contact).to_string(),
-            },
-            attributes: BTreeMap::from([
-                ("action", "swept".to_owned()),
-                ("account", self.registry_id.account.to_string()),
-                ("region", self.registry_id.region.to_string()),
-            ]),
-        }
     }
 
     fn headline(&self) -> String {
@@ -205,6 +158,43 @@ impl Summary {
             }
             Some(more) => format!(" {PARTLY} {}, and {more} more.", named.join(", ")),
         }
+    }
+}
+
+impl Announcement for Summary {
+    const ACTION: &'static str = "swept";
+    const THREAD: &'static str = "sweep";
+
+    /// Always the same for the same numbers, and another for others.
+    fn id(&self) -> String {
+        let Self { registry_id, sweep, swept, repositories, is_late, .. } = self;
+        let mut parts = vec![
+            registry_id.account.to_string(),
+            registry_id.region.to_string(),
+            sweep.clone(),
+            self.began.clone().unwrap_or_default(),
+            format!("{swept} of {repositories}, late {is_late}"),
+        ];
+        let counts = self.census.iter();
+        parts.extend(counts.map(|(coverage, images)| format!("{} {images}", coverage.as_str())));
+        parts.extend(self.cut.iter().map(ToString::to_string));
+        id_of(parts)
+    }
+
+    fn registry_id(&self) -> &RegistryId {
+        &self.registry_id
+    }
+
+    fn subject(&self) -> String {
+        let RegistryId { account, region } = &self.registry_id;
+        let late = if self.is_late { " (late)" } else { "" };
+        let verb = if self.violating() == 1 { "violates" } else { "violate" };
+        let subject = format!(
+            "Images in {account} {region}{late}: {} {verb} the vulnerability policy, {} not scanned",
+            self.violating(),
+            self.gaps()
+        );
+        subject.chars().take(99).collect()
     }
 
     fn text(&self, contact: Option<&str>) -> String {
@@ -259,7 +249,13 @@ impl Summary {
         })
     }
 
-    fn chat(&self, contact: Option<&str>) -> Value {
+    fn title(&self) -> String {
+        let RegistryId { account, region } = &self.registry_id;
+        let icon = if self.violating() + self.gaps() == 0 { ":white_check_mark:" } else { ":mag:" };
+        format!("{icon} Sweep of {account} {region}")
+    }
+
+    fn description(&self) -> String {
         let mut text = format!("{}\n", self.headline());
         for line in self.lines() {
             let _ = writeln!(text, "• {}", line.trim_start());
@@ -276,27 +272,7 @@ impl Summary {
                 share.gaps()
             );
         }
-        if let Some(contact) = contact {
-            let _ = writeln!(text, "*Ask:* {}", trusted(contact));
-        }
-        let RegistryId { account, region } = &self.registry_id;
-        let icon = if self.violating() + self.gaps() == 0 { ":white_check_mark:" } else { ":mag:" };
-        json!({
-            "version": "1.0",
-            "source": "custom",
-            "id": self.id(),
-            "content": {
-                "textType": "client-markdown",
-                "title": format!("{icon} Sweep of {account} {region}"),
-                "description": text,
-                "keywords": ["swept"],
-            },
-            "metadata": {
-                "threadId": format!("sweep {account} {region}"),
-                "summary": self.subject(),
-                "eventType": "swept",
-            },
-        })
+        text
     }
 }
 

@@ -1,6 +1,6 @@
 //! The notice to the operators that a changed configuration file is refused.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -13,14 +13,12 @@ use crate::config::ContentId;
 use crate::domain::names::RegistryId;
 use crate::domain::policy::Fingerprint;
 use crate::domain::text::{escaped, start};
-use crate::notify::render::{Rendered, trusted};
-use crate::notify::{Announced, Dispatcher, NoticeFormat, Notifier, id_of};
+use crate::notify::render::Announcement;
+use crate::notify::{Announced, Dispatcher, Notifier, id_of};
 
 /// The pause after which operators are notified again if a topic did not accept the notice, and
 /// after which topics that could not be reached are tried again.
 pub(super) const AGAIN: Duration = Duration::from_secs(60);
-/// The word for this notice in its attributes.
-const ACTION: &str = "config_refused";
 /// The most problems that a notice lists, and the most characters of each.
 const SHOWN: (usize, usize) = (20, 500);
 /// The most problems that a notice in chat lists, and the most characters of each.
@@ -66,25 +64,13 @@ impl Refusal {
         if self.due.is_none_or(|due| Instant::now() < due) {
             return;
         }
-        let render = |format, contact: Option<&str>| self.render(format, contact);
-        let Announced { heard, result } =
-            dispatcher.announce(&self.id(), render, self.heard.clone()).await;
+        let heard = self.heard.clone();
+        let Announced { heard, result } = dispatcher.announce(&*self, heard).await;
         self.heard = heard;
         self.due = result.is_err().then(|| Instant::now() + AGAIN);
         if let Err(error) = result {
             warn!(%error, "operators are not notified yet that the configuration file is refused");
         }
-    }
-
-    /// Returns the id, which is the same for the same content in the same registry.
-    fn id(&self) -> String {
-        let RegistryId { account, region } = &self.own;
-        id_of([account.as_str(), region.as_str(), ACTION, &self.content.to_string()])
-    }
-
-    fn subject(&self) -> String {
-        let RegistryId { account, region } = &self.own;
-        format!("tagwarden in {account} {region}: the changed configuration file is refused")
     }
 
     fn headline(&self) -> &'static str {
@@ -101,21 +87,25 @@ impl Refusal {
         }
         lines
     }
+}
 
-    fn render(&self, format: NoticeFormat, contact: Option<&str>) -> Rendered {
-        Rendered {
-            subject: self.subject(),
-            body: match format {
-                NoticeFormat::Text => self.text(contact),
-                NoticeFormat::Json => self.document(contact).to_string(),
-                NoticeFormat::Chat => self.chat(contact).to_string(),
-            },
-            attributes: BTreeMap::from([
-                ("action", ACTION.to_owned()),
-                ("account", self.own.account.to_string()),
-                ("region", self.own.region.to_string()),
-            ]),
-        }
+impl Announcement for Refusal {
+    const ACTION: &'static str = "config_refused";
+    const THREAD: &'static str = "configuration";
+
+    /// The same for the same content in the same registry.
+    fn id(&self) -> String {
+        let RegistryId { account, region } = &self.own;
+        id_of([account.as_str(), region.as_str(), Self::ACTION, &self.content.to_string()])
+    }
+
+    fn registry_id(&self) -> &RegistryId {
+        &self.own
+    }
+
+    fn subject(&self) -> String {
+        let RegistryId { account, region } = &self.own;
+        format!("tagwarden in {account} {region}: the changed configuration file is refused")
     }
 
     fn text(&self, contact: Option<&str>) -> String {
@@ -143,7 +133,7 @@ impl Refusal {
         json!({
             "schema": "tagwarden.config/1",
             "id": self.id(),
-            "action": ACTION,
+            "action": Self::ACTION,
             "summary": self.subject(),
             "account": self.own.account.as_str(),
             "region": self.own.region.as_str(),
@@ -154,32 +144,18 @@ impl Refusal {
         })
     }
 
-    fn chat(&self, contact: Option<&str>) -> Value {
+    fn title(&self) -> String {
         let RegistryId { account, region } = &self.own;
+        format!(":warning: Configuration refused in {account} {region}")
+    }
+
+    fn description(&self) -> String {
         let mut text = format!("{}\n", self.headline());
         for line in self.lines(IN_CHAT) {
             // No problem can end the code.
             let _ = writeln!(text, "• `{}`", line.replace('`', "'"));
         }
         let _ = writeln!(text, "*Policy in use:* {}", self.policy);
-        if let Some(contact) = contact {
-            let _ = writeln!(text, "*Ask:* {}", trusted(contact));
-        }
-        json!({
-            "version": "1.0",
-            "source": "custom",
-            "id": self.id(),
-            "content": {
-                "textType": "client-markdown",
-                "title": format!(":warning: Configuration refused in {account} {region}"),
-                "description": text,
-                "keywords": [ACTION],
-            },
-            "metadata": {
-                "threadId": format!("configuration {account} {region}"),
-                "summary": self.subject(),
-                "eventType": ACTION,
-            },
-        })
+        text
     }
 }

@@ -173,7 +173,7 @@ fn code(name: &str) -> String {
 
 /// Returns a text of the configuration in one line. It formats nothing and mentions nobody; its
 /// links and mail addresses stay what they are.
-pub(crate) fn trusted(text: &str) -> String {
+pub(super) fn trusted(text: &str) -> String {
     let word = |word: &str| {
         let core = word.trim_matches(|c| "(),.;:".contains(c));
         match linked(core, usize::MAX).or_else(|| is_mail(core).then(|| core.to_owned())) {

@@ -1,5 +1,7 @@
 use super::*;
 use crate::domain::names::{AccountId, Region};
+use crate::notify::NoticeFormat;
+use crate::notify::render::Rendered;
 
 fn census(counts: &[(Coverage, u64)]) -> Census {
     let mut census = Census::default();
