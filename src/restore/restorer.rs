@@ -313,19 +313,16 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
         if given.restored.is_empty() {
             return;
         }
-        let part = given.part(scene.asked, &scene.history);
-        let problem = match self.record(scene, &Record::Outcome(part)).await {
-            Ok(Written::Yes) => return,
-            Ok(Written::No(why)) => why,
-            Err(failure) => failure.to_string(),
-        };
-        warn!(
-            request = scene.asked.id(),
-            digest = %scene.image.digest,
-            tags = joined(&given.restored.iter().cloned().collect::<Vec<_>>()),
-            error = problem,
-            "cannot record which tags were given back before a call failed"
-        );
+        let part = Record::Outcome(given.part(scene.asked, &scene.history));
+        if let Err(problem) = self.try_record(scene, &part).await {
+            warn!(
+                request = scene.asked.id(),
+                digest = %scene.image.digest,
+                tags = joined(&given.restored.iter().cloned().collect::<Vec<_>>()),
+                error = problem,
+                "cannot record which tags were given back before a call failed"
+            );
+        }
     }
 
     /// Records that the team was notified of these outcomes, for the task that looks once more. If
@@ -336,17 +333,23 @@ impl<R: Registry, N: Notifier> Restorer<R, N> {
             outcomes,
             at: self.parts.clock.now(),
         };
-        let problem = match self.record(scene, &Record::Notification(notification)).await {
-            Ok(Written::Yes) => return,
-            Ok(Written::No(why)) => why,
-            Err(failure) => failure.to_string(),
-        };
-        warn!(
-            request = scene.asked.id(),
-            digest = %scene.image.digest,
-            error = problem,
-            "cannot record that the team was notified; it may be notified again"
-        );
+        if let Err(problem) = self.try_record(scene, &Record::Notification(notification)).await {
+            warn!(
+                request = scene.asked.id(),
+                digest = %scene.image.digest,
+                error = problem,
+                "cannot record that the team was notified; it may be notified again"
+            );
+        }
+    }
+
+    /// Writes a record without which the work goes on. Returns why it was not written.
+    async fn try_record(&self, scene: &Scene<'_>, record: &Record) -> Result<(), String> {
+        match self.record(scene, record).await {
+            Ok(Written::Yes) => Ok(()),
+            Ok(Written::No(why)) => Err(why),
+            Err(failure) => Err(failure.to_string()),
+        }
     }
 
     /// Ends every hold of the image.
