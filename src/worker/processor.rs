@@ -13,12 +13,13 @@
 //! made visible: the one case in which a lease is settled twice. If the delete was carried out, no
 //! message is left to make visible; if not, the next task notifies again.
 
+mod settling;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use futures_util::future::join_all;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, warn};
 
@@ -26,15 +27,13 @@ use super::completion_log::{self, Completed};
 use super::fairness::{Acquired, Fairness, Slot};
 use super::permits::Permit;
 use crate::assess::{Assessment, Assessor};
-use crate::aws::AwsError;
-use crate::backoff::Retries;
 use crate::clock::Clock;
 use crate::domain::names::{Digest, RegistryId, Repository};
 use crate::domain::origin::Origin;
 use crate::domain::policy::PolicyVersion;
 use crate::event::restore::RestoreOrder;
 use crate::event::{self, ImageEvent, Kind, Malformed, Parsed};
-use crate::health::{Health, Pause};
+use crate::health::Health;
 use crate::in_use::PolicyInUse;
 use crate::inspect::{Freshness, Request, Urgency};
 use crate::notify::Notifier;
@@ -178,46 +177,6 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
         self.shared.instruments.event(kind.as_str());
         completion_log::identify(&parsed);
         (parsed, fast_path)
-    }
-
-    /// Deletes those messages of one receive whose events alone decide their outcomes, by one call.
-    /// A message that cannot be deleted in this way is settled by itself.
-    pub(super) async fn settle_together(&self, mut done: Vec<(ParsedMessage, Permit)>) {
-        let judged = Instant::now();
-        let results = self.delete_together(&done).await;
-        // Backwards, because the message that takes the place of a removed one must have been
-        // handled before.
-        for at in (0..done.len()).rev() {
-            if let Some(Ok(())) = results.get(at) {
-                let (one, _) = done.swap_remove(at);
-                let result = one.fast_path.clone().ok_or(Failure::Abandoned);
-                let assessment = Assessment { digests: one.named(), result };
-                one.span.in_scope(|| {
-                    self.measure(&one, judged - one.since);
-                    self.complete(&one, &assessment, Disposition::Delete, &Ok(()));
-                });
-            }
-        }
-        let alone =
-            done.into_iter().map(|(one, permit)| self.process(one, permit, Urgency::Queued));
-        join_all(alone).await;
-    }
-
-    /// Returns one result for each message, or none at all if there is no more time to wait for
-    /// them.
-    async fn delete_together(&self, done: &[(ParsedMessage, Permit)]) -> Vec<Result<(), AwsError>> {
-        let ProcessorParts { settler, visibility, health, shutdown, .. } = &self.shared;
-        let spans: Vec<_> = done.iter().map(|(one, _)| traces::settle(&one.span)).collect();
-        let messages: Vec<_> = done.iter().map(|(one, _)| &one.message).collect();
-        let results = tokio::select! {
-            biased;
-            results = settler.delete_together(&messages, spans.clone(), *visibility) => results,
-            () = shutdown.abandoned() => Vec::new(),
-        };
-        if results.iter().any(Result::is_ok) {
-            health.resume(Pause::Settling);
-        }
-        results
     }
 
     /// Works on a message and settles it.
@@ -439,33 +398,6 @@ impl<Q: Queue, R: Registry, N: Notifier> Processor<Q, R, N> {
         let assess = Box::pin(assessor.assess_images(request, &digests));
         let result = self.guarded(assess).await.flatten();
         Assessment { digests, result }
-    }
-
-    /// Settles the message. If the queue refuses that, polling pauses, the lease is kept, and the
-    /// settlement itself is the probe.
-    async fn settle(
-        &self,
-        lease: &mut HeldLease<'_>,
-        settlement: Settlement,
-    ) -> Result<(), SettleError> {
-        let ProcessorParts { health, shutdown, .. } = &self.shared;
-        let mut retries = Retries::of_refused_call();
-        loop {
-            let error = match lease.settle(settlement).await {
-                // A queue that does not exist has no message left to settle.
-                Err(SettleError::Refused(error)) if !error.is_missing_queue() => error,
-                result => {
-                    if result.is_ok() {
-                        health.resume(Pause::Settling);
-                    }
-                    return result;
-                }
-            };
-            health.pause(Pause::Settling, &error);
-            if lease.run(retries.wait(shutdown)).await?.is_err() {
-                return Err(SettleError::Refused(error));
-            }
-        }
     }
 
     fn measure(&self, one: &ParsedMessage, took: Duration) {
