@@ -1,16 +1,12 @@
 //! What a person sees who meets the commands for the first time, or who holds them wrongly.
 
-use std::process::Stdio;
-
 use tagwarden::domain::record::Record;
-use tokio::io::AsyncReadExt as _;
 
 use super::filled::Filled;
 use super::operator::Quarantine;
 use super::quarantine::{a_minute_passes, night, removal, vulnerable};
 use super::support::World;
-use super::terminal::terminal;
-use crate::process::{Signal, send_signal, tagwarden, within_deadline};
+use super::terminal::interrupted_at_the_question;
 
 #[tokio::test]
 async fn explanation_begins_with_the_source_of_the_policy() {
@@ -123,25 +119,10 @@ async fn apply_of_nothing_has_nothing_to_do() {
 async fn signal_at_the_question_of_apply_changes_nothing() {
     let filled = Filled::new().await;
     let file = filled.saved().await;
-    let (_master, slave) = terminal(80);
-    let mut command = tagwarden(&["apply", &file], &filled.world.variables);
-    let mut child = command.stdin(Stdio::from(slave)).spawn().expect("the binary can be started");
-    let mut stderr = child.stderr.take().expect("a pipe");
-    let question = async {
-        let (mut said, mut bytes) = (String::new(), [0; 4096]);
-        while !said.ends_with("go on: ") {
-            let read = stderr.read(&mut bytes).await.expect("a pipe");
-            assert!(read > 0, "no question: {said}");
-            said.push_str(std::str::from_utf8(&bytes[..read]).expect("ASCII"));
-        }
-    };
-    within_deadline("the question", question).await;
-    send_signal(child.id().expect("a process that runs"), Signal::INT);
-    let mut said = String::new();
-    within_deadline("the end", stderr.read_to_string(&mut said)).await.expect("a pipe");
-    let status = within_deadline("the end", child.wait()).await.expect("an end");
+    let arguments = ["apply", file.as_str()];
+    let (code, said) = interrupted_at_the_question(&arguments, &filled.world.variables).await;
     let expected = (Some(2), "\nerror: nothing was changed: interrupted\n");
-    assert_eq!((status.code(), said.as_str()), expected);
+    assert_eq!((code, said.as_str()), expected);
     assert_eq!(filled.world.changes(), [] as [&str; 0]);
 }
 

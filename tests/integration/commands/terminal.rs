@@ -238,8 +238,20 @@ async fn signal_ends_the_question() {
     let quarantine = Quarantine::new().await;
     quarantine.image(&["1.0"]);
     quarantine.image(&["2.0"]);
+    let arguments = ["restore", "--rule", "base"];
+    let (code, said) = interrupted_at_the_question(&arguments, &quarantine.world.variables).await;
+    assert_eq!((code, said.trim()), (Some(2), "error: nothing was sent: interrupted"));
+    assert!(quarantine.requests().is_empty());
+}
+
+/// Sends SIGINT when the command asks for the account number. Returns its exit code, and what it
+/// says to people after that.
+pub(super) async fn interrupted_at_the_question(
+    arguments: &[&str],
+    variables: &Variables,
+) -> (Option<i32>, String) {
     let (_master, slave) = terminal(80);
-    let mut command = tagwarden(&["restore", "--rule", "base"], &quarantine.world.variables);
+    let mut command = tagwarden(arguments, variables);
     let mut child = command.stdin(Stdio::from(slave)).spawn().expect("the binary can be started");
     let mut stderr = child.stderr.take().expect("a pipe");
     let question = async {
@@ -255,6 +267,5 @@ async fn signal_ends_the_question() {
     let mut said = String::new();
     within_deadline("the end", stderr.read_to_string(&mut said)).await.expect("a pipe");
     let status = within_deadline("the end", child.wait()).await.expect("an end");
-    assert_eq!((status.code(), said.trim()), (Some(2), "error: nothing was sent: interrupted"));
-    assert!(quarantine.requests().is_empty());
+    (status.code(), said)
 }
